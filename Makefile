@@ -1,0 +1,113 @@
+# Every target does its own set-up; `make` alone prints this list.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The hot modules are listed in setup.py and nowhere else.  mypyc also takes types
+# and constants from the modules they import, so a change there recompiles too.
+HOT := $(wildcard $(shell sed -n 's|^ *"\(src/fraud_detection/.*\.py\)",$$|\1|p' setup.py))
+BASE := $(filter-out %/cli.py %/pipeline.py,$(wildcard src/fraud_detection/*.py src/fraud_detection/features/*.py src/fraud_detection/parse/*.py))
+
+# FRAUD_PURE=1 runs any target on plain Python.  Each way has its own stamp, and removes the other's.
+FRAUD_PURE ?= 0
+ifeq ($(FRAUD_PURE),1)
+BUILT := $(VENV)/.pure
+else
+BUILT := $(VENV)/.compiled
+endif
+export FRAUD_PURE
+
+# Two runs of make in one tree take turns where `flock` exists.
+TURN := $(shell command -v flock >/dev/null 2>&1 && echo flock $(VENV)/.turn)
+FORGET_COMPILED = find src \( -name '*.so' -o -name '*.pyd' \) -delete; rm -f $(VENV)/.compiled $(VENV)/.pure
+
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-config $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check format cover bench parity reproduce mlflow lock pure clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  ARGS='...' is passed on (make test ARGS='-k window'); PYTHON=python3.12 picks the Python;"
+	@echo "  FRAUD_PURE=1 runs without compiled modules."
+
+setup: $(BUILT) ## Make .venv from the lock, install the project, compile its hot modules
+
+demo: $(BUILT) ## Run the whole system on a small made-up world
+	$(BIN)/fraud demo $(ARGS)
+
+test: $(BUILT) ## Run the tests and the examples in docstrings
+	$(BIN)/pytest $(ARGS)
+
+check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(BUILT) ## Format the code and apply safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+cover: ## Measure test coverage (on plain Python: compiled code cannot be traced)
+	FRAUD_PURE=1 $(MAKE) --no-print-directory setup
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: $(BUILT) ## Measure the engine
+	$(BIN)/python -m benchmarks.bench_engine $(ARGS)
+
+parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
+	$(BIN)/fraud parity $(ARGS)
+
+reproduce: $(BUILT) ## Remake every result from the seed (dvc repro)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(ARGS)
+
+mlflow: $(BUILT) ## Open the MLflow pages on the local runs
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db $(ARGS)
+
+lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes newer versions)
+	$(LOCK) --all-extras --output-file requirements/all.lock
+	$(LOCK) --constraints requirements/all.lock --output-file requirements/engine.lock
+
+pure: ## Remove compiled modules
+	@$(FORGET_COMPILED)
+
+clean: pure ## Remove .venv and everything that was built
+	rm -rf $(VENV) build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- how the environment is made ---------------------------------------------
+
+$(VENV)/.locked: requirements/all.lock
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "'$(PYTHON)' was not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This project needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1)." \
+			"Name a newer one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments: install its venv module" \
+			"(Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	FRAUD_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --no-index --editable .
+	@rm -f $(VENV)/.compiled $(VENV)/.pure
+	@touch $@
+
+# The stamp carries the time at which compiling began: an edit made meanwhile compiles again.
+$(VENV)/.compiled: $(VENV)/.installed setup.py $(HOT) $(BASE)
+	@rm -f $(VENV)/.pure; touch $@.begun
+	@$(TURN) $(BIN)/python setup.py --quiet build_ext --inplace --force
+	@mv $@.begun $@
+
+$(VENV)/.pure: $(VENV)/.installed
+	@$(FORGET_COMPILED); touch $@

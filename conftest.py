@@ -1,0 +1,29 @@
+"""Put compiled modules, where there are any, under every test, and never a stale one.
+
+pytest would load a module whose examples it collects from its source; imported
+here first, the compiled one stays.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parent / "src"
+
+
+def compiled() -> dict[Path, Path]:
+    """Return the source of every compiled module, and what was made of it."""
+    artefacts = [path for kind in ("*.so", "*.pyd") for path in (SOURCES / "fraud_detection").rglob(kind)]
+    return {path.with_name(path.name.split(".")[0] + ".py"): path for path in artefacts}
+
+
+def pytest_configure() -> None:
+    """Refuse compiled modules that are older than their source; import the others."""
+    for source, artefact in compiled().items():
+        if source.stat().st_mtime > artefact.stat().st_mtime:
+            pytest.exit(f"{source.name} is newer than its compiled form: run `make test`, or `make pure`", 2)
+    sys.path.insert(0, str(SOURCES))
+    for source in compiled():
+        importlib.import_module(".".join(source.relative_to(SOURCES).with_suffix("").parts))

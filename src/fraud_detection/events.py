@@ -1,0 +1,108 @@
+"""What flows through the house: one record, one type, one place.
+
+Times are integer milliseconds since 1970-01-01 UTC; amounts are integer minor
+units (cents), so that sums are exact in any order.  The positions in `entities`,
+`numbers` and `categories` are those of the project's declared schema.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Action(enum.IntEnum):
+    """The answers, ordered by severity.
+
+    >>> max(Action.APPROVE, Action.REVIEW).label
+    'review'
+    """
+
+    APPROVE = 0
+    REVIEW = 1
+    DECLINE = 2
+
+    @property
+    def label(self) -> str:
+        """Return the word used in files and on screens."""
+        return self.name.lower()
+
+
+class Transaction(msgspec.Struct, frozen=True, gc=False):
+    """One payment after parsing.
+
+    entities: ids in schema order, None where missing.
+    numbers: declared numeric attributes in schema order, NaN where missing.
+    categories: declared categorical attributes in schema order, None where missing.
+    place: latitude and longitude in degrees, None where missing.
+    sent_at: producer's wall clock in ms, only used to measure latency.
+    """
+
+    transaction_id: str
+    event_time: int
+    amount: int | None
+    entities: tuple[str | None, ...] = ()
+    numbers: tuple[float, ...] = ()
+    categories: tuple[str | None, ...] = ()
+    place: tuple[float, float] | None = None
+    sent_at: int | None = None
+
+
+class Label(msgspec.Struct, frozen=True, gc=False):
+    """A verdict on an earlier payment, usable from `known_at` on."""
+
+    transaction_id: str
+    fraud: bool
+    known_at: int
+    source: str = "feed"
+
+
+class Quarantined(msgspec.Struct, frozen=True, gc=False):
+    """A record that could not be decided: whole, with the reason and the path."""
+
+    raw: bytes
+    reason: str
+    path: str
+
+
+class FeatureRow(msgspec.Struct, frozen=True, gc=False):
+    """The feature values of one payment, in the order of the bundle's feature names."""
+
+    transaction: Transaction
+    values: list[float]
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """One opinion on a payment, by a rule or by the score."""
+
+    action: Action
+    code: str
+    words: str
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """The answer for one payment.
+
+    score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
+    reasons: what led to a review or a decline; empty for an approval.
+    """
+
+    transaction_id: str
+    action: Action
+    score: float | None
+    reasons: tuple[Verdict, ...]
+    policy: str
+    bundle: str
+
+
+class FeatureDefinition(msgspec.Struct, frozen=True):
+    """The name of a feature, and how a person says its value.
+
+    words: a sentence with {value} and {usual}, for reason codes.
+    unit: how to print the numbers: count, money, share, seconds, number, flag or code.
+    """
+
+    name: str
+    words: str
+    unit: str

@@ -1,0 +1,296 @@
+"""The only feature code: read the features of a payment, then let the payment be remembered.
+
+`Extractor.extract` reads the profiles as they were before the payment and changes
+nothing; `Extractor.update` adds it; `Extractor.learn` adds a label at the time it became
+known.  Live doors and the replay of history call the same three.
+
+A payment that arrives late is seen from the entity's latest time: that is what is known
+when it is decided.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Final
+
+from fraud_detection.config import EntityFeatures, Project
+from fraud_detection.events import FeatureDefinition, Transaction
+from fraud_detection.features import words
+from fraud_detection.features.profile import Place, Profile, ProfilePlan
+from fraud_detection.features.windows import Aggregate, Window
+
+NAN: Final = math.nan
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+EARTH_KM: Final = 6371.0
+SHORTEST_TRIP_H: Final = 1 / 60
+
+COUNT: Final = 0
+SUM: Final = 1
+MEAN: Final = 2
+MIN: Final = 3
+MAX: Final = 4
+STD: Final = 5
+ZSCORE: Final = 6
+RATIO: Final = 7
+STATISTICS: Final = ("count", "sum", "mean", "min", "max", "std", "zscore", "ratio")
+
+
+class EntityExtractor:
+    """Reads and feeds the profiles of one kind of entity.
+
+    index is the entity's position in `Transaction.entities`; others are the positions of
+    its neighbours.
+    """
+
+    def __init__(self, name: str, project: Project) -> None:
+        """Lay out the profile and the features of the entity `name`."""
+        settings: EntityFeatures = project.features.entities[name]
+        positions = list(project.schema.entities)
+        neighbours = sorted({*settings.distinct, *settings.first_seen}, key=positions.index)
+        self.name: str = name
+        self.index: int = positions.index(name)
+        self.others: list[int] = [positions.index(other) for other in neighbours]
+        self.distinct: list[list[int]] = [[w.ms for w in settings.distinct.get(other, ())] for other in neighbours]
+        self.first_seen: list[bool] = [other in settings.first_seen for other in neighbours]
+        self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
+        self.extremes: bool = MIN in self.statistics or MAX in self.statistics
+        self.since_last: bool = settings.since_last
+        self.speed: bool = settings.speed
+        self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+        self.plan: ProfilePlan = ProfilePlan(
+            [window.ms for window in settings.windows],
+            [window.ms for window in settings.risk],
+            len(neighbours),
+            project.features.panes,
+            project.features.neighbours,
+        )
+        self.definitions: list[FeatureDefinition] = _definitions(name, settings, neighbours, self.statistics)
+        self.width: int = len(self.definitions)
+
+    def read(self, profile: Profile | None, payment: Transaction, row: list[float]) -> None:
+        """Append this entity's features to `row`; all are NaN when the payment names no such entity."""
+        if profile is None:
+            for _ in range(self.width):
+                row.append(NAN)
+            return
+        time_ms: int = payment.event_time
+        now = max(time_ms, profile.latest)
+        amount = payment.amount
+        value: float = NAN if amount is None else amount / self.scale
+        for window in profile.windows:
+            self._read_window(window.at(now, extremes=self.extremes), value, row)
+        if self.since_last:
+            row.append((now - profile.latest) / 1000 if profile.latest >= 0 else NAN)
+        if self.speed:
+            row.append(_speed(profile.place, now, payment.place))
+        self._read_neighbours(profile, payment, now, row)
+        label_now = max(time_ms, profile.latest_label)
+        for window in profile.risk:
+            _read_risk(window, label_now, row)
+
+    def update(self, profile: Profile, payment: Transaction) -> None:
+        """Let the profile remember the payment."""
+        time_ms: int = payment.event_time
+        amount = payment.amount
+        profile.add_payment(time_ms, 0 if amount is None else amount)
+        if self.speed and payment.place is not None:
+            place: tuple[float, float] = payment.place
+            profile.add_place(time_ms, place[0], place[1])
+        for slot, other in enumerate(self.others):
+            other_id: str | None = payment.entities[other]
+            if other_id is not None:
+                profile.neighbours[slot].add(time_ms, checksum(other_id))
+
+    def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
+        count = aggregate.count
+        total = aggregate.total / self.scale
+        for statistic in self.statistics:
+            if statistic == COUNT:
+                row.append(float(count))
+            elif statistic == SUM:
+                row.append(total)
+            elif count == 0:
+                row.append(NAN)
+            elif statistic == MEAN:
+                row.append(total / count)
+            elif statistic == MIN:
+                row.append(aggregate.low / self.scale)
+            elif statistic == MAX:
+                row.append(aggregate.high / self.scale)
+            elif statistic == STD:
+                row.append(deviation(aggregate) / self.scale)
+            elif statistic == ZSCORE:
+                spread = deviation(aggregate) / self.scale
+                row.append((value - total / count) / spread if spread > 0.0 else NAN)
+            else:
+                row.append(value * count / total if total > 0.0 else NAN)
+
+    def _read_neighbours(self, profile: Profile, payment: Transaction, now: int, row: list[float]) -> None:
+        for slot, other in enumerate(self.others):
+            neighbours = profile.neighbours[slot]
+            for length in self.distinct[slot]:
+                row.append(float(neighbours.since(now - length)))
+            if self.first_seen[slot]:
+                other_id: str | None = payment.entities[other]
+                if other_id is None:
+                    row.append(NAN)
+                else:
+                    row.append(0.0 if neighbours.knows(checksum(other_id)) else 1.0)
+
+
+class PaymentExtractor:
+    """Reads what the payment says by itself: amount, calendar, numbers, categories."""
+
+    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
+        """Take the vocabulary: for each category its values, most frequent first, with their shares."""
+        settings = project.features
+        offset = project.schema.event_time.utc_offset_hours
+        self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+        self.has_amount: bool = project.schema.amount is not None
+        self.offset_ms: int = int(offset * HOUR_MS)
+        self.calendar: list[str] = list(settings.calendar)
+        self.night_from: int = settings.night[0]
+        self.night_until: int = settings.night[1]
+        self.codes: list[dict[str, float]] = []
+        self.shares: list[dict[str, float]] = []
+        self.definitions: list[FeatureDefinition] = [words.amount_feature()] if self.has_amount else []
+        self.definitions += [words.calendar_feature(part) for part in self.calendar]
+        self.definitions += [words.number_feature(name) for name in project.schema.numbers]
+        for name in project.schema.categories:
+            shares = vocabulary.get(name, {})
+            self.codes.append({value: float(code) for code, value in enumerate(shares)})
+            self.shares.append(shares)
+            self.definitions += words.category_features(name)
+
+    def read(self, payment: Transaction, row: list[float]) -> None:
+        """Append the payment's own features to `row`."""
+        amount = payment.amount
+        if self.has_amount:
+            row.append(NAN if amount is None else amount / self.scale)
+        local: int = payment.event_time + self.offset_ms
+        hour = local // HOUR_MS % 24
+        for part in self.calendar:
+            if part == "hour":
+                row.append(float(hour))
+            elif part == "weekday":
+                row.append(float((local // DAY_MS + 3) % 7))
+            else:
+                row.append(1.0 if self._is_night(hour) else 0.0)
+        numbers: tuple[float, ...] = payment.numbers
+        for number in numbers:
+            row.append(number)
+        self._read_categories(payment.categories, row)
+
+    def _read_categories(self, categories: tuple[str | None, ...], row: list[float]) -> None:
+        for position, value in enumerate(categories):
+            if value is None:
+                row.append(NAN)
+                row.append(NAN)
+            else:
+                row.append(self.codes[position].get(value, -1.0))
+                row.append(self.shares[position].get(value, 0.0))
+
+    def _is_night(self, hour: int) -> bool:
+        if self.night_from > self.night_until:
+            return hour >= self.night_from or hour < self.night_until
+        return self.night_from <= hour < self.night_until
+
+
+class Extractor:
+    """All features of a project, in a fixed order.
+
+    `profiles` is always one profile for each of `entities`, in that order; None where the
+    payment names no such entity.
+    """
+
+    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
+        """Build the extractors; `vocabulary` maps category -> value -> share of training payments."""
+        self.entities: list[EntityExtractor] = [
+            EntityExtractor(name, project) for name in project.schema.entities if name in project.features.entities
+        ]
+        self.payment: PaymentExtractor = PaymentExtractor(project, vocabulary)
+        self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
+        for entity in self.entities:
+            self.definitions += entity.definitions
+
+    def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
+        """Return the feature values, in the order of `definitions`, before the payment is remembered."""
+        row: list[float] = []
+        self.payment.read(payment, row)
+        for position, entity in enumerate(self.entities):
+            entity.read(profiles[position], payment, row)
+        return row
+
+    def update(self, profiles: list[Profile | None], payment: Transaction) -> None:
+        """Let every profile remember the payment."""
+        for position, entity in enumerate(self.entities):
+            profile = profiles[position]
+            if profile is not None:
+                entity.update(profile, payment)
+
+    def learn(self, profiles: list[Profile | None], known_at: int, *, fraud: bool) -> None:
+        """Let every profile remember a label, at the moment it became known."""
+        for profile in profiles:
+            if profile is not None:
+                profile.add_label(known_at, 1 if fraud else 0)
+
+
+def checksum(text: str) -> int:
+    """Return a 32-bit checksum that is the same in every process."""
+    return zlib.crc32(text.encode())
+
+
+def deviation(aggregate: Aggregate) -> float:
+    """Return the population standard deviation; the integers under the root cannot cancel badly."""
+    count = aggregate.count
+    return math.sqrt(max(count * aggregate.squares - aggregate.total * aggregate.total, 0)) / count
+
+
+def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Return the great-circle distance between two places given in degrees.
+
+    >>> round(distance_km(52.52, 13.40, 48.86, 2.35))
+    877
+    """
+    north, to_north = math.radians(latitude), math.radians(to_latitude)
+    half_north = math.sin((to_north - north) / 2)
+    half_east = math.sin(math.radians(to_longitude - longitude) / 2)
+    chord = half_north * half_north + math.cos(north) * math.cos(to_north) * half_east * half_east
+    return 2 * EARTH_KM * math.asin(math.sqrt(min(chord, 1.0)))
+
+
+def _speed(last: Place | None, now: int, place: tuple[float, float] | None) -> float:
+    if last is None or place is None:
+        return NAN
+    # Two payments within a minute would give absurd speeds for tiny distances.
+    hours = max((now - last.time_ms) / HOUR_MS, SHORTEST_TRIP_H)
+    return distance_km(last.latitude, last.longitude, place[0], place[1]) / hours
+
+
+def _read_risk(window: Window, now: int, row: list[float]) -> None:
+    aggregate = window.at(now, extremes=False)
+    row.append(float(aggregate.total))
+    row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
+
+
+def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:
+    return [STATISTICS.index(name) for name in settings.statistics if has_amount or name == "count"]
+
+
+def _definitions(
+    name: str, settings: EntityFeatures, neighbours: list[str], statistics: list[int]
+) -> list[FeatureDefinition]:
+    made = [words.window_feature(name, STATISTICS[code], window) for window in settings.windows for code in statistics]
+    if settings.since_last:
+        made.append(words.since_last_feature(name))
+    if settings.speed:
+        made.append(words.speed_feature(name))
+    for other in neighbours:
+        made += [words.distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
+        if other in settings.first_seen:
+            made.append(words.first_seen_feature(name, other))
+    for window in settings.risk:
+        made += words.risk_features(name, window)
+    return made

@@ -1,0 +1,33 @@
+"""One short text that changes whenever a feature value could mean something else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from fraud_detection.config import Project
+from fraud_detection.features.vocabulary import Vocabulary
+from fraud_detection.strict import to_plain
+
+SEMANTICS = 1
+"""Raised whenever the code of a feature changes what it computes."""
+
+
+def fingerprint(project: Project, vocabulary: Vocabulary) -> str:
+    """Return a hash over everything that determines the feature values of a payment.
+
+    Aliases and ignored fields are left out: they change how a value is found, not what it means.
+    """
+    schema = project.schema
+    meaning = [
+        SEMANTICS,
+        to_plain(project.features),
+        list(schema.entities),
+        list(schema.numbers),
+        list(schema.categories),
+        None if schema.amount is None else schema.amount.decimals,
+        schema.event_time.utc_offset_hours,
+        vocabulary,
+    ]
+    return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]

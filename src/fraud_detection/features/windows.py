@@ -1,0 +1,220 @@
+"""Trailing windows over one entity's payments, in bounded memory and exact arithmetic.
+
+A window of length W is cut into k equal panes on a fixed grid.  Asked at time t it
+answers for the current pane and the k - 1 before it: between W - W/k and W back.
+Values are whole numbers, so sums are exact in any order, and a payment goes into the
+pane of its own event time.  The content is therefore a function of the *set* of
+payments that were added, not of the order in which they came.
+
+Nothing here reads a clock, and reading changes nothing:
+
+>>> hour = Window(3_600_000, 24)
+>>> hour.add(0, 500)
+>>> hour.add(60_000, 700)
+>>> aggregate = hour.at(120_000)
+>>> aggregate.count, aggregate.total, aggregate.low, aggregate.high
+(2, 1200, 500, 700)
+>>> hour.at(30 * 86_400_000).count
+0
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LOW_BITS: Final = (1 << 62) - 1
+
+
+class Aggregate:
+    """Count, sum, sum of squares and extremes of whole numbers; low and high mean nothing at count 0."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.count: int = 0
+        self.total: int = 0
+        self.squares: int = 0
+        self.low: int = 0
+        self.high: int = 0
+
+
+class Pane:
+    """What fell into one pane of the grid."""
+
+    def __init__(self, number: int, value: int) -> None:
+        """Start with the first value."""
+        self.number: int = number
+        self.count: int = 1
+        self.total: int = value
+        self.squares: int = value * value
+        self.low: int = value
+        self.high: int = value
+
+    def add(self, value: int) -> None:
+        """Count one more value."""
+        self.count += 1
+        self.total += value
+        self.squares += value * value
+        if value < self.low:
+            self.low = value
+        if value > self.high:
+            self.high = value
+
+
+class Window:
+    """A trailing window of `length_ms`, kept in at most `panes` panes.
+
+    Payments older than the window's reach at the latest time seen are not kept; they could
+    never be read again, because the owner asks at its own latest time or later.
+    """
+
+    def __init__(self, length_ms: int, panes: int) -> None:
+        """Start empty; `length_ms` must be a multiple of `panes`."""
+        self.pane_ms: int = length_ms // panes
+        self.panes: int = panes
+        self.latest: int = -1
+        self.kept: list[Pane] = []
+        self.count: int = 0
+        self.total: int = 0
+        self.squares: int = 0
+
+    def add(self, time_ms: int, value: int) -> None:
+        """Put `value` into the pane of `time_ms`, unless that has already left the window."""
+        number = time_ms // self.pane_ms
+        if number > self.latest:
+            self.latest = number
+            self._forget(number - self.panes)
+        elif number <= self.latest - self.panes:
+            return
+        self.count += 1
+        self.total += value
+        self.squares += value * value
+        kept = self.kept
+        size = len(kept)
+        if size > 0 and kept[size - 1].number == number:
+            kept[size - 1].add(value)
+        elif size == 0 or kept[size - 1].number < number:
+            kept.append(Pane(number, value))
+        else:
+            self._add_late(number, value)
+
+    def at(self, now_ms: int, *, extremes: bool = True) -> Aggregate:
+        """Return the aggregate as of `now_ms`, which is not before the latest added time.
+
+        Without `extremes` low and high are left out, which spares a walk over the panes.
+        """
+        result = Aggregate()
+        result.count = self.count
+        result.total = self.total
+        result.squares = self.squares
+        gone = now_ms // self.pane_ms - self.panes
+        first = True
+        for pane in self.kept:
+            if pane.number <= gone:
+                result.count -= pane.count
+                result.total -= pane.total
+                result.squares -= pane.squares
+            elif not extremes:
+                break
+            elif first:
+                first = False
+                result.low = pane.low
+                result.high = pane.high
+            else:
+                if pane.low < result.low:
+                    result.low = pane.low
+                if pane.high > result.high:
+                    result.high = pane.high
+        return result
+
+    def dump(self) -> list[int]:
+        """Return the whole content as a flat list of 64-bit integers."""
+        flat = [self.latest]
+        for pane in self.kept:
+            # Squares of large amounts need more than 64 bits, so they are stored in two halves.
+            flat += [pane.number, pane.count, pane.total, pane.squares >> 62, pane.squares & _LOW_BITS]
+            flat += [pane.low, pane.high]
+        return flat
+
+    def restore(self, flat: list[int]) -> None:
+        """Take back what `dump` returned; the window must be new."""
+        self.latest = flat[0]
+        for start in range(1, len(flat), 7):
+            pane = Pane(flat[start], 0)
+            pane.count = flat[start + 1]
+            pane.total = flat[start + 2]
+            pane.squares = (flat[start + 3] << 62) | flat[start + 4]
+            pane.low = flat[start + 5]
+            pane.high = flat[start + 6]
+            self.kept.append(pane)
+            self.count += pane.count
+            self.total += pane.total
+            self.squares += pane.squares
+
+    def _forget(self, gone: int) -> None:
+        kept = self.kept
+        expired = 0
+        for pane in kept:
+            if pane.number > gone:
+                break
+            self.count -= pane.count
+            self.total -= pane.total
+            self.squares -= pane.squares
+            expired += 1
+        if expired > 0:
+            del kept[:expired]
+
+    def _add_late(self, number: int, value: int) -> None:
+        kept = self.kept
+        place = len(kept)
+        while place > 0 and kept[place - 1].number > number:
+            place -= 1
+        if place > 0 and kept[place - 1].number == number:
+            kept[place - 1].add(value)
+        else:
+            kept.insert(place, Pane(number, value))
+
+
+class Neighbours:
+    """Which other ids an entity was seen with, and when last: at most `limit`, the latest ones.
+
+    Ids are kept as 32-bit checksums.  Keeping the latest `limit` is the same in any order of
+    arrival, because an id's last time only ever grows.
+
+    >>> merchants = Neighbours(limit=2)
+    >>> for time, merchant in [(1, 11), (2, 22), (3, 33)]:
+    ...     merchants.add(time, merchant)
+    >>> merchants.knows(11), merchants.since(0), merchants.since(2)
+    (False, 2, 1)
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Start empty."""
+        self.limit: int = limit
+        self.last_seen: dict[int, int] = {}
+
+    def add(self, time_ms: int, other: int) -> None:
+        """Remember that `other` was seen at `time_ms`."""
+        last_seen = self.last_seen
+        if last_seen.get(other, -1) < time_ms:
+            last_seen[other] = time_ms
+            if len(last_seen) > self.limit:
+                self._forget_oldest()
+
+    def knows(self, other: int) -> bool:
+        """Return whether `other` is among the remembered ids."""
+        return other in self.last_seen
+
+    def since(self, time_ms: int) -> int:
+        """Return how many of the remembered ids were seen after `time_ms`."""
+        count = 0
+        for seen in self.last_seen.values():
+            if seen > time_ms:
+                count += 1
+        return count
+
+    def _forget_oldest(self) -> None:
+        oldest, oldest_time = -1, -1
+        for other, seen in self.last_seen.items():
+            if oldest < 0 or seen < oldest_time or (seen == oldest_time and other < oldest):
+                oldest, oldest_time = other, seen
+        del self.last_seen[oldest]

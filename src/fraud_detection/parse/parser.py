@@ -1,0 +1,312 @@
+"""Decode an event by the declared schema, by name, and count every drift.
+
+Unknown fields are ignored, declared aliases followed, harmless changes of type
+repaired: each is counted.  A missing optional value is missing, never zero.  A missing
+or impossible required value raises RejectError with the reason and the path; nothing
+else is ever raised, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from typing import Final
+
+import msgspec
+
+from fraud_detection.config import Schema
+from fraud_detection.errors import RejectError
+from fraud_detection.events import Label, Transaction
+from fraud_detection.parse.drift import SchemaDrift
+from fraud_detection.parse.times import from_parts, in_bounds, time_reader
+from fraud_detection.parse.values import as_category, as_id, as_number
+
+MISSING: Final = (None, "")
+LABEL_EVENT: Final = "label"
+
+
+class FieldReader:
+    """Finds one declared value in an event: under its own name, or under an alias, which is counted."""
+
+    def __init__(self, field: str, aliases: tuple[str, ...], drift: SchemaDrift) -> None:
+        """Take the names in the order in which they are tried."""
+        self.field: str = field
+        self.aliases: tuple[str, ...] = aliases
+        self.drift: SchemaDrift = drift
+
+    def find(self, event: dict[str, object], time_ms: int) -> object:
+        """Return the value, None where there is none."""
+        value = event.get(self.field)
+        if value is None and self.aliases:
+            for alias in self.aliases:
+                value = event.get(alias)
+                if value is not None:
+                    self.drift.count("alias", self.field, time_ms, alias)
+                    return value
+        return value
+
+
+class Parser:
+    """Turns raw events into transactions and labels, and keeps the tallies in `drift`.
+
+    vocabulary: category -> known values; without one no value counts as unknown.
+    textual: the source holds nothing but text (CSV), so that text is no drift of type.
+    """
+
+    def __init__(
+        self, schema: Schema, vocabulary: dict[str, dict[str, float]] | None = None, *, textual: bool = False
+    ) -> None:
+        """Resolve the schema once."""
+        self.textual: bool = textual
+        known = vocabulary or {}
+        self.drift: SchemaDrift = SchemaDrift()
+        self.schema: Schema = schema
+        self.declared: set[str] = _declared(schema)
+        self.has_id: bool = schema.transaction_id.field is not None
+        self.id_reader: FieldReader = self._reader(schema.transaction_id.field or "", schema.transaction_id.aliases)
+        self.time_reader: FieldReader = self._reader(schema.event_time.field or "", schema.event_time.aliases)
+        self.read_time = time_reader(schema.event_time)
+        bounds = in_bounds(schema.event_time)
+        self.earliest: int = bounds[0]
+        self.latest: int = bounds[1]
+        self.entities: list[FieldReader] = [self._reader(e.field, e.aliases) for e in schema.entities.values()]
+        self.required: list[bool] = [entity.required for entity in schema.entities.values()]
+        self.numbers: list[FieldReader] = [self._reader(n.field, n.aliases) for n in schema.numbers.values()]
+        self.categories: list[FieldReader] = [self._reader(c.field, c.aliases) for c in schema.categories.values()]
+        self.known: list[dict[str, float]] = [known.get(name, {}) for name in schema.categories]
+        amount = schema.amount
+        self.amount: FieldReader | None = self._reader(amount.field, amount.aliases) if amount else None
+        self.scale: int = 10**amount.decimals if amount else 1
+        self.minimum: float = -math.inf if amount is None or amount.minimum is None else amount.minimum
+        self.maximum: float = math.inf if amount is None or amount.maximum is None else amount.maximum
+        self.latitude: FieldReader | None = self._reader(schema.place.latitude, ()) if schema.place else None
+        self.longitude: FieldReader | None = self._reader(schema.place.longitude, ()) if schema.place else None
+
+    def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
+        """Decode one JSON event; raise RejectError if it can never be decided.
+
+        identity stands in where the schema declares no id; without one, a hash of the event does.
+        """
+        try:
+            event = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            self.drift.events += 1
+            raise self._rejected(RejectError(f"not valid JSON: {error}")) from None
+        if not isinstance(event, dict):
+            self.drift.events += 1
+            kind = type(event).__name__
+            raise self._rejected(RejectError(f"expected a JSON object, got {kind}"))
+        if event.get("type") == LABEL_EVENT:
+            return self.label(event)
+        if identity is None and not self.has_id:
+            identity = hashlib.blake2b(raw, digest_size=12).hexdigest()
+        return self.record(event, identity)
+
+    def record(self, event: dict[str, object], identity: str | None = None) -> Transaction:
+        """Read a payment from named values."""
+        self.drift.events += 1
+        try:
+            return self._transaction(event, None if self.has_id else identity)
+        except RejectError as error:
+            raise self._rejected(error) from None
+
+    def label(self, event: dict[str, object]) -> Label:
+        """Read a label event: the transaction's id, the verdict, and when it became known."""
+        try:
+            verdict = self.verdict(event)
+            if self.schema.label is None or verdict is None:
+                raise RejectError("a label needs a verdict that the schema declares", f"$.{self._label_field()}")
+            known_at = self._known_at(event)
+            if known_at is None:
+                raise RejectError("a label needs the time it became known", f"$.{self._known_at_field()}")
+            return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
+        except RejectError as error:
+            raise self._rejected(error) from None
+
+    def verdict(self, event: dict[str, object]) -> bool | None:
+        """Return whether the event's label says fraud; None where it says nothing."""
+        source = self.schema.label
+        if source is None:
+            return None
+        value = event.get(source.field)
+        text = str(value).strip().lower()
+        if text in source.positive:
+            return True
+        return False if text in source.negative else None
+
+    def known_at(self, event: dict[str, object], event_time: int) -> int:
+        """Return when the label of a row of history became known, in ms."""
+        source = self.schema.label
+        known_at = self._known_at(event) if source is not None and source.known_at is not None else None
+        if known_at is not None:
+            return max(known_at, event_time)
+        return event_time + (source.delay.ms if source is not None else 0)
+
+    def _transaction(self, event: dict[str, object], identity: str | None) -> Transaction:
+        time_ms = self._event_time(event)
+        for key in event:
+            if key not in self.declared:
+                self.drift.count("unknown_field", str(key), time_ms, event[key])
+        return Transaction(
+            self._identity(event, identity),
+            time_ms,
+            self._amount(event, time_ms),
+            self._entities(event, time_ms),
+            tuple([self._number(reader, event, time_ms) for reader in self.numbers]),
+            tuple([self._category(place, event, time_ms) for place in range(len(self.categories))]),
+            self._place(event, time_ms),
+            self._sent_at(event),
+        )
+
+    def _event_time(self, event: dict[str, object]) -> int:
+        if self.schema.event_time.parts is not None:
+            return self._time_of_parts(event)
+        reader = self.time_reader
+        value = reader.find(event, -1)
+        if value in MISSING:
+            raise RejectError("a required value is missing", f"$.{reader.field}")
+        try:
+            time_ms = self.read_time(value)
+        except RejectError as error:
+            raise RejectError(error.reason, f"$.{reader.field}") from None
+        if not self.earliest <= time_ms < self.latest:
+            raise RejectError(f"an impossible time: {value!r:.60}", f"$.{reader.field}")
+        if not self.textual and self.schema.event_time.format == "auto" and not isinstance(value, str):
+            self.drift.count("repaired", reader.field, time_ms, value)
+        return time_ms
+
+    def _time_of_parts(self, event: dict[str, object]) -> int:
+        parts = self.schema.event_time.parts
+        assert parts is not None
+        zone = dt.timezone(dt.timedelta(hours=self.schema.event_time.utc_offset_hours))
+        names = (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
+        values = [None if name is None else event.get(name) for name in names]
+        try:
+            return from_parts(values[0], values[1], values[2], values[3], values[4], zone)
+        except (RejectError, ValueError, OverflowError) as error:
+            raise RejectError(f"no date can be made of {values!r:.100}: {error}", f"$.{parts.year}") from None
+
+    def _identity(self, event: dict[str, object], identity: str | None) -> str:
+        if identity is not None:
+            return identity
+        reader = self.id_reader
+        text = as_id(reader.find(event, -1))
+        if text is None:
+            raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
+        return text
+
+    def _amount(self, event: dict[str, object], time_ms: int) -> int | None:
+        reader = self.amount
+        if reader is None:
+            return None
+        value = reader.find(event, time_ms)
+        if value in MISSING:
+            raise RejectError("a required value is missing", f"$.{reader.field}")
+        amount = as_number(value)
+        if math.isnan(amount) or math.isinf(amount) or isinstance(value, bool):
+            raise RejectError(f"expected a number, got {value!r:.60}", f"$.{reader.field}")
+        if not self.minimum <= amount <= self.maximum:
+            bounds = f"{self.minimum:g} .. {self.maximum:g}"
+            raise RejectError(f"an impossible amount: {value!r:.60} is outside {bounds}", f"$.{reader.field}")
+        if not self.textual and isinstance(value, str):
+            self.drift.count("repaired", reader.field, time_ms, value)
+        return round(amount * self.scale)
+
+    def _entities(self, event: dict[str, object], time_ms: int) -> tuple[str | None, ...]:
+        ids: list[str | None] = []
+        for position, reader in enumerate(self.entities):
+            value = reader.find(event, time_ms)
+            text = as_id(value)
+            if text is None:
+                if self.required[position]:
+                    raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
+                self._count_absent(reader.field, value, time_ms)
+            ids.append(text)
+        return tuple(ids)
+
+    def _number(self, reader: FieldReader, event: dict[str, object], time_ms: int) -> float:
+        value = reader.find(event, time_ms)
+        number = as_number(value)
+        if math.isnan(number):
+            self._count_absent(reader.field, value, time_ms)
+        elif not self.textual and isinstance(value, str):
+            self.drift.count("repaired", reader.field, time_ms, value)
+        return number
+
+    def _category(self, position: int, event: dict[str, object], time_ms: int) -> str | None:
+        reader = self.categories[position]
+        value = reader.find(event, time_ms)
+        text = as_category(value)
+        if text is None:
+            self._count_absent(reader.field, value, time_ms)
+            return None
+        known = self.known[position]
+        if known and text not in known:
+            self.drift.count("unknown_category", reader.field, time_ms, text)
+        return text
+
+    def _place(self, event: dict[str, object], time_ms: int) -> tuple[float, float] | None:
+        if self.latitude is None or self.longitude is None:
+            return None
+        latitude = self._number(self.latitude, event, time_ms)
+        longitude = self._number(self.longitude, event, time_ms)
+        if math.isnan(latitude) or math.isnan(longitude):
+            return None
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+            self.drift.count("unreadable", self.latitude.field, time_ms, (latitude, longitude))
+            return None
+        return (latitude, longitude)
+
+    def _sent_at(self, event: dict[str, object]) -> int | None:
+        if self.schema.sent_at is None:
+            return None
+        number = as_number(event.get(self.schema.sent_at))
+        return int(number) if abs(number) < 2**62 else None
+
+    def _known_at(self, event: dict[str, object]) -> int | None:
+        value = event.get(self._known_at_field())
+        return None if value in MISSING else self.read_known_at(value)
+
+    def read_known_at(self, value: object) -> int:
+        """Return the time at which a label became known, in ms; it is written as the event time is."""
+        try:
+            return self.read_time(value)
+        except RejectError as error:
+            raise RejectError(error.reason, f"$.{self._known_at_field()}") from None
+
+    def _known_at_field(self) -> str:
+        source = self.schema.label
+        return source.known_at if source is not None and source.known_at is not None else "label_known_at"
+
+    def _label_field(self) -> str:
+        return self.schema.label.field if self.schema.label is not None else "label"
+
+    def _count_absent(self, field: str, value: object, time_ms: int) -> None:
+        if value in MISSING:
+            self.drift.count("missing", field, time_ms, value)
+        else:
+            self.drift.count("unreadable", field, time_ms, value)
+
+    def _rejected(self, error: RejectError) -> RejectError:
+        self.drift.count("quarantined", error.path.removeprefix("$."), -1, error.reason)
+        return error
+
+    def _reader(self, field: str, aliases: tuple[str, ...]) -> FieldReader:
+        return FieldReader(field, aliases, self.drift)
+
+
+def _declared(schema: Schema) -> set[str]:
+    sources = [*schema.entities.values(), *schema.numbers.values(), *schema.categories.values()]
+    names = {name for source in sources for name in (source.field, *source.aliases)}
+    names |= {*schema.ignored, *schema.transaction_id.aliases, *schema.event_time.aliases}
+    if schema.amount is not None:
+        names |= {schema.amount.field, *schema.amount.aliases}
+    if schema.event_time.parts is not None:
+        names |= set(msgspec.structs.astuple(schema.event_time.parts))
+    if schema.place is not None:
+        names |= {schema.place.latitude, schema.place.longitude}
+    if schema.label is not None:
+        names |= {schema.label.field, schema.label.known_at or ""}
+    names |= {schema.transaction_id.field or "", schema.event_time.field or "", schema.sent_at or "", "type"}
+    return {name for name in names if name}

@@ -1,0 +1,123 @@
+"""Read the time of a payment, however it is written, as integer milliseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+
+from fraud_detection.config import TimeSource
+from fraud_detection.errors import RejectError
+
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_WEEKDAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
+
+# Between 1980 and 2100 the four ways to count from the epoch do not overlap.
+_SECONDS_BELOW = 10_000_000_000
+_MILLISECONDS_BELOW = 10_000_000_000_000
+_MICROSECONDS_BELOW = 10_000_000_000_000_000
+
+
+def time_reader(source: TimeSource) -> Callable[[object], int]:
+    """Return a function from a field's value to ms since 1970 UTC; it raises RejectError.
+
+    >>> read = time_reader(TimeSource(field="t"))
+    >>> read("2026-01-01T00:00:00Z") == read(1767225600) == read(1767225600000) == read("1767225600")
+    True
+    """
+    zone = dt.timezone(dt.timedelta(hours=source.utc_offset_hours))
+    if source.format == "number":
+        start = _to_ms(dt.datetime.combine(source.origin, dt.time(), zone))
+        unit = _UNIT_MS[source.unit]
+        return lambda value: start + round(_number(value) * unit)
+    if "%" in source.format:
+        return lambda value: _to_ms(_with_zone(_strptime(value, source.format), zone))
+    return lambda value: _auto(value, zone)
+
+
+def in_bounds(source: TimeSource) -> tuple[int, int]:
+    """Return the earliest and the latest possible time in ms."""
+    first, last = (_to_ms(dt.datetime.combine(day, dt.time(), dt.UTC)) for day in (source.earliest, source.latest))
+    return first, last
+
+
+def from_parts(year: object, month: object, day: object, week: object, weekday: object, zone: dt.timezone) -> int:
+    """Return midnight of a day given in pieces; a missing day is made of week of month and weekday.
+
+    >>> from_parts("1994", "Dec", None, "5", "Wednesday", dt.timezone.utc) == from_parts(1994, 12, 28, None, None, dt.timezone.utc)
+    True
+    """
+    first = dt.date(round(_number(year)), _named(month, _MONTHS, 1), 1)
+    if day is not None:
+        date = first.replace(day=round(_number(day)))
+    else:
+        date = _day_in_week(first, week, weekday)
+    return _to_ms(dt.datetime.combine(date, dt.time(), zone))
+
+
+def _day_in_week(first: dt.date, week: object, weekday: object) -> dt.date:
+    """Return the weekday in the n-th calendar week (Monday first) of the month, kept inside the month."""
+    number = 1 if week is None else round(_number(week))
+    monday = first - dt.timedelta(days=first.weekday()) + dt.timedelta(weeks=number - 1)
+    date = monday + dt.timedelta(days=0 if weekday is None else _named(weekday, _WEEKDAYS, 0))
+    last = (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
+    return min(max(date, first), last)
+
+
+def _auto(value: object, zone: dt.timezone) -> int:
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            return _to_ms(_with_zone(dt.datetime.fromisoformat(text), zone))
+        except ValueError:
+            return _epoch(_number(text))
+    return _epoch(_number(value))
+
+
+def _epoch(number: float) -> int:
+    if abs(number) < _SECONDS_BELOW:
+        return round(number * 1000)
+    if abs(number) < _MILLISECONDS_BELOW:
+        return round(number)
+    return round(number / 1000) if abs(number) < _MICROSECONDS_BELOW else round(number / 1_000_000)
+
+
+def _strptime(value: object, pattern: str) -> dt.datetime:
+    try:
+        return dt.datetime.strptime(str(value).strip(), pattern)  # noqa: DTZ007 - the zone is added by the caller
+    except ValueError as error:
+        raise RejectError(str(error)) from None
+
+
+def _with_zone(moment: dt.datetime, zone: dt.timezone) -> dt.datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+
+
+def _to_ms(moment: dt.datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _named(value: object, names: list[str], base: int) -> int:
+    text = str(value).strip().lower()
+    if text[:3] in names:
+        return names.index(text[:3]) + base
+    number = round(_number(value))
+    if not base <= number < base + len(names):
+        message = f"expected a name or a number from {base} to {base + len(names) - 1}, got {value!r}"
+        raise RejectError(message)
+    return number
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    message = f"expected a time, got {value!r:.60}"
+    raise RejectError(message)

@@ -1,0 +1,41 @@
+"""Read one value as an id, a category or a number, or say that it is none."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+LONGEST_ID: Final = 256
+
+
+def as_id(value: object) -> str | None:
+    """Return the id as text; numbers are written without a fraction, so that 7, 7.0 and '7' agree."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return text if 0 < len(text) <= LONGEST_ID else None
+
+
+def as_category(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isnan(value) and not value.is_integer():
+        return repr(value)
+    return as_id(value)
+
+
+def as_number(value: object) -> float:
+    """Return the number that the value holds, NaN where it holds none."""
+    if isinstance(value, (float, int)):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.nan
+    if isinstance(value, str):
+        try:
+            return float(value.strip().replace("_", "x"))
+        except ValueError:
+            return math.nan
+    return math.nan

@@ -1,0 +1,143 @@
+"""Decode a file into typed settings; a wrong key or value is an error that names its path.
+
+msgspec finds the error; this module adds what a person needs next: the allowed
+keys, and the nearest one to what was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import msgspec
+import yaml
+
+from fraud_detection.errors import ConfigError
+
+T = TypeVar("T")
+
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class Duration:
+    """A length of time, written as a whole number and a unit: s, m, h or d.
+
+    >>> Duration.parse("7d").ms
+    604800000
+    >>> str(Duration.parse("90m"))
+    '90m'
+    """
+
+    __slots__ = ("ms", "text")
+
+    def __init__(self, ms: int, text: str) -> None:
+        """Keep the text beside the value: feature names are made of it."""
+        self.ms = ms
+        self.text = text
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """Read '5m', '1h', '7d'; raise ValueError for anything else."""
+        match = re.fullmatch(r"(\d+)([smhd])", str(text))
+        if not match:
+            message = f"expected a duration such as '5m', '12h' or '7d', got {text!r}"
+            raise ValueError(message)
+        return cls(int(match[1]) * _UNITS[match[2]], str(text))
+
+    def __str__(self) -> str:
+        """Return the text it was written as."""
+        return self.text
+
+    def __repr__(self) -> str:
+        """Return a form that shows the text."""
+        return f"Duration({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Two durations are equal when they are equally long."""
+        return isinstance(other, Duration) and other.ms == self.ms
+
+    def __hash__(self) -> int:
+        """Hash by length."""
+        return hash(self.ms)
+
+
+def decode(data: object, kind: type[T], origin: str) -> T:
+    """Turn plain data into `kind`, or raise ConfigError with origin, path and allowed values."""
+    try:
+        return msgspec.convert(data, kind, dec_hook=_custom_type, strict=True)
+    except msgspec.ValidationError as error:
+        message = f"{origin}: {error}{_advice(str(error), kind, data)}"
+        raise ConfigError(message) from None
+
+
+def to_plain(value: object) -> Any:  # noqa: ANN401 - YAML and JSON trees have no narrower type
+    """Turn settings back into what YAML and JSON can hold."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def read_yaml(path: Path) -> object:
+    """Read a YAML file; raise ConfigError that names the file and the line."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        message = f"{path}: no such file; make one with `fraud init --data FILE`, or name another with --config"
+        raise ConfigError(message) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot be read: {error}"
+        raise ConfigError(message) from None
+    except yaml.YAMLError as error:
+        message = f"{path}: is not valid YAML: {error}"
+        raise ConfigError(message) from None
+
+
+def _custom_type(kind: type, value: object) -> object:
+    if kind is Duration:
+        return Duration.parse(value)
+    message = f"settings of type {kind} cannot be decoded"
+    raise NotImplementedError(message)
+
+
+def _advice(message: str, kind: type, data: object) -> str:
+    unknown = re.search(r"unknown field `(.+?)`", message)
+    if unknown is None:
+        return ""
+    path = re.search(r"at `\$(.*?)`", message)
+    owner = _follow(kind, data, path[1] if path else "")
+    if owner is None:
+        return ""
+    allowed = [field.encode_name for field in msgspec.structs.fields(owner)]
+    near = difflib.get_close_matches(unknown[1], allowed, n=1)
+    hint = f" (did you mean `{near[0]}`?)" if near else ""
+    return f"{hint}; allowed here: {', '.join(allowed)}"
+
+
+def _follow(kind: Any, data: object, path: str) -> Any:  # noqa: ANN401 - walks type hints
+    """Return the Struct type that `path` leads to, None where it is not a Struct."""
+    for step in re.findall(r"\.(\w+)|\[(.*?)\]", path):
+        kind = _inner(kind, step[0])
+        if kind is None:
+            return None
+    return _struct_of(kind)
+
+
+def _inner(kind: Any, name: str) -> Any:  # noqa: ANN401 - walks type hints
+    struct = _struct_of(kind)
+    if name and struct is not None:
+        types = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        return types.get(name)
+    for option in (kind, *get_args(kind)):
+        arguments = get_args(option)
+        origin = getattr(option, "__origin__", None)
+        if arguments and origin is not None and isinstance(origin, type):
+            return arguments[-1] if issubclass(origin, Mapping) else arguments[0]
+    return None
+
+
+def _struct_of(kind: Any) -> Any:  # noqa: ANN401 - walks type hints
+    for option in (kind, *get_args(kind)):
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
+            return option
+    return None

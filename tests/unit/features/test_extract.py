@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import math
+import statistics
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.adapters.memory import MemoryStore
+from fraud_detection.events import Transaction
+from fraud_detection.features.extract import Extractor, distance_km
+from fraud_detection.features.memory import FeatureMemory
+from tests.unit.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
+
+VOCABULARY = {"channel": {"web": 0.75, "shop": 0.25}}
+WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
+
+
+def memory(**kwargs: object) -> FeatureMemory:
+    return FeatureMemory(Extractor(PROJECT, VOCABULARY), **kwargs)  # type: ignore[arg-type]
+
+
+def named(values: list[float]) -> dict[str, float]:
+    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    return dict(zip(names, values, strict=True))
+
+
+def same(left: list[float], right: list[float]) -> bool:
+    return list(map(repr, left)) == list(map(repr, right))
+
+
+def in_window(earlier: list[Transaction], entity: int, one: Transaction, length: int) -> list[int]:
+    """Recount by the documented rule: the entity's latest time decides what the window holds."""
+    own = [p for p in earlier if p.entities[entity] == one.entities[entity]]
+    now, pane = max([one.event_time, *(p.event_time for p in own)]), length // 24
+    return [p.amount or 0 for p in own if p.event_time // pane > now // pane - 24]
+
+
+@settings(deadline=None)
+@given(streams())
+def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) -> None:
+    engine = memory()
+    for position, one in enumerate(stream):
+        row = named(engine.observe(one))
+        for name, length in WINDOWS.items():
+            check_card_window(row, name, in_window(stream[:position], 0, one, length), one)
+
+
+def check_card_window(row: dict[str, float], window: str, expected: list[int], one: Transaction) -> None:
+    if one.entities[0] is None:
+        assert math.isnan(row[f"card_count_{window}"])
+        return
+    assert row[f"card_count_{window}"] == len(expected)
+    assert row[f"card_amount_sum_{window}"] == sum(expected) / 100
+    if not expected:
+        assert math.isnan(row[f"card_amount_mean_{window}"])
+        return
+    mean = float(Fraction(sum(expected), len(expected) * 100))
+    spread = math.sqrt(statistics.pvariance([Fraction(value, 100) for value in expected]))
+    assert row[f"card_amount_min_{window}"] == min(expected) / 100
+    assert row[f"card_amount_max_{window}"] == max(expected) / 100
+    assert row[f"card_amount_mean_{window}"] == pytest.approx(mean)
+    assert row[f"card_amount_std_{window}"] == pytest.approx(spread)
+
+
+@settings(deadline=None)
+@given(streams(), st.randoms(use_true_random=False))
+def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
+    stream: list[Transaction], random: object
+) -> None:
+    shuffled = list(stream)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    rows = []
+    for order in (stream, shuffled):
+        engine = memory()
+        for one in order:
+            engine.observe(one)
+        probe = payment(999, START + 41 * DAY, 100, "a", "m")
+        rows.append(engine.observe(probe))
+    assert same(*rows)
+
+
+@settings(deadline=None)
+@given(streams(), st.integers(1, 5))
+def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
+    stream: list[Transaction], every: int
+) -> None:
+    steady, store = memory(), MemoryStore()
+    restless = memory(store=store)
+    for number, one in enumerate(stream):
+        if number % every == 0:
+            restless.checkpoint()
+            restless = memory(store=store)
+        assert same(restless.observe(one), steady.observe(one))
+
+
+@settings(deadline=None)
+@given(streams())
+def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
+    steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
+    for one in stream:
+        assert same(cramped.observe(one), steady.observe(one))
+        cramped.checkpoint()
+        assert cramped.size() == 0
+
+
+def test_a_payment_does_not_see_itself() -> None:
+    row = named(memory().observe(payment(1, START, 500)))
+    assert row["card_count_1h"] == 0
+    assert row["card_merchant_first_seen"] == 1
+    assert math.isnan(row["card_seconds_since_last"])
+
+
+def test_the_second_payment_sees_the_first() -> None:
+    engine = memory()
+    engine.observe(payment(1, START, 500))
+    row = named(engine.observe(payment(2, START + 60_000, 1500)))
+    assert row["card_count_1h"] == 1
+    assert row["card_amount_ratio_1h"] == 3.0
+    assert row["card_seconds_since_last"] == 60
+    assert row["card_merchant_first_seen"] == 0
+    assert row["card_merchant_distinct_1d"] == 1
+
+
+def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
+    engine = memory()
+    for number in range(3):
+        row = named(engine.observe(payment(number, START + number, 100, card=None, merchant=None)))
+    assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
+    assert engine.size() == 0
+
+
+def test_a_label_counts_from_the_moment_it_became_known() -> None:
+    engine = memory()
+    engine.observe(payment(1, START, 500))
+    before = named(engine.observe(payment(2, START + 2 * DAY, 500)))
+    engine.learn(("c", "m"), START + 3 * DAY, fraud=True)
+    engine.learn(("c", "m"), START + 3 * DAY, fraud=False)
+    after = named(engine.observe(payment(3, START + 3 * DAY + HOUR, 500)))
+    later = named(engine.observe(payment(4, START + 5 * DAY, 500)))
+    assert (before["card_fraud_count_1d"], after["card_fraud_count_1d"], later["card_fraud_count_1d"]) == (0, 1, 0)
+    assert math.isnan(before["card_fraud_rate_30d"])
+    assert after["card_fraud_rate_30d"] == later["merchant_fraud_rate_30d"] == 0.5
+
+
+def test_a_late_payment_is_seen_from_the_latest_time_of_its_card() -> None:
+    engine = memory()
+    engine.observe(payment(1, START + 10 * DAY, 500))
+    late = named(engine.observe(payment(2, START + 9 * DAY, 700)))
+    assert (late["card_count_1h"], late["card_seconds_since_last"]) == (1, 0)
+    after = named(engine.observe(payment(3, START + 10 * DAY, 500)))
+    assert (after["card_count_1h"], after["card_count_30d"], after["card_amount_sum_30d"]) == (1, 2, 12.0)
+
+
+def test_speed_is_distance_over_time_since_the_last_place() -> None:
+    engine = memory()
+    engine.observe(payment(10, START, 500))
+    row = named(engine.observe(payment(20, START + 2 * HOUR, 500)))
+    assert row["card_speed_kmh"] == pytest.approx(distance_km(10, 10, 20, 20) / 2)
+
+
+def test_categories_have_a_code_and_a_frequency_and_new_ones_are_unknown() -> None:
+    engine = memory()
+    known = named(engine.observe(payment(1, START, 500)))
+    new = Transaction("t", START, 5, ("c", "m"), (), ("fax",))
+    missing = Transaction("t", START, 5, ("c", "m"), (), (None,))
+    assert (known["channel_code"], known["channel_frequency"]) == (0, 0.75)
+    assert named(engine.observe(new))["channel_code"] == -1
+    assert math.isnan(named(engine.observe(missing))["channel_code"])
+
+
+def test_the_calendar_follows_the_event() -> None:
+    row = named(memory().observe(payment(1, START + 23 * HOUR, 500)))
+    assert (row["hour"], row["weekday"], row["is_night"]) == (23, 3, 1)
+
+
+def test_no_two_features_share_a_name() -> None:
+    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    assert len(set(names)) == len(names)

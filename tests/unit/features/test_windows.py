@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+import statistics
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_detection.features.extract import deviation
+from fraud_detection.features.windows import Neighbours, Window
+
+PANES = 24
+LENGTH = 24_000
+times = st.integers(0, 4 * LENGTH)
+values = st.integers(-(10**15), 10**15)
+events = st.lists(st.tuples(times, values), max_size=60)
+
+
+def recount(added: list[tuple[int, int]], now: int) -> list[int]:
+    """Return the values that the documented rule puts in the window: the pane of now and the 23 before it."""
+    pane = LENGTH // PANES
+    return [value for time, value in added if now // pane - PANES < time // pane <= now // pane]
+
+
+def window_of(added: list[tuple[int, int]]) -> Window:
+    window = Window(LENGTH, PANES)
+    for time, value in added:
+        window.add(time, value)
+    return window
+
+
+@given(events, times)
+def test_a_window_equals_a_naive_recount_at_any_later_time(added: list[tuple[int, int]], wait: int) -> None:
+    now = max([time for time, _ in added], default=0) + wait
+    aggregate, expected = window_of(added).at(now), recount(added, now)
+    assert (aggregate.count, aggregate.total) == (len(expected), sum(expected))
+    assert aggregate.squares == sum(value * value for value in expected)
+    if expected:
+        assert (aggregate.low, aggregate.high) == (min(expected), max(expected))
+
+
+@given(events, st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_matter(added: list[tuple[int, int]], random: object) -> None:
+    shuffled = list(added)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert window_of(added).dump() == window_of(shuffled).dump()
+
+
+@given(events, times)
+def test_reading_changes_nothing(added: list[tuple[int, int]], wait: int) -> None:
+    window = window_of(added)
+    before = window.dump()
+    window.at(max([time for time, _ in added], default=0) + wait)
+    assert window.dump() == before
+
+
+@given(events)
+def test_memory_is_bounded_by_the_number_of_panes(added: list[tuple[int, int]]) -> None:
+    assert len(window_of(added).kept) <= PANES
+
+
+@given(events, times)
+def test_a_restored_window_goes_on_as_if_nothing_had_happened(added: list[tuple[int, int]], time: int) -> None:
+    window, restored = window_of(added), Window(LENGTH, PANES)
+    restored.restore(window.dump())
+    for one in (window, restored):
+        one.add(time, 7)
+    assert restored.dump() == window.dump()
+    assert (restored.count, restored.total, restored.squares) == (window.count, window.total, window.squares)
+
+
+@given(st.lists(values, min_size=1, max_size=30))
+def test_the_deviation_is_that_of_exact_arithmetic(added: list[int]) -> None:
+    found = deviation(window_of([(0, value) for value in added]).at(0))
+    expected = math.sqrt(statistics.pvariance([Fraction(value) for value in added]))
+    assert math.isclose(found, expected, rel_tol=1e-12)
+
+
+def test_deviations_survive_large_amounts_that_differ_little() -> None:
+    found = deviation(window_of([(0, 10**15), (0, 10**15 + 2)]).at(0))
+    assert found == 1.0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 9)), max_size=40),
+    st.randoms(use_true_random=False),
+    st.integers(0, 1000),
+)
+def test_neighbours_keep_the_latest_ones_in_any_order(
+    seen: list[tuple[int, int]], random: object, since: int
+) -> None:
+    limit = 4
+    latest = {other: max(time for time, one in seen if one == other) for _, other in seen}
+    kept = sorted(latest.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
+    random.shuffle(seen)  # type: ignore[attr-defined]
+    neighbours = Neighbours(limit)
+    for time, other in seen:
+        neighbours.add(time, other)
+    assert neighbours.last_seen == dict(kept)
+    assert neighbours.since(since) == sum(time > since for _, time in kept)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.config import Schema
+from fraud_detection.errors import RejectError
+from fraud_detection.events import Label, Transaction
+from fraud_detection.parse import Parser
+from fraud_detection.strict import decode
+
+SCHEMA = decode(
+    {
+        "transaction_id": {"field": "id"},
+        "event_time": {"field": "time", "aliases": ["at"]},
+        "amount": {"field": "amount", "aliases": ["amt"]},
+        "entities": {"card": {"field": "card", "required": True}, "device": {"field": "device"}},
+        "numbers": {"distance": {"field": "distance"}},
+        "categories": {"channel": {"field": "channel"}},
+        "place": {"latitude": "lat", "longitude": "lon"},
+        "label": {"field": "fraud", "known_at": "fraud_known_at"},
+        "ignored": ["note"],
+    },
+    Schema,
+    "test",
+)
+GOOD = {
+    "id": "t1",
+    "time": "2026-01-01T00:00:00Z",
+    "amount": 12.5,
+    "card": "c1",
+    "device": "d1",
+    "distance": 3.5,
+    "channel": "web",
+    "lat": 52.5,
+    "lon": 13.4,
+}
+
+
+def parser() -> Parser:
+    return Parser(SCHEMA, {"channel": {"web": 1.0}})
+
+
+def read(one: Parser, **changes: object) -> Transaction:
+    event = {key: value for key, value in {**GOOD, **changes}.items() if value != "absent"}
+    payment = one.parse(json.dumps(event).encode())
+    assert isinstance(payment, Transaction)
+    return payment
+
+
+def drifts(one: Parser) -> dict[tuple[str, str], int]:
+    return {(row.kind, row.field): row.count for row in one.drift.rows()}
+
+
+def test_a_declared_event_is_read_by_name_and_nothing_drifts() -> None:
+    one = parser()
+    assert read(one) == Transaction(
+        "t1", 1_767_225_600_000, 1250, ("c1", "d1"), (3.5,), ("web",), (52.5, 13.4)
+    )
+    assert drifts(one) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "drift"),
+    [
+        ({"amount": "12.50"}, ("repaired", "amount")),
+        ({"time": 1_767_225_600_000}, ("repaired", "time")),
+        ({"time": 1_767_225_600}, ("repaired", "time")),
+        ({"distance": "3.5"}, ("repaired", "distance")),
+        ({"amount": "absent", "amt": 12.5}, ("alias", "amount")),
+        ({"time": "absent", "at": "2026-01-01T00:00:00Z"}, ("alias", "time")),
+        ({"loyalty_tier": "gold"}, ("unknown_field", "loyalty_tier")),
+    ],
+)
+def test_harmless_drift_changes_nothing_but_the_tally(
+    changes: dict[str, object], drift: tuple[str, str]
+) -> None:
+    one = parser()
+    assert read(one, **changes) == read(parser())
+    assert drifts(one) == {drift: 1}
+
+
+def test_declared_but_ignored_fields_are_no_drift() -> None:
+    one = parser()
+    read(one, note="hello", fraud=1, fraud_known_at="2026-02-01")
+    assert drifts(one) == {}
+
+
+def test_missing_optional_values_are_missing_and_never_zero() -> None:
+    one = parser()
+    payment = read(one, device="absent", distance=None, channel="", lat="absent")
+    assert payment.entities == ("c1", None)
+    assert math.isnan(payment.numbers[0])
+    assert payment.categories == (None,)
+    assert payment.place is None
+    assert drifts(one) == {("missing", field): 1 for field in ("device", "distance", "channel", "lat")}
+
+
+def test_unreadable_optional_values_are_missing_and_counted_apart() -> None:
+    one = parser()
+    assert math.isnan(read(one, distance="far").numbers[0])
+    assert drifts(one) == {("unreadable", "distance"): 1}
+
+
+def test_a_new_category_is_kept_and_counted_as_unknown() -> None:
+    one = parser()
+    assert read(one, channel="fax").categories == ("fax",)
+    assert drifts(one) == {("unknown_category", "channel"): 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"id": "absent"}, "$.id"),
+        ({"id": " "}, "$.id"),
+        ({"id": {"a": 1}}, "$.id"),
+        ({"time": None}, "$.time"),
+        ({"time": "yesterday"}, "$.time"),
+        ({"time": "1026-01-01"}, "$.time"),
+        ({"time": 1e300}, "$.time"),
+        ({"amount": "absent"}, "$.amount"),
+        ({"amount": "lots"}, "$.amount"),
+        ({"amount": -1}, "$.amount"),
+        ({"amount": 1e13}, "$.amount"),
+        ({"amount": True}, "$.amount"),
+        ({"card": None}, "$.card"),
+        ({"card": "x" * 300}, "$.card"),
+    ],
+)
+def test_a_missing_or_impossible_required_value_is_refused_with_its_path(
+    changes: dict[str, object], path: str
+) -> None:
+    with pytest.raises(RejectError) as refused:
+        read(parser(), **changes)
+    assert refused.value.path == path
+    assert refused.value.reason
+
+
+def test_ids_agree_however_a_file_writes_them() -> None:
+    assert {read(parser(), card=written).entities[0] for written in (7, 7.0, "7", " 7 ")} == {"7"}
+
+
+def test_a_label_event_is_a_label() -> None:
+    event = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": "2026-01-08T00:00:00Z"}
+    assert parser().parse(json.dumps(event).encode()) == Label("t1", True, 1_767_830_400_000)
+
+
+@pytest.mark.parametrize("broken", [{"fraud": "maybe"}, {"fraud": 1}, {"fraud": 1, "fraud_known_at": "soon"}])
+def test_a_label_without_verdict_or_time_is_refused(broken: dict[str, object]) -> None:
+    with pytest.raises(RejectError):
+        parser().parse(json.dumps({"type": "label", "id": "t1", **broken}).encode())
+
+
+def test_history_rows_without_a_label_are_not_legitimate() -> None:
+    one = parser()
+    assert [one.verdict({"fraud": value}) for value in ("1", 1, True, "0", 0, "", None, "?")] == [
+        True, True, True, False, False, None, None, None,
+    ]  # fmt: skip
+
+
+def test_events_without_a_declared_id_are_named_by_their_content() -> None:
+    schema = decode({"event_time": {"field": "time"}}, Schema, "test")
+    raw = b'{"time": "2026-01-01"}'
+    one, other = (Parser(schema).parse(text) for text in (raw, raw))
+    assert isinstance(one, Transaction)
+    assert one == other
+    assert one.transaction_id != Parser(schema).parse(b'{"time": "2026-01-02"}').transaction_id
+    assert Parser(schema).parse(raw, "row-1").transaction_id == "row-1"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_arbitrary_bytes_are_decoded_or_refused(raw: bytes) -> None:
+    try:
+        parser().parse(raw)
+    except RejectError as refused:
+        assert refused.path.startswith("$")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from([*GOOD, "at", "amt", "type", "fraud", "x"]), json_values))
+def test_arbitrary_values_are_read_or_refused_and_counted(changes: dict[str, object]) -> None:
+    one = parser()
+    raw = json.dumps({**GOOD, **changes}, ensure_ascii=True).encode()
+    try:
+        one.parse(raw)
+    except RejectError as refused:
+        assert drifts(one)[("quarantined", refused.path.removeprefix("$."))] == 1
+    if changes.get("type") != "label":
+        assert one.drift.events == 1
+
+
+def test_drift_says_since_when_and_in_what_share() -> None:
+    one = parser()
+    read(one)
+    read(one, time="2026-01-03T00:00:00Z", amount="9")
+    read(one, time="2026-01-02T00:00:00Z", amount="8")
+    (row,) = [row for row in one.drift.rows() if row.kind == "repaired"]
+    assert (row.count, row.share) == (2, 2 / 3)
+    assert (row.first_time, row.last_time) == (1_767_312_000_000, 1_767_398_400_000)
+
+
+def test_hostile_field_names_do_not_fill_the_memory() -> None:
+    one = parser()
+    for number in range(3_000):
+        read(one, **{f"field-{number}": 1})
+    assert len(one.drift.rows()) <= 2_001
+    assert sum(row.count for row in one.drift.rows()) == 3_000
