@@ -1,0 +1,58 @@
+"""The ports kept in plain memory: for files that are scored once, for replay, and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fraud_detection.events import Label
+from fraud_detection.ports import ProfileKey
+
+Ids = tuple[str | None, ...]
+
+
+class MemoryStore:
+    """A StateStore that forgets everything when the process ends."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._profiles: dict[ProfileKey, bytes] = {}
+
+    def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
+        """Return the profiles that exist."""
+        return {key: self._profiles[key] for key in keys if key in self._profiles}
+
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
+        """Keep all of them."""
+        self._profiles.update(profiles)
+
+
+class MemoryLedger:
+    """A Ledger that grows with the payments it has seen; `note` enters them."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._entities: dict[str, Ids] = {}
+        self._decided: set[str] = set()
+        self._labels: dict[str, list[Label]] = {}
+
+    def note_payment(self, transaction_id: str, ids: Ids, *, decided: bool = True) -> None:
+        """Enter a payment; one of warmed-up history is known but not decided."""
+        self._entities[transaction_id] = ids
+        if decided:
+            self._decided.add(transaction_id)
+
+    def note_label(self, label: Label) -> None:
+        """Enter a label, whether its payment has come or not."""
+        self._labels.setdefault(label.transaction_id, []).append(label)
+
+    def decided(self, transaction_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that have been decided before."""
+        return {one for one in transaction_ids if one in self._decided}
+
+    def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
+        """Return the entities of those payments that are known."""
+        return {one: self._entities[one] for one in transaction_ids if one in self._entities}
+
+    def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
+        """Return the labels that have come for these payments."""
+        return {one: self._labels[one] for one in transaction_ids if one in self._labels}

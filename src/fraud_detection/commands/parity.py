@@ -1,0 +1,51 @@
+"""`fraud parity`: prove that served and replayed features are the same, to the last bit."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.errors import ConfigError, FraudDetectionError
+from fraud_detection.generate.live import LiveOptions, LiveStream
+from fraud_detection.generate.world import SimulatorSettings
+from fraud_detection.run.demo import demo_project
+from fraud_detection.run.parity import check_parity
+
+VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
+FAULTS = {"late_share": 0.05, "repeat_share": 0.02, "poison_share": 0.005}
+
+
+def parity(arguments: Namespace) -> None:
+    """Serve a stream, replay its log, compare; refuse (exit code 2) when a single bit differs."""
+    if arguments.events < 1:
+        raise ConfigError("--events: expected at least 1")
+    screen = terminal(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "parity.db"
+        events = _events(arguments.seed, arguments.events)
+        report = check_parity(demo_project(), VOCABULARY, events, arguments.events, state, screen.progress)
+    screen.finish()
+    screen.say(
+        f"{report.events:,} events ({report.transactions:,} payments, {report.labels:,} labels, "
+        f"{report.repeated:,} repeated, {report.quarantined:,} quarantined; {report.restarts} restarts): "
+        f"{report.values_compared:,} values compared, {report.values_different:,} different"
+    )
+    write_figures(arguments, msgspec.to_builtins(report))
+    if report.values_different or report.rows_compared != report.transactions:
+        raise FraudDetectionError(
+            f"{report.values_different:,} values differ, and {report.transactions - report.rows_compared:,} rows are "
+            "missing: the features that are served are not those that a model is trained on"
+        )
+
+
+def _events(seed: int, events: int) -> Iterator[bytes]:
+    """Yield the live stream of a world without waiting for its schedule."""
+    stream = LiveStream(SimulatorSettings(seed=seed, days=1), LiveOptions(**FAULTS))
+    flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
+    yield from itertools.islice((event for event in flat if event.strip()), events)

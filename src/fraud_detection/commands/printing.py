@@ -1,0 +1,47 @@
+"""What the commands share when they print."""
+
+from __future__ import annotations
+
+import math
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.errors import ConfigError
+
+Figures = dict[str, object]
+
+
+def terminal(arguments: Namespace) -> Terminal:
+    """Return the terminal, plain where `--headless` asks for it."""
+    return Terminal(plain=arguments.headless)
+
+
+def write_figures(arguments: Namespace, figures: Figures) -> None:
+    """Write the figures to `--json FILE`, if it was given; what is not a number becomes null."""
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(_plain(figures)), indent=2) + b"\n")
+
+
+def open_output(out: str) -> BinaryIO:
+    """Return the file or standard output to write to."""
+    if out == "-":
+        return sys.stdout.buffer
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        return Path(out).open("wb")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written: {error}") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return value

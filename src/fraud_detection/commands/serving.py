@@ -1,0 +1,123 @@
+"""`fraud score`, `run` and `schema-report`: decide files and streams, and see what drifted."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.commands.printing import Figures, open_output, terminal, write_figures
+from fraud_detection.config import Project, load_project
+from fraud_detection.errors import ConfigError
+from fraud_detection.parse.drift import SchemaDrift, describe
+from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.history import read_history
+from fraud_detection.run.output import outcome_line
+from fraud_detection.run.scoring import score_file, score_pipe
+from fraud_detection.run.stream import Stop, ending_on_signals, open_door, run_stream, source_is_textual, warm_up
+from fraud_detection.run.survey import survey
+from fraud_detection.run.tally import Tally
+
+
+def score(arguments: Namespace) -> None:
+    """Decide a file or standard input once."""
+    screen = terminal(arguments)
+    engine = load_engine(arguments.bundle, _today(arguments))
+    past = read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
+    with open_output(arguments.out) as out:
+        if arguments.file == "-":
+            tally = score_pipe(engine, out, past)
+        else:
+            tally = score_file(engine, Path(arguments.file), out.write, screen.progress, past)
+    screen.finish()
+    screen.say(summary(tally))
+    write_figures(arguments, figures(tally))
+
+
+def run(arguments: Namespace) -> None:
+    """Decide a stream with durable state, until it ends or is interrupted."""
+    screen, stop, project = terminal(arguments), Stop(), _today(arguments)
+    textual = source_is_textual(arguments.source)
+    engine, door = open_door(
+        arguments.bundle, arguments.state, project=project, textual=textual, synchronous=arguments.synchronous
+    )
+    if door.recovered:
+        screen.say(f"recovered: {door.recovered:,} events since the last checkpoint were remembered again")
+    if arguments.history is not None and not door.site.seq:
+        warm_up(door, engine.project, arguments.history, screen.progress)
+    out = None if arguments.out is None else open_output(arguments.out)
+
+    def show(outcomes: list) -> None:  # type: ignore[type-arg]
+        if out is not None:
+            out.write(b"".join(outcome_line(outcome, 0) for outcome in outcomes))
+            out.flush()
+        screen.progress(f"decided: {door.tally.decided:,}", 0.0)
+
+    with ending_on_signals(stop):
+        run_stream(door, arguments.source, stop, show)
+    door.close()
+    screen.finish()
+    screen.say(summary(door.tally))
+    write_figures(arguments, figures(door.tally))
+
+
+def schema_report(arguments: Namespace) -> None:
+    """Say how the events differed from the declared schema."""
+    screen = terminal(arguments)
+    drift = _surveyed(arguments) if arguments.source is not None else _recorded(arguments.state)
+    rows = drift.rows()
+    print(f"{drift.events:,} events; " + ("each as declared" if not rows else f"{len(rows)} kinds of drift:"))
+    for row in rows:
+        print(f"  {row.kind}: {describe(row)}")
+    screen.finish()
+    write_figures(arguments, {"events": drift.events, "drifts": [msgspec.to_builtins(row) for row in rows]})
+
+
+def summary(tally: Tally) -> str:
+    """Return what came in and what became of it, in two lines."""
+    approve, review, decline = tally.actions
+    return (
+        f"{tally.transactions:,} transactions in = {tally.decided:,} decided + {tally.quarantined:,} quarantined"
+        f" (and {tally.repeated:,} repeated, {tally.labels:,} labels)\n"
+        f"approve {approve:,}, review {review:,}, decline {decline:,}"
+    )
+
+
+def figures(tally: Tally) -> Figures:
+    """Return the same as numbers."""
+    approve, review, decline = tally.actions
+    return {
+        "transactions": tally.transactions,
+        "decided": tally.decided,
+        "quarantined": tally.quarantined,
+        "repeated": tally.repeated,
+        "labels": tally.labels,
+        "approve": approve,
+        "review": review,
+        "decline": decline,
+    }
+
+
+def _today(arguments: Namespace) -> Project | None:
+    return None if arguments.config is None else load_project(arguments.config)
+
+
+def _recorded(state: Path) -> SchemaDrift:
+    if not state.is_file():
+        raise ConfigError(f"{state}: no such state file; name one with --state, or a file of events with --source")
+    site = SqliteSite(state)
+    drift = SchemaDrift()
+    content = site.meta("drift", None)
+    site.close()
+    if content is not None:
+        drift.restore(content)
+    return drift
+
+
+def _surveyed(arguments: Namespace) -> SchemaDrift:
+    if arguments.bundle is not None:
+        engine = load_engine(arguments.bundle)
+        return survey(engine.project, arguments.source, engine.bundle.contents.features.vocabulary)
+    return survey(load_project(arguments.config), arguments.source, {})

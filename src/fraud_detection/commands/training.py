@@ -1,0 +1,106 @@
+"""`fraud features`, `train`, `evaluate`, `prequential`: from history to a judged bundle."""
+
+from __future__ import annotations
+
+import datetime as dt
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.tables import write_columns
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.config import Project, load_project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.history import feature_table, read_history
+from fraud_detection.run.training import FeaturesReport, make_features, train_and_evaluate
+from fraud_detection.train.prequential import Plan, prequential
+from fraud_detection.train.workflow import evaluate as judge
+from fraud_detection.train.workflow import train as learn
+
+SHOWN = ("average_precision", "roc_auc", "recall_at_fpr_0_1_percent", "recall_at_fpr_1_percent", "money_saved")
+
+
+def features(arguments: Namespace) -> None:
+    """Replay history into a table of features."""
+    project, screen = load_project(arguments.config), terminal(arguments)
+    report = _features(project, arguments, arguments.out, screen)
+    screen.finish()
+    write_figures(arguments, msgspec.to_builtins(report))
+
+
+def train(arguments: Namespace) -> None:
+    """Train a bundle; from a file of history it is judged on its last slice too."""
+    project, screen = load_project(arguments.config), terminal(arguments)
+    bundle, tracking = arguments.bundle, not arguments.no_tracking
+    if arguments.features is not None:
+        trained = learn(project, arguments.features, bundle, progress=screen.progress, tracking=tracking)
+        screen.finish()
+        screen.say(f"bundle {trained.bundle.name} in {bundle}")
+        write_figures(arguments, dict(trained.metrics))
+        return
+    table = bundle.parent / "features.parquet"
+    _features(project, arguments, table, screen)
+    evaluation = bundle.parent / "evaluation"
+    trained, judged = train_and_evaluate(project, table, bundle, evaluation, screen.progress, tracking=tracking)
+    screen.finish()
+    for name, separation in trained.suspects.items():
+        screen.say(f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: does it know the outcome?")
+    _say_metrics(screen, judged.metrics, evaluation)
+    screen.say(f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle}`")
+    write_figures(arguments, dict(judged.metrics))
+
+
+def evaluate(arguments: Namespace) -> None:
+    """Judge a bundle on the test slice."""
+    project, screen = load_project(arguments.config), terminal(arguments)
+    tracking = not arguments.no_tracking
+    report = judge(
+        project, arguments.features, arguments.bundle, arguments.out, progress=screen.progress, tracking=tracking
+    )
+    screen.finish()
+    _say_metrics(screen, report.metrics, arguments.out)
+    write_figures(arguments, dict(report.metrics))
+
+
+def prequential_scores(arguments: Namespace) -> None:
+    """Train anew for each start and write the scores of the days that follow."""
+    project, screen = load_project(arguments.config), terminal(arguments)
+    plan = Plan(arguments.train_days, arguments.delay_days, arguments.test_days, arguments.history_days)
+    starts = [_day(text) for text in arguments.starts.split(",")]
+    history = read_history(project, _history(project, arguments), screen.progress)
+    dataset, _ = feature_table(project, history, screen.progress)
+    scores = prequential(dataset, starts, plan, project.model, screen.progress)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_columns(arguments.out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)
+    screen.finish()
+    screen.say(f"wrote {len(scores.score):,} scores of {len(starts)} folds to {arguments.out}")
+    write_figures(arguments, {"scores": len(scores.score), "folds": len(starts), "features": len(dataset.info.features)})
+
+
+def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:
+    report = make_features(project, _history(project, arguments), out, screen.progress)
+    screen.say(
+        f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated), "
+        f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
+    )
+    return report
+
+
+def _history(project: Project, arguments: Namespace) -> Path:
+    return arguments.data or Path(project.history)
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigError(f"--starts: expected dates such as 2026-08-01, got {text!r}") from None
+
+
+def _say_metrics(screen: Terminal, metrics: dict[str, float], folder: Path) -> None:
+    for name in SHOWN:
+        if name in metrics:
+            screen.say(f"  {name.replace('_', ' ')}: {metrics[name]:,.4g}")
+    screen.say(f"all figures and plots are in {folder}")

@@ -1,0 +1,88 @@
+"""Where an episode of fraud begins: the world, a day, and what thieves need of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.generate import catalogue
+from fraud_detection.generate.habits import Presence, pay, spread_out, when
+from fraud_detection.generate.opaque import mix
+from fraud_detection.generate.world import DAY, HOUR, Ints
+
+if TYPE_CHECKING:
+    from fraud_detection.generate.columns import Payments
+    from fraud_detection.generate.population import Population
+
+Shopping = Callable[[int], Ints]
+"""Returns so many merchants."""
+
+_HIDDEN = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where an episode begins: the world, its day, and a source of chance."""
+
+    population: Population
+    rng: np.random.Generator
+    presence: Presence
+    day: int
+
+    def clock(self, first: int, last: int) -> int:
+        """Return a moment of the day between two hours."""
+        start = self.population.settings.epoch + self.day * DAY
+        return start + int(self.rng.integers(first * HOUR, last * HOUR))
+
+    def victims(self, count: int) -> Ints:
+        """Return cards whose numbers were stolen; the more a card is used, the likelier."""
+        edges = np.cumsum(np.sqrt(self.population.cards.rate))
+        cards: Ints = np.searchsorted(edges, self.rng.random(count) * edges[-1])
+        return cards
+
+    def sellers(self, trades: tuple[int, ...]) -> Shopping:
+        """Return a way to choose online merchants of the given trades."""
+        return lambda count: self.population.trades.pick(self.rng, self.rng.choice(trades, count))
+
+    def stores(self, card: int) -> Shopping:
+        """Return a way to choose stores in the city where the card's holder is."""
+        city = self.presence.city[card]
+        return lambda count: self.population.stores.pick(self.rng, np.full(count, city))
+
+    def spree(
+        self, cards: Ints, lengths: Ints, begin: Ints, gaps: tuple[int, int], shopping: Shopping
+    ) -> Payments:
+        """Return runs of payments, one run a card, from its `begin` on and with gaps in between."""
+        owners = np.repeat(cards, lengths)
+        pauses = self.rng.integers(*gaps, len(owners))
+        times = np.repeat(begin, lengths) + spread_out(pauses, lengths)
+        return pay(self.population, self.rng, owners, shopping(len(owners)), times)
+
+    def remote(self, payments: Payments, devices: int = 1) -> Payments:
+        """Return online payments as a stranger makes them: on new devices, from elsewhere."""
+        count, cities = len(payments), self.population.cities
+        strange = mix(self.rng.integers(1, 1 << 62, devices))
+        away = self.rng.integers(0, len(cities.weight))
+        hidden = np.isnan(payments.latitude) | (self.rng.random(count) < _HIDDEN)
+        return replace(
+            payments,
+            device=strange[self.rng.integers(0, devices, count)],
+            latitude=np.where(hidden, np.nan, cities.latitude[away] + self.rng.normal(0, 0.05, count)),
+            longitude=np.where(hidden, np.nan, cities.longitude[away] + self.rng.normal(0, 0.05, count)),
+        )
+
+    def merchant(self) -> int:
+        """Return a merchant that is neither too big nor of a trade in which a gang could not hide."""
+        sellers = self.population.merchants
+        able = (sellers.category < catalogue.SUBSCRIPTION) & (sellers.category != catalogue.CASH)
+        fit = np.flatnonzero(able & (sellers.popularity < np.median(sellers.popularity) * 4))
+        return int(self.rng.choice(fit))
+
+    def over_days(self, cards: Ints, merchant: int, days: Ints) -> Payments:
+        """Return one payment a card at one merchant, so many days later, at the usual hours."""
+        merchants = np.full(len(cards), merchant)
+        times = when(self.population, self.rng, cards, merchants, self.day + days)
+        return pay(self.population, self.rng, cards, merchants, times)

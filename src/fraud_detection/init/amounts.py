@@ -1,0 +1,95 @@
+"""Guess which column is the amount of money, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.config import AmountSource
+from fraud_detection.errors import ConfigError
+from fraud_detection.init.board import Board, best
+from fraud_detection.init.words import AMOUNT, NOT_AMOUNT, words
+
+if TYPE_CHECKING:
+    from fraud_detection.init.columns import Profile
+
+WHERE = "schema.amount"
+
+_HALF = 0.5
+_HUGE = 1e11
+_ALMOST_ALL = 0.999
+_PROBES = 50
+_DECIMAL_COMMA = re.compile(r"-?\d{1,3}(\.?\d{3})*,\d{1,2}")
+_MONEY = re.compile(r"-?\s*[$€£¥]\s*-?[\d.,]+|-?[\d.,]+\s*[$€£¥]|-?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def guess_amount(board: Board) -> AmountSource | None:
+    """Take the amount off the board, if there is one."""
+    profile = _column(board)
+    if profile is None:
+        board.say(WHERE, "no column: windows count payments only; name one with --amount", "likely")
+        return None
+    if profile.kind != "number":
+        raise ConfigError(f"--amount {profile.name}: {not_numbers(profile)}")
+    low, high = float(profile.finite.min()), float(profile.finite.max())
+    board.take(profile, WHERE, f"numbers from {low:,.10g} to {high:,.10g}{_unreadable(profile)}")
+    if low < 0:
+        board.say(
+            f"{WHERE}.minimum",
+            "none, for some amounts are below zero: refunds pass as payments",
+            "likely",
+        )
+    return AmountSource(
+        field=profile.name,
+        decimals=_decimals(profile),
+        minimum=None if low < 0 else 0.0,
+        maximum=None if high > _HUGE else 1e12,
+    )
+
+
+def _column(board: Board) -> Profile | None:
+    if board.overrides.amount is not None:
+        return board.profiles[board.overrides.amount]
+    rivals = best((_fitness(profile), profile) for profile in board.free.values())
+    return board.pick(rivals, WHERE, "--amount", "the amount")
+
+
+def _fitness(profile: Profile) -> float:
+    parts = words(profile.name)
+    named = max((AMOUNT.get(part, 0) for part in parts), default=0)
+    if not named or NOT_AMOUNT & set(parts) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004
+        return 0.0
+    money = profile.kind == "number" or looks_like_money(profile)
+    return named - 0.01 * len(parts) - 4 * profile.missing if money else 0.0
+
+
+def looks_like_money(profile: Profile) -> bool:
+    """Tell whether the values are amounts, but written in a way that no number is."""
+    texts = [text.strip() for text in profile.texts[:_PROBES]]
+    return all(_MONEY.fullmatch(text) or _DECIMAL_COMMA.fullmatch(text) for text in texts)
+
+
+def not_numbers(profile: Profile) -> str:
+    """Return what to change so that the values become numbers."""
+    said = f"expected numbers, got {profile.examples}"
+    if looks_like_money(profile):
+        return f"{said}; write them plainly, with a decimal point and without currency or separators: 1234.50"
+    return f"{said}; {profile.numeric:.0%} of its values are numbers; repair it or name another column"
+
+
+def _decimals(profile: Profile) -> int:
+    """Return how many digits after the point the amounts need: at least 2, at most 6."""
+    numbers = profile.finite
+    for digits in range(2, 6):
+        if (
+            np.abs(numbers - numbers.round(digits)) < 1e-9 * np.maximum(np.abs(numbers), 1)
+        ).mean() >= _ALMOST_ALL:
+            return digits
+    return 6
+
+
+def _unreadable(profile: Profile) -> str:
+    bad = profile.counts[~np.isfinite(profile.numbers)].sum() + profile.rows - profile.present
+    return f"; {bad / profile.rows:.2%} of rows have none and will be set aside" if bad else ""

@@ -1,0 +1,105 @@
+"""Write a project as the text of params.yaml, with the reasons as comments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import yaml
+
+from fraud_detection.strict import to_plain
+
+if TYPE_CHECKING:
+    from fraud_detection.config import Project
+    from fraud_detection.init.board import Remark
+
+_HEAD = """\
+# The project file: what the columns of {origin} mean, and what is made of them.
+# Proposed by `fraud init`; every line may be changed, and unknown keys are refused.
+# It is DVC's parameter file too.
+"""
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_WIDTH = 2**30
+
+
+def to_yaml(project: Project, origin: str, remarks: Iterable[Remark], ignored: Mapping[str, str]) -> str:
+    """Return the text; `load_project` reads the very same project from it."""
+    comments: dict[str, str] = {}
+    for remark in remarks:
+        said = _one_line(str(remark).removeprefix(f"{remark.where}: "))
+        comments[remark.where] = f"{comments[remark.where]}; {said}" if remark.where in comments else said
+    comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
+    body = to_plain(project)
+    body["schema"] = _without_defaults(body["schema"])
+    return _HEAD.format(origin=_one_line(origin)) + "\n".join(_lines(body, "", comments)) + "\n"
+
+
+def _without_defaults(schema: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what is empty in the schema, so that what was found can be seen."""
+    kept: dict[str, object] = {}
+    for key, value in schema.items():
+        inner = _without_defaults(value) if isinstance(value, Mapping) else value
+        if inner not in (None, [], {}, ()) and (key, inner) not in _USUAL:
+            kept[key] = inner
+    return kept
+
+
+_USUAL = (
+    ("minimum", 0.0),
+    ("maximum", 1e12),
+    ("format", "auto"),
+    ("required", False),
+    ("utc_offset_hours", 0.0),
+    ("earliest", "1980-01-01"),
+    ("latest", "2100-01-01"),
+    ("unit", "s"),
+    ("origin", "1970-01-01"),
+)
+
+
+def _lines(block: Mapping[str, object], path: str, comments: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of a block; a comment stands above the key that it speaks of."""
+    indent = "  " * (path.count(".") + bool(path))
+    for key, value in block.items():
+        here = f"{path}.{key}" if path else key
+        if not path:
+            yield ""
+        if here in comments:
+            yield f"{indent}# {comments[here]}"
+        if here == "schema.ignored":
+            yield f"{indent}{key}:"
+            yield from (_ignored(str(name), comments) for name in _items(value))
+        elif isinstance(value, Mapping) and value:
+            yield f"{indent}{scalar(key)}:"
+            yield from _lines(value, here, comments)
+        else:
+            yield f"{indent}{scalar(key)}: {_value(value)}"
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _ignored(name: str, comments: Mapping[str, str]) -> str:
+    return f"    - {scalar(name)}  # {comments[f'schema.ignored.{name}']}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(scalar(item) for item in value)}]"
+    return "{}" if isinstance(value, Mapping) else scalar(value)
+
+
+def scalar(value: object) -> str:
+    """Return one value on one line of YAML, quoted where it must be.
+
+    >>> scalar("amount"), scalar("no"), scalar("a: b"), scalar(None), scalar(0.5)
+    ('amount', "'no'", "'a: b'", 'null', '0.5')
+    """
+    dumped: str = yaml.safe_dump([value], width=_WIDTH, allow_unicode=True, default_flow_style=True)
+    return dumped.strip()[1:-1]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""The doors: where the pure engine is wired to the world."""

@@ -1,0 +1,211 @@
+"""The demonstration: make a world, learn from its past, decide its payments as they come, tell the truth at the end.
+
+The sender is a process of its own that keeps its rate whatever happens here, and stamps each
+payment with the time it was due: the latency counts all waiting.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.event_sources import Pipe
+from fraud_detection.adapters.simulator_files import write_history
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.tables import read_columns
+from fraud_detection.config import Project, load_project
+from fraud_detection.events import Action
+from fraud_detection.generate.world import SimulatorSettings
+from fraud_detection.parse import Parser
+from fraud_detection.pipeline import Decided
+from fraud_detection.run.embedded import EmbeddedDoor, settle
+from fraud_detection.run.history import Progress, feature_table, read_history
+from fraud_detection.run.stream import BATCH, Stop, open_door
+from fraud_detection.run.tally import Tally
+from fraud_detection.train.cutoffs import prices
+from fraud_detection.train.dataset import write_dataset
+from fraud_detection.train.measures import Ranking
+from fraud_detection.train.workflow import train
+
+SHOW_EVERY_S = 0.25
+NEWEST = 8
+
+
+class DemoSettings(msgspec.Struct, frozen=True):
+    """How long, how fast, which world, and where everything is put."""
+
+    seconds: float
+    rate: float
+    seed: int
+    directory: Path
+    drift: tuple[str, ...] = ()
+
+
+class LiveView(msgspec.Struct):
+    """What is shown while payments stream in."""
+
+    tally: Tally
+    started: float
+    newest: deque[Decided]
+
+    def rate(self) -> float:
+        """Return decisions a second since the first one."""
+        return self.tally.decided / max(time.monotonic() - self.started, 1e-9)
+
+
+class DemoReport(msgspec.Struct):
+    """The honest summary; rates are shares of the payments that were decided."""
+
+    transactions: int
+    decided: int
+    quarantined: int
+    repeated: int
+    labels: int
+    approve: int
+    review: int
+    decline: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    engine_p50_ms: float
+    engine_p99_ms: float
+    transactions_per_s: float
+    seconds_to_first_decision: float
+    frauds: int
+    recall: float
+    precision: float
+    average_precision: float
+    money_saved: float
+    money_at_risk: float
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What was decided beside what is true, an array each, a row a payment."""
+
+    label: np.ndarray
+    score: np.ndarray
+    action: np.ndarray
+    amount: np.ndarray
+
+
+def demo_project() -> Project:
+    """Return the project file of the simulated world."""
+    return load_project(Path(str(files("fraud_detection") / "simulated.yaml")))
+
+
+def prepare(settings: DemoSettings, progress: Progress) -> None:
+    """Make the past, learn from it, and leave a bundle and a state file that know it."""
+    folder, project = settings.directory, demo_project()
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("state.db*"):
+        stale.unlink()
+    past = folder / "history.parquet"
+    world = SimulatorSettings(seed=settings.seed)
+    write_history(world, past, None, lambda share: progress("making a world and its past", share))
+    dataset, replay = feature_table(project, read_history(project, past, progress), progress)
+    write_dataset(folder / "features.parquet", dataset)
+    train(project, folder / "features.parquet", folder / "bundle", progress=progress)
+    site = SqliteSite(folder / "state.db")
+    settle(site, replay)
+    site.close()
+
+
+def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
+    """Decide live payments until the time is up or somebody stops it; every event taken is answered."""
+    _, door = open_door(settings.directory / "bundle", settings.directory / "state.db")
+    sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603
+    try:
+        return _decide(door, sender, stop, show)
+    finally:
+        sender.terminate()
+        sender.wait()
+        door.close()
+
+
+def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -> DemoReport:
+    """Compare what was decided with what the simulator knows to be true."""
+    tally = view.tally
+    judged = _judged(settings)
+    fraud, flagged = judged.label == 1, judged.action > 0
+    each = prices(judged.label, judged.amount, demo_project().costs)
+    paid = np.choose(judged.action, [each.approved, each.reviewed, each.declined])
+    approve, review, decline = tally.actions
+    return DemoReport(
+        transactions=tally.transactions,
+        decided=tally.decided,
+        quarantined=tally.quarantined,
+        repeated=tally.repeated,
+        labels=tally.labels,
+        approve=approve,
+        review=review,
+        decline=decline,
+        p50_ms=tally.latency.percentile_ms(50),
+        p99_ms=tally.latency.percentile_ms(99),
+        max_ms=1000 * tally.latency.longest_s,
+        engine_p50_ms=tally.engine.percentile_ms(50),
+        engine_p99_ms=tally.engine.percentile_ms(99),
+        transactions_per_s=view.rate(),
+        seconds_to_first_decision=first_decision_s,
+        frauds=int(fraud.sum()),
+        recall=_share(int((fraud & flagged).sum()), int(fraud.sum())),
+        precision=_share(int((fraud & flagged).sum()), int(flagged.sum())),
+        average_precision=Ranking.of(judged.score, judged.label).average_precision(),
+        money_saved=float(each.approved.sum() - paid.sum()),
+        money_at_risk=float(each.approved.sum()),
+    )
+
+
+def _decide(
+    door: EmbeddedDoor, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
+) -> LiveView:
+    view = LiveView(door.tally, 0.0, deque(maxlen=NEWEST))
+    assert sender.stdout is not None
+    shown = 0.0
+    for batch in Pipe(sender.stdout.fileno()).batches(0, BATCH):
+        outcomes = door.take(batch, "live") if batch.events else []
+        now = time.monotonic()
+        view.started = view.started or (now if outcomes else 0.0)
+        view.newest.extend(one for one in outcomes if isinstance(one, Decided) and one.decision.action is Action.DECLINE)
+        if now - shown >= SHOW_EVERY_S:
+            shown = now
+            show(view)
+        if stop.asked:
+            break
+    return view
+
+
+def _sender(settings: DemoSettings) -> list[str]:
+    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--headless"]
+    command += ["--rate", str(settings.rate), "--seconds", str(settings.seconds), "--seed", str(settings.seed)]
+    command += ["--truth", str(settings.directory / "truth.parquet")]
+    return command + [part for drift in settings.drift for part in ("--drift", drift)]
+
+
+def _judged(settings: DemoSettings) -> Judged:
+    truth, _ = read_columns(settings.directory / "truth.parquet")
+    frauds = dict(zip(truth["transaction_id"], truth["fraud"], strict=True))
+    site = SqliteSite(settings.directory / "state.db")
+    rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
+    site.close()
+    project = demo_project()
+    parser = Parser(project.schema)
+    amounts = [parser.parse(row[3]).amount for row in rows]
+    return Judged(
+        label=np.array([frauds[row[0]] for row in rows], dtype=np.int8),
+        score=np.array([0.0 if row[1] is None else row[1] for row in rows]),
+        action=np.array([row[2] for row in rows], dtype=np.int64),
+        amount=np.array([math.nan if amount is None else amount / 100 for amount in amounts]),
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,123 @@
+"""The embedded door: one process, the model inside it, everything durable in one SQLite file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Transaction
+from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.parse import Parser
+from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.run.tally import Tally
+
+CHECKPOINT_EVENTS = 50_000
+
+
+class EmbeddedDoor:
+    """Decides batches and commits them; a batch is answered only after its commit.
+
+    checkpoint_events: after so many events the changed profiles are saved, so that a restart has
+    at most that many events to remember again.
+    """
+
+    def __init__(self, pipeline: Pipeline, site: SqliteSite, checkpoint_events: int = CHECKPOINT_EVENTS) -> None:
+        """Open the state and remember the events since its last checkpoint."""
+        self.pipeline = pipeline
+        self.site = site
+        self.checkpoint_events = checkpoint_events
+        self.tally = Tally()
+        self.checkpoint_seq: int = site.meta("checkpoint_seq", 0)
+        self._check_shape()
+        self.recovered = self._recover()
+
+    def position(self, source: str) -> int:
+        """Return the place that was reached in the source."""
+        return int(self.site.meta(f"position:{source}", 0))
+
+    def take(self, batch: Batch, source: str) -> list[Outcome]:
+        """Decide one batch and commit it together with the place in the source."""
+        start = time.perf_counter()
+        outcomes = self.pipeline.process(batch.events, batch.identities)
+        with self.site.transaction():
+            self.site.record(outcomes)
+            self.site.put_meta(f"position:{source}", batch.position)
+            self.site.put_meta("drift", self.pipeline.parser.drift.dump())
+            if self.site.seq - self.checkpoint_seq >= self.checkpoint_events:
+                self._checkpoint()
+        self._measure(outcomes, time.perf_counter() - start)
+        return outcomes
+
+    def warm_up(self, history: Iterable[PastPayment], on_payment: Callable[[], None]) -> None:
+        """Remember payments of the past, with the labels that were known by their end, without deciding them.
+
+        The labels that become known later are expected from the stream.
+        """
+        replay = Replay(self.pipeline.memory)
+        for _ in replay.rows(history):
+            on_payment()
+        settle(self.site, replay)
+
+    def close(self) -> None:
+        """Save the profiles and close the state file."""
+        with self.site.transaction():
+            self._checkpoint()
+        self.site.close()
+
+    def _checkpoint(self) -> None:
+        self.pipeline.memory.checkpoint()
+        self.site.put_meta("checkpoint_seq", self.site.seq)
+        self.checkpoint_seq = self.site.seq
+
+    def _check_shape(self) -> None:
+        """Refuse profiles that another set of features has left."""
+        extractor = self.pipeline.memory.extractor
+        shape = [one.name for one in extractor.definitions]
+        shape += [f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities]
+        kept = self.site.meta("shape", None)
+        if kept is None:
+            with self.site.transaction():
+                self.site.put_meta("shape", shape)
+        elif kept != shape:
+            raise ConfigError("the state file was made with other features; start a new one, with `--history FILE`")
+        drift = self.site.meta("drift", None)
+        if drift is not None:
+            self.pipeline.parser.drift.restore(drift)
+
+    def _recover(self) -> int:
+        """Remember again what was committed after the last checkpoint; return how many events."""
+        memory = self.pipeline.memory
+        # Another parser, because these events are in the tallies of drift already.
+        parser = Parser(self.pipeline.parser.schema)
+        count = 0
+        for past in self.site.since(self.checkpoint_seq):
+            count += 1
+            if past.event is None:
+                memory.learn(past.ids, past.known_at, fraud=past.fraud)
+                continue
+            payment = parser.parse(past.event, past.transaction_id)
+            if isinstance(payment, Transaction):
+                memory.remember(payment)
+        return count
+
+    def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
+        now_ms = time.time() * 1000
+        for outcome in outcomes:
+            self.tally.add(outcome)
+            if isinstance(outcome, Decided):
+                self.tally.engine.add(seconds)
+                if outcome.payment.sent_at is not None:
+                    self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
+
+
+def settle(site: SqliteSite, replay: Replay) -> None:
+    """Let a state file begin where a replay of history ended."""
+    if site.seq:
+        raise ConfigError("the state file has decisions in it: history is only taken in at the start")
+    replay.memory.store = site
+    with site.transaction():
+        site.note_history([(due.transaction_id, due.ids) for due in replay.due])
+        replay.memory.checkpoint()

@@ -1,0 +1,149 @@
+"""The replay door: a file of past payments, through the code that serves, into a table of features."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.event_sources import open_source
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.features.extract import Extractor
+from fraud_detection.features.fingerprint import fingerprint
+from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
+from fraud_detection.parse import Parser
+from fraud_detection.train.dataset import Dataset, FeatureTableInfo
+from fraud_detection.train.split import UNKNOWN, Boundaries, boundaries
+
+READ_ROWS = 4096
+WORST_SHARE_REFUSED = 0.5
+
+Progress = Callable[[str, float], None]
+
+
+class History(msgspec.Struct):
+    """Past payments in order of time, and what was left out and why.
+
+    About half a kilobyte of memory a payment.
+    """
+
+    payments: list[PastPayment]
+    refused: list[tuple[str, str]]
+    repeated: int
+
+
+def is_textual(path: Path) -> bool:
+    """Return whether the file holds nothing but text, so that text is no drift of type."""
+    return path.suffix.lower() not in {".parquet", ".jsonl", ".ndjson", ".json"}
+
+
+def read_history(project: Project, path: Path, progress: Progress) -> History:
+    """Read, parse and order a file of past payments; repeated ids keep their first row.
+
+    Raises ConfigError when most of the rows cannot be read: then the project file does not fit.
+    """
+    numbered = project.schema.transaction_id.field is None
+    parser = Parser(project.schema, textual=is_textual(path))
+    history = History([], [], 0)
+    seen: set[str] = set()
+    rows = 0
+    for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
+        names = batch.identities or itertools.repeat(None)
+        for raw, identity in zip(batch.events, names, strict=False):
+            _take(parser, raw, identity, history, seen)
+        rows += len(batch.events)
+        progress(f"reading {path.name}: {rows:,} rows", 0.0)
+    _refuse_misfit(path, history, rows)
+    history.payments.sort(key=lambda past: past.payment.event_time)
+    return history
+
+
+def feature_table(project: Project, history: History, progress: Progress) -> tuple[Dataset, Replay]:
+    """Replay the history; return every payment's features, as they would have been served, and the replay.
+
+    The replay's memory is as a live engine's would be at the end of history.
+    """
+    times = np.fromiter((past.payment.event_time for past in history.payments), np.int64, len(history.payments))
+    delay_ms = project.schema.label.delay.ms if project.schema.label else 0
+    cut = boundaries(times, project.split, delay_ms)
+    vocabulary = _vocabulary(project, history.payments, cut)
+    replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
+    matrix = _replayed(replay, history.payments, progress)
+    definitions = replay.memory.extractor.definitions
+    info = FeatureTableInfo(fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms)
+    return _dataset(project, history.payments, times, matrix, info), replay
+
+
+def _take(parser: Parser, raw: bytes, identity: str | None, history: History, seen: set[str]) -> None:
+    try:
+        event = msgspec.json.decode(raw)
+        payment = parser.record(event, identity)
+        verdict = parser.verdict(event)
+        known_at = parser.known_at(event, payment.event_time)
+    except RejectError as error:
+        history.refused.append((error.path, error.reason))
+        return
+    if payment.transaction_id in seen:
+        history.repeated += 1
+        return
+    seen.add(payment.transaction_id)
+    history.payments.append(PastPayment(payment, verdict, known_at))
+
+
+def _refuse_misfit(path: Path, history: History, rows: int) -> None:
+    if rows == 0:
+        raise ConfigError(f"{path}: has no rows")
+    if len(history.refused) > WORST_SHARE_REFUSED * rows:
+        place, reason = history.refused[0]
+        raise ConfigError(
+            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at `{place}`; "
+            "does the schema in the project file fit this file?"
+        )
+
+
+def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundaries) -> Vocabulary:
+    """Learn the categories from payments that training may see, and from no later ones."""
+    learned = (past.payment for past in payments if past.payment.event_time < cut.train_until)
+    return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
+
+
+def _replayed(replay: Replay, payments: Sequence[PastPayment], progress: Progress) -> np.ndarray:
+    values = array("f")
+    for number, row in enumerate(replay.rows(payments), start=1):
+        values.extend(row)
+        if number % READ_ROWS == 0:
+            progress(f"replaying: {number:,} payments", number / len(payments))
+    progress(f"replayed {len(payments):,} payments", 1.0)
+    return np.frombuffer(values, dtype=np.float32).reshape(len(payments), -1)
+
+
+def _dataset(
+    project: Project, payments: Sequence[PastPayment], times: np.ndarray, matrix: np.ndarray, info: FeatureTableInfo
+) -> Dataset:
+    scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+    return Dataset(
+        transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
+        event_time=times,
+        amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
+        card=np.array([_ordering_entity(past) for past in payments], dtype=object),
+        label=np.array([UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8),
+        known_at=np.array([past.known_at for past in payments], dtype=np.int64),
+        features=matrix,
+        info=info,
+    )
+
+
+def _major(amount: int | None, scale: float) -> float:
+    return float("nan") if amount is None else amount / scale
+
+
+def _ordering_entity(past: PastPayment) -> str:
+    ids = past.payment.entities
+    return (ids[0] or "") if ids else ""

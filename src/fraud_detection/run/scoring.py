@@ -1,0 +1,159 @@
+"""Score a file or a pipe once: decisions out, nothing kept.
+
+A file is decided in order of event time, so that windows mean what they say, and its
+lines come out in the file's own order.  Labels that a file carries are learned at the
+moment they became known, never earlier.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.memory import MemoryLedger
+from fraud_detection.errors import RejectError
+from fraud_detection.events import Label
+from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.parse import Parser
+from fraud_detection.pipeline import Decided, Event, Learned, Outcome, Pipeline
+from fraud_detection.run.assemble import Engine
+from fraud_detection.run.history import Progress, is_textual
+from fraud_detection.run.output import outcome_line
+from fraud_detection.run.tally import Tally
+
+BATCH = 1024
+
+Write = Callable[[bytes], object]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An event of a file, with the time it happened and the label it carries."""
+
+    number: int
+    raw: bytes
+    identity: str | None
+    event_time: int
+    label: Label | None
+
+
+def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = ()) -> Tally:
+    """Decide events from standard input as they come, one line out for each line in."""
+    scoring = _Scoring(engine, history, textual=False)
+    row = 0
+    for batch in open_source("-", numbered=False).batches(0, BATCH):
+        for outcome in scoring.take(list(batch.events), batch.identities):
+            row += 1
+            out.write(outcome_line(outcome, row))
+        out.flush()
+    return scoring.tally
+
+
+def score_file(
+    engine: Engine, path: Path, write: Write, progress: Progress, history: Iterable[PastPayment] = ()
+) -> Tally:
+    """Decide all rows of a file; the n-th line written is about the n-th row."""
+    rows = _read(engine, path, progress)
+    scoring = _Scoring(engine, history, textual=is_textual(path))
+    waiting: dict[int, bytes] = {}
+    next_number = 1
+    done = 0
+    for part in _with_labels(rows):
+        outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
+        for (row, _), outcome in zip(part, outcomes, strict=True):
+            if row is None:
+                continue
+            waiting[row.number] = outcome_line(outcome, row.number)
+            done += 1
+        while next_number in waiting:
+            write(waiting.pop(next_number))
+            next_number += 1
+        progress(f"scored {done:,} rows", done / len(rows))
+    return scoring.tally
+
+
+class _Scoring:
+    """A pipeline over memory, and the count of what came of it."""
+
+    def __init__(self, engine: Engine, history: Iterable[PastPayment], *, textual: bool) -> None:
+        self.ledger = MemoryLedger()
+        self.pipeline: Pipeline = engine.pipeline(None, self.ledger, textual=textual)
+        self.tally = Tally()
+        self._warm_up(history)
+
+    def take(self, events: list[Event], identities: list[str] | None) -> list[Outcome]:
+        outcomes = self.pipeline.process(events, identities)
+        for outcome in outcomes:
+            self.tally.add(outcome)
+            if isinstance(outcome, Decided):
+                self.ledger.note_payment(outcome.payment.transaction_id, outcome.payment.entities)
+            elif isinstance(outcome, Learned):
+                self.ledger.note_label(outcome.label)
+        return outcomes
+
+    def _warm_up(self, history: Iterable[PastPayment]) -> None:
+        replay = Replay(self.pipeline.memory)
+        for _ in replay.rows(history):
+            pass
+        for due in replay.due:
+            self.ledger.note_payment(due.transaction_id, due.ids, decided=False)
+
+
+def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
+    numbered = engine.project.schema.transaction_id.field is None
+    parser = Parser(engine.project.schema, textual=is_textual(path))
+    rows: list[Row] = []
+    for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
+        rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
+        progress(f"reading {path.name}: {len(rows):,} rows", 0.0)
+    rows.sort(key=lambda row: row.event_time)
+    return rows
+
+
+def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:
+    for place, raw in enumerate(batch.events):
+        identity = batch.identities[place] if batch.identities else None
+        label: Label | None = None
+        try:
+            payment = parser.parse(raw, identity)
+            if not isinstance(payment, Label):
+                latest, label = payment.event_time, _label(parser, raw, payment.transaction_id, payment.event_time)
+        except RejectError:
+            # It keeps its place here; the pipeline will say what is wrong with it.
+            pass
+        yield Row(before + place + 1, raw, identity, latest, label)
+
+
+def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:
+    if parser.schema.label is None:
+        return None
+    event = msgspec.json.decode(raw)
+    verdict = parser.verdict(event)
+    if verdict is None:
+        return None
+    return Label(transaction_id, verdict, parser.known_at(event, event_time), "file")
+
+
+def _with_labels(rows: list[Row]) -> Iterator[list[tuple[Row | None, Event]]]:
+    """Yield batches of rows in order of time, and between them the labels known by then (without a row)."""
+    due: list[tuple[int, int, Label]] = []
+    part: list[tuple[Row | None, Event]] = []
+    for row in rows:
+        while due and due[0][0] <= row.event_time:
+            part.append((None, heapq.heappop(due)[2]))
+        part.append((row, row.raw))
+        if row.label is not None:
+            heapq.heappush(due, (row.label.known_at, row.number, row.label))
+        if len(part) >= BATCH:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _identity(row: Row | None) -> str | None:
+    return None if row is None else row.identity

@@ -1,0 +1,88 @@
+"""Run the embedded door over a source until it ends, is stopped, or is interrupted."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from fraud_detection.adapters.event_sources import open_source
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.config import Project
+from fraud_detection.pipeline import Outcome
+from fraud_detection.run.assemble import Engine, load_engine
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.history import Progress, is_textual, read_history
+
+BATCH = 512
+
+Show = Callable[[list[Outcome]], None]
+
+
+class Stop:
+    """Becomes true when somebody asks to end: a signal, or a caller."""
+
+    def __init__(self) -> None:
+        """Go on until asked."""
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        """Ask to end after the batch in hand."""
+        self.asked = True
+
+
+@contextmanager
+def ending_on_signals(stop: Stop) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the work after the batch in hand."""
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def open_door(
+    bundle: Path, state: Path, *, project: Project | None = None, textual: bool = False, synchronous: str = "NORMAL"
+) -> tuple[Engine, EmbeddedDoor]:
+    """Load a bundle over a state file, and recover what the last process left."""
+    engine = load_engine(bundle, project)
+    site = SqliteSite(state, synchronous=synchronous)
+    return engine, EmbeddedDoor(engine.pipeline(site, site, textual=textual), site)
+
+
+def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
+    """Remember a file of past payments; return how many there were."""
+    payments = read_history(project, history_path, progress).payments
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % 5_000 == 0:
+            progress(f"remembering history: {done:,} payments", done / len(payments))
+
+    door.warm_up(payments, count)
+    progress(f"remembering history: {done:,} payments", 1.0)
+    return done
+
+
+def run_stream(door: EmbeddedDoor, source: str, stop: Stop, show: Show) -> None:
+    """Decide everything the source gives, from the place that was reached before."""
+    numbered = not door.pipeline.parser.has_id
+    name = source if source == "-" else str(Path(source).resolve())
+    # A pipe starts anew with every process; a file is read on from where it was left.
+    start = 0 if source == "-" else door.position(name)
+    for batch in open_source(source, numbered=numbered).batches(start, BATCH):
+        show(door.take(batch, name) if batch.events else [])
+        if stop.asked:
+            return
+
+
+def source_is_textual(source: str) -> bool:
+    """Return whether the source holds nothing but text."""
+    return source != "-" and is_textual(Path(source))

@@ -1,0 +1,29 @@
+"""Look through a file of events and count how they differ from the declared schema."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+from fraud_detection.adapters.event_sources import open_source
+from fraud_detection.config import Project
+from fraud_detection.errors import RejectError
+from fraud_detection.features.vocabulary import Vocabulary
+from fraud_detection.parse import Parser
+from fraud_detection.parse.drift import SchemaDrift
+from fraud_detection.run.history import is_textual
+
+BATCH = 4096
+
+
+def survey(project: Project, path: Path, vocabulary: Vocabulary) -> SchemaDrift:
+    """Parse every event of the file and return the tallies; nothing else is done with them."""
+    numbered = project.schema.transaction_id.field is None
+    parser = Parser(project.schema, vocabulary, textual=is_textual(path))
+    for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
+        for raw, identity in zip(batch.events, batch.identities or itertools.repeat(None), strict=False):
+            # What is refused is in the tallies too.
+            with contextlib.suppress(RejectError):
+                parser.parse(raw, identity)
+    return parser.drift

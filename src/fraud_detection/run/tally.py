@@ -1,0 +1,40 @@
+"""Count what came in and what became of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fraud_detection.events import Quarantined
+from fraud_detection.metrics import LatencyHistogram
+from fraud_detection.pipeline import Decided, Outcome, Repeated
+
+
+class Tally(msgspec.Struct):
+    """What came in and what became of it.
+
+    transactions = decided + quarantined; repeated events are beside them.
+    engine: the engine's own time a payment, commit included; latency: the time since sending.
+    """
+
+    transactions: int = 0
+    decided: int = 0
+    quarantined: int = 0
+    repeated: int = 0
+    labels: int = 0
+    actions: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
+    latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        if isinstance(outcome, Decided):
+            self.transactions += 1
+            self.decided += 1
+            self.actions[outcome.decision.action] += 1
+        elif isinstance(outcome, Quarantined):
+            self.transactions += 1
+            self.quarantined += 1
+        elif isinstance(outcome, Repeated):
+            self.repeated += 1
+        else:
+            self.labels += 1

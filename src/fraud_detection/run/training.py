@@ -1,0 +1,59 @@
+"""From a file of past payments to a judged bundle: the stages that DVC names, one function each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.history import History, Progress, feature_table, read_history
+from fraud_detection.train.dataset import Dataset, write_dataset
+from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate, train
+
+
+class FeaturesReport(msgspec.Struct, frozen=True):
+    """What became of a file of history."""
+
+    payments: int
+    refused: int
+    repeated: int
+    labelled: int
+    frauds: int
+    features: int
+    fingerprint: str
+
+
+def make_features(project: Project, history_path: Path, out: Path, progress: Progress) -> FeaturesReport:
+    """Replay the history file into a table of features."""
+    history = read_history(project, history_path, progress)
+    dataset, _ = feature_table(project, history, progress)
+    progress(f"writing {out.name}", 0.0)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_dataset(out, dataset)
+    progress(f"writing {out.name}", 1.0)
+    return _features_report(history, dataset)
+
+
+def train_and_evaluate(
+    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+) -> tuple[TrainReport, EvaluateReport]:
+    """Train a bundle and judge it on the test slice."""
+    if project.schema.label is None:
+        raise ConfigError("training needs labels: declare `schema.label` in the project file")
+    trained = train(project, features, bundle, progress=progress, tracking=tracking)
+    return trained, evaluate(project, features, bundle, evaluation, progress=progress, tracking=tracking)
+
+
+def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
+    return FeaturesReport(
+        payments=len(history.payments),
+        refused=len(history.refused),
+        repeated=history.repeated,
+        labelled=int((dataset.label != UNKNOWN).sum()),
+        frauds=int((dataset.label == 1).sum()),
+        features=len(dataset.info.features),
+        fingerprint=dataset.info.fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""Score: features become a probability of fraud, with reasons."""

@@ -1,0 +1,153 @@
+"""Choose the cut-offs for review and decline by money and by review capacity.
+
+Every payment has three prices: approved, reviewed, declined.  The cheapest pair of
+cut-offs is found exactly, over all distinct scores.  Nothing here knows the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.score.bundle import Cutoffs
+from fraud_detection.train.split import UNKNOWN
+
+if TYPE_CHECKING:
+    from fraud_detection.config import Costs, PolicySettings
+
+PRIOR_FRAUDS = 20.0
+"""The calibrated score's own opinion weighs as much as so many confirmed frauds.
+
+With thousands of frauds it is nothing; with five it keeps one odd payment from setting a cut-off.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What each of n payments costs under each answer, in major units; float64, shape (n,)."""
+
+    approved: np.ndarray
+    reviewed: np.ndarray
+    declined: np.ndarray
+
+
+def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
+    """Return the expected prices, where `fraud` is the probability (or the truth, 1 or 0) of fraud.
+
+    An unknown amount counts as 0: only the fixed parts of the costs apply.
+
+    >>> from fraud_detection.config import Costs
+    >>> one = prices(np.array([1.0, 0.0]), np.array([100.0, 100.0]), Costs(review_recall=0.75))
+    >>> one.approved.tolist(), one.reviewed.tolist(), one.declined.tolist()
+    ([120.0, 0.0], [33.0, 3.0], [0.0, 15.0])
+    """
+    money = np.nan_to_num(amount.astype(np.float64))
+    missed = fraud * (costs.missed_fraud_share * money + costs.missed_fraud_fixed)
+    offended = (1.0 - fraud) * (costs.declined_good_share * money + costs.declined_good_fixed)
+    reviewed = costs.review + (1.0 - costs.review_recall) * missed
+    return Prices(missed, reviewed, offended)
+
+
+def smoothed(label: np.ndarray, score: np.ndarray, prior_frauds: float = PRIOR_FRAUDS) -> np.ndarray:
+    """Return the truth, mixed with the calibrated score where frauds are few.
+
+    >>> smoothed(np.array([1, 0]), np.array([0.6, 0.2]), prior_frauds=1).round(2).tolist()
+    [0.8, 0.1]
+    """
+    frauds = float((label == 1).sum())
+    weight = prior_frauds / (prior_frauds + frauds) if prior_frauds else 0.0
+    mixed: np.ndarray = (1.0 - weight) * (label == 1) + weight * score
+    return mixed
+
+
+def choose(
+    score: np.ndarray,
+    label: np.ndarray,
+    amount: np.ndarray,
+    costs: Costs,
+    policy: PolicySettings,
+    days: float,
+) -> Cutoffs:
+    """Return the cheapest cut-offs, or those that the settings give.
+
+    score: calibrated, shape (n,); label: 1, 0 or UNKNOWN; days: how long the n payments took.
+    A payment with an unknown label has no price, but it fills the reviewers' day like any other.
+    """
+    if policy.review_at is not None and policy.decline_at is not None:
+        return Cutoffs(review_at=policy.review_at, decline_at=policy.decline_at, origin="settings")
+    known = label != UNKNOWN
+    each = prices(np.where(known, smoothed(label, score), 0.0), amount, costs)
+    capacity = math.inf if policy.review_capacity_per_day is None else policy.review_capacity_per_day * days
+    return cheapest(score, _only(each, known), capacity)
+
+
+def cheapest(score: np.ndarray, each: Prices, capacity: float) -> Cutoffs:
+    """Return the pair review_at <= decline_at of least total price with at most `capacity` reviews.
+
+    Exact over all pairs of distinct scores, in O(n log n): with payments in falling order, the
+    price of declining the first j groups and reviewing up to group i is a part that depends on j
+    plus a part that depends on i, so one pass with a sliding minimum is enough.  Of equally
+    cheap pairs the one that disturbs the fewest payments is taken.
+
+    >>> each = Prices(np.array([9.0, 9, 0]), np.array([3.0, 3, 3]), np.array([0.0, 5, 9]))
+    >>> cheapest(np.array([0.9, 0.5, 0.1]), each, math.inf)
+    Cutoffs(review_at=0.2, decline_at=0.6, origin='money')
+    """
+    levels, group = np.unique(-score, return_inverse=True)
+    sums = [_running(values, group, levels.size) for values in (each.approved, each.reviewed, each.declined)]
+    approved, reviewed, declined = sums
+    count = _running(np.ones(score.size), group, levels.size)
+    first = _best_first(declined - reviewed, count, capacity)
+    total = (declined - reviewed)[first] + reviewed - approved
+    last = int(np.argmin(total))
+    return Cutoffs(review_at=_between(-levels, last), decline_at=_between(-levels, int(first[last])))
+
+
+def round_between(low: float, high: float) -> float:
+    """Return the number in (low, high] with the fewest decimals, so that people can say it.
+
+    >>> round_between(0.41273, 0.43811), round_between(0.0, 1.0), round_between(0.5, 0.5)
+    (0.42, 1.0, 0.5)
+    """
+    for decimals in range(17):
+        scale = 10.0**decimals
+        candidate = (math.floor(low * scale) + 1) / scale
+        if low < candidate <= high:
+            return candidate
+    return high
+
+
+def _only(each: Prices, known: np.ndarray) -> Prices:
+    return Prices(each.approved * known, each.reviewed * known, each.declined * known)
+
+
+def _running(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Sum `values` by group, then over the first 0, 1, ... all groups."""
+    return np.concatenate([[0.0], np.cumsum(np.bincount(group, weights=values, minlength=groups))])
+
+
+def _best_first(price: np.ndarray, count: np.ndarray, capacity: float) -> np.ndarray:
+    """For each i, return the j <= i of least price[j] with count[i] - count[j] <= capacity."""
+    window: deque[int] = deque()
+    best = np.empty(price.size, np.int64)
+    for i in range(price.size):
+        while window and price[window[-1]] > price[i]:
+            window.pop()
+        window.append(i)
+        while count[i] - count[window[0]] > capacity:
+            window.popleft()
+        best[i] = window[0]
+    return best
+
+
+def _between(levels: np.ndarray, groups: int) -> float:
+    """Return a cut-off that takes in exactly the `groups` highest scores."""
+    if groups == 0:
+        # Nothing that was seen may be taken in; above 1 there is nothing.
+        return round_between(float(levels[0]), 1.0) if levels.size else 1.0
+    low = float(levels[groups]) if groups < levels.size else 0.0
+    return round_between(low, float(levels[groups - 1]))

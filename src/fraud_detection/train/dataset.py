@@ -1,0 +1,136 @@
+"""The table that training reads: one row a payment, its features, and when its label became known.
+
+It is made by replaying history and by nothing else.  A label is only ever asked
+for as of a moment; what was not known by then is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.tables import read_columns, write_columns
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import FeatureDefinition
+from fraud_detection.train.split import UNKNOWN, Boundaries, labels_as_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METADATA_KEY = "fraud_detection"
+PREFIX = "feature."
+"""Of the columns that hold features, so that one named `amount` is not taken for the amount."""
+
+
+class FeatureTableInfo(msgspec.Struct, frozen=True):
+    """What the file says about itself.
+
+    fingerprint: of the feature code and settings that made the columns.
+    vocabulary: the codes of the categories, as the replay left them.
+    delay_ms: how long after a payment its label usually becomes known.
+    """
+
+    fingerprint: str
+    features: list[FeatureDefinition]
+    boundaries: Boundaries
+    vocabulary: dict[str, dict[str, float]]
+    delay_ms: int
+
+    @property
+    def names(self) -> list[str]:
+        """Return the feature columns in order."""
+        return [feature.name for feature in self.features]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Payments with their features, each array of n rows, in order of event time.
+
+    event_time, known_at: int64 ms since 1970 UTC; amount: float64 major units, NaN where none.
+    card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, as it stands at
+    the end of history.  features: float32, shape (n, number of features), NaN where missing.
+    """
+
+    transaction_id: np.ndarray
+    event_time: np.ndarray
+    amount: np.ndarray
+    card: np.ndarray
+    label: np.ndarray
+    known_at: np.ndarray
+    features: np.ndarray
+    info: FeatureTableInfo
+
+    def __len__(self) -> int:
+        """Return the number of payments."""
+        return int(self.event_time.size)
+
+    def take(self, mask: np.ndarray) -> Dataset:
+        """Return the rows that `mask` selects."""
+        arrays = {column: getattr(self, column)[mask] for column in (*COLUMNS, "features")}
+        return replace(self, **arrays)
+
+    def slice(self, start: int, end: int) -> Dataset:
+        """Return the payments with start <= event_time < end."""
+        return self.take((self.event_time >= start) & (self.event_time < end))
+
+    def labels(self, as_of: int) -> np.ndarray:
+        """Return 1, 0 or UNKNOWN a row, as somebody asking at `as_of` would have heard."""
+        return labels_as_of(self.label, self.known_at, self.event_time, as_of, self.info.delay_ms)
+
+    def labelled(self, as_of: int) -> Dataset:
+        """Return the rows whose label was known at `as_of`, with that label and no later one.
+
+        A payment without a label is left out; it is never taken for a legitimate one.
+        """
+        heard = self.labels(as_of)
+        return replace(self, label=heard).take(heard != UNKNOWN)
+
+
+COLUMNS = tuple(field.name for field in fields(Dataset) if field.name not in {"features", "info"})
+_TYPES: dict[str, type] = {
+    "event_time": np.int64,
+    "amount": np.float64,
+    "label": np.int8,
+    "known_at": np.int64,
+}
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write the table with its description; equal tables give equal files."""
+    columns = {column: getattr(dataset, column) for column in COLUMNS}
+    columns |= {PREFIX + name: dataset.features[:, i] for i, name in enumerate(dataset.info.names)}
+    write_columns(path, columns, {METADATA_KEY: msgspec.json.encode(dataset.info).decode()})
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read the table; raise ConfigError when it is no feature table or a column is missing."""
+    columns, metadata = read_columns(path)
+    info = _info(path, metadata)
+    features = [PREFIX + name for name in info.names]
+    missing = [name for name in (*COLUMNS, *features) if name not in columns]
+    if missing:
+        raise ConfigError(
+            f"{path}: no column {', '.join(missing)}; make the table again with `fraud features`"
+        )
+    named: dict[str, Any] = {
+        name: np.asarray(columns[name], dtype=_TYPES.get(name, object)) for name in COLUMNS
+    }
+    return Dataset(**named, features=_matrix(columns, features, len(named["event_time"])), info=info)
+
+
+def _info(path: Path, metadata: dict[str, str]) -> FeatureTableInfo:
+    try:
+        return msgspec.json.decode(metadata[METADATA_KEY], type=FeatureTableInfo)
+    except (KeyError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: is no feature table ({error}); make one with `fraud features`") from None
+
+
+def _matrix(columns: dict[str, np.ndarray | list[object]], names: list[str], rows: int) -> np.ndarray:
+    # Filled column by column and freed on the way: the table is held in memory once, not twice.
+    matrix = np.empty((rows, len(names)), np.float32)
+    for i, name in enumerate(names):
+        matrix[:, i] = np.asarray(columns.pop(name), np.float32)
+    return matrix

@@ -1,0 +1,165 @@
+"""Judge a scored slice of history: every figure that is reported, in one flat table.
+
+The key says the unit where a figure has one.  Payments without a label count as
+traffic (reviews a day) and in nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.train.cutoffs import Prices, prices
+from fraud_detection.train.measures import (
+    DAY_MS,
+    Ranking,
+    answers,
+    brier,
+    calibration_bins,
+    card_precision,
+)
+from fraud_detection.train.split import UNKNOWN
+
+if TYPE_CHECKING:
+    from fraud_detection.config import Costs
+    from fraud_detection.score.bundle import Cutoffs
+    from fraud_detection.train.dataset import Dataset
+
+EVER = 2**62
+"""Later than any label: all that history holds is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A slice of history with its calibrated scores, and the labels known at some moment."""
+
+    rows: Dataset
+    score: np.ndarray
+    label: np.ndarray
+    days: float
+
+    @classmethod
+    def between(cls, dataset: Dataset, score: np.ndarray, span: tuple[int, int], as_of: int) -> Scored:
+        """Take the rows of `dataset`, which all lie in `span`, with labels as known at `as_of`."""
+        return cls(dataset, score, dataset.labels(as_of), (span[1] - span[0]) / DAY_MS)
+
+    def labelled(self) -> Scored:
+        """Return the rows whose label is known."""
+        known = self.label != UNKNOWN
+        return Scored(self.rows.take(known), self.score[known], self.label[known], self.days)
+
+
+def judge(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str, float]:
+    """Return every figure, rounded to 6 digits; NaN where a figure has no meaning.
+
+    `*_low` and `*_high` bound a 95 % interval; `amount_only_*` is what the amount alone reaches.
+    """
+    known = scored.labelled()
+    figures = {
+        **_counts(scored, known),
+        **_ranking(known, seed),
+        **_calibration(known),
+        **_answers(known, cutoffs),
+        **_traffic(scored, cutoffs),
+        **money(known, cutoffs, costs),
+    }
+    return {name: round(float(value), 6) for name, value in figures.items()}
+
+
+def money(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, float]:
+    """Return what the policy costs, and what it saves over approving everything, in major units.
+
+    A day's figure spreads the whole over the slice's days.
+    """
+    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+    everything, policy = float(each.approved.sum()), float(_price_of(each, known.score, cutoffs).sum())
+    return {
+        "cost_approving_all_major_units": everything,
+        "cost_major_units": policy,
+        "money_saved_major_units": everything - policy,
+        "money_saved_major_units_per_day": (everything - policy) / known.days,
+        "money_saved_share": (everything - policy) / everything if everything else 0.0,
+    }
+
+
+def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return, for every possible place of each cut-off, the major units saved a day; the other stays.
+
+    Keys 'review' and 'decline'; values are places (rising distinct scores) and savings.
+    """
+    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+    below = known.score < cutoffs.decline_at
+    above = known.score >= cutoffs.review_at
+    reviewing, declining = each.approved - each.reviewed, each.approved - each.declined
+    fixed = float(declining[~below].sum())
+    review = _falling_sums(known.score[below], reviewing[below], fixed)
+    decline = _falling_sums(known.score[above], (declining - reviewing)[above], float(reviewing[above].sum()))
+    return {
+        name: (places, sums / known.days)
+        for name, (places, sums) in (("review", review), ("decline", decline))
+    }
+
+
+def _price_of(each: Prices, score: np.ndarray, cutoffs: Cutoffs) -> np.ndarray:
+    reviewed = np.where(score >= cutoffs.review_at, each.reviewed, each.approved)
+    return np.where(score >= cutoffs.decline_at, each.declined, reviewed)
+
+
+def _falling_sums(score: np.ndarray, gain: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
+    places, group = np.unique(score, return_inverse=True)
+    each = np.bincount(group, weights=gain, minlength=places.size)
+    return places, start + np.cumsum(each[::-1])[::-1]
+
+
+def _counts(scored: Scored, known: Scored) -> dict[str, float]:
+    frauds = int((known.label == 1).sum())
+    return {
+        "days": scored.days,
+        "payments_count": scored.label.size,
+        "unlabelled_count": scored.label.size - known.label.size,
+        "frauds_count": frauds,
+        "fraud_share": frauds / max(known.label.size, 1),
+        "accuracy_always_legitimate": 1 - frauds / max(known.label.size, 1),
+    }
+
+
+def _ranking(known: Scored, seed: int) -> dict[str, float]:
+    ranking = Ranking.of(known.score, known.label == 1)
+    amount = Ranking.of(np.nan_to_num(known.rows.amount, nan=-math.inf), known.label == 1)
+    bounds = ranking.intervals(seed)
+    return {
+        "average_precision": ranking.average_precision(),
+        "average_precision_low": bounds["average_precision"][0],
+        "average_precision_high": bounds["average_precision"][1],
+        "auc": ranking.auc(),
+        "auc_low": bounds["auc"][0],
+        "auc_high": bounds["auc"][1],
+        "recall_at_0_1_percent_false_positives": ranking.recall_at(0.001),
+        "recall_at_1_percent_false_positives": ranking.recall_at(0.01),
+        "card_precision_at_100": card_precision(
+            known.score, known.label, known.rows.card, known.rows.event_time
+        ),
+        "amount_only_average_precision": amount.average_precision(),
+        "amount_only_auc": amount.auc(),
+    }
+
+
+def _calibration(known: Scored) -> dict[str, float]:
+    return {
+        "brier": brier(known.score, known.label),
+        "calibration_error": calibration_bins(known.score, known.label).error(),
+        "score_mean": float(known.score.mean()),
+    }
+
+
+def _answers(known: Scored, cutoffs: Cutoffs) -> dict[str, float]:
+    return answers(known.score >= cutoffs.review_at, known.label)
+
+
+def _traffic(scored: Scored, cutoffs: Cutoffs) -> dict[str, float]:
+    declined = float((scored.score >= cutoffs.decline_at).sum())
+    reviewed = float((scored.score >= cutoffs.review_at).sum()) - declined
+    return {"reviews_per_day": reviewed / scored.days, "declines_per_day": declined / scored.days}

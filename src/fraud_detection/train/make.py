@@ -1,0 +1,86 @@
+"""Put a bundle together: cut-offs, figures, yardsticks, test vectors and the card."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.score.bundle import Bundle, Contents, FeatureSet, Manifest, Periods, assemble
+from fraud_detection.train.card import model_card
+from fraud_detection.train.cutoffs import choose
+from fraud_detection.train.evaluate import Scored, judge
+from fraud_detection.train.reference import reference, vectors
+
+if TYPE_CHECKING:
+    from fraud_detection.config import Project
+    from fraud_detection.train.dataset import FeatureTableInfo
+    from fraud_detection.train.fit import Learned, Slices
+    from fraud_detection.train.split import Boundaries
+
+
+def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
+    """Choose the cut-offs, judge the validation slice, and assemble what serves."""
+    info = slices.train.info
+    scored = _validated(slices, learned, project.model.threads)
+    cutoffs = choose(
+        scored.score, scored.label, scored.rows.amount, project.costs, project.policy, scored.days
+    )
+    figures = judge(scored, cutoffs, project.costs, project.model.seed)
+    metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
+    normal = reference(slices.train, scored.score)
+    periods = _periods(info.boundaries)
+    draft = Manifest(
+        name="",
+        project=project.project,
+        fingerprint=info.fingerprint,
+        calibration=learned.calibration,
+        cutoffs=cutoffs,
+        periods=periods,
+        metrics=metrics,
+        files={},
+    )
+    contents = Contents(
+        model=learned.model,
+        features=_feature_set(info),
+        project=project,
+        reference=normal,
+        vectors=vectors(slices.traffic, learned.scorer(threads=1)),
+        card=model_card(project, periods, cutoffs, metrics, normal),
+    )
+    return assemble(contents, draft)
+
+
+def iso(ms: int) -> str:
+    """Return a time in ms as people write it; equally long, so it sorts as text.
+
+    >>> iso(0)
+    '1970-01-01T00:00:00.000Z'
+    """
+    moment = dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _validated(slices: Slices, learned: Learned, threads: int) -> Scored:
+    """Score all traffic of the validation slice, with its labels as known when the test slice begins."""
+    cut = slices.train.info.boundaries
+    score = np.array(learned.scorer(threads).score(slices.traffic.features))
+    return Scored.between(slices.traffic, score, (cut.validation_from, cut.validation_until), cut.test_from)
+
+
+def _feature_set(info: FeatureTableInfo) -> FeatureSet:
+    return FeatureSet(
+        fingerprint=info.fingerprint, definitions=tuple(info.features), vocabulary=info.vocabulary
+    )
+
+
+def _periods(cut: Boundaries) -> Periods:
+    return Periods(
+        train_from=iso(cut.train_from),
+        train_until=iso(cut.train_until),
+        validation_from=iso(cut.validation_from),
+        validation_until=iso(cut.validation_until),
+        labels_as_of=iso(cut.test_from),
+    )

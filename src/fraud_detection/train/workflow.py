@@ -1,0 +1,174 @@
+"""Train a bundle, and judge one: the two commands, from files to files.
+
+Equal inputs give equal outputs, byte for byte: no clock is read and nothing is drawn
+without a seed.  The experiment tracker is only told; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.errors import ConfigError
+from fraud_detection.score.archive import read_bundle, write_bundle
+from fraud_detection.score.bundle import encode
+from fraud_detection.train.dataset import read_dataset
+from fraud_detection.train.evaluate import EVER, Scored, judge
+from fraud_detection.train.fit import Slices, learn, suspects
+from fraud_detection.train.make import iso, make_bundle
+from fraud_detection.train.pictures import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from fraud_detection.config import Project
+    from fraud_detection.score.bundle import Bundle
+    from fraud_detection.train.dataset import Dataset
+
+    Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What `train` made.
+
+    metrics: of the validation slice.  suspects: features that alone rank nearly all frauds right.
+    tracked: the version in the model registry, None when nothing was tracked.
+    """
+
+    bundle: Bundle
+    directory: Path
+    archive: Path
+    metrics: dict[str, float]
+    rounds: int
+    train_rows: int
+    validation_rows: int
+    suspects: dict[str, float]
+    tracked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateReport:
+    """What `evaluate` found on the test slice, and the pictures it drew."""
+
+    metrics: dict[str, float]
+    metrics_file: Path
+    pictures: tuple[Path, ...]
+
+
+class Tracker(Protocol):
+    """Where experiments are kept."""
+
+    def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
+        """Keep a training and its bundle; return the version in the registry."""
+
+    def evaluated(self, bundle_name: str, metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
+        """Add figures and pictures to the training that made the bundle."""
+
+
+def train(
+    project: Project,
+    features_path: Path,
+    bundle_dir: Path,
+    *,
+    progress: Progress | None = None,
+    tracking: bool = False,
+) -> TrainReport:
+    """Learn from the feature table and write a bundle, as a directory and beside it as .tar.gz."""
+    tell = progress or _silent
+    tell("reading features", 0.0)
+    slices = Slices.of(read_dataset(features_path))
+    learned = learn(slices, project.model, lambda share: tell("growing trees", share))
+    tell("choosing cut-offs", 0.0)
+    bundle = make_bundle(project, slices, learned)
+    archive = write_bundle(bundle, bundle_dir)
+    tell("done", 1.0)
+    return TrainReport(
+        bundle=bundle,
+        directory=bundle_dir,
+        archive=archive,
+        metrics=bundle.manifest.metrics,
+        rounds=learned.rounds,
+        train_rows=len(slices.train),
+        validation_rows=len(slices.validation),
+        suspects=suspects(slices.train),
+        tracked=_tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
+    )
+
+
+def evaluate(
+    project: Project,
+    features_path: Path,
+    bundle_path: Path,
+    out_dir: Path,
+    *,
+    progress: Progress | None = None,
+    tracking: bool = False,
+) -> EvaluateReport:
+    """Judge a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
+
+    Refuses a bundle made of other features, and one that learned from the test slice.
+    """
+    tell = progress or _silent
+    tell("reading features", 0.0)
+    dataset = read_dataset(features_path)
+    bundle = read_bundle(bundle_path)
+    scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
+    scored = score_test(dataset, bundle, scorer)
+    tell("measuring", 0.0)
+    metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
+    tell("drawing", 0.0)
+    metrics_file = _write_metrics(out_dir, metrics)
+    report = EvaluateReport(metrics, metrics_file, draw(scored, bundle, scorer, project.costs, out_dir))
+    if tracking:
+        _tracker(project).evaluated(bundle.name, metrics, report.pictures)
+    tell("done", 1.0)
+    return report
+
+
+def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoostScorer:
+    """Return the bundle's scorer, after its fingerprint and its test vectors were checked."""
+    bundle.check_fingerprint(fingerprint)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
+    bundle.check_vectors(scorer)
+    return scorer
+
+
+def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
+    """Score the test slice, with every label that history holds."""
+    cut = dataset.info.boundaries
+    learned_until = bundle.manifest.periods.labels_as_of
+    if learned_until > iso(cut.test_from):
+        raise ConfigError(
+            f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
+            f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
+        )
+    span = (cut.test_from, cut.test_until)
+    rows = dataset.slice(*span)
+    scored = Scored.between(rows, np.array(scorer.score(rows.features)), span, EVER)
+    if not len(scored.labelled().rows):
+        raise ConfigError("no payment of the test slice has a label; give more history, or wait for labels")
+    return scored
+
+
+def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
+    """Write JSON with one figure a line; a figure without a meaning is null."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / "metrics.json"
+    path.write_bytes(encode(metrics))
+    return path
+
+
+def _tracker(project: Project) -> Tracker:
+    # Imported here, because MLflow takes seconds to import and most runs are not tracked.
+    from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415
+
+    return MlflowTracker(project)
+
+
+def _silent(_stage: str, _share: float) -> None:
+    """Tell nobody."""

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fraud_detection.adapters.xgboost_model import FittedModel, Sample, XGBoostScorer, fit
+from fraud_detection.config import Model
+from fraud_detection.errors import ConfigError
+from fraud_detection.score.calibration import Calibration
+
+SETTINGS = Model(rounds=40, early_stopping=5, max_depth=3, threads=1)
+
+
+def sample(rows: int = 3000, seed: int = 0, noise: float = 1.0) -> Sample:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, 6)).astype(np.float32)
+    label = (features[:, 0] + features[:, 1] + noise * rng.normal(size=rows) > 2.5).astype(np.int8)
+    features[rng.random(features.shape) < 0.1] = np.nan
+    return Sample(features, label)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedModel:
+    return fit(sample(), sample(seed=1), SETTINGS)
+
+
+def test_it_stops_where_the_later_slice_was_best_and_keeps_no_tree_after_that() -> None:
+    noisy = fit(sample(noise=5.0), sample(seed=1, noise=5.0), Model(rounds=300, early_stopping=5, threads=1))
+    assert noisy.rounds == 1 + int(np.argmin(noisy.losses))
+    assert noisy.rounds < len(noisy.losses) < 300
+    exactly = fit(sample(noise=5.0), None, Model(rounds=noisy.rounds, threads=1))
+    again, cut = (XGBoostScorer(one.model).margins(sample().features) for one in (exactly, noisy))
+    assert np.array_equal(again, cut)
+
+
+def test_equal_data_and_seed_give_equal_bytes_with_any_number_of_threads() -> None:
+    settings = [Model(rounds=6, early_stopping=5, max_depth=3, threads=threads) for threads in (1, 1, 2)]
+    one, again, parallel = (fit(sample(800), sample(800, seed=1), each) for each in settings)
+    assert one == again == parallel
+
+
+def test_a_row_scores_the_same_to_the_last_bit_alone_and_among_others(fitted: FittedModel) -> None:
+    scorer, rows = XGBoostScorer(fitted.model), sample(500, seed=2).features
+    together = scorer.score(rows)
+    assert [scorer.score(rows[i : i + 1])[0] for i in range(0, 500, 7)] == together[::7]
+    assert scorer.score(rows.tolist()) == together
+    assert XGBoostScorer(fitted.model, threads=2).score(rows) == together
+
+
+def test_the_score_is_the_calibrated_margin(fitted: FittedModel) -> None:
+    rows = sample(50, seed=3).features
+    calibration = Calibration(0.7, -1.2)
+    raw = XGBoostScorer(fitted.model).margins(rows).tolist()
+    assert XGBoostScorer(fitted.model, calibration).score(rows) == [calibration.probability(m) for m in raw]
+
+
+def test_contributions_and_the_mean_add_up_to_the_margin(fitted: FittedModel) -> None:
+    scorer, rows = XGBoostScorer(fitted.model), sample(200, seed=4).features
+    parts = scorer.contributions(rows)
+    assert parts.shape == rows.shape
+    rest = scorer.margins(rows) - parts.sum(axis=1)
+    assert np.allclose(rest, rest[0], atol=1e-4)
+    assert np.abs(parts[:, :2]).mean() > 3 * np.abs(parts[:, 2:]).mean()
+
+
+def test_missing_values_everywhere_still_give_a_probability(fitted: FittedModel) -> None:
+    (score,) = XGBoostScorer(fitted.model).score([[math.nan] * 6])
+    assert 0 < score < 1
+
+
+def test_no_rows_give_no_scores(fitted: FittedModel) -> None:
+    assert XGBoostScorer(fitted.model).score([]) == []
+
+
+def test_before_the_first_split_the_score_is_the_share_of_frauds() -> None:
+    train = sample()
+    stump = fit(train, None, Model(rounds=1, learning_rate=1e-6, threads=1))
+    found = XGBoostScorer(stump.model).score(train.features[:5])
+    assert found == pytest.approx([train.label.mean()] * 5, rel=1e-3)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_slice_with_one_class_is_refused(label: int) -> None:
+    features = sample().features
+    with pytest.raises(ConfigError, match="both kinds are needed"):
+        fit(Sample(features, np.full(len(features), label, np.int8)), None, SETTINGS)
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be loaded by XGBoost"):
+        XGBoostScorer(b"not a model")
+
+
+@pytest.mark.parametrize("width", [5, 7])
+def test_rows_of_another_width_are_refused(fitted: FittedModel, width: int) -> None:
+    scorer = XGBoostScorer(fitted.model)
+    with pytest.raises(ConfigError, match="the model has 6 features"):
+        scorer.score(np.zeros((3, width), np.float32))
+    with pytest.raises(ConfigError, match="the model has 6 features"):
+        scorer.score([[0.0] * width] * 3)
