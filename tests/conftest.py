@@ -13,6 +13,7 @@ from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.run.demo import demo_project
 from fraud_detection.run.training import FeaturesReport, make_features
+from fraud_detection.strict import decode
 from fraud_detection.train.workflow import TrainReport, train
 
 WORLD = SimulatorSettings(seed=3, days=60, cards=200, fraud_share=0.05)
@@ -32,7 +33,7 @@ class SmallWorld(msgspec.Struct, frozen=True):
 
     def live(self, payments: int, **options: object) -> list[bytes]:
         """Return live events after the history, without waiting for their schedule."""
-        stream = LiveStream(self.settings, LiveOptions(payments=payments, **options))  # type: ignore[arg-type]
+        stream = LiveStream(self.settings, decode({"payments": payments, **options}, LiveOptions, "test"))
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
 

@@ -53,12 +53,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("fraud-detection-system"))
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (_demo, _init, _generate, _features, _train, _evaluate, _prequential, _score, _run, _report, _parity):
+    for add in (
+        _demo,
+        _init,
+        _generate,
+        _features,
+        _train,
+        _evaluate,
+        _prequential,
+        _score,
+        _run,
+        _report,
+        _parity,
+    ):
         add(commands)
     return parser
 
 
-def _command(commands: Commands[argparse.ArgumentParser], name: str, run: str, words: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Commands[argparse.ArgumentParser], name: str, run: str, words: str
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
     parser.set_defaults(run=run)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
@@ -67,7 +81,9 @@ def _command(commands: Commands[argparse.ArgumentParser], name: str, run: str, w
 
 
 def _config(parser: argparse.ArgumentParser, *, default: Path | None = Path("params.yaml")) -> None:
-    parser.add_argument("--config", type=Path, default=default, metavar="FILE", help="the project file (params.yaml)")
+    parser.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="the project file (params.yaml)"
+    )
 
 
 def _demo(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -82,7 +98,9 @@ def _demo(commands: Commands[argparse.ArgumentParser]) -> None:
 def _init(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = _command(commands, "init", "data:init", "look at a file of payments and propose a params.yaml")
     parser.add_argument("--data", type=Path, required=True, help="CSV, Parquet or JSON Lines")
-    parser.add_argument("--out", type=Path, default=Path("params.yaml"), help="where to write it (params.yaml)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("params.yaml"), help="where to write it (params.yaml)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a project file that is there")
     parser.add_argument("--yes", action="store_true", help="ask nothing: take the best guess, or refuse")
     for flag, words in _INIT_ONCE.items():
@@ -126,8 +144,9 @@ def _generate(commands: Commands[argparse.ArgumentParser]) -> None:
     live.add_argument("--to", default="-", help="a file, or - for standard output")
     live.add_argument("--seconds", type=float, help="how long; without it, until interrupted")
     live.add_argument("--events", type=int, help="how many payments")
-    live.add_argument("--truth", type=Path, help="where to write the truth behind the labels")
-    live.add_argument("--drift", action="append", default=[], help="a drift of fields or behaviour, see docs/simulator.md")
+    live.add_argument(
+        "--drift", action="append", default=[], help="a drift of fields or behaviour, see docs/simulator.md"
+    )
     for share in ("late", "repeat", "poison"):
         live.add_argument(f"--{share}-share", type=float, help=f"share of {share} events")
     for parser in (history, live):
@@ -169,7 +188,9 @@ def _prequential(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--starts", required=True, help="first train days, YYYY-MM-DD,YYYY-MM-DD,...")
     for flag, days in (("train", 7), ("delay", 7), ("test", 7), ("history", 56)):
         parser.add_argument(f"--{flag}-days", type=int, default=days, help=f"({days})")
-    parser.add_argument("--out", type=Path, default=Path("scores.parquet"), help="fold, id and score of each payment")
+    parser.add_argument(
+        "--out", type=Path, default=Path("scores.parquet"), help="fold, id and score of each payment"
+    )
 
 
 def _score(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -182,14 +203,18 @@ def _score(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "run", "serving:run", "decide a stream, with durable state in one SQLite file")
+    parser = _command(
+        commands, "run", "serving:run", "decide a stream, with durable state in one SQLite file"
+    )
     parser.add_argument("--source", required=True, help="JSON Lines, CSV or Parquet; - for standard input")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     _config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
     parser.add_argument("--out", help="also write decisions there, as JSON Lines; - for standard output")
-    parser.add_argument("--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss")
+    parser.add_argument(
+        "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
+    )
 
 
 def _report(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -294,7 +294,9 @@ def _contradictions(project: Project) -> list[str]:
             if window.ms == 0 or window.ms % features.panes
         ]
     names = [*schema.entities, *schema.numbers, *schema.categories]
-    problems += [f"the name `{name}` is used twice - at `$.schema`" for name in set(names) if names.count(name) > 1]
+    problems += [
+        f"the name `{name}` is used twice - at `$.schema`" for name in set(names) if names.count(name) > 1
+    ]
     review, decline = project.policy.review_at, project.policy.decline_at
     if (review is None) != (decline is None):
         problems.append("give both `review_at` and `decline_at`, or neither - at `$.policy`")

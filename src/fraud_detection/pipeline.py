@@ -70,7 +70,9 @@ class Pipeline:
         self.answerer = answerer
         self.ledger = ledger
 
-    def process(self, events: Sequence[Event], identities: Sequence[str | None] | None = None) -> list[Outcome]:
+    def process(
+        self, events: Sequence[Event], identities: Sequence[str | None] | None = None
+    ) -> list[Outcome]:
         """Return one outcome an event, in order.
 
         identities: ids for events whose schema declares none; without them an event's own hash is used.
@@ -97,8 +99,12 @@ class Pipeline:
         payment_ids = [item.transaction_id for item in parsed if isinstance(item, Transaction)]
         seen = self.ledger.decided(payment_ids)
         owners = self.ledger.entities([item.transaction_id for item in parsed if isinstance(item, Label)])
-        labels = self.ledger.labels([item.transaction_id for item in parsed if not isinstance(item, Quarantined)])
-        self.memory.prefetch([item.entities for item in parsed if isinstance(item, Transaction)] + list(owners.values()))
+        labels = self.ledger.labels(
+            [item.transaction_id for item in parsed if not isinstance(item, Quarantined)]
+        )
+        self.memory.prefetch(
+            [item.entities for item in parsed if isinstance(item, Transaction)] + list(owners.values())
+        )
         outcomes: list[Outcome] = []
         decided: list[Decided] = []
         for raw, item in zip(events, parsed, strict=True):

@@ -83,7 +83,9 @@ def read_yaml(path: Path) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        message = f"{path}: no such file; make one with `fraud init --data FILE`, or name another with --config"
+        message = (
+            f"{path}: no such file; make one with `fraud init --data FILE`, or name another with --config"
+        )
         raise ConfigError(message) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"

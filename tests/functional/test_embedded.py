@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.errors import ConfigError
+from fraud_detection.pipeline import Decided
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
@@ -26,7 +28,7 @@ def door_at(world: SmallWorld, state: Path) -> EmbeddedDoor:
     return open_door(world.bundle, state)[1]
 
 
-def decisions(state: Path) -> list[tuple[object, ...]]:
+def decisions(state: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
         return db.execute(DECISIONS).fetchall()
 
@@ -118,7 +120,9 @@ def test_a_payment_asked_twice_is_decided_once(
 def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    payments = [json.loads(event) for event in small_world.live(60, late_share=0, repeat_share=0, poison_share=0)]
+    payments = [
+        json.loads(event) for event in small_world.live(60, late_share=0, repeat_share=0, poison_share=0)
+    ]
     payments = [one for one in payments if "amount" in one]
     for one in payments:
         one["terminal_id"] = "same"
@@ -127,8 +131,9 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     door = door_at(small_world, tmp_path / "state.db")
     serve(door, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
     names = [feature.name for feature in door.pipeline.memory.extractor.definitions]
-    row = door.pipeline.process([json.dumps(payments[2]).encode()])[0]
-    assert row.values[names.index("terminal_fraud_count_30d")] == 1  # type: ignore[union-attr]
+    third = door.pipeline.process([json.dumps(payments[2]).encode()])[0]
+    assert isinstance(third, Decided)
+    assert third.values[names.index("terminal_fraud_count_30d")] == 1
     assert (door.tally.labels, door.tally.repeated) == (1, 1)
     door.site.close()
 
@@ -148,9 +153,10 @@ def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_pa
         door_at(small_world, tmp_path / "state.db")
 
 
-def run_command(world: SmallWorld, source: Path, state: Path) -> list[str]:
+def start(world: SmallWorld, source: Path, state: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", str(source)]
-    return [*command, "--bundle", str(world.bundle), "--state", str(state)]
+    command += ["--bundle", str(world.bundle), "--state", str(state)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
 @pytest.mark.slow
@@ -160,11 +166,11 @@ def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
     source, state = tmp_path / "events.jsonl", tmp_path / "killed.db"
     events = small_world.live(30_000, repeat_share=0.03, poison_share=0.02)
     source.write_bytes(b"\n".join(events) + b"\n")
-    subprocess.run(run_command(small_world, source, tmp_path / "steady.db"), check=True, capture_output=True)
+    assert start(small_world, source, tmp_path / "steady.db").wait() == 0
     chance, kills = random.Random(5), 0
     while True:
         before = progress_of(state)
-        process = subprocess.Popen(run_command(small_world, source, state), stderr=subprocess.DEVNULL)
+        process = start(small_world, source, state)
         wait_for_progress(process, state, before)
         time.sleep(chance.uniform(0, 0.15))
         if process.poll() is not None or kills == 4:

@@ -148,15 +148,20 @@ def _rows_to(path: Path) -> Iterator[_Rows]:
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: the name of a history ends in {' or '.join(SUFFIXES)}")
     unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    with _writable(path), contextlib.ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
+        stack.callback(unfinished.unlink, missing_ok=True)
         with contextlib.closing(_Rows(unfinished, csv=path.suffix.lower() == ".csv")) as rows:
             yield rows
         unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class _Rows:

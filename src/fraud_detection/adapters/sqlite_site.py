@@ -40,7 +40,8 @@ CREATE TABLE labels (
 CREATE INDEX labels_payment ON labels (transaction_id);
 CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL;
 CREATE INDEX labels_applied ON labels (applied_at);
-CREATE TABLE quarantine (seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL);
+CREATE TABLE quarantine (
+    seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL);
 CREATE TABLE history (transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE profiles (
     entity INTEGER NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID;
@@ -160,7 +161,12 @@ class SqliteSite:
         known: dict[str, Ids] = {}
         for table in ("history", "decisions"):
             query = f"SELECT transaction_id, entities FROM {table} WHERE transaction_id IN"  # noqa: S608 - two names
-            known.update({row[0]: tuple(msgspec.msgpack.decode(row[1])) for row in self._where_in(query, transaction_ids)})
+            known.update(
+                {
+                    row[0]: tuple(msgspec.msgpack.decode(row[1]))
+                    for row in self._where_in(query, transaction_ids)
+                }
+            )
         return known
 
     def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
@@ -177,7 +183,8 @@ class SqliteSite:
             SELECT seq AS at, 0 AS kind, transaction_id, event, entities, 0, event_time, features
             FROM decisions WHERE seq > :seq
             UNION ALL
-            SELECT applied_at, 1, transaction_id, NULL, NULL, fraud, known_at, NULL FROM labels WHERE applied_at > :seq
+            SELECT applied_at, 1, transaction_id, NULL, NULL, fraud, known_at, NULL
+            FROM labels WHERE applied_at > :seq
             ORDER BY at, kind"""
         for at, _, one, event, ids, fraud, time_ms, features in self._db.execute(query, {"seq": seq}):
             owner = self.entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
@@ -192,7 +199,9 @@ class SqliteSite:
         if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
             self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         elif version != FORMAT:
-            raise ConfigError(f"{path}: is not a state file of this version (found {version}, expected {FORMAT})")
+            raise ConfigError(
+                f"{path}: is not a state file of this version (found {version}, expected {FORMAT})"
+            )
 
     def _decision_row(self, outcome: Decided) -> tuple[object, ...]:
         decision, payment = outcome.decision, outcome.payment
@@ -212,7 +221,9 @@ class SqliteSite:
         )
 
     def _has_waiting(self) -> bool:
-        return self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
+        return (
+            self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
+        )
 
     def _where_in(self, query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []

@@ -52,10 +52,14 @@ class Terminal:
             self._live.stop()
             self._live = None
 
-    def table(self, figures: Mapping[str, str], headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(
+        self, figures: Mapping[str, str], headings: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> None:
         """Show figures above a table of the newest rows; called again it replaces what it showed."""
         if self.plain:
-            print("  ".join(f"{name} {value}" for name, value in figures.items()), file=self._stream, flush=True)
+            print(
+                "  ".join(f"{name} {value}" for name, value in figures.items()), file=self._stream, flush=True
+            )
             return
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)

@@ -73,14 +73,14 @@ class CsvTable:
 
     def _rows(self) -> Iterator[list[str]]:
         """Yield the rows after the header, skipping empty lines."""
-        width = 0
+        width = -1  # not known before the header
         with self._open() as file:
             reader = csv.reader(file, delimiter=self._delimiter, strict=True)
             try:
                 for row in reader:
                     if len(row) == width:
                         yield row
-                    elif row and width:
+                    elif row and width > 0:
                         raise ConfigError(self._ragged(reader.line_num, len(row), width))
                     elif row:
                         width = len(row)

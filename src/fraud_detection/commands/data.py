@@ -26,7 +26,9 @@ def init(arguments: Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(proposal.yaml_text, encoding="utf-8")
     screen.say(f"\nwrote {out}: read it, change what is wrong, then `fraud train --config {out}`")
-    write_figures(arguments, {"columns_ignored": len(proposal.ignored), "remarks": [str(r) for r in proposal.remarks]})
+    write_figures(
+        arguments, {"columns_ignored": len(proposal.ignored), "remarks": [str(r) for r in proposal.remarks]}
+    )
 
 
 def _asker(arguments: Namespace) -> Ask | None:

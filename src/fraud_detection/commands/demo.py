@@ -79,9 +79,11 @@ def summary(report: DemoReport) -> str:
 (and {report.repeated:,} repeated, {report.labels:,} labels)
 approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
 {report.transactions_per_s:,.0f} transactions/s
-latency since each was due: p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms, longest {report.max_ms:.0f} ms; \
-engine p50 {report.engine_p50_ms:.2f} ms, p99 {report.engine_p99_ms:.2f} ms
+latency since each was due: p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms, \
+longest {report.max_ms:.0f} ms; engine p50 {report.engine_p50_ms:.2f} ms, p99 {report.engine_p99_ms:.2f} ms
 of {report.frauds:,} frauds {100 * report.recall:.1f} % were reviewed or declined; \
-{100 * report.precision:.1f} % of what was reviewed or declined was fraud; average precision {report.average_precision:.3f}
-money saved: {report.money_saved:,.0f} of {report.money_at_risk:,.0f} that approving everything would have cost
+{100 * report.precision:.1f} % of what was reviewed or declined was fraud; \
+average precision {report.average_precision:.3f}
+money saved: {report.money_saved:,.0f} of {report.money_at_risk:,.0f} \
+that approving everything would have cost
 first live decision {report.seconds_to_first_decision:.1f} s after the start"""

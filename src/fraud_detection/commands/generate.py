@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import msgspec
 
-from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.generate.live import LiveOptions
 from fraud_detection.generate.world import SimulatorSettings
@@ -42,18 +42,24 @@ def live(arguments: Namespace) -> None:
         "drift": tuple(arguments.drift),
         **shares,
     }
-    options = decode({key: value for key, value in chosen.items() if value is not None}, LiveOptions, "options")
+    options = decode(
+        {key: value for key, value in chosen.items() if value is not None}, LiveOptions, "options"
+    )
     if arguments.to == "-" and sys.stdout.isatty():
-        raise ConfigError("standard output is a terminal: pipe it into `fraud run --source -`, or name a file with --to")
+        raise ConfigError(
+            "standard output is a terminal: pipe it into `fraud run --source -`, or name a file with --to"
+        )
     summary = generate_live(_world(arguments), arguments.to, options)
-    print(
+    print_line(
         f"sent {summary.payments:,} payments and {summary.labels:,} labels in {summary.seconds:.1f} s; "
         f"the receiver was {summary.behind_s_max:.3f} s behind at most",
-        file=sys.stderr,
+        sys.stderr,
     )
     write_figures(arguments, msgspec.to_builtins(summary))
 
 
 def _world(arguments: Namespace) -> SimulatorSettings:
     chosen = {"seed": arguments.seed, "cards": arguments.cards, "days": arguments.days}
-    return decode({key: value for key, value in chosen.items() if value is not None}, SimulatorSettings, "options")
+    return decode(
+        {key: value for key, value in chosen.items() if value is not None}, SimulatorSettings, "options"
+    )

@@ -18,7 +18,7 @@ from fraud_detection.run.demo import demo_project
 from fraud_detection.run.parity import check_parity
 
 VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
-FAULTS = {"late_share": 0.05, "repeat_share": 0.02, "poison_share": 0.005}
+FAULTS = LiveOptions(late_share=0.05, repeat_share=0.02, poison_share=0.005)
 
 
 def parity(arguments: Namespace) -> None:
@@ -37,15 +37,16 @@ def parity(arguments: Namespace) -> None:
         f"{report.values_compared:,} values compared, {report.values_different:,} different"
     )
     write_figures(arguments, msgspec.to_builtins(report))
-    if report.values_different or report.rows_compared != report.transactions:
+    missing = report.transactions - report.rows_compared
+    if report.values_different or missing:
         raise FraudDetectionError(
-            f"{report.values_different:,} values differ, and {report.transactions - report.rows_compared:,} rows are "
-            "missing: the features that are served are not those that a model is trained on"
+            f"{report.values_different:,} values differ, and {missing:,} rows are missing: "
+            "the features that are served are not those that a model is trained on"
         )
 
 
 def _events(seed: int, events: int) -> Iterator[bytes]:
     """Yield the live stream of a world without waiting for its schedule."""
-    stream = LiveStream(SimulatorSettings(seed=seed, days=1), LiveOptions(**FAULTS))
+    stream = LiveStream(SimulatorSettings(seed=seed, days=1), FAULTS)
     flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     yield from itertools.islice((event for event in flat if event.strip()), events)

@@ -6,7 +6,7 @@ import math
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import msgspec
 
@@ -21,11 +21,18 @@ def terminal(arguments: Namespace) -> Terminal:
     return Terminal(plain=arguments.headless)
 
 
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """Print one line, to standard output where no other stream is given."""
+    (stream or sys.stdout).write(f"{text}\n")
+
+
 def write_figures(arguments: Namespace, figures: Figures) -> None:
     """Write the figures to `--json FILE`, if it was given; what is not a number becomes null."""
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(_plain(figures)), indent=2) + b"\n")
+        arguments.json.write_bytes(
+            msgspec.json.format(msgspec.json.encode(_plain(figures)), indent=2) + b"\n"
+        )
 
 
 def open_output(out: str) -> BinaryIO:

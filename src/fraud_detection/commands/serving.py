@@ -8,15 +8,23 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.commands.printing import Figures, open_output, terminal, write_figures
+from fraud_detection.commands.printing import Figures, open_output, print_line, terminal, write_figures
 from fraud_detection.config import Project, load_project
 from fraud_detection.errors import ConfigError
 from fraud_detection.parse.drift import SchemaDrift, describe
+from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.history import read_history
 from fraud_detection.run.output import outcome_line
 from fraud_detection.run.scoring import score_file, score_pipe
-from fraud_detection.run.stream import Stop, ending_on_signals, open_door, run_stream, source_is_textual, warm_up
+from fraud_detection.run.stream import (
+    Stop,
+    ending_on_signals,
+    open_door,
+    run_stream,
+    source_is_textual,
+    warm_up,
+)
 from fraud_detection.run.survey import survey
 from fraud_detection.run.tally import Tally
 
@@ -25,7 +33,9 @@ def score(arguments: Namespace) -> None:
     """Decide a file or standard input once."""
     screen = terminal(arguments)
     engine = load_engine(arguments.bundle, _today(arguments))
-    past = read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
+    past = (
+        read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
+    )
     with open_output(arguments.out) as out:
         if arguments.file == "-":
             tally = score_pipe(engine, out, past)
@@ -49,7 +59,7 @@ def run(arguments: Namespace) -> None:
         warm_up(door, engine.project, arguments.history, screen.progress)
     out = None if arguments.out is None else open_output(arguments.out)
 
-    def show(outcomes: list) -> None:  # type: ignore[type-arg]
+    def show(outcomes: list[Outcome]) -> None:
         if out is not None:
             out.write(b"".join(outcome_line(outcome, 0) for outcome in outcomes))
             out.flush()
@@ -68,9 +78,10 @@ def schema_report(arguments: Namespace) -> None:
     screen = terminal(arguments)
     drift = _surveyed(arguments) if arguments.source is not None else _recorded(arguments.state)
     rows = drift.rows()
-    print(f"{drift.events:,} events; " + ("each as declared" if not rows else f"{len(rows)} kinds of drift:"))
+    found = f"{len(rows)} kinds of drift:" if rows else "each as declared"
+    print_line(f"{drift.events:,} events; {found}")
     for row in rows:
-        print(f"  {row.kind}: {describe(row)}")
+        print_line(f"  {row.kind}: {describe(row)}")
     screen.finish()
     write_figures(arguments, {"events": drift.events, "drifts": [msgspec.to_builtins(row) for row in rows]})
 
@@ -79,8 +90,8 @@ def summary(tally: Tally) -> str:
     """Return what came in and what became of it, in two lines."""
     approve, review, decline = tally.actions
     return (
-        f"{tally.transactions:,} transactions in = {tally.decided:,} decided + {tally.quarantined:,} quarantined"
-        f" (and {tally.repeated:,} repeated, {tally.labels:,} labels)\n"
+        f"{tally.transactions:,} transactions in = {tally.decided:,} decided + "
+        f"{tally.quarantined:,} quarantined (and {tally.repeated:,} repeated, {tally.labels:,} labels)\n"
         f"approve {approve:,}, review {review:,}, decline {decline:,}"
     )
 
@@ -106,7 +117,9 @@ def _today(arguments: Namespace) -> Project | None:
 
 def _recorded(state: Path) -> SchemaDrift:
     if not state.is_file():
-        raise ConfigError(f"{state}: no such state file; name one with --state, or a file of events with --source")
+        raise ConfigError(
+            f"{state}: no such state file; name one with --state, or a file of events with --source"
+        )
     site = SqliteSite(state)
     drift = SchemaDrift()
     content = site.meta("drift", None)

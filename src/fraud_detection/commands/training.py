@@ -19,7 +19,13 @@ from fraud_detection.train.prequential import Plan, prequential
 from fraud_detection.train.workflow import evaluate as judge
 from fraud_detection.train.workflow import train as learn
 
-SHOWN = ("average_precision", "roc_auc", "recall_at_fpr_0_1_percent", "recall_at_fpr_1_percent", "money_saved")
+SHOWN = (
+    "average_precision",
+    "roc_auc",
+    "recall_at_fpr_0_1_percent",
+    "recall_at_fpr_1_percent",
+    "money_saved",
+)
 
 
 def features(arguments: Namespace) -> None:
@@ -43,10 +49,15 @@ def train(arguments: Namespace) -> None:
     table = bundle.parent / "features.parquet"
     _features(project, arguments, table, screen)
     evaluation = bundle.parent / "evaluation"
-    trained, judged = train_and_evaluate(project, table, bundle, evaluation, screen.progress, tracking=tracking)
+    trained, judged = train_and_evaluate(
+        project, table, bundle, evaluation, screen.progress, tracking=tracking
+    )
     screen.finish()
     for name, separation in trained.suspects.items():
-        screen.say(f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: does it know the outcome?")
+        screen.say(
+            f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
+            "does it know the outcome?"
+        )
     _say_metrics(screen, judged.metrics, evaluation)
     screen.say(f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle}`")
     write_figures(arguments, dict(judged.metrics))
@@ -57,7 +68,12 @@ def evaluate(arguments: Namespace) -> None:
     project, screen = load_project(arguments.config), terminal(arguments)
     tracking = not arguments.no_tracking
     report = judge(
-        project, arguments.features, arguments.bundle, arguments.out, progress=screen.progress, tracking=tracking
+        project,
+        arguments.features,
+        arguments.bundle,
+        arguments.out,
+        progress=screen.progress,
+        tracking=tracking,
     )
     screen.finish()
     _say_metrics(screen, report.metrics, arguments.out)
@@ -73,10 +89,14 @@ def prequential_scores(arguments: Namespace) -> None:
     dataset, _ = feature_table(project, history, screen.progress)
     scores = prequential(dataset, starts, plan, project.model, screen.progress)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_columns(arguments.out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)
+    write_columns(
+        arguments.out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None
+    )
     screen.finish()
     screen.say(f"wrote {len(scores.score):,} scores of {len(starts)} folds to {arguments.out}")
-    write_figures(arguments, {"scores": len(scores.score), "folds": len(starts), "features": len(dataset.info.features)})
+    write_figures(
+        arguments, {"scores": len(scores.score), "folds": len(starts), "features": len(dataset.info.features)}
+    )
 
 
 def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:

@@ -18,7 +18,7 @@ from fraud_detection.config import EntityFeatures, Project
 from fraud_detection.events import FeatureDefinition, Transaction
 from fraud_detection.features import words
 from fraud_detection.features.profile import Place, Profile, ProfilePlan
-from fraud_detection.features.windows import Aggregate, Window
+from fraud_detection.features.windows import Aggregate
 
 NAN: Final = math.nan
 HOUR_MS: Final = 3_600_000
@@ -52,7 +52,9 @@ class EntityExtractor:
         self.name: str = name
         self.index: int = positions.index(name)
         self.others: list[int] = [positions.index(other) for other in neighbours]
-        self.distinct: list[list[int]] = [[w.ms for w in settings.distinct.get(other, ())] for other in neighbours]
+        self.distinct: list[list[int]] = [
+            [w.ms for w in settings.distinct.get(other, ())] for other in neighbours
+        ]
         self.first_seen: list[bool] = [other in settings.first_seen for other in neighbours]
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
         self.extremes: bool = MIN in self.statistics or MAX in self.statistics
@@ -68,9 +70,13 @@ class EntityExtractor:
         )
         self.definitions: list[FeatureDefinition] = _definitions(name, settings, neighbours, self.statistics)
         self.width: int = len(self.definitions)
+        self.scratch: Aggregate = Aggregate()
 
-    def read(self, profile: Profile | None, payment: Transaction, row: list[float]) -> None:
-        """Append this entity's features to `row`; all are NaN when the payment names no such entity."""
+    def read(self, profile: Profile | None, payment: Transaction, keys: list[int], row: list[float]) -> None:
+        """Append this entity's features to `row`; all are NaN when the payment names no such entity.
+
+        keys: the checksums of the payment's entities, see `entity_keys`.
+        """
         if profile is None:
             for _ in range(self.width):
                 row.append(NAN)
@@ -79,18 +85,22 @@ class EntityExtractor:
         now = max(time_ms, profile.latest)
         amount = payment.amount
         value: float = NAN if amount is None else amount / self.scale
+        aggregate = self.scratch
         for window in profile.windows:
-            self._read_window(window.at(now, extremes=self.extremes), value, row)
+            window.read(now, aggregate, self.extremes)
+            self._read_window(aggregate, value, row)
         if self.since_last:
             row.append((now - profile.latest) / 1000 if profile.latest >= 0 else NAN)
         if self.speed:
             row.append(_speed(profile.place, now, payment.place))
-        self._read_neighbours(profile, payment, now, row)
+        self._read_neighbours(profile, keys, now, row)
         label_now = max(time_ms, profile.latest_label)
         for window in profile.risk:
-            _read_risk(window, label_now, row)
+            window.read(label_now, aggregate, False)  # noqa: FBT003 - by position, for speed
+            row.append(float(aggregate.total))
+            row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 
-    def update(self, profile: Profile, payment: Transaction) -> None:
+    def update(self, profile: Profile, payment: Transaction, keys: list[int]) -> None:
         """Let the profile remember the payment."""
         time_ms: int = payment.event_time
         amount = payment.amount
@@ -99,9 +109,8 @@ class EntityExtractor:
             place: tuple[float, float] = payment.place
             profile.add_place(time_ms, place[0], place[1])
         for slot, other in enumerate(self.others):
-            other_id: str | None = payment.entities[other]
-            if other_id is not None:
-                profile.neighbours[slot].add(time_ms, checksum(other_id))
+            if keys[other] >= 0:
+                profile.neighbours[slot].add(time_ms, keys[other])
 
     def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
         count = aggregate.count
@@ -127,17 +136,16 @@ class EntityExtractor:
             else:
                 row.append(value * count / total if total > 0.0 else NAN)
 
-    def _read_neighbours(self, profile: Profile, payment: Transaction, now: int, row: list[float]) -> None:
+    def _read_neighbours(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
         for slot, other in enumerate(self.others):
             neighbours = profile.neighbours[slot]
             for length in self.distinct[slot]:
                 row.append(float(neighbours.since(now - length)))
             if self.first_seen[slot]:
-                other_id: str | None = payment.entities[other]
-                if other_id is None:
+                if keys[other] < 0:
                     row.append(NAN)
                 else:
-                    row.append(0.0 if neighbours.knows(checksum(other_id)) else 1.0)
+                    row.append(0.0 if neighbours.knows(keys[other]) else 1.0)
 
 
 class PaymentExtractor:
@@ -208,7 +216,9 @@ class Extractor:
     def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
         """Build the extractors; `vocabulary` maps category -> value -> share of training payments."""
         self.entities: list[EntityExtractor] = [
-            EntityExtractor(name, project) for name in project.schema.entities if name in project.features.entities
+            EntityExtractor(name, project)
+            for name in project.schema.entities
+            if name in project.features.entities
         ]
         self.payment: PaymentExtractor = PaymentExtractor(project, vocabulary)
         self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
@@ -218,17 +228,19 @@ class Extractor:
     def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
         """Return the feature values, in the order of `definitions`, before the payment is remembered."""
         row: list[float] = []
+        keys = entity_keys(payment)
         self.payment.read(payment, row)
         for position, entity in enumerate(self.entities):
-            entity.read(profiles[position], payment, row)
+            entity.read(profiles[position], payment, keys, row)
         return row
 
     def update(self, profiles: list[Profile | None], payment: Transaction) -> None:
         """Let every profile remember the payment."""
+        keys = entity_keys(payment)
         for position, entity in enumerate(self.entities):
             profile = profiles[position]
             if profile is not None:
-                entity.update(profile, payment)
+                entity.update(profile, payment, keys)
 
     def learn(self, profiles: list[Profile | None], known_at: int, *, fraud: bool) -> None:
         """Let every profile remember a label, at the moment it became known."""
@@ -237,9 +249,13 @@ class Extractor:
                 profile.add_label(known_at, 1 if fraud else 0)
 
 
-def checksum(text: str) -> int:
-    """Return a 32-bit checksum that is the same in every process."""
-    return zlib.crc32(text.encode())
+def entity_keys(payment: Transaction) -> list[int]:
+    """Return a 32-bit checksum of each entity's id, the same in every process; -1 where there is none."""
+    keys: list[int] = []
+    ids: tuple[str | None, ...] = payment.entities
+    for one in ids:
+        keys.append(-1 if one is None else zlib.crc32(one.encode()))
+    return keys
 
 
 def deviation(aggregate: Aggregate) -> float:
@@ -269,12 +285,6 @@ def _speed(last: Place | None, now: int, place: tuple[float, float] | None) -> f
     return distance_km(last.latitude, last.longitude, place[0], place[1]) / hours
 
 
-def _read_risk(window: Window, now: int, row: list[float]) -> None:
-    aggregate = window.at(now, extremes=False)
-    row.append(float(aggregate.total))
-    row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
-
-
 def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:
     return [STATISTICS.index(name) for name in settings.statistics if has_amount or name == "count"]
 
@@ -282,7 +292,11 @@ def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:
 def _definitions(
     name: str, settings: EntityFeatures, neighbours: list[str], statistics: list[int]
 ) -> list[FeatureDefinition]:
-    made = [words.window_feature(name, STATISTICS[code], window) for window in settings.windows for code in statistics]
+    made = [
+        words.window_feature(name, STATISTICS[code], window)
+        for window in settings.windows
+        for code in statistics
+    ]
     if settings.since_last:
         made.append(words.since_last_feature(name))
     if settings.speed:

@@ -22,7 +22,9 @@ class FeatureMemory:
     capacity: how many profiles stay in memory after a checkpoint; without a store all do.
     """
 
-    def __init__(self, extractor: Extractor, store: StateStore | None = None, capacity: int = 2_000_000) -> None:
+    def __init__(
+        self, extractor: Extractor, store: StateStore | None = None, capacity: int = 2_000_000
+    ) -> None:
         """Start with what the store holds."""
         self.extractor: Extractor = extractor
         self.store: StateStore | None = store

@@ -54,10 +54,8 @@ class Pane:
         self.count += 1
         self.total += value
         self.squares += value * value
-        if value < self.low:
-            self.low = value
-        if value > self.high:
-            self.high = value
+        self.low = min(self.low, value)
+        self.high = max(self.high, value)
 
 
 class Window:
@@ -97,12 +95,17 @@ class Window:
         else:
             self._add_late(number, value)
 
-    def at(self, now_ms: int, *, extremes: bool = True) -> Aggregate:
-        """Return the aggregate as of `now_ms`, which is not before the latest added time.
-
-        Without `extremes` low and high are left out, which spares a walk over the panes.
-        """
+    def at(self, now_ms: int) -> Aggregate:
+        """Return the aggregate as of `now_ms`, which is not before the latest added time."""
         result = Aggregate()
+        self.read(now_ms, result, True)  # noqa: FBT003 - by position, for speed
+        return result
+
+    def read(self, now_ms: int, result: Aggregate, extremes: bool) -> None:  # noqa: FBT001 - by position, for speed
+        """Put the aggregate as of `now_ms` into `result`, which the caller may use again.
+
+        Without `extremes` low and high are left as they are, which spares a walk over the panes.
+        """
         result.count = self.count
         result.total = self.total
         result.squares = self.squares
@@ -120,11 +123,8 @@ class Window:
                 result.low = pane.low
                 result.high = pane.high
             else:
-                if pane.low < result.low:
-                    result.low = pane.low
-                if pane.high > result.high:
-                    result.high = pane.high
-        return result
+                result.low = min(result.low, pane.low)
+                result.high = max(result.high, pane.high)
 
     def dump(self) -> list[int]:
         """Return the whole content as a flat list of 64-bit integers."""

@@ -11,12 +11,36 @@ from fraud_detection.strict import Duration
 _SPANS = {"m": "minutes", "h": "hours", "d": "days", "s": "seconds"}
 
 _STATISTICS = {
-    "count": ("{entity}_count_{window}", "{{value}} payments on this {entity} in {span}, usually {{usual}}", "count"),
-    "sum": ("{entity}_amount_sum_{window}", "{{value}} spent on this {entity} in {span}, usually {{usual}}", "money"),
-    "mean": ("{entity}_amount_mean_{window}", "mean amount on this {entity} in {span} {{value}}, usually {{usual}}", "money"),
-    "min": ("{entity}_amount_min_{window}", "smallest amount on this {entity} in {span} {{value}}, usually {{usual}}", "money"),
-    "max": ("{entity}_amount_max_{window}", "largest amount on this {entity} in {span} {{value}}, usually {{usual}}", "money"),
-    "std": ("{entity}_amount_std_{window}", "spread of amounts on this {entity} in {span} {{value}}, usually {{usual}}", "money"),
+    "count": (
+        "{entity}_count_{window}",
+        "{{value}} payments on this {entity} in {span}, usually {{usual}}",
+        "count",
+    ),
+    "sum": (
+        "{entity}_amount_sum_{window}",
+        "{{value}} spent on this {entity} in {span}, usually {{usual}}",
+        "money",
+    ),
+    "mean": (
+        "{entity}_amount_mean_{window}",
+        "mean amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "min": (
+        "{entity}_amount_min_{window}",
+        "smallest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "max": (
+        "{entity}_amount_max_{window}",
+        "largest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "std": (
+        "{entity}_amount_std_{window}",
+        "spread of amounts on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
     "zscore": (
         "{entity}_amount_zscore_{window}",
         "amount {{value}} standard deviations from the mean of this {entity} in {span}, usually {{usual}}",
@@ -63,7 +87,9 @@ def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefini
 
 def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
     """Describe whether the pair is seen for the first time."""
-    return FeatureDefinition(f"{entity}_{other}_first_seen", f"first payment of this {entity} with this {other}: {{value}}", "flag")
+    return FeatureDefinition(
+        f"{entity}_{other}_first_seen", f"first payment of this {entity} with this {other}: {{value}}", "flag"
+    )
 
 
 def since_last_feature(entity: str) -> FeatureDefinition:
@@ -86,8 +112,14 @@ def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
     """
     when = f"became known on this {entity} in {span(window)}"
     return [
-        FeatureDefinition(f"{entity}_fraud_count_{window}", f"{{value}} confirmed frauds {when}, usually {{usual}}", "count"),
-        FeatureDefinition(f"{entity}_fraud_rate_{window}", f"{{value}} of the labels that {when} are frauds, usually {{usual}}", "share"),
+        FeatureDefinition(
+            f"{entity}_fraud_count_{window}", f"{{value}} confirmed frauds {when}, usually {{usual}}", "count"
+        ),
+        FeatureDefinition(
+            f"{entity}_fraud_rate_{window}",
+            f"{{value}} of the labels that {when} are frauds, usually {{usual}}",
+            "share",
+        ),
     ]
 
 
@@ -113,5 +145,7 @@ def category_features(name: str) -> list[FeatureDefinition]:
     said = name.replace("_", " ")
     return [
         FeatureDefinition(f"{name}_code", f"unusual {said}", "code"),
-        FeatureDefinition(f"{name}_frequency", f"this {said} makes up {{value}} of payments, usually {{usual}}", "share"),
+        FeatureDefinition(
+            f"{name}_frequency", f"this {said} makes up {{value}} of payments, usually {{usual}}", "share"
+        ),
     ]

@@ -38,7 +38,7 @@ BEHAVIOURS = {
 """What behaviour can change, and between which numbers."""
 
 _FORM = re.compile(
-    r"(?P<kind>\w+):(?P<field>\w+)(=(?P<value>[^@]*?))?(@(?P<share>[^:@]*))?(?P<begin>(:(after|from)=[^@]*)*)"
+    r"(?P<kind>\w+):(?P<field>\w+)(=(?P<value>[^@:]*))?(@(?P<share>[^:@]*))?(?P<begin>(:(after|from)=[^@]*)*)"
 )
 _EXAMPLES = "rename:amount=amt@0.3, drop:latitude:after=20000, retype:amount=string:from=2026-04-15"
 

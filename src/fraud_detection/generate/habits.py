@@ -78,14 +78,15 @@ def pay(
     online, category = sellers.online[merchants], sellers.category[merchants]
     amount = _usual_amount(population, rng, cards, merchants)
     latitude, longitude = _place(population, rng, cards, merchants)
-    nothing = np.zeros(count, dtype=np.int64)
+    nothing, device = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.uint64)
+    device[online] = own_devices(population, rng, cards[online], times[online])
     place = (rng.random(count) * sellers.terminals[merchants]).astype(np.int64)
     channel = np.where(online, catalogue.ONLINE, np.where(category == catalogue.CASH, catalogue.ATM, 0))
     return Payments(
         time=times,
         card=cards,
         issue=nothing,
-        device=np.where(online, own_devices(population, rng, cards, times), np.uint64(0)),
+        device=device,
         merchant=merchants,
         terminal=np.where(online, -1, sellers.first_terminal[merchants] + place),
         amount=amount,

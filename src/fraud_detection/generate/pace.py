@@ -24,6 +24,7 @@ T = TypeVar("T")
 _ITEMS_AHEAD = 32
 _EVENTS_A_WRITE = 1_024
 _POLL_S = 0.2
+_HELD_UP_S = 10.0
 
 
 class Clock(Protocol):
@@ -101,7 +102,7 @@ class FakeReceiver:
             raise BrokenPipeError
         if self._writes_left is not None:
             self._writes_left -= 1
-        self.flowing.wait()
+        self.flowing.wait(_HELD_UP_S)
         self.lines += data.splitlines()
 
     def close(self) -> None:

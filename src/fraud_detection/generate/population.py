@@ -16,6 +16,7 @@ from fraud_detection.generate.opaque import combine
 from fraud_detection.generate.world import Codes, Flags, Floats, Ints, Purpose, SimulatorSettings
 
 CURRENCIES = ("EUR", "GBP", "CHF", "SEK")
+SHARED_SLOT = 2
 STORE_FAVOURITES, ONLINE_FAVOURITES, SUBSCRIPTIONS = 9, 5, 3
 _ALONE, _ABROAD = 0.6, 0.25
 _SOUTH, _NORTH, _WEST, _EAST = 37.0, 55.0, -8.0, 20.0
@@ -84,7 +85,11 @@ class Cards:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Everything that stays the same from day to day."""
+    """Everything that stays the same from day to day.
+
+    stores: by city; shops: all online ones, as group 0; trades: online ones by category.
+    exposed: cards by how likely their number is stolen, as group 0; residents: cards by city.
+    """
 
     settings: SimulatorSettings
     cities: Cities
@@ -94,6 +99,8 @@ class Population:
     stores: Grouped
     shops: Grouped
     trades: Grouped
+    exposed: Grouped
+    residents: Grouped
     hours: Ints
 
     def devices(self, cards: Ints, slot: Ints, day: Ints) -> Codes:
@@ -103,10 +110,7 @@ class Population:
         owner = np.where(shared, self.customers.household[customer] + (1 << 40), customer)
         keeper = np.where(shared, self.customers.household[customer], customer)
         lifetime, age = self.customers.lifetime[keeper, slot], self.customers.age[keeper, slot]
-        return combine(_DEVICE_SALT, owner, slot, (day + age) // lifetime)
-
-
-SHARED_SLOT = 2
+        return combine(_DEVICE_SALT + self.settings.seed, owner, slot, (day + age) // lifetime)
 
 
 def make_population(settings: SimulatorSettings) -> Population:
@@ -114,23 +118,32 @@ def make_population(settings: SimulatorSettings) -> Population:
     cities = _cities(settings)
     merchants = _merchants(settings, cities)
     customers = _customers(settings, cities)
-    stores, shops = _markets(merchants)
+    stores, shops = _stores(merchants), _shops(merchants)
     cards = _cards(settings, customers, merchants, stores, shops)
-    trades = Grouped(
-        np.where(merchants.online, merchants.category, len(catalogue.NAMES)), merchants.popularity
-    )
+    trade = np.where(merchants.online, merchants.category, len(catalogue.NAMES))
     return Population(
-        settings, cities, merchants, customers, cards, stores, shops, trades, catalogue.hour_table()
+        settings=settings,
+        cities=cities,
+        merchants=merchants,
+        customers=customers,
+        cards=cards,
+        stores=stores,
+        shops=shops,
+        trades=Grouped(trade, merchants.popularity),
+        exposed=Grouped(np.zeros_like(cards.customer), np.sqrt(cards.rate)),
+        residents=Grouped(customers.city[cards.customer], np.ones(settings.cards)),
+        hours=catalogue.hour_table(),
     )
 
 
-def _markets(merchants: Merchants) -> tuple[Grouped, Grouped]:
-    """Return the stores by city and the online shops (group 0)."""
+def _stores(merchants: Merchants) -> Grouped:
     away = int(merchants.city.max()) + 1
-    regular = merchants.category < catalogue.SUBSCRIPTION
-    stores = Grouped(np.where(merchants.online, away, merchants.city), merchants.popularity)
-    shops = Grouped(np.where(merchants.online & regular, 0, 1), merchants.popularity)
-    return stores, shops
+    return Grouped(np.where(merchants.online, away, merchants.city), merchants.popularity)
+
+
+def _shops(merchants: Merchants) -> Grouped:
+    open_to_all = merchants.online & (merchants.category < catalogue.SUBSCRIPTION)
+    return Grouped(np.where(open_to_all, 0, 1), merchants.popularity)
 
 
 def _cities(settings: SimulatorSettings) -> Cities:

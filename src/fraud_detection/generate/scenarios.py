@@ -47,9 +47,9 @@ def card_testing(scene: Scene) -> Payments:
 
 def stolen_card(scene: Scene) -> Payments:
     """Shop near where the card was lost, mostly contactless; at times with one large payment at the end."""
-    rng, cards, length = scene.rng, scene.victims(1), int(scene.rng.integers(3, 10))
+    rng, cards, length = scene.rng, scene.victims(1), int(scene.rng.integers(4, 11))
     begin = np.asarray([scene.clock(8, 22)])
-    gaps = (2 * MINUTE, 22 * MINUTE)
+    gaps = (MINUTE, 14 * MINUTE)
     payments = scene.spree(cards, np.asarray([length]), begin, gaps, scene.stores(cards[0]))
     large = (np.arange(length) == length - 1) & (rng.random() < _GREEDY)
     touched = (rng.random(length) < _TOUCHED) & ~large
@@ -78,9 +78,8 @@ def compromised_terminal(scene: Scene) -> Payments:
     rng, sellers = scene.rng, scene.population.merchants
     merchant = scene.merchant()
     count = int(rng.poisson(rng.integers(14, 29) * 1.4))
-    near = scene.population.customers.city[scene.population.cards.customer] == sellers.city[merchant]
-    anyone = sellers.online[merchant] or rng.random() < _FAR or not near.any()
-    cards = scene.victims(count) if anyone else rng.choice(np.flatnonzero(near), count)
+    anyone = sellers.online[merchant] or rng.random() < _FAR
+    cards = scene.victims(count) if anyone else scene.residents(sellers.city[merchant], count)
     payments = scene.over_days(cards, merchant, rng.integers(0, 28, count))
     if sellers.online[merchant]:
         return scene.remote(payments, devices=8)
@@ -111,7 +110,7 @@ def scaled_amounts(scene: Scene) -> Payments:
     merchants = where_to(scene.population, rng, cards, scene.presence, scene.day)
     days = scene.day + rng.integers(0, int(rng.integers(1, 6)), count)
     times = when(scene.population, rng, cards, merchants, days)
-    return scaled(pay(scene.population, rng, cards, merchants, times), rng.uniform(4.0, 9.0, count))
+    return scaled(pay(scene.population, rng, cards, merchants, times), rng.uniform(5.0, 10.0, count))
 
 
 def device_farm(scene: Scene) -> Payments:
@@ -125,13 +124,13 @@ def device_farm(scene: Scene) -> Payments:
 
 
 KINDS: dict[str, tuple[Callable[[Scene], Payments], float]] = {
-    "card_testing": (card_testing, 13.8),
-    "stolen_card": (stolen_card, 6.0),
+    "card_testing": (card_testing, 13.7),
+    "stolen_card": (stolen_card, 6.9),
     "account_takeover": (account_takeover, 5.2),
-    "compromised_terminal": (compromised_terminal, 29.5),
-    "collusive_merchant": (collusive_merchant, 16.0),
+    "compromised_terminal": (compromised_terminal, 28.3),
+    "collusive_merchant": (collusive_merchant, 15.6),
     "scaled_amounts": (scaled_amounts, 5.6),
-    "device_farm": (device_farm, 20.3),
+    "device_farm": (device_farm, 20.0),
 }
 """How an episode of each kind is made, and how many payments it has on average."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Shopping = Callable[[int], Ints]
 """Returns so many merchants."""
 
-_HIDDEN = 0.3
+_HIDDEN, _KEYED = 0.3, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,13 @@ class Scene:
 
     def victims(self, count: int) -> Ints:
         """Return cards whose numbers were stolen; the more a card is used, the likelier."""
-        edges = np.cumsum(np.sqrt(self.population.cards.rate))
-        cards: Ints = np.searchsorted(edges, self.rng.random(count) * edges[-1])
-        return cards
+        return self.population.exposed.pick(self.rng, np.zeros(count, dtype=np.int64))
+
+    def residents(self, city: int, count: int) -> Ints:
+        """Return cards of people who live in a city, of anybody where nobody lives."""
+        cards = self.population.residents.pick(self.rng, np.full(count, city))
+        home = self.population.customers.city[self.population.cards.customer[cards]]
+        return np.where(home == city, cards, self.victims(count))
 
     def sellers(self, trades: tuple[int, ...]) -> Shopping:
         """Return a way to choose online merchants of the given trades."""
@@ -62,7 +66,7 @@ class Scene:
         return pay(self.population, self.rng, owners, shopping(len(owners)), times)
 
     def remote(self, payments: Payments, devices: int = 1) -> Payments:
-        """Return online payments as a stranger makes them: on new devices, from elsewhere."""
+        """Return online payments as a stranger makes them: new devices, elsewhere, rarely a second factor."""
         count, cities = len(payments), self.population.cities
         strange = mix(self.rng.integers(1, 1 << 62, devices))
         away = self.rng.integers(0, len(cities.weight))
@@ -70,6 +74,7 @@ class Scene:
         return replace(
             payments,
             device=strange[self.rng.integers(0, devices, count)],
+            entry=np.where(self.rng.random(count) < _KEYED, catalogue.KEYED, payments.entry),
             latitude=np.where(hidden, np.nan, cities.latitude[away] + self.rng.normal(0, 0.05, count)),
             longitude=np.where(hidden, np.nan, cities.longitude[away] + self.rng.normal(0, 0.05, count)),
         )

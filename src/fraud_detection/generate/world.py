@@ -90,8 +90,8 @@ class LabelSettings(Settings, frozen=True):
     late_median_days: Days = 30.0
     longest_days: Days = 90.0
     silence_days: Days = 14.0
-    missed_share: Share = 0.03
-    false_claim_share: Share = 0.0002
+    missed_share: Share = 0.02
+    false_claim_share: Share = 0.0001
 
 
 class NoiseSettings(Settings, frozen=True):
@@ -100,7 +100,7 @@ class NoiseSettings(Settings, frozen=True):
     trips: Share = 0.003
     bursts: Share = 0.001
     big_purchases: Share = 0.002
-    borrowed_devices: Share = 0.06
+    borrowed_devices: Share = 0.03
     online_place_known: Share = 0.55
 
 

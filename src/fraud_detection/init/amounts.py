@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 WHERE = "schema.amount"
 
 _HALF = 0.5
-_HUGE = 1e11
+_USUAL, _LARGE = 1e12, 1e15
+"""Bounds of what is possible: the usual one, and one that still leaves exact sums of cents."""
+_SAME = 1e-9
 _ALMOST_ALL = 0.999
 _PROBES = 50
 _DECIMAL_COMMA = re.compile(r"-?\d{1,3}(\.?\d{3})*,\d{1,2}")
@@ -38,14 +40,15 @@ def guess_amount(board: Board) -> AmountSource | None:
     if low < 0:
         board.say(
             f"{WHERE}.minimum",
-            "none, for some amounts are below zero: refunds pass as payments",
+            "some amounts are below zero, so that is allowed: refunds pass as payments",
             "likely",
         )
+    bound = _LARGE if max(-low, high) > _USUAL / 10 else _USUAL
     return AmountSource(
         field=profile.name,
-        decimals=_decimals(profile),
-        minimum=None if low < 0 else 0.0,
-        maximum=None if high > _HUGE else 1e12,
+        decimals=_decimals(profile) if bound == _USUAL else 2,
+        minimum=-bound if low < 0 else 0.0,
+        maximum=bound,
     )
 
 
@@ -81,13 +84,15 @@ def not_numbers(profile: Profile) -> str:
 
 def _decimals(profile: Profile) -> int:
     """Return how many digits after the point the amounts need: at least 2, at most 6."""
-    numbers = profile.finite
-    for digits in range(2, 6):
-        if (
-            np.abs(numbers - numbers.round(digits)) < 1e-9 * np.maximum(np.abs(numbers), 1)
-        ).mean() >= _ALMOST_ALL:
-            return digits
-    return 6
+    sizes = np.abs(profile.finite)
+    sizes = sizes[sizes < _USUAL]
+    same = _SAME * np.maximum(sizes, 1)
+    enough = (digits for digits in range(2, 6) if _nearly_all(np.abs(sizes - sizes.round(digits)) < same))
+    return next(enough, 6)
+
+
+def _nearly_all(true: np.ndarray) -> bool:
+    return not len(true) or bool(true.mean() >= _ALMOST_ALL)
 
 
 def _unreadable(profile: Profile) -> str:

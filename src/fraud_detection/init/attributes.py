@@ -70,7 +70,7 @@ def _useless(profile: Profile) -> str | None:
 
 
 def _is_id(profile: Profile) -> bool:
-    return profile.kind == "text" or (profile.whole and bool(ID & set(words(profile.name))))
+    return profile.numeric < _HALF or (profile.whole and bool(ID & set(words(profile.name))))
 
 
 def _personal(profile: Profile) -> str | None:

@@ -178,6 +178,8 @@ def _pairs(one: Profile, other: Profile) -> int:
 
 def _numbers(values: tuple[object, ...]) -> Floats:
     """Read the values as the parser does; where no probe is a number, none is looked for."""
+    if set(map(type, values)) == {float}:
+        return np.array(values, np.float64)
     step = max(len(values) // _PROBES, 1)
     if not any(np.isfinite(as_number(value)) for value in values[::step]):
         return np.full(len(values), np.nan)
@@ -189,6 +191,12 @@ def _numeric_share(values: tuple[object, ...], counts: Integers, numbers: Floats
     finite = np.isfinite(numbers)
     if not finite.any():
         return 0.0
-    missing = np.array([isinstance(v, str) and v.strip().lower() in _WORDS_FOR_MISSING for v in values])
-    meant = counts[~missing].sum()
-    return float(counts[finite].sum() / meant) if meant else 0.0
+    strange = np.flatnonzero(~finite)
+    meant = counts[finite].sum() + sum(
+        int(counts[place]) for place in strange if not _means_missing(values[place])
+    )
+    return float(counts[finite].sum() / meant)
+
+
+def _means_missing(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _WORDS_FOR_MISSING

@@ -74,8 +74,8 @@ def windows(when: When, party: Party) -> tuple[Duration, ...]:
     """
     if when.grain == "day":
         return fitting(_BY_DATE, when.days)
-    ladder = _BY_TIME_SHORT if when.days < _SHORT_DAYS else _BY_TIME
-    ladder = ladder[0 if party.pays and when.grain != "hour" else 1 :]
+    steps = _BY_TIME_SHORT if when.days < _SHORT_DAYS else _BY_TIME
+    ladder = steps[0 if party.pays and when.grain != "hour" else 1 :]
     seldom = _SELDOM * when.days * DAY_MS / max(party.repeats, _SELDOM)
     lively = tuple(span for span in fitting(ladder, when.days) if span.ms >= seldom)
     return lively or fitting(ladder[-2:], when.days)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
 import yaml
 
 from fraud_detection.strict import to_plain
@@ -19,7 +19,6 @@ _HEAD = """\
 # Proposed by `fraud init`; every line may be changed, and unknown keys are refused.
 # It is DVC's parameter file too.
 """
-_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WIDTH = 2**30
 
 
@@ -31,31 +30,27 @@ def to_yaml(project: Project, origin: str, remarks: Iterable[Remark], ignored: M
         comments[remark.where] = f"{comments[remark.where]}; {said}" if remark.where in comments else said
     comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
     body = to_plain(project)
-    body["schema"] = _without_defaults(body["schema"])
+    body["schema"] = _told(project.schema)
     return _HEAD.format(origin=_one_line(origin)) + "\n".join(_lines(body, "", comments)) + "\n"
 
 
-def _without_defaults(schema: Mapping[str, object]) -> dict[str, object]:
-    """Leave out what is empty in the schema, so that what was found can be seen."""
-    kept: dict[str, object] = {}
-    for key, value in schema.items():
-        inner = _without_defaults(value) if isinstance(value, Mapping) else value
-        if inner not in (None, [], {}, ()) and (key, inner) not in _USUAL:
-            kept[key] = inner
-    return kept
+def _told(value: object) -> object:
+    """Return settings without those that are as they would be anyway, so that what was found can be seen.
+
+    >>> from fraud_detection.config import AmountSource
+    >>> _told(AmountSource(field="amt", minimum=None))
+    {'field': 'amt', 'minimum': None}
+    """
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        return {f.name: _told(getattr(value, f.name)) for f in fields if getattr(value, f.name) != _usual(f)}
+    if isinstance(value, Mapping):
+        return {key: _told(inner) for key, inner in value.items()}
+    return to_plain(value)
 
 
-_USUAL = (
-    ("minimum", 0.0),
-    ("maximum", 1e12),
-    ("format", "auto"),
-    ("required", False),
-    ("utc_offset_hours", 0.0),
-    ("earliest", "1980-01-01"),
-    ("latest", "2100-01-01"),
-    ("unit", "s"),
-    ("origin", "1970-01-01"),
-)
+def _usual(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _lines(block: Mapping[str, object], path: str, comments: Mapping[str, str]) -> Iterator[str]:
@@ -97,9 +92,14 @@ def scalar(value: object) -> str:
     >>> scalar("amount"), scalar("no"), scalar("a: b"), scalar(None), scalar(0.5)
     ('amount', "'no'", "'a: b'", 'null', '0.5')
     """
-    dumped: str = yaml.safe_dump([value], width=_WIDTH, allow_unicode=True, default_flow_style=True)
+    plain = not isinstance(value, str) or value.isprintable()
+    style = None if plain else '"'  # only this style keeps line breaks of every kind on one line
+    dumped: str = yaml.safe_dump(
+        [value], width=_WIDTH, allow_unicode=plain, default_flow_style=True, default_style=style
+    )
     return dumped.strip()[1:-1]
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a comment's text without line breaks and without characters that YAML forbids."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

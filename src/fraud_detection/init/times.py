@@ -189,5 +189,5 @@ def _lazily(values: Iterable[object], source: TimeSource) -> Iterator[float]:
     for value in values:
         try:
             yield float(reader(value))
-        except RejectError:
+        except (RejectError, OverflowError):
             yield np.nan

@@ -233,8 +233,8 @@ def _unknown(board: Board) -> Question:
         "No column looks like a time. Which column is the time of the payment?",
         tuple(board.free),
         refusal=(
-            "no column looks like a time (ISO 8601, a count since 1970, a date in pieces such as year and month, "
-            "or a counter such as `step`); name it with --time COLUMN"
+            "no column looks like a time (ISO 8601, a count since 1970, a date in pieces such as year and "
+            "month, or a counter such as `step`); name it with --time COLUMN"
         ),
     )
 

@@ -61,7 +61,9 @@ class SchemaDrift:
         if tally is None:
             if len(self._tallies) >= MOST_FIELDS:
                 field = "(others)"
-            tally = self._tallies.setdefault((kind, field), _Tally(0, time_ms, time_ms, repr(example)[:60].strip("'")))
+            tally = self._tallies.setdefault(
+                (kind, field), _Tally(0, time_ms, time_ms, repr(example)[:60].strip("'"))
+            )
         tally.count += 1
         if time_ms >= 0:
             tally.first_time = time_ms if tally.first_time < 0 else min(tally.first_time, time_ms)
@@ -70,7 +72,9 @@ class SchemaDrift:
     def rows(self) -> list[DriftRow]:
         """Return the tallies, most frequent first."""
         rows = [
-            DriftRow(kind, field, t.count, t.count / max(self.events, 1), t.first_time, t.last_time, t.example)
+            DriftRow(
+                kind, field, t.count, t.count / max(self.events, 1), t.first_time, t.last_time, t.example
+            )
             for (kind, field), t in self._tallies.items()
         ]
         return sorted(rows, key=lambda row: (-row.count, row.kind, row.field))

@@ -64,16 +64,22 @@ class Parser:
         self.schema: Schema = schema
         self.declared: set[str] = _declared(schema)
         self.has_id: bool = schema.transaction_id.field is not None
-        self.id_reader: FieldReader = self._reader(schema.transaction_id.field or "", schema.transaction_id.aliases)
+        self.id_reader: FieldReader = self._reader(
+            schema.transaction_id.field or "", schema.transaction_id.aliases
+        )
         self.time_reader: FieldReader = self._reader(schema.event_time.field or "", schema.event_time.aliases)
         self.read_time = time_reader(schema.event_time)
         bounds = in_bounds(schema.event_time)
         self.earliest: int = bounds[0]
         self.latest: int = bounds[1]
-        self.entities: list[FieldReader] = [self._reader(e.field, e.aliases) for e in schema.entities.values()]
+        self.entities: list[FieldReader] = [
+            self._reader(e.field, e.aliases) for e in schema.entities.values()
+        ]
         self.required: list[bool] = [entity.required for entity in schema.entities.values()]
         self.numbers: list[FieldReader] = [self._reader(n.field, n.aliases) for n in schema.numbers.values()]
-        self.categories: list[FieldReader] = [self._reader(c.field, c.aliases) for c in schema.categories.values()]
+        self.categories: list[FieldReader] = [
+            self._reader(c.field, c.aliases) for c in schema.categories.values()
+        ]
         self.known: list[dict[str, float]] = [known.get(name, {}) for name in schema.categories]
         amount = schema.amount
         self.amount: FieldReader | None = self._reader(amount.field, amount.aliases) if amount else None
@@ -81,7 +87,9 @@ class Parser:
         self.minimum: float = -math.inf if amount is None or amount.minimum is None else amount.minimum
         self.maximum: float = math.inf if amount is None or amount.maximum is None else amount.maximum
         self.latitude: FieldReader | None = self._reader(schema.place.latitude, ()) if schema.place else None
-        self.longitude: FieldReader | None = self._reader(schema.place.longitude, ()) if schema.place else None
+        self.longitude: FieldReader | None = (
+            self._reader(schema.place.longitude, ()) if schema.place else None
+        )
 
     def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
         """Decode one JSON event; raise RejectError if it can never be decided.
@@ -116,7 +124,9 @@ class Parser:
         try:
             verdict = self.verdict(event)
             if self.schema.label is None or verdict is None:
-                raise RejectError("a label needs a verdict that the schema declares", f"$.{self._label_field()}")
+                raise RejectError(
+                    "a label needs a verdict that the schema declares", f"$.{self._label_field()}"
+                )
             known_at = self._known_at(event)
             if known_at is None:
                 raise RejectError("a label needs the time it became known", f"$.{self._known_at_field()}")

@@ -40,11 +40,15 @@ def time_reader(source: TimeSource) -> Callable[[object], int]:
 
 def in_bounds(source: TimeSource) -> tuple[int, int]:
     """Return the earliest and the latest possible time in ms."""
-    first, last = (_to_ms(dt.datetime.combine(day, dt.time(), dt.UTC)) for day in (source.earliest, source.latest))
+    first, last = (
+        _to_ms(dt.datetime.combine(day, dt.time(), dt.UTC)) for day in (source.earliest, source.latest)
+    )
     return first, last
 
 
-def from_parts(year: object, month: object, day: object, week: object, weekday: object, zone: dt.timezone) -> int:
+def from_parts(
+    year: object, month: object, day: object, week: object, weekday: object, zone: dt.timezone
+) -> int:
     """Return midnight of a day given in pieces; a missing day is made of week of month and weekday.
 
     >>> from_parts("1994", "Dec", None, "5", "Wednesday", dt.timezone.utc) == from_parts(1994, 12, 28, None, None, dt.timezone.utc)

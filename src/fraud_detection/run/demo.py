@@ -1,7 +1,8 @@
-"""The demonstration: make a world, learn from its past, decide its payments as they come, tell the truth at the end.
+"""The demonstration: make a world, learn from its past, decide its payments as they come.
 
-The sender is a process of its own that keeps its rate whatever happens here, and stamps each
-payment with the time it was due: the latency counts all waiting.
+At the end it tells the truth.  The sender is a process of its own that keeps its rate
+whatever happens here, and stamps each payment with the time it was due: the latency
+counts all waiting.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import numpy as np
 from fraud_detection.adapters.event_sources import Pipe
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.tables import read_columns
 from fraud_detection.config import Project, load_project
-from fraud_detection.events import Action
+from fraud_detection.events import Action, Transaction
+from fraud_detection.generate.truth import live_truth
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, settle
+from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, feature_table, read_history
 from fraud_detection.run.stream import BATCH, Stop, open_door
 from fraud_detection.run.tally import Tally
@@ -38,6 +40,8 @@ from fraud_detection.train.workflow import train
 
 SHOW_EVERY_S = 0.25
 NEWEST = 8
+MOST_TRUTHS_A_PAYMENT, MOST_TRUTHS_A_DAY = 3, 100_000
+"""Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
 
 
 class DemoSettings(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ def prepare(settings: DemoSettings, progress: Progress) -> None:
         stale.unlink()
     past = folder / "history.parquet"
     world = SimulatorSettings(seed=settings.seed)
-    write_history(world, past, None, lambda share: progress("making a world and its past", share))
+    write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
     dataset, replay = feature_table(project, read_history(project, past, progress), progress)
     write_dataset(folder / "features.parquet", dataset)
     train(project, folder / "features.parquet", folder / "bundle", progress=progress)
@@ -122,9 +126,10 @@ def prepare(settings: DemoSettings, progress: Progress) -> None:
 def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
     """Decide live payments until the time is up or somebody stops it; every event taken is answered."""
     _, door = open_door(settings.directory / "bundle", settings.directory / "state.db")
-    sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603
+    sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603 - ours
     try:
-        return _decide(door, sender, stop, show)
+        with few_collections():
+            return _decide(door, sender, stop, show)
     finally:
         sender.terminate()
         sender.wait()
@@ -168,13 +173,14 @@ def _decide(
     door: EmbeddedDoor, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
 ) -> LiveView:
     view = LiveView(door.tally, 0.0, deque(maxlen=NEWEST))
-    assert sender.stdout is not None
     shown = 0.0
-    for batch in Pipe(sender.stdout.fileno()).batches(0, BATCH):
+    for batch in _output(sender).batches(0, BATCH):
         outcomes = door.take(batch, "live") if batch.events else []
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
-        view.newest.extend(one for one in outcomes if isinstance(one, Decided) and one.decision.action is Action.DECLINE)
+        view.newest.extend(
+            one for one in outcomes if isinstance(one, Decided) and one.decision.action is Action.DECLINE
+        )
         if now - shown >= SHOW_EVERY_S:
             shown = now
             show(view)
@@ -183,28 +189,45 @@ def _decide(
     return view
 
 
+def _output(sender: subprocess.Popen[bytes]) -> Pipe:
+    if sender.stdout is None:
+        raise ValueError("the sender was started without a pipe for its output")
+    return Pipe(sender.stdout.fileno())
+
+
 def _sender(settings: DemoSettings) -> list[str]:
     command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--headless"]
-    command += ["--rate", str(settings.rate), "--seconds", str(settings.seconds), "--seed", str(settings.seed)]
-    command += ["--truth", str(settings.directory / "truth.parquet")]
+    command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}", f"--seed={settings.seed}"]
     return command + [part for drift in settings.drift for part in ("--drift", drift)]
 
 
 def _judged(settings: DemoSettings) -> Judged:
-    truth, _ = read_columns(settings.directory / "truth.parquet")
-    frauds = dict(zip(truth["transaction_id"], truth["fraud"], strict=True))
     site = SqliteSite(settings.directory / "state.db")
     rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
     site.close()
+    frauds = _truth(settings, {row[0] for row in rows})
     project = demo_project()
     parser = Parser(project.schema)
-    amounts = [parser.parse(row[3]).amount for row in rows]
+    payments = [parser.parse(row[3]) for row in rows]
+    amounts = [one.amount if isinstance(one, Transaction) else None for one in payments]
     return Judged(
         label=np.array([frauds[row[0]] for row in rows], dtype=np.int8),
         score=np.array([0.0 if row[1] is None else row[1] for row in rows]),
         action=np.array([row[2] for row in rows], dtype=np.int64),
         amount=np.array([math.nan if amount is None else amount / 100 for amount in amounts]),
     )
+
+
+def _truth(settings: DemoSettings, wanted: set[str]) -> dict[str, bool]:
+    """Ask the simulator about every payment that was decided."""
+    known: dict[str, bool] = {}
+    missing = set(wanted)
+    for day in live_truth(SimulatorSettings(seed=settings.seed)):
+        known.update(day)
+        missing -= day.keys()
+        if not missing or len(known) > MOST_TRUTHS_A_PAYMENT * len(wanted) + MOST_TRUTHS_A_DAY:
+            return known
+    return known
 
 
 def _share(part: int, whole: int) -> float:

@@ -12,6 +12,7 @@ from fraud_detection.events import Transaction
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
 CHECKPOINT_EVENTS = 50_000
@@ -24,7 +25,9 @@ class EmbeddedDoor:
     at most that many events to remember again.
     """
 
-    def __init__(self, pipeline: Pipeline, site: SqliteSite, checkpoint_events: int = CHECKPOINT_EVENTS) -> None:
+    def __init__(
+        self, pipeline: Pipeline, site: SqliteSite, checkpoint_events: int = CHECKPOINT_EVENTS
+    ) -> None:
         """Open the state and remember the events since its last checkpoint."""
         self.pipeline = pipeline
         self.site = site
@@ -71,18 +74,23 @@ class EmbeddedDoor:
         self.pipeline.memory.checkpoint()
         self.site.put_meta("checkpoint_seq", self.site.seq)
         self.checkpoint_seq = self.site.seq
+        sweep()
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
         extractor = self.pipeline.memory.extractor
         shape = [one.name for one in extractor.definitions]
-        shape += [f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities]
+        shape += [
+            f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities
+        ]
         kept = self.site.meta("shape", None)
         if kept is None:
             with self.site.transaction():
                 self.site.put_meta("shape", shape)
         elif kept != shape:
-            raise ConfigError("the state file was made with other features; start a new one, with `--history FILE`")
+            raise ConfigError(
+                "the state file was made with other features; start a new one, with `--history FILE`"
+            )
         drift = self.site.meta("drift", None)
         if drift is not None:
             self.pipeline.parser.drift.restore(drift)

@@ -19,6 +19,7 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
 from fraud_detection.parse import Parser
+from fraud_detection.run.garbage import few_collections
 from fraud_detection.train.dataset import Dataset, FeatureTableInfo
 from fraud_detection.train.split import UNKNOWN, Boundaries, boundaries
 
@@ -54,12 +55,13 @@ def read_history(project: Project, path: Path, progress: Progress) -> History:
     history = History([], [], 0)
     seen: set[str] = set()
     rows = 0
-    for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
-        names = batch.identities or itertools.repeat(None)
-        for raw, identity in zip(batch.events, names, strict=False):
-            _take(parser, raw, identity, history, seen)
-        rows += len(batch.events)
-        progress(f"reading {path.name}: {rows:,} rows", 0.0)
+    with few_collections():
+        for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
+            names = batch.identities or itertools.repeat(None)
+            for raw, identity in zip(batch.events, names, strict=False):
+                _take(parser, raw, identity, history, seen)
+            rows += len(batch.events)
+            progress(f"reading {path.name}: {rows:,} rows", 0.0)
     _refuse_misfit(path, history, rows)
     history.payments.sort(key=lambda past: past.payment.event_time)
     return history
@@ -70,7 +72,9 @@ def feature_table(project: Project, history: History, progress: Progress) -> tup
 
     The replay's memory is as a live engine's would be at the end of history.
     """
-    times = np.fromiter((past.payment.event_time for past in history.payments), np.int64, len(history.payments))
+    times = np.fromiter(
+        (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
+    )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     cut = boundaries(times, project.split, delay_ms)
     vocabulary = _vocabulary(project, history.payments, cut)
@@ -103,8 +107,8 @@ def _refuse_misfit(path: Path, history: History, rows: int) -> None:
     if len(history.refused) > WORST_SHARE_REFUSED * rows:
         place, reason = history.refused[0]
         raise ConfigError(
-            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at `{place}`; "
-            "does the schema in the project file fit this file?"
+            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
+            f"`{place}`; does the schema in the project file fit this file?"
         )
 
 
@@ -116,16 +120,21 @@ def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundari
 
 def _replayed(replay: Replay, payments: Sequence[PastPayment], progress: Progress) -> np.ndarray:
     values = array("f")
-    for number, row in enumerate(replay.rows(payments), start=1):
-        values.extend(row)
-        if number % READ_ROWS == 0:
-            progress(f"replaying: {number:,} payments", number / len(payments))
+    with few_collections():
+        for number, row in enumerate(replay.rows(payments), start=1):
+            values.extend(row)
+            if number % READ_ROWS == 0:
+                progress(f"replaying: {number:,} payments", number / len(payments))
     progress(f"replayed {len(payments):,} payments", 1.0)
     return np.frombuffer(values, dtype=np.float32).reshape(len(payments), -1)
 
 
 def _dataset(
-    project: Project, payments: Sequence[PastPayment], times: np.ndarray, matrix: np.ndarray, info: FeatureTableInfo
+    project: Project,
+    payments: Sequence[PastPayment],
+    times: np.ndarray,
+    matrix: np.ndarray,
+    info: FeatureTableInfo,
 ) -> Dataset:
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
     return Dataset(
@@ -133,7 +142,9 @@ def _dataset(
         event_time=times,
         amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
         card=np.array([_ordering_entity(past) for past in payments], dtype=object),
-        label=np.array([UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8),
+        label=np.array(
+            [UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8
+        ),
         known_at=np.array([past.known_at for past in payments], dtype=np.int64),
         features=matrix,
         info=info,

@@ -22,7 +22,13 @@ def outcome_line(outcome: Outcome, row: int) -> bytes:
     if isinstance(outcome, Repeated):
         return _line({"row": row, "transaction_id": outcome.transaction_id, "repeated": True})
     label = outcome.label
-    return _line({"row": row, "transaction_id": label.transaction_id, "label": "fraud" if label.fraud else "legitimate"})
+    return _line(
+        {
+            "row": row,
+            "transaction_id": label.transaction_id,
+            "label": "fraud" if label.fraud else "legitimate",
+        }
+    )
 
 
 def iso(time_ms: int) -> str:

@@ -9,7 +9,8 @@ and every value of every row is compared.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -51,31 +52,34 @@ class ParityReport(msgspec.Struct):
 
 
 def check_parity(
-    project: Project, vocabulary: Vocabulary, events: Iterable[bytes], expected: int, state: Path, progress: Progress
-) -> ParityReport:
-    """Serve the events into a new state file, replay its log, and compare; `expected` events are announced."""
-    report = ParityReport()
-    _serve(project, vocabulary, events, expected, state, progress, report)
-    _replay(project, vocabulary, state, progress, report)
-    return report
-
-
-def _serve(
     project: Project,
     vocabulary: Vocabulary,
     events: Iterable[bytes],
     expected: int,
     state: Path,
     progress: Progress,
+) -> ParityReport:
+    """Serve the events into a new state file, replay its log, and compare; `expected` are announced."""
+    report = ParityReport()
+    _serve(partial(_open, project, vocabulary, state), events, expected, progress, report)
+    _replay(project, vocabulary, state, progress, report)
+    return report
+
+
+def _serve(
+    open_door: Callable[[], EmbeddedDoor],
+    events: Iterable[bytes],
+    expected: int,
+    progress: Progress,
     report: ParityReport,
 ) -> None:
-    door = _open(project, vocabulary, state)
+    door = open_door()
     for batch in _batches(events):
         if report.events // (expected // (RESTARTS + 1) + 1) > report.restarts:
             # The process that dies here saves nothing more: the next one recovers from the log.
             _add(report, door.tally)
             door.site.close()
-            door = _open(project, vocabulary, state)
+            door = open_door()
             report.restarts += 1
         door.take(Batch(batch, None, report.events), SOURCE)
         report.events += len(batch)
@@ -97,7 +101,10 @@ def _replay(
         if isinstance(payment, Transaction):
             _compare(array("d", memory.observe(payment)).tobytes(), past.features, report)
         if report.rows_compared % BATCH == 0:
-            progress(f"replaying: {report.rows_compared:,} rows", report.rows_compared / max(report.transactions, 1))
+            progress(
+                f"replaying: {report.rows_compared:,} rows",
+                report.rows_compared / max(report.transactions, 1),
+            )
     progress(f"replayed {report.rows_compared:,} rows", 1.0)
     site.close()
 

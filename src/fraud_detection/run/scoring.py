@@ -8,7 +8,7 @@ moment they became known, never earlier.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,7 +85,7 @@ class _Scoring:
         self.tally = Tally()
         self._warm_up(history)
 
-    def take(self, events: list[Event], identities: list[str] | None) -> list[Outcome]:
+    def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
         outcomes = self.pipeline.process(events, identities)
         for outcome in outcomes:
             self.tally.add(outcome)
@@ -121,7 +121,10 @@ def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Ro
         try:
             payment = parser.parse(raw, identity)
             if not isinstance(payment, Label):
-                latest, label = payment.event_time, _label(parser, raw, payment.transaction_id, payment.event_time)
+                latest, label = (
+                    payment.event_time,
+                    _label(parser, raw, payment.transaction_id, payment.event_time),
+                )
         except RejectError:
             # It keeps its place here; the pipeline will say what is wrong with it.
             pass

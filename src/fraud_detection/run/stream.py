@@ -14,6 +14,7 @@ from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import Engine, load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
 
 BATCH = 512
@@ -36,7 +37,7 @@ class Stop:
 @contextmanager
 def ending_on_signals(stop: Stop) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the work after the batch in hand."""
-    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, stop)
     try:
@@ -47,7 +48,12 @@ def ending_on_signals(stop: Stop) -> Iterator[None]:
 
 
 def open_door(
-    bundle: Path, state: Path, *, project: Project | None = None, textual: bool = False, synchronous: str = "NORMAL"
+    bundle: Path,
+    state: Path,
+    *,
+    project: Project | None = None,
+    textual: bool = False,
+    synchronous: str = "NORMAL",
 ) -> tuple[Engine, EmbeddedDoor]:
     """Load a bundle over a state file, and recover what the last process left."""
     engine = load_engine(bundle, project)
@@ -77,10 +83,11 @@ def run_stream(door: EmbeddedDoor, source: str, stop: Stop, show: Show) -> None:
     name = source if source == "-" else str(Path(source).resolve())
     # A pipe starts anew with every process; a file is read on from where it was left.
     start = 0 if source == "-" else door.position(name)
-    for batch in open_source(source, numbered=numbered).batches(start, BATCH):
-        show(door.take(batch, name) if batch.events else [])
-        if stop.asked:
-            return
+    with few_collections():
+        for batch in open_source(source, numbered=numbered).batches(start, BATCH):
+            show(door.take(batch, name) if batch.events else [])
+            if stop.asked:
+                return
 
 
 def source_is_textual(source: str) -> bool:

@@ -36,7 +36,8 @@ def boundaries(event_time: np.ndarray, split: Split, delay_ms: int) -> Boundarie
 
     >>> days = np.arange(100) * 86_400_000
     >>> cut = boundaries(days, Split(validation_share=0.1, test_share=0.2), 7 * 86_400_000)
-    >>> [edge // 86_400_000 for edge in (cut.train_until, cut.validation_from, cut.validation_until, cut.test_from)]
+    >>> edges = (cut.train_until, cut.validation_from, cut.validation_until, cut.test_from)
+    >>> [edge // 86_400_000 for edge in edges]
     [56, 63, 73, 80]
     """
     if event_time.size == 0:
@@ -97,7 +98,8 @@ def _refuse_empty(cut: Boundaries, ordered: np.ndarray) -> None:
     if empty:
         days = (ordered[-1] - ordered[0]) / 86_400_000
         message = (
-            f"no payments are left for {', '.join(empty)}: the history spans {days:.1f} days, and two gaps of the "
-            "label delay must fit; give more history, or a smaller `schema.label.delay`, or other shares in `split`"
+            f"no payments are left for {', '.join(empty)}: the history spans {days:.1f} days, and two gaps "
+            "of the label delay must fit; give more history, or a smaller `schema.label.delay`, "
+            "or other shares in `split`"
         )
         raise ConfigError(message)

@@ -164,8 +164,7 @@ def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
 
 
 def _tracker(project: Project) -> Tracker:
-    # Imported here, because MLflow takes seconds to import and most runs are not tracked.
-    from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415
+    from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415 - takes seconds, seldom needed
 
     return MlflowTracker(project)
 

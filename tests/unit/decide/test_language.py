@@ -166,7 +166,7 @@ def test_a_missing_text_is_neither_true_nor_false(text: str) -> None:
         ("amount > 5 or hour == 7", None),
     ],
 )
-def test_a_missing_value_does_not_hide_what_is_known_without_it(text: str, expected: bool | None) -> None:  # noqa: FBT001
+def test_a_missing_value_does_not_hide_what_is_known_without_it(text: str, *, expected: bool | None) -> None:
     assert answer(text, amount=NAN) is expected
 
 

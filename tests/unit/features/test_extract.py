@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import statistics
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,14 +13,15 @@ from fraud_detection.adapters.memory import MemoryStore
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor, distance_km
 from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.ports import StateStore
 from tests.unit.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
 
 VOCABULARY = {"channel": {"web": 0.75, "shop": 0.25}}
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
-def memory(**kwargs: object) -> FeatureMemory:
-    return FeatureMemory(Extractor(PROJECT, VOCABULARY), **kwargs)  # type: ignore[arg-type]
+def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> FeatureMemory:
+    return FeatureMemory(Extractor(PROJECT, VOCABULARY), store, capacity)
 
 
 def named(values: list[float]) -> dict[str, float]:
@@ -68,10 +70,10 @@ def check_card_window(row: dict[str, float], window: str, expected: list[int], o
 @settings(deadline=None)
 @given(streams(), st.randoms(use_true_random=False))
 def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
-    stream: list[Transaction], random: object
+    stream: list[Transaction], random: Random
 ) -> None:
     shuffled = list(stream)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     rows = []
     for order in (stream, shuffled):
         engine = memory()
@@ -128,7 +130,7 @@ def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
     engine = memory()
     for number in range(3):
         row = named(engine.observe(payment(number, START + number, 100, card=None, merchant=None)))
-    assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
+        assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
     assert engine.size() == 0
 
 
@@ -140,7 +142,11 @@ def test_a_label_counts_from_the_moment_it_became_known() -> None:
     engine.learn(("c", "m"), START + 3 * DAY, fraud=False)
     after = named(engine.observe(payment(3, START + 3 * DAY + HOUR, 500)))
     later = named(engine.observe(payment(4, START + 5 * DAY, 500)))
-    assert (before["card_fraud_count_1d"], after["card_fraud_count_1d"], later["card_fraud_count_1d"]) == (0, 1, 0)
+    assert (before["card_fraud_count_1d"], after["card_fraud_count_1d"], later["card_fraud_count_1d"]) == (
+        0,
+        1,
+        0,
+    )
     assert math.isnan(before["card_fraud_rate_30d"])
     assert after["card_fraud_rate_30d"] == later["merchant_fraud_rate_30d"] == 0.5
 

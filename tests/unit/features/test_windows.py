@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import statistics
 from fractions import Fraction
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,9 +42,9 @@ def test_a_window_equals_a_naive_recount_at_any_later_time(added: list[tuple[int
 
 
 @given(events, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(added: list[tuple[int, int]], random: object) -> None:
+def test_the_order_of_arrival_does_not_matter(added: list[tuple[int, int]], random: Random) -> None:
     shuffled = list(added)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert window_of(added).dump() == window_of(shuffled).dump()
 
 
@@ -61,7 +62,9 @@ def test_memory_is_bounded_by_the_number_of_panes(added: list[tuple[int, int]]) 
 
 
 @given(events, times)
-def test_a_restored_window_goes_on_as_if_nothing_had_happened(added: list[tuple[int, int]], time: int) -> None:
+def test_a_restored_window_goes_on_as_if_nothing_had_happened(
+    added: list[tuple[int, int]], time: int
+) -> None:
     window, restored = window_of(added), Window(LENGTH, PANES)
     restored.restore(window.dump())
     for one in (window, restored):
@@ -88,12 +91,12 @@ def test_deviations_survive_large_amounts_that_differ_little() -> None:
     st.integers(0, 1000),
 )
 def test_neighbours_keep_the_latest_ones_in_any_order(
-    seen: list[tuple[int, int]], random: object, since: int
+    seen: list[tuple[int, int]], random: Random, since: int
 ) -> None:
     limit = 4
     latest = {other: max(time for time, one in seen if one == other) for _, other in seen}
     kept = sorted(latest.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
-    random.shuffle(seen)  # type: ignore[attr-defined]
+    random.shuffle(seen)
     neighbours = Neighbours(limit)
     for time, other in seen:
         neighbours.add(time, other)

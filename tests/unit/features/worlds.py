@@ -43,7 +43,9 @@ PROJECT = decode(
 )
 
 
-def payment(number: int, time_ms: int, amount: int, card: str | None = "c", merchant: str | None = "m") -> Transaction:
+def payment(
+    number: int, time_ms: int, amount: int, card: str | None = "c", merchant: str | None = "m"
+) -> Transaction:
     """Return a payment somewhere on earth that depends on its number."""
     place = (float(number % 90), float(number % 180))
     return Transaction(f"t{number}", time_ms, amount, (card, merchant), (), ("web",), place)
@@ -63,4 +65,7 @@ def streams(draw: st.DrawFn, largest: int = 25) -> list[Transaction]:
             max_size=largest,
         )
     )
-    return [payment(n, START + time, amount, card, merchant) for n, (time, amount, card, merchant) in enumerate(drawn)]
+    return [
+        payment(n, START + time, amount, card, merchant)
+        for n, (time, amount, card, merchant) in enumerate(drawn)
+    ]

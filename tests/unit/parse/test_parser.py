@@ -146,7 +146,7 @@ def test_ids_agree_however_a_file_writes_them() -> None:
 
 def test_a_label_event_is_a_label() -> None:
     event = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": "2026-01-08T00:00:00Z"}
-    assert parser().parse(json.dumps(event).encode()) == Label("t1", True, 1_767_830_400_000)
+    assert parser().parse(json.dumps(event).encode()) == Label("t1", fraud=True, known_at=1_767_830_400_000)
 
 
 @pytest.mark.parametrize("broken", [{"fraud": "maybe"}, {"fraud": 1}, {"fraud": 1, "fraud_known_at": "soon"}])
@@ -179,13 +179,20 @@ json_values = st.recursive(
 )
 
 
+def refusal(one: Parser, raw: bytes) -> RejectError | None:
+    """Return why the event is refused, None when it is read."""
+    try:
+        one.parse(raw)
+    except RejectError as error:
+        return error
+    return None
+
+
 @settings(deadline=None)
 @given(st.binary())
 def test_arbitrary_bytes_are_decoded_or_refused(raw: bytes) -> None:
-    try:
-        parser().parse(raw)
-    except RejectError as refused:
-        assert refused.path.startswith("$")
+    refused = refusal(parser(), raw)
+    assert refused is None or refused.path.startswith("$")
 
 
 @settings(deadline=None, max_examples=300)
@@ -193,9 +200,8 @@ def test_arbitrary_bytes_are_decoded_or_refused(raw: bytes) -> None:
 def test_arbitrary_values_are_read_or_refused_and_counted(changes: dict[str, object]) -> None:
     one = parser()
     raw = json.dumps({**GOOD, **changes}, ensure_ascii=True).encode()
-    try:
-        one.parse(raw)
-    except RejectError as refused:
+    refused = refusal(one, raw)
+    if refused is not None:
         assert drifts(one)[("quarantined", refused.path.removeprefix("$."))] == 1
     if changes.get("type") != "label":
         assert one.drift.events == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ class SumScorer:
         self.error, self.answers = error, answers
 
     def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
-        found = [sum(value for value in row if value == value) + self.error for row in rows]  # noqa: PLR0124
+        found = [sum(value for value in row if not math.isnan(value)) + self.error for row in rows]
         return found[: self.answers]
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> np.ndarray:

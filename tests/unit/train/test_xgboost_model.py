@@ -49,6 +49,22 @@ def test_a_row_scores_the_same_to_the_last_bit_alone_and_among_others(fitted: Fi
     assert XGBoostScorer(fitted.model, threads=2).score(rows) == together
 
 
+@pytest.mark.parametrize("depth", [1, 3, 8])
+def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(depth: int) -> None:
+    model = fit(sample(), None, Model(rounds=20, max_depth=depth, min_child_weight=1, threads=1)).model
+    scorer, rows = XGBoostScorer(model), sample(300, seed=5).features
+    rows[0], rows[1], rows[2] = np.nan, np.inf, -np.inf
+    assert scorer._walk is not None
+    assert np.array_equal([scorer._walk.margin(row) for row in rows], scorer._predict(rows))
+
+
+def test_a_model_that_the_walk_cannot_read_is_scored_by_xgboost(fitted: FittedModel) -> None:
+    scorer, rows = XGBoostScorer(fitted.model), sample(3, seed=6).features
+    quick = scorer.score(rows)
+    scorer._walk = None
+    assert scorer.score(rows) == quick
+
+
 def test_the_score_is_the_calibrated_margin(fitted: FittedModel) -> None:
     rows = sample(50, seed=3).features
     calibration = Calibration(0.7, -1.2)

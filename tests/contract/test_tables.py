@@ -1,0 +1,323 @@
+"""Every kind of file answers as the same table does; every error says what to change."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import decimal
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_detection.adapters.tables import Table, open_table, read_columns, write_columns
+from fraud_detection.adapters.text_tables import thin
+from fraud_detection.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NAMES = ("id", "amount", "note")
+ROWS = [{"id": f"t{n}", "amount": n + 0.5, "note": None if n % 3 else f"a, {n}"} for n in range(1_000)]
+
+
+def as_csv(folder: Path) -> Path:
+    path = folder / "p.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, NAMES)
+        writer.writeheader()
+        writer.writerows(ROWS)
+    return path
+
+
+def as_parquet(folder: Path) -> Path:
+    pq.write_table(pa.Table.from_pylist(ROWS), folder / "p.parquet", row_group_size=99)
+    return folder / "p.parquet"
+
+
+def as_json_lines(folder: Path) -> Path:
+    (folder / "p.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS))
+    return folder / "p.jsonl"
+
+
+@pytest.fixture(params=[as_csv, as_parquet, as_json_lines])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
+    write: Callable[[Path], Path] = request.param
+    return open_table(write(tmp_path))
+
+
+def typed(table: Table, value: object) -> object:
+    return float(str(value)) if table.textual else value
+
+
+class TestEveryTable:
+    def test_it_knows_its_names_and_its_length(self, table: Table) -> None:
+        assert table.names == NAMES
+        assert table.rows == len(ROWS)
+
+    def test_records_come_in_order_and_in_bounded_lists(self, table: Table) -> None:
+        batches = list(table.records(batch_rows=64))
+
+        assert max(len(batch) for batch in batches) == 64
+        rows = [row for batch in batches for row in batch]
+        assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
+        assert [typed(table, row["amount"]) for row in rows] == [row["amount"] for row in ROWS]
+        assert [row["note"] for row in rows] == [row["note"] for row in ROWS]
+
+    def test_records_can_be_cut_to_some_columns(self, table: Table) -> None:
+        first = next(table.records(columns=["note", "id"]))[0]
+
+        assert first == {"note": "a, 0", "id": "t0"}
+
+    def test_an_unknown_column_is_refused(self, table: Table) -> None:
+        with pytest.raises(ConfigError, match=r"has no column 'nope' \(there are: id, amount, note\)"):
+            next(table.records(columns=["nope"]))
+
+    def test_a_sample_keeps_rows_whole_and_in_order(self, table: Table) -> None:
+        sample = table.sample(200)
+
+        assert len(sample["id"]) == 200
+        places = [int(str(one)[1:]) for one in sample["id"]]
+        assert places == sorted(set(places))
+        assert [typed(table, amount) for amount in sample["amount"]] == [place + 0.5 for place in places]
+
+    def test_a_sample_reaches_from_end_to_end(self, table: Table) -> None:
+        places = [int(str(one)[1:]) for one in table.sample(200)["id"]]
+
+        assert places[0] < 50
+        assert places[-1] > 950
+        assert any(later - earlier == 1 for earlier, later in itertools.pairwise(places))
+
+    def test_a_sample_larger_than_the_file_is_the_file(self, table: Table) -> None:
+        assert table.sample(5_000)["id"] == [row["id"] for row in ROWS]
+
+    def test_a_sample_is_the_same_every_time(self, table: Table) -> None:
+        assert table.sample(50) == open_table(table.path).sample(50)
+
+
+class TestText:
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    def test_separators_line_ends_and_marks_are_recognised(
+        self, tmp_path: Path, separator: str, end: str, mark: str
+    ) -> None:
+        lines = [
+            separator.join(row) for row in (["when", "text"], ["2026-01-01", '"a\nb"'], ["2026-01-02", ""])
+        ]
+        path = tmp_path / "p.csv"
+        path.write_bytes((mark + end.join(lines) + end).encode())
+
+        rows = next(open_table(path).records())
+
+        assert rows == [{"when": "2026-01-01", "text": "a\nb"}, {"when": "2026-01-02", "text": None}]
+
+    def test_a_ragged_line_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").write_text('a,b\n1,"x\ny"\n1,2,3\n')
+
+        with pytest.raises(ConfigError, match=r"p\.csv, line 4: 3 values where the header names 2"):
+            list(open_table(tmp_path / "p.csv").records())
+
+    def test_empty_lines_are_no_rows(self, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").write_text("\na,b\n\n1,2\n\n")
+
+        assert open_table(tmp_path / "p.csv").rows == 1
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "the file is empty"),
+            (b"\n\n", "holds no text"),
+            (b"a,b\n", "no rows"),
+            (b"a,a\n1,2\n", "two columns are named 'a'"),
+            (b"12.5,2026,7\n1,2,3\n", "the first line looks like data"),
+            (b"a,b\n\xff\xfe,2\n", "not UTF-8"),
+            (b'a,b\n1,"2\n', "line 2: not valid CSV"),
+        ],
+    )
+    def test_a_csv_file_that_cannot_be_used_says_why(
+        self, tmp_path: Path, content: bytes, words: str
+    ) -> None:
+        (tmp_path / "p.csv").write_bytes(content)
+
+        with pytest.raises(ConfigError, match=words):
+            list(open_table(tmp_path / "p.csv").records())
+
+    def test_columns_may_be_numbered_from_nought(self, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").write_text("0,1,2\n5,6,7\n")
+
+        assert open_table(tmp_path / "p.csv").names == ("0", "1", "2")
+
+    def test_a_column_without_a_name_gets_one(self, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").write_text(",b\n5,6\n")
+
+        assert next(open_table(tmp_path / "p.csv").records()) == [{"column_1": "5", "b": "6"}]
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ('[{"a": 1}]', "line 1: not a JSON object on one line"),
+            ('{"a": 1}\n{"a": ', "line 2"),
+            ("\n \n", "holds no named values"),
+        ],
+    )
+    def test_a_json_file_that_cannot_be_used_says_why(self, tmp_path: Path, content: str, words: str) -> None:
+        (tmp_path / "p.json").write_text(content)
+
+        with pytest.raises(ConfigError, match=words):
+            list(open_table(tmp_path / "p.json").records())
+
+    def test_names_that_appear_later_are_names(self, tmp_path: Path) -> None:
+        (tmp_path / "p.ndjson").write_text('{"a": 1}\n{"b": 2}\n')
+
+        table = open_table(tmp_path / "p.ndjson")
+
+        assert table.names == ("a", "b")
+        assert table.sample(5) == {"a": [1, None], "b": [None, 2]}
+
+    @given(st.lists(st.integers(), max_size=300), st.integers(1, 40))
+    def test_thinning_keeps_rows_of_the_stream_in_order_and_counts_them_all(
+        self, rows: list[int], size: int
+    ) -> None:
+        kept, count = thin(enumerate(rows), size)
+
+        assert count == len(rows)
+        assert len(kept) == min(size, len(rows))
+        assert kept == sorted(set(kept))
+        assert all(rows[place] == value for place, value in kept)
+
+    def test_thinning_gives_every_row_the_same_chance(self) -> None:
+        kept, _ = thin(range(100_000), 5_000)
+
+        quarters = np.bincount(np.array(kept) // 25_000, minlength=4)
+        assert quarters.min() > 1_100
+
+
+class TestParquet:
+    def test_values_of_every_type_become_plain(self, tmp_path: Path) -> None:
+        moment = dt.datetime.fromisoformat("2026-01-31T12:00:00.500")
+        paris = dt.timezone(dt.timedelta(hours=1))
+        columns = {
+            "naive": pa.array([moment], pa.timestamp("us")),
+            "zoned": pa.array([moment.replace(tzinfo=paris)], pa.timestamp("ns", "Europe/Paris")),
+            "date": pa.array([moment.date()]),
+            "clock": pa.array([dt.time(13, 45)]),
+            "price": pa.array([decimal.Decimal("12.30")]),
+            "nan": pa.array([float("nan")]),
+            "flag": pa.array([True]),
+            "kind": pa.array(["web"]).dictionary_encode(),
+            "bytes": pa.array([b"text"]),
+            "nothing": pa.array([None]),
+            "list": pa.array([[1, 2]]),
+        }
+        pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+
+        table = open_table(tmp_path / "p.parquet")
+        row = next(table.records())[0]
+
+        assert table.times == {"naive", "zoned"}
+        assert row == {
+            "naive": 1_769_860_800_500,
+            "zoned": 1_769_857_200_500,
+            "date": "2026-01-31",
+            "clock": "13:45:00.000000",
+            "price": "12.30",
+            "nan": None,
+            "flag": True,
+            "kind": "web",
+            "bytes": "text",
+            "nothing": None,
+            "list": [1, 2],
+        }
+        assert table.sample(1) == {name: [value] for name, value in row.items()}
+
+    def test_what_is_no_parquet_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "p.parquet").write_text("a,b\n1,2\n")
+
+        with pytest.raises(ConfigError, match="is not a Parquet file"):
+            open_table(tmp_path / "p.parquet")
+
+    def test_a_file_without_rows_is_refused(self, tmp_path: Path) -> None:
+        write_columns(tmp_path / "p.parquet", {"a": np.empty(0)})
+
+        with pytest.raises(ConfigError, match="no rows"):
+            open_table(tmp_path / "p.parquet")
+
+    def test_bytes_that_are_no_text_are_refused_by_name(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"raw": [b"\xff\xfe"]}), tmp_path / "p.parquet")
+
+        with pytest.raises(ConfigError, match="column 'raw', binary, cannot be read"):
+            next(open_table(tmp_path / "p.parquet").records())
+
+
+class TestColumns:
+    def test_what_is_written_is_read(self, tmp_path: Path) -> None:
+        columns: dict[str, np.ndarray | list[object]] = {
+            "score": np.array([0.25, np.nan]),
+            "small": np.array([1.5, 2.5], np.float32),
+            "time": np.array([1, 2]),
+            "flag": np.array([True, False]),
+            "id": ["a", None],
+            "count": [3, None],
+        }
+        write_columns(tmp_path / "new" / "c.parquet", columns, {"fingerprint": "abc"})
+
+        found, metadata = read_columns(tmp_path / "new" / "c.parquet")
+
+        assert metadata == {"fingerprint": "abc"}
+        assert list(found) == list(columns)
+        for name in ("score", "small", "time", "flag"):
+            np.testing.assert_array_equal(found[name], columns[name])
+            assert np.asarray(found[name]).dtype == np.asarray(columns[name]).dtype
+        assert found["id"] == ["a", None]
+        assert found["count"] == [3, None]
+
+    def test_some_columns_can_be_read_in_any_order(self, tmp_path: Path) -> None:
+        write_columns(tmp_path / "c.parquet", {"a": [1], "b": [2]})
+
+        assert list(read_columns(tmp_path / "c.parquet", ["b", "a"])[0]) == ["b", "a"]
+        with pytest.raises(ConfigError, match="has no column 'z'"):
+            read_columns(tmp_path / "c.parquet", ["z"])
+
+    def test_equal_columns_give_equal_bytes(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            write_columns(tmp_path / name, {"a": np.arange(1000) / 7, "b": ["x"] * 1000}, {"k": "v"})
+
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+    def test_a_write_that_fails_leaves_the_old_file(self, tmp_path: Path) -> None:
+        write_columns(tmp_path / "c.parquet", {"a": [1]})
+
+        with pytest.raises(pa.ArrowException):
+            write_columns(tmp_path / "c.parquet", {"a": [1, 2], "b": [1]})
+
+        assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
+        assert read_columns(tmp_path / "c.parquet")[0]["a"] == [1]
+
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"c\.parquet: no such file"):
+            read_columns(tmp_path / "c.parquet")
+
+
+class TestOpening:
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"p\.csv: no such file"):
+            open_table(tmp_path / "p.csv")
+
+    def test_a_folder_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").mkdir()
+
+        with pytest.raises(ConfigError, match="is a folder"):
+            open_table(tmp_path / "p.csv")
+
+    def test_capital_letters_in_the_suffix_do_not_matter(self, tmp_path: Path) -> None:
+        (tmp_path / "P.CSV").write_text("a,b\n1,2\n")
+
+        assert open_table(tmp_path / "P.CSV").rows == 1

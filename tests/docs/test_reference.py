@@ -1,0 +1,48 @@
+"""What can be set, typed or used is documented, or the build fails."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection import config
+from fraud_detection.cli import build_parser
+from fraud_detection.run.demo import demo_project
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = [
+    kind
+    for kind in vars(config).values()
+    if isinstance(kind, type) and issubclass(kind, config.Settings) and kind is not config.Settings
+]
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (subparsers,) = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(subparsers.choices)
+
+
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
+def test_every_key_of_the_project_file_is_in_its_reference(kind: type[msgspec.Struct]) -> None:
+    text = (ROOT / "docs/params.md").read_text()
+    missing = [f.encode_name for f in msgspec.structs.fields(kind) if f"`{f.encode_name}`" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"`fraud {name}" in (ROOT / "README.md").read_text().replace("`, `", "` `fraud ")
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_project_file_at_the_top_is_that_of_the_simulated_world() -> None:
+    assert config.load_project(ROOT / "params.yaml") == demo_project()

@@ -1,0 +1,149 @@
+"""The commands as a person types them: real processes, real files."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SmallWorld
+
+
+def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "fraud_detection.cli", *map(str, arguments)]
+    return subprocess.run(  # noqa: S603 - our own command
+        command, cwd=folder, input=stdin, capture_output=True, check=False, timeout=280
+    )
+
+
+def told(result: subprocess.CompletedProcess[bytes]) -> str:
+    return result.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def payments_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file as somebody might bring: other names, text in numbers, holes, yes and no."""
+    chance, path = random.Random(1), tmp_path_factory.mktemp("own") / "payments.csv"
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ref", "when", "client", "shop", "value", "kind", "age", "fraudulent"])
+        for number in range(6_000):
+            bad = chance.random() < 0.05
+            when = start + dt.timedelta(minutes=15 * number + chance.random())
+            value = chance.gauss(180, 30) if bad else chance.gauss(60, 30)
+            age = chance.choice(["n/a", "", "34", "51", "70"])
+            row = [f"r{number}", when.isoformat(), f"c{chance.randrange(200)}", f"s{chance.randrange(40)}"]
+            kind = chance.choice(["card", "transfer"])
+            writer.writerow([*row, f"{abs(value):.2f}", kind, age, "yes" if bad else "no"])
+    return path
+
+
+def test_from_nothing_but_a_file_to_decisions(payments_csv: Path, tmp_path: Path) -> None:
+    init = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
+    assert init.returncode == 0, told(init)
+    train = fraud("train", "--no-tracking", "--json", "train.json", folder=tmp_path)
+    assert train.returncode == 0, told(train)
+    assert json.loads((tmp_path / "train.json").read_bytes())["average_precision"] > 0.3
+    score = fraud("score", payments_csv, "--json", "score.json", folder=tmp_path)
+    assert score.returncode == 0, told(score)
+    lines = [json.loads(line) for line in score.stdout.splitlines()]
+    assert [line["transaction_id"] for line in lines] == [f"r{number}" for number in range(6_000)]
+    figures = json.loads((tmp_path / "score.json").read_bytes())
+    assert figures["transactions"] == figures["decided"] + figures["quarantined"] == 6_000
+    assert figures["approve"] + figures["review"] + figures["decline"] == figures["decided"]
+    assert all(line["reasons"] for line in lines if line["action"] != "approve")
+
+
+def test_a_project_file_is_not_replaced_without_being_asked(payments_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("mine")
+    again = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
+    assert (again.returncode, (tmp_path / "params.yaml").read_text()) == (2, "mine")
+    assert "--force" in told(again)
+
+
+def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    events = b"\n".join(small_world.live(500, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    (tmp_path / "events.jsonl").write_bytes(events)
+    by_file = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    by_pipe = fraud("score", "-", "--bundle", small_world.bundle, folder=tmp_path, stdin=events)
+    assert by_file.returncode == by_pipe.returncode == 0, told(by_pipe)
+    assert by_file.stdout == by_pipe.stdout
+    assert by_file.stdout.count(b'"action"') == 500
+
+
+def test_history_makes_the_features_of_the_next_file_warm(small_world: SmallWorld, tmp_path: Path) -> None:
+    events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    (tmp_path / "events.jsonl").write_bytes(events)
+    common = ("events.jsonl", "--bundle", small_world.bundle)
+    cold = fraud("score", *common, folder=tmp_path)
+    warm = fraud("score", *common, "--history", small_world.history, folder=tmp_path)
+    assert warm.returncode == 0, told(warm)
+    assert cold.stdout != warm.stdout
+
+
+def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    events = small_world.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
+    result = fraud(
+        "run", "--source", "-", "--bundle", small_world.bundle, "--state", "s.db", "--json", "run.json",
+        folder=tmp_path, stdin=b"\n".join(events),
+    )  # fmt: skip
+    assert result.returncode == 0, told(result)
+    figures = json.loads((tmp_path / "run.json").read_bytes())
+    assert figures["transactions"] == figures["decided"] + figures["quarantined"]
+    report = fraud("schema-report", "--state", "s.db", "--json", "drift.json", folder=tmp_path)
+    assert report.returncode == 0, told(report)
+    drifts = json.loads((tmp_path / "drift.json").read_bytes())["drifts"]
+    rows = {(row["kind"], row["field"]): row for row in drifts}
+    assert 0.3 < rows["repaired", "amount"]["share"] < 0.7
+    assert rows["unknown_field", "loyalty_tier"]["count"] > 900
+    assert b"loyalty_tier" in report.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train",), "params.yaml: no such file"),
+        (("train", "--config", "broken.yaml"), "did you mean `event_time`?"),
+        (("score", "nothing.csv"), "bundle"),
+        (("score", "payments.xlsx", "--bundle", "{bundle}"), ".xlsx"),
+        (("run", "--source", "gone.jsonl", "--bundle", "{bundle}"), "no such file"),
+        (("schema-report",), "no such state file"),
+        (("generate", "live", "--to", "kinesis://x"), "--to kinesis://x"),
+        (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
+        (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
+        (("parity", "--events", "0"), "--events"),
+        (("init", "--data", "gone.csv"), "gone.csv"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_exit_code_2(
+    small_world: SmallWorld, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "broken.yaml").write_text("project: x\nschema: {event_tme: {field: t}}\n")
+    (tmp_path / "good.yaml").write_text("project: x\nschema: {event_time: {field: t}}\n")
+    (tmp_path / "payments.xlsx").write_text("x")
+    filled = [str(one).replace("{bundle}", str(small_world.bundle)) for one in arguments]
+    result = fraud(*filled, folder=tmp_path)
+    assert result.returncode == 2, told(result)
+    assert words in told(result)
+    assert len(told(result).strip().splitlines()) == 1
+
+
+def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
+    result = fraud("parity", "--events", "6000", "--json", "parity.json", folder=tmp_path)
+    assert result.returncode == 0, told(result)
+    report = json.loads((tmp_path / "parity.json").read_bytes())
+    assert report["events"] == 6_000
+    assert report["restarts"] >= 3
+    assert report["values_compared"] > 100_000
+    assert report["values_different"] == 0
