@@ -90,7 +90,7 @@ def _demo(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = _command(commands, "demo", "demo:demo", "make a world, train, and decide its payments live")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to stream (60)")
     parser.add_argument("--rate", type=float, default=1000.0, help="payments a second (1000)")
-    parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
+    _world(parser)
     parser.add_argument("--directory", type=Path, default=Path("build/demo"), help="where everything is put")
     parser.add_argument("--drift", action="append", default=[], help="see `fraud generate live --help`")
 
@@ -150,9 +150,13 @@ def _generate(commands: Commands[argparse.ArgumentParser]) -> None:
     for share in ("late", "repeat", "poison"):
         live.add_argument(f"--{share}-share", type=float, help=f"share of {share} events")
     for parser in (history, live):
-        parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
-        parser.add_argument("--cards", type=int, help="how many cards there are")
-        parser.add_argument("--days", type=int, help="how many days the history has")
+        _world(parser)
+
+
+def _world(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
+    parser.add_argument("--cards", type=int, help="how many cards there are (5,000)")
+    parser.add_argument("--days", type=int, help="how many days the history has (90)")
 
 
 def _features(commands: Commands[argparse.ArgumentParser]) -> None:

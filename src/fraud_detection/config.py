@@ -9,6 +9,8 @@ with their path.  DVC reads the same file as its parameters.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,27 +31,27 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A block of settings that refuses keys it does not know."""
 
 
-class FieldSource(Settings):
+class FieldSource(Settings, frozen=True):
     """Where a value stands in an event: its field, and other names that it goes by."""
 
     field: str
     aliases: tuple[str, ...] = ()
 
 
-class IdSource(Settings):
+class IdSource(Settings, frozen=True):
     """The transaction's id; without a field, rows are numbered and streams hash the event."""
 
     field: str | None = None
     aliases: tuple[str, ...] = ()
 
 
-class EntitySource(FieldSource):
+class EntitySource(FieldSource, frozen=True):
     """An id that payments share: a card, a terminal, a device.  Optional ones may be missing."""
 
     required: bool = False
 
 
-class TimeParts(Settings):
+class TimeParts(Settings, frozen=True):
     """A date that stands in pieces; months and weekdays as numbers or English names."""
 
     year: str
@@ -59,7 +61,7 @@ class TimeParts(Settings):
     day_of_week: str | None = None
 
 
-class TimeSource(Settings):
+class TimeSource(Settings, frozen=True):
     """The time of the payment, and how it is written.
 
     format: 'auto' reads ISO 8601 dates and times and epoch seconds, milliseconds,
@@ -78,7 +80,7 @@ class TimeSource(Settings):
     latest: dt.date = dt.date(2100, 1, 1)
 
 
-class AmountSource(FieldSource):
+class AmountSource(FieldSource, frozen=True):
     """The amount of money, in major units with `decimals` digits kept.
 
     minimum and maximum bound what is possible; None means no bound.
@@ -89,14 +91,14 @@ class AmountSource(FieldSource):
     maximum: float | None = 1e12
 
 
-class PlaceSource(Settings):
+class PlaceSource(Settings, frozen=True):
     """Where the payment took place, in degrees."""
 
     latitude: str
     longitude: str
 
 
-class LabelSource(Settings):
+class LabelSource(Settings, frozen=True):
     """The truth about past payments, and when it becomes known.
 
     positive, negative: the values that mean fraud and legitimate, compared as text;
@@ -111,7 +113,7 @@ class LabelSource(Settings):
     delay: Duration = msgspec.field(default_factory=lambda: Duration.parse("7d"))
 
 
-class Schema(Settings):
+class Schema(Settings, frozen=True):
     """What the fields of an event mean.  Anything else in an event is ignored and counted.
 
     The first entity orders the stream: its payments are decided one after another.
@@ -129,7 +131,7 @@ class Schema(Settings):
     ignored: tuple[str, ...] = ()
 
 
-class EntityFeatures(Settings):
+class EntityFeatures(Settings, frozen=True):
     """The memory kept of one kind of entity, and the features made of it.
 
     statistics over each of `windows` of the amount; distinct: other entities counted over
@@ -146,7 +148,7 @@ class EntityFeatures(Settings):
     risk: tuple[Duration, ...] = ()
 
 
-class Features(Settings):
+class Features(Settings, frozen=True):
     """Which features to make.  Memory per entity is bounded by `panes` and `neighbours`.
 
     panes: a window is cut into so many equal panes; it forgets a pane at a time.
@@ -163,7 +165,7 @@ class Features(Settings):
     vocabulary: Annotated[int, Meta(ge=1, le=10000)] = 200
 
 
-class Split(Settings):
+class Split(Settings, frozen=True):
     """How history is cut by time: train | gap | validation | gap | test.
 
     A gap is as long as the label delay.  test_from: the first day of the test slice, instead of a share.
@@ -176,7 +178,7 @@ class Split(Settings):
     test_from: dt.date | None = None
 
 
-class Model(Settings):
+class Model(Settings, frozen=True):
     """XGBoost's settings (tree_method is always 'hist')."""
 
     seed: int = 7
@@ -192,7 +194,7 @@ class Model(Settings):
     threads: Annotated[int, Meta(ge=0)] = 0
 
 
-class Costs(Settings):
+class Costs(Settings, frozen=True):
     """What mistakes cost, in major units of the amount's currency.
 
     A missed fraud costs `missed_fraud_share` of its amount and a fixed part; a review costs
@@ -208,7 +210,7 @@ class Costs(Settings):
     declined_good_fixed: Money = 10.0
 
 
-class PolicySettings(Settings):
+class PolicySettings(Settings, frozen=True):
     """How scores become answers.  Cut-offs that are not given are chosen by money in training.
 
     review_capacity_per_day: payments that people can look at in a day; None means no limit.
@@ -221,7 +223,7 @@ class PolicySettings(Settings):
     reasons: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
-class RuleSettings(Settings):
+class RuleSettings(Settings, frozen=True):
     """A named condition on the payment and its features; when it holds, at least `action`."""
 
     name: Name
@@ -230,7 +232,7 @@ class RuleSettings(Settings):
     words: str = ""
 
 
-class Tracking(Settings):
+class Tracking(Settings, frozen=True):
     """Where experiments and models are kept."""
 
     uri: str = "sqlite:///mlflow.db"
@@ -238,16 +240,8 @@ class Tracking(Settings):
     model: str = "fraud-detection"
 
 
-class Project(Settings):
-    """The whole project file.
-
-    >>> decode({"project": "p", "schema": {"event_time": {"fields": "t"}}}, Project, "params.yaml")
-    Traceback (most recent call last):
-    ...
-    fraud_detection.errors.ConfigError: params.yaml: Object contains unknown field `fields` - at \
-`$.schema.event_time` (did you mean `field`?); allowed here: field, aliases, parts, format, unit, origin, \
-utc_offset_hours, earliest, latest
-    """
+class Project(Settings, frozen=True):
+    """The whole project file."""
 
     project: str
     schema: Schema
@@ -265,41 +259,39 @@ def load_project(path: Path) -> Project:
     """Read and check the project file; raise ConfigError with the path of what is wrong."""
     project = decode(read_yaml(path), Project, str(path))
     for problem in _contradictions(project):
-        message = f"{path}: {problem}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {problem}")
     return project
 
 
-def _contradictions(project: Project) -> list[str]:
-    schema, features = project.schema, project.features
-    known = ", ".join(schema.entities) or "none"
-    problems = []
+def _contradictions(project: Project) -> Iterator[str]:
+    schema = project.schema
     if (schema.event_time.field is None) == (schema.event_time.parts is None):
-        problems.append("give either `field` or `parts` - at `$.schema.event_time`")
-    for name, entity in features.entities.items():
-        where = f"at `$.features.entities.{name}`"
-        if name not in schema.entities:
-            problems.append(f"no entity `{name}` in the schema (there are: {known}) - {where}")
-        for other in {*entity.distinct, *entity.first_seen}:
-            if other not in schema.entities or other == name:
-                problems.append(f"`{other}` is not another entity (there are: {known}) - {where}")
-        if entity.speed and schema.place is None:
-            problems.append(f"speed needs `schema.place` - {where}")
-        if entity.risk and schema.label is None:
-            problems.append(f"risk needs `schema.label` - {where}")
-        windows = [*entity.windows, *entity.risk, *(w for spans in entity.distinct.values() for w in spans)]
-        problems += [
-            f"a window of {window} cannot be cut into {features.panes} panes of whole milliseconds - {where}"
-            for window in windows
-            if window.ms == 0 or window.ms % features.panes
-        ]
+        yield "give either `field` or `parts` - at `$.schema.event_time`"
+    for name, entity in project.features.entities.items():
+        for problem in _entity_contradictions(project, name, entity):
+            yield f"{problem} - at `$.features.entities.{name}`"
     names = [*schema.entities, *schema.numbers, *schema.categories]
-    problems += [
-        f"the name `{name}` is used twice - at `$.schema`" for name in set(names) if names.count(name) > 1
-    ]
+    for name in set(names):
+        if names.count(name) > 1:
+            yield f"the name `{name}` is used twice - at `$.schema`"
     review, decline = project.policy.review_at, project.policy.decline_at
     if (review is None) != (decline is None):
-        problems.append("give both `review_at` and `decline_at`, or neither - at `$.policy`")
+        yield "give both `review_at` and `decline_at`, or neither - at `$.policy`"
     if review is not None and decline is not None and review > decline:
-        problems.append(f"need review_at <= decline_at, got {review} > {decline} - at `$.policy`")
-    return problems
+        yield f"need review_at <= decline_at, got {review} > {decline} - at `$.policy`"
+
+
+def _entity_contradictions(project: Project, name: str, entity: EntityFeatures) -> Iterator[str]:
+    schema, panes = project.schema, project.features.panes
+    known = ", ".join(schema.entities) or "none"
+    if name not in schema.entities:
+        yield f"no entity `{name}` in the schema (there are: {known})"
+    for other in {*entity.distinct, *entity.first_seen} - (schema.entities.keys() - {name}):
+        yield f"`{other}` is not another entity (there are: {known})"
+    if entity.speed and schema.place is None:
+        yield "speed needs `schema.place`"
+    if entity.risk and schema.label is None:
+        yield "risk needs `schema.label`"
+    for window in itertools.chain(entity.windows, entity.risk, *entity.distinct.values()):
+        if window.ms == 0 or window.ms % panes:
+            yield f"a window of {window} cannot be cut into {panes} panes of whole milliseconds"

@@ -6,6 +6,7 @@ given, in order: decided, learned, repeated or quarantined; it does no I/O of it
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -21,11 +22,11 @@ from fraud_detection.score.reasons import Reasons
 
 
 class Decided(msgspec.Struct, gc=False):
-    """A payment, its feature values and the decision on it."""
+    """A payment, its feature values (64-bit floats) and the decision on it."""
 
     raw: bytes
     payment: Transaction
-    values: list[float]
+    values: array[float]
     decision: Decision
 
 
@@ -117,7 +118,7 @@ class Pipeline:
             elif isinstance(raw, bytes):
                 seen.add(item.transaction_id)
                 owners[item.transaction_id] = item.entities
-                payment = Decided(raw, item, self.memory.observe(item), _UNDECIDED)
+                payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
                 outcomes.append(payment)
                 decided.append(payment)
                 for label in labels.get(item.transaction_id, ()):
@@ -147,7 +148,7 @@ class Pipeline:
                 doubtful.append(item)
         self._explain(doubtful)
 
-    def _scores(self, rows: list[list[float]]) -> Sequence[float | None]:
+    def _scores(self, rows: list[array[float]]) -> Sequence[float | None]:
         scorer = self.answerer.scorer
         if scorer is None or not rows:
             return [None] * len(rows)

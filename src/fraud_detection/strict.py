@@ -65,11 +65,21 @@ class Duration:
 
 
 def decode(data: object, kind: type[T], origin: str) -> T:
-    """Turn plain data into `kind`, or raise ConfigError with origin, path and allowed values."""
+    """Turn plain data into `kind`, or raise ConfigError with origin, path and allowed values.
+
+    >>> class Where(msgspec.Struct, forbid_unknown_fields=True):
+    ...     latitude: float
+    ...     longitude: float
+    >>> decode([{"lattitude": 52.5}], list[Where], "params.yaml")
+    Traceback (most recent call last):
+    ...
+    fraud_detection.errors.ConfigError: params.yaml: Object contains unknown field `lattitude` - at \
+`$[0]` (did you mean `latitude`?); allowed here: latitude, longitude
+    """
     try:
         return msgspec.convert(data, kind, dec_hook=_custom_type, strict=True)
     except msgspec.ValidationError as error:
-        message = f"{origin}: {error}{_advice(str(error), kind, data)}"
+        message = f"{origin}: {error}{_advice(str(error), kind)}"
         raise ConfigError(message) from None
 
 
@@ -102,12 +112,12 @@ def _custom_type(kind: type, value: object) -> object:
     raise NotImplementedError(message)
 
 
-def _advice(message: str, kind: type, data: object) -> str:
+def _advice(message: str, kind: type) -> str:
     unknown = re.search(r"unknown field `(.+?)`", message)
     if unknown is None:
         return ""
     path = re.search(r"at `\$(.*?)`", message)
-    owner = _follow(kind, data, path[1] if path else "")
+    owner = _follow(kind, path[1] if path else "")
     if owner is None:
         return ""
     allowed = [field.encode_name for field in msgspec.structs.fields(owner)]
@@ -116,7 +126,7 @@ def _advice(message: str, kind: type, data: object) -> str:
     return f"{hint}; allowed here: {', '.join(allowed)}"
 
 
-def _follow(kind: Any, data: object, path: str) -> Any:  # noqa: ANN401 - walks type hints
+def _follow(kind: Any, path: str) -> Any:  # noqa: ANN401 - walks type hints
     """Return the Struct type that `path` leads to, None where it is not a Struct."""
     for step in re.findall(r"\.(\w+)|\[(.*?)\]", path):
         kind = _inner(kind, step[0])

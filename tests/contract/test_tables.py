@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import decimal
 import itertools
 import json
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +22,6 @@ from hypothesis import strategies as st
 from fraud_detection.adapters.tables import Table, open_table, read_columns, write_columns
 from fraud_detection.adapters.text_tables import thin
 from fraud_detection.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 NAMES = ("id", "amount", "note")
 ROWS = [{"id": f"t{n}", "amount": n + 0.5, "note": None if n % 3 else f"a, {n}"} for n in range(1_000)]
@@ -198,6 +197,26 @@ class TestText:
 
         quarters = np.bincount(np.array(kept) // 25_000, minlength=4)
         assert quarters.min() > 1_100
+
+
+class TestWhateverIsInAFile:
+    @given(st.sampled_from(["p.csv", "p.jsonl", "p.parquet"]), st.binary(max_size=200))
+    def test_it_is_read_or_refused_with_a_sentence(self, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ConfigError):
+            path = Path(folder) / name
+            path.write_bytes(content)
+            table = open_table(path)
+            rows = [row for batch in table.records() for row in batch]
+            assert len(rows) == table.rows > 0
+
+    @given(st.lists(st.lists(st.text(max_size=5), min_size=2, max_size=2), min_size=1, max_size=20))
+    def test_text_comes_back_from_csv_as_it_was(self, rows: list[list[str]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "p.csv"
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([["a", "b"], *rows])
+            found = [row for batch in open_table(path).records() for row in batch]
+        assert [[row["a"] or "", row["b"] or ""] for row in found] == rows
 
 
 class TestParquet:

@@ -17,7 +17,8 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
-from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.embedded import EmbeddedDoor, has_past
+from fraud_detection.run.history import read_history
 from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
 
@@ -136,6 +137,18 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     assert third.values[names.index("terminal_fraud_count_30d")] == 1
     assert (door.tally.labels, door.tally.repeated) == (1, 1)
     door.site.close()
+
+
+def test_history_is_taken_in_once(small_world: SmallWorld, tmp_path: Path) -> None:
+    door, history = door_at(small_world, tmp_path / "state.db"), small_world.history
+    past = read_history(small_world.project, history, lambda *_: None).payments[:500]
+    door.warm_up(past, lambda: None)
+    door.site.close()
+    again = door_at(small_world, tmp_path / "state.db")
+    assert has_past(again.site)
+    with pytest.raises(ConfigError, match="in use"):
+        again.warm_up(past, lambda: None)
+    again.site.close()
 
 
 def test_a_state_file_of_other_features_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:

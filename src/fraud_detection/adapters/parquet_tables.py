@@ -7,7 +7,9 @@ Times become integer milliseconds since 1970 (one without a zone is taken as UTC
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +18,6 @@ import pyarrow.parquet as pq
 
 from fraud_detection.adapters.text_tables import known
 from fraud_detection.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 Columns = dict[str, "np.ndarray | list[object]"]
 

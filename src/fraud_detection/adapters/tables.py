@@ -7,15 +7,13 @@ declared schema does that later, for files and live events alike.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from fraud_detection.adapters.parquet_tables import ParquetTable, read_columns, write_columns
 from fraud_detection.adapters.text_tables import CsvTable, JsonTable
 from fraud_detection.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 __all__ = ["Table", "open_table", "read_columns", "write_columns"]
 

@@ -6,16 +6,14 @@ import csv
 import io
 import itertools
 import random
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from fraud_detection.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -68,8 +66,11 @@ class CsvTable:
             raise ConfigError(f"{self.path}: is not UTF-8 text; save it as UTF-8") from None
 
     def _named(self) -> list[str]:
-        with self._open() as file:
-            return next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+        try:
+            with self._open() as file:
+                return next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+        except csv.Error as error:
+            raise ConfigError(f"{self.path}: the line of names is not valid CSV: {error}") from None
 
     def _rows(self) -> Iterator[list[str]]:
         """Yield the rows after the header, skipping empty lines."""

@@ -5,6 +5,7 @@ What trains and what serves is the same `XGBoostScorer`, made of the same bytes.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,9 @@ class XGBoostScorer:
                 raise ConfigError(f"the model has {self.width} features, a row has {len(row)} values")
         if isinstance(rows, np.ndarray):
             return np.ascontiguousarray(rows, np.float32)
+        arrays = [row for row in rows if isinstance(row, array)]
+        if rows and len(arrays) == len(rows):
+            return np.frombuffer(b"".join(arrays)).reshape(len(rows), self.width).astype(np.float32)
         # Several times faster than np.array on a list of lists.
         flat = np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * self.width)
         return flat.reshape(len(rows), self.width)

@@ -8,6 +8,7 @@ from argparse import Namespace
 import msgspec
 
 from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.generate import simulated_world
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.demo import DemoReport, DemoSettings, LiveView, prepare, stream, summarise
@@ -21,7 +22,9 @@ def demo(arguments: Namespace) -> None:
     """Make a world, train, decide its payments live, and print one honest summary."""
     began, screen, stop = time.monotonic(), terminal(arguments), Stop()
     folder = arguments.directory
-    settings = DemoSettings(arguments.seconds, arguments.rate, arguments.seed, folder, tuple(arguments.drift))
+    settings = DemoSettings(
+        arguments.seconds, arguments.rate, simulated_world(arguments), folder, tuple(arguments.drift)
+    )
     prepare(settings, screen.progress)
     screen.finish()
     screen.say(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")

@@ -17,7 +17,7 @@ from fraud_detection.strict import decode
 
 def history(arguments: Namespace) -> None:
     """Write a labelled file of past payments."""
-    screen, world = terminal(arguments), _world(arguments)
+    screen, world = terminal(arguments), simulated_world(arguments)
 
     def progress(day: int, payments: int) -> None:
         screen.progress(f"simulating: day {day}, {payments:,} payments", day / world.days)
@@ -49,7 +49,7 @@ def live(arguments: Namespace) -> None:
         raise ConfigError(
             "standard output is a terminal: pipe it into `fraud run --source -`, or name a file with --to"
         )
-    summary = generate_live(_world(arguments), arguments.to, options)
+    summary = generate_live(simulated_world(arguments), arguments.to, options)
     print_line(
         f"sent {summary.payments:,} payments and {summary.labels:,} labels in {summary.seconds:.1f} s; "
         f"the receiver was {summary.behind_s_max:.3f} s behind at most",
@@ -58,7 +58,8 @@ def live(arguments: Namespace) -> None:
     write_figures(arguments, msgspec.to_builtins(summary))
 
 
-def _world(arguments: Namespace) -> SimulatorSettings:
+def simulated_world(arguments: Namespace) -> SimulatorSettings:
+    """Return the world that the arguments ask for."""
     chosen = {"seed": arguments.seed, "cards": arguments.cards, "days": arguments.days}
     return decode(
         {key: value for key, value in chosen.items() if value is not None}, SimulatorSettings, "options"

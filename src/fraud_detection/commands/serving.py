@@ -14,6 +14,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.parse.drift import SchemaDrift, describe
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.embedded import has_past
 from fraud_detection.run.history import read_history
 from fraud_detection.run.output import outcome_line
 from fraud_detection.run.scoring import score_file, score_pipe
@@ -55,7 +56,7 @@ def run(arguments: Namespace) -> None:
     )
     if door.recovered:
         screen.say(f"recovered: {door.recovered:,} events since the last checkpoint were remembered again")
-    if arguments.history is not None and not door.site.seq:
+    if arguments.history is not None and not has_past(door.site):
         warm_up(door, engine.project, arguments.history, screen.progress)
     out = None if arguments.out is None else open_output(arguments.out)
 

@@ -1,1 +1,1 @@
-"""Features: what they are (`spec`), what is remembered (`windows`, `profile`), how they are read (`extract`)."""
+"""Features: their names (`words`), what is remembered (`windows`, `profile`), how it is read (`extract`)."""

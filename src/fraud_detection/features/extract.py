@@ -68,7 +68,9 @@ class EntityExtractor:
             project.features.panes,
             project.features.neighbours,
         )
-        self.definitions: list[FeatureDefinition] = _definitions(name, settings, neighbours, self.statistics)
+        self.definitions: list[FeatureDefinition] = words.entity_features(
+            name, settings, neighbours, [STATISTICS[code] for code in self.statistics]
+        )
         self.width: int = len(self.definitions)
         self.scratch: Aggregate = Aggregate()
 
@@ -96,7 +98,7 @@ class EntityExtractor:
         self._read_neighbours(profile, keys, now, row)
         label_now = max(time_ms, profile.latest_label)
         for window in profile.risk:
-            window.read(label_now, aggregate, False)  # noqa: FBT003 - by position, for speed
+            window.read(label_now, aggregate, False)
             row.append(float(aggregate.total))
             row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 
@@ -287,24 +289,3 @@ def _speed(last: Place | None, now: int, place: tuple[float, float] | None) -> f
 
 def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:
     return [STATISTICS.index(name) for name in settings.statistics if has_amount or name == "count"]
-
-
-def _definitions(
-    name: str, settings: EntityFeatures, neighbours: list[str], statistics: list[int]
-) -> list[FeatureDefinition]:
-    made = [
-        words.window_feature(name, STATISTICS[code], window)
-        for window in settings.windows
-        for code in statistics
-    ]
-    if settings.since_last:
-        made.append(words.since_last_feature(name))
-    if settings.speed:
-        made.append(words.speed_feature(name))
-    for other in neighbours:
-        made += [words.distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
-        if other in settings.first_seen:
-            made.append(words.first_seen_feature(name, other))
-    for window in settings.risk:
-        made += words.risk_features(name, window)
-    return made

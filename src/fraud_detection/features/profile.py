@@ -7,6 +7,8 @@ ids a kind of neighbour.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fraud_detection.features.windows import Neighbours, Window
 
 
@@ -74,7 +76,7 @@ class Profile:
             [sorted(neighbours.last_seen.items()) for neighbours in self.neighbours],
         ]
 
-    def restore(self, content: list) -> None:  # type: ignore[type-arg]
+    def restore(self, content: list[Any]) -> None:
         """Take back what `dump` returned; the profile must be new and of the same plan."""
         self.latest = content[0]
         self.latest_label = content[1]
@@ -86,4 +88,4 @@ class Profile:
         for window, flat in zip(self.risk, content[4], strict=True):
             window.restore(flat)
         for neighbours, pairs in zip(self.neighbours, content[5], strict=True):
-            neighbours.last_seen = {other: seen for other, seen in pairs}
+            neighbours.last_seen = dict(pairs)

@@ -98,10 +98,10 @@ class Window:
     def at(self, now_ms: int) -> Aggregate:
         """Return the aggregate as of `now_ms`, which is not before the latest added time."""
         result = Aggregate()
-        self.read(now_ms, result, True)  # noqa: FBT003 - by position, for speed
+        self.read(now_ms, result, True)
         return result
 
-    def read(self, now_ms: int, result: Aggregate, extremes: bool) -> None:  # noqa: FBT001 - by position, for speed
+    def read(self, now_ms: int, result: Aggregate, extremes: bool) -> None:
         """Put the aggregate as of `now_ms` into `result`, which the caller may use again.
 
         Without `extremes` low and high are left as they are, which spares a walk over the panes.

@@ -5,6 +5,9 @@ Names are made of what they mean: entity, measure, statistic, window.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from fraud_detection.config import EntityFeatures
 from fraud_detection.events import FeatureDefinition
 from fraud_detection.strict import Duration
 
@@ -149,3 +152,23 @@ def category_features(name: str) -> list[FeatureDefinition]:
             f"{name}_frequency", f"this {said} makes up {{value}} of payments, usually {{usual}}", "share"
         ),
     ]
+
+
+def entity_features(
+    name: str, settings: EntityFeatures, neighbours: Sequence[str], statistics: Sequence[str]
+) -> list[FeatureDefinition]:
+    """Describe all features of one kind of entity, in the order in which they are read."""
+    made = [
+        window_feature(name, statistic, window) for window in settings.windows for statistic in statistics
+    ]
+    if settings.since_last:
+        made.append(since_last_feature(name))
+    if settings.speed:
+        made.append(speed_feature(name))
+    for other in neighbours:
+        made += [distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
+        if other in settings.first_seen:
+            made.append(first_seen_feature(name, other))
+    for window in settings.risk:
+        made += risk_features(name, window)
+    return made

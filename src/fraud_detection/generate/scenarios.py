@@ -34,7 +34,7 @@ _ROUND, _AT_NIGHT = 0.7, 0.4
 def card_testing(scene: Scene) -> Payments:
     """Try card after card with small payments at one shop; then cash out online, within a day or so."""
     rng, cards = scene.rng, scene.victims(int(scene.rng.integers(1, 5)))
-    tests, takings = rng.integers(2, 6, len(cards)), rng.integers(1, 4, len(cards))
+    tests, takings = rng.integers(3, 6, len(cards)), rng.integers(1, 4, len(cards))
     begin = scene.clock(0, 23) + np.cumsum(rng.integers(2 * MINUTE, 40 * MINUTE, len(cards)))
     later = begin + rng.integers(45 * MINUTE, 30 * HOUR, len(cards))
     shop = scene.sellers(_TESTED)(1)
@@ -77,7 +77,7 @@ def compromised_terminal(scene: Scene) -> Payments:
     """Pay with copied cards at one terminal, or one online shop, for weeks: usual amounts, usual hours."""
     rng, sellers = scene.rng, scene.population.merchants
     merchant = scene.merchant()
-    count = int(rng.poisson(rng.integers(14, 29) * 1.4))
+    count = int(rng.poisson(rng.integers(14, 29) * 1.7))
     anyone = sellers.online[merchant] or rng.random() < _FAR
     cards = scene.victims(count) if anyone else scene.residents(sellers.city[merchant], count)
     payments = scene.over_days(cards, merchant, rng.integers(0, 28, count))
@@ -108,9 +108,9 @@ def scaled_amounts(scene: Scene) -> Payments:
     count = int(rng.integers(3, 10))
     cards = np.repeat(scene.victims(1), count)
     merchants = where_to(scene.population, rng, cards, scene.presence, scene.day)
-    days = scene.day + rng.integers(0, int(rng.integers(1, 6)), count)
+    days = scene.day + rng.integers(0, int(rng.integers(1, 4)), count)
     times = when(scene.population, rng, cards, merchants, days)
-    return scaled(pay(scene.population, rng, cards, merchants, times), rng.uniform(5.0, 10.0, count))
+    return scaled(pay(scene.population, rng, cards, merchants, times), rng.uniform(6.0, 12.0, count))
 
 
 def device_farm(scene: Scene) -> Payments:
@@ -124,10 +124,10 @@ def device_farm(scene: Scene) -> Payments:
 
 
 KINDS: dict[str, tuple[Callable[[Scene], Payments], float]] = {
-    "card_testing": (card_testing, 13.7),
-    "stolen_card": (stolen_card, 6.9),
+    "card_testing": (card_testing, 14.8),
+    "stolen_card": (stolen_card, 7.0),
     "account_takeover": (account_takeover, 5.2),
-    "compromised_terminal": (compromised_terminal, 28.3),
+    "compromised_terminal": (compromised_terminal, 34.5),
     "collusive_merchant": (collusive_merchant, 15.6),
     "scaled_amounts": (scaled_amounts, 5.6),
     "device_farm": (device_farm, 20.0),

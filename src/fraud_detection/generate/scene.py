@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Shopping = Callable[[int], Ints]
 """Returns so many merchants."""
 
-_HIDDEN, _KEYED = 0.3, 0.8
+_HIDDEN, _KEYED, _FLED = 0.3, 0.8, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,10 @@ class Scene:
         return lambda count: self.population.trades.pick(self.rng, self.rng.choice(trades, count))
 
     def stores(self, card: int) -> Shopping:
-        """Return a way to choose stores in the city where the card's holder is."""
-        city = self.presence.city[card]
+        """Return a way to choose stores in the city where the card's holder is, or where the thief went."""
+        cities = self.population.cities.weight
+        fled = self.rng.random() < _FLED
+        city = self.rng.choice(len(cities), p=cities) if fled else self.presence.city[card]
         return lambda count: self.population.stores.pick(self.rng, np.full(count, city))
 
     def spree(

@@ -66,12 +66,12 @@ class ScenarioSettings(Settings, frozen=True):
 class Scenarios(Settings, frozen=True):
     """The kinds of fraud.  `device_farm` is off: keep it for fraud that is new in mid-stream."""
 
-    card_testing: ScenarioSettings = ScenarioSettings(weight=0.18)
-    stolen_card: ScenarioSettings = ScenarioSettings(weight=0.14)
-    account_takeover: ScenarioSettings = ScenarioSettings(weight=0.15)
-    compromised_terminal: ScenarioSettings = ScenarioSettings(weight=0.26)
-    collusive_merchant: ScenarioSettings = ScenarioSettings(weight=0.14)
-    scaled_amounts: ScenarioSettings = ScenarioSettings(weight=0.13)
+    card_testing: ScenarioSettings = ScenarioSettings(weight=0.20)
+    stolen_card: ScenarioSettings = ScenarioSettings(weight=0.13)
+    account_takeover: ScenarioSettings = ScenarioSettings(weight=0.17)
+    compromised_terminal: ScenarioSettings = ScenarioSettings(weight=0.27)
+    collusive_merchant: ScenarioSettings = ScenarioSettings(weight=0.13)
+    scaled_amounts: ScenarioSettings = ScenarioSettings(weight=0.10)
     device_farm: ScenarioSettings = ScenarioSettings(weight=0.0)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fraud_detection.config import AmountSource
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Board, best
+from fraud_detection.init.columns import Profile
 from fraud_detection.init.words import AMOUNT, NOT_AMOUNT, words
-
-if TYPE_CHECKING:
-    from fraud_detection.init.columns import Profile
 
 WHERE = "schema.amount"
 
@@ -62,7 +59,7 @@ def _column(board: Board) -> Profile | None:
 def _fitness(profile: Profile) -> float:
     parts = words(profile.name)
     named = max((AMOUNT.get(part, 0) for part in parts), default=0)
-    if not named or NOT_AMOUNT & set(parts) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004
+    if not named or NOT_AMOUNT & set(parts) or profile.distinct < 2 or profile.missing > _HALF:  # noqa: PLR2004 - one value
         return 0.0
     money = profile.kind == "number" or looks_like_money(profile)
     return named - 0.01 * len(parts) - 4 * profile.missing if money else 0.0

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fraud_detection.config import FieldSource
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.amounts import looks_like_money, not_numbers
-from fraud_detection.init.board import listed
+from fraud_detection.init.board import Board, listed
 from fraud_detection.init.columns import MOSTLY, Profile, follows
 from fraud_detection.init.names import Namer
 from fraud_detection.init.parties import Party, is_personal_name
 from fraud_detection.init.words import CODES, ID, PERSONAL, PROTECTED, THINGS, words
-
-if TYPE_CHECKING:
-    from fraud_detection.init.board import Board
 
 VOCABULARY = 200
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fraud_detection.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fraud_detection.init.columns import Profile
-    from fraud_detection.init.times import Instants
+from fraud_detection.init.columns import Profile
+from fraud_detection.init.times import Instants
 
 Confidence = Literal["sure", "likely", "unsure"]
 Unit = Literal["s", "m", "h", "d"]
@@ -70,7 +68,7 @@ Ask = Callable[[Question], str]
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One guess and its reason; `where` is a path in the project file, or ignored/a column.
+    """One guess and its reason; `where` is a path in the project file, or says what is ignored.
 
     >>> str(Remark("schema.amount", "`amt`: its name says amount", "likely"))
     'schema.amount: `amt`: its name says amount (likely)'
@@ -125,9 +123,10 @@ class Board:
         self.say(where, f"`{profile.name}`: {words}", confidence)
 
     def ignore(self, profile: Profile, words: str) -> None:
-        """Put the column under `schema.ignored`, with the reason."""
+        """Put the column under `schema.ignored`, and say why."""
         self.free.pop(profile.name, None)
         self.ignored[profile.name] = words
+        self.say(f"ignored `{profile.name}`", words)
 
     def say(self, where: str, words: str, confidence: Confidence = "sure") -> None:
         """Keep a remark."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +11,10 @@ from fraud_detection.config import LabelSource
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Board, Question, best
 from fraud_detection.init.columns import Floats, Profile, spread
+from fraud_detection.init.times import Instants
 from fraud_detection.init.when import DAY_MS, When
 from fraud_detection.init.words import LABEL, LABEL_TIME, NOT_LABEL, words
 from fraud_detection.strict import Duration
-
-if TYPE_CHECKING:
-    from fraud_detection.init.times import Instants
 
 WHERE = "schema.label"
 

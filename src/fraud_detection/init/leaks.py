@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from fraud_detection.init.board import Board
 from fraud_detection.init.columns import Floats, Integers, Profile, spread
+from fraud_detection.init.labels import Truth
 from fraud_detection.init.words import AFTERWARDS, HISTORY, words
-
-if TYPE_CHECKING:
-    from fraud_detection.init.board import Board
-    from fraud_detection.init.labels import Truth
 
 TOO_GOOD: Final = 0.99
 _FEWEST: Final = 10

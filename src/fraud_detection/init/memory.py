@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fraud_detection.config import EntityFeatures, Features, Split, Statistic
 from fraud_detection.errors import ConfigError
+from fraud_detection.init.board import Board
+from fraud_detection.init.parties import Party
 from fraud_detection.init.when import DAY_MS, When
 from fraud_detection.strict import Duration, decode
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fraud_detection.init.board import Board
-    from fraud_detection.init.parties import Party
 
 Part = Literal["hour", "weekday", "night"]
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from fraud_detection.init.words import identifier
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 RESERVED = frozenset({"amount", "hour", "weekday", "is_night"})
 """Features that every project has already."""

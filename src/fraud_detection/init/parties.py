@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fraud_detection.config import EntitySource
 from fraud_detection.errors import ConfigError
+from fraud_detection.init.board import Board
 from fraud_detection.init.columns import Profile, repeats, same_partition
 from fraud_detection.init.ids import like_ids
-from fraud_detection.init.words import (
-    ENTITIES,
-    ID,
-    PAYERS,
-    entity_of,
-    identifier,
-    words,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fraud_detection.init.board import Board
+from fraud_detection.init.words import ENTITIES, ID, PAYERS, entity_of, identifier, words
 
 WHERE = "schema.entities"
 
@@ -176,11 +165,11 @@ def _without_doubles(board: Board, parties: list[Party]) -> list[Party]:
 
 
 def _party_words(party: Party, *, first: bool) -> str:
-    ids = f"{party.profile.distinct:,} ids in the sample"
+    said = f"{party.profile.distinct:,} ids in the sample"
     if party.returns:
-        said = f"{ids}, each payment's in {party.repeats:,.1f} others on average"
+        said += f"; a payment shares its id with {party.repeats:,.1f} others on average"
     else:
-        said = f"{ids} that hardly ever come back, so nothing is remembered of them"
+        said += " that hardly ever come back, so nothing is remembered of them"
     if party.name == "card" and all(_PLASTIC.fullmatch(text) for text in party.profile.texts[:20]):
         said += "; they look like full card numbers: replace them by tokens before they reach this system"
     if party.name == "email":

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
 
 from fraud_detection.config import TimeParts
 from fraud_detection.errors import RejectError
+from fraud_detection.init.columns import Floats, Profile
 from fraud_detection.init.words import words
 from fraud_detection.parse.times import from_parts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from fraud_detection.init.columns import Floats, Profile
 
 _SPELLINGS = {
     "year": "year",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fraud_detection.config import PlaceSource
 from fraud_detection.errors import ConfigError
+from fraud_detection.init.board import Board
 from fraud_detection.init.columns import Profile, follows
+from fraud_detection.init.parties import Party
 from fraud_detection.init.words import place_fitness, words
-
-if TYPE_CHECKING:
-    from fraud_detection.init.board import Board
-    from fraud_detection.init.parties import Party
 
 WHERE = "schema.place"
 

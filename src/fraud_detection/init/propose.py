@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from fraud_detection.config import Project, Schema
 from fraud_detection.errors import ConfigError, RejectError
@@ -26,9 +27,6 @@ from fraud_detection.init.times import find_instants
 from fraud_detection.init.when import guess_time, ignore_other_times
 from fraud_detection.init.words import identifier
 from fraud_detection.parse import Parser
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SAMPLE_ROWS = 50_000
 SAMPLE_CELLS = 3_000_000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
 
+from fraud_detection.config import Project
+from fraud_detection.init.board import Remark
 from fraud_detection.strict import to_plain
-
-if TYPE_CHECKING:
-    from fraud_detection.config import Project
-    from fraud_detection.init.board import Remark
 
 _HEAD = """\
 # The project file: what the columns of {origin} mean, and what is made of them.
@@ -30,23 +27,38 @@ def to_yaml(project: Project, origin: str, remarks: Iterable[Remark], ignored: M
         comments[remark.where] = f"{comments[remark.where]}; {said}" if remark.where in comments else said
     comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
     body = to_plain(project)
-    body["schema"] = _told(project.schema)
+    body["schema"] = _told(project.schema, "schema", comments)
     return _HEAD.format(origin=_one_line(origin)) + "\n".join(_lines(body, "", comments)) + "\n"
 
 
-def _told(value: object) -> object:
-    """Return settings without those that are as they would be anyway, so that what was found can be seen.
+def _told(value: object, path: str, comments: Mapping[str, str]) -> object:
+    """Return settings without those that are as usual, so that what was found can be seen.
+
+    What a comment speaks of is kept.
 
     >>> from fraud_detection.config import AmountSource
-    >>> _told(AmountSource(field="amt", minimum=None))
-    {'field': 'amt', 'minimum': None}
+    >>> _told(AmountSource(field="amt", minimum=None), "", {"decimals": "a guess"})
+    {'field': 'amt', 'decimals': 2, 'minimum': None}
     """
-    if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.fields(value)
-        return {f.name: _told(getattr(value, f.name)) for f in fields if getattr(value, f.name) != _usual(f)}
     if isinstance(value, Mapping):
-        return {key: _told(inner) for key, inner in value.items()}
-    return to_plain(value)
+        return {key: _told(inner, join(path, key), comments) for key, inner in value.items()}
+    if not isinstance(value, msgspec.Struct):
+        return to_plain(value)
+    told: dict[str, object] = {}
+    for field in msgspec.structs.fields(value):
+        here, inner = join(path, field.name), getattr(value, field.name)
+        if inner != _usual(field) or here in comments:
+            told[field.name] = _told(inner, here, comments)
+    return told
+
+
+def join(path: str, key: str) -> str:
+    """Return the path of a key.
+
+    >>> join("schema", "label"), join("", "schema")
+    ('schema.label', 'schema')
+    """
+    return f"{path}.{key}" if path else key
 
 
 def _usual(field: msgspec.structs.FieldInfo) -> object:
@@ -57,7 +69,7 @@ def _lines(block: Mapping[str, object], path: str, comments: Mapping[str, str]) 
     """Yield the lines of a block; a comment stands above the key that it speaks of."""
     indent = "  " * (path.count(".") + bool(path))
     for key, value in block.items():
-        here = f"{path}.{key}" if path else key
+        here = join(path, key)
         if not path:
             yield ""
         if here in comments:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,9 +15,6 @@ from fraud_detection.errors import RejectError
 from fraud_detection.init.columns import Floats, Profile, spread
 from fraud_detection.init.words import ID, TIME, entity_of, words
 from fraud_detection.parse.times import time_reader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 Grain = Literal["second", "minute", "hour", "day"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -11,13 +11,11 @@ import numpy as np
 from fraud_detection.config import TimeSource
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Board, Question, Unit
+from fraud_detection.init.columns import Floats, Profile
 from fraud_detection.init.pieces import find_parts, join
 from fraud_detection.init.times import COUNTED_FROM, Grain, Instants, grain, read
 from fraud_detection.init.words import EVENT, NOT_EVENT_TIME, TIME, words
 from fraud_detection.parse.times import in_bounds
-
-if TYPE_CHECKING:
-    from fraud_detection.init.columns import Floats, Profile
 
 WHERE = "schema.event_time"
 DAY_MS = 86_400_000

@@ -92,11 +92,12 @@ class SchemaDrift:
 def describe(row: DriftRow) -> str:
     """Return the row as one sentence.
 
-    >>> describe(DriftRow("alias", "amount", 2, 0.5, 0, 0, "amt"))
-    'amount: a value that was found under a declared alias: followed; 2 events (50 %), since 1970-01-01 00:00 (amt)'
+    >>> describe(DriftRow("unknown_field", "tier", 2, 0.5, 0, 0, "gold"))
+    'tier: a field that the schema does not declare: ignored; 2 events (50 %), since 1970-01-01 00:00 (gold)'
     """
     since = "" if row.first_time < 0 else f", since {_minute(row.first_time)}"
-    return f"{row.field}: {KINDS[row.kind]}; {row.count:,} events ({100 * row.share:.3g} %){since} ({row.example})"
+    seen = f"{row.count:,} events ({100 * row.share:.3g} %){since}"
+    return f"{row.field}: {KINDS[row.kind]}; {seen} ({row.example})"
 
 
 def _minute(time_ms: int) -> str:

@@ -15,36 +15,19 @@ from typing import Final
 
 import msgspec
 
-from fraud_detection.config import Schema
+from fraud_detection.config import Schema, TimeParts
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
+from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.times import from_parts, in_bounds, time_reader
-from fraud_detection.parse.values import as_category, as_id, as_number
+from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number
 
 MISSING: Final = (None, "")
 LABEL_EVENT: Final = "label"
-
-
-class FieldReader:
-    """Finds one declared value in an event: under its own name, or under an alias, which is counted."""
-
-    def __init__(self, field: str, aliases: tuple[str, ...], drift: SchemaDrift) -> None:
-        """Take the names in the order in which they are tried."""
-        self.field: str = field
-        self.aliases: tuple[str, ...] = aliases
-        self.drift: SchemaDrift = drift
-
-    def find(self, event: dict[str, object], time_ms: int) -> object:
-        """Return the value, None where there is none."""
-        value = event.get(self.field)
-        if value is None and self.aliases:
-            for alias in self.aliases:
-                value = event.get(alias)
-                if value is not None:
-                    self.drift.count("alias", self.field, time_ms, alias)
-                    return value
-        return value
+LARGEST_AMOUNT: Final = 1e15
+POLE: Final = 90.0
+DATE_LINE: Final = 180.0
 
 
 class Parser:
@@ -62,7 +45,7 @@ class Parser:
         known = vocabulary or {}
         self.drift: SchemaDrift = SchemaDrift()
         self.schema: Schema = schema
-        self.declared: set[str] = _declared(schema)
+        self.declared: set[str] = declared_fields(schema)
         self.has_id: bool = schema.transaction_id.field is not None
         self.id_reader: FieldReader = self._reader(
             schema.transaction_id.field or "", schema.transaction_id.aliases
@@ -81,11 +64,14 @@ class Parser:
             self._reader(c.field, c.aliases) for c in schema.categories.values()
         ]
         self.known: list[dict[str, float]] = [known.get(name, {}) for name in schema.categories]
+        label = schema.label
+        self.positive: set[str] = {text.lower() for text in label.positive} if label else set()
+        self.negative: set[str] = {text.lower() for text in label.negative} if label else set()
         amount = schema.amount
         self.amount: FieldReader | None = self._reader(amount.field, amount.aliases) if amount else None
         self.scale: int = 10**amount.decimals if amount else 1
-        self.minimum: float = -math.inf if amount is None or amount.minimum is None else amount.minimum
-        self.maximum: float = math.inf if amount is None or amount.maximum is None else amount.maximum
+        self.minimum: float = -LARGEST_AMOUNT if amount is None or amount.minimum is None else amount.minimum
+        self.maximum: float = LARGEST_AMOUNT if amount is None or amount.maximum is None else amount.maximum
         self.latitude: FieldReader | None = self._reader(schema.place.latitude, ()) if schema.place else None
         self.longitude: FieldReader | None = (
             self._reader(schema.place.longitude, ()) if schema.place else None
@@ -122,15 +108,7 @@ class Parser:
     def label(self, event: dict[str, object]) -> Label:
         """Read a label event: the transaction's id, the verdict, and when it became known."""
         try:
-            verdict = self.verdict(event)
-            if self.schema.label is None or verdict is None:
-                raise RejectError(
-                    "a label needs a verdict that the schema declares", f"$.{self._label_field()}"
-                )
-            known_at = self._known_at(event)
-            if known_at is None:
-                raise RejectError("a label needs the time it became known", f"$.{self._known_at_field()}")
-            return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
+            return self._label(event)
         except RejectError as error:
             raise self._rejected(error) from None
 
@@ -141,9 +119,9 @@ class Parser:
             return None
         value = event.get(source.field)
         text = str(value).strip().lower()
-        if text in source.positive:
+        if text in self.positive:
             return True
-        return False if text in source.negative else None
+        return False if text in self.negative else None
 
     def known_at(self, event: dict[str, object], event_time: int) -> int:
         """Return when the label of a row of history became known, in ms."""
@@ -153,11 +131,20 @@ class Parser:
             return max(known_at, event_time)
         return event_time + (source.delay.ms if source is not None else 0)
 
+    def _label(self, event: dict[str, object]) -> Label:
+        verdict = self.verdict(event)
+        if self.schema.label is None or verdict is None:
+            raise RejectError("a label needs a verdict that the schema declares", f"$.{self._label_field()}")
+        known_at = self._known_at(event)
+        if known_at is None:
+            raise RejectError("a label needs the time it became known", f"$.{self._known_at_field()}")
+        return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
+
     def _transaction(self, event: dict[str, object], identity: str | None) -> Transaction:
         time_ms = self._event_time(event)
-        for key in event:
+        for key, value in event.items():
             if key not in self.declared:
-                self.drift.count("unknown_field", str(key), time_ms, event[key])
+                self.drift.count("unknown_field", str(key), time_ms, value)
         return Transaction(
             self._identity(event, identity),
             time_ms,
@@ -170,8 +157,9 @@ class Parser:
         )
 
     def _event_time(self, event: dict[str, object]) -> int:
-        if self.schema.event_time.parts is not None:
-            return self._time_of_parts(event)
+        parts = self.schema.event_time.parts
+        if parts is not None:
+            return self._time_of_parts(event, parts)
         reader = self.time_reader
         value = reader.find(event, -1)
         if value in MISSING:
@@ -186,9 +174,7 @@ class Parser:
             self.drift.count("repaired", reader.field, time_ms, value)
         return time_ms
 
-    def _time_of_parts(self, event: dict[str, object]) -> int:
-        parts = self.schema.event_time.parts
-        assert parts is not None
+    def _time_of_parts(self, event: dict[str, object], parts: TimeParts) -> int:
         zone = dt.timezone(dt.timedelta(hours=self.schema.event_time.utc_offset_hours))
         names = (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
         values = [None if name is None else event.get(name) for name in names]
@@ -263,7 +249,7 @@ class Parser:
         longitude = self._number(self.longitude, event, time_ms)
         if math.isnan(latitude) or math.isnan(longitude):
             return None
-        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        if not (-POLE <= latitude <= POLE and -DATE_LINE <= longitude <= DATE_LINE):
             self.drift.count("unreadable", self.latitude.field, time_ms, (latitude, longitude))
             return None
         return (latitude, longitude)
@@ -304,19 +290,3 @@ class Parser:
 
     def _reader(self, field: str, aliases: tuple[str, ...]) -> FieldReader:
         return FieldReader(field, aliases, self.drift)
-
-
-def _declared(schema: Schema) -> set[str]:
-    sources = [*schema.entities.values(), *schema.numbers.values(), *schema.categories.values()]
-    names = {name for source in sources for name in (source.field, *source.aliases)}
-    names |= {*schema.ignored, *schema.transaction_id.aliases, *schema.event_time.aliases}
-    if schema.amount is not None:
-        names |= {schema.amount.field, *schema.amount.aliases}
-    if schema.event_time.parts is not None:
-        names |= set(msgspec.structs.astuple(schema.event_time.parts))
-    if schema.place is not None:
-        names |= {schema.place.latitude, schema.place.longitude}
-    if schema.label is not None:
-        names |= {schema.label.field, schema.label.known_at or ""}
-    names |= {schema.transaction_id.field or "", schema.event_time.field or "", schema.sent_at or "", "type"}
-    return {name for name in names if name}

@@ -19,6 +19,9 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 _SECONDS_BELOW = 10_000_000_000
 _MILLISECONDS_BELOW = 10_000_000_000_000
 _MICROSECONDS_BELOW = 10_000_000_000_000_000
+_DIGITS_OF_A_DATE = 8
+"""'20260101' is a day; other digits count from the epoch."""
+_LARGEST = 1e18
 
 
 def time_reader(source: TimeSource) -> Callable[[object], int]:
@@ -51,14 +54,12 @@ def from_parts(
 ) -> int:
     """Return midnight of a day given in pieces; a missing day is made of week of month and weekday.
 
-    >>> from_parts("1994", "Dec", None, "5", "Wednesday", dt.timezone.utc) == from_parts(1994, 12, 28, None, None, dt.timezone.utc)
+    >>> by_week = from_parts("1994", "Dec", None, "5", "Wednesday", dt.UTC)
+    >>> by_week == from_parts(1994, 12, 28, None, None, dt.UTC)
     True
     """
     first = dt.date(round(_number(year)), _named(month, _MONTHS, 1), 1)
-    if day is not None:
-        date = first.replace(day=round(_number(day)))
-    else:
-        date = _day_in_week(first, week, weekday)
+    date = _day_in_week(first, week, weekday) if day is None else first.replace(day=round(_number(day)))
     return _to_ms(dt.datetime.combine(date, dt.time(), zone))
 
 
@@ -74,6 +75,8 @@ def _day_in_week(first: dt.date, week: object, weekday: object) -> dt.date:
 def _auto(value: object, zone: dt.timezone) -> int:
     if isinstance(value, str):
         text = value.strip()
+        if text.isdigit() and len(text) != _DIGITS_OF_A_DATE:
+            return _epoch(_number(text))
         try:
             return _to_ms(_with_zone(dt.datetime.fromisoformat(text), zone))
         except ValueError:
@@ -121,7 +124,7 @@ def _number(value: object) -> float:
             number = float(value)
         except (ValueError, OverflowError):
             number = math.nan
-        if math.isfinite(number):
+        if abs(number) < _LARGEST:
             return number
     message = f"expected a time, got {value!r:.60}"
     raise RejectError(message)

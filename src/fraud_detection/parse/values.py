@@ -1,11 +1,34 @@
-"""Read one value as an id, a category or a number, or say that it is none."""
+"""Find one value in an event, and read it as an id, a category or a number, or say that it is none."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
+from fraud_detection.parse.drift import SchemaDrift
+
 LONGEST_ID: Final = 256
+
+
+class FieldReader:
+    """Finds one declared value in an event: under its own name, or under an alias, which is counted."""
+
+    def __init__(self, field: str, aliases: tuple[str, ...], drift: SchemaDrift) -> None:
+        """Take the names in the order in which they are tried."""
+        self.field: str = field
+        self.aliases: tuple[str, ...] = aliases
+        self.drift: SchemaDrift = drift
+
+    def find(self, event: dict[str, object], time_ms: int) -> object:
+        """Return the value, None where there is none."""
+        value = event.get(self.field)
+        if value is None and self.aliases:
+            for alias in self.aliases:
+                value = event.get(alias)
+                if value is not None:
+                    self.drift.count("alias", self.field, time_ms, alias)
+                    return value
+        return value
 
 
 def as_id(value: object) -> str | None:
@@ -19,6 +42,7 @@ def as_id(value: object) -> str | None:
 
 
 def as_category(value: object) -> str | None:
+    """Return the category as text; a number with a fraction is written in full."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and not math.isnan(value) and not value.is_integer():

@@ -49,7 +49,7 @@ class DemoSettings(msgspec.Struct, frozen=True):
 
     seconds: float
     rate: float
-    seed: int
+    world: SimulatorSettings
     directory: Path
     drift: tuple[str, ...] = ()
 
@@ -113,7 +113,7 @@ def prepare(settings: DemoSettings, progress: Progress) -> None:
     for stale in folder.glob("state.db*"):
         stale.unlink()
     past = folder / "history.parquet"
-    world = SimulatorSettings(seed=settings.seed)
+    world = settings.world
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
     dataset, replay = feature_table(project, read_history(project, past, progress), progress)
     write_dataset(folder / "features.parquet", dataset)
@@ -197,7 +197,9 @@ def _output(sender: subprocess.Popen[bytes]) -> Pipe:
 
 def _sender(settings: DemoSettings) -> list[str]:
     command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--headless"]
-    command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}", f"--seed={settings.seed}"]
+    world = settings.world
+    command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
+    command += [f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"]
     return command + [part for drift in settings.drift for part in ("--drift", drift)]
 
 
@@ -222,7 +224,7 @@ def _truth(settings: DemoSettings, wanted: set[str]) -> dict[str, bool]:
     """Ask the simulator about every payment that was decided."""
     known: dict[str, bool] = {}
     missing = set(wanted)
-    for day in live_truth(SimulatorSettings(seed=settings.seed)):
+    for day in live_truth(settings.world):
         known.update(day)
         missing -= day.keys()
         if not missing or len(known) > MOST_TRUTHS_A_PAYMENT * len(wanted) + MOST_TRUTHS_A_DAY:

@@ -113,19 +113,26 @@ class EmbeddedDoor:
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
         now_ms = time.time() * 1000
+        before = self.tally.decided
         for outcome in outcomes:
             self.tally.add(outcome)
-            if isinstance(outcome, Decided):
-                self.tally.engine.add(seconds)
-                if outcome.payment.sent_at is not None:
-                    self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
+            if isinstance(outcome, Decided) and outcome.payment.sent_at is not None:
+                self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
+        if self.tally.decided > before:
+            self.tally.engine.add(seconds, self.tally.decided - before)
 
 
 def settle(site: SqliteSite, replay: Replay) -> None:
     """Let a state file begin where a replay of history ended."""
-    if site.seq:
-        raise ConfigError("the state file has decisions in it: history is only taken in at the start")
+    if has_past(site):
+        raise ConfigError("the state file is in use: history is only taken into a new one")
     replay.memory.store = site
     with site.transaction():
+        site.put_meta("history", replay.seen)
         site.note_history([(due.transaction_id, due.ids) for due in replay.due])
         replay.memory.checkpoint()
+
+
+def has_past(site: SqliteSite) -> bool:
+    """Return whether history was taken in, or anything decided, with this state file before."""
+    return bool(site.seq) or site.meta("history", None) is not None

@@ -6,16 +6,12 @@ import csv
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fraud_detection.adapters.tables import open_table
 from fraud_detection.config import load_project
 from fraud_detection.init import Overrides, Proposal, propose
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fraud_detection.init.board import Ask
+from fraud_detection.init.board import Ask
 
 Columns = Mapping[str, Sequence[object]]
 

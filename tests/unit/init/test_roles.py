@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fraud_detection.errors import ConfigError
 from fraud_detection.init import Overrides, Question
+from fraud_detection.init.board import Ask
 from tests.unit.init.files import ROWS, guess, payments, said, times
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fraud_detection.init.board import Ask
 
 
 def without(*names: str) -> dict[str, list[object]]:
@@ -354,3 +350,22 @@ class TestFlags:
 
         with pytest.raises(ConfigError, match=words):
             guess(tmp_path, columns, flags)
+
+
+class TestWhatIsSaid:
+    def test_every_ignored_column_is_said_aloud_with_its_reason(self, tmp_path: Path) -> None:
+        proposal = guess(tmp_path, payments() | {"balance_after": [n % 17 for n in range(ROWS)]})
+
+        assert said(proposal, "ignored `balance_after`").endswith(proposal.ignored["balance_after"])
+
+    def test_reasons_stand_as_comments_above_what_they_speak_of(self, tmp_path: Path) -> None:
+        lines = guess(tmp_path, payments()).yaml_text.splitlines()
+
+        above = lines[lines.index("  amount:") - 1]
+        assert above.startswith("  # `amount`: numbers from")
+
+    def test_a_guess_is_written_down_even_where_it_is_the_usual_value(self, tmp_path: Path) -> None:
+        proposal = guess(tmp_path, payments())
+
+        assert "(likely)" in said(proposal, "schema.label.delay")
+        assert "    delay: 7d\n" in proposal.yaml_text

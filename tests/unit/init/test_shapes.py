@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import random
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +15,6 @@ from fraud_detection.adapters.tables import open_table, write_columns
 from fraud_detection.errors import ConfigError
 from fraud_detection.init import Overrides, propose
 from tests.unit.init.files import ROWS, Columns, checked, guess, payments, said, times, write_csv
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_ordinary_file_is_understood_whole(tmp_path: Path) -> None:
@@ -294,7 +291,7 @@ def test_a_sample_of_a_long_file_still_sees_that_ids_come_back(tmp_path: Path) -
 
     proposal = propose(open_table(tmp_path / "long.parquet"))
 
-    assert "in 2.0 others" in said(proposal, "schema.entities.card")
+    assert "shares its id with 2.0 others" in said(proposal, "schema.entities.card")
 
 
 def test_a_file_whose_rows_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_new_category_is_kept_and_counted_as_unknown() -> None:
         ({"amount": -1}, "$.amount"),
         ({"amount": 1e13}, "$.amount"),
         ({"amount": True}, "$.amount"),
+        ({"amount": "1e308"}, "$.amount"),
         ({"card": None}, "$.card"),
         ({"card": "x" * 300}, "$.card"),
     ],
@@ -160,6 +161,31 @@ def test_history_rows_without_a_label_are_not_legitimate() -> None:
     assert [one.verdict({"fraud": value}) for value in ("1", 1, True, "0", 0, "", None, "?")] == [
         True, True, True, False, False, None, None, None,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", ["1767225600000", "1767225600", "1767225600000000", "20260101", "2026-01-01"])
+def test_times_written_as_text_are_read_alike(written: str) -> None:
+    assert read(parser(), time=written).event_time == 1_767_225_600_000
+
+
+@pytest.mark.parametrize("value", ["1e308", 1e308, -1e300])
+def test_impossible_numbers_as_times_are_refused(value: object) -> None:
+    schema = decode({"event_time": {"field": "t", "format": "number", "unit": "d"}}, Schema, "test")
+    with pytest.raises(RejectError):
+        Parser(schema).parse(json.dumps({"t": value}).encode())
+
+
+def test_an_amount_without_bounds_still_has_to_be_a_possible_number() -> None:
+    amount = {"field": "a", "minimum": None, "maximum": None}
+    schema = decode({"event_time": {"field": "t"}, "amount": amount}, Schema, "test")
+    with pytest.raises(RejectError, match="impossible amount"):
+        Parser(schema).parse(b'{"t": "2026-01-01", "a": 1.797e306}')
+
+
+def test_label_values_are_compared_without_regard_to_case() -> None:
+    label = {"field": "f", "positive": ["Fraud"]}
+    schema = decode({"event_time": {"field": "t"}, "label": label}, Schema, "test")
+    assert Parser(schema).verdict({"f": "FRAUD"}) is True
 
 
 def test_events_without_a_declared_id_are_named_by_their_content() -> None:
