@@ -25,6 +25,9 @@ HOT_MODULES = (
     "src/fraud_detection/features/profile.py",
     "src/fraud_detection/features/extract.py",
     "src/fraud_detection/features/memory.py",
+    "src/fraud_detection/metrics.py",
+    "src/fraud_detection/parse/drift.py",
+    "src/fraud_detection/parse/times.py",
     "src/fraud_detection/parse/values.py",
     "src/fraud_detection/parse/parser.py",
 )

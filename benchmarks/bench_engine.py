@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.config import load_project
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.metrics import LatencyHistogram
@@ -31,6 +33,7 @@ from fraud_detection.run.stream import Stop, open_door, run_stream
 
 SEED = 7
 ROUNDS = 3
+PROJECT = Path(__file__).with_name("params.yaml")
 
 
 class FileRun(msgspec.Struct, frozen=True):
@@ -56,7 +59,7 @@ def main() -> None:
     settings = DemoSettings(arguments.seconds, arguments.rate, world, arguments.directory)
     if not (arguments.directory / "bundle" / "manifest.json").exists():
         screen = Terminal(plain=True)
-        prepare(settings, screen.progress)
+        prepare(settings, load_project(PROJECT), screen.progress)
     events = live_events(arguments.payments)
     figures = machine() | throughput(arguments.directory, events)
     figures |= fixed_rate(arguments.directory, events, settings)
@@ -139,7 +142,8 @@ def fixed_rate(folder: Path, events: list[bytes], settings: DemoSettings) -> dic
 
 
 def fresh_door(folder: Path, state: Path) -> EmbeddedDoor:
-    """Return a door over a new state file; the profiles begin empty."""
+    """Return a door over a copy of the state file that knows the world's history."""
+    shutil.copy(folder / "state.db", state)
     return open_door(folder / "bundle", state)[1]
 
 

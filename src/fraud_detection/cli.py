@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     module, function = chosen.run.split(":")
+    # XGBoost's threads would spin while they wait, and hold up whatever else runs on the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Imported only now: a command that needs no model should not wait for its libraries.
         getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)

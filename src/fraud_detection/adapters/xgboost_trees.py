@@ -33,6 +33,7 @@ class TreeWalk:
         self.roots = starts[:-1].astype(np.int64)
         self.column, self.threshold, self.left = (np.concatenate(part) for part in zip(*parts, strict=True))
         self.value = np.concatenate([np.array(tree["split_conditions"], np.float32) for tree in trees])
+        self.cover = np.concatenate([np.array(tree["sum_hessian"], np.float32) for tree in trees])
         self.depth = max(_depth(tree) for tree in trees)
 
     def margin(self, row: np.ndarray) -> float:

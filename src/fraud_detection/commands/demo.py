@@ -11,7 +11,15 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.generate import simulated_world
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.pipeline import Decided
-from fraud_detection.run.demo import DemoReport, DemoSettings, LiveView, prepare, stream, summarise
+from fraud_detection.run.demo import (
+    DemoReport,
+    DemoSettings,
+    LiveView,
+    demo_project,
+    prepare,
+    stream,
+    summarise,
+)
 from fraud_detection.run.stream import Stop, ending_on_signals
 
 PLAIN_EVERY_S = 5.0
@@ -25,7 +33,7 @@ def demo(arguments: Namespace) -> None:
     settings = DemoSettings(
         arguments.seconds, arguments.rate, simulated_world(arguments), folder, tuple(arguments.drift)
     )
-    prepare(settings, screen.progress)
+    prepare(settings, demo_project(), screen.progress)
     screen.finish()
     screen.say(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")
     with ending_on_signals(stop):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -44,6 +46,18 @@ def open_output(out: str) -> BinaryIO:
         return Path(out).open("wb")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from None
+
+
+@contextmanager
+def output(out: str) -> Iterator[BinaryIO]:
+    """Open the file or standard output to write to, and close it if it is a file."""
+    file = open_output(out)
+    try:
+        yield file
+    finally:
+        file.flush()
+        if out != "-":
+            file.close()
 
 
 def _plain(value: object) -> object:

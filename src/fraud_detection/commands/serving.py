@@ -8,10 +8,18 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.commands.printing import Figures, open_output, print_line, terminal, write_figures
+from fraud_detection.commands.printing import (
+    Figures,
+    open_output,
+    output,
+    print_line,
+    terminal,
+    write_figures,
+)
 from fraud_detection.config import Project, load_project
 from fraud_detection.errors import ConfigError
-from fraud_detection.parse.drift import SchemaDrift, describe
+from fraud_detection.parse.drift import SchemaDrift
+from fraud_detection.parse.drift_report import describe
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import has_past
@@ -37,7 +45,7 @@ def score(arguments: Namespace) -> None:
     past = (
         read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
     )
-    with open_output(arguments.out) as out:
+    with output(arguments.out) as out:
         if arguments.file == "-":
             tally = score_pipe(engine, out, past)
         else:

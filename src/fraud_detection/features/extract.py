@@ -57,7 +57,6 @@ class EntityExtractor:
         ]
         self.first_seen: list[bool] = [other in settings.first_seen for other in neighbours]
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
-        self.extremes: bool = MIN in self.statistics or MAX in self.statistics
         self.since_last: bool = settings.since_last
         self.speed: bool = settings.speed
         self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
@@ -89,7 +88,7 @@ class EntityExtractor:
         value: float = NAN if amount is None else amount / self.scale
         aggregate = self.scratch
         for window in profile.windows:
-            window.read(now, aggregate, self.extremes)
+            window.read(now, aggregate)
             self._read_window(aggregate, value, row)
         if self.since_last:
             row.append((now - profile.latest) / 1000 if profile.latest >= 0 else NAN)
@@ -98,7 +97,7 @@ class EntityExtractor:
         self._read_neighbours(profile, keys, now, row)
         label_now = max(time_ms, profile.latest_label)
         for window in profile.risk:
-            window.read(label_now, aggregate, False)
+            window.read(label_now, aggregate)
             row.append(float(aggregate.total))
             row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 
@@ -141,8 +140,9 @@ class EntityExtractor:
     def _read_neighbours(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
         for slot, other in enumerate(self.others):
             neighbours = profile.neighbours[slot]
-            for length in self.distinct[slot]:
-                row.append(float(neighbours.since(now - length)))
+            if len(self.distinct[slot]) > 0:
+                for count in neighbours.since_each([now - length for length in self.distinct[slot]]):
+                    row.append(float(count))
             if self.first_seen[slot]:
                 if keys[other] < 0:
                     row.append(NAN)

@@ -71,9 +71,12 @@ class Window:
         self.panes: int = panes
         self.latest: int = -1
         self.kept: list[Pane] = []
+        # The aggregate of all kept panes, so that most readings need not walk over them.
         self.count: int = 0
         self.total: int = 0
         self.squares: int = 0
+        self.low: int = 0
+        self.high: int = 0
 
     def add(self, time_ms: int, value: int) -> None:
         """Put `value` into the pane of `time_ms`, unless that has already left the window."""
@@ -83,6 +86,12 @@ class Window:
             self._forget(number - self.panes)
         elif number <= self.latest - self.panes:
             return
+        if self.count == 0:
+            self.low = value
+            self.high = value
+        else:
+            self.low = min(self.low, value)
+            self.high = max(self.high, value)
         self.count += 1
         self.total += value
         self.squares += value * value
@@ -98,31 +107,46 @@ class Window:
     def at(self, now_ms: int) -> Aggregate:
         """Return the aggregate as of `now_ms`, which is not before the latest added time."""
         result = Aggregate()
-        self.read(now_ms, result, True)
+        self.read(now_ms, result)
         return result
 
-    def read(self, now_ms: int, result: Aggregate, extremes: bool) -> None:
-        """Put the aggregate as of `now_ms` into `result`, which the caller may use again.
-
-        Without `extremes` low and high are left as they are, which spares a walk over the panes.
-        """
+    def read(self, now_ms: int, result: Aggregate) -> None:
+        """Put the aggregate as of `now_ms` into `result`, which the caller may use again."""
         result.count = self.count
         result.total = self.total
         result.squares = self.squares
+        result.low = self.low
+        result.high = self.high
         gone = now_ms // self.pane_ms - self.panes
-        first = True
+        if self.count == 0 or self.latest <= gone:
+            result.count = 0
+            result.total = 0
+            result.squares = 0
+        elif self.kept[0].number <= gone:
+            self._take_out_expired(gone, result)
+
+    def _take_out_expired(self, gone: int, result: Aggregate) -> None:
+        """Leave the panes up to number `gone` out of `result`, which holds all of them."""
+        expired = 0
+        extreme = False
         for pane in self.kept:
-            if pane.number <= gone:
-                result.count -= pane.count
-                result.total -= pane.total
-                result.squares -= pane.squares
-            elif not extremes:
+            if pane.number > gone:
                 break
-            elif first:
-                first = False
-                result.low = pane.low
-                result.high = pane.high
-            else:
+            expired += 1
+            result.count -= pane.count
+            result.total -= pane.total
+            result.squares -= pane.squares
+            extreme = extreme or pane.low == self.low or pane.high == self.high
+        if extreme:
+            self._extremes(expired, result)
+
+    def _extremes(self, first: int, result: Aggregate) -> None:
+        """Put the extremes of the panes from the `first` on into `result`."""
+        if first < len(self.kept):
+            result.low = self.kept[first].low
+            result.high = self.kept[first].high
+            for place in range(first + 1, len(self.kept)):
+                pane = self.kept[place]
                 result.low = min(result.low, pane.low)
                 result.high = max(result.high, pane.high)
 
@@ -146,22 +170,33 @@ class Window:
             pane.low = flat[start + 5]
             pane.high = flat[start + 6]
             self.kept.append(pane)
-            self.count += pane.count
-            self.total += pane.total
-            self.squares += pane.squares
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Make the aggregate anew from the panes."""
+        whole = Aggregate()
+        for pane in self.kept:
+            whole.count += pane.count
+            whole.total += pane.total
+            whole.squares += pane.squares
+        self._extremes(0, whole)
+        self.count = whole.count
+        self.total = whole.total
+        self.squares = whole.squares
+        self.low = whole.low
+        self.high = whole.high
 
     def _forget(self, gone: int) -> None:
         kept = self.kept
+        if len(kept) == 0 or kept[0].number > gone:
+            return
         expired = 0
         for pane in kept:
             if pane.number > gone:
                 break
-            self.count -= pane.count
-            self.total -= pane.total
-            self.squares -= pane.squares
             expired += 1
-        if expired > 0:
-            del kept[:expired]
+        del kept[:expired]
+        self._sum_up()
 
     def _add_late(self, number: int, value: int) -> None:
         kept = self.kept
@@ -206,11 +241,16 @@ class Neighbours:
 
     def since(self, time_ms: int) -> int:
         """Return how many of the remembered ids were seen after `time_ms`."""
-        count = 0
+        return self.since_each([time_ms])[0]
+
+    def since_each(self, times_ms: list[int]) -> list[int]:
+        """Return the same for several times, in one walk."""
+        counts = [0] * len(times_ms)
         for seen in self.last_seen.values():
-            if seen > time_ms:
-                count += 1
-        return count
+            for place, time_ms in enumerate(times_ms):
+                if seen > time_ms:
+                    counts[place] += 1
+        return counts
 
     def _forget_oldest(self) -> None:
         oldest, oldest_time = -1, -1

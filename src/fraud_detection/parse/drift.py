@@ -11,40 +11,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import msgspec
 
-KINDS = {
-    "unknown_field": "a field that the schema does not declare: ignored",
-    "alias": "a value that was found under a declared alias: followed",
-    "repaired": "a value of another type than declared: read all the same",
-    "unreadable": "an optional value that could not be read: taken as missing",
-    "missing": "an optional value that is not there: taken as missing, never as zero",
-    "unknown_category": "a category that training has not seen: taken as unknown",
-    "quarantined": "a record without a required value, or with an impossible one: set aside whole",
-}
+from fraud_detection.parse.drift_report import DriftRow
+
 MOST_FIELDS = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
 
 
-class DriftRow(msgspec.Struct, frozen=True):
-    """One kind of drift in one field; times are event times in ms, -1 where the event had none."""
+class _Tally:
+    """One deviation; a plain class, because it is touched for nearly every event."""
 
-    kind: str
-    field: str
-    count: int
-    share: float
-    first_time: int
-    last_time: int
-    example: str
-
-
-class _Tally(msgspec.Struct):
-    count: int
-    first_time: int
-    last_time: int
-    example: str
+    def __init__(self, count: int, first_time: int, last_time: int, example: str) -> None:
+        self.count: int = count
+        self.first_time: int = first_time
+        self.last_time: int = last_time
+        self.example: str = example
 
 
 class SchemaDrift:
@@ -52,7 +34,7 @@ class SchemaDrift:
 
     def __init__(self) -> None:
         """Start with nothing counted."""
-        self.events = 0
+        self.events: int = 0
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
     def count(self, kind: str, field: str, time_ms: int, example: object) -> None:
@@ -81,24 +63,16 @@ class SchemaDrift:
 
     def dump(self) -> bytes:
         """Return the whole content for a store."""
-        return msgspec.json.encode([self.events, [[*key, tally] for key, tally in self._tallies.items()]])
+        tallies = [
+            [kind, field, tally.count, tally.first_time, tally.last_time, tally.example]
+            for (kind, field), tally in self._tallies.items()
+        ]
+        return msgspec.json.encode([self.events, tallies])
 
     def restore(self, content: bytes) -> None:
         """Take back what `dump` returned."""
-        self.events, tallies = msgspec.json.decode(content, type=tuple[int, list[tuple[str, str, _Tally]]])
-        self._tallies = {(kind, field): tally for kind, field, tally in tallies}
-
-
-def describe(row: DriftRow) -> str:
-    """Return the row as one sentence.
-
-    >>> describe(DriftRow("unknown_field", "tier", 2, 0.5, 0, 0, "gold"))
-    'tier: a field that the schema does not declare: ignored; 2 events (50 %), since 1970-01-01 00:00 (gold)'
-    """
-    since = "" if row.first_time < 0 else f", since {_minute(row.first_time)}"
-    seen = f"{row.count:,} events ({100 * row.share:.3g} %){since}"
-    return f"{row.field}: {KINDS[row.kind]}; {seen} ({row.example})"
-
-
-def _minute(time_ms: int) -> str:
-    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M")
+        kept = msgspec.json.decode(content, type=tuple[int, list[tuple[str, str, int, int, int, str]]])
+        self.events = kept[0]
+        self._tallies = {}
+        for kind, field, count, first_time, last_time, example in kept[1]:
+            self._tallies[kind, field] = _Tally(count, first_time, last_time, example)

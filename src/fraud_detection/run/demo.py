@@ -106,9 +106,9 @@ def demo_project() -> Project:
     return load_project(Path(str(files("fraud_detection") / "simulated.yaml")))
 
 
-def prepare(settings: DemoSettings, progress: Progress) -> None:
+def prepare(settings: DemoSettings, project: Project, progress: Progress) -> None:
     """Make the past, learn from it, and leave a bundle and a state file that know it."""
-    folder, project = settings.directory, demo_project()
+    folder = settings.directory
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("state.db*"):
         stale.unlink()

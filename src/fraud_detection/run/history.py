@@ -62,6 +62,7 @@ def read_history(project: Project, path: Path, progress: Progress) -> History:
                 _take(parser, raw, identity, history, seen)
             rows += len(batch.events)
             progress(f"reading {path.name}: {rows:,} rows", 0.0)
+    progress(f"reading {path.name}: {rows:,} rows", 1.0)
     _refuse_misfit(path, history, rows)
     history.payments.sort(key=lambda past: past.payment.event_time)
     return history
@@ -125,7 +126,7 @@ def _replayed(replay: Replay, payments: Sequence[PastPayment], progress: Progres
             values.extend(row)
             if number % READ_ROWS == 0:
                 progress(f"replaying: {number:,} payments", number / len(payments))
-    progress(f"replayed {len(payments):,} payments", 1.0)
+    progress(f"replaying: {len(payments):,} payments", 1.0)
     return np.frombuffer(values, dtype=np.float32).reshape(len(payments), -1)
 
 

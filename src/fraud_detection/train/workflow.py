@@ -82,11 +82,13 @@ def train(
     tell = progress or _silent
     tell("reading features", 0.0)
     slices = Slices.of(read_dataset(features_path))
+    tell("reading features", 1.0)
     learned = learn(slices, project.model, lambda share: tell("growing trees", share))
+    tell("growing trees", 1.0)
     tell("choosing cut-offs", 0.0)
     bundle = make_bundle(project, slices, learned)
     archive = write_bundle(bundle, bundle_dir)
-    tell("done", 1.0)
+    tell("choosing cut-offs", 1.0)
     return TrainReport(
         bundle=bundle,
         directory=bundle_dir,
@@ -119,14 +121,16 @@ def evaluate(
     bundle = read_bundle(bundle_path)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, bundle, scorer)
+    tell("reading features", 1.0)
     tell("measuring", 0.0)
     metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
+    tell("measuring", 1.0)
     tell("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
     report = EvaluateReport(metrics, metrics_file, draw(scored, bundle, scorer, project.costs, out_dir))
     if tracking:
         _tracker(project).evaluated(bundle.name, metrics, report.pictures)
-    tell("done", 1.0)
+    tell("drawing", 1.0)
     return report
 
 

@@ -163,7 +163,9 @@ def test_history_rows_without_a_label_are_not_legitimate() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("written", ["1767225600000", "1767225600", "1767225600000000", "20260101", "2026-01-01"])
+@pytest.mark.parametrize(
+    "written", ["1767225600000", "1767225600", "1767225600000000", "20260101", "2026-01-01"]
+)
 def test_times_written_as_text_are_read_alike(written: str) -> None:
     assert read(parser(), time=written).event_time == 1_767_225_600_000
 

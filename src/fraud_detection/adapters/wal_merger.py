@@ -1,0 +1,43 @@
+"""Merge SQLite's write-ahead log into its file in the background, so that no commit has to."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from pathlib import Path
+
+LOOK_EVERY_S = 0.5
+MERGE_FROM_BYTES = 1 << 26
+WAIT_FOR_WRITER_S = 1.0
+
+
+class WalMerger(threading.Thread):
+    """A thread with a connection of its own; it merges whenever the log has grown past 64 MB."""
+
+    def __init__(self, path: Path) -> None:
+        """Watch the log of the database at `path`."""
+        super().__init__(name="wal-merger", daemon=True)
+        self._path = path
+        self._log = path.with_name(path.name + "-wal")
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the merge in hand."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Look at the size of the log now and then."""
+        while not self._stopping.wait(LOOK_EVERY_S):
+            with contextlib.suppress(FileNotFoundError):
+                if self._log.stat().st_size > MERGE_FROM_BYTES:
+                    self._merge()
+
+    def _merge(self) -> None:
+        """Copy nearly everything beside the writer; then stop it briefly for the rest, so that the log restarts."""
+        with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            # A writer that keeps the lock all the time makes this give up; the next look tries again.
+            with contextlib.suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,183 @@
+"""Exact SHAP contributions from tables: an order of magnitude quicker than XGBoost for one row.
+
+What a leaf contributes depends only on which conditions of its path the row meets.  So neighbouring
+leaves make a block, and for each block all answers of its conditions, at most 2^8, are worked out
+at loading.  A row then costs one look-up a block.  The values are those of path-dependent TreeSHAP,
+which XGBoost computes, up to rounding.  It neither loads nor checks a model: see `xgboost_model`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.xgboost_trees import TreeWalk
+
+_HEIGHT = 2
+"""A block is a subtree of up to so many steps.  Higher ones are fewer, but too large for the cache."""
+
+_BITS = 8
+"""The conditions of a block are packed into one byte; it has at most one more than the tree is deep."""
+
+LARGEST = 32 << 20
+"""Bytes of tables; larger ones would take longer to make than they are worth."""
+
+
+class ShapTables:
+    """The contributions of every block of leaves, for every way to answer its conditions."""
+
+    def __init__(self, walk: TreeWalk, largest: int = LARGEST) -> None:
+        """Work out the tables; raise ValueError when the trees are too deep or too many for them."""
+        if walk.depth >= _BITS:
+            raise ValueError(f"trees {walk.depth} deep: the tables hold for {_BITS - 1} at most")
+        self.width = walk.width
+        paths = _paths(walk)
+        bits = _places(paths.block, paths.node, walk.left.size + 1)
+        slots = _places(paths.block, paths.feature, walk.width)
+        answers, blocks = 1 << bits.most, int(paths.block.max()) + 1
+        if blocks * answers * slots.most * np.dtype(np.float32).itemsize > largest:
+            raise ValueError(f"{blocks} blocks of {answers} answers and {slots.most} features are too large")
+        # Where a block has fewer conditions than others, the rest read -inf and are never met.
+        self._column = bits.spread(np.append(walk.column, 2 * walk.width), _BITS, 2 * walk.width)
+        self._threshold = bits.spread(np.append(walk.threshold, np.float32(np.inf)), _BITS, np.inf)
+        self._feature = slots.spread(np.arange(walk.width), slots.most, 0).ravel()
+        self._first = np.arange(blocks) * answers
+        self._table = _table(paths, bits, slots)
+
+    def contributions(self, row: np.ndarray) -> np.ndarray:
+        """Return what each feature adds to the log-odds of one row of float32 values."""
+        missing = np.isnan(row)
+        # As in the walk: a condition reads the copy that sends a missing value its way.
+        doubled = np.concatenate([np.where(missing, -np.inf, row), np.where(missing, np.inf, row), [-np.inf]])
+        answer = np.packbits(doubled[self._column] >= self._threshold, bitorder="little")
+        found = self._table[self._first + answer]
+        return np.bincount(self._feature, found.ravel(), self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """The way to every leaf, one row a leaf, as many columns as the deepest one has steps.
+
+    A shorter path is filled up with steps that every row takes: they change no contribution.
+    """
+
+    node: np.ndarray
+    feature: np.ndarray
+    right: np.ndarray
+    share: np.ndarray
+    """What part of the training rows at the node took the step."""
+    value: np.ndarray
+    block: np.ndarray
+    """The block of the leaf, in every column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The distinct things of each owner, numbered 0, 1, ..."""
+
+    owner: np.ndarray
+    thing: np.ndarray
+    place: np.ndarray
+    of: np.ndarray
+    """The place of each thing asked about."""
+    most: int
+
+    def spread(self, values: np.ndarray, columns: int, rest: float) -> np.ndarray:
+        """Return a row for every owner with the values of its things, and `rest` after them."""
+        found = np.full((self.owner[-1] + 1, columns), rest, values.dtype)
+        found[self.owner, self.place] = values[self.thing]
+        return found
+
+
+def _places(owner: np.ndarray, thing: np.ndarray, things: int) -> _Places:
+    pairs, which = np.unique(owner * things + thing, return_inverse=True)
+    owners = pairs // things
+    place = np.arange(pairs.size) - np.searchsorted(owners, owners)
+    return _Places(owners, pairs % things, place, place[which].reshape(owner.shape), int(place.max()) + 1)
+
+
+def _paths(walk: TreeWalk) -> _Paths:
+    own = np.arange(walk.left.size)
+    leaf, inner = own[walk.left == own], own[walk.left != own]
+    above = np.full(own.size + 1, own.size)  # above the root stands a step that every row takes
+    above[walk.left[inner]] = above[walk.left[inner] + 1] = inner
+    ways = [leaf]
+    for _ in range(max(walk.depth, 1)):
+        ways.append(above[ways[-1]])
+    child, node = np.stack(ways[:-1], axis=1), np.stack(ways[1:], axis=1)
+    cover = np.append(walk.cover, 1.0)
+    if not (cover[inner] > 0).all():
+        raise ValueError("a node that no training row has reached")
+    return _Paths(
+        node,
+        np.append(walk.column, 0)[node] % walk.width,
+        child == np.append(walk.left, -2)[node] + 1,
+        np.where(node < own.size, cover[child] / cover[node], 1.0),
+        walk.value[leaf].astype(float),
+        np.broadcast_to(_blocks(leaf, node, above)[:, None], node.shape),
+    )
+
+
+def _blocks(leaf: np.ndarray, node: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Return the number of the block of each leaf: its highest subtree of up to _HEIGHT steps."""
+    height = np.zeros(above.size, np.int64)
+    for step in range(node.shape[1]):
+        np.maximum.at(height, node[:, step], step + 1)
+    height[-1] = _HEIGHT + 1
+    top = leaf
+    for _ in range(_HEIGHT):
+        top = np.where(height[above[top]] <= _HEIGHT, above[top], top)
+    number: np.ndarray = np.unique(top, return_inverse=True)[1]
+    return number
+
+
+def _table(paths: _Paths, bits: _Places, slots: _Places) -> np.ndarray:
+    """Return the contributions, shape (blocks x answers, features of a block)."""
+    leaves, depth = paths.node.shape
+    block = paths.block[:, 0]
+    own = _places(np.broadcast_to(np.arange(leaves)[:, None], paths.node.shape), paths.feature, 1 << 32)
+    share, slot = np.ones((leaves, depth)), np.zeros((leaves, depth), np.int64)
+    # A feature asked twice on a path is met only when both conditions are.
+    np.multiply.at(share, (np.arange(leaves)[:, None], own.of), paths.share)
+    np.put_along_axis(slot, own.of, slots.of, axis=1)
+    met = _met(paths, bits, own.of) * leaves + np.arange(leaves)[:, None]
+    sister = _places(block, np.arange(leaves), leaves)
+    found = np.zeros((block.max() + 1, slots.most, met.shape[1]))
+    for player in range(own.most):
+        by_answer = _shapley(share.T.copy(), paths.value, player).ravel().take(met)
+        for number in range(sister.most):
+            at = sister.of == number
+            found[block[at], slot[at, player]] += by_answer[at]
+    table = np.ascontiguousarray(found.transpose(0, 2, 1), np.float32)
+    return table.reshape(-1, slots.most)
+
+
+def _met(paths: _Paths, bits: _Places, player: np.ndarray) -> np.ndarray:
+    """Return which features of its path each leaf finds met, as bits, for every answer of its block."""
+    answer = np.arange(1 << bits.most)
+    met = np.full((len(player), answer.size), (1 << player.shape[1]) - 1, np.int64)
+    for step in range(player.shape[1]):
+        right = (answer >> bits.of[:, step, None]) & 1
+        met &= ~((right != paths.right[:, step, None]).astype(np.int64) << player[:, step, None])
+    return met
+
+
+def _shapley(share: np.ndarray, value: np.ndarray, player: int) -> np.ndarray:
+    """Return what one feature of its path adds to each leaf, shape (2^features met, leaves).
+
+    A feature that joins at time t finds each other one there with probability t: the Shapley value
+    is the mean over t of a polynomial, to which this rule of Gauss is exact.
+    """
+    players, leaves = share.shape
+    times, weights = np.polynomial.legendre.leggauss((players + 1) // 2)
+    total = np.zeros((1 << players, leaves))
+    for time, weight in zip((times + 1) / 2, weights / 2, strict=True):
+        product = weight * value[None]
+        for other in range(players):
+            unmet = share[other] * (-1 if other == player else 1 - time)
+            product = np.concatenate([product * unmet, product * (unmet + (1 if other == player else time))])
+        total += product
+    return total
