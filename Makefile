@@ -66,6 +66,7 @@ parity: $(BUILT) ## Prove that served and replayed features are equal to the las
 
 reproduce: $(BUILT) ## Remake every result from the seed (dvc repro)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(ARGS)
+	git diff --exit-code -- evaluation/metrics.json  # the committed figures, or this fails
 
 mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db $(ARGS)

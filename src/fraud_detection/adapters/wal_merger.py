@@ -35,7 +35,7 @@ class WalMerger(threading.Thread):
                     self._merge()
 
     def _merge(self) -> None:
-        """Copy nearly everything beside the writer; then stop it briefly for the rest, so that the log restarts."""
+        """Copy nearly everything beside the writer; then stop it briefly for the rest."""
         with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             # A writer that keeps the lock all the time makes this give up; the next look tries again.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xgboost as xgb
 
+from fraud_detection.adapters.xgboost_shap import ShapTables
 from fraud_detection.adapters.xgboost_trees import TreeWalk
 from fraud_detection.errors import ConfigError
 from fraud_detection.score.calibration import Calibration
@@ -32,6 +33,12 @@ _FEW = 5
 """Up to so many rows the walk in numpy is quicker than XGBoost's own call."""
 
 _PROBES = 64
+
+_EXPLAINED_PROBES = 16
+"""Fewer: XGBoost takes about a millisecond to explain a row."""
+
+_NOISE = 1e-4
+"""Log-odds that XGBoost's own float32 sums may be away from exact contributions; 1e-6 is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,7 @@ class XGBoostScorer:
         self._booster.set_param({"nthread": threads})
         self.width = int(self._booster.num_features())
         self._walk = self._quick_walk()
+        self._tables = self._shap_tables(self._walk) if self._walk is not None else None
 
     def score(self, rows: Rows) -> list[float]:
         """Return one probability in [0, 1] a row, in order; NaN in a row means missing."""
@@ -125,6 +133,12 @@ class XGBoostScorer:
         matrix = self._matrix(rows)
         if not len(matrix):
             return np.empty((0, self.width), np.float32)
+        # Quicker than XGBoost for any number of rows; and a row gets the same alone and among others.
+        if self._tables is not None:
+            return np.array([self._tables.contributions(row) for row in matrix], np.float32)
+        return self._explain(matrix)
+
+    def _explain(self, matrix: np.ndarray) -> np.ndarray:
         rows_of_xgboost = xgb.DMatrix(matrix, nthread=self.threads)
         found: np.ndarray = self._booster.predict(rows_of_xgboost, pred_contribs=True)
         return found[:, :-1]
@@ -144,6 +158,17 @@ class XGBoostScorer:
         probes = walk.probes(_PROBES)
         found = np.array([walk.margin(row) for row in probes], np.float32)
         return walk if np.array_equal(found, self._predict(probes)) else None
+
+    def _shap_tables(self, walk: TreeWalk) -> ShapTables | None:
+        """Return the tables, if they can be made and find XGBoost's own contributions."""
+        try:
+            tables = ShapTables(walk)
+        except ValueError:
+            return None
+        probes = walk.probes(_EXPLAINED_PROBES)
+        probes[0], probes[1::2, ::2] = np.nan, np.nan
+        found = [tables.contributions(row) for row in probes]
+        return tables if np.allclose(found, self._explain(probes), rtol=0, atol=_NOISE) else None
 
     def _matrix(self, rows: Rows) -> np.ndarray:
         for row in rows if not isinstance(rows, np.ndarray) else rows[:1]:

@@ -51,9 +51,10 @@ class ShapTables:
         """Return what each feature adds to the log-odds of one row of float32 values."""
         missing = np.isnan(row)
         # As in the walk: a condition reads the copy that sends a missing value its way.
-        doubled = np.concatenate([np.where(missing, -np.inf, row), np.where(missing, np.inf, row), [-np.inf]])
-        answer = np.packbits(doubled[self._column] >= self._threshold, bitorder="little")
-        found = self._table[self._first + answer]
+        low, high = np.where(missing, -np.inf, row), np.where(missing, np.inf, row)
+        doubled = np.concatenate([low, high, [-np.inf]], dtype=np.float32)
+        answer = np.packbits(doubled.take(self._column) >= self._threshold, bitorder="little")
+        found = self._table.take(self._first + answer, axis=0)
         return np.bincount(self._feature, found.ravel(), self.width)
 
 
@@ -136,33 +137,32 @@ def _blocks(leaf: np.ndarray, node: np.ndarray, above: np.ndarray) -> np.ndarray
 
 def _table(paths: _Paths, bits: _Places, slots: _Places) -> np.ndarray:
     """Return the contributions, shape (blocks x answers, features of a block)."""
-    leaves, depth = paths.node.shape
-    block = paths.block[:, 0]
-    own = _places(np.broadcast_to(np.arange(leaves)[:, None], paths.node.shape), paths.feature, 1 << 32)
-    share, slot = np.ones((leaves, depth)), np.zeros((leaves, depth), np.int64)
-    # A feature asked twice on a path is met only when both conditions are.
-    np.multiply.at(share, (np.arange(leaves)[:, None], own.of), paths.share)
-    np.put_along_axis(slot, own.of, slots.of, axis=1)
-    met = _met(paths, bits, own.of) * leaves + np.arange(leaves)[:, None]
-    sister = _places(block, np.arange(leaves), leaves)
-    found = np.zeros((block.max() + 1, slots.most, met.shape[1]))
-    for player in range(own.most):
-        by_answer = _shapley(share.T.copy(), paths.value, player).ravel().take(met)
-        for number in range(sister.most):
-            at = sister.of == number
-            found[block[at], slot[at, player]] += by_answer[at]
-    table = np.ascontiguousarray(found.transpose(0, 2, 1), np.float32)
-    return table.reshape(-1, slots.most)
+    block, leaf = paths.block[:, 0], np.arange(len(paths.node))
+    player = _places(np.broadcast_to(leaf[:, None], paths.node.shape), paths.feature, paths.feature.max() + 1)
+    share, slot = np.ones(paths.node.shape), np.zeros(paths.node.shape, np.int64)
+    # A feature asked twice on a path is met when both conditions are: it is one player.
+    np.multiply.at(share, (leaf[:, None], player.of), paths.share)
+    np.put_along_axis(slot, player.of, slots.of, axis=1)
+    cell = _met(paths, bits, player.of) * leaf.size + leaf[:, None]
+    sister = _places(block, leaf, leaf.size)
+    found = np.zeros((block.max() + 1, slots.most, cell.shape[1]))
+    for number in range(player.most):
+        added = _shapley(share.T.copy(), paths.value, number).ravel().take(cell)
+        for one in range(sister.most):  # one leaf of every block at a time: no cell is hit twice
+            at = sister.of == one
+            found[block[at], slot[at, number]] += added[at]
+    return found.transpose(0, 2, 1).reshape(-1, slots.most).astype(np.float32)
 
 
 def _met(paths: _Paths, bits: _Places, player: np.ndarray) -> np.ndarray:
     """Return which features of its path each leaf finds met, as bits, for every answer of its block."""
-    answer = np.arange(1 << bits.most)
-    met = np.full((len(player), answer.size), (1 << player.shape[1]) - 1, np.int64)
+    answer = np.arange(1 << bits.most, dtype=np.uint8)
+    met = np.full((len(player), answer.size), (1 << player.shape[1]) - 1, np.uint8)
     for step in range(player.shape[1]):
-        right = (answer >> bits.of[:, step, None]) & 1
-        met &= ~((right != paths.right[:, step, None]).astype(np.int64) << player[:, step, None])
-    return met
+        right = (answer >> bits.of[:, step, None].astype(np.uint8)) & 1
+        wrong = (right != paths.right[:, step, None]).view(np.uint8)
+        met &= ~(wrong << player[:, step, None].astype(np.uint8))
+    return met.astype(np.int64)
 
 
 def _shapley(share: np.ndarray, value: np.ndarray, player: int) -> np.ndarray:

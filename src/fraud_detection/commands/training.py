@@ -21,10 +21,11 @@ from fraud_detection.train.workflow import train as learn
 
 SHOWN = (
     "average_precision",
-    "roc_auc",
-    "recall_at_fpr_0_1_percent",
-    "recall_at_fpr_1_percent",
-    "money_saved",
+    "auc",
+    "recall_at_0_1_percent_false_positives",
+    "recall_at_1_percent_false_positives",
+    "amount_only_average_precision",
+    "money_saved_major_units",
 )
 
 
