@@ -109,6 +109,7 @@ class Pipeline:
         outcomes: list[Outcome] = []
         decided: list[Decided] = []
         for raw, item in zip(events, parsed, strict=True):
+            self.memory.sequence += 1
             if isinstance(item, Quarantined):
                 outcomes.append(item)
             elif isinstance(item, Label):

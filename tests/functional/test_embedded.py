@@ -99,7 +99,7 @@ def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
     for start in range(0, len(events), 500):
         door = door_at(small_world, tmp_path / "dying")
         recovered += door.recovered
-        door.checkpoint_events = 700
+        door.save_after_events = 700
         serve(door, events[start : start + 500])
         door.site.close()
     assert recovered > 0

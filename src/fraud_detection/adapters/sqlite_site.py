@@ -2,8 +2,8 @@
 
 Everything that a batch changed is committed together with the place reached in the
 source, so a process that is killed at any moment starts again from its last commit:
-nothing is lost and nothing is decided twice.  Profiles are saved at checkpoints; the
-events since the last one are in the file and are remembered again at the start.
+nothing is lost and nothing is decided twice.  Profiles are saved some time after they
+changed; the events that they had not seen by then are remembered again at the start.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 
 LOOK_EVERY_S = 0.5
-MERGE_FROM_BYTES = 1 << 26
+MERGE_FROM_BYTES = 1 << 28
 WAIT_FOR_WRITER_S = 1.0
 
 
 class WalMerger(threading.Thread):
-    """A thread with a connection of its own; it merges whenever the log has grown past 64 MB."""
+    """A thread with a connection of its own; it merges whenever the log has grown past 256 MB."""
 
     def __init__(self, path: Path) -> None:
         """Watch the log of the database at `path`."""

@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> None:
         arguments.bundle, arguments.state, project=project, textual=textual, synchronous=arguments.synchronous
     )
     if door.recovered:
-        screen.say(f"recovered: {door.recovered:,} events since the last checkpoint were remembered again")
+        screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
     if arguments.history is not None and not has_past(door.site):
         warm_up(door, engine.project, arguments.history, screen.progress)
     out = None if arguments.out is None else open_output(arguments.out)

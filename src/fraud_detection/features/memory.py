@@ -1,7 +1,8 @@
-"""All profiles of a stream: kept in memory, resting in a StateStore, saved at checkpoints.
+"""All profiles of a stream: kept in memory, resting in a StateStore, saved some time after they changed.
 
-Between two checkpoints changed profiles live only here; the owner keeps the events since
-the last checkpoint and feeds them again after a restart.
+A changed profile lives only here until it is saved, with the number of the last event that it
+has seen.  The owner keeps the events since the oldest change that is not saved, and feeds them
+again after a restart: each profile takes only those that it had not seen when it was saved.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Ids = tuple[str | None, ...]
 class FeatureMemory:
     """Makes the feature rows of a stream, payment by payment.
 
-    capacity: how many profiles stay in memory after a checkpoint; without a store all do.
+    capacity: how many profiles stay in memory once they are saved; without a store all do.
+    sequence: the number of the event in hand, set by the owner.
     """
 
     def __init__(
@@ -31,7 +33,9 @@ class FeatureMemory:
         self.capacity: int = capacity
         self.indexes: list[int] = [entity.index for entity in extractor.entities]
         self.cached: list[dict[str, Profile]] = [{} for _ in extractor.entities]
-        self.changed: list[set[str]] = [set() for _ in extractor.entities]
+        # For each changed profile the number of the event that changed it first, in that order.
+        self.changed: list[dict[str, int]] = [{} for _ in extractor.entities]
+        self.sequence: int = 0
 
     def prefetch(self, payments: list[Ids]) -> None:
         """Bring the profiles of all these entity tuples into memory, with one load."""
@@ -51,7 +55,9 @@ class FeatureMemory:
             profile = Profile(self.extractor.entities[slot].plan)
             content = found.get(key)
             if content is not None:
-                profile.restore(msgspec.msgpack.decode(content))
+                kept = msgspec.msgpack.decode(content)
+                profile.saved_at = kept[0]
+                profile.restore(kept[1])
             self.cached[slot][key[1]] = profile
 
     def observe(self, payment: Transaction) -> list[float]:
@@ -61,29 +67,51 @@ class FeatureMemory:
         self.extractor.update(profiles, payment)
         return row
 
-    def remember(self, payment: Transaction) -> None:
-        """Remember the payment without reading its features."""
-        self.extractor.update(self._profiles(payment.entities), payment)
+    def remember_again(self, payment: Transaction) -> None:
+        """Let those profiles remember the payment that had not seen it when they were saved."""
+        self.extractor.update(self._unaware(payment.entities), payment)
+
+    def learn_again(self, ids: Ids, known_at: int, *, fraud: bool) -> None:
+        """Let those profiles learn the label that had not seen it when they were saved."""
+        self.extractor.learn(self._unaware(ids), known_at, fraud=fraud)
 
     def learn(self, ids: Ids, known_at: int, *, fraud: bool) -> None:
         """Remember a label of a payment with these entities, at the moment it became known."""
         self.extractor.learn(self._profiles(ids), known_at, fraud=fraud)
 
-    def checkpoint(self) -> int:
-        """Save every changed profile and return how many there were."""
+    def save_all(self) -> None:
+        """Save every changed profile."""
+        self.save_changed_before(self.sequence + 1)
+
+    def save_changed_before(self, sequence: int) -> None:
+        """Save the profiles whose first unsaved change came before the event of that number."""
         store = self.store
         if store is None:
-            return 0
+            return
         saved: dict[tuple[int, str], bytes] = {}
         for slot, index in enumerate(self.indexes):
+            changed = self.changed[slot]
             cached = self.cached[slot]
-            for entity_id in self.changed[slot]:
-                saved[(index, entity_id)] = msgspec.msgpack.encode(cached[entity_id].dump())
-        store.save(saved)
-        for slot in range(len(self.indexes)):
-            self.changed[slot] = set()
-        self._shrink()
-        return len(saved)
+            due: list[str] = []
+            for entity_id, first in changed.items():
+                if first >= sequence:
+                    break
+                due.append(entity_id)
+            for entity_id in due:
+                del changed[entity_id]
+                saved[(index, entity_id)] = msgspec.msgpack.encode([self.sequence, cached[entity_id].dump()])
+        if len(saved) > 0:
+            store.save(saved)
+            self._shrink()
+
+    def unsaved_since(self) -> int:
+        """Return the number of the event that made the oldest unsaved change, or of the next event."""
+        oldest = self.sequence + 1
+        for changed in self.changed:
+            for first in changed.values():
+                oldest = min(oldest, first)
+                break
+        return oldest
 
     def size(self) -> int:
         """Return how many profiles are in memory."""
@@ -105,14 +133,24 @@ class FeatureMemory:
                 if profile is None:
                     profile = Profile(self.extractor.entities[slot].plan)
                     cached[entity_id] = profile
-            self.changed[slot].add(entity_id)
+            if entity_id not in self.changed[slot]:
+                self.changed[slot][entity_id] = self.sequence
             profiles.append(profile)
         return profiles
 
+    def _unaware(self, ids: Ids) -> list[Profile | None]:
+        profiles = self._profiles(ids)
+        for slot, profile in enumerate(profiles):
+            if profile is not None and profile.saved_at >= self.sequence:
+                profiles[slot] = None
+        return profiles
+
     def _shrink(self) -> None:
-        """Drop the profiles that came into memory first, until the capacity is kept."""
-        for cached in self.cached:
+        """Drop saved profiles, those that came into memory first, until the capacity is kept."""
+        for slot, cached in enumerate(self.cached):
             surplus = len(cached) - self.capacity // max(len(self.cached), 1)
             if surplus > 0:
-                for entity_id in list(cached)[:surplus]:
+                changed = self.changed[slot]
+                saved = [entity_id for entity_id in cached if entity_id not in changed]
+                for entity_id in saved[:surplus]:
                     del cached[entity_id]

@@ -39,6 +39,7 @@ class Profile:
 
     def __init__(self, plan: ProfilePlan) -> None:
         """Start with nothing seen."""
+        self.saved_at: int = 0
         self.latest: int = -1
         self.latest_label: int = -1
         self.place: Place | None = None

@@ -15,25 +15,26 @@ from fraud_detection.pipeline import Decided, Outcome, Pipeline
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
-CHECKPOINT_EVENTS = 50_000
+SAVE_AFTER_EVENTS = 50_000
+SWEEP_EVENTS = 256
 
 
 class EmbeddedDoor:
     """Decides batches and commits them; a batch is answered only after its commit.
 
-    checkpoint_events: after so many events the changed profiles are saved, so that a restart has
-    at most that many events to remember again.
+    save_after_events: a changed profile is saved so many events later, with all that it has seen by
+    then; a restart has at most that many events to remember again.
     """
 
     def __init__(
-        self, pipeline: Pipeline, site: SqliteSite, checkpoint_events: int = CHECKPOINT_EVENTS
+        self, pipeline: Pipeline, site: SqliteSite, save_after_events: int = SAVE_AFTER_EVENTS
     ) -> None:
-        """Open the state and remember the events since its last checkpoint."""
+        """Open the state and remember again what its profiles had not seen when they were saved."""
         self.pipeline = pipeline
         self.site = site
-        self.checkpoint_events = checkpoint_events
+        self.save_after_events = save_after_events
         self.tally = Tally()
-        self.checkpoint_seq: int = site.meta("checkpoint_seq", 0)
+        self._since_sweep = 0
         self._check_shape()
         self.recovered = self._recover()
 
@@ -49,8 +50,9 @@ class EmbeddedDoor:
             self.site.record(outcomes)
             self.site.put_meta(f"position:{source}", batch.position)
             self.site.put_meta("drift", self.pipeline.parser.drift.dump())
-            if self.site.seq - self.checkpoint_seq >= self.checkpoint_events:
-                self._checkpoint()
+            self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events)
+            self._note_saved()
+        self._sweep(len(outcomes))
         self._measure(outcomes, time.perf_counter() - start)
         return outcomes
 
@@ -67,14 +69,19 @@ class EmbeddedDoor:
     def close(self) -> None:
         """Save the profiles and close the state file."""
         with self.site.transaction():
-            self._checkpoint()
+            self.pipeline.memory.save_all()
+            self._note_saved()
         self.site.close()
 
-    def _checkpoint(self) -> None:
-        self.pipeline.memory.checkpoint()
-        self.site.put_meta("checkpoint_seq", self.site.seq)
-        self.checkpoint_seq = self.site.seq
-        sweep()
+    def _note_saved(self) -> None:
+        """Put down from which event on a restart has to remember again."""
+        self.site.put_meta("saved_before", self.pipeline.memory.unsaved_since())
+
+    def _sweep(self, events: int) -> None:
+        self._since_sweep += events
+        if self._since_sweep >= SWEEP_EVENTS:
+            self._since_sweep = 0
+            sweep()
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
@@ -96,19 +103,21 @@ class EmbeddedDoor:
             self.pipeline.parser.drift.restore(drift)
 
     def _recover(self) -> int:
-        """Remember again what was committed after the last checkpoint; return how many events."""
+        """Remember again what came since the oldest change that was not saved; return how many events."""
         memory = self.pipeline.memory
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
-        for past in self.site.since(self.checkpoint_seq):
+        for past in self.site.since(self.site.meta("saved_before", 1) - 1):
             count += 1
+            memory.sequence = past.seq
             if past.event is None:
-                memory.learn(past.ids, past.known_at, fraud=past.fraud)
+                memory.learn_again(past.ids, past.known_at, fraud=past.fraud)
                 continue
             payment = parser.parse(past.event, past.transaction_id)
             if isinstance(payment, Transaction):
-                memory.remember(payment)
+                memory.remember_again(payment)
+        memory.sequence = self.site.seq
         return count
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
@@ -130,7 +139,7 @@ def settle(site: SqliteSite, replay: Replay) -> None:
     with site.transaction():
         site.put_meta("history", replay.seen)
         site.note_history([(due.transaction_id, due.ids) for due in replay.due])
-        replay.memory.checkpoint()
+        replay.memory.save_all()
 
 
 def has_past(site: SqliteSite) -> bool:

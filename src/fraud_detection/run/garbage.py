@@ -16,6 +16,8 @@ from contextlib import contextmanager
 def few_collections() -> Iterator[None]:
     """Switch automatic collection off inside; whoever runs long calls `sweep` now and then."""
     was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
     gc.disable()
     try:
         yield

@@ -1,7 +1,7 @@
 """Prove that what is served and what is replayed are the same, to the last bit.
 
 A stream with late, repeated, broken and out-of-order events is served through the
-embedded door, with durable state, checkpoints, a memory too small for all profiles, and
+embedded door, with durable state, profiles saved behind, a memory too small for all profiles, and
 restarts in the middle.  Its log is then replayed through plain memory, as training does,
 and every value of every row is compared.
 """
@@ -125,7 +125,7 @@ def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedDoor
     site = SqliteSite(state)
     memory = FeatureMemory(extractor, site, CAPACITY)
     pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, site)
-    return EmbeddedDoor(pipeline, site, checkpoint_events=20_000)
+    return EmbeddedDoor(pipeline, site, save_after_events=20_000)
 
 
 def _add(report: ParityReport, tally: Tally) -> None:

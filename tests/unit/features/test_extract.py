@@ -93,7 +93,7 @@ def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
     restless = memory(store=store)
     for number, one in enumerate(stream):
         if number % every == 0:
-            restless.checkpoint()
+            restless.save_all()
             restless = memory(store=store)
         assert same(restless.observe(one), steady.observe(one))
 
@@ -104,7 +104,7 @@ def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) ->
     steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
     for one in stream:
         assert same(cramped.observe(one), steady.observe(one))
-        cramped.checkpoint()
+        cramped.save_all()
         assert cramped.size() == 0
 
 
