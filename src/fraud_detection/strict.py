@@ -109,7 +109,7 @@ def _custom_type(kind: type, value: object) -> object:
     if kind is Duration:
         return Duration.parse(value)
     message = f"settings of type {kind} cannot be decoded"
-    raise NotImplementedError(message)
+    raise TypeError(message)
 
 
 def _advice(message: str, kind: type) -> str:

@@ -38,7 +38,6 @@ class JsonLinesFile:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         self.path = path
-        self.size = path.stat().st_size
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
