@@ -41,11 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FraudDetectionError as error:
         print(f"fraud {chosen.command}: {error}", file=sys.stderr)
         return REFUSED
-    except BrokenPipeError:
-        # The reader went away; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return _reader_went_away()
+        print(f"fraud {chosen.command}: {error}", file=sys.stderr)
+        return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    return 0
+
+
+def _reader_went_away() -> int:
+    """End in peace; Python would complain again when it flushes standard output at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -42,6 +42,8 @@ class JsonLinesFile:
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
         with self.path.open("rb") as file:
+            # A file that is shorter than what was read of it is another file.
+            position = position if position <= self.path.stat().st_size else 0
             file.seek(position)
             while True:
                 lines = [line for line in (file.readline() for _ in range(most)) if line]

@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> None:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
     if arguments.history is not None and not has_past(door.site):
         warm_up(door, engine.project, arguments.history, screen.progress)
-    out = None if arguments.out is None else open_output(arguments.out)
+    out = None if arguments.out is None else open_output(arguments.out, append=True)
 
     def show(outcomes: list[Outcome]) -> None:
         if out is not None:

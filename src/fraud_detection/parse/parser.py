@@ -9,7 +9,6 @@ else is ever raised, whatever the bytes are.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import math
 from typing import Final
 
@@ -21,7 +20,7 @@ from fraud_detection.events import Label, Transaction
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.times import from_parts, in_bounds, time_reader
-from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number
+from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number, content_id
 
 MISSING: Final = (None, "")
 LABEL_EVENT: Final = "label"
@@ -82,6 +81,15 @@ class Parser:
 
         identity stands in where the schema declares no id; without one, a hash of the event does.
         """
+        event = self.decode(raw)
+        if event.get("type") == LABEL_EVENT:
+            return self.label(event)
+        if identity is None and not self.has_id:
+            identity = content_id(raw)
+        return self.record(event, identity)
+
+    def decode(self, raw: bytes) -> dict[str, object]:
+        """Return the named values of one JSON event; raise RejectError if there are none."""
         try:
             event = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -91,11 +99,7 @@ class Parser:
             self.drift.events += 1
             kind = type(event).__name__
             raise self._rejected(RejectError(f"expected a JSON object, got {kind}"))
-        if event.get("type") == LABEL_EVENT:
-            return self.label(event)
-        if identity is None and not self.has_id:
-            identity = hashlib.blake2b(raw, digest_size=12).hexdigest()
-        return self.record(event, identity)
+        return event
 
     def record(self, event: dict[str, object], identity: str | None = None) -> Transaction:
         """Read a payment from named values."""
@@ -202,7 +206,7 @@ class Parser:
         amount = as_number(value)
         if math.isnan(amount) or math.isinf(amount) or isinstance(value, bool):
             raise RejectError(f"expected a number, got {value!r:.60}", f"$.{reader.field}")
-        if not self.minimum <= amount <= self.maximum:
+        if not self.minimum <= amount <= self.maximum or abs(amount) * self.scale > LARGEST_AMOUNT:
             bounds = f"{self.minimum:g} .. {self.maximum:g}"
             raise RejectError(f"an impossible amount: {value!r:.60} is outside {bounds}", f"$.{reader.field}")
         if not self.textual and isinstance(value, str):
@@ -267,9 +271,12 @@ class Parser:
     def read_known_at(self, value: object) -> int:
         """Return the time at which a label became known, in ms; it is written as the event time is."""
         try:
-            return self.read_time(value)
+            known_at = self.read_time(value)
         except RejectError as error:
             raise RejectError(error.reason, f"$.{self._known_at_field()}") from None
+        if not self.earliest <= known_at < self.latest:
+            raise RejectError(f"an impossible time: {value!r:.60}", f"$.{self._known_at_field()}")
+        return known_at
 
     def _known_at_field(self) -> str:
         source = self.schema.label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Final
 
@@ -63,3 +64,8 @@ def as_number(value: object) -> float:
         except ValueError:
             return math.nan
     return math.nan
+
+
+def content_id(raw: bytes) -> str:
+    """Return an id made of an event's content, for events that have none of their own."""
+    return hashlib.blake2b(raw, digest_size=12).hexdigest()

@@ -19,6 +19,7 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
 from fraud_detection.parse import Parser
+from fraud_detection.parse.values import content_id
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.train.dataset import Dataset, FeatureTableInfo
 from fraud_detection.train.split import UNKNOWN, Boundaries, boundaries
@@ -88,8 +89,8 @@ def feature_table(project: Project, history: History, progress: Progress) -> tup
 
 def _take(parser: Parser, raw: bytes, identity: str | None, history: History, seen: set[str]) -> None:
     try:
-        event = msgspec.json.decode(raw)
-        payment = parser.record(event, identity)
+        event = parser.decode(raw)
+        payment = parser.record(event, identity or content_id(raw))
         verdict = parser.verdict(event)
         known_at = parser.known_at(event, payment.event_time)
     except RejectError as error:

@@ -251,3 +251,9 @@ def test_hostile_field_names_do_not_fill_the_memory() -> None:
         read(one, **{f"field-{number}": 1})
     assert len(one.drift.rows()) <= 2_001
     assert sum(row.count for row in one.drift.rows()) == 3_000
+
+
+def test_a_label_that_becomes_known_at_an_impossible_time_is_refused() -> None:
+    event = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": "9999-01-01T00:00:00Z"}
+    with pytest.raises(RejectError, match="impossible time"):
+        parser().parse(json.dumps(event).encode())
