@@ -13,7 +13,10 @@ WAIT_FOR_WRITER_S = 1.0
 
 
 class WalMerger(threading.Thread):
-    """A thread with a connection of its own; it merges whenever the log has grown past 64 MB."""
+    """A thread with a connection of its own.
+
+    Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.
+    """
 
     def __init__(self, path: Path) -> None:
         """Watch the log of the database at `path`."""
