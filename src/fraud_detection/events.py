@@ -57,6 +57,24 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     known_at: int
     source: str = "feed"
 
+    def overrules(self, standing: Label | None) -> bool:
+        """Tell whether this label changes what is known, given the one that stands so far.
+
+        The first label does, and a later one with the other verdict.  The same verdict told
+        again, or older news than those that stand, changes nothing.
+
+        >>> fraud = Label("t1", fraud=True, known_at=5)
+        >>> fraud.overrules(None), Label("t1", fraud=True, known_at=9).overrules(fraud)
+        (True, False)
+        >>> Label("t1", fraud=False, known_at=9).overrules(fraud)
+        True
+        >>> Label("t1", fraud=False, known_at=3).overrules(fraud)
+        False
+        """
+        if standing is None:
+            return True
+        return self.fraud is not standing.fraud and self.known_at >= standing.known_at
+
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
     """A record that could not be decided: whole, with the reason and the path."""

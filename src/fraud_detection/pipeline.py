@@ -6,6 +6,7 @@ given, in order: decided, learned, repeated or quarantined; it does no I/O of it
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Sequence
 
@@ -31,14 +32,18 @@ class Decided(msgspec.Struct, gc=False):
 
 
 class Learned(msgspec.Struct, gc=False):
-    """A label; `ids` are the entities of its payment, None while that payment is not known."""
+    """A label; `ids` are the entities of its payment, None while that payment is not known.
+
+    corrects: when the opposite label became known that this one takes back, in ms.
+    """
 
     label: Label
     ids: Ids | None
+    corrects: int | None = None
 
 
 class Repeated(msgspec.Struct, gc=False):
-    """A payment that was decided before, or a label that was learned before; the first one stands."""
+    """A payment that was taken in before, or a label that tells nothing new; the first one stands."""
 
     transaction_id: str
     is_label: bool = False
@@ -48,6 +53,30 @@ Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
 
 Outcome = Decided | Learned | Repeated | Quarantined
+
+
+class Processed(msgspec.Struct):
+    """What became of a batch.
+
+    outcomes: one an event, in order.  log: the same, with the labels of history that became known
+    among them, each where it was learned.
+    """
+
+    outcomes: list[Outcome]
+    log: list[Outcome]
+
+
+class _Known(msgspec.Struct):
+    """What the ledger knows of the payments and labels of a batch; kept up while the batch goes on."""
+
+    taken_in: set[str]
+    entities: dict[str, Ids]
+    labels: dict[str, list[Label]]
+
+    def standing(self, transaction_id: str) -> Label | None:
+        """Return the label of a payment that stands so far."""
+        told = self.labels.get(transaction_id)
+        return told[-1] if told else None
 
 
 class Answerer(msgspec.Struct, frozen=True):
@@ -62,7 +91,11 @@ class Answerer(msgspec.Struct, frozen=True):
 
 
 class Pipeline:
-    """Decides batches of raw events, in order, exactly once per transaction id."""
+    """Decides batches of raw events, in order, exactly once per transaction id.
+
+    due: labels of history, the latest first; each is learned before the first payment at or after its
+    time.  latest: the latest event time so far, in ms; every label due by then has been learned.
+    """
 
     def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
         """Put the stages together."""
@@ -70,11 +103,11 @@ class Pipeline:
         self.memory = memory
         self.answerer = answerer
         self.ledger = ledger
+        self.due: list[Label] = []
+        self.latest = -1
 
-    def process(
-        self, events: Sequence[Event], identities: Sequence[str | None] | None = None
-    ) -> list[Outcome]:
-        """Return one outcome an event, in order.
+    def process(self, events: Sequence[Event], identities: Sequence[str | None] | None = None) -> Processed:
+        """Return what became of the events.
 
         identities: ids for events whose schema declares none; without them an event's own hash is used.
         """
@@ -82,9 +115,9 @@ class Pipeline:
             self._parse(raw, None if identities is None else identities[position])
             for position, raw in enumerate(events)
         ]
-        outcomes, decided = self._remember(events, parsed)
-        self._answer(decided)
-        return outcomes
+        result = self._remember(events, parsed)
+        self._answer([one for one in result.outcomes if isinstance(one, Decided)])
+        return result
 
     def _parse(self, raw: Event, identity: str | None) -> Transaction | Label | Quarantined:
         if isinstance(raw, Label):
@@ -96,47 +129,72 @@ class Pipeline:
 
     def _remember(
         self, events: Sequence[Event], parsed: Sequence[Transaction | Label | Quarantined]
-    ) -> tuple[list[Outcome], list[Decided]]:
-        payment_ids = [item.transaction_id for item in parsed if isinstance(item, Transaction)]
-        seen = self.ledger.decided(payment_ids)
-        owners = self.ledger.entities([item.transaction_id for item in parsed if isinstance(item, Label)])
-        labels = self.ledger.labels(
-            [item.transaction_id for item in parsed if not isinstance(item, Quarantined)]
-        )
-        self.memory.prefetch(
-            [item.entities for item in parsed if isinstance(item, Transaction)] + list(owners.values())
-        )
-        outcomes: list[Outcome] = []
-        decided: list[Decided] = []
+    ) -> Processed:
+        known = self._look_up(parsed)
+        result = Processed([], [])
         for raw, item in zip(events, parsed, strict=True):
-            self.memory.sequence += 1
-            if isinstance(item, Quarantined):
-                outcomes.append(item)
-            elif isinstance(item, Label):
-                outcomes.append(self._learn(item, owners, labels))
-            elif item.transaction_id in seen:
-                outcomes.append(Repeated(item.transaction_id))
-            elif isinstance(raw, bytes):
-                seen.add(item.transaction_id)
-                owners[item.transaction_id] = item.entities
-                payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
-                outcomes.append(payment)
-                decided.append(payment)
-                for label in labels.get(item.transaction_id, ()):
-                    self.memory.learn(item.entities, label.known_at, fraud=label.fraud)
-        return outcomes, decided
+            if isinstance(item, Transaction):
+                result.log += self._learn_until(item.event_time, known)
+            outcome = self._take(raw, item, known)
+            result.outcomes.append(outcome)
+            result.log.append(outcome)
+        return result
 
-    def _learn(
-        self, label: Label, owners: dict[str, Ids], labels: dict[str, list[Label]]
-    ) -> Learned | Repeated:
-        known = labels.setdefault(label.transaction_id, [])
-        if label in known:
+    def _look_up(self, parsed: Sequence[Transaction | Label | Quarantined]) -> _Known:
+        """Ask the ledger and the store once for all that the batch will need."""
+        payments = [item for item in parsed if isinstance(item, Transaction)]
+        told = [item for item in parsed if isinstance(item, Label)]
+        told += self._due_by(max([payment.event_time for payment in payments], default=-1))
+        told_of = [label.transaction_id for label in told]
+        entities = self.ledger.entities(told_of) if told_of else {}
+        self.memory.prefetch([payment.entities for payment in payments] + list(entities.values()))
+        payment_ids = [payment.transaction_id for payment in payments]
+        labels = self.ledger.labels([*payment_ids, *told_of])
+        return _Known(self.ledger.taken_in(payment_ids), entities, labels)
+
+    def _due_by(self, time_ms: int) -> list[Label]:
+        return list(itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.due)))
+
+    def _learn_until(self, time_ms: int, known: _Known) -> list[Outcome]:
+        """Learn the labels of history that were known at `time_ms`, unless the stream has told them."""
+        learned: list[Outcome] = []
+        self.latest = max(self.latest, time_ms)
+        while self.due and self.due[-1].known_at <= time_ms:
+            label = self.due.pop()
+            if label.overrules(known.standing(label.transaction_id)):
+                self.memory.sequence += 1
+                learned.append(self._learn(label, known))
+        return learned
+
+    def _take(self, raw: Event, item: Transaction | Label | Quarantined, known: _Known) -> Outcome:
+        self.memory.sequence += 1
+        if isinstance(item, Quarantined):
+            return item
+        if isinstance(raw, Label):
+            return self._learn(raw, known)
+        if isinstance(item, Label):
+            return self._learn(item, known)
+        if item.transaction_id in known.taken_in:
+            return Repeated(item.transaction_id)
+        known.taken_in.add(item.transaction_id)
+        known.entities[item.transaction_id] = item.entities
+        payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
+        corrects: int | None = None
+        for label in known.labels.get(item.transaction_id, ()):
+            self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
+            corrects = label.known_at
+        return payment
+
+    def _learn(self, label: Label, known: _Known) -> Learned | Repeated:
+        standing = known.standing(label.transaction_id)
+        if not label.overrules(standing):
             return Repeated(label.transaction_id, is_label=True)
-        known.append(label)
-        ids = owners.get(label.transaction_id)
+        known.labels.setdefault(label.transaction_id, []).append(label)
+        ids = known.entities.get(label.transaction_id)
+        corrects = None if standing is None else standing.known_at
         if ids is not None:
-            self.memory.learn(ids, label.known_at, fraud=label.fraud)
-        return Learned(label, ids)
+            self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
+        return Learned(label, ids, corrects)
 
     def _answer(self, decided: Sequence[Decided]) -> None:
         answerer = self.answerer

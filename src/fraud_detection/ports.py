@@ -37,11 +37,11 @@ class Scorer(Protocol):
 class Ledger(Protocol):
     """What has already been taken in, so that nothing is decided twice and labels find their payment."""
 
-    def decided(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that have been decided before."""
+    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that have been decided before, or are of warmed-up history."""
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, tuple[str | None, ...]]:
         """Return the entities of those payments that are known, decided or of warmed-up history."""
 
     def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        """Return the labels that have come for these payments, also for payments still to come."""
+        """Return the labels that have come for these payments, also for payments still to come, in order."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from fraud_detection.cli import main
@@ -109,6 +110,45 @@ def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drif
     assert 0.3 < rows["repaired", "amount"]["share"] < 0.7
     assert rows["unknown_field", "loyalty_tier"]["count"] > 900
     assert b"loyalty_tier" in report.stdout
+
+
+def run_file(folder: Path, world: SmallWorld, *more: object) -> tuple[dict[str, int], str]:
+    command = ("run", "--source", "events.jsonl", "--bundle", world.bundle, "--json", "run.json", *more)
+    result = fraud(*command, folder=folder)
+    assert result.returncode == 0, told(result)
+    return json.loads((folder / "run.json").read_bytes()), told(result)
+
+
+def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    lines = small_world.live(120, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["quarantined"]) == (50, 0)
+    assert "has no end yet" in said
+    source.write_bytes(b"\n".join(lines[:60]) + b"\n")
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["repeated"], figures["quarantined"]) == (10, 0, 0)
+    source.write_bytes(b"\n".join(lines[60:]) + b"\n")
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["repeated"]) == (60, 0)
+    assert "not the file that was read before" in said
+
+
+def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    table = pq.read_table(small_world.history)
+    pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "past.parquet")
+    pq.write_table(table.slice(table.num_rows - 200), tmp_path / "new.parquet")
+    common = ("score", "new.parquet", "--bundle", small_world.bundle, "--history")
+    apart = fraud(*common, "past.parquet", folder=tmp_path)
+    both = fraud(*common, small_world.history, folder=tmp_path)
+    assert apart.returncode == both.returncode == 0, told(both)
+    assert apart.stdout == both.stdout
+    assert apart.stdout.count(b'"action"') == 200
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     door = door_at(small_world, tmp_path / "state.db")
     serve(door, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
     names = [feature.name for feature in door.pipeline.memory.extractor.definitions]
-    third = door.pipeline.process([json.dumps(payments[2]).encode()])[0]
+    third = door.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
     assert isinstance(third, Decided)
     assert third.values[names.index("terminal_fraud_count_30d")] == 1
     assert (door.tally.labels, door.tally.repeated) == (1, 1)

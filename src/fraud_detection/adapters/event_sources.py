@@ -1,14 +1,17 @@
 """Where raw events come from: a file of JSON Lines, a pipe, or a table of rows.
 
-Each yields batches with the place reached, which the door commits with the outcomes.
+Each yields batches with the place reached, which the door commits with the outcomes.  A place
+carries a mark of the event before it, so that another file under the same name is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -16,6 +19,7 @@ from fraud_detection.adapters.tables import Table, open_table
 from fraud_detection.errors import ConfigError
 
 PIPE_BYTES = 1 << 18
+LOOK_BACK_ROWS = 4096
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 
@@ -23,34 +27,85 @@ class Batch(msgspec.Struct, frozen=True):
     """Events in arrival order; `position` is the place in the source after the last of them.
 
     identities: ids for rows of files that have none; None where events have their own.
+    mark: of the last event before the position, see `mark`.
     """
 
     events: list[bytes]
     identities: list[str] | None
     position: int
+    mark: str = ""
+
+
+def mark(event: bytes) -> str:
+    """Return eight hexadecimal digits by which an event is known again.
+
+    >>> mark(b'{"amount": 1}'), mark(b'{"amount": 2}')
+    ('ba6ee3ed', 'd1a0ea55')
+    """
+    return hashlib.blake2b(event.strip(), digest_size=4).hexdigest()
 
 
 class JsonLinesFile:
-    """Events of a file, one a line; positions are byte offsets.  A last line without an end is read too."""
+    """Events of a file, one a line; positions are byte offsets.
 
-    def __init__(self, path: Path) -> None:
+    numbered: the events have no ids, so they are named after their offset and content.
+    growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
+    whole JSON object, and is else left for the next time; `unfinished` tells so.
+    """
+
+    def __init__(self, path: Path, *, numbered: bool = False, growing: bool = False) -> None:
         """Check that the file can be read."""
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         self.path = path
+        self.numbered = numbered
+        self.growing = growing
+        self.unfinished = False
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
         with self.path.open("rb") as file:
-            # A file that is shorter than what was read of it is another file.
-            position = position if position <= self.path.stat().st_size else 0
             file.seek(position)
             while True:
-                lines = [line for line in (file.readline() for _ in range(most)) if line]
+                lines = self._lines(file, most)
                 if not lines:
                     return
-                position += sum(map(len, lines))
-                yield Batch([line.rstrip(b"\r\n") for line in lines if line.strip()], None, position)
+                starts = [position]
+                for line in lines:
+                    starts.append(starts[-1] + len(line))
+                position = starts.pop()
+                at = [
+                    (start, line.strip(b"\r\n"))
+                    for start, line in zip(starts, lines, strict=True)
+                    if line.strip()
+                ]
+                names = [f"byte-{start}-{mark(line)}" for start, line in at] if self.numbered else None
+                yield Batch([line for _, line in at], names, position, mark(lines[-1]))
+
+    def holds(self, position: int, expected: str) -> bool:
+        """Return whether the line that ends at `position` is still the one with that mark."""
+        with self.path.open("rb") as file:
+            before = position
+            line = b""
+            while before > 0 and b"\n" not in line[:-1]:
+                size = min(before, PIPE_BYTES)
+                before -= size
+                file.seek(before)
+                line = file.read(size) + line
+        return len(line) + before == position and mark(line[:-1].rpartition(b"\n")[2] + line[-1:]) == expected
+
+    def _lines(self, file: BinaryIO, most: int) -> list[bytes]:
+        """Read at most `most` lines; what follows a line without an end is not there yet."""
+        lines: list[bytes] = []
+        while len(lines) < most:
+            line = file.readline()
+            if not line:
+                break
+            if not line.endswith(b"\n"):
+                self.unfinished = self.growing and not _is_object(line)
+                return lines if self.unfinished else [*lines, line]
+            lines.append(line)
+        return lines
 
 
 class Pipe:
@@ -59,6 +114,11 @@ class Pipe:
     def __init__(self, descriptor: int) -> None:
         """Read the file descriptor."""
         self.descriptor = descriptor
+        self.unfinished = False
+
+    def holds(self, position: int, expected: str) -> bool:
+        """Return that nothing was read before: a pipe begins anew with every process."""
+        return position == 0 and not expected
 
     def batches(self, position: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
         """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
@@ -81,12 +141,16 @@ class Pipe:
 
 
 class TableRows:
-    """Rows of a CSV or Parquet file as events; positions count rows, which number the rows without an id."""
+    """Rows of a CSV or Parquet file as events; positions count rows.
+
+    numbered: the rows have no ids, so they are named after their number and content.
+    """
 
     def __init__(self, table: Table, *, numbered: bool) -> None:
-        """Take an open table; numbered: the rows need ids of their own."""
+        """Take an open table."""
         self.table = table
         self.numbered = numbered
+        self.unfinished = False
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` rows from row `position` on."""
@@ -97,18 +161,34 @@ class TableRows:
                 continue
             fresh = records[max(position - first, 0) :]
             start = row - len(fresh)
-            names = [f"row-{start + n + 1}" for n in range(len(fresh))] if self.numbered else None
-            yield Batch([msgspec.json.encode(record) for record in fresh], names, row)
+            events = [msgspec.json.encode(record) for record in fresh]
+            names = [f"row-{start + n}-{mark(event)}" for n, event in enumerate(events, start=1)]
+            yield Batch(events, names if self.numbered else None, row, mark(events[-1]))
+
+    def holds(self, position: int, expected: str) -> bool:
+        """Return whether row `position` is still the one with that mark."""
+        last = next(self.batches(position - 1, LOOK_BACK_ROWS), None)
+        return last is not None and mark(last.events[0]) == expected
 
 
 Source = JsonLinesFile | Pipe | TableRows
 
 
-def open_source(source: str, *, numbered: bool) -> Source:
-    """Return the source for a file's path, or for standard input when it is '-'."""
+def open_source(source: str, *, numbered: bool, growing: bool = False) -> Source:
+    """Return the source for a file's path, or for standard input when it is '-'.
+
+    numbered: the events have no ids of their own.  growing: a file may still be written to.
+    """
     if source == "-":
         return Pipe(0)
     path = Path(source)
     if path.suffix.lower() in JSON_LINES:
-        return JsonLinesFile(path)
+        return JsonLinesFile(path, numbered=numbered, growing=growing)
     return TableRows(open_table(path), numbered=numbered)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False

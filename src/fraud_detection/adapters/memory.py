@@ -32,22 +32,19 @@ class MemoryLedger:
     def __init__(self) -> None:
         """Start empty."""
         self._entities: dict[str, Ids] = {}
-        self._decided: set[str] = set()
         self._labels: dict[str, list[Label]] = {}
 
-    def note_payment(self, transaction_id: str, ids: Ids, *, decided: bool = True) -> None:
-        """Enter a payment; one of warmed-up history is known but not decided."""
+    def note_payment(self, transaction_id: str, ids: Ids) -> None:
+        """Enter a payment that was decided, or is of warmed-up history."""
         self._entities[transaction_id] = ids
-        if decided:
-            self._decided.add(transaction_id)
 
     def note_label(self, label: Label) -> None:
         """Enter a label, whether its payment has come or not."""
         self._labels.setdefault(label.transaction_id, []).append(label)
 
-    def decided(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that have been decided before."""
-        return {one for one in transaction_ids if one in self._decided}
+    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that were noted before."""
+        return {one for one in transaction_ids if one in self._entities}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known."""
@@ -55,4 +52,4 @@ class MemoryLedger:
 
     def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
         """Return the labels that have come for these payments."""
-        return {one: self._labels[one] for one in transaction_ids if one in self._labels}
+        return {one: [*self._labels[one]] for one in transaction_ids if one in self._labels}

@@ -9,47 +9,46 @@ changed; the events that they had not seen by then are remembered again at the s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from fraud_detection.adapters.sqlite_tables import prepare
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import Label, Quarantined
+from fraud_detection.features.replay import PastPayment
+from fraud_detection.parse.drift import Kept, SchemaDrift
 from fraud_detection.pipeline import Decided, Learned, Outcome
 from fraud_detection.ports import ProfileKey
 
 Ids = tuple[str | None, ...]
 
-FORMAT = 1
 MOST_PARAMETERS = 500
 WAIT_FOR_LOCK_S = 5.0
 
-TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE decisions (
-    seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
-    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, policy TEXT NOT NULL, bundle TEXT NOT NULL,
-    entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL);
-CREATE TABLE labels (
-    seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
-    source TEXT NOT NULL, applied_at INTEGER);
-CREATE INDEX labels_payment ON labels (transaction_id);
-CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL;
-CREATE INDEX labels_applied ON labels (applied_at);
-CREATE TABLE quarantine (
-    seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL);
-CREATE TABLE history (transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE profiles (
-    entity INTEGER NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID;
-"""
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far this engine has come; written with every batch.
+
+    saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
+    by which all labels of history were learned.  surveyed: events in the tallies of drift.
+    """
+
+    seq: int = 0
+    saved_before: int = 1
+    latest: int = -1
+    surveyed: int = 0
 
 
 class PastEvent(msgspec.Struct, frozen=True):
-    """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`)."""
+    """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`).
+
+    corrects: when the opposite label became known that a label takes back, in ms.
+    """
 
     seq: int
     transaction_id: str
@@ -58,6 +57,7 @@ class PastEvent(msgspec.Struct, frozen=True):
     fraud: bool
     known_at: int
     features: bytes
+    corrects: int | None
 
 
 class SqliteSite:
@@ -77,10 +77,12 @@ class SqliteSite:
             self._db.execute("PRAGMA cache_size = -65536")
             # `WalMerger` does it, so that no payment waits for it.
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
-            self._prepare(path)
+            prepare(self._db, path)
         except (sqlite3.DatabaseError, OSError) as error:
             raise ConfigError(f"{path}: cannot be used as a state file: {error}") from None
-        self.seq: int = self.meta("seq", 0)
+        self.progress = msgspec.convert(self.meta("progress", ()), Progress)
+        self.seq: int = self.progress.seq
+        self._labels_wait = self._has_waiting()
         self._merger = WalMerger(path)
         self._merger.start()
 
@@ -124,31 +126,65 @@ class SqliteSite:
                 decisions.append(self._decision_row(outcome))
                 applied.append((self.seq, outcome.payment.transaction_id))
             elif isinstance(outcome, Learned):
-                label, at = outcome.label, None if outcome.ids is None else self.seq
-                labels.append((self.seq, label.transaction_id, label.fraud, label.known_at, label.source, at))
+                labels.append(self._label_row(outcome))
+                self._labels_wait = self._labels_wait or outcome.ids is None
             elif isinstance(outcome, Quarantined):
                 quarantined.append((self.seq, outcome.reason, outcome.path, outcome.raw))
         self._db.executemany("INSERT INTO decisions VALUES (?,?,?,?,?,?,?,?,?,?,?)", decisions)
-        self._db.executemany("INSERT INTO labels VALUES (?,?,?,?,?,?)", labels)
-        if self._has_waiting():
+        self._db.executemany("INSERT INTO labels VALUES (?,?,?,?,?,?,?)", labels)
+        if self._labels_wait:
             self._db.executemany(
                 "UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL", applied
             )
+            self._labels_wait = self._has_waiting()
         self._db.executemany("INSERT INTO quarantine VALUES (?,?,?,?)", quarantined)
-        self.put_meta("seq", self.seq)
 
-    def note_history(self, payments: Sequence[tuple[str, Ids]]) -> None:
-        """Enter payments of history whose labels are still to come; inside a transaction."""
-        rows = [(one, msgspec.msgpack.encode(ids)) for one, ids in payments]
-        self._db.executemany("INSERT OR REPLACE INTO history VALUES (?, ?)", rows)
+    def note_progress(self, saved_before: int, latest: int, drift: SchemaDrift) -> None:
+        """Put down how far the engine has come; inside a transaction."""
+        self._db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", drift.take_changes())
+        self.progress = Progress(self.seq, saved_before, latest, drift.events)
+        self.put_meta("progress", self.progress)
+
+    def note_place(self, source: str, position: int, mark: str) -> None:
+        """Put down the place that was reached in a source; inside a transaction."""
+        self._db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, mark))
+
+    def place(self, source: str) -> tuple[int, str]:
+        """Return the place that was reached in a source, and the mark of the event before it."""
+        row = self._db.execute("SELECT position, mark FROM sources WHERE name = ?", (source,)).fetchone()
+        return (0, "") if row is None else (row[0], row[1])
+
+    def drift(self) -> list[Kept]:
+        """Return the tallies of drift."""
+        return self._db.execute("SELECT * FROM drift").fetchall()
+
+    def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
+        """Enter payments of history; of their labels, those in `due` are to come; inside a transaction."""
+        to_come = {(label.transaction_id, label.known_at) for label in due}
+        rows = (self._history_row(past, to_come) for past in payments)
+        self._db.executemany("INSERT INTO history VALUES (?,?,?,?)", rows)
+        labels = [
+            (label.known_at, -place, label.transaction_id, label.fraud) for place, label in enumerate(due)
+        ]
+        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(labels))
+
+    def due(self) -> list[Label]:
+        """Return the labels of history that are still to come, the latest first."""
+        query = """
+            SELECT transaction_id, fraud, known_at FROM due
+            WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
+        return [
+            Label(one, bool(fraud), known_at, "history")
+            for one, fraud, known_at in self._db.execute(query, (self.progress.latest,))
+        ]
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist."""
         found: dict[ProfileKey, bytes] = {}
         for entity in {key[0] for key in keys}:
             ids = [key[1] for key in keys if key[0] == entity]
-            query = f"SELECT id, content FROM profiles WHERE entity = {entity:d} AND id IN"  # noqa: S608 - a number
-            found.update({(entity, row[0]): row[1] for row in self._where_in(query, ids)})
+            query = f"SELECT id, content FROM profiles WHERE entity = {entity:d} AND id"  # noqa: S608 - a number
+            found.update({(entity, row[0]): row[1] for row in self._where_in(ids, query)})
         return found
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
@@ -156,57 +192,50 @@ class SqliteSite:
         rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
         self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
 
-    def decided(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that have been decided before."""
-        rows = self._where_in("SELECT transaction_id FROM decisions WHERE transaction_id IN", transaction_ids)
-        return {row[0] for row in rows}
+    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that have been decided before, or are of history."""
+        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
+        return {row[0] for row in self._where_in(transaction_ids, of_stream, of_history)}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
-        known: dict[str, Ids] = {}
-        for table in ("history", "decisions"):
-            query = f"SELECT transaction_id, entities FROM {table} WHERE transaction_id IN"  # noqa: S608 - two names
-            known.update(
-                {
-                    row[0]: tuple(msgspec.msgpack.decode(row[1]))
-                    for row in self._where_in(query, transaction_ids)
-                }
-            )
-        return known
+        of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
+        rows = self._where_in(transaction_ids, of_stream, of_history)
+        return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
 
     def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
         """Return the labels that have come for these payments, in the order in which they came."""
-        query = "SELECT transaction_id, fraud, known_at, source FROM labels WHERE transaction_id IN"
         found: dict[str, list[Label]] = {}
-        for one, fraud, known_at, source in self._where_in(query, transaction_ids):
+        of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
+        of_history = (
+            "SELECT transaction_id, fraud, known_at, 'history', 0 FROM history "
+            "WHERE fraud IS NOT NULL AND transaction_id"
+        )
+        rows = self._where_in(transaction_ids, of_stream, of_history)
+        for one, fraud, known_at, source, _ in sorted(rows, key=lambda row: int(row[4])):
             found.setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
         return found
 
     def since(self, seq: int) -> Iterator[PastEvent]:
         """Yield payments and labels after `seq`, in the order in which they were remembered."""
         query = """
-            SELECT seq AS at, 0 AS kind, transaction_id, event, entities, 0, event_time, features
+            SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL
             FROM decisions WHERE seq > :seq
             UNION ALL
-            SELECT applied_at, 1, transaction_id, NULL, NULL, fraud, known_at, NULL
+            SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, corrects
             FROM labels WHERE applied_at > :seq
-            ORDER BY at, kind"""
-        for at, _, one, event, ids, fraud, time_ms, features in self._db.execute(query, {"seq": seq}):
+            ORDER BY at, number"""
+        for at, _, one, event, ids, fraud, time_ms, features, corrects in self._db.execute(
+            query, {"seq": seq}
+        ):
             owner = self.entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
-            yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"")
+            yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects)
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a reading query, for reports."""
         return self._db.execute(query, parameters).fetchall()
-
-    def _prepare(self, path: Path) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-        elif version != FORMAT:
-            raise ConfigError(
-                f"{path}: is not a state file of this version (found {version}, expected {FORMAT})"
-            )
 
     def _decision_row(self, outcome: Decided) -> tuple[object, ...]:
         decision, payment = outcome.decision, outcome.payment
@@ -225,14 +254,28 @@ class SqliteSite:
             outcome.values.tobytes(),
         )
 
+    def _label_row(self, outcome: Learned) -> tuple[object, ...]:
+        label, at = outcome.label, None if outcome.ids is None else self.seq
+        known_at, source = label.known_at, label.source
+        return (self.seq, label.transaction_id, label.fraud, known_at, source, outcome.corrects, at)
+
+    def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
+        one = past.payment.transaction_id
+        told = [label for label in past.labels() if (one, label.known_at) not in to_come]
+        fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
+        return (one, msgspec.msgpack.encode(past.payment.entities), fraud, known_at)
+
     def _has_waiting(self) -> bool:
         return (
             self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
         )
 
-    def _where_in(self, query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+    def _where_in(self, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:
+        """Return the rows of all queries, each of which ends with the column that holds one of the values."""
         rows: list[tuple[Any, ...]] = []
         for start in range(0, len(values), MOST_PARAMETERS):
             part = values[start : start + MOST_PARAMETERS]
-            rows += self._db.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall()
+            among = f" IN ({','.join('?' * len(part))})"
+            query = " UNION ALL ".join([query + among for query in queries])
+            rows += self._db.execute(query, [*part] * len(queries)).fetchall()
         return rows

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
+LOG = logging.getLogger(__name__)
+
 LOOK_EVERY_S = 0.5
+TELL_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
 
@@ -15,7 +20,8 @@ WAIT_FOR_WRITER_S = 1.0
 class WalMerger(threading.Thread):
     """A thread with a connection of its own.
 
-    Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.
+    Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.  Nothing is
+    lost while it cannot be merged, but it grows; a failure that lasts is told in Python's log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,6 +30,8 @@ class WalMerger(threading.Thread):
         self._path = path
         self._log = path.with_name(path.name + "-wal")
         self._stopping = threading.Event()
+        self._merged_at = time.monotonic()
+        self._told = False
 
     def stop(self) -> None:
         """End after the merge in hand."""
@@ -33,14 +41,28 @@ class WalMerger(threading.Thread):
     def run(self) -> None:
         """Look at the size of the log now and then."""
         while not self._stopping.wait(LOOK_EVERY_S):
-            # A busy or full file is left for the next look; the log keeps everything meanwhile.
-            with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
-                if self._log.stat().st_size > MERGE_FROM_BYTES:
-                    self._merge()
+            self.look()
 
-    def _merge(self) -> None:
-        """Copy nearly everything beside the writer; then stop it briefly for the rest."""
+    def look(self) -> None:
+        """Merge the log if it is long; a busy or full file is left for the next look."""
+        try:
+            trouble = self._merge() if self._size() > MERGE_FROM_BYTES else ""
+        except (OSError, sqlite3.OperationalError) as error:
+            trouble = str(error)
+        if not trouble:
+            self._merged_at, self._told = time.monotonic(), False
+        elif not self._told and time.monotonic() - self._merged_at >= TELL_AFTER_S:
+            self._told = True
+            message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
+            LOG.warning(message, self._log, TELL_AFTER_S, trouble)
+
+    def _size(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def _merge(self) -> str:
+        """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
         with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             # Measured: truncating the log holds the writer up for 40 to 90 ms, restarting it for 2 to 3.
-            db.execute("PRAGMA wal_checkpoint(RESTART)")
+            busy = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+        return "another process is reading or writing it" if busy else ""

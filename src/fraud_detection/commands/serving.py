@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> None:
         screen.progress(f"decided: {door.tally.decided:,}", 0.0)
 
     with ending_on_signals(stop):
-        run_stream(door, arguments.source, stop, show)
+        run_stream(door, arguments.source, stop, show, screen.say)
     door.close()
     screen.finish()
     screen.say(summary(door.tally))
@@ -131,10 +131,8 @@ def _recorded(state: Path) -> SchemaDrift:
         )
     site = SqliteSite(state)
     drift = SchemaDrift()
-    content = site.meta("drift", None)
+    drift.restore(site.progress.surveyed, site.drift())
     site.close()
-    if content is not None:
-        drift.restore(content)
     return drift
 
 

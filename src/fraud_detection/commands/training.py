@@ -13,7 +13,7 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.config import Project, load_project
 from fraud_detection.errors import ConfigError
-from fraud_detection.run.history import feature_table, read_history
+from fraud_detection.run.history import feature_table, read_history, refuse_empty
 from fraud_detection.run.training import FeaturesReport, make_features, train_and_evaluate
 from fraud_detection.train.prequential import Plan, prequential
 from fraud_detection.train.workflow import evaluate as judge
@@ -87,6 +87,7 @@ def prequential_scores(arguments: Namespace) -> None:
     plan = Plan(arguments.train_days, arguments.delay_days, arguments.test_days, arguments.history_days)
     starts = [_day(text) for text in arguments.starts.split(",")]
     history = read_history(project, _history(project, arguments), screen.progress)
+    refuse_empty(history, _history(project, arguments))
     dataset, _ = feature_table(project, history, screen.progress)
     scores = prequential(dataset, starts, plan, project.model, screen.progress)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,8 @@ def prequential_scores(arguments: Namespace) -> None:
 def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:
     report = make_features(project, _history(project, arguments), out, screen.progress)
     screen.say(
-        f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated), "
+        f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
+        f"{report.strays:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
     return report

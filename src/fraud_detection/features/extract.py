@@ -244,10 +244,17 @@ class Extractor:
             if profile is not None:
                 entity.update(profile, payment, keys)
 
-    def learn(self, profiles: list[Profile | None], known_at: int, *, fraud: bool) -> None:
-        """Let every profile remember a label, at the moment it became known."""
+    def learn(
+        self, profiles: list[Profile | None], known_at: int, *, fraud: bool, corrects: int | None = None
+    ) -> None:
+        """Let every profile remember a label, at the moment it became known.
+
+        corrects: when the opposite label became known that this one takes back, None where there is none.
+        """
         for profile in profiles:
             if profile is not None:
+                if corrects is not None:
+                    profile.take_back_label(corrects, 0 if fraud else 1)
                 profile.add_label(known_at, 1 if fraud else 0)
 
 

@@ -71,13 +71,16 @@ class FeatureMemory:
         """Let those profiles remember the payment that had not seen it when they were saved."""
         self.extractor.update(self._unaware(payment.entities), payment)
 
-    def learn_again(self, ids: Ids, known_at: int, *, fraud: bool) -> None:
-        """Let those profiles learn the label that had not seen it when they were saved."""
-        self.extractor.learn(self._unaware(ids), known_at, fraud=fraud)
+    def learn(self, ids: Ids, known_at: int, *, fraud: bool, corrects: int | None = None) -> None:
+        """Remember a label of a payment with these entities, at the moment it became known.
 
-    def learn(self, ids: Ids, known_at: int, *, fraud: bool) -> None:
-        """Remember a label of a payment with these entities, at the moment it became known."""
-        self.extractor.learn(self._profiles(ids), known_at, fraud=fraud)
+        corrects: when the opposite label became known that this one takes back.
+        """
+        self.extractor.learn(self._profiles(ids), known_at, fraud=fraud, corrects=corrects)
+
+    def learn_again(self, ids: Ids, known_at: int, *, fraud: bool, corrects: int | None = None) -> None:
+        """Let those profiles learn the label that had not seen it when they were saved."""
+        self.extractor.learn(self._unaware(ids), known_at, fraud=fraud, corrects=corrects)
 
     def save_all(self) -> None:
         """Save every changed profile."""

@@ -65,6 +65,11 @@ class Profile:
             window.add(known_at, fraud)
         self.latest_label = max(self.latest_label, known_at)
 
+    def take_back_label(self, known_at: int, fraud: int) -> None:
+        """Count an earlier label no more, because it was corrected."""
+        for window in self.risk:
+            window.take_back(known_at, fraud)
+
     def dump(self) -> list[object]:
         """Return the whole content as plain lists and numbers."""
         place = self.place

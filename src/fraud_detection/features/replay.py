@@ -3,36 +3,79 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from fraud_detection.events import Transaction
+from fraud_detection.events import Label, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
 
 
 class PastPayment(msgspec.Struct, frozen=True):
-    """A payment of history with its label: None where none ever came; known_at in ms."""
+    """A payment of history with its label: None where none ever came; known_at in ms.
+
+    corrections: verdicts that each took the one before back, with the time they became known.
+    """
 
     payment: Transaction
     fraud: bool | None
     known_at: int
+    corrections: tuple[tuple[bool, int], ...] = ()
+
+    def labels(self) -> list[Label]:
+        """Return what was known of the payment, in the order in which it became known."""
+        if self.fraud is None:
+            return []
+        told = [(self.fraud, self.known_at), *self.corrections]
+        return [Label(self.payment.transaction_id, fraud, known_at, "history") for fraud, known_at in told]
+
+    def with_labels(self, told: Sequence[Label]) -> PastPayment:
+        """Return the payment with labels that came apart from it, as a stream would have learned them."""
+        standing: list[Label] = []
+        for label in sorted([*self.labels(), *told], key=lambda label: label.known_at):
+            if label.overrules(standing[-1] if standing else None):
+                standing.append(label)
+        if not standing:
+            return self
+        first, *later = [(label.fraud, label.known_at) for label in standing]
+        return PastPayment(self.payment, first[0], first[1], tuple(later))
+
+    def standing(self) -> tuple[bool | None, int]:
+        """Return the verdict that stands at the end of history, and when it became known in ms."""
+        return self.corrections[-1] if self.corrections else (self.fraud, self.known_at)
 
 
 class DueLabel(msgspec.Struct, frozen=True, order=True):
-    """A label on its way: it may be learned from `known_at` on."""
+    """A label on its way: it may be learned from `known_at` on.
+
+    corrects: when the opposite label became known that this one takes back.
+    """
 
     known_at: int
     number: int
     transaction_id: str
     ids: Ids
     fraud: bool
+    corrects: int | None = None
+
+
+def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
+    """Return the labels of a payment; equal times are learned in the order of their numbers.
+
+    number: of the first of them.
+    """
+    due: list[DueLabel] = []
+    for label in past.labels():
+        corrects = due[-1].known_at if due else None
+        place, ids = number + len(due), past.payment.entities
+        due.append(DueLabel(label.known_at, place, label.transaction_id, ids, label.fraud, corrects))
+    return due
 
 
 class Replay:
     """Replays payments in the order given; before each, the labels that were known by then.
 
-    After the last payment `due` still holds the labels that become known later.
+    After the last payment `due` still holds the labels that become known later, as a heap.
     """
 
     def __init__(self, memory: FeatureMemory) -> None:
@@ -46,7 +89,7 @@ class Replay:
         for past in history:
             self.learn_until(past.payment.event_time)
             row = self.memory.observe(past.payment)
-            self._expect(past)
+            self.expect(past)
             yield row
 
     def learn_until(self, time_ms: int) -> None:
@@ -54,11 +97,17 @@ class Replay:
         due = self.due
         while due and due[0].known_at <= time_ms:
             label = heapq.heappop(due)
-            self.memory.learn(label.ids, label.known_at, fraud=label.fraud)
+            self.memory.learn(label.ids, label.known_at, fraud=label.fraud, corrects=label.corrects)
 
-    def _expect(self, past: PastPayment) -> None:
-        if past.fraud is not None:
-            payment = past.payment
+    def still_due(self) -> list[Label]:
+        """Return the labels that are held back, the latest first."""
+        return [
+            Label(due.transaction_id, due.fraud, due.known_at, "history")
+            for due in sorted(self.due, reverse=True)
+        ]
+
+    def expect(self, past: PastPayment) -> None:
+        """Hold the labels of a payment back until they were known."""
+        for label in due_labels(past, self.seen):
             self.seen += 1
-            label = DueLabel(past.known_at, self.seen, payment.transaction_id, payment.entities, past.fraud)
             heapq.heappush(self.due, label)

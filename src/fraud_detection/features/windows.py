@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Final
 
 _LOW_BITS: Final = (1 << 62) - 1
+_INTEGERS_A_PANE: Final = 8
 
 
 class Aggregate:
@@ -104,6 +105,22 @@ class Window:
         else:
             self._add_late(number, value)
 
+    def take_back(self, time_ms: int, value: int) -> None:
+        """Undo one `add` of the same time and value, unless that has already left the window.
+
+        Extremes cannot be undone; they keep what was once seen.
+        """
+        number = time_ms // self.pane_ms
+        for place, pane in enumerate(self.kept):
+            if pane.number == number:
+                pane.count -= 1
+                pane.total -= value
+                pane.squares -= value * value
+                if pane.count == 0:
+                    del self.kept[place]
+                self._sum_up()
+                return
+
     def at(self, now_ms: int) -> Aggregate:
         """Return the aggregate as of `now_ms`, which is not before the latest added time."""
         result = Aggregate()
@@ -154,21 +171,21 @@ class Window:
         """Return the whole content as a flat list of 64-bit integers."""
         flat = [self.latest]
         for pane in self.kept:
-            # Squares of large amounts need more than 64 bits, so they are stored in two halves.
-            flat += [pane.number, pane.count, pane.total, pane.squares >> 62, pane.squares & _LOW_BITS]
-            flat += [pane.low, pane.high]
+            # Sums of large amounts need more than 64 bits, so they are stored in two halves.
+            flat += [pane.number, pane.count, pane.low, pane.high]
+            flat += [pane.total >> 62, pane.total & _LOW_BITS, pane.squares >> 62, pane.squares & _LOW_BITS]
         return flat
 
     def restore(self, flat: list[int]) -> None:
         """Take back what `dump` returned; the window must be new."""
         self.latest = flat[0]
-        for start in range(1, len(flat), 7):
+        for start in range(1, len(flat), _INTEGERS_A_PANE):
             pane = Pane(flat[start], 0)
             pane.count = flat[start + 1]
-            pane.total = flat[start + 2]
-            pane.squares = (flat[start + 3] << 62) | flat[start + 4]
-            pane.low = flat[start + 5]
-            pane.high = flat[start + 6]
+            pane.low = flat[start + 2]
+            pane.high = flat[start + 3]
+            pane.total = (flat[start + 4] << 62) | flat[start + 5]
+            pane.squares = (flat[start + 6] << 62) | flat[start + 7]
             self.kept.append(pane)
         self._sum_up()
 

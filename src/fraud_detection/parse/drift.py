@@ -11,12 +11,15 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from fraud_detection.parse.drift_report import DriftRow
 
-MOST_FIELDS = 2_000
+MOST_FIELDS: Final = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
+
+Kept = tuple[str, str, int, int, int, str]
+"""A tally at rest: kind, field, count, first and last time in ms, example."""
 
 
 class _Tally:
@@ -36,6 +39,7 @@ class SchemaDrift:
         """Start with nothing counted."""
         self.events: int = 0
         self._tallies: dict[tuple[str, str], _Tally] = {}
+        self._changed: set[tuple[str, str]] = set()
 
     def count(self, kind: str, field: str, time_ms: int, example: object) -> None:
         """Count one deviation of `field`, seen in an event of `time_ms`."""
@@ -47,6 +51,7 @@ class SchemaDrift:
                 (kind, field), _Tally(0, time_ms, time_ms, repr(example)[:60].strip("'"))
             )
         tally.count += 1
+        self._changed.add((kind, field))
         if time_ms >= 0:
             tally.first_time = time_ms if tally.first_time < 0 else min(tally.first_time, time_ms)
             tally.last_time = max(tally.last_time, time_ms)
@@ -61,18 +66,18 @@ class SchemaDrift:
         ]
         return sorted(rows, key=lambda row: (-row.count, row.kind, row.field))
 
-    def dump(self) -> bytes:
-        """Return the whole content for a store."""
-        tallies = [
-            [kind, field, tally.count, tally.first_time, tally.last_time, tally.example]
-            for (kind, field), tally in self._tallies.items()
-        ]
-        return msgspec.json.encode([self.events, tallies])
+    def take_changes(self) -> list[Kept]:
+        """Return the tallies that changed since this was last asked, for a store."""
+        kept: list[Kept] = []
+        for kind, field in self._changed:
+            tally = self._tallies[kind, field]
+            kept.append((kind, field, tally.count, tally.first_time, tally.last_time, tally.example))
+        self._changed.clear()
+        return kept
 
-    def restore(self, content: bytes) -> None:
-        """Take back what `dump` returned."""
-        kept = msgspec.json.decode(content, type=tuple[int, list[tuple[str, str, int, int, int, str]]])
-        self.events = kept[0]
+    def restore(self, events: int, tallies: list[Kept]) -> None:
+        """Take back what a store has kept."""
+        self.events = events
         self._tallies = {}
-        for kind, field, count, first_time, last_time, example in kept[1]:
+        for kind, field, count, first_time, last_time, example in tallies:
             self._tallies[kind, field] = _Tally(count, first_time, last_time, example)

@@ -115,11 +115,13 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     past = folder / "history.parquet"
     world = settings.world
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
-    dataset, replay = feature_table(project, read_history(project, past, progress), progress)
+    history = read_history(project, past, progress)
+    dataset, replay = feature_table(project, history, progress)
     write_dataset(folder / "features.parquet", dataset)
     train(project, folder / "features.parquet", folder / "bundle", progress=progress)
     site = SqliteSite(folder / "state.db")
-    settle(site, replay)
+    # The live stream itself tells the labels that become known after the end of history.
+    settle(site, replay, history.payments, due=())
     site.close()
 
 

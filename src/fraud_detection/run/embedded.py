@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Transaction
+from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
@@ -36,46 +36,46 @@ class EmbeddedDoor:
         self.tally = Tally()
         self._since_sweep = 0
         self._check_shape()
+        pipeline.parser.drift.restore(site.progress.surveyed, site.drift())
+        pipeline.latest = site.progress.latest
+        pipeline.due = site.due()
         self.recovered = self._recover()
 
-    def position(self, source: str) -> int:
-        """Return the place that was reached in the source."""
-        return int(self.site.meta(f"position:{source}", 0))
-
     def take(self, batch: Batch, source: str) -> list[Outcome]:
-        """Decide one batch and commit it together with the place in the source."""
+        """Decide one batch and commit it together with the place in the source; one outcome an event."""
         start = time.perf_counter()
-        outcomes = self.pipeline.process(batch.events, batch.identities)
+        processed = self.pipeline.process(batch.events, batch.identities)
         with self.site.transaction():
-            self.site.record(outcomes)
-            self.site.put_meta(f"position:{source}", batch.position)
-            self.site.put_meta("drift", self.pipeline.parser.drift.dump())
+            self.site.record(processed.log)
+            self.site.note_place(source, batch.position, batch.mark)
             self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events)
-            self._note_saved()
-        self._sweep(len(outcomes))
-        self._measure(outcomes, time.perf_counter() - start)
-        return outcomes
+            self._note_progress()
+        self._sweep(len(processed.log))
+        self._measure(processed.outcomes, time.perf_counter() - start)
+        return processed.outcomes
 
-    def warm_up(self, history: Iterable[PastPayment], on_payment: Callable[[], None]) -> None:
-        """Remember payments of the past, with the labels that were known by their end, without deciding them.
+    def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
+        """Remember payments of the past without deciding them; none of them will be decided later.
 
-        The labels that become known later are expected from the stream.
+        Their labels are learned when they became known, those that were not known by the end of
+        history when the stream comes to their time.
         """
         replay = Replay(self.pipeline.memory)
         for _ in replay.rows(history):
             on_payment()
-        settle(self.site, replay)
+        settle(self.site, replay, history, replay.still_due())
+        self.pipeline.due = self.site.due()
 
     def close(self) -> None:
         """Save the profiles and close the state file."""
         with self.site.transaction():
             self.pipeline.memory.save_all()
-            self._note_saved()
+            self._note_progress()
         self.site.close()
 
-    def _note_saved(self) -> None:
-        """Put down from which event on a restart has to remember again."""
-        self.site.put_meta("saved_before", self.pipeline.memory.unsaved_since())
+    def _note_progress(self) -> None:
+        pipeline = self.pipeline
+        self.site.note_progress(pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
 
     def _sweep(self, events: int) -> None:
         self._since_sweep += events
@@ -98,9 +98,6 @@ class EmbeddedDoor:
             raise ConfigError(
                 "the state file was made with other features; start a new one, with `--history FILE`"
             )
-        drift = self.site.meta("drift", None)
-        if drift is not None:
-            self.pipeline.parser.drift.restore(drift)
 
     def _recover(self) -> int:
         """Remember again what came since the oldest change that was not saved; return how many events."""
@@ -108,11 +105,11 @@ class EmbeddedDoor:
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
-        for past in self.site.since(self.site.meta("saved_before", 1) - 1):
+        for past in self.site.since(self.site.progress.saved_before - 1):
             count += 1
             memory.sequence = past.seq
             if past.event is None:
-                memory.learn_again(past.ids, past.known_at, fraud=past.fraud)
+                memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
                 continue
             payment = parser.parse(past.event, past.transaction_id)
             if isinstance(payment, Transaction):
@@ -131,14 +128,17 @@ class EmbeddedDoor:
             self.tally.engine.add(seconds, self.tally.decided - before)
 
 
-def settle(site: SqliteSite, replay: Replay) -> None:
-    """Let a state file begin where a replay of history ended."""
+def settle(site: SqliteSite, replay: Replay, history: Sequence[PastPayment], due: Sequence[Label]) -> None:
+    """Let a state file begin where a replay of history ended.
+
+    due: labels of history to learn when the stream comes to their time, the latest first.
+    """
     if has_past(site):
         raise ConfigError("the state file is in use: history is only taken into a new one")
     replay.memory.store = site
     with site.transaction():
-        site.put_meta("history", replay.seen)
-        site.note_history([(due.transaction_id, due.ids) for due in replay.due])
+        site.put_meta("history", len(history))
+        site.note_history(history, due)
         replay.memory.save_all()
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from fraud_detection.adapters.event_sources import open_source
-from fraud_detection.config import Project
+from fraud_detection.config import Project, Schema
 from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.events import Label, Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
 from fraud_detection.parse import Parser
+from fraud_detection.parse.parser import LABEL_EVENT
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.train.dataset import Dataset, FeatureTableInfo
@@ -34,11 +37,15 @@ class History(msgspec.Struct):
     """Past payments in order of time, and what was left out and why.
 
     About half a kilobyte of memory a payment.
+    refused: path and reason of each row that cannot be read.  strays: labels without their payment.
+    empty: declared fields without a readable value in any row, as path in the project file and field.
     """
 
-    payments: list[PastPayment]
-    refused: list[tuple[str, str]]
-    repeated: int
+    payments: list[PastPayment] = []
+    refused: list[tuple[str, str]] = []
+    repeated: int = 0
+    strays: int = 0
+    empty: list[tuple[str, str]] = []
 
 
 def is_textual(path: Path) -> bool:
@@ -49,24 +56,33 @@ def is_textual(path: Path) -> bool:
 def read_history(project: Project, path: Path, progress: Progress) -> History:
     """Read, parse and order a file of past payments; repeated ids keep their first row.
 
-    Raises ConfigError when most of the rows cannot be read: then the project file does not fit.
+    Lines of the type 'label' are joined to their payments.  Raises ConfigError when most of the rows
+    cannot be read: then the project file does not fit.
     """
     numbered = project.schema.transaction_id.field is None
     parser = Parser(project.schema, textual=is_textual(path))
-    history = History([], [], 0)
-    seen: set[str] = set()
+    reader = _Reader(parser)
     rows = 0
     with few_collections():
         for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
             names = batch.identities or itertools.repeat(None)
             for raw, identity in zip(batch.events, names, strict=False):
-                _take(parser, raw, identity, history, seen)
+                reader.take(raw, identity)
             rows += len(batch.events)
             progress(f"reading {path.name}: {rows:,} rows", 0.0)
     progress(f"reading {path.name}: {rows:,} rows", 1.0)
-    _refuse_misfit(path, history, rows)
-    history.payments.sort(key=lambda past: past.payment.event_time)
-    return history
+    _refuse_misfit(path, reader.history, rows)
+    return reader.finished(project.schema)
+
+
+def refuse_empty(history: History, path: Path) -> None:
+    """Raise ConfigError when no row says anything of a declared field: nothing can be learned from it."""
+    if history.empty:
+        fields = ", ".join(f"`{field}` (at `{place}`)" for place, field in history.empty)
+        raise ConfigError(
+            f"{path}: no row has a readable value for {fields}; correct the name of the field in the "
+            "project file, or remove it there"
+        )
 
 
 def feature_table(project: Project, history: History, progress: Progress) -> tuple[Dataset, Replay]:
@@ -87,20 +103,59 @@ def feature_table(project: Project, history: History, progress: Progress) -> tup
     return _dataset(project, history.payments, times, matrix, info), replay
 
 
-def _take(parser: Parser, raw: bytes, identity: str | None, history: History, seen: set[str]) -> None:
-    try:
-        event = parser.decode(raw)
-        payment = parser.record(event, identity or content_id(raw))
-        verdict = parser.verdict(event)
-        known_at = parser.known_at(event, payment.event_time)
-    except RejectError as error:
-        history.refused.append((error.path, error.reason))
-        return
-    if payment.transaction_id in seen:
-        history.repeated += 1
-        return
-    seen.add(payment.transaction_id)
-    history.payments.append(PastPayment(payment, verdict, known_at))
+class _Reader:
+    """Takes the rows of a file one by one, and joins what belongs together when all are there."""
+
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+        self.history = History()
+        self.seen: set[str] = set()
+        self.labels: dict[str, list[Label]] = {}
+
+    def take(self, raw: bytes, identity: str | None) -> None:
+        try:
+            event = self.parser.decode(raw)
+            if event.get("type") == LABEL_EVENT:
+                label = self.parser.label(event)
+                self.labels.setdefault(label.transaction_id, []).append(label)
+                return
+            payment = self.parser.record(event, identity or content_id(raw))
+            past = PastPayment(
+                payment, self.parser.verdict(event), self.parser.known_at(event, payment.event_time)
+            )
+        except RejectError as error:
+            self.history.refused.append((error.path, error.reason))
+            return
+        if payment.transaction_id in self.seen:
+            self.history.repeated += 1
+            return
+        self.seen.add(payment.transaction_id)
+        self.history.payments.append(past)
+
+    def finished(self, schema: Schema) -> History:
+        history, labels = self.history, self.labels
+        if labels:
+            history.payments = [
+                past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
+            ]
+        history.strays = len(labels.keys() - self.seen)
+        history.payments.sort(key=lambda past: past.payment.event_time)
+        history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
+        return history
+
+
+def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
+    for place, (name, entity) in enumerate(schema.entities.items()):
+        if all(payment.entities[place] is None for payment in payments):
+            yield f"$.schema.entities.{name}", entity.field
+    for place, (name, number) in enumerate(schema.numbers.items()):
+        if all(math.isnan(payment.numbers[place]) for payment in payments):
+            yield f"$.schema.numbers.{name}", number.field
+    for place, (name, category) in enumerate(schema.categories.items()):
+        if all(payment.categories[place] is None for payment in payments):
+            yield f"$.schema.categories.{name}", category.field
+    if schema.place is not None and all(payment.place is None for payment in payments):
+        yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"
 
 
 def _refuse_misfit(path: Path, history: History, rows: int) -> None:
@@ -139,15 +194,14 @@ def _dataset(
     info: FeatureTableInfo,
 ) -> Dataset:
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+    standing = [past.standing() for past in payments]
     return Dataset(
         transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
         event_time=times,
         amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
         card=np.array([_ordering_entity(past) for past in payments], dtype=object),
-        label=np.array(
-            [UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8
-        ),
-        known_at=np.array([past.known_at for past in payments], dtype=np.int64),
+        label=np.array([UNKNOWN if fraud is None else int(fraud) for fraud, _ in standing], dtype=np.int8),
+        known_at=np.array([known_at for _, known_at in standing], dtype=np.int64),
         features=matrix,
         info=info,
     )

@@ -95,7 +95,7 @@ def _replay(
     memory = FeatureMemory(Extractor(project, vocabulary))
     for past in site.since(0):
         if past.event is None:
-            memory.learn(past.ids, past.known_at, fraud=past.fraud)
+            memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
             continue
         payment = parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +39,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
     identity: str | None
     event_time: int
-    label: Label | None
+    transaction_id: str = ""
+    label: Label | None = None
 
 
 def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = ()) -> Tally:
@@ -56,9 +58,13 @@ def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = (
 def score_file(
     engine: Engine, path: Path, write: Write, progress: Progress, history: Iterable[PastPayment] = ()
 ) -> Tally:
-    """Decide all rows of a file; the n-th line written is about the n-th row."""
+    """Decide all rows of a file; the n-th line written is about the n-th row.
+
+    A payment of history that is in the file too counts once, there; its label is kept.
+    """
     rows = _read(engine, path, progress)
-    scoring = _Scoring(engine, history, textual=is_textual(path))
+    own = {row.transaction_id for row in rows}
+    scoring = _Scoring(engine, history, textual=is_textual(path), apart=own)
     waiting: dict[int, bytes] = {}
     next_number = 1
     done = 0
@@ -79,28 +85,43 @@ def score_file(
 class _Scoring:
     """A pipeline over memory, and the count of what came of it."""
 
-    def __init__(self, engine: Engine, history: Iterable[PastPayment], *, textual: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        history: Iterable[PastPayment],
+        *,
+        textual: bool,
+        apart: AbstractSet[str] = frozenset(),
+    ) -> None:
         self.ledger = MemoryLedger()
         self.pipeline: Pipeline = engine.pipeline(None, self.ledger, textual=textual)
         self.tally = Tally()
-        self._warm_up(history)
+        self._warm_up(history, apart)
 
     def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
-        outcomes = self.pipeline.process(events, identities)
-        for outcome in outcomes:
+        processed = self.pipeline.process(events, identities)
+        for outcome in processed.outcomes:
             self.tally.add(outcome)
+        for outcome in processed.log:
             if isinstance(outcome, Decided):
                 self.ledger.note_payment(outcome.payment.transaction_id, outcome.payment.entities)
             elif isinstance(outcome, Learned):
                 self.ledger.note_label(outcome.label)
-        return outcomes
+        return processed.outcomes
 
-    def _warm_up(self, history: Iterable[PastPayment]) -> None:
+    def _warm_up(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
+        """Remember the past; the payments `apart` are still to come, only their labels are kept."""
         replay = Replay(self.pipeline.memory)
-        for _ in replay.rows(history):
-            pass
-        for due in replay.due:
-            self.ledger.note_payment(due.transaction_id, due.ids, decided=False)
+        to_come = []
+        for past in history:
+            if past.payment.transaction_id in apart:
+                to_come.append(past)
+                continue
+            for _ in replay.rows([past]):
+                self.ledger.note_payment(past.payment.transaction_id, past.payment.entities)
+        for past in to_come:
+            replay.expect(past)
+        self.pipeline.due = replay.still_due()
 
 
 def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
@@ -117,18 +138,16 @@ def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
 def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:
     for place, raw in enumerate(batch.events):
         identity = batch.identities[place] if batch.identities else None
-        label: Label | None = None
+        one, label = "", None
         try:
             payment = parser.parse(raw, identity)
             if not isinstance(payment, Label):
-                latest, label = (
-                    payment.event_time,
-                    _label(parser, raw, payment.transaction_id, payment.event_time),
-                )
+                one, latest = payment.transaction_id, payment.event_time
+                label = _label(parser, raw, one, latest)
         except RejectError:
             # It keeps its place here; the pipeline will say what is wrong with it.
             pass
-        yield Row(before + place + 1, raw, identity, latest, label)
+        yield Row(before + place + 1, raw, identity, latest, one, label)
 
 
 def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:

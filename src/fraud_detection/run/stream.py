@@ -77,17 +77,24 @@ def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: 
     return done
 
 
-def run_stream(door: EmbeddedDoor, source: str, stop: Stop, show: Show) -> None:
-    """Decide everything the source gives, from the place that was reached before."""
-    numbered = not door.pipeline.parser.has_id
+def run_stream(
+    door: EmbeddedDoor, source: str, stop: Stop, show: Show, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Decide everything the source gives, from the place that was reached before; `say` what is unusual."""
+    opened = open_source(source, numbered=not door.pipeline.parser.has_id, growing=True)
     name = source if source == "-" else str(Path(source).resolve())
     # A pipe starts anew with every process; a file is read on from where it was left.
-    start = 0 if source == "-" else door.position(name)
+    start, mark = (0, "") if source == "-" else door.site.place(name)
+    if start and not opened.holds(start, mark):
+        say(f"{source} is not the file that was read before under this name: reading it from its beginning")
+        start = 0
     with few_collections():
-        for batch in open_source(source, numbered=numbered).batches(start, BATCH):
+        for batch in opened.batches(start, BATCH):
             show(door.take(batch, name) if batch.events else [])
             if stop.asked:
                 return
+    if opened.unfinished:
+        say(f"the last line of {source} has no end yet; it is left for the next start")
 
 
 def source_is_textual(source: str) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
-from fraud_detection.run.history import History, Progress, feature_table, read_history
+from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
 from fraud_detection.train.dataset import Dataset, write_dataset
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate, train
@@ -20,6 +20,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     payments: int
     refused: int
     repeated: int
+    strays: int
     labelled: int
     frauds: int
     features: int
@@ -29,6 +30,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
 def make_features(project: Project, history_path: Path, out: Path, progress: Progress) -> FeaturesReport:
     """Replay the history file into a table of features."""
     history = read_history(project, history_path, progress)
+    refuse_empty(history, history_path)
     dataset, _ = feature_table(project, history, progress)
     progress(f"writing {out.name}", 0.0)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +54,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         payments=len(history.payments),
         refused=len(history.refused),
         repeated=history.repeated,
+        strays=history.strays,
         labelled=int((dataset.label != UNKNOWN).sum()),
         frauds=int((dataset.label == 1).sum()),
         features=len(dataset.info.features),

@@ -5,6 +5,7 @@ import statistics
 from fractions import Fraction
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +103,29 @@ def test_neighbours_keep_the_latest_ones_in_any_order(
         neighbours.add(time, other)
     assert neighbours.last_seen == dict(kept)
     assert neighbours.since(since) == sum(time > since for _, time in kept)
+
+
+@given(st.lists(st.tuples(times, values, st.booleans()), max_size=60), times)
+def test_what_is_taken_back_was_never_there(added: list[tuple[int, int, bool]], wait: int) -> None:
+    window = window_of([(time, value) for time, value, _ in added])
+    for time, value, back in added:
+        if back:
+            window.take_back(time, value)
+    now = max([time for time, _, _ in added], default=0) + wait
+    expected = recount([(time, value) for time, value, back in added if not back], now)
+    aggregate = window.at(now)
+    assert (aggregate.count, aggregate.total) == (len(expected), sum(expected))
+    assert aggregate.squares == sum(value * value for value in expected)
+    assert all(pane.count > 0 for pane in window.kept)
+
+
+def test_a_million_of_the_largest_amounts_can_be_saved() -> None:
+    window, restored = window_of([(0, 10**15), (0, -(10**15))]), Window(LENGTH, PANES)
+    pane = window.kept[0]
+    pane.count, pane.total, pane.squares = 10**6, 10**21, 10**36
+    restored.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump())))
+    assert (restored.count, restored.total, restored.squares) == (10**6, 10**21, 10**36)
+    pane.total = -(10**21)
+    again = Window(LENGTH, PANES)
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump())))
+    assert again.total == -(10**21)

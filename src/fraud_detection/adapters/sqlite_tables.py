@@ -1,0 +1,50 @@
+"""The tables of a state file, and the check that a file has them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fraud_detection.errors import ConfigError
+
+FORMAT = 2
+"""Raised whenever a table changes; a file of another format is refused."""
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE decisions (
+    seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
+    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, policy TEXT NOT NULL, bundle TEXT NOT NULL,
+    entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL);
+CREATE TABLE labels (
+    seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
+    source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER);
+CREATE INDEX labels_payment ON labels (transaction_id);
+CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL;
+CREATE INDEX labels_applied ON labels (applied_at);
+CREATE TABLE quarantine (
+    seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL);
+CREATE TABLE history (
+    transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL, fraud INTEGER, known_at INTEGER) WITHOUT ROWID;
+CREATE TABLE due (
+    known_at INTEGER NOT NULL, number INTEGER NOT NULL, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL,
+    PRIMARY KEY (known_at, number)) WITHOUT ROWID;
+CREATE TABLE sources (name TEXT PRIMARY KEY, position INTEGER NOT NULL, mark TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE drift (
+    kind TEXT NOT NULL, field TEXT NOT NULL, count INTEGER NOT NULL, first_time INTEGER NOT NULL,
+    last_time INTEGER NOT NULL, example TEXT NOT NULL, PRIMARY KEY (kind, field)) WITHOUT ROWID;
+CREATE TABLE profiles (
+    entity INTEGER NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID;
+"""
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in an empty file; raise ConfigError when it holds anything else."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+    elif version != FORMAT:
+        raise ConfigError(
+            f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "
+            "with --state, or start it anew with `--history FILE`"
+        )
