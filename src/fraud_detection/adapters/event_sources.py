@@ -40,7 +40,7 @@ def mark(event: bytes) -> str:
     """Return eight hexadecimal digits by which an event is known again.
 
     >>> mark(b'{"amount": 1}'), mark(b'{"amount": 2}')
-    ('ba6ee3ed', 'd1a0ea55')
+    ('7c419680', 'f95620b9')
     """
     return hashlib.blake2b(event.strip(), digest_size=4).hexdigest()
 
