@@ -81,7 +81,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Calibration in bins of equally many payments: mean score, share of frauds, number."""
+    """Calibration in bins of payments with neighbouring scores: mean score, share of frauds, number."""
 
     predicted: np.ndarray
     observed: np.ndarray
@@ -98,7 +98,25 @@ def calibration_bins(score: np.ndarray, fraud: np.ndarray, bins: int = 10) -> Bi
     >>> calibration_bins(np.array([0.1, 0.9]), np.array([0, 1]), bins=2).error().__round__(3)
     0.1
     """
-    parts = [part for part in np.array_split(np.argsort(score, kind="stable"), bins) if part.size]
+    return _binned(score, fraud, np.array_split(np.argsort(score, kind="stable"), bins))
+
+
+def risk_bins(score: np.ndarray, fraud: np.ndarray, bins: int = 10) -> Bins:
+    """Sort by score and cut into `bins` parts in each of which equally many frauds are expected.
+
+    Where frauds are rare, parts of equal number put nearly all of them into the last one.
+
+    >>> risk_bins(np.array([0.1] * 9 + [0.9]), np.array([0] * 9 + [1]), bins=2).count.tolist()
+    [9, 1]
+    """
+    order = np.argsort(score, kind="stable")
+    expected = np.cumsum(score[order])
+    edges = np.searchsorted(expected, expected[-1:] * np.arange(1, bins) / bins, side="right")
+    return _binned(score, fraud, np.split(order, edges))
+
+
+def _binned(score: np.ndarray, fraud: np.ndarray, cut: list[np.ndarray]) -> Bins:
+    parts = [part for part in cut if part.size]
     predicted = [float(score[part].mean()) for part in parts]
     observed = [float(fraud[part].mean()) for part in parts]
     return Bins(np.array(predicted), np.array(observed), np.array([part.size for part in parts]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fraud_detection.train import plots
 from fraud_detection.train.evaluate import savings
-from fraud_detection.train.measures import Ranking, calibration_bins
+from fraud_detection.train.measures import Ranking, risk_bins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def draw(
 ) -> tuple[Path, ...]:
     """Draw every picture into `out_dir`; return their paths."""
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
-    ranking, bins = Ranking.of(known.score, known.label == 1), calibration_bins(known.score, known.label)
+    ranking, bins = Ranking.of(known.score, known.label == 1), risk_bins(known.score, known.label)
     places = savings(known, cutoffs, costs)
     moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
     names = bundle.contents.features.names

@@ -67,12 +67,24 @@ def precision_recall(path: Path, ranking: Ranking) -> None:
 
 
 def calibration(path: Path, bins: Bins) -> None:
-    """Draw the share of frauds over the mean score of each bin, on log axes, with the bins' numbers."""
+    """Draw the share of frauds over the mean score of each bin, on log axes, with the bins' numbers.
+
+    Bars are 95 % intervals: twice the standard error that the bin's own size leaves.
+    """
     lowest = max(float(bins.predicted.min()), 1e-6)
     with _picture(path, "Calibration: does 10 % mean 10 %?") as axes:
         axes.plot([lowest, 1], [lowest, 1], color=SOFT, linestyle="--", label="perfect")
         shown = bins.observed > 0
-        axes.plot(bins.predicted[shown], bins.observed[shown], "o-", color=GOOD, label="the model")
+        error = 2 * np.sqrt(bins.observed * (1 - bins.observed) / bins.count)
+        below = np.minimum(error, bins.observed * 0.99)
+        axes.errorbar(
+            bins.predicted[shown],
+            bins.observed[shown],
+            yerr=np.stack([below, error])[:, shown],
+            fmt="o-",
+            color=GOOD,
+            label="the model",
+        )
         if not shown.all():
             floor = np.full((~shown).sum(), lowest)
             axes.plot(
@@ -84,8 +96,8 @@ def calibration(path: Path, bins: Bins) -> None:
                 f"{int(count):,}", (x, y), xytext=(5, -12), textcoords="offset points", fontsize=7, color=INK
             )
         _percent_axis(axes, both=True)
-        axes.set_xlabel("mean score of the bin (probability of fraud)")
-        axes.set_ylabel("share of frauds in the bin")
+        axes.set_xlabel("mean score of the bin (probability of fraud); equally many frauds expected in each")
+        axes.set_ylabel("share of frauds in the bin (its payments beside it)")
         axes.legend(loc="upper left")
 
 

@@ -13,6 +13,7 @@ from fraud_detection.train.measures import (
     brier,
     calibration_bins,
     card_precision,
+    risk_bins,
 )
 
 scores = st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.7, 1.0])
@@ -48,6 +49,24 @@ def test_recall_at_a_false_positive_rate_is_that_of_the_best_allowed_threshold(
         if flagged[~fraud].mean() <= rate:
             allowed.append(flagged[fraud].mean())
     assert Ranking.of(score, fraud).recall_at(rate) == pytest.approx(max(allowed))
+
+
+@settings(max_examples=50)
+@given(judged, st.integers(1, 5))
+def test_bins_by_risk_hold_every_payment_once_and_neighbours_together(rows: Rows, bins: int) -> None:
+    score, fraud = arrays(rows)
+    found = risk_bins(score, fraud, bins)
+    assert 1 <= found.count.size <= bins
+    assert found.count.sum() == score.size
+    assert (found.count * found.observed).sum() == pytest.approx(fraud.sum())
+    assert (found.count * found.predicted).sum() == pytest.approx(score.sum())
+    assert (np.diff(found.predicted) >= 0).all()
+
+
+def test_bins_by_risk_expect_equally_many_frauds() -> None:
+    score = np.random.default_rng(1).beta(0.1, 5, 20_000)
+    found = risk_bins(score, score > 1, 10)
+    assert found.count * found.predicted == pytest.approx(np.full(10, score.sum() / 10), rel=0.02)
 
 
 def test_the_intervals_hold_the_value_and_agree_with_a_plain_bootstrap() -> None:
