@@ -21,10 +21,10 @@ from fraud_detection.decide.rules import compile_rules
 from fraud_detection.events import Label
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
-from fraud_detection.features.replay import PastPayment
+from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Answerer, Decided, Pipeline
-from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.embedded import EmbeddedDoor, settle
 from tests.unit.features.worlds import DAY, PROJECT, START, payment
 
 
@@ -168,3 +168,16 @@ def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_
     ]
     assert joined.standing() == (False, START + 20 * DAY)
     assert one.with_labels([]) == one
+
+
+def test_where_the_stream_tells_the_labels_of_history_they_count_when_it_does(tmp_path: Path) -> None:
+    door = open_door(tmp_path / "s.db")
+    replay = Replay(door.pipeline.memory)
+    for _ in replay.rows(HISTORY):
+        pass
+    settle(door.site, replay, HISTORY, labels_follow=True)
+    assert risk(door, serve(door, [paid(10, 13)])[0]) == (1, 1.0)
+    serve(door, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
+    assert (door.tally.labels, door.tally.repeated) == (1, 1)
+    assert risk(door, serve(door, [paid(11, 15)])[0]) == (2, 1.0)
+    door.close()

@@ -159,14 +159,15 @@ class SqliteSite:
         return self._db.execute("SELECT * FROM drift").fetchall()
 
     def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
-        """Enter payments of history; of their labels, those in `due` are to come; inside a transaction."""
+        """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
         to_come = {(label.transaction_id, label.known_at) for label in due}
         rows = (self._history_row(past, to_come) for past in payments)
         self._db.executemany("INSERT INTO history VALUES (?,?,?,?)", rows)
-        labels = [
-            (label.known_at, -place, label.transaction_id, label.fraud) for place, label in enumerate(due)
-        ]
-        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(labels))
+
+    def note_due(self, labels: Sequence[Label]) -> None:
+        """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
+        rows = [(one.known_at, -place, one.transaction_id, one.fraud) for place, one in enumerate(labels)]
+        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(rows))
 
     def due(self) -> list[Label]:
         """Return the labels of history that are still to come, the latest first."""

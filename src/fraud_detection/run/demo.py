@@ -120,8 +120,7 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     write_dataset(folder / "features.parquet", dataset)
     train(project, folder / "features.parquet", folder / "bundle", progress=progress)
     site = SqliteSite(folder / "state.db")
-    # The live stream itself tells the labels that become known after the end of history.
-    settle(site, replay, history.payments, due=())
+    settle(site, replay, history.payments, labels_follow=True)
     site.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Label, Transaction
+from fraud_detection.events import Transaction
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
@@ -63,7 +63,7 @@ class EmbeddedDoor:
         replay = Replay(self.pipeline.memory)
         for _ in replay.rows(history):
             on_payment()
-        settle(self.site, replay, history, replay.still_due())
+        settle(self.site, replay, history)
         self.pipeline.due = self.site.due()
 
     def close(self) -> None:
@@ -128,17 +128,23 @@ class EmbeddedDoor:
             self.tally.engine.add(seconds, self.tally.decided - before)
 
 
-def settle(site: SqliteSite, replay: Replay, history: Sequence[PastPayment], due: Sequence[Label]) -> None:
+def settle(
+    site: SqliteSite, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
+) -> None:
     """Let a state file begin where a replay of history ended.
 
-    due: labels of history to learn when the stream comes to their time, the latest first.
+    labels_follow: the stream itself tells the labels that were not known by the end of history;
+    else they are learned from history when the stream comes to their time.
     """
     if has_past(site):
         raise ConfigError("the state file is in use: history is only taken into a new one")
     replay.memory.store = site
     with site.transaction():
         site.put_meta("history", len(history))
+        due = replay.still_due()
         site.note_history(history, due)
+        if not labels_follow:
+            site.note_due(due)
         replay.memory.save_all()
 
 
