@@ -28,6 +28,7 @@ HOT_MODULES = (
     "src/fraud_detection/metrics.py",
     "src/fraud_detection/parse/drift.py",
     "src/fraud_detection/parse/times.py",
+    "src/fraud_detection/parse/labels.py",
     "src/fraud_detection/parse/values.py",
     "src/fraud_detection/parse/parser.py",
 )

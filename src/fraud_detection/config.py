@@ -67,6 +67,7 @@ class TimeSource(Settings, frozen=True):
     format: 'auto' reads ISO 8601 dates and times and epoch seconds, milliseconds,
     microseconds; 'number' counts `unit`s since `origin`; anything with a % is a strptime
     pattern.  Times without an offset are in `utc_offset_hours`.
+    ahead: a time that is further ahead of the clock at its arrival is impossible; null allows any.
     """
 
     field: str | None = None
@@ -78,6 +79,7 @@ class TimeSource(Settings, frozen=True):
     utc_offset_hours: Annotated[float, Meta(ge=-14, le=14)] = 0.0
     earliest: dt.date = dt.date(1980, 1, 1)
     latest: dt.date = dt.date(2100, 1, 1)
+    ahead: Duration | None = msgspec.field(default_factory=lambda: Duration.parse("1d"))
 
 
 class AmountSource(FieldSource, frozen=True):
@@ -155,11 +157,13 @@ class Features(Settings, frozen=True):
     neighbours: how many other ids an entity remembers for distinct counts and first_seen.
     vocabulary: how many values of a category get a code of their own.
     night: from and until which hour it is night, in local hours of the event's offset.
+    late: how late a payment may come; it is then seen with what its entities have done meanwhile.
     """
 
     entities: dict[Name, EntityFeatures] = {}
     calendar: tuple[Literal["hour", "weekday", "night"], ...] = ("hour", "weekday", "night")
     night: tuple[int, int] = (22, 6)
+    late: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
     panes: Annotated[int, Meta(ge=2, le=1000)] = 24
     neighbours: Annotated[int, Meta(ge=1, le=4096)] = 64
     vocabulary: Annotated[int, Meta(ge=1, le=10000)] = 200

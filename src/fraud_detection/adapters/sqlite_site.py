@@ -149,6 +149,10 @@ class SqliteSite:
         """Put down the place that was reached in a source; inside a transaction."""
         self._db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, mark))
 
+    def note_output(self, name: str, length: int) -> None:
+        """Put down that all is told in a file of that length in bytes; inside a transaction."""
+        self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
+
     def place(self, source: str) -> tuple[int, str]:
         """Return the place that was reached in a source, and the mark of the event before it."""
         row = self._db.execute("SELECT position, mark FROM sources WHERE name = ?", (source,)).fetchone()
@@ -234,7 +238,9 @@ class SqliteSite:
             owner = self.entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
             yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects)
 
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(
+        self, query: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a reading query, for reports."""
         return self._db.execute(query, parameters).fetchall()
 

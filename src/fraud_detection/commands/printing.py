@@ -37,13 +37,13 @@ def write_figures(arguments: Namespace, figures: Figures) -> None:
         )
 
 
-def open_output(out: str, *, append: bool = False) -> BinaryIO:
+def open_output(out: str) -> BinaryIO:
     """Return the file or standard output to write to."""
     if out == "-":
         return sys.stdout.buffer
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        return Path(out).open("ab" if append else "wb")
+        return Path(out).open("wb")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from None
 

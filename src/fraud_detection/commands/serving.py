@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.sqlite_outputs import OutputFile
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.commands.printing import (
     Figures,
-    open_output,
     output,
     print_line,
     terminal,
@@ -24,7 +24,7 @@ from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import has_past
 from fraud_detection.run.history import read_history
-from fraud_detection.run.output import outcome_line
+from fraud_detection.run.output import outcome_line, told_line
 from fraud_detection.run.scoring import score_file, score_pipe
 from fraud_detection.run.stream import (
     Stop,
@@ -66,16 +66,17 @@ def run(arguments: Namespace) -> None:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
     if arguments.history is not None and not has_past(door.site):
         warm_up(door, engine.project, arguments.history, screen.progress)
-    out = None if arguments.out is None else open_output(arguments.out, append=True)
+    out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
 
     def show(outcomes: list[Outcome]) -> None:
-        if out is not None:
-            out.write(b"".join(outcome_line(outcome, 0) for outcome in outcomes))
-            out.flush()
+        if out is not None and outcomes:
+            out.write([outcome_line(outcome) for outcome in outcomes])
         screen.progress(f"decided: {door.tally.decided:,}", 0.0)
 
     with ending_on_signals(stop):
         run_stream(door, arguments.source, stop, show, screen.say)
+    if out is not None:
+        out.close()
     door.close()
     screen.finish()
     screen.say(summary(door.tally))

@@ -15,7 +15,7 @@ from fraud_detection.config import Project, load_project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.history import feature_table, read_history, refuse_empty
 from fraud_detection.run.training import FeaturesReport, make_features, train_and_evaluate
-from fraud_detection.train.prequential import Plan, prequential
+from fraud_detection.train.prequential import Fold, Plan, prequential
 from fraud_detection.train.workflow import evaluate as judge
 from fraud_detection.train.workflow import train as learn
 
@@ -88,7 +88,9 @@ def prequential_scores(arguments: Namespace) -> None:
     starts = [_day(text) for text in arguments.starts.split(",")]
     history = read_history(project, _history(project, arguments), screen.progress)
     refuse_empty(history, _history(project, arguments))
-    dataset, _ = feature_table(project, history, screen.progress)
+    # What the earliest fold may not know, no fold's categories may be made of.
+    learn_until = min(Fold.of(start, plan).until for start in starts)
+    dataset, _ = feature_table(project, history, screen.progress, learn_until)
     scores = prequential(dataset, starts, plan, project.model, screen.progress)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_columns(

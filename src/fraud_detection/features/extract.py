@@ -4,8 +4,9 @@
 nothing; `Extractor.update` adds it; `Extractor.learn` adds a label at the time it became
 known.  Live doors and the replay of history call the same three.
 
-A payment that arrives late is seen from the entity's latest time: that is what is known
-when it is decided.
+A window is read at the payment's own time.  What its entity has done since, by up to
+`features.late`, is known when a payment that arrives late is decided, so it counts too; what is
+dated later still is a clock that runs ahead, and blinds nobody.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class EntityExtractor:
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
         self.since_last: bool = settings.since_last
         self.speed: bool = settings.speed
+        self.late_ms: int = project.features.late.ms
         self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
         self.plan: ProfilePlan = ProfilePlan(
             [window.ms for window in settings.windows],
@@ -83,21 +85,21 @@ class EntityExtractor:
                 row.append(NAN)
             return
         time_ms: int = payment.event_time
-        now = max(time_ms, profile.latest)
+        until = time_ms + self.late_ms
         amount = payment.amount
         value: float = NAN if amount is None else amount / self.scale
         aggregate = self.scratch
         for window in profile.windows:
-            window.read(now, aggregate)
+            window.read(time_ms, until, aggregate)
             self._read_window(aggregate, value, row)
         if self.since_last:
-            row.append((now - profile.latest) / 1000 if profile.latest >= 0 else NAN)
+            last = profile.seen.until(until)
+            row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
         if self.speed:
-            row.append(_speed(profile.place, now, payment.place))
-        self._read_neighbours(profile, keys, now, row)
-        label_now = max(time_ms, profile.latest_label)
+            row.append(_speed(profile.place_until(until), time_ms, payment.place))
+        self._read_neighbours(profile, keys, time_ms, row)
         for window in profile.risk:
-            window.read(label_now, aggregate)
+            window.read(time_ms, until, aggregate)
             row.append(float(aggregate.total))
             row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 
@@ -289,7 +291,7 @@ def distance_km(latitude: float, longitude: float, to_latitude: float, to_longit
 def _speed(last: Place | None, now: int, place: tuple[float, float] | None) -> float:
     if last is None or place is None:
         return NAN
-    # Two payments within a minute would give absurd speeds for tiny distances.
+    # Two payments within a minute, or in the wrong order, would give absurd speeds for tiny distances.
     hours = max((now - last.time_ms) / HOUR_MS, SHORTEST_TRIP_H)
     return distance_km(last.latitude, last.longitude, place[0], place[1]) / hours
 

@@ -1,25 +1,72 @@
 """The memory of one entity: what is remembered of a card, a terminal, a device.
 
 A profile is a function of the set of payments and labels that it took in, not of their
-order.  Its size is bounded by its plan: at most `panes` panes a window and `neighbours`
-ids a kind of neighbour.
+order.  Its size is bounded by its plan: at most `panes` panes a window, and three more for payments
+that are ahead of the others, and `neighbours` ids a kind of neighbour.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fraud_detection.features.windows import Neighbours, Window
 
+SPARE: Final = 4
+"""How many of the latest times are kept.  Windows forget what is too old for the earliest of them, so
+that up to three payments whose clock runs ahead of all others cannot make an entity forget."""
+
 
 class Place:
-    """Where the entity was at its latest payment that said so."""
+    """Where the entity was at a time."""
 
     def __init__(self, time_ms: int, latitude: float, longitude: float) -> None:
         """Keep time and degrees."""
         self.time_ms: int = time_ms
         self.latitude: float = latitude
         self.longitude: float = longitude
+
+    def is_before(self, other: Place) -> bool:
+        """Tell which is the earlier; equal times are settled by the coordinates."""
+        own = (self.time_ms, self.latitude, self.longitude)
+        return own < (other.time_ms, other.latitude, other.longitude)
+
+
+class Latest:
+    """The latest few times of an entity, whatever the order in which they came.
+
+    >>> seen = Latest()
+    >>> for time in (3, 9, 1, 7, 5):
+    ...     seen.add(time)
+    >>> seen.times, seen.until(8), seen.until(2), seen.settled()
+    ([3, 5, 7, 9], 7, -1, 3)
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.times: list[int] = []
+
+    def add(self, time_ms: int) -> None:
+        """Keep the time, if it is one of the latest."""
+        times = self.times
+        if len(times) >= SPARE:
+            if time_ms <= times[0]:
+                return
+            del times[0]
+        place = len(times)
+        while place > 0 and times[place - 1] > time_ms:
+            place -= 1
+        times.insert(place, time_ms)
+
+    def until(self, time_ms: int) -> int:
+        """Return the latest of them that is not after `time_ms`; -1 where there is none."""
+        for place in range(len(self.times) - 1, -1, -1):
+            if self.times[place] <= time_ms:
+                return self.times[place]
+        return -1
+
+    def settled(self) -> int:
+        """Return the earliest of them when all places are taken, else -1."""
+        return self.times[0] if len(self.times) >= SPARE else -1
 
 
 class ProfilePlan:
@@ -40,30 +87,45 @@ class Profile:
     def __init__(self, plan: ProfilePlan) -> None:
         """Start with nothing seen."""
         self.saved_at: int = 0
-        self.latest: int = -1
-        self.latest_label: int = -1
-        self.place: Place | None = None
+        self.seen: Latest = Latest()
+        self.told: Latest = Latest()
+        self.places: list[Place] = []
         self.windows: list[Window] = [Window(length, plan.panes) for length in plan.windows]
         self.risk: list[Window] = [Window(length, plan.panes) for length in plan.risk]
         self.neighbours: list[Neighbours] = [Neighbours(plan.limit) for _ in range(plan.neighbours)]
 
     def add_payment(self, time_ms: int, amount: int) -> None:
         """Count a payment of `amount` minor units."""
+        self.seen.add(time_ms)
+        settled = self.seen.settled()
         for window in self.windows:
             window.add(time_ms, amount)
-        self.latest = max(self.latest, time_ms)
+            window.forget(settled)
 
     def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
-        """Remember the place if it is the latest; equal times are settled by the larger coordinates."""
-        place = self.place
-        if place is None or (time_ms, latitude, longitude) > (place.time_ms, place.latitude, place.longitude):
-            self.place = Place(time_ms, latitude, longitude)
+        """Remember the place, if it is one of the latest."""
+        new, places = Place(time_ms, latitude, longitude), self.places
+        place = len(places)
+        while place > 0 and new.is_before(places[place - 1]):
+            place -= 1
+        places.insert(place, new)
+        if len(places) > SPARE:
+            del places[0]
+
+    def place_until(self, time_ms: int) -> Place | None:
+        """Return the latest place that is not after `time_ms`."""
+        for place in range(len(self.places) - 1, -1, -1):
+            if self.places[place].time_ms <= time_ms:
+                return self.places[place]
+        return None
 
     def add_label(self, known_at: int, fraud: int) -> None:
         """Count a label (1 fraud, 0 legitimate) at the moment it became known."""
+        self.told.add(known_at)
+        settled = self.told.settled()
         for window in self.risk:
             window.add(known_at, fraud)
-        self.latest_label = max(self.latest_label, known_at)
+            window.forget(settled)
 
     def take_back_label(self, known_at: int, fraud: int) -> None:
         """Count an earlier label no more, because it was corrected."""
@@ -72,11 +134,10 @@ class Profile:
 
     def dump(self) -> list[object]:
         """Return the whole content as plain lists and numbers."""
-        place = self.place
         return [
-            self.latest,
-            self.latest_label,
-            None if place is None else [place.time_ms, place.latitude, place.longitude],
+            self.seen.times,
+            self.told.times,
+            [[place.time_ms, place.latitude, place.longitude] for place in self.places],
             [window.dump() for window in self.windows],
             [window.dump() for window in self.risk],
             [sorted(neighbours.last_seen.items()) for neighbours in self.neighbours],
@@ -84,11 +145,9 @@ class Profile:
 
     def restore(self, content: list[Any]) -> None:
         """Take back what `dump` returned; the profile must be new and of the same plan."""
-        self.latest = content[0]
-        self.latest_label = content[1]
-        place = content[2]
-        if place is not None:
-            self.place = Place(place[0], place[1], place[2])
+        self.seen.times = content[0]
+        self.told.times = content[1]
+        self.places = [Place(place[0], place[1], place[2]) for place in content[2]]
         for window, flat in zip(self.windows, content[3], strict=True):
             window.restore(flat)
         for window, flat in zip(self.risk, content[4], strict=True):

@@ -60,17 +60,17 @@ class Pane:
 
 
 class Window:
-    """A trailing window of `length_ms`, kept in at most `panes` panes.
+    """A trailing window of `length_ms`, in panes; `forget` bounds how many are kept.
 
-    Payments older than the window's reach at the latest time seen are not kept; they could
-    never be read again, because the owner asks at its own latest time or later.
+    What is kept is a function of the set of what was added and of the latest `forget`, because what is
+    forgotten once is not taken in again.
     """
 
     def __init__(self, length_ms: int, panes: int) -> None:
         """Start empty; `length_ms` must be a multiple of `panes`."""
         self.pane_ms: int = length_ms // panes
         self.panes: int = panes
-        self.latest: int = -1
+        self.gone: int = -1
         self.kept: list[Pane] = []
         # The aggregate of all kept panes, so that most readings need not walk over them.
         self.count: int = 0
@@ -80,12 +80,9 @@ class Window:
         self.high: int = 0
 
     def add(self, time_ms: int, value: int) -> None:
-        """Put `value` into the pane of `time_ms`, unless that has already left the window."""
+        """Put `value` into the pane of `time_ms`, unless that has been forgotten."""
         number = time_ms // self.pane_ms
-        if number > self.latest:
-            self.latest = number
-            self._forget(number - self.panes)
-        elif number <= self.latest - self.panes:
+        if number <= self.gone:
             return
         if self.count == 0:
             self.low = value
@@ -105,6 +102,23 @@ class Window:
         else:
             self._add_late(number, value)
 
+    def forget(self, time_ms: int) -> None:
+        """Forget for good what no reading at `time_ms` or later would count."""
+        gone = time_ms // self.pane_ms - self.panes
+        if gone <= self.gone:
+            return
+        self.gone = gone
+        kept = self.kept
+        if len(kept) == 0 or kept[0].number > gone:
+            return
+        expired = 0
+        for pane in kept:
+            if pane.number > gone:
+                break
+            expired += 1
+        del kept[:expired]
+        self._sum_up()
+
     def take_back(self, time_ms: int, value: int) -> None:
         """Undo one `add` of the same time and value, unless that has already left the window.
 
@@ -122,54 +136,53 @@ class Window:
                 return
 
     def at(self, now_ms: int) -> Aggregate:
-        """Return the aggregate as of `now_ms`, which is not before the latest added time."""
+        """Return the aggregate as of `now_ms`, with nothing that is later."""
         result = Aggregate()
-        self.read(now_ms, result)
+        self.read(now_ms, now_ms, result)
         return result
 
-    def read(self, now_ms: int, result: Aggregate) -> None:
-        """Put the aggregate as of `now_ms` into `result`, which the caller may use again."""
+    def read(self, now_ms: int, until_ms: int, result: Aggregate) -> None:
+        """Put the aggregate of the window that ends at `now_ms` into `result`, which may be used again.
+
+        What is later than `now_ms` counts too, up to the pane of `until_ms`.
+        """
         result.count = self.count
         result.total = self.total
         result.squares = self.squares
         result.low = self.low
         result.high = self.high
+        if self.count == 0:
+            return
         gone = now_ms // self.pane_ms - self.panes
-        if self.count == 0 or self.latest <= gone:
-            result.count = 0
-            result.total = 0
-            result.squares = 0
-        elif self.kept[0].number <= gone:
-            self._take_out_expired(gone, result)
+        last = until_ms // self.pane_ms
+        kept = self.kept
+        if kept[0].number <= gone or kept[len(kept) - 1].number > last:
+            self._leave_out(gone, last, result)
 
-    def _take_out_expired(self, gone: int, result: Aggregate) -> None:
-        """Leave the panes up to number `gone` out of `result`, which holds all of them."""
-        expired = 0
+    def _leave_out(self, gone: int, last: int, result: Aggregate) -> None:
+        """Take the panes up to number `gone` and those after `last` out of `result`, which holds all."""
         extreme = False
         for pane in self.kept:
-            if pane.number > gone:
-                break
-            expired += 1
-            result.count -= pane.count
-            result.total -= pane.total
-            result.squares -= pane.squares
-            extreme = extreme or pane.low == self.low or pane.high == self.high
+            if pane.number <= gone or pane.number > last:
+                result.count -= pane.count
+                result.total -= pane.total
+                result.squares -= pane.squares
+                extreme = extreme or pane.low == self.low or pane.high == self.high
         if extreme:
-            self._extremes(expired, result)
+            self._extremes(gone, last, result)
 
-    def _extremes(self, first: int, result: Aggregate) -> None:
-        """Put the extremes of the panes from the `first` on into `result`."""
-        if first < len(self.kept):
-            result.low = self.kept[first].low
-            result.high = self.kept[first].high
-            for place in range(first + 1, len(self.kept)):
-                pane = self.kept[place]
-                result.low = min(result.low, pane.low)
-                result.high = max(result.high, pane.high)
+    def _extremes(self, gone: int, last: int, result: Aggregate) -> None:
+        """Put the extremes of the panes after number `gone` and up to `last` into `result`."""
+        first = True
+        for pane in self.kept:
+            if gone < pane.number <= last:
+                result.low = pane.low if first else min(result.low, pane.low)
+                result.high = pane.high if first else max(result.high, pane.high)
+                first = False
 
     def dump(self) -> list[int]:
         """Return the whole content as a flat list of 64-bit integers."""
-        flat = [self.latest]
+        flat = [self.gone]
         for pane in self.kept:
             # Sums of large amounts need more than 64 bits, so they are stored in two halves.
             flat += [pane.number, pane.count, pane.low, pane.high]
@@ -178,7 +191,7 @@ class Window:
 
     def restore(self, flat: list[int]) -> None:
         """Take back what `dump` returned; the window must be new."""
-        self.latest = flat[0]
+        self.gone = flat[0]
         for start in range(1, len(flat), _INTEGERS_A_PANE):
             pane = Pane(flat[start], 0)
             pane.count = flat[start + 1]
@@ -196,24 +209,13 @@ class Window:
             whole.count += pane.count
             whole.total += pane.total
             whole.squares += pane.squares
-        self._extremes(0, whole)
+        if len(self.kept) > 0:
+            self._extremes(self.gone, self.kept[len(self.kept) - 1].number, whole)
         self.count = whole.count
         self.total = whole.total
         self.squares = whole.squares
         self.low = whole.low
         self.high = whole.high
-
-    def _forget(self, gone: int) -> None:
-        kept = self.kept
-        if len(kept) == 0 or kept[0].number > gone:
-            return
-        expired = 0
-        for pane in kept:
-            if pane.number > gone:
-                break
-            expired += 1
-        del kept[:expired]
-        self._sum_up()
 
     def _add_late(self, number: int, value: int) -> None:
         kept = self.kept

@@ -15,7 +15,7 @@ from fraud_detection.init.columns import Floats, Profile
 from fraud_detection.init.pieces import find_parts, join
 from fraud_detection.init.times import COUNTED_FROM, Grain, Instants, grain, read
 from fraud_detection.init.words import EVENT, NOT_EVENT_TIME, TIME, words
-from fraud_detection.parse.times import in_bounds
+from fraud_detection.parse.times import TimeBounds
 
 WHERE = "schema.event_time"
 DAY_MS = 86_400_000
@@ -249,6 +249,7 @@ def _checked(board: Board, when: When) -> When:
 
 
 def _in_bounds(source: TimeSource, by_row: Floats) -> Floats:
-    first, last = in_bounds(source)
+    bounds = TimeBounds(source)
+    first, last = bounds.earliest, bounds.latest
     with np.errstate(invalid="ignore"):
         return ((by_row >= first) & (by_row < last)).astype(np.float64)

@@ -19,7 +19,8 @@ from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import SchemaDrift
-from fraud_detection.parse.times import from_parts, in_bounds, time_reader
+from fraud_detection.parse.labels import LabelReader
+from fraud_detection.parse.times import TimeBounds, from_parts, time_reader
 from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number, content_id
 
 MISSING: Final = (None, "")
@@ -51,9 +52,9 @@ class Parser:
         )
         self.time_reader: FieldReader = self._reader(schema.event_time.field or "", schema.event_time.aliases)
         self.read_time = time_reader(schema.event_time)
-        bounds = in_bounds(schema.event_time)
-        self.earliest: int = bounds[0]
-        self.latest: int = bounds[1]
+        self.bounds: TimeBounds = TimeBounds(schema.event_time)
+        # The time of the event in hand, or of the last one whose time could be read.
+        self.time_in_hand: int = -1
         self.entities: list[FieldReader] = [
             self._reader(e.field, e.aliases) for e in schema.entities.values()
         ]
@@ -63,9 +64,7 @@ class Parser:
             self._reader(c.field, c.aliases) for c in schema.categories.values()
         ]
         self.known: list[dict[str, float]] = [known.get(name, {}) for name in schema.categories]
-        label = schema.label
-        self.positive: set[str] = {text.lower() for text in label.positive} if label else set()
-        self.negative: set[str] = {text.lower() for text in label.negative} if label else set()
+        self.labels: LabelReader = LabelReader(schema, self.bounds)
         amount = schema.amount
         self.amount: FieldReader | None = self._reader(amount.field, amount.aliases) if amount else None
         self.scale: int = 10**amount.decimals if amount else 1
@@ -116,32 +115,13 @@ class Parser:
         except RejectError as error:
             raise self._rejected(error) from None
 
-    def verdict(self, event: dict[str, object]) -> bool | None:
-        """Return whether the event's label says fraud; None where it says nothing."""
-        source = self.schema.label
-        if source is None:
-            return None
-        value = event.get(source.field)
-        text = str(value).strip().lower()
-        if text in self.positive:
-            return True
-        return False if text in self.negative else None
-
-    def known_at(self, event: dict[str, object], event_time: int) -> int:
-        """Return when the label of a row of history became known, in ms."""
-        source = self.schema.label
-        known_at = self._known_at(event) if source is not None and source.known_at is not None else None
-        if known_at is not None:
-            return max(known_at, event_time)
-        return event_time + (source.delay.ms if source is not None else 0)
-
     def _label(self, event: dict[str, object]) -> Label:
-        verdict = self.verdict(event)
-        if self.schema.label is None or verdict is None:
-            raise RejectError("a label needs a verdict that the schema declares", f"$.{self._label_field()}")
-        known_at = self._known_at(event)
+        verdict = self.labels.verdict(event)
+        if verdict is None:
+            raise RejectError("a label needs a verdict that the schema declares", f"$.{self.labels.field}")
+        known_at = self.labels.told_at(event)
         if known_at is None:
-            raise RejectError("a label needs the time it became known", f"$.{self._known_at_field()}")
+            raise RejectError("a label needs the time it became known", f"$.{self.labels.known_at_field}")
         return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
 
     def _transaction(self, event: dict[str, object], identity: str | None) -> Transaction:
@@ -163,17 +143,20 @@ class Parser:
     def _event_time(self, event: dict[str, object]) -> int:
         parts = self.schema.event_time.parts
         if parts is not None:
-            return self._time_of_parts(event, parts)
+            time_ms = self._time_of_parts(event, parts)
+            self.bounds.check(time_ms, parts.year, "a date")
+            self.time_in_hand = time_ms
+            return time_ms
         reader = self.time_reader
-        value = reader.find(event, -1)
+        value = reader.find(event, self.time_in_hand)
         if value in MISSING:
             raise RejectError("a required value is missing", f"$.{reader.field}")
         try:
             time_ms = self.read_time(value)
         except RejectError as error:
             raise RejectError(error.reason, f"$.{reader.field}") from None
-        if not self.earliest <= time_ms < self.latest:
-            raise RejectError(f"an impossible time: {value!r:.60}", f"$.{reader.field}")
+        self.bounds.check(time_ms, reader.field, value)
+        self.time_in_hand = time_ms
         if not self.textual and self.schema.event_time.format == "auto" and not isinstance(value, str):
             self.drift.count("repaired", reader.field, time_ms, value)
         return time_ms
@@ -191,7 +174,7 @@ class Parser:
         if identity is not None:
             return identity
         reader = self.id_reader
-        text = as_id(reader.find(event, -1))
+        text = as_id(reader.find(event, self.time_in_hand))
         if text is None:
             raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
         return text
@@ -264,27 +247,6 @@ class Parser:
         number = as_number(event.get(self.schema.sent_at))
         return int(number) if abs(number) < 2**62 else None
 
-    def _known_at(self, event: dict[str, object]) -> int | None:
-        value = event.get(self._known_at_field())
-        return None if value in MISSING else self.read_known_at(value)
-
-    def read_known_at(self, value: object) -> int:
-        """Return the time at which a label became known, in ms; it is written as the event time is."""
-        try:
-            known_at = self.read_time(value)
-        except RejectError as error:
-            raise RejectError(error.reason, f"$.{self._known_at_field()}") from None
-        if not self.earliest <= known_at < self.latest:
-            raise RejectError(f"an impossible time: {value!r:.60}", f"$.{self._known_at_field()}")
-        return known_at
-
-    def _known_at_field(self) -> str:
-        source = self.schema.label
-        return source.known_at if source is not None and source.known_at is not None else "label_known_at"
-
-    def _label_field(self) -> str:
-        return self.schema.label.field if self.schema.label is not None else "label"
-
     def _count_absent(self, field: str, value: object, time_ms: int) -> None:
         if value in MISSING:
             self.drift.count("missing", field, time_ms, value)
@@ -292,7 +254,7 @@ class Parser:
             self.drift.count("unreadable", field, time_ms, value)
 
     def _rejected(self, error: RejectError) -> RejectError:
-        self.drift.count("quarantined", error.path.removeprefix("$."), -1, error.reason)
+        self.drift.count("quarantined", error.path.removeprefix("$."), self.time_in_hand, error.reason)
         return error
 
     def _reader(self, field: str, aliases: tuple[str, ...]) -> FieldReader:

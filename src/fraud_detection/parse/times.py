@@ -41,12 +41,28 @@ def time_reader(source: TimeSource) -> Callable[[object], int]:
     return lambda value: _auto(value, zone)
 
 
-def in_bounds(source: TimeSource) -> tuple[int, int]:
-    """Return the earliest and the latest possible time in ms."""
-    first, last = (
-        _to_ms(dt.datetime.combine(day, dt.time(), dt.UTC)) for day in (source.earliest, source.latest)
-    )
-    return first, last
+class TimeBounds:
+    """Between which times an event is possible, in ms."""
+
+    def __init__(self, source: TimeSource) -> None:
+        """Take the declared bounds; the clock bounds nothing before `arrived` is told of it."""
+        self.earliest: int = _to_ms(dt.datetime.combine(source.earliest, dt.time(), dt.UTC))
+        self.latest: int = _to_ms(dt.datetime.combine(source.latest, dt.time(), dt.UTC))
+        self.ahead_ms: int = -1 if source.ahead is None else source.ahead.ms
+        self.clock_end: int = self.latest
+
+    def arrived(self, now_ms: int) -> None:
+        """Take note of the clock at which events arrive: none can be much later than that."""
+        if self.ahead_ms >= 0:
+            self.clock_end = now_ms + self.ahead_ms + 1
+
+    def check(self, time_ms: int, field: str, value: object) -> None:
+        """Raise RejectError when the time, which the field gave as `value`, is impossible."""
+        if not self.earliest <= time_ms < self.latest:
+            raise RejectError(f"an impossible time: {value!r:.60}", f"$.{field}")
+        if time_ms >= self.clock_end:
+            words = "more than `schema.event_time.ahead` later than the clock"
+            raise RejectError(f"an impossible time: {value!r:.60} is {words}", f"$.{field}")
 
 
 def from_parts(

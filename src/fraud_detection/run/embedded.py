@@ -44,6 +44,7 @@ class EmbeddedDoor:
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event."""
         start = time.perf_counter()
+        self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = self.pipeline.process(batch.events, batch.identities)
         with self.site.transaction():
             self.site.record(processed.log)

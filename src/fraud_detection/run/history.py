@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ def read_history(project: Project, path: Path, progress: Progress) -> History:
     """
     numbered = project.schema.transaction_id.field is None
     parser = Parser(project.schema, textual=is_textual(path))
+    parser.bounds.arrived(int(time.time() * 1000))
     reader = _Reader(parser)
     rows = 0
     with few_collections():
@@ -85,16 +87,24 @@ def refuse_empty(history: History, path: Path) -> None:
         )
 
 
-def feature_table(project: Project, history: History, progress: Progress) -> tuple[Dataset, Replay]:
+def feature_table(
+    project: Project, history: History, progress: Progress, learn_until: int | None = None
+) -> tuple[Dataset, Replay]:
     """Replay the history; return every payment's features, as they would have been served, and the replay.
 
     The replay's memory is as a live engine's would be at the end of history.
+    learn_until: the categories are learned from payments before that time in ms, and the table is not
+    cut into slices; without it both follow the project's split.
     """
     times = np.fromiter(
         (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
-    cut = boundaries(times, project.split, delay_ms)
+    if learn_until is None:
+        cut = boundaries(times, project.split, delay_ms)
+    else:
+        until = learn_until
+        cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
     vocabulary = _vocabulary(project, history.payments, cut)
     replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
     matrix = _replayed(replay, history.payments, progress)
@@ -121,7 +131,9 @@ class _Reader:
                 return
             payment = self.parser.record(event, identity or content_id(raw))
             past = PastPayment(
-                payment, self.parser.verdict(event), self.parser.known_at(event, payment.event_time)
+                payment,
+                self.parser.labels.verdict(event),
+                self.parser.labels.known_at(event, payment.event_time),
             )
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))

@@ -6,29 +6,30 @@ import datetime as dt
 
 import msgspec
 
-from fraud_detection.events import Quarantined
+from fraud_detection.events import Decision, Label, Quarantined
 from fraud_detection.pipeline import Decided, Outcome, Repeated
 
 
-def outcome_line(outcome: Outcome, row: int) -> bytes:
-    """Return one line; `row` is the event's place in its source, counted from 1.
+def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
+    """Return one line; `row` is the event's place in its source, counted from 1, where it has one.
 
     A quarantined event has `quarantined` (the reason) and `path` in place of an action.
     """
     if isinstance(outcome, Decided):
-        return _decision_line(outcome)
-    if isinstance(outcome, Quarantined):
-        return _line({"row": row, "quarantined": outcome.reason, "path": outcome.path})
+        return told_line((outcome.decision, outcome.payment.event_time), row)
     if isinstance(outcome, Repeated):
-        return _line({"row": row, "transaction_id": outcome.transaction_id, "repeated": True})
-    label = outcome.label
-    return _line(
-        {
-            "row": row,
-            "transaction_id": label.transaction_id,
-            "label": "fraud" if label.fraud else "legitimate",
-        }
-    )
+        return _line({**_row(row), "transaction_id": outcome.transaction_id, "repeated": True})
+    return told_line(outcome if isinstance(outcome, Quarantined) else outcome.label, row)
+
+
+def told_line(told: tuple[Decision, int] | Label | Quarantined, row: int | None = None) -> bytes:
+    """Return the line of a decision (with the event's time in ms), of a label, or of a refusal."""
+    if isinstance(told, Quarantined):
+        return _line({**_row(row), "quarantined": told.reason, "path": told.path})
+    if isinstance(told, Label):
+        verdict = "fraud" if told.fraud else "legitimate"
+        return _line({**_row(row), "transaction_id": told.transaction_id, "label": verdict})
+    return _decision_line(*told)
 
 
 def iso(time_ms: int) -> str:
@@ -41,12 +42,15 @@ def iso(time_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
 
 
-def _decision_line(decided: Decided) -> bytes:
-    decision = decided.decision
+def _row(row: int | None) -> dict[str, object]:
+    return {} if row is None else {"row": row}
+
+
+def _decision_line(decision: Decision, event_time: int) -> bytes:
     return _line(
         {
             "transaction_id": decision.transaction_id,
-            "event_time": iso(decided.payment.event_time),
+            "event_time": iso(event_time),
             "action": decision.action.label,
             "score": decision.score,
             "reasons": [{"code": reason.code, "words": reason.words} for reason in decision.reasons],

@@ -8,6 +8,7 @@ moment they became known, never earlier.
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -99,6 +100,7 @@ class _Scoring:
         self._warm_up(history, apart)
 
     def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
+        self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = self.pipeline.process(events, identities)
         for outcome in processed.outcomes:
             self.tally.add(outcome)
@@ -127,6 +129,7 @@ class _Scoring:
 def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
     numbered = engine.project.schema.transaction_id.field is None
     parser = Parser(engine.project.schema, textual=is_textual(path))
+    parser.bounds.arrived(int(time.time() * 1000))
     rows: list[Row] = []
     for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
         rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
@@ -154,10 +157,10 @@ def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> 
     if parser.schema.label is None:
         return None
     event = msgspec.json.decode(raw)
-    verdict = parser.verdict(event)
+    verdict = parser.labels.verdict(event)
     if verdict is None:
         return None
-    return Label(transaction_id, verdict, parser.known_at(event, event_time), "file")
+    return Label(transaction_id, verdict, parser.labels.known_at(event, event_time), "file")
 
 
 def _with_labels(rows: list[Row]) -> Iterator[list[tuple[Row | None, Event]]]:

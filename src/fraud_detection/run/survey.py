@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from pathlib import Path
 
 from fraud_detection.adapters.event_sources import open_source
@@ -21,6 +22,7 @@ def survey(project: Project, path: Path, vocabulary: Vocabulary) -> SchemaDrift:
     """Parse every event of the file and return the tallies; nothing else is done with them."""
     numbered = project.schema.transaction_id.field is None
     parser = Parser(project.schema, vocabulary, textual=is_textual(path))
+    parser.bounds.arrived(int(time.time() * 1000))
     for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
         for raw, identity in zip(batch.events, batch.identities or itertools.repeat(None), strict=False):
             # What is refused is in the tallies too.

@@ -34,10 +34,12 @@ def same(left: list[float], right: list[float]) -> bool:
 
 
 def in_window(earlier: list[Transaction], entity: int, one: Transaction, length: int) -> list[int]:
-    """Recount by the documented rule: the entity's latest time decides what the window holds."""
+    """Recount by the documented rule: what is up to a day later counts, and what is forgotten does not."""
     own = [p for p in earlier if p.entities[entity] == one.entities[entity]]
-    now, pane = max([one.event_time, *(p.event_time for p in own)]), length // 24
-    return [p.amount or 0 for p in own if p.event_time // pane > now // pane - 24]
+    pane, now = length // 24, one.event_time
+    settled = sorted(p.event_time for p in own)[-4] if len(own) >= 4 else 0
+    first = max(now, settled) // pane - 24
+    return [p.amount or 0 for p in own if first < p.event_time // pane <= (now + DAY) // pane]
 
 
 @settings(deadline=None)
@@ -151,13 +153,30 @@ def test_a_label_counts_from_the_moment_it_became_known() -> None:
     assert after["card_fraud_rate_30d"] == later["merchant_fraud_rate_30d"] == 0.5
 
 
-def test_a_late_payment_is_seen_from_the_latest_time_of_its_card() -> None:
+def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
     engine = memory()
     engine.observe(payment(1, START + 10 * DAY, 500))
-    late = named(engine.observe(payment(2, START + 9 * DAY, 700)))
+    late = named(engine.observe(payment(2, START + 9 * DAY + HOUR, 700)))
     assert (late["card_count_1h"], late["card_seconds_since_last"]) == (1, 0)
     after = named(engine.observe(payment(3, START + 10 * DAY, 500)))
     assert (after["card_count_1h"], after["card_count_30d"], after["card_amount_sum_30d"]) == (1, 2, 12.0)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(ahead: int) -> None:
+    engine, clean = memory(), memory()
+    for number in range(ahead):
+        future = START + (20_000 + 40 * number) * DAY
+        engine.observe(payment(900 + number, future, 100_000))
+        engine.learn(("c", "m"), future, fraud=True)
+    for number in range(8):
+        one = payment(number, START + number * 60_000, 100)
+        told = START + number * 60_000
+        for each in (engine, clean):
+            each.learn(("c", "m"), told, fraud=number % 2 == 0)
+        row, expected = engine.observe(one), clean.observe(one)
+        names = [name for name in named(row) if "merchant" not in name or "fraud" in name]
+        assert same([named(row)[name] for name in names], [named(expected)[name] for name in names])
 
 
 def test_speed_is_distance_over_time_since_the_last_place() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.features.extract import deviation
-from fraud_detection.features.windows import Neighbours, Window
+from fraud_detection.features.profile import SPARE, Profile, ProfilePlan
+from fraud_detection.features.windows import Aggregate, Neighbours, Window
 
 PANES = 24
 LENGTH = 24_000
@@ -19,10 +20,14 @@ values = st.integers(-(10**15), 10**15)
 events = st.lists(st.tuples(times, values), max_size=60)
 
 
-def recount(added: list[tuple[int, int]], now: int) -> list[int]:
-    """Return the values that the documented rule puts in the window: the pane of now and the 23 before it."""
+def recount(added: list[tuple[int, int]], now: int, until: int | None = None) -> list[int]:
+    """Return the values that the documented rule puts in the window.
+
+    They are in the pane of now, in the 23 before it, or in those after it up to the pane of `until`.
+    """
     pane = LENGTH // PANES
-    return [value for time, value in added if now // pane - PANES < time // pane <= now // pane]
+    last = (now if until is None else until) // pane
+    return [value for time, value in added if now // pane - PANES < time // pane <= last]
 
 
 def window_of(added: list[tuple[int, int]]) -> Window:
@@ -42,6 +47,32 @@ def test_a_window_equals_a_naive_recount_at_any_later_time(added: list[tuple[int
         assert (aggregate.low, aggregate.high) == (min(expected), max(expected))
 
 
+@given(events, times, st.integers(0, LENGTH))
+def test_a_window_read_at_any_time_counts_what_is_later_only_up_to_a_time(
+    added: list[tuple[int, int]], now: int, late: int
+) -> None:
+    aggregate, expected = Aggregate(), recount(added, now, now + late)
+    window_of(added).read(now, now + late, aggregate)
+    assert (aggregate.count, aggregate.total) == (len(expected), sum(expected))
+    assert aggregate.squares == sum(value * value for value in expected)
+    if expected:
+        assert (aggregate.low, aggregate.high) == (min(expected), max(expected))
+
+
+@given(events, times, events, times)
+def test_what_is_forgotten_is_just_what_no_later_reading_would_count(
+    before: list[tuple[int, int]], forgotten: int, after: list[tuple[int, int]], wait: int
+) -> None:
+    window = window_of(before)
+    window.forget(forgotten)
+    assert len(window.kept) <= len({time // (LENGTH // PANES) for time, _ in before})
+    assert all(pane.number > forgotten // (LENGTH // PANES) - PANES for pane in window.kept)
+    for time, value in after:
+        window.add(time, value)
+    now = forgotten + wait
+    assert window.at(now).total == sum(recount([*before, *after], now))
+
+
 @given(events, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_matter(added: list[tuple[int, int]], random: Random) -> None:
     shuffled = list(added)
@@ -58,8 +89,13 @@ def test_reading_changes_nothing(added: list[tuple[int, int]], wait: int) -> Non
 
 
 @given(events)
-def test_memory_is_bounded_by_the_number_of_panes(added: list[tuple[int, int]]) -> None:
-    assert len(window_of(added).kept) <= PANES
+def test_memory_is_bounded_by_the_number_of_panes_and_the_spare_times(added: list[tuple[int, int]]) -> None:
+    profile = Profile(ProfilePlan([LENGTH], [LENGTH], 0, PANES, 1))
+    for time, value in added:
+        profile.add_payment(time, value)
+        profile.add_label(time, value % 2)
+        assert max(len(profile.windows[0].kept), len(profile.risk[0].kept)) <= PANES + SPARE - 1
+    assert len(profile.seen.times) <= SPARE
 
 
 @given(events, times)

@@ -158,7 +158,7 @@ def test_a_label_without_verdict_or_time_is_refused(broken: dict[str, object]) -
 
 def test_history_rows_without_a_label_are_not_legitimate() -> None:
     one = parser()
-    assert [one.verdict({"fraud": value}) for value in ("1", 1, True, "0", 0, "", None, "?")] == [
+    assert [one.labels.verdict({"fraud": value}) for value in ("1", 1, True, "0", 0, "", None, "?")] == [
         True, True, True, False, False, None, None, None,
     ]  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_an_amount_without_bounds_still_has_to_be_a_possible_number() -> None:
 def test_label_values_are_compared_without_regard_to_case() -> None:
     label = {"field": "f", "positive": ["Fraud"]}
     schema = decode({"event_time": {"field": "t"}, "label": label}, Schema, "test")
-    assert Parser(schema).verdict({"f": "FRAUD"}) is True
+    assert Parser(schema).labels.verdict({"f": "FRAUD"}) is True
 
 
 def test_events_without_a_declared_id_are_named_by_their_content() -> None:
@@ -257,3 +257,33 @@ def test_a_label_that_becomes_known_at_an_impossible_time_is_refused() -> None:
     event = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": "9999-01-01T00:00:00Z"}
     with pytest.raises(RejectError, match="impossible time"):
         parser().parse(json.dumps(event).encode())
+
+
+def test_a_time_far_ahead_of_the_clock_is_refused_once_the_clock_is_known() -> None:
+    one, day = parser(), 86_400_000
+    future = {"time": 1_767_225_600_000 + 40 * day}
+    assert read(one, **future).event_time == future["time"]
+    one.bounds.arrived(1_767_225_600_000)
+    assert read(one, time=1_767_225_600_000 + day).event_time == 1_767_225_600_000 + day
+    for changes in (future, {"time": 1_767_225_600_000 + day + 1}):
+        with pytest.raises(RejectError, match="later than the clock"):
+            read(one, **changes)
+    label = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": "2027-01-01"}
+    with pytest.raises(RejectError, match="later than the clock"):
+        one.parse(json.dumps(label).encode())
+
+
+def test_the_report_says_since_when_events_are_refused_and_ids_go_by_another_name() -> None:
+    one = parser()
+    read(one, time="2026-01-02T00:00:00Z")
+    for changes in ({"amount": "much"}, {"card": None}):
+        with pytest.raises(RejectError):
+            read(one, time="2026-01-03T00:00:00Z", **changes)
+    with pytest.raises(RejectError):
+        one.parse(b"{")
+    quarantined = [row for row in one.drift.rows() if row.kind == "quarantined"]
+    assert {(row.field, row.first_time) for row in quarantined} == {
+        ("amount", 1_767_398_400_000),
+        ("card", 1_767_398_400_000),
+        ("$", 1_767_398_400_000),
+    }

@@ -1,0 +1,46 @@
+"""A file of decisions beside the state file: nothing is missing in it and nothing stands in it twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_outputs import OutputFile
+from fraud_detection.run.output import outcome_line, told_line
+from fraud_detection.run.stream import open_door
+from tests.conftest import SmallWorld
+
+
+@pytest.mark.parametrize("lost", ["nothing", "lines", "half a line", "the file"])
+def test_what_was_committed_but_not_written_is_written_at_the_next_start(
+    small_world: SmallWorld, tmp_path: Path, lost: str
+) -> None:
+    events = small_world.live(400, repeat_share=0, poison_share=0.05)
+    out = tmp_path / "decisions.jsonl"
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    file = OutputFile(door.site, str(out), told_line)
+    expected: list[bytes] = []
+    lines: list[bytes] = []
+    for start in range(0, 300, 100):
+        lines = [outcome_line(one) for one in door.take(Batch(events[start : start + 100], None, 0), "test")]
+        expected += lines
+        if lost == "nothing" or start < 200:
+            file.write(lines)
+    file.close()
+    door.site.close()
+    if lost == "half a line":
+        with out.open("ab") as half:
+            half.write(b"".join(lines)[:1000])
+    if lost == "the file":
+        out.unlink()
+    again = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    file = OutputFile(again.site, str(out), told_line)
+    found = out.read_bytes().splitlines(keepends=True)
+    assert found == (expected[200:] if lost == "the file" else expected)
+    more = [outcome_line(one) for one in again.take(Batch(events[300:], None, 0), "test")]
+    file.write(more)
+    file.close()
+    assert out.read_bytes().endswith(b"".join(more))
+    again.close()
