@@ -160,6 +160,25 @@ def test_a_state_file_of_other_features_is_refused(small_world: SmallWorld, tmp_
         door_at(small_world, tmp_path / "state.db")
 
 
+def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    door = door_at(small_world, tmp_path / "state.db")
+    serve(door, events[:64])
+    with pytest.raises(ConfigError, match="another process"):
+        door_at(small_world, tmp_path / "state.db")
+    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", "-"]
+    command += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
+    second = subprocess.run(command, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
+    assert second.returncode == 2
+    assert b"another process" in second.stderr
+    serve(door, events[64:128])
+    decided = door.tally.decided
+    door.close()
+    assert len(decisions(tmp_path / "state.db")) == decided
+    door_at(small_world, tmp_path / "state.db").close()
+
+
 def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("hello, I am not a database" * 100)
     with pytest.raises(ConfigError, match=r"state\.db"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.adapters.sqlite_tables import prepare
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import ConfigError, RetryError
@@ -63,14 +64,14 @@ class PastEvent(msgspec.Struct, frozen=True):
 class SqliteSite:
     """StateStore, Ledger and record of outcomes, in one file with one writer."""
 
-    def __init__(self, path: Path, *, synchronous: str = "NORMAL") -> None:
-        """Open or create the file.
+    def __init__(self, path: Path, *, synchronous: str = "NORMAL", reading: bool = False) -> None:
+        """Open or create the file; raise ConfigError when it is another's, or no state file.
 
         synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
-        price of a disk flush a commit.
+        price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         """
+        self._lock = None if reading else FileLock(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -83,13 +84,17 @@ class SqliteSite:
         self.progress = msgspec.convert(self.meta("progress", ()), Progress)
         self.seq: int = self.progress.seq
         self._labels_wait = self._has_waiting()
-        self._merger = WalMerger(path)
-        self._merger.start()
+        self._merger = None if reading else WalMerger(path)
+        if self._merger is not None:
+            self._merger.start()
 
     def close(self) -> None:
         """Close the file; everything committed is in it."""
-        self._merger.stop()
+        if self._merger is not None:
+            self._merger.stop()
         self._db.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def meta(self, key: str, default: Any) -> Any:  # noqa: ANN401 - each key has a type of its own
         """Return what was put under `key` by the last commit."""

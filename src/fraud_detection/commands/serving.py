@@ -130,7 +130,7 @@ def _recorded(state: Path) -> SchemaDrift:
         raise ConfigError(
             f"{state}: no such state file; name one with --state, or a file of events with --source"
         )
-    site = SqliteSite(state)
+    site = SqliteSite(state, reading=True)
     drift = SchemaDrift()
     drift.restore(site.progress.surveyed, site.drift())
     site.close()

@@ -16,6 +16,7 @@ import zlib
 from typing import Final
 
 from fraud_detection.config import EntityFeatures, Project
+from fraud_detection.errors import ConfigError
 from fraud_detection.events import FeatureDefinition, Transaction
 from fraud_detection.features import words
 from fraud_detection.features.profile import Place, Profile, ProfilePlan
@@ -228,6 +229,7 @@ class Extractor:
         self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
         for entity in self.entities:
             self.definitions += entity.definitions
+        _refuse_equal_names([definition.name for definition in self.definitions])
 
     def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
         """Return the feature values, in the order of `definitions`, before the payment is remembered."""
@@ -267,6 +269,15 @@ def entity_keys(payment: Transaction) -> list[int]:
     for one in ids:
         keys.append(-1 if one is None else zlib.crc32(one.encode()))
     return keys
+
+
+def _refuse_equal_names(names: list[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ConfigError(
+                f"two features would be called `{name}`: give the attribute of that name another one, in "
+                "`$.schema.numbers` or `$.schema.categories`"
+            )
 
 
 def deviation(aggregate: Aggregate) -> float:

@@ -26,6 +26,8 @@ from fraud_detection.parse.values import FieldReader, as_category, as_id, as_num
 MISSING: Final = (None, "")
 LABEL_EVENT: Final = "label"
 LARGEST_AMOUNT: Final = 1e15
+LARGEST_NUMBER: Final = 3.4028234663852886e38
+"""Of 32-bit floats, in which a model sees its features."""
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
 
@@ -211,7 +213,8 @@ class Parser:
     def _number(self, reader: FieldReader, event: dict[str, object], time_ms: int) -> float:
         value = reader.find(event, time_ms)
         number = as_number(value)
-        if math.isnan(number):
+        if not abs(number) <= LARGEST_NUMBER:
+            number = math.nan
             self._count_absent(reader.field, value, time_ms)
         elif not self.textual and isinstance(value, str):
             self.drift.count("repaired", reader.field, time_ms, value)

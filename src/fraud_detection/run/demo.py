@@ -205,7 +205,7 @@ def _sender(settings: DemoSettings) -> list[str]:
 
 
 def _judged(settings: DemoSettings) -> Judged:
-    site = SqliteSite(settings.directory / "state.db")
+    site = SqliteSite(settings.directory / "state.db", reading=True)
     rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
     site.close()
     frauds = _truth(settings, {row[0] for row in rows})

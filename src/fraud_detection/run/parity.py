@@ -91,7 +91,7 @@ def _serve(
 def _replay(
     project: Project, vocabulary: Vocabulary, state: Path, progress: Progress, report: ParityReport
 ) -> None:
-    site, parser = SqliteSite(state), Parser(project.schema)
+    site, parser = SqliteSite(state, reading=True), Parser(project.schema)
     memory = FeatureMemory(Extractor(project, vocabulary))
     for past in site.since(0):
         if past.event is None:

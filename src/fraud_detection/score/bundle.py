@@ -290,7 +290,7 @@ def _refuse_contradictions(bundle: Bundle, origin: str) -> None:
 def _json(data: bytes, where: str) -> object:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{where}: is not valid JSON: {error}") from None
 
 

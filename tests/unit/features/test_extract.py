@@ -5,11 +5,14 @@ import statistics
 from fractions import Fraction
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.memory import MemoryStore
+from fraud_detection.config import FieldSource
+from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor, distance_km
 from fraud_detection.features.memory import FeatureMemory
@@ -204,3 +207,12 @@ def test_the_calendar_follows_the_event() -> None:
 def test_no_two_features_share_a_name() -> None:
     names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
     assert len(set(names)) == len(names)
+
+
+def test_an_attribute_named_like_a_feature_is_refused() -> None:
+    numbers = {"hour": FieldSource(field="h")}
+    project = msgspec.structs.replace(
+        PROJECT, schema=msgspec.structs.replace(PROJECT.schema, numbers=numbers)
+    )
+    with pytest.raises(ConfigError, match="two features would be called `hour`"):
+        Extractor(project, {})

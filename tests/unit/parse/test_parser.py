@@ -287,3 +287,10 @@ def test_the_report_says_since_when_events_are_refused_and_ids_go_by_another_nam
         ("card", 1_767_398_400_000),
         ("$", 1_767_398_400_000),
     }
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", "1e400", 1e300, -1e39])
+def test_a_number_too_large_for_a_model_is_missing_and_counted(value: object) -> None:
+    one = parser()
+    assert math.isnan(read(one, distance=value).numbers[0])
+    assert drifts(one)["unreadable", "distance"] == 1
