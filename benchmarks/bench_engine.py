@@ -22,10 +22,10 @@ import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.config import load_project
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.metrics import LatencyHistogram
+from fraud_detection.project_file import load_project
 from fraud_detection.run.demo import DemoSettings, prepare
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.garbage import few_collections

@@ -9,21 +9,18 @@ with their path.  DVC reads the same file as its parameters.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from fraud_detection.errors import ConfigError
-from fraud_detection.strict import Duration, decode, read_yaml
+from fraud_detection.strict import Duration
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Money = Annotated[float, Meta(ge=0)]
+Hour = Annotated[int, Meta(ge=0, le=24)]
 Statistic = Literal["count", "sum", "mean", "min", "max", "std", "zscore", "ratio"]
 
 
@@ -162,7 +159,7 @@ class Features(Settings, frozen=True):
 
     entities: dict[Name, EntityFeatures] = {}
     calendar: tuple[Literal["hour", "weekday", "night"], ...] = ("hour", "weekday", "night")
-    night: tuple[int, int] = (22, 6)
+    night: tuple[Hour, Hour] = (22, 6)
     late: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
     panes: Annotated[int, Meta(ge=2, le=1000)] = 24
     neighbours: Annotated[int, Meta(ge=1, le=4096)] = 64
@@ -190,10 +187,10 @@ class Model(Settings, frozen=True):
     early_stopping: Count = 40
     max_depth: Annotated[int, Meta(ge=1, le=16)] = 5
     learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.08
-    min_child_weight: float = 5.0
+    min_child_weight: Annotated[float, Meta(ge=0)] = 5.0
     subsample: Annotated[float, Meta(gt=0, le=1)] = 0.8
     colsample: Annotated[float, Meta(gt=0, le=1)] = 0.6
-    reg_lambda: float = 5.0
+    reg_lambda: Annotated[float, Meta(ge=0)] = 5.0
     positive_weight: Annotated[float, Meta(gt=0)] = 1.0
     threads: Annotated[int, Meta(ge=0)] = 0
 
@@ -223,7 +220,7 @@ class PolicySettings(Settings, frozen=True):
     name: str = "by-money"
     review_at: Share | None = None
     decline_at: Share | None = None
-    review_capacity_per_day: float | None = None
+    review_capacity_per_day: Money | None = None
     reasons: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
@@ -257,45 +254,3 @@ class Project(Settings, frozen=True):
     policy: PolicySettings = PolicySettings()
     rules: tuple[RuleSettings, ...] = ()
     tracking: Tracking = Tracking()
-
-
-def load_project(path: Path) -> Project:
-    """Read and check the project file; raise ConfigError with the path of what is wrong."""
-    project = decode(read_yaml(path), Project, str(path))
-    for problem in _contradictions(project):
-        raise ConfigError(f"{path}: {problem}")
-    return project
-
-
-def _contradictions(project: Project) -> Iterator[str]:
-    schema = project.schema
-    if (schema.event_time.field is None) == (schema.event_time.parts is None):
-        yield "give either `field` or `parts` - at `$.schema.event_time`"
-    for name, entity in project.features.entities.items():
-        for problem in _entity_contradictions(project, name, entity):
-            yield f"{problem} - at `$.features.entities.{name}`"
-    names = [*schema.entities, *schema.numbers, *schema.categories]
-    for name in set(names):
-        if names.count(name) > 1:
-            yield f"the name `{name}` is used twice - at `$.schema`"
-    review, decline = project.policy.review_at, project.policy.decline_at
-    if (review is None) != (decline is None):
-        yield "give both `review_at` and `decline_at`, or neither - at `$.policy`"
-    if review is not None and decline is not None and review > decline:
-        yield f"need review_at <= decline_at, got {review} > {decline} - at `$.policy`"
-
-
-def _entity_contradictions(project: Project, name: str, entity: EntityFeatures) -> Iterator[str]:
-    schema, panes = project.schema, project.features.panes
-    known = ", ".join(schema.entities) or "none"
-    if name not in schema.entities:
-        yield f"no entity `{name}` in the schema (there are: {known})"
-    for other in {*entity.distinct, *entity.first_seen} - (schema.entities.keys() - {name}):
-        yield f"`{other}` is not another entity (there are: {known})"
-    if entity.speed and schema.place is None:
-        yield "speed needs `schema.place`"
-    if entity.risk and schema.label is None:
-        yield "risk needs `schema.label`"
-    for window in itertools.chain(entity.windows, entity.risk, *entity.distinct.values()):
-        if window.ms == 0 or window.ms % panes:
-            yield f"a window of {window} cannot be cut into {panes} panes of whole milliseconds"

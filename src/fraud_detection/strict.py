@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
@@ -91,7 +91,7 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 - YAML and JSON trees have n
 def read_yaml(path: Path) -> object:
     """Read a YAML file; raise ConfigError that names the file and the line."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         message = (
             f"{path}: no such file; make one with `fraud init --data FILE`, or name another with --config"
@@ -105,6 +105,20 @@ def read_yaml(path: Path) -> object:
         raise ConfigError(message) from None
 
 
+class _NoDuplicates(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML's own reader lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's own
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                problem = f"the key `{key.value}` stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _custom_type(kind: type, value: object) -> object:
     if kind is Duration:
         return Duration.parse(value)
@@ -113,12 +127,19 @@ def _custom_type(kind: type, value: object) -> object:
 
 
 def _advice(message: str, kind: type) -> str:
-    unknown = re.search(r"unknown field `(.+?)`", message)
-    if unknown is None:
-        return ""
     path = re.search(r"at `\$(.*?)`", message)
-    owner = _follow(kind, path[1] if path else "")
-    if owner is None:
+    at = _follow(kind, path[1] if path else "")
+    choices = [
+        choice
+        for option in (at, *get_args(at))
+        if get_origin(option) is Literal
+        for choice in get_args(option)
+    ]
+    if choices and "Invalid enum value" in message:
+        return f"; allowed here: {', '.join(map(str, choices))}"
+    unknown = re.search(r"unknown field `(.+?)`", message)
+    owner = _struct_of(at)
+    if unknown is None or owner is None:
         return ""
     allowed = [field.encode_name for field in msgspec.structs.fields(owner)]
     near = difflib.get_close_matches(unknown[1], allowed, n=1)
@@ -127,12 +148,12 @@ def _advice(message: str, kind: type) -> str:
 
 
 def _follow(kind: Any, path: str) -> Any:  # noqa: ANN401 - walks type hints
-    """Return the Struct type that `path` leads to, None where it is not a Struct."""
+    """Return the type that `path` leads to, None where it leads nowhere."""
     for step in re.findall(r"\.(\w+)|\[(.*?)\]", path):
         kind = _inner(kind, step[0])
         if kind is None:
             return None
-    return _struct_of(kind)
+    return kind
 
 
 def _inner(kind: Any, name: str) -> Any:  # noqa: ANN401 - walks type hints

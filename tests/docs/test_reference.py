@@ -11,6 +11,7 @@ import pytest
 
 from fraud_detection import config
 from fraud_detection.cli import build_parser
+from fraud_detection.project_file import load_project
 from fraud_detection.run.demo import demo_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,4 +46,4 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_project_file_at_the_top_is_that_of_the_simulated_world() -> None:
-    assert config.load_project(ROOT / "params.yaml") == demo_project()
+    assert load_project(ROOT / "params.yaml") == demo_project()

@@ -16,12 +16,13 @@ from fraud_detection.commands.printing import (
     terminal,
     write_figures,
 )
-from fraud_detection.config import Project, load_project
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.drift_report import describe
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.checks import open_project
 from fraud_detection.run.embedded import has_past
 from fraud_detection.run.history import read_history
 from fraud_detection.run.output import outcome_line, told_line
@@ -122,7 +123,7 @@ def figures(tally: Tally) -> Figures:
 
 
 def _today(arguments: Namespace) -> Project | None:
-    return None if arguments.config is None else load_project(arguments.config)
+    return None if arguments.config is None else open_project(arguments.config)
 
 
 def _recorded(state: Path) -> SchemaDrift:
@@ -141,4 +142,4 @@ def _surveyed(arguments: Namespace) -> SchemaDrift:
     if arguments.bundle is not None:
         engine = load_engine(arguments.bundle)
         return survey(engine.project, arguments.source, engine.bundle.contents.features.vocabulary)
-    return survey(load_project(arguments.config), arguments.source, {})
+    return survey(open_project(arguments.config), arguments.source, {})

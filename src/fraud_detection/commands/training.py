@@ -11,8 +11,9 @@ import msgspec
 from fraud_detection.adapters.tables import write_columns
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import terminal, write_figures
-from fraud_detection.config import Project, load_project
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.run.checks import open_project
 from fraud_detection.run.history import feature_table, read_history, refuse_empty
 from fraud_detection.run.training import FeaturesReport, make_features, train_and_evaluate
 from fraud_detection.train.prequential import Fold, Plan, prequential
@@ -31,7 +32,7 @@ SHOWN = (
 
 def features(arguments: Namespace) -> None:
     """Replay history into a table of features."""
-    project, screen = load_project(arguments.config), terminal(arguments)
+    project, screen = open_project(arguments.config), terminal(arguments)
     report = _features(project, arguments, arguments.out, screen)
     screen.finish()
     write_figures(arguments, msgspec.to_builtins(report))
@@ -39,7 +40,7 @@ def features(arguments: Namespace) -> None:
 
 def train(arguments: Namespace) -> None:
     """Train a bundle; from a file of history it is judged on its last slice too."""
-    project, screen = load_project(arguments.config), terminal(arguments)
+    project, screen = open_project(arguments.config), terminal(arguments)
     bundle, tracking = arguments.bundle, not arguments.no_tracking
     if arguments.features is not None:
         trained = learn(project, arguments.features, bundle, progress=screen.progress, tracking=tracking)
@@ -66,7 +67,7 @@ def train(arguments: Namespace) -> None:
 
 def evaluate(arguments: Namespace) -> None:
     """Judge a bundle on the test slice."""
-    project, screen = load_project(arguments.config), terminal(arguments)
+    project, screen = open_project(arguments.config), terminal(arguments)
     tracking = not arguments.no_tracking
     report = judge(
         project,
@@ -83,7 +84,7 @@ def evaluate(arguments: Namespace) -> None:
 
 def prequential_scores(arguments: Namespace) -> None:
     """Train anew for each start and write the scores of the days that follow."""
-    project, screen = load_project(arguments.config), terminal(arguments)
+    project, screen = open_project(arguments.config), terminal(arguments)
     plan = Plan(arguments.train_days, arguments.delay_days, arguments.test_days, arguments.history_days)
     starts = [_day(text) for text in arguments.starts.split(",")]
     history = read_history(project, _history(project, arguments), screen.progress)

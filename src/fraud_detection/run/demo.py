@@ -22,12 +22,13 @@ import numpy as np
 from fraud_detection.adapters.event_sources import Pipe
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.config import Project, load_project
+from fraud_detection.config import Project
 from fraud_detection.events import Action, Transaction
 from fraud_detection.generate.truth import live_truth
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided
+from fraud_detection.project_file import load_project
 from fraud_detection.run.embedded import EmbeddedDoor, settle
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, feature_table, read_history

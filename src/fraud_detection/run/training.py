@@ -8,7 +8,6 @@ import msgspec
 
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
-from fraud_detection.features.extract import Extractor
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
 from fraud_detection.train.dataset import Dataset, write_dataset
 from fraud_detection.train.split import UNKNOWN
@@ -30,8 +29,6 @@ class FeaturesReport(msgspec.Struct, frozen=True):
 
 def make_features(project: Project, history_path: Path, out: Path, progress: Progress) -> FeaturesReport:
     """Replay the history file into a table of features."""
-    # Made here only to refuse contradictions before the long work.
-    Extractor(project, {})
     history = read_history(project, history_path, progress)
     refuse_empty(history, history_path)
     dataset, _ = feature_table(project, history, progress)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fraud_detection.adapters.tables import open_table
-from fraud_detection.config import load_project
 from fraud_detection.init import Overrides, Proposal, propose
 from fraud_detection.init.board import Ask
+from fraud_detection.project_file import load_project
 
 Columns = Mapping[str, Sequence[object]]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.config import load_project
 from fraud_detection.errors import ConfigError
 from fraud_detection.init import Proposal, Remark, propose
 from fraud_detection.init.text import to_yaml
+from fraud_detection.project_file import load_project
 from tests.unit.init.files import checked, payments
 
 TELLING = [
