@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
+from fraud_detection.commands.paths import check_paths
 from fraud_detection.errors import FraudDetectionError
 
 BUNDLE = Path("build/bundle")
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # XGBoost's threads would spin while they wait, and hold up whatever else runs on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        check_paths(chosen)
         # Imported only now: a command that needs no model should not wait for its libraries.
         getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
     except FraudDetectionError as error:
@@ -57,9 +60,17 @@ def _reader_went_away() -> int:
     return 0
 
 
+class OneSentenceParser(argparse.ArgumentParser):
+    """Refuses in one sentence, where argparse would print the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where to read on."""
+        self.exit(REFUSED, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="fraud", description="Real-time fraud detection.")
+    parser = OneSentenceParser(prog="fraud", description="Real-time fraud detection.")
     parser.add_argument("--version", action="version", version=version("fraud-detection-system"))
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -81,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Commands[argparse.ArgumentParser], name: str, run: str, words: str
+    commands: Commands[OneSentenceParser], name: str, run: str, words: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
     parser.set_defaults(run=run)
@@ -96,7 +107,7 @@ def _config(parser: argparse.ArgumentParser, *, default: Path | None = Path("par
     )
 
 
-def _demo(commands: Commands[argparse.ArgumentParser]) -> None:
+def _demo(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "demo", "demo:demo", "make a world, train, and decide its payments live")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to stream (60)")
     parser.add_argument("--rate", type=float, default=1000.0, help="payments a second (1000)")
@@ -105,7 +116,7 @@ def _demo(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--drift", action="append", default=[], help="see `fraud generate live --help`")
 
 
-def _init(commands: Commands[argparse.ArgumentParser]) -> None:
+def _init(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "init", "data:init", "look at a file of payments and propose a params.yaml")
     parser.add_argument("--data", type=Path, required=True, help="CSV, Parquet or JSON Lines")
     parser.add_argument(
@@ -143,7 +154,7 @@ _INIT_OFTEN = {
 }
 
 
-def _generate(commands: Commands[argparse.ArgumentParser]) -> None:
+def _generate(commands: Commands[OneSentenceParser]) -> None:
     outer = commands.add_parser("generate", help="make payments of a simulated world")
     kinds = outer.add_subparsers(dest="kind", required=True, metavar="history|live")
     history = _command(kinds, "history", "generate:history", "write a labelled file of past payments")
@@ -169,14 +180,14 @@ def _world(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, help="how many days the history has (90)")
 
 
-def _features(commands: Commands[argparse.ArgumentParser]) -> None:
+def _features(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "features", "training:features", "replay history into a table of features")
     _config(parser)
     parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")
     parser.add_argument("--out", type=Path, default=FEATURES, help=f"where to write it ({FEATURES})")
 
 
-def _train(commands: Commands[argparse.ArgumentParser]) -> None:
+def _train(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "train", "training:train", "train a model and pack it into a bundle")
     _config(parser)
     parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")
@@ -185,7 +196,7 @@ def _train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")
 
 
-def _evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
+def _evaluate(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "evaluate", "training:evaluate", "judge a bundle on the test slice")
     _config(parser)
     parser.add_argument("--features", type=Path, default=FEATURES, help=f"table of features ({FEATURES})")
@@ -194,7 +205,7 @@ def _evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")
 
 
-def _prequential(commands: Commands[argparse.ArgumentParser]) -> None:
+def _prequential(commands: Commands[OneSentenceParser]) -> None:
     words = "train anew for each start and score the days that follow"
     parser = _command(commands, "prequential", "training:prequential_scores", words)
     _config(parser)
@@ -207,7 +218,7 @@ def _prequential(commands: Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _score(commands: Commands[argparse.ArgumentParser]) -> None:
+def _score(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "score", "serving:score", "decide a file once: a line of JSON for each row")
     parser.add_argument("file", help="JSON Lines, CSV or Parquet; - for standard input")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
@@ -216,7 +227,7 @@ def _score(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--out", default="-", help="where to write decisions (standard output)")
 
 
-def _run(commands: Commands[argparse.ArgumentParser]) -> None:
+def _run(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(
         commands, "run", "serving:run", "decide a stream, with durable state in one SQLite file"
     )
@@ -231,7 +242,7 @@ def _run(commands: Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _report(commands: Commands[argparse.ArgumentParser]) -> None:
+def _report(commands: Commands[OneSentenceParser]) -> None:
     words = "show how events differ from the declared schema, since when, in what share"
     parser = _command(commands, "schema-report", "serving:schema_report", words)
     parser.add_argument("--state", type=Path, default=STATE, help=f"of `fraud run` ({STATE})")
@@ -240,7 +251,7 @@ def _report(commands: Commands[argparse.ArgumentParser]) -> None:
     _config(parser)
 
 
-def _parity(commands: Commands[argparse.ArgumentParser]) -> None:
+def _parity(commands: Commands[OneSentenceParser]) -> None:
     words = "serve a stream, replay its log, and compare every feature value to the last bit"
     parser = _command(commands, "parity", "parity:parity", words)
     parser.add_argument("--events", type=int, default=1_000_000, help="how many (1,000,000)")

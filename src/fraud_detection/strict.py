@@ -76,6 +76,8 @@ def decode(data: object, kind: type[T], origin: str) -> T:
     fraud_detection.errors.ConfigError: params.yaml: Object contains unknown field `lattitude` - at \
 `$[0]` (did you mean `latitude`?); allowed here: latitude, longitude
     """
+    if not isinstance(data, Mapping) and _struct_of(kind) is kind:
+        raise ConfigError(f"{origin}: expected named keys, as in `project: name`, got {type(data).__name__}")
     try:
         return msgspec.convert(data, kind, dec_hook=_custom_type, strict=True)
     except msgspec.ValidationError as error:

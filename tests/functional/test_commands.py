@@ -151,6 +151,14 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
     assert apart.stdout.count(b'"action"') == 200
 
 
+def refused(arguments: list[str]) -> int:
+    """Return the exit code; argparse leaves by itself."""
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -165,6 +173,28 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
         (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
         (("parity", "--events", "0"), "--events"),
         (("init", "--data", "gone.csv"), "gone.csv"),
+        (("init", "--dat"), "see `fraud init --help`"),
+        (
+            ("train", "--config", "good.yaml", "--bundl", "x", "--nonsense"),
+            "unrecognized arguments: --nonsense",
+        ),
+        (("train", "--config", "payments.xlsx"), "payments.xlsx: expected named keys"),
+        (("train", "--config", "good.yaml", "--json", "/proc/figures.json"), "nothing can be written there"),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "own.jsonl"), "same file as FILE"),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--json", "./own.jsonl"), "same file as FILE"),
+        (
+            ("features", "--config", "good.yaml", "--data", "own.jsonl", "--out", "good.yaml"),
+            "same file as --config",
+        ),
+        (
+            ("run", "--source", "own.jsonl", "--bundle", "{bundle}", "--out", "own.jsonl"),
+            "same file as --source",
+        ),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "a", "--json", "a"), "same file as --out"),
+        (
+            ("score", "own.jsonl", "--bundle", "{bundle}", "--out", "decided"),
+            "1 of 1 events were quarantined",
+        ),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exit_code_2(
@@ -179,9 +209,14 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
     (tmp_path / "broken.yaml").write_text("project: x\nschema: {event_tme: {field: t}}\n")
     (tmp_path / "good.yaml").write_text("project: x\nschema: {event_time: {field: t}}\n")
     (tmp_path / "payments.xlsx").write_text("x")
+    (tmp_path / "own.jsonl").write_text('{"mine": 1}\n')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     filled = [str(one).replace("{bundle}", str(small_world.bundle)) for one in arguments]
-    assert main(filled) == 2
-    sentence = capsys.readouterr().err
+    assert refused(filled) == 2
+    sentence = "".join(
+        line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("fraud")
+    )
+    assert all(path.read_bytes() == content for path, content in before.items())
     assert words in sentence
     assert len(sentence.strip().splitlines()) == 1
 

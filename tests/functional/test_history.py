@@ -10,7 +10,9 @@ import pytest
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.history import History, read_history, refuse_empty
+from fraud_detection.run.training import refuse_other_features
 from fraud_detection.strict import decode
+from tests.conftest import SmallWorld
 
 PROJECT = decode(
     {
@@ -59,3 +61,9 @@ def test_a_field_that_no_row_fills_in_is_refused_for_training(tmp_path: Path) ->
         read(tmp_path / "h.jsonl", [*rows, {"id": "x", "time": "2026-01-02", "age": 1, "card": "c"}]),
         tmp_path,
     )
+
+
+def test_a_table_of_other_features_is_refused_before_anything_is_learned(small_world: SmallWorld) -> None:
+    refuse_other_features(small_world.project, small_world.features)
+    with pytest.raises(ConfigError, match="made of other features"):
+        refuse_other_features(PROJECT, small_world.features)

@@ -54,6 +54,8 @@ def score(arguments: Namespace) -> None:
     screen.finish()
     screen.say(summary(tally))
     write_figures(arguments, figures(tally))
+    if (misfit := tally.misfit()) is not None:
+        raise ConfigError(f"{arguments.file}: {misfit}")
 
 
 def run(arguments: Namespace) -> None:
@@ -81,6 +83,8 @@ def run(arguments: Namespace) -> None:
     door.close()
     screen.finish()
     screen.say(summary(door.tally))
+    if (misfit := door.tally.misfit()) is not None:
+        screen.say(f"warning: {misfit}")
     write_figures(arguments, figures(door.tally))
 
 

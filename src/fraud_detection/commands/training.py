@@ -15,7 +15,12 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.checks import open_project
 from fraud_detection.run.history import feature_table, read_history, refuse_empty
-from fraud_detection.run.training import FeaturesReport, make_features, train_and_evaluate
+from fraud_detection.run.training import (
+    FeaturesReport,
+    make_features,
+    refuse_other_features,
+    train_and_evaluate,
+)
 from fraud_detection.train.prequential import Fold, Plan, prequential
 from fraud_detection.train.workflow import evaluate as judge
 from fraud_detection.train.workflow import train as learn
@@ -43,6 +48,7 @@ def train(arguments: Namespace) -> None:
     project, screen = open_project(arguments.config), terminal(arguments)
     bundle, tracking = arguments.bundle, not arguments.no_tracking
     if arguments.features is not None:
+        refuse_other_features(project, arguments.features)
         trained = learn(project, arguments.features, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
         screen.say(f"bundle {trained.bundle.name} in {bundle}")

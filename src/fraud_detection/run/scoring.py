@@ -22,7 +22,7 @@ from fraud_detection.errors import RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Event, Learned, Outcome, Pipeline
+from fraud_detection.pipeline import Decided, Event, Learned, Outcome, Pipeline, Repeated
 from fraud_detection.run.assemble import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
@@ -102,8 +102,10 @@ class _Scoring:
     def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
         self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = self.pipeline.process(events, identities)
-        for outcome in processed.outcomes:
-            self.tally.add(outcome)
+        for event, outcome in zip(events, processed.outcomes, strict=True):
+            # A label that stands in a row is no event of its own; that of a repeated row tells nothing.
+            if not (isinstance(event, Label) and isinstance(outcome, Repeated)):
+                self.tally.add(outcome)
         for outcome in processed.log:
             if isinstance(outcome, Decided):
                 self.ledger.note_payment(outcome.payment.transaction_id, outcome.payment.entities)

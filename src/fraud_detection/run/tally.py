@@ -9,6 +9,13 @@ from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.pipeline import Decided, Outcome, Repeated
 
 
+class Refusal(msgspec.Struct):
+    """Events that were quarantined for one field: the first reason, and how many."""
+
+    reason: str
+    count: int = 0
+
+
 class Tally(msgspec.Struct):
     """What came in and what became of it.
 
@@ -21,6 +28,7 @@ class Tally(msgspec.Struct):
     quarantined: int = 0
     repeated: int = 0
     labels: int = 0
+    refusals: dict[str, Refusal] = {}
     actions: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
@@ -34,7 +42,18 @@ class Tally(msgspec.Struct):
         elif isinstance(outcome, Quarantined):
             self.transactions += 1
             self.quarantined += 1
+            self.refusals.setdefault(outcome.path, Refusal(outcome.reason)).count += 1
         elif isinstance(outcome, Repeated):
             self.repeated += 1
         else:
             self.labels += 1
+
+    def misfit(self) -> str | None:
+        """Return what is wrong when most events were quarantined, in one sentence; None when not."""
+        if self.quarantined <= self.decided:
+            return None
+        path, refusal = max(self.refusals.items(), key=lambda item: item[1].count)
+        return (
+            f"{self.quarantined:,} of {self.transactions:,} events were quarantined, most of them for "
+            f"`{path}` ({refusal.reason}); does the schema fit? `fraud schema-report` tells more"
+        )

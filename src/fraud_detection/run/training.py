@@ -8,8 +8,9 @@ import msgspec
 
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
-from fraud_detection.train.dataset import Dataset, write_dataset
+from fraud_detection.train.dataset import Dataset, read_info, write_dataset
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate, train
 
@@ -37,6 +38,17 @@ def make_features(project: Project, history_path: Path, out: Path, progress: Pro
     write_dataset(out, dataset)
     progress(f"writing {out.name}", 1.0)
     return _features_report(history, dataset)
+
+
+def refuse_other_features(project: Project, table: Path) -> None:
+    """Raise ConfigError when a table was made of other features than the project's."""
+    info = read_info(table)
+    own = fingerprint(project, info.vocabulary)
+    if own != info.fingerprint:
+        raise ConfigError(
+            f"{table}: was made of other features than those of the project file (fingerprint "
+            f"{info.fingerprint}, expected {own}); make it again with `fraud features`"
+        )
 
 
 def train_and_evaluate(

@@ -105,6 +105,11 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     write_columns(path, columns, {METADATA_KEY: msgspec.json.encode(dataset.info).decode()})
 
 
+def read_info(path: Path) -> FeatureTableInfo:
+    """Read only what the table says about itself; raise ConfigError when it is no feature table."""
+    return _info(path, read_columns(path, ())[1])
+
+
 def read_dataset(path: Path) -> Dataset:
     """Read the table; raise ConfigError when it is no feature table or a column is missing."""
     columns, metadata = read_columns(path)

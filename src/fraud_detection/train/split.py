@@ -53,6 +53,7 @@ def boundaries(event_time: np.ndarray, split: Split, delay_ms: int) -> Boundarie
     cut = Boundaries(
         first, validation_from - delay_ms, validation_from, validation_until, test_from, int(ordered[-1]) + 1
     )
+    _refuse_test_from(split, ordered)
     _refuse_empty(cut, ordered)
     return cut
 
@@ -84,6 +85,15 @@ def _quantile(ordered: np.ndarray, share: float, otherwise: int) -> int:
     if ordered.size == 0:
         return otherwise
     return int(ordered[min(int(share * ordered.size), ordered.size - 1)])
+
+
+def _refuse_test_from(split: Split, ordered: np.ndarray) -> None:
+    first, last = (dt.datetime.fromtimestamp(int(time) / 1000, dt.UTC).date() for time in ordered[[0, -1]])
+    if split.test_from is not None and not first < split.test_from <= last:
+        raise ConfigError(
+            f"`split.test_from` is {split.test_from}, but the history goes from {first} to {last}: name a "
+            "later day of it, or leave it to `split.test_share`"
+        )
 
 
 def _refuse_empty(cut: Boundaries, ordered: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,10 @@ from fraud_detection.features.windows import Aggregate, Neighbours, Window
 
 PANES = 24
 LENGTH = 24_000
-times = st.integers(0, 4 * LENGTH)
+# Every edge of a window is a multiple of a pane away from something: most draws are near one.
+times = st.integers(0, 4 * LENGTH) | st.builds(
+    lambda pane, off: max(pane * (LENGTH // PANES) + off, 0), st.integers(0, 4 * PANES), st.integers(-1, 1)
+)
 values = st.integers(-(10**15), 10**15)
 events = st.lists(st.tuples(times, values), max_size=60)
 
@@ -71,6 +75,20 @@ def test_what_is_forgotten_is_just_what_no_later_reading_would_count(
         window.add(time, value)
     now = forgotten + wait
     assert window.at(now).total == sum(recount([*before, *after], now))
+
+
+@pytest.mark.parametrize(("panes_later", "counted"), [(PANES - 1, 1), (PANES, 0), (PANES + 1, 0)])
+@pytest.mark.parametrize("off", [0, LENGTH // PANES - 1])
+def test_a_pane_counts_until_it_is_as_many_panes_old_as_the_window_has(
+    panes_later: int, counted: int, off: int
+) -> None:
+    window = window_of([(off, 5), (LENGTH // PANES * panes_later, 7)])
+    assert window.at(LENGTH // PANES * panes_later).count == counted + 1
+    window.forget(LENGTH // PANES * panes_later)
+    assert len(window.kept) == counted + 1
+    window.add(off, 5)
+    assert len(window.kept) == counted + 1
+    assert window.at(LENGTH // PANES * panes_later).count == 2 * counted + 1
 
 
 @given(events, st.randoms(use_true_random=False))

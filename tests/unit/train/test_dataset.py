@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from fraud_detection.adapters.tables import read_columns, write_columns
+from fraud_detection.config import Split
 from fraud_detection.errors import ConfigError
 from fraud_detection.train.dataset import COLUMNS, METADATA_KEY, PREFIX, read_dataset, write_dataset
-from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.split import UNKNOWN, boundaries
 from tests.unit.train.history import DAY, START, history
 
 if TYPE_CHECKING:
@@ -67,3 +69,10 @@ def test_a_table_without_its_description_or_a_column_is_refused(tmp_path: Path) 
     write_columns(tmp_path / "short.parquet", columns, metadata)
     with pytest.raises(ConfigError, match=r"no column label, feature\.noise"):
         read_dataset(tmp_path / "short.parquet")
+
+
+@pytest.mark.parametrize("day", ["2020-01-01", "2099-01-01"])
+def test_a_test_slice_outside_the_history_is_refused_by_its_name(day: str) -> None:
+    times = np.arange(100) * DAY + START
+    with pytest.raises(ConfigError, match=r"`split.test_from` is .* but the history goes from"):
+        boundaries(times, Split(test_from=dt.date.fromisoformat(day)), 7 * DAY)
