@@ -220,7 +220,7 @@ def _prequential(commands: Commands[OneSentenceParser]) -> None:
 
 def _score(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "score", "serving:score", "decide a file once: a line of JSON for each row")
-    parser.add_argument("file", help="JSON Lines, CSV or Parquet; - for standard input")
+    parser.add_argument("file", help="JSON Lines, CSV or Parquet; - for JSON Lines on standard input")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
     _config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first")
@@ -231,7 +231,9 @@ def _run(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(
         commands, "run", "serving:run", "decide a stream, with durable state in one SQLite file"
     )
-    parser.add_argument("--source", required=True, help="JSON Lines, CSV or Parquet; - for standard input")
+    parser.add_argument(
+        "--source", required=True, help="JSON Lines, CSV or Parquet; - for JSON Lines on standard input"
+    )
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     _config(parser, default=None)

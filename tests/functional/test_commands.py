@@ -82,6 +82,15 @@ def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
     assert by_file.stdout.count(b'"action"') == 500
 
 
+def test_a_file_of_another_kind_on_standard_input_is_refused(
+    small_world: SmallWorld, payments_csv: Path, tmp_path: Path
+) -> None:
+    command = ("score", "-", "--bundle", small_world.bundle)
+    result = fraud(*command, folder=tmp_path, stdin=payments_csv.read_bytes())
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert "must be JSON Lines, but begins with b'ref,when" in told(result)
+
+
 def test_history_makes_the_features_of_the_next_file_warm(small_world: SmallWorld, tmp_path: Path) -> None:
     events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, poison_share=0, labels="none"))
     (tmp_path / "events.jsonl").write_bytes(events)

@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.config import RuleSettings
 from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, has_past
@@ -75,6 +77,29 @@ def test_every_review_and_decline_has_reasons_in_words(
     assert doubtful
     assert all(len(reasons) >= 2 and all(words for _, _, words in reasons) for reasons in doubtful)
     assert {"score"} < {code for reasons in doubtful for _, code, _ in reasons}
+
+
+def test_declared_rules_decide_and_are_among_the_reasons(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    rules = (
+        RuleSettings(name="large", when="amount >= 100", action="review", words="a large amount"),
+        RuleSettings(name="huge", when="amount >= 200", action="decline"),
+    )
+    project = msgspec.structs.replace(small_world.project, rules=rules)
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    serve(door, events[:1_500])
+    door.close()
+    seen = set()
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        kept = db.execute("SELECT action, reasons, event FROM decisions").fetchall()
+    for action, reasons, event in kept:
+        amount, codes = float(json.loads(event)["amount"]), [code for _, code, _ in json.loads(reasons)]
+        assert ("large" in codes) == (amount >= 100)
+        assert ("huge" in codes) == (amount >= 200)
+        assert action >= (amount >= 100) + (amount >= 200)
+        seen.add((amount >= 100) + (amount >= 200))
+    assert seen == {0, 1, 2}
 
 
 @pytest.mark.parametrize("size", [1, 7, 500])

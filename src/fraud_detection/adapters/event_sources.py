@@ -102,7 +102,7 @@ class JsonLinesFile:
             if not line:
                 break
             if not line.endswith(b"\n"):
-                self.unfinished = self.growing and not _is_object(line)
+                self.unfinished = self.growing and not is_object(line)
                 return lines if self.unfinished else [*lines, line]
             lines.append(line)
         return lines
@@ -187,7 +187,12 @@ def open_source(source: str, *, numbered: bool, growing: bool = False) -> Source
     return TableRows(open_table(path), numbered=numbered)
 
 
-def _is_object(line: bytes) -> bool:
+def is_object(line: bytes) -> bool:
+    """Return whether a line is one whole JSON object.
+
+    >>> is_object(b'{"id": 1}'), is_object(b'{"id": '), is_object(b"id,amount")
+    (True, False, False)
+    """
     try:
         return isinstance(msgspec.json.decode(line), dict)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -67,7 +67,9 @@ def run(arguments: Namespace) -> None:
     )
     if door.recovered:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
-    if arguments.history is not None and not has_past(door.site):
+    if arguments.history is not None and has_past(door.site):
+        screen.say(f"{arguments.state} is in use already: --history is only taken into a new state file")
+    elif arguments.history is not None:
         warm_up(door, engine.project, arguments.history, screen.progress)
     out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
 

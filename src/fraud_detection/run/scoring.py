@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.event_sources import Batch, is_object, open_source
 from fraud_detection.adapters.memory import MemoryLedger
-from fraud_detection.errors import RejectError
+from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
@@ -45,10 +45,18 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = ()) -> Tally:
-    """Decide events from standard input as they come, one line out for each line in."""
+    """Decide events from standard input as they come, one line out for each line in that is not blank.
+
+    Raises ConfigError when the first line is no JSON object: then it is a file of another kind.
+    """
     scoring = _Scoring(engine, history, textual=False)
     row = 0
     for batch in open_source("-", numbered=False).batches(0, BATCH):
+        if row == 0 and batch.events and not is_object(batch.events[0]):
+            raise ConfigError(
+                f"standard input must be JSON Lines, but begins with {batch.events[0][:40]!r}; give CSV and "
+                "Parquet by their file names"
+            )
         for outcome in scoring.take(list(batch.events), batch.identities):
             row += 1
             out.write(outcome_line(outcome, row))
