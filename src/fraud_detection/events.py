@@ -84,13 +84,6 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
-class FeatureRow(msgspec.Struct, frozen=True, gc=False):
-    """The feature values of one payment, in the order of the bundle's feature names."""
-
-    transaction: Transaction
-    values: list[float]
-
-
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """One opinion on a payment, by a rule or by the score."""
 

@@ -14,6 +14,8 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.strict import decode, read_yaml
 
 TIME_FORMATS = ("auto", "number")
+RESERVED = {"amount", "transaction_id"}
+"""What rules call the amount and the id."""
 
 
 def load_project(path: Path) -> Project:
@@ -53,6 +55,8 @@ def _names(schema: Schema) -> Iterator[tuple[str, str]]:
     names = [*schema.entities, *schema.numbers, *schema.categories]
     if problem := _repeated(names):
         yield problem, "$.schema"
+    for name in {*schema.entities, *schema.categories} & RESERVED:
+        yield f"the name `{name}` already means something of every payment", "$.schema"
     amount = schema.amount
     if amount is not None and None not in (amount.minimum, amount.maximum):
         low, high = amount.minimum or 0.0, amount.maximum or 0.0

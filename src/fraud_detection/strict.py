@@ -102,9 +102,17 @@ def read_yaml(path: Path) -> object:
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise ConfigError(message) from None
-    except yaml.YAMLError as error:
-        message = f"{path}: is not valid YAML: {error}"
-        raise ConfigError(message) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {_problem(error)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """Say in one sentence what YAML found wrong, and where."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} - in line {mark.line + 1}, column {mark.column + 1}"
+    # An impossible date is found by Python, which does not know the line.
+    return " ".join(str(error).split())
 
 
 class _NoDuplicates(yaml.SafeLoader):

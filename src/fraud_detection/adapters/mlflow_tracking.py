@@ -56,8 +56,10 @@ class MlflowTracker:
         The same bundle is kept once: a second call returns the version that it has.
         """
         with self._errors():
-            known = self._version_of(bundle.name)
-            return known or self._register(bundle, self._run(bundle, directory, rounds))
+            version = self._version_of(bundle.name)
+            version = version or self._register(bundle, self._run(bundle, directory, rounds))
+            self._name(version)
+            return version
 
     def evaluated(self, bundle_name: str, metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
         """Add figures and pictures of the test slice to the run that made the bundle."""
@@ -87,11 +89,14 @@ class MlflowTracker:
             self.client.create_registered_model(model)
         source = f"{self.client.get_run(run_id).info.artifact_uri}/bundle"
         made = self.client.create_model_version(model, source, run_id, tags={BUNDLE_TAG: bundle.name})
-        version = str(made.version)
+        return str(made.version)
+
+    def _name(self, version: str) -> None:
+        """Call what was trained last the challenger; the very first one is the champion too."""
+        model = self.settings.model
         self.client.set_registered_model_alias(model, CHALLENGER, version)
-        if version == "1":
+        if CHAMPION not in self.client.get_registered_model(model).aliases:
             self.client.set_registered_model_alias(model, CHAMPION, version)
-        return version
 
     def _version_of(self, bundle_name: str) -> str | None:
         versions = self.client.search_model_versions(f"name = '{self.settings.model}'")

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from fraud_detection.adapters.tables import open_table
-from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Ask, Overrides, Question
 from fraud_detection.init.propose import propose
@@ -38,7 +38,18 @@ def _asker(arguments: Namespace) -> Ask | None:
 def _ask(question: Question) -> str:
     options = f" [{', '.join(question.options)}]" if question.options else ""
     default = f" (enter for {question.default})" if question.default is not None else ""
-    return input(f"{question.words}{options}{default}: ").strip()
+    while True:
+        try:
+            answer = input(f"{question.words}{options}{default}: ").strip()
+        except EOFError:
+            raise ConfigError(f"{question.words}: nobody answered; say it with {question.flag}") from None
+        if (
+            not question.options
+            or answer in question.options
+            or (not answer and question.default is not None)
+        ):
+            return answer
+        print_line(f"{answer!r} is none of {', '.join(question.options)}")
 
 
 def _overrides(arguments: Namespace) -> Overrides:

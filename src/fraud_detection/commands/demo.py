@@ -10,6 +10,7 @@ import msgspec
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.generate import simulated_world
 from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.demo import (
     DemoReport,
@@ -39,6 +40,8 @@ def demo(arguments: Namespace) -> None:
     with ending_on_signals(stop):
         view = stream(settings, stop, _Shown(screen))
     screen.finish()
+    if not view.tally.transactions:
+        raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
     report = summarise(settings, view, view.started - began)
     screen.say(summary(report))
     screen.say(f"everything is in {folder}: bundle, decisions and quarantine (state.db), features, truth")

@@ -120,7 +120,7 @@ def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
         ),
         FeatureDefinition(
             f"{entity}_fraud_rate_{window}",
-            f"{{value}} of the labels that {when} are frauds, usually {{usual}}",
+            f"share of frauds among the labels that {when} {{value}}, usually {{usual}}",
             "share",
         ),
     ]

@@ -20,5 +20,5 @@ def declared_fields(schema: Schema) -> set[str]:
         names |= {schema.place.latitude, schema.place.longitude}
     if schema.label is not None:
         names |= {schema.label.field, schema.label.known_at or ""}
-    names |= {schema.transaction_id.field or "", schema.event_time.field or "", schema.sent_at or "", "type"}
+    names |= {schema.transaction_id.field or "", schema.event_time.field or "", schema.sent_at or ""}
     return {name for name in names if name}

@@ -48,6 +48,7 @@ class Parser:
         self.drift: SchemaDrift = SchemaDrift()
         self.schema: Schema = schema
         self.declared: set[str] = declared_fields(schema)
+        self.type_is_free: bool = "type" not in self.declared
         self.has_id: bool = schema.transaction_id.field is not None
         self.id_reader: FieldReader = self._reader(
             schema.transaction_id.field or "", schema.transaction_id.aliases
@@ -83,11 +84,15 @@ class Parser:
         identity stands in where the schema declares no id; without one, a hash of the event does.
         """
         event = self.decode(raw)
-        if event.get("type") == LABEL_EVENT:
+        if self.is_label(event):
             return self.label(event)
         if identity is None and not self.has_id:
             identity = content_id(raw)
         return self.record(event, identity)
+
+    def is_label(self, event: dict[str, object]) -> bool:
+        """Return whether the event tells a label; a schema that declares `type` has taken that word."""
+        return self.type_is_free and event.get("type") == LABEL_EVENT
 
     def decode(self, raw: bytes) -> dict[str, object]:
         """Return the named values of one JSON event; raise RejectError if there are none."""
@@ -112,6 +117,7 @@ class Parser:
 
     def label(self, event: dict[str, object]) -> Label:
         """Read a label event: the transaction's id, the verdict, and when it became known."""
+        self.drift.events += 1
         try:
             return self._label(event)
         except RejectError as error:

@@ -22,7 +22,6 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
 from fraud_detection.parse import Parser
-from fraud_detection.parse.parser import LABEL_EVENT
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.train.dataset import Dataset, FeatureTableInfo
@@ -125,7 +124,7 @@ class _Reader:
     def take(self, raw: bytes, identity: str | None) -> None:
         try:
             event = self.parser.decode(raw)
-            if event.get("type") == LABEL_EVENT:
+            if self.parser.is_label(event):
                 label = self.parser.label(event)
                 self.labels.setdefault(label.transaction_id, []).append(label)
                 return

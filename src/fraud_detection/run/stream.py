@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from fraud_detection.adapters.event_sources import open_source
+import msgspec
+
+from fraud_detection.adapters.event_sources import is_object, open_source
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
@@ -90,11 +92,19 @@ def run_stream(
         start = 0
     with few_collections():
         for batch in opened.batches(start, BATCH):
+            if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
+                say("labels in the rows are not learned: `run` takes them as events of their own")
             show(door.take(batch, name) if batch.events else [])
             if stop.asked:
                 return
     if opened.unfinished:
         say(f"the last line of {source} has no end yet; it is left for the next start")
+
+
+def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:
+    parser = door.pipeline.parser
+    event = msgspec.json.decode(raw) if is_object(raw) else {}
+    return not parser.is_label(event) and parser.labels.verdict(event) is not None
 
 
 def source_is_textual(source: str) -> bool:

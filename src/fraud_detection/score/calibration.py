@@ -12,6 +12,8 @@ import msgspec
 
 from fraud_detection.errors import ConfigError
 
+BELOW_ONE = math.nextafter(1.0, 0.0)
+
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """probability = 1 / (1 + exp(-(slope * log_odds + intercept))), with slope > 0.
@@ -40,10 +42,10 @@ got slope=0.0, intercept=0.0; train again
             )
 
     def probability(self, log_odds: float) -> float:
-        """Return the probability for one raw score; never overflows."""
+        """Return the probability for one raw score: never 1, so that a cut-off of 1 takes nothing in."""
         z = self.slope * log_odds + self.intercept
         if z >= 0:
-            return 1.0 / (1.0 + math.exp(-z))
+            return min(1.0 / (1.0 + math.exp(-z)), BELOW_ONE)
         odds = math.exp(z)
         return odds / (1.0 + odds)
 

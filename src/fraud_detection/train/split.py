@@ -54,7 +54,7 @@ def boundaries(event_time: np.ndarray, split: Split, delay_ms: int) -> Boundarie
         first, validation_from - delay_ms, validation_from, validation_until, test_from, int(ordered[-1]) + 1
     )
     _refuse_test_from(split, ordered)
-    _refuse_empty(cut, ordered)
+    _refuse_empty(cut, ordered, split)
     return cut
 
 
@@ -96,7 +96,7 @@ def _refuse_test_from(split: Split, ordered: np.ndarray) -> None:
         )
 
 
-def _refuse_empty(cut: Boundaries, ordered: np.ndarray) -> None:
+def _refuse_empty(cut: Boundaries, ordered: np.ndarray, split: Split) -> None:
     slices = {
         "train": (cut.train_from, cut.train_until),
         "validation": (cut.validation_from, cut.validation_until),
@@ -107,9 +107,8 @@ def _refuse_empty(cut: Boundaries, ordered: np.ndarray) -> None:
     ]
     if empty:
         days = (ordered[-1] - ordered[0]) / 86_400_000
-        message = (
-            f"no payments are left for {', '.join(empty)}: the history spans {days:.1f} days, and two gaps "
-            "of the label delay must fit; give more history, or a smaller `schema.label.delay`, "
-            "or other shares in `split`"
+        raise ConfigError(
+            f"no payments are left for {', '.join(empty)}: the history spans {days:.1f} days, in which a "
+            f"warm-up of {split.warm_up} and two gaps of the label delay must fit; give more history, or a "
+            "smaller `schema.label.delay`, or other values in `split`"
         )
-        raise ConfigError(message)

@@ -80,3 +80,9 @@ def spoilt_after(dataset: Dataset, moment: int) -> Dataset:
     features = np.where(after[:, None], np.float32(-777.0), dataset.features)
     amount = np.where(after, 1e6, dataset.amount)
     return replace(dataset, label=turned, features=features, amount=amount)
+
+
+def told_late(dataset: Dataset) -> Dataset:
+    """Return the same history where every other fraud becomes known only 60 days after its delay."""
+    late = (dataset.label == 1) & (np.arange(len(dataset)) % 2 == 0)
+    return replace(dataset, known_at=dataset.known_at + np.where(late, 60 * DAY, 0))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.config import Costs, PolicySettings
+from fraud_detection.score.calibration import Calibration
 from fraud_detection.train.cutoffs import Prices, cheapest, choose, prices, round_between, smoothed
 from fraud_detection.train.split import UNKNOWN
 
@@ -120,3 +121,16 @@ def test_a_round_number_lies_between_and_has_no_needless_digits(one: float, othe
         assert low < found <= high
         if high - low > 0.1:
             assert len(str(found)) <= 3
+
+
+@pytest.mark.parametrize(("days", "reviews"), [(1.0, 3), (10.0, 30)])
+def test_the_capacity_is_that_of_a_day(days: float, reviews: int) -> None:
+    score, label, amount = sample(frauds=200)
+    policy, costs = PolicySettings(review_capacity_per_day=3.0), Costs(review=0.0, review_recall=1.0)
+    chosen = choose(score, label, amount, costs, policy, days)
+    reviewed = int(((score >= chosen.review_at) & (score < chosen.decline_at)).sum())
+    assert reviewed == reviews
+
+
+def test_a_cutoff_of_one_takes_nothing_in() -> None:
+    assert Calibration().probability(1e9) < 1.0

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fraud_detection.errors import ConfigError
 from fraud_detection.train.prequential import Plan, prequential
-from tests.unit.train.history import DAY, START, history, project, spoilt_after
+from tests.unit.train.history import DAY, START, history, project, spoilt_after, told_late
 
 PLAN = Plan(train_days=7, delay_days=7, test_days=7, history_days=28)
 FIRST = dt.date(2026, 2, 5)
@@ -64,3 +65,12 @@ def test_a_plan_without_history_before_the_train_days_is_refused() -> None:
 def test_a_start_outside_history_is_refused() -> None:
     with pytest.raises(ConfigError, match="fold 2030-01-01: 0 payments to learn from and 0 to score"):
         prequential(history(500), [dt.date(2030, 1, 1)], PLAN, SETTINGS)
+
+
+def test_a_fraud_that_nobody_had_told_by_then_is_learned_as_legitimate() -> None:
+    dataset = told_late(history(4000))
+    test_from = START + ((FIRST - dt.date(2026, 1, 1)).days + 14) * DAY
+    silent = replace(dataset, label=np.where(dataset.known_at > test_from, 0, dataset.label).astype(np.int8))
+    assert (silent.label != dataset.label).sum() > 20
+    one, other = (prequential(data, [FIRST], PLAN, SETTINGS).score for data in (dataset, silent))
+    assert np.array_equal(one, other)
