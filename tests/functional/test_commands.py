@@ -101,6 +101,18 @@ def test_history_makes_the_features_of_the_next_file_warm(small_world: SmallWorl
     assert cold.stdout != warm.stdout
 
 
+def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(
+        small_world.live(1, labels="none", repeat_share=0, poison_share=0)[0]
+    )
+    own = (Path(__file__).parents[2] / "params.yaml").read_text()
+    command = ("score", "events.jsonl", "--bundle", small_world.bundle)
+    for text, expected in ((own, False), (own.replace("card_testing", "testing_of_cards"), True)):
+        (tmp_path / "params.yaml").write_text(text)
+        assert ("other rules" in told(fraud(*command, folder=tmp_path))) is expected
+        assert "other rules" not in told(fraud(*command, "--config", "params.yaml", folder=tmp_path))
+
+
 def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
@@ -112,6 +124,7 @@ def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drif
     assert result.returncode == 0, told(result)
     figures = json.loads((tmp_path / "run.json").read_bytes())
     assert figures["transactions"] == figures["decided"] + figures["quarantined"]
+    assert min(figures["seconds"], figures["transactions_per_s"], figures["p50_ms"], figures["p99_ms"]) > 0
     report = fraud("schema-report", "--state", "s.db", "--json", "drift.json", folder=tmp_path)
     assert report.returncode == 0, told(report)
     drifts = json.loads((tmp_path / "drift.json").read_bytes())["drifts"]

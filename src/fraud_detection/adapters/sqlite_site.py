@@ -36,13 +36,15 @@ class Progress(msgspec.Struct, array_like=True):
     """How far this engine has come; written with every batch.
 
     saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
-    by which all labels of history were learned.  surveyed: events in the tallies of drift.
+    by which all labels of history were learned.  surveyed: events in the tallies of drift, without
+    labels, which are beside them.
     """
 
     seq: int = 0
     saved_before: int = 1
     latest: int = -1
     surveyed: int = 0
+    surveyed_labels: int = 0
 
 
 class PastEvent(msgspec.Struct, frozen=True):
@@ -147,7 +149,7 @@ class SqliteSite:
     def note_progress(self, saved_before: int, latest: int, drift: SchemaDrift) -> None:
         """Put down how far the engine has come; inside a transaction."""
         self._db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", drift.take_changes())
-        self.progress = Progress(self.seq, saved_before, latest, drift.events)
+        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels)
         self.put_meta("progress", self.progress)
 
     def note_place(self, source: str, position: int, mark: str) -> None:

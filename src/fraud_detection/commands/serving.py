@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 
 from fraud_detection.adapters.sqlite_outputs import OutputFile
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import (
     Figures,
     output,
@@ -21,6 +23,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.drift_report import describe
 from fraud_detection.pipeline import Outcome
+from fraud_detection.project_file import load_project
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project
 from fraud_detection.run.embedded import has_past
@@ -38,11 +41,14 @@ from fraud_detection.run.stream import (
 from fraud_detection.run.survey import survey
 from fraud_detection.run.tally import Tally
 
+PROJECT_FILE = Path("params.yaml")
+
 
 def score(arguments: Namespace) -> None:
     """Decide a file or standard input once."""
     screen = terminal(arguments)
     engine = load_engine(arguments.bundle, _today(arguments))
+    _say_other_rules(arguments, engine.project, screen)
     past = (
         read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
     )
@@ -65,6 +71,7 @@ def run(arguments: Namespace) -> None:
     engine, door = open_door(
         arguments.bundle, arguments.state, project=project, textual=textual, synchronous=arguments.synchronous
     )
+    _say_other_rules(arguments, engine.project, screen)
     if door.recovered:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
     if arguments.history is not None and has_past(door.site):
@@ -78,6 +85,7 @@ def run(arguments: Namespace) -> None:
             out.write([outcome_line(outcome) for outcome in outcomes])
         screen.progress(f"decided: {door.tally.decided:,}", 0.0)
 
+    began = time.perf_counter()
     with ending_on_signals(stop):
         run_stream(door, arguments.source, stop, show, screen.say)
     if out is not None:
@@ -87,7 +95,7 @@ def run(arguments: Namespace) -> None:
     screen.say(summary(door.tally))
     if (misfit := door.tally.misfit()) is not None:
         screen.say(f"warning: {misfit}")
-    write_figures(arguments, figures(door.tally))
+    write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
 
 
 def schema_report(arguments: Namespace) -> None:
@@ -96,11 +104,18 @@ def schema_report(arguments: Namespace) -> None:
     drift = _surveyed(arguments) if arguments.source is not None else _recorded(arguments.state)
     rows = drift.rows()
     found = f"{len(rows)} kinds of drift:" if rows else "each as declared"
-    print_line(f"{drift.events:,} events; {found}")
+    print_line(f"{drift.events:,} payments, {drift.labels:,} labels; {found}")
     for row in rows:
         print_line(f"  {row.kind}: {describe(row)}")
     screen.finish()
-    write_figures(arguments, {"events": drift.events, "drifts": [msgspec.to_builtins(row) for row in rows]})
+    write_figures(
+        arguments,
+        {
+            "events": drift.events,
+            "labels": drift.labels,
+            "drifts": [msgspec.to_builtins(row) for row in rows],
+        },
+    )
 
 
 def summary(tally: Tally) -> str:
@@ -128,6 +143,31 @@ def figures(tally: Tally) -> Figures:
     }
 
 
+def speed(tally: Tally, seconds: float) -> Figures:
+    """Return how fast a door was; the engine's own time a payment, with the commit."""
+    return {
+        "seconds": seconds,
+        "transactions_per_s": tally.transactions / seconds,
+        "p50_ms": tally.engine.percentile_ms(50),
+        "p99_ms": tally.engine.percentile_ms(99),
+    }
+
+
+def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> None:
+    """Say so when the project file at hand answers differently than the bundle's copy of it."""
+    if arguments.config is not None or not PROJECT_FILE.is_file():
+        return
+    try:
+        here = load_project(PROJECT_FILE)
+    except ConfigError:
+        return
+    if here.project == used.project and (here.rules, here.policy) != (used.rules, used.policy):
+        screen.say(
+            f"{PROJECT_FILE} has other rules or another policy than the bundle, whose own are used; "
+            f"decide by the file's with --config {PROJECT_FILE}"
+        )
+
+
 def _today(arguments: Namespace) -> Project | None:
     return None if arguments.config is None else open_project(arguments.config)
 
@@ -139,7 +179,7 @@ def _recorded(state: Path) -> SchemaDrift:
         )
     site = SqliteSite(state, reading=True)
     drift = SchemaDrift()
-    drift.restore(site.progress.surveyed, site.drift())
+    drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
     site.close()
     return drift
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEEPEST: Final = 50
+QUOTED: Final = 240
+"""So many characters of a condition, and of what is wrong with it, are said in a refusal."""
 PLAIN_TEXT: Final = re.compile(r""""[^"\\]*"|'[^'\\]*'""")
 SAYABLE: Final = (
     "names, numbers, text in quotes, and, or, not, == != < <= > >=, in [...], not in [...], + - * /, "
@@ -58,7 +60,7 @@ class _Compiler:
         self.where = where
 
     def refusal(self, problem: str) -> ConfigError:
-        return ConfigError(f"`{self.text}`: {problem} - at `{self.where}`")
+        return ConfigError(f"`{_cut(self.text)}`: {_cut(problem)} - at `{self.where}`")
 
     def unsayable(self, node: ast.expr) -> ConfigError:
         return self.refusal(f"{self.said(node)} is not part of the language, which is: {SAYABLE}")
@@ -212,3 +214,7 @@ def _is_deep(tree: ast.expr) -> bool:
     for _ in range(DEEPEST):
         layer = [child for node in layer for child in ast.iter_child_nodes(node)]
     return bool(layer)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."

@@ -18,6 +18,8 @@ from fraud_detection.parse.drift_report import DriftRow
 MOST_FIELDS: Final = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
 
+LABEL_KIND: Final = "quarantined_label"
+
 Kept = tuple[str, str, int, int, int, str]
 """A tally at rest: kind, field, count, first and last time in ms, example."""
 
@@ -33,11 +35,12 @@ class _Tally:
 
 
 class SchemaDrift:
-    """The tallies of one parser.  `events` counts every event, drifted or not."""
+    """The tallies of one parser.  `events` counts every event but labels, `labels` those, drifted or not."""
 
     def __init__(self) -> None:
         """Start with nothing counted."""
         self.events: int = 0
+        self.labels: int = 0
         self._tallies: dict[tuple[str, str], _Tally] = {}
         self._changed: set[tuple[str, str]] = set()
 
@@ -59,12 +62,13 @@ class SchemaDrift:
     def rows(self) -> list[DriftRow]:
         """Return the tallies, most frequent first."""
         rows = [
-            DriftRow(
-                kind, field, t.count, t.count / max(self.events, 1), t.first_time, t.last_time, t.example
-            )
+            DriftRow(kind, field, t.count, t.count / self._out_of(kind), t.first_time, t.last_time, t.example)
             for (kind, field), t in self._tallies.items()
         ]
         return sorted(rows, key=lambda row: (-row.count, row.kind, row.field))
+
+    def _out_of(self, kind: str) -> int:
+        return max(self.labels if kind == LABEL_KIND else self.events, 1)
 
     def take_changes(self) -> list[Kept]:
         """Return the tallies that changed since this was last asked, for a store."""
@@ -75,9 +79,10 @@ class SchemaDrift:
         self._changed.clear()
         return kept
 
-    def restore(self, events: int, tallies: list[Kept]) -> None:
+    def restore(self, events: int, labels: int, tallies: list[Kept]) -> None:
         """Take back what a store has kept."""
         self.events = events
+        self.labels = labels
         self._tallies = {}
         for kind, field, count, first_time, last_time, example in tallies:
             self._tallies[kind, field] = _Tally(count, first_time, last_time, example)

@@ -18,7 +18,7 @@ from fraud_detection.config import Schema, TimeParts
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.parse.declared import declared_fields
-from fraud_detection.parse.drift import SchemaDrift
+from fraud_detection.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.parse.labels import LabelReader
 from fraud_detection.parse.times import TimeBounds, from_parts, time_reader
 from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number, content_id
@@ -117,11 +117,11 @@ class Parser:
 
     def label(self, event: dict[str, object]) -> Label:
         """Read a label event: the transaction's id, the verdict, and when it became known."""
-        self.drift.events += 1
+        self.drift.labels += 1
         try:
             return self._label(event)
         except RejectError as error:
-            raise self._rejected(error) from None
+            raise self._rejected(error, LABEL_KIND) from None
 
     def _label(self, event: dict[str, object]) -> Label:
         verdict = self.labels.verdict(event)
@@ -262,8 +262,8 @@ class Parser:
         else:
             self.drift.count("unreadable", field, time_ms, value)
 
-    def _rejected(self, error: RejectError) -> RejectError:
-        self.drift.count("quarantined", error.path.removeprefix("$."), self.time_in_hand, error.reason)
+    def _rejected(self, error: RejectError, kind: str = "quarantined") -> RejectError:
+        self.drift.count(kind, error.path.removeprefix("$."), self.time_in_hand, error.reason)
         return error
 
     def _reader(self, field: str, aliases: tuple[str, ...]) -> FieldReader:

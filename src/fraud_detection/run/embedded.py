@@ -36,7 +36,7 @@ class EmbeddedDoor:
         self.tally = Tally()
         self._since_sweep = 0
         self._check_shape()
-        pipeline.parser.drift.restore(site.progress.surveyed, site.drift())
+        pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
         pipeline.due = site.due()
         self.recovered = self._recover()

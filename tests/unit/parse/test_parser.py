@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.config import Schema
+from fraud_detection.config import FieldSource, Schema
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.parse import Parser
@@ -294,3 +296,18 @@ def test_a_number_too_large_for_a_model_is_missing_and_counted(value: object) ->
     one = parser()
     assert math.isnan(read(one, distance=value).numbers[0])
     assert drifts(one)["unreadable", "distance"] == 1
+
+
+def test_refused_labels_are_a_share_of_the_labels_and_type_is_a_field_like_any_other() -> None:
+    one = parser()
+    read(one, type="payment")
+    for fraud in (1, 0, "maybe", None):
+        event = {"type": "label", "id": "t1", "fraud": fraud, "fraud_known_at": "2026-01-08"}
+        with contextlib.suppress(RejectError):
+            one.parse(json.dumps(event).encode())
+    (refused,) = [row for row in one.drift.rows() if row.kind == "quarantined_label"]
+    assert (refused.count, refused.share, one.drift.events, one.drift.labels) == (2, 0.5, 1, 4)
+    assert drifts(one)["unknown_field", "type"] == 1
+    declared = msgspec.structs.replace(SCHEMA, categories={"kind": FieldSource(field="type")})
+    payment = json.dumps({**GOOD, "type": "label"}).encode()
+    assert isinstance(Parser(declared).parse(payment), Transaction)
