@@ -30,7 +30,14 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG = "bundle"
 
 _SQLITE = "sqlite:///"
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A server that is away is told within half a minute; MLflow itself would try for many.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 _AT_ONCE = 100
 _LONGEST = 500
 _PASSING = {"TEMPORARILY_UNAVAILABLE", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"}
@@ -138,7 +145,14 @@ class MlflowTracker:
             raise ConfigError(f"MLflow is not installed ({error}); install the extra 'track'") from None
         except Exception as error:
             # Told by name: importing MLflow's class would import MLflow, which may be what failed.
-            if "MlflowException" not in {kind.__name__ for kind in type(error).__mro__}:
+            kinds = {kind.__name__ for kind in type(error).__mro__}
+            if "DatabaseError" in kinds:
+                problem = str(error).partition("\n")[0]
+                raise ConfigError(
+                    f"{self.settings.uri}: is no database that MLflow can use: {problem}; move it away, name "
+                    "another in `tracking.uri`, or train with --no-tracking"
+                ) from None
+            if "MlflowException" not in kinds:
                 raise
             raise _ours(error, self.settings.uri) from None
 
@@ -167,7 +181,7 @@ def _ours(error: Exception, uri: str) -> ConfigError | RetryError:
 
 def _keep_quiet() -> None:
     """Switch off MLflow's reports to its makers and its chatter about databases."""
-    for name, value in _QUIET.items():
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

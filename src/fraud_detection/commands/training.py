@@ -22,6 +22,7 @@ from fraud_detection.run.training import (
     train_and_evaluate,
 )
 from fraud_detection.train.prequential import Fold, Plan, prequential
+from fraud_detection.train.workflow import TrainReport
 from fraud_detection.train.workflow import evaluate as judge
 from fraud_detection.train.workflow import train as learn
 
@@ -51,6 +52,7 @@ def train(arguments: Namespace) -> None:
         refuse_other_features(project, arguments.features)
         trained = learn(project, arguments.features, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
+        _say_doubts(screen, trained)
         screen.say(f"bundle {trained.bundle.name} in {bundle}")
         write_figures(arguments, dict(trained.metrics))
         return
@@ -61,11 +63,7 @@ def train(arguments: Namespace) -> None:
         project, table, bundle, evaluation, screen.progress, tracking=tracking
     )
     screen.finish()
-    for name, separation in trained.suspects.items():
-        screen.say(
-            f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
-            "does it know the outcome?"
-        )
+    _say_doubts(screen, trained)
     _say_metrics(screen, judged.metrics, evaluation)
     screen.say(f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle}`")
     write_figures(arguments, dict(judged.metrics))
@@ -129,6 +127,16 @@ def _day(text: str) -> dt.date:
         return dt.date.fromisoformat(text.strip())
     except ValueError:
         raise ConfigError(f"--starts: expected dates such as 2026-08-01, got {text!r}") from None
+
+
+def _say_doubts(screen: Terminal, trained: TrainReport) -> None:
+    for name, separation in trained.suspects.items():
+        screen.say(
+            f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
+            "does it know the outcome?"
+        )
+    for doubt in trained.doubts:
+        screen.say(f"warning: {doubt}")
 
 
 def _say_metrics(screen: Terminal, metrics: dict[str, float], folder: Path) -> None:

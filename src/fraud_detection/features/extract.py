@@ -144,13 +144,19 @@ class EntityExtractor:
         for slot, other in enumerate(self.others):
             neighbours = profile.neighbours[slot]
             if len(self.distinct[slot]) > 0:
-                for count in neighbours.since_each([now - length for length in self.distinct[slot]]):
+                for count in neighbours.since_each(self._begins(slot, now)):
                     row.append(float(count))
             if self.first_seen[slot]:
                 if keys[other] < 0:
                     row.append(NAN)
                 else:
                     row.append(0.0 if neighbours.knows(keys[other]) else 1.0)
+
+    def _begins(self, slot: int, now: int) -> list[int]:
+        """Return the last moment before each of the windows in which others are counted."""
+        # The same panes as those of the windows over payments, so that both speak of the same payments.
+        panes = self.plan.panes
+        return [(now // (one // panes) - panes + 1) * (one // panes) - 1 for one in self.distinct[slot]]
 
 
 class PaymentExtractor:

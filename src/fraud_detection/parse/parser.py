@@ -133,10 +133,11 @@ class Parser:
         return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
 
     def _transaction(self, event: dict[str, object], identity: str | None) -> Transaction:
-        time_ms = self._event_time(event)
-        for key, value in event.items():
-            if key not in self.declared:
-                self.drift.count("unknown_field", str(key), time_ms, value)
+        try:
+            time_ms = self._event_time(event)
+        finally:
+            # Also where the time cannot be read: a field of a new name explains one that is missing.
+            self._count_unknown(event)
         return Transaction(
             self._identity(event, identity),
             time_ms,
@@ -147,6 +148,11 @@ class Parser:
             self._place(event, time_ms),
             self._sent_at(event),
         )
+
+    def _count_unknown(self, event: dict[str, object]) -> None:
+        for key, value in event.items():
+            if key not in self.declared:
+                self.drift.count("unknown_field", str(key), self.time_in_hand, value)
 
     def _event_time(self, event: dict[str, object]) -> int:
         parts = self.schema.event_time.parts

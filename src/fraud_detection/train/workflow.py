@@ -16,8 +16,9 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import encode
 from fraud_detection.train.dataset import read_dataset
+from fraud_detection.train.doubts import doubts
 from fraud_detection.train.evaluate import EVER, Scored, judge
-from fraud_detection.train.fit import Slices, learn, suspects
+from fraud_detection.train.fit import Learned, Slices, learn, suspects
 from fraud_detection.train.make import iso, make_bundle
 from fraud_detection.train.pictures import draw
 
@@ -37,6 +38,7 @@ class TrainReport:
     """What `train` made.
 
     metrics: of the validation slice.  suspects: features that alone rank nearly all frauds right.
+    doubts: why the training should not be trusted, a sentence each.
     tracked: the version in the model registry, None when nothing was tracked.
     """
 
@@ -48,6 +50,7 @@ class TrainReport:
     train_rows: int
     validation_rows: int
     suspects: dict[str, float]
+    doubts: tuple[str, ...]
     tracked: str | None
 
 
@@ -98,6 +101,7 @@ def train(
         train_rows=len(slices.train),
         validation_rows=len(slices.validation),
         suspects=suspects(slices.train),
+        doubts=_doubts(slices, learned, bundle),
         tracked=_tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
     )
 
@@ -157,6 +161,11 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
     if not len(scored.labelled().rows):
         raise ConfigError("no payment of the test slice has a label; give more history, or wait for labels")
     return scored
+
+
+def _doubts(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
+    score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
+    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs)
 
 
 def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:

@@ -20,6 +20,7 @@ from fraud_detection.ports import StateStore
 from tests.unit.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
 
 VOCABULARY = {"channel": {"web": 0.75, "shop": 0.25}}
+ROOMY = msgspec.structs.replace(PROJECT, features=msgspec.structs.replace(PROJECT.features, neighbours=64))
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
@@ -53,6 +54,24 @@ def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) 
         row = named(engine.observe(one))
         for name, length in WINDOWS.items():
             check_card_window(row, name, in_window(stream[:position], 0, one, length), one)
+
+
+@settings(deadline=None)
+@given(streams())
+def test_others_are_counted_over_the_same_payments_as_the_window(stream: list[Transaction]) -> None:
+    engine = FeatureMemory(Extractor(ROOMY, VOCABULARY))
+    for position, one in enumerate(stream):
+        row = named(engine.observe(one))
+        if one.entities[0] is None:
+            continue
+        for name, length in (("1d", DAY), ("30d", 30 * DAY)):
+            pane = length // 24
+            others = {
+                p.entities[1]
+                for p in stream[:position]
+                if p.entities[0] == one.entities[0] and p.event_time // pane > one.event_time // pane - 24
+            }
+            assert row[f"card_merchant_distinct_{name}"] == len(others - {None})
 
 
 def check_card_window(row: dict[str, float], window: str, expected: list[int], one: Transaction) -> None:

@@ -311,3 +311,11 @@ def test_refused_labels_are_a_share_of_the_labels_and_type_is_a_field_like_any_o
     declared = msgspec.structs.replace(SCHEMA, categories={"kind": FieldSource(field="type")})
     payment = json.dumps({**GOOD, "type": "label"}).encode()
     assert isinstance(Parser(declared).parse(payment), Transaction)
+
+
+def test_a_renamed_time_is_missing_and_its_new_name_is_told() -> None:
+    one = parser()
+    event = {("when" if key == "time" else key): value for key, value in GOOD.items()}
+    with pytest.raises(RejectError, match="missing"):
+        one.parse(json.dumps(event).encode())
+    assert drifts(one) == {("quarantined", "time"): 1, ("unknown_field", "when"): 1}

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.train.dataset import write_dataset
 from fraud_detection.train.workflow import evaluate, train
 from tests.unit.train.history import history, project
@@ -31,6 +32,10 @@ def test_trainings_are_kept_registered_and_named(tmp_path: Path) -> None:
     again = train(first_project, features, tmp_path / "bundle", tracking=True)
     judged = evaluate(first_project, features, tmp_path / "bundle", tmp_path / "figures", tracking=True)
     second = train(second_project, features, tmp_path / "bundle", tracking=True)
+    assert train(first_project, features, tmp_path / "bundle", tracking=True).tracked == "1"
+    named = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias("cards", "challenger")
+    assert str(named.version) == "1"
+    train(second_project, features, tmp_path / "bundle", tracking=True)
     assert (first.tracked, again.tracked, second.tracked) == ("1", "1", "2")
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -52,3 +57,16 @@ def test_a_wrong_address_is_a_setting_to_correct(tmp_path: Path) -> None:
     wrong = project(tracking={"uri": "carrier-pigeon://loft"})
     with pytest.raises(ConfigError, match=r"MLflow at carrier-pigeon://loft.*look at `tracking`"):
         train(wrong, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
+
+
+def test_a_damaged_database_and_a_server_that_is_away_are_told(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "f.parquet", history(1500))
+    (tmp_path / "mlflow.db").write_text("no database at all" * 100)
+    damaged = project(tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db"})
+    with pytest.raises(ConfigError, match=r"is no database that MLflow can use.*--no-tracking"):
+        train(damaged, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        away = project(tracking={"uri": f"http://127.0.0.1:{taken.getsockname()[1]}"})
+        with pytest.raises((ConfigError, RetryError), match=r"MLflow at http://127\.0\.0\.1"):
+            train(away, tmp_path / "f.parquet", tmp_path / "bundle", tracking=True)
