@@ -97,7 +97,7 @@ def test_with_minutes_a_card_has_short_windows(tmp_path: Path) -> None:
     assert str(entities["merchant"].windows[0]) == "1h"
 
 
-@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000])
+@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000, 1_000_000_000])
 def test_counts_since_1970_are_read_in_any_unit(tmp_path: Path, scale: int) -> None:
     seconds = [round(dt.datetime.fromisoformat(text).timestamp()) for text in times()]
     columns = payments() | {"event_time": [second * scale for second in seconds]}
