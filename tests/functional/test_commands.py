@@ -164,7 +164,12 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
         (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
         (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
         (("parity", "--events", "0"), "--events"),
-        (("init", "--data", "gone.csv"), "gone.csv"),
+        (("init", "--data", "gone.csv"), "gone.csv: no such file"),
+        (("init", "--data", "."), ".: is a folder"),
+        (("init", "--data", "-"), "-: standard input cannot be read here"),
+        (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
+        (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
+        (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exit_code_2(
