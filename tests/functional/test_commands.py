@@ -92,6 +92,17 @@ def test_history_makes_the_features_of_the_next_file_warm(small_world: SmallWorl
     assert cold.stdout != warm.stdout
 
 
+def test_payments_and_labels_that_come_twice_are_counted_apart(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    rows = small_world.live(60, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2027-01-01"}'
+    news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
+    result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    assert "60 decided + 0 quarantined (and 20 repeated, 7 labels, 7 repeated labels)" in told(result)
+
+
 def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
@@ -168,6 +179,10 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
         (("init", "--data", "."), ".: is a folder"),
         (("init", "--data", "-"), "-: standard input cannot be read here"),
         (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
+        (
+            ("init", "--data", "gone.csv", "--out", "good.yaml/x.yaml"),
+            "--out good.yaml/x.yaml: lies under a file",
+        ),
         (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
         (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),
     ],

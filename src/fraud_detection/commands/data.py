@@ -20,7 +20,8 @@ def init(arguments: Namespace) -> None:
     """Propose a project file, say what was guessed and why, and write it."""
     out, screen = arguments.out, terminal(arguments)
     _check_out(out, replace=arguments.force)
-    proposal = propose(open_table(arguments.data), _overrides(arguments), _asker(arguments))
+    overrides = _overrides(arguments)
+    proposal = propose(open_table(arguments.data), overrides, _asker(arguments))
     for remark in proposal.remarks:
         screen.say(str(remark))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,8 @@ def _check_out(out: Path, *, replace: bool) -> None:
     """Refuse a place where no project file can be written, before any long work."""
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file in it, such as {out / 'params.yaml'}")
+    if not next(folder for folder in out.absolute().parents if folder.exists()).is_dir():
+        raise ConfigError(f"--out {out}: lies under a file, not a folder; name another place")
     if out.exists() and not replace:
         raise ConfigError(f"{out} is there already; replace it with --force, or name another with --out")
 
