@@ -137,6 +137,11 @@ class TestText:
             (b"a,b\n", "no rows"),
             (b"a,a\n1,2\n", "two columns are named 'a'"),
             (b"12.5,2026,7\n1,2,3\n", "the first line looks like data"),
+            (b"t1,2026-01-01 01:41:59,c1,9.5,DE\n", "the first line looks like data"),
+            (b"t1,31/01/2026,c1,9.5,DE\n", "the first line looks like data"),
+            (b"t1,1767225600000,c1,m1,DE\n", "the first line looks like data"),
+            (b'{"a": 1, "b": 2}\n{"a": 1, "b": 2}\n', r"holds JSON, not CSV; name it p\.jsonl"),
+            (b'\xef\xbb\xbf [{"a": 1}]\n', "holds JSON, not CSV"),
             (b"a,b\n\xff\xfe,2\n", "not UTF-8"),
             (b'a,b\n1,"2\n', "line 2: not valid CSV"),
         ],
@@ -148,6 +153,12 @@ class TestText:
 
         with pytest.raises(ConfigError, match=words):
             list(open_table(tmp_path / "p.csv").records())
+
+    @pytest.mark.parametrize("name", ["2026", "day_2026-01-01", "v1.2.3", "30d", "1", "{a}", "[b]"])
+    def test_a_name_with_digits_or_brackets_is_a_name(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "p.csv").write_text(f"{name},b,c\n5,6,7\n")
+
+        assert open_table(tmp_path / "p.csv").names == (name, "b", "c")
 
     def test_columns_may_be_numbered_from_nought(self, tmp_path: Path) -> None:
         (tmp_path / "p.csv").write_text("0,1,2\n5,6,7\n")
@@ -335,6 +346,14 @@ class TestOpening:
 
         with pytest.raises(ConfigError, match="is a folder"):
             open_table(tmp_path / "p.csv")
+
+    def test_a_folder_is_refused_as_a_folder_whatever_it_is_called(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="is a folder"):
+            open_table(tmp_path)
+
+    def test_standard_input_is_refused_by_name(self) -> None:
+        with pytest.raises(ConfigError, match="standard input cannot be read here; write it to a file"):
+            open_table(Path("-"))
 
     def test_capital_letters_in_the_suffix_do_not_matter(self, tmp_path: Path) -> None:
         (tmp_path / "P.CSV").write_text("a,b\n1,2\n")

@@ -113,6 +113,17 @@ def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld
         assert "other rules" not in told(fraud(*command, "--config", "params.yaml", folder=tmp_path))
 
 
+def test_payments_and_labels_that_come_twice_are_counted_apart(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    rows = small_world.live(60, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2027-01-01"}'
+    news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
+    result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    assert "60 decided + 0 quarantined (and 20 repeated, 7 labels, 7 repeated labels)" in told(result)
+
+
 def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
@@ -194,7 +205,6 @@ def refused(arguments: list[str]) -> int:
         (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
         (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
         (("parity", "--events", "0"), "--events"),
-        (("init", "--data", "gone.csv"), "gone.csv"),
         (("init", "--dat"), "see `fraud init --help`"),
         (
             ("train", "--config", "good.yaml", "--bundl", "x", "--nonsense"),
@@ -217,6 +227,16 @@ def refused(arguments: list[str]) -> int:
             ("score", "own.jsonl", "--bundle", "{bundle}", "--out", "decided"),
             "1 of 1 events were quarantined",
         ),
+        (("init", "--data", "gone.csv"), "gone.csv: no such file"),
+        (("init", "--data", "."), ".: is a folder"),
+        (("init", "--data", "-"), "-: standard input cannot be read here"),
+        (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
+        (
+            ("init", "--data", "gone.csv", "--out", "good.yaml/x.yaml"),
+            "--out good.yaml/x.yaml: lies under a file",
+        ),
+        (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
+        (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_exit_code_2(

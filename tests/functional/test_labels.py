@@ -68,7 +68,7 @@ def test_the_same_verdict_told_again_counts_once(tmp_path: Path) -> None:
     door = open_door(tmp_path / "s.db")
     serve(door, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
     assert risk(door, serve(door, [paid(2, 5)])[0]) == (1, 1.0)
-    assert (door.tally.labels, door.tally.repeated) == (1, 2)
+    assert (door.tally.labels, door.tally.repeated, door.tally.repeated_labels) == (1, 2, 2)
     door.close()
 
 
@@ -151,7 +151,7 @@ def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tm
     door = open_door(tmp_path / "s.db")
     door.warm_up(HISTORY, lambda: None)
     serve(door, [paid(3, 8)])
-    assert (door.tally.decided, door.tally.repeated) == (0, 1)
+    assert (door.tally.decided, door.tally.repeated, door.tally.repeated_labels) == (0, 1, 0)
     door.close()
 
 

@@ -66,6 +66,7 @@ write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
         ".ndjson": JsonTable,
         ".json": JsonTable,
     }
+    _refuse_what_is_no_file(path)
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         *most, last = kinds
@@ -76,9 +77,16 @@ write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
     return kind(path)
 
 
-def _refuse_absent(path: Path) -> None:
+def _refuse_what_is_no_file(path: Path) -> None:
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name one file in it")
+    if path == Path("-"):
+        raise ConfigError(
+            "-: standard input cannot be read here; write it to a file, such as payments.csv, and name that"
+        )
+
+
+def _refuse_absent(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     if path.stat().st_size == 0:

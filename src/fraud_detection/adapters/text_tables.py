@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ T = TypeVar("T")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD_CHARACTERS = 65_536
 _HEAD_ROWS = 20
+_TIME = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?\b.*|\d\d?[-/.]\d\d?[-/.]\d{2,4}\b.*|\d{10,19}(\.\d*)?")
+_JSON = re.compile(r'\s*(\[\s*)?\{\s*"')
 _NAMED_BY = 10_000
 """How many lines of a JSON Lines file are read to learn its names."""
 
@@ -33,7 +36,9 @@ class CsvTable:
     def __init__(self, path: Path) -> None:
         """Read the header, and see that a row follows it."""
         self.path = path
-        self._delimiter = delimiter(self._head())
+        head = self._head()
+        _refuse_json(head, path)
+        self._delimiter = delimiter(head)
         self.names = header(self._named(), path)
         if next(self._rows(), None) is None:
             raise ConfigError(f"{path}: has names of columns but no rows; it needs at least one payment")
@@ -239,12 +244,21 @@ def known(wanted: Sequence[str], names: Sequence[str], path: Path) -> Sequence[s
     return wanted
 
 
+def _refuse_json(head: str, path: Path) -> None:
+    if _JSON.match(head):
+        raise ConfigError(
+            f"{path}: holds JSON, not CSV; name it {path.stem}.jsonl, with one JSON object a line"
+        )
+
+
 def _blank_to_none(row: list[str]) -> Sequence[str | None]:
     return [value or None for value in row] if "" in row else row
 
 
 def _looks_like_data(names: list[str]) -> bool:
-    """Tell whether most names are numbers, unless they only number the columns."""
+    """Tell whether one name is a time, or most are numbers, unless they only number the columns."""
+    if any(_TIME.fullmatch(name.strip()) for name in names):
+        return True
     numbers = [name for name in names if _is_number(name)]
     if [name.strip() for name in names] in (_numbered(0, len(names)), _numbered(1, len(names))):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from fraud_detection.adapters.tables import open_table
 from fraud_detection.commands.printing import print_line, terminal, write_figures
@@ -18,9 +19,9 @@ UNITS = ("s", "m", "h", "d")
 def init(arguments: Namespace) -> None:
     """Propose a project file, say what was guessed and why, and write it."""
     out, screen = arguments.out, terminal(arguments)
-    if out.exists() and not arguments.force:
-        raise ConfigError(f"{out} is there already; replace it with --force, or name another with --out")
-    proposal = propose(open_table(arguments.data), _overrides(arguments), _asker(arguments))
+    _check_out(out, replace=arguments.force)
+    overrides = _overrides(arguments)
+    proposal = propose(open_table(arguments.data), overrides, _asker(arguments))
     for remark in proposal.remarks:
         screen.say(str(remark))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +30,16 @@ def init(arguments: Namespace) -> None:
     write_figures(
         arguments, {"columns_ignored": len(proposal.ignored), "remarks": [str(r) for r in proposal.remarks]}
     )
+
+
+def _check_out(out: Path, *, replace: bool) -> None:
+    """Refuse a place where no project file can be written, before any long work."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file in it, such as {out / 'params.yaml'}")
+    if not next(folder for folder in out.absolute().parents if folder.exists()).is_dir():
+        raise ConfigError(f"--out {out}: lies under a file, not a folder; name another place")
+    if out.exists() and not replace:
+        raise ConfigError(f"{out} is there already; replace it with --force, or name another with --out")
 
 
 def _asker(arguments: Namespace) -> Ask | None:
@@ -83,6 +94,8 @@ def _pairs(entities: Sequence[str]) -> dict[str, str]:
     for name, mark, column in pairs:
         if not (name and mark and column):
             raise ConfigError(f"--entity {name}: expected NAME=COLUMN, such as card=card_id")
+        if [other for other, _, _ in pairs].count(name) > 1:
+            raise ConfigError(f"--entity {name}: is given twice; give each entity a name of its own")
     return {name: column for name, _, column in pairs}
 
 

@@ -123,7 +123,8 @@ def summary(tally: Tally) -> str:
     approve, review, decline = tally.actions
     return (
         f"{tally.transactions:,} transactions in = {tally.decided:,} decided + "
-        f"{tally.quarantined:,} quarantined (and {tally.repeated:,} repeated, {tally.labels:,} labels)\n"
+        f"{tally.quarantined:,} quarantined (and {tally.repeated - tally.repeated_labels:,} repeated, "
+        f"{tally.labels:,} labels, {tally.repeated_labels:,} repeated labels)\n"
         f"approve {approve:,}, review {review:,}, decline {decline:,}"
     )
 

@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 
-from fraud_detection.config import AmountSource
+from fraud_detection.config import AmountSource, Costs
 from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Board, best
-from fraud_detection.init.columns import Profile
+from fraud_detection.init.columns import Profile, means_missing
 from fraud_detection.init.words import AMOUNT, NOT_AMOUNT, words
 
 WHERE = "schema.amount"
@@ -20,19 +20,27 @@ _USUAL, _LARGE = 1e12, 1e15
 _SAME = 1e-9
 _ALMOST_ALL = 0.999
 _PROBES = 50
-_DECIMAL_COMMA = re.compile(r"-?\d{1,3}(\.?\d{3})*,\d{1,2}")
-_MONEY = re.compile(r"-?\s*[$€£¥]\s*-?[\d.,]+|-?[\d.,]+\s*[$€£¥]|-?\d{1,3}(,\d{3})+(\.\d+)?")
+_SUM = (
+    r"[-+]?(?:\d+(?:\.\d+)?"  # 1234.50
+    r"|\d{1,3}(?:[,'\u00a0\u202f]\d{3})+(?:\.\d+)?"  # 1,234.50
+    r"|\d{1,3}(?:[.'\s]?\d{3})*,\d{1,2})"  # 1.234,50
+)
+_CURRENCY = r"(?:[$€£¥₹]|[A-Za-z]{3})"
+_MONEY = re.compile(rf"-?\s*(?:[$€£¥₹]\s*|[A-Za-z]{{3}}\s+)?{_SUM}(?:\s*{_CURRENCY})?|\({_SUM}\)")
 
 
 def guess_amount(board: Board) -> AmountSource | None:
     """Take the amount off the board, if there is one."""
     profile = _column(board)
     if profile is None:
-        board.say(WHERE, "no column: windows count payments only; name one with --amount", "likely")
+        _say_none(board)
         return None
-    if profile.kind != "number":
-        raise ConfigError(f"--amount {profile.name}: {not_numbers(profile)}")
+    if profile.kind != "number" or looks_like_money(profile):
+        said = board.overrides.amount is not None
+        where = f"--amount {profile.name}" if said else f"{board.origin}: the amount `{profile.name}`"
+        raise ConfigError(f"{where}: {not_numbers(profile)}")
     low, high = float(profile.finite.min()), float(profile.finite.max())
+    _refuse_reversed(board, profile)
     board.take(profile, WHERE, f"numbers from {low:,.10g} to {high:,.10g}{_unreadable(profile)}")
     if low < 0:
         board.say(
@@ -47,6 +55,29 @@ def guess_amount(board: Board) -> AmountSource | None:
         minimum=-bound if low < 0 else 0.0,
         maximum=bound,
     )
+
+
+def _say_none(board: Board) -> None:
+    board.say(WHERE, "no column: windows count payments only; name one with --amount", "likely")
+    usual = Costs()
+    board.say(
+        "costs",
+        f"without an amount every missed fraud costs {usual.missed_fraud_fixed:g} and every review "
+        f"{usual.review:g}, and what is worth a review follows from that; write what they cost you",
+        "unsure",
+    )
+
+
+def _refuse_reversed(board: Board, profile: Profile) -> None:
+    """Refuse amounts most of which are below zero: a missed fraud would cost less than nothing."""
+    by_row = profile.by_row
+    below = float((by_row[np.isfinite(by_row)] < 0).mean())
+    if below > _HALF:
+        raise ConfigError(
+            f"{board.origin}: {below:.0%} of the amounts in `{profile.name}` are below zero, as on a bank "
+            "statement, but a payment must be above zero: turn the signs round (only refunds are below zero "
+            f"then), or do without with --ignore {profile.name}"
+        )
 
 
 def _column(board: Board) -> Profile | None:
@@ -66,17 +97,23 @@ def _fitness(profile: Profile) -> float:
 
 
 def looks_like_money(profile: Profile) -> bool:
-    """Tell whether the values are amounts, but written in a way that no number is."""
-    texts = [text.strip() for text in profile.texts[:_PROBES]]
-    return all(_MONEY.fullmatch(text) or _DECIMAL_COMMA.fullmatch(text) for text in texts)
+    """Tell whether the values that are no numbers are amounts all the same, written in another way."""
+    strange = _strange(profile)
+    return bool(strange) and all(_MONEY.fullmatch(text) for text in strange)
 
 
 def not_numbers(profile: Profile) -> str:
     """Return what to change so that the values become numbers."""
-    said = f"expected numbers, got {profile.examples}"
+    said = f"expected numbers, got {', '.join(repr(text[:30]) for text in _strange(profile)[:3])}"
     if looks_like_money(profile):
         return f"{said}; write them plainly, with a decimal point and without currency or separators: 1234.50"
     return f"{said}; {profile.numeric:.0%} of its values are numbers; repair it or name another column"
+
+
+def _strange(profile: Profile) -> list[str]:
+    """Return some of the values that are neither numbers nor words for 'missing'."""
+    texts = [str(profile.values[place]).strip() for place in np.flatnonzero(~np.isfinite(profile.numbers))]
+    return [text for text in texts if not means_missing(text)][:_PROBES]
 
 
 def _decimals(profile: Profile) -> int:

@@ -46,6 +46,27 @@ class Overrides:
     place: tuple[str, str] | None = None
     test_from: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse flags that contradict each other.
+
+        >>> Overrides(entities={"card": "card_id"}, no_entities=True)
+        Traceback (most recent call last):
+        ...
+        fraud_detection.errors.ConfigError: --entity and --no-entities contradict each other; \
+drop one of the two
+        """
+        if self.no_entities and self.entities:
+            raise ConfigError("--entity and --no-entities contradict each other; drop one of the two")
+        labels = {
+            "--label": self.label,
+            "--label-positive": self.label_positive,
+            "--label-negative": self.label_negative,
+            "--label-known-at": self.label_known_at,
+            "--label-delay": self.label_delay,
+        }
+        if self.no_label and (flag := next((flag for flag, said in labels.items() if said), None)):
+            raise ConfigError(f"{flag} and --no-label contradict each other; drop one of the two")
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -139,6 +139,24 @@ def repeats(column: Profile, rows: int) -> float:
     return pairs / (present * (present - 1)) * (rows * (1 - column.missing) - 1)
 
 
+def different(column: Profile, rows: int) -> float:
+    """Return the share of rows of the whole file, of those with a value, whose value is new.
+
+    A thin sample parts most pairs, so where it is not the whole file the pairs still in it
+    are scaled up; values that it holds more often are rare exceptions, or seen well enough.
+
+    >>> different(profile("id", ["a", "b", "a", "c"]), 4)
+    0.75
+    >>> different(profile("id", [*range(990), *range(10)]), 100_000) < 0.55
+    True
+    """
+    twice = int((column.counts == 2).sum())  # noqa: PLR2004 - a pair
+    if column.present >= rows or not twice:
+        return column.unique
+    others = 2 * twice / (column.present * (column.present - 1)) * (rows * (1 - column.missing) - 1)
+    return min(column.unique, max(1 / (1 + others), 1 - others / 2))
+
+
 def counts_rows(column: Profile, rows: int) -> bool:
     """Tell whether the column numbers the rows: whole, rising, nearly one value a row.
 
@@ -174,6 +192,11 @@ def _pairs(one: Profile, other: Profile) -> int:
     return len(np.unique(one.codes[both] * max(other.distinct, 1) + other.codes[both]))
 
 
+def means_missing(value: object) -> bool:
+    """Tell whether the value is a word for 'missing'."""
+    return isinstance(value, str) and value.strip().lower() in _WORDS_FOR_MISSING
+
+
 def _numbers(values: tuple[object, ...]) -> Floats:
     """Read the values as the parser does; where no probe is a number, none is looked for."""
     if set(map(type, values)) == {float}:
@@ -191,10 +214,6 @@ def _numeric_share(values: tuple[object, ...], counts: Integers, numbers: Floats
         return 0.0
     strange = np.flatnonzero(~finite)
     meant = counts[finite].sum() + sum(
-        int(counts[place]) for place in strange if not _means_missing(values[place])
+        int(counts[place]) for place in strange if not means_missing(values[place])
     )
     return float(counts[finite].sum() / meant)
-
-
-def _means_missing(value: object) -> bool:
-    return isinstance(value, str) and value.strip().lower() in _WORDS_FOR_MISSING

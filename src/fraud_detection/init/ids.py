@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from fraud_detection.config import IdSource
+from fraud_detection.errors import ConfigError
 from fraud_detection.init.board import Board, best
-from fraud_detection.init.columns import Profile, counts_rows
+from fraud_detection.init.columns import Profile, counts_rows, different
 from fraud_detection.init.words import EVENT, ID, words
 
 WHERE = "schema.transaction_id"
 
 _NEARLY_ALL = 0.999
+_MOST = 0.9
+"""Ids that differ in fewer rows name something else: the others would be dropped as copies."""
 
 
 def guess_id(board: Board) -> IdSource:
     """Take the transaction's id off the board, if there is one; ignore columns that number the rows."""
     chosen = _column(board)
-    if chosen is None:
-        board.say(WHERE, "no column: rows are numbered, and live events are hashed", "likely")
+    if chosen is not None:
+        board.take(chosen, WHERE, _unique_words(different(chosen, board.rows)))
+    elif (repeated := _repeated(board)) is not None:
+        _leave_out(board, repeated)
     else:
-        board.take(chosen, WHERE, _unique_words(chosen))
+        board.say(WHERE, "no column: rows are numbered, and live events are hashed", "likely")
     for profile in list(board.free.values()):
         if counts_rows(profile, board.rows):
             board.ignore(profile, "counts the rows, and says nothing about a payment")
@@ -27,13 +32,43 @@ def guess_id(board: Board) -> IdSource:
 
 def _column(board: Board) -> Profile | None:
     if board.overrides.id is not None:
-        return board.profiles[board.overrides.id]
-    return next(iter(best((_fitness(profile), profile) for profile in board.free.values())), None)
+        return _named(board, board.profiles[board.overrides.id])
+    return next(iter(best((_fitness(board, one, _NEARLY_ALL), one) for one in board.free.values())), None)
 
 
-def _fitness(profile: Profile) -> int:
+def _repeated(board: Board) -> Profile | None:
+    """Return a column that is called an id, but is not different in quite all rows."""
+    named = [profile for profile in board.free.values() if ID & set(words(profile.name))]
+    return next(iter(best((_fitness(board, profile, _MOST), profile) for profile in named)), None)
+
+
+def _named(board: Board, profile: Profile) -> Profile:
+    share = different(profile, board.rows)
+    if profile.present and share < _MOST:
+        raise ConfigError(
+            f"--id {profile.name}: only {share:.2%} of the rows of {board.origin} have a value of their own "
+            "there, and the others would be dropped as copies; name the column that differs from payment to "
+            "payment, or leave --id out"
+        )
+    return profile
+
+
+def _leave_out(board: Board, profile: Profile) -> None:
+    """Say that rows may be copies: only who knows the data can tell a repeated id from a wrong one."""
+    share, often = 1 - different(profile, board.rows), profile.texts[int(profile.counts.argmax())][:30]
+    board.say(
+        WHERE,
+        f"no column: `{profile.name}` looks like the id, but {share:.2%} of the rows repeat one "
+        f"(such as {often!r}); each row counts on its own; if rows of one id are copies, count "
+        f"them once with --id {profile.name}",
+        "unsure",
+    )
+    board.ignore(profile, f"looks like the transaction's id, but repeats (--id {profile.name})")
+
+
+def _fitness(board: Board, profile: Profile, least: float) -> int:
     parts = set(words(profile.name))
-    if profile.unique < _NEARLY_ALL or profile.missing or not like_ids(profile):
+    if different(profile, board.rows) < least or profile.missing or not like_ids(profile):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
     return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0
@@ -44,7 +79,7 @@ def like_ids(profile: Profile) -> bool:
     return profile.kind == "text" or (profile.kind == "number" and profile.whole)
 
 
-def _unique_words(profile: Profile) -> str:
-    if profile.unique >= 1:
+def _unique_words(share: float) -> str:
+    if share >= 1:
         return "different in every row"
-    return f"different in {profile.unique:.2%} of rows; a row with an id seen before counts as its copy"
+    return f"different in {share:.2%} of rows; a row with an id seen before counts as its copy"

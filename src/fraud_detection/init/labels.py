@@ -1,4 +1,4 @@
-"""Guess the label: its column, which values mean fraud, and when it becomes known."""
+"""Guess the label: its column, and when it becomes known."""
 
 from __future__ import annotations
 
@@ -9,32 +9,27 @@ import numpy as np
 
 from fraud_detection.config import LabelSource
 from fraud_detection.errors import ConfigError
-from fraud_detection.init.board import Board, Question, best
-from fraud_detection.init.columns import Floats, Profile, spread
+from fraud_detection.init.board import Board, best
+from fraud_detection.init.columns import Floats, Profile
+from fraud_detection.init.meanings import (
+    MOST_VALUES,
+    NEGATIVE,
+    POSITIVE,
+    UNKNOWN,
+    WHERE,
+    Meaning,
+    find_meaning,
+    lowered,
+)
 from fraud_detection.init.times import Instants
 from fraud_detection.init.when import DAY_MS, When
 from fraud_detection.init.words import LABEL, LABEL_TIME, NOT_LABEL, words
 from fraud_detection.strict import Duration
 
-WHERE = "schema.label"
-
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split("|"))
-
-
-POSITIVE = _set("1|1.0|true|t|yes|y|fraud|fraudulent|fraudster|bad|positive|scam|chargeback|illicit")
-NEGATIVE = _set(
-    "0|0.0|-1|-1.0|false|f|no|n|legit|legitimate|genuine|good|normal|negative|nonfraud|non-fraud|non_fraud|"
-    "non fraud|not_fraud|not fraud|no fraud|licit|clean|ok|valid"
-)
-UNKNOWN = _set("unknown|unlabelled|unlabeled|pending|null|none|na|n/a|nan|-")
-
 USUAL_DELAY = "7d"
 _SHORTER = ("3d", "1d", "12h", "6h", "1h", "10m", "1m", "1s")
 _SHARE_OF_FILE = 10
 _LATER = 0.9
-_MOST_VALUES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +44,33 @@ def guess_label(board: Board, when: When) -> Truth | None:
     """Take the label off the board; None where the file has none."""
     profile = _column(board)
     if profile is None:
-        board.say(
-            WHERE, "no column looks like a label: nothing can be trained; name one with --label", "likely"
-        )
+        _say_none(board)
         return None
-    positive, negative = _meaning(board, profile)
-    by_row = spread(
-        np.array([_verdict(value, positive, negative) for value in profile.values]), profile.codes
-    )
-    board.take(profile, WHERE, _said(by_row, positive, negative))
+    meaning = find_meaning(board, profile)
+    by_row = meaning.by_row(profile)
+    board.take(profile, WHERE, _said(by_row, meaning))
     known_at = _known_at(board, when, by_row)
     delay = _delay(board, when, by_row, known_at)
     source = LabelSource(
         field=profile.name,
-        positive=positive,
-        negative=negative,
+        positive=meaning.positive,
+        negative=meaning.negative,
         known_at=known_at[0] if known_at is not None else None,
         delay=delay,
     )
     return Truth(source, by_row)
+
+
+def _say_none(board: Board) -> None:
+    """Say that there is no label, and why; refuse flags that speak of one."""
+    if board.overrides.label_positive or board.overrides.label_negative:
+        raise ConfigError(
+            f"--label-positive, --label-negative: {board.origin} has no column that looks like a label; "
+            "name it with --label"
+        )
+    empty = next((p.name for p in board.free.values() if p.kind == "empty" and _named(p) > 1), None)
+    why = "no column looks like a label" if empty is None else f"`{empty}` never has a value"
+    board.say(WHERE, f"{why}: nothing can be trained; name a column with --label", "likely")
 
 
 def _column(board: Board) -> Profile | None:
@@ -81,75 +84,28 @@ def _column(board: Board) -> Profile | None:
 
 def _fitness(profile: Profile) -> float:
     """Return how much a column looks like a label: by its name, and by two values of known meaning."""
-    parts = words(profile.name)
-    if NOT_LABEL & set(parts) or not 0 < profile.distinct <= _MOST_VALUES:
+    named = _named(profile)
+    if not named or not 0 < profile.distinct <= MOST_VALUES:
         return 0.0
-    named = max((LABEL.get(part, 0) for part in parts), default=0)
-    texts = _texts(profile)
+    texts = {*lowered(profile.texts)}
     known = texts & POSITIVE and texts & NEGATIVE and texts <= POSITIVE | NEGATIVE | UNKNOWN
-    if not named or not (known or texts <= NEGATIVE or named > 1):
+    if not (known or texts <= NEGATIVE or named > 1):
         return 0.0
-    return named + 0.5 * bool(known) - 0.01 * len(parts)
+    return named + 0.5 * bool(known) - 0.01 * len(words(profile.name))
 
 
-def _texts(profile: Profile) -> set[str]:
-    return {text.strip().lower() for text in profile.texts}
+def _named(profile: Profile) -> int:
+    parts = words(profile.name)
+    return 0 if NOT_LABEL & set(parts) else max((LABEL.get(part, 0) for part in parts), default=0)
 
 
-def _meaning(board: Board, profile: Profile) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the values that mean fraud and legitimate, in the parser's lower case."""
-    overrides, texts = board.overrides, sorted(_texts(profile))
-    if overrides.label_positive:
-        positive = _lower(overrides.label_positive)
-        rest = tuple(text for text in texts if text not in {*positive, *UNKNOWN})
-        return positive, _lower(overrides.label_negative) or rest
-    positive = tuple(text for text in texts if text in POSITIVE)
-    negative = tuple(text for text in texts if text in NEGATIVE)
-    unclear = [text for text in texts if text not in POSITIVE | NEGATIVE | UNKNOWN]
-    if unclear or not (positive or negative):
-        return _asked(board, profile, texts)
-    return _with_numbers(positive or ("1", "fraud", "true", "yes")), _with_numbers(negative or ("0",))
-
-
-def _asked(board: Board, profile: Profile, texts: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    listed = ", ".join(texts[:_MOST_VALUES])
-    refusal = (
-        f"the label `{profile.name}` has the values {listed}: say which mean fraud (--label-positive VALUE) "
-        "and which mean legitimate (--label-negative VALUE); any others mean that the label is not known"
-    )
-    if len(texts) > _MOST_VALUES:
-        raise ConfigError(f"{board.origin}: {refusal} (or name another column with --label)")
-    asked = f"Which of {listed} means fraud in `{profile.name}`?"
-    answer = board.choose(Question(WHERE, "--label-positive", asked, tuple(texts), None, refusal))
-    return (answer,), tuple(text for text in texts if text not in (answer, *UNKNOWN))
-
-
-def _lower(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value.strip().lower() for value in values)
-
-
-def _with_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Let '1' stand for '1.0' too, and the other way round.
-
-    >>> _with_numbers(("1",)), _with_numbers(("yes",))
-    (('1', '1.0'), ('yes',))
-    """
-    pairs = {"1": "1.0", "1.0": "1", "0": "0.0", "0.0": "0"}
-    return tuple(sorted({*values, *(pairs[value] for value in values if value in pairs)}))
-
-
-def _verdict(value: object, positive: tuple[str, ...], negative: tuple[str, ...]) -> float:
-    text = str(value).strip().lower()
-    if text in positive:
-        return 1.0
-    return 0.0 if text in negative else math.nan
-
-
-def _said(by_row: Floats, positive: tuple[str, ...], negative: tuple[str, ...]) -> str:
+def _said(by_row: Floats, meaning: Meaning) -> str:
     labelled = np.isfinite(by_row)
     share = f"{np.nanmean(by_row):.2%}" if labelled.any() else "none"
     none = f"; {1 - labelled.mean():.0%} of rows are unlabelled" if not labelled.all() else ""
-    said = f"{'/'.join(positive)} means fraud ({share}), {'/'.join(negative)} legitimate{none}"
+    said = (
+        f"{'/'.join(meaning.positive)} means fraud ({share}), {'/'.join(meaning.negative)} legitimate{none}"
+    )
     return said if np.nansum(by_row) else f"{said}; the sample holds no fraud, so check that the file does"
 
 

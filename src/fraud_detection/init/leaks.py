@@ -17,8 +17,8 @@ _MOST_VALUES: Final = 5_000
 
 
 def ignore_leaks(board: Board, truth: Truth | None) -> None:
-    """Ignore every free column that is probably filled in after the payment."""
-    for profile in list(board.free.values()):
+    """Ignore every free column with a value that is probably filled in after the payment."""
+    for profile in [profile for profile in board.free.values() if profile.kind != "empty"]:
         suspicion = _by_name(profile) or _by_values(profile, truth)
         if suspicion is not None:
             board.ignore(

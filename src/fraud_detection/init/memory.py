@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -101,10 +102,20 @@ def propose_split(board: Board, when: When, parties: list[Party]) -> Split:
         settings["warm_up"] = "30d"
         board.say("split.warm_up", "30d: the first month only fills the windows")
     if board.overrides.test_from is not None:
-        settings["test_from"] = board.overrides.test_from
+        settings["test_from"] = _test_from(when, board.overrides.test_from)
+    return decode(settings, Split, "split")
+
+
+def _test_from(when: When, text: str) -> str:
+    """Return the day; refuse one that leaves nothing to learn from, or nothing to judge by."""
     try:
-        return decode(settings, Split, "--test-from")
-    except ConfigError:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--test-from: expected a date such as 2026-01-31, got {text!r}") from None
+    first, last = when.span
+    if not first < day <= last:
         raise ConfigError(
-            f"--test-from: expected a date such as 2026-01-31, got {board.overrides.test_from!r}"
-        ) from None
+            f"--test-from {text}: the payments are from {first} to {last}; "
+            "name a day after the first one, and no later than the last"
+        )
+    return str(day)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import cast
 
@@ -64,6 +65,15 @@ class When:
         """Return the length of the file in days."""
         times = self.by_row[np.isfinite(self.by_row)]
         return float(np.ptp(times)) / DAY_MS if len(times) else 0.0
+
+    @property
+    def span(self) -> tuple[dt.date, dt.date]:
+        """Return the first and the last day of the file."""
+        times = self.by_row[np.isfinite(self.by_row)]
+        first, last = (
+            dt.datetime.fromtimestamp(at / 1000, dt.UTC).date() for at in (times.min(), times.max())
+        )
+        return first, last
 
 
 def guess_time(board: Board) -> When:

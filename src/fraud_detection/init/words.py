@@ -94,9 +94,20 @@ NOT_EVENT_TIME = _set(
 LABEL_TIME = _set(
     "label labelled chargeback reported report confirmed detected dispute fraud investigated resolved"
 )
-LABEL = {"fraud": 4, "fraudulent": 4, "scam": 4, "label": 3, "target": 2, "chargeback": 2, "class": 1, "y": 1}
+LABEL = {
+    "fraud": 4,
+    "fraudulent": 4,
+    "scam": 4,
+    "label": 3,
+    "target": 2,
+    "chargeback": 2,
+    "class": 1,
+    "y": 1,
+} | {"legit": 1, "legitimate": 1, "genuine": 1}
 """A word in a column's name -> how strongly it speaks of the label."""
 
+LEGITIMATE = _set("legit legitimate genuine licit valid ok good clean normal no non not nonfraud notfraud")
+"""Words that may turn a label round: its 1 means that all is well."""
 NOT_LABEL = _set("flagged flag score prob probability type reason time timestamp date at id source rule")
 AMOUNT = {
     "amount": 4,
@@ -129,7 +140,11 @@ PERSONAL = _set(
     "licence license dob birth birthday birthdate email"
 )
 PROTECTED = _set("sex gender age marital race ethnicity religion nationality disability")
-THINGS = _set("vehicle car account acct card device merchant terminal address email phone site domain ip")
+THINGS = _set(
+    "vehicle car account acct card device merchant terminal address email phone site domain ip "
+    "second seconds minute minutes hour hours day days week weeks month months"
+)
+"""Words beside 'age' that speak of something other than a person: nobody's age is given in days."""
 CODES = _set("code mcc zip postal postcode type category bin channel region state country currency")
 """Words of columns whose numbers are names: more or less of them means nothing."""
 

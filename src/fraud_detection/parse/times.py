@@ -21,7 +21,11 @@ _MILLISECONDS_BELOW = 10_000_000_000_000
 _MICROSECONDS_BELOW = 10_000_000_000_000_000
 _DIGITS_OF_A_DATE = 8
 """'20260101' is a day; other digits count from the epoch."""
-_LARGEST = 1e18
+_MORE_THAN_A_DATE = _DIGITS_OF_A_DATE + 1
+_UTC = " UTC"
+"""How databases write the zone when they export a time; ISO 8601 writes +00:00."""
+_LARGEST = 1e19
+"""Beyond the nanoseconds that the schema allows."""
 
 
 def time_reader(source: TimeSource) -> Callable[[object], int]:
@@ -29,6 +33,8 @@ def time_reader(source: TimeSource) -> Callable[[object], int]:
 
     >>> read = time_reader(TimeSource(field="t"))
     >>> read("2026-01-01T00:00:00Z") == read(1767225600) == read(1767225600000) == read("1767225600")
+    True
+    >>> read("2026-01-01 00:00:00 UTC") == read(1767225600 * 10**9) == read("1767225600000.0")
     True
     """
     zone = dt.timezone(dt.timedelta(hours=source.utc_offset_hours))
@@ -91,8 +97,11 @@ def _day_in_week(first: dt.date, week: object, weekday: object) -> dt.date:
 def _auto(value: object, zone: dt.timezone) -> int:
     if isinstance(value, str):
         text = value.strip()
-        if text.isdigit() and len(text) != _DIGITS_OF_A_DATE:
+        # Python's ISO reader takes '1768082170000.0' for a day of 1768, so digits are looked at first.
+        if text[:_MORE_THAN_A_DATE].isdigit() and len(text) != _DIGITS_OF_A_DATE:
             return _epoch(_number(text))
+        if text.endswith(_UTC):
+            text = text[: -len(_UTC)] + "+00:00"
         try:
             return _to_ms(_with_zone(dt.datetime.fromisoformat(text), zone))
         except ValueError:

@@ -19,7 +19,7 @@ class Refusal(msgspec.Struct):
 class Tally(msgspec.Struct):
     """What came in and what became of it.
 
-    transactions = decided + quarantined; repeated events are beside them.
+    transactions = decided + quarantined; repeated events, some of them labels, are beside them.
     engine: the engine's own time a payment, commit included; latency: the time since sending.
     """
 
@@ -32,6 +32,7 @@ class Tally(msgspec.Struct):
     actions: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
+    repeated_labels: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -45,6 +46,7 @@ class Tally(msgspec.Struct):
             self.refusals.setdefault(outcome.path, Refusal(outcome.reason)).count += 1
         elif isinstance(outcome, Repeated):
             self.repeated += 1
+            self.repeated_labels += outcome.is_label
         else:
             self.labels += 1
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fraud_detection.adapters.tables import open_table
-from fraud_detection.init import Overrides, Proposal, propose
+from fraud_detection.init import Overrides, Proposal, Question, propose
 from fraud_detection.init.board import Ask
 from fraud_detection.project_file import load_project
 
@@ -36,6 +36,21 @@ def payments(count: int = ROWS) -> dict[str, list[object]]:
         "channel": [dice.choice(["web", "shop", "phone"]) for _ in range(count)],
         "is_fraud": [int(dice.random() < 0.1) for _ in range(count)],
     }
+
+
+def without(*names: str) -> dict[str, list[object]]:
+    """Return the columns of an ordinary file but these."""
+    return {name: values for name, values in payments().items() if name not in names}
+
+
+def answering(answers: Mapping[str, str], asked: list[Question]) -> Ask:
+    """Return somebody who answers by flag, and remembers what was asked."""
+
+    def ask(question: Question) -> str:
+        asked.append(question)
+        return answers.get(question.flag, "")
+
+    return ask
 
 
 def write_csv(folder: Path, columns: Columns) -> Path:

@@ -9,20 +9,7 @@ import pytest
 
 from fraud_detection.errors import ConfigError
 from fraud_detection.init import Overrides, Question
-from fraud_detection.init.board import Ask
-from tests.unit.init.files import ROWS, guess, payments, said, times
-
-
-def without(*names: str) -> dict[str, list[object]]:
-    return {name: values for name, values in payments().items() if name not in names}
-
-
-def answering(answers: dict[str, str], asked: list[Question]) -> Ask:
-    def ask(question: Question) -> str:
-        asked.append(question)
-        return answers.get(question.flag, "")
-
-    return ask
+from tests.unit.init.files import ROWS, answering, guess, payments, said, times, without
 
 
 class TestTime:
@@ -292,64 +279,6 @@ class TestEntities:
         assert set(card.distinct) == {"merchant"}
         assert card.first_seen == ("merchant",)
         assert card.risk
-
-
-class TestFlags:
-    def test_flags_beat_every_guess(self, tmp_path: Path) -> None:
-        flags = Overrides(
-            id="note",
-            amount="fee",
-            entities={"shop": "merchant_id"},
-            categories=("channel",),
-            numbers=("amount",),
-            label_delay="3d",
-            ignore=("transaction_id",),
-            test_from="2026-03-01",
-        )
-        columns = payments() | {"note": [f"n{n}" for n in range(ROWS)], "fee": [n % 9 for n in range(ROWS)]}
-
-        project = guess(tmp_path, columns, flags).project
-
-        assert project.schema.transaction_id.field == "note"
-        assert project.schema.amount is not None
-        assert project.schema.amount.field == "fee"
-        assert list(project.schema.entities) == ["shop"]
-        assert set(project.schema.ignored) == {"transaction_id", "card_id"}
-        assert project.schema.label is not None
-        assert str(project.schema.label.delay) == "3d"
-        assert str(project.split.test_from) == "2026-03-01"
-
-    def test_no_entities_leaves_no_ids_among_the_attributes(self, tmp_path: Path) -> None:
-        columns = payments()
-        columns["customer_id"] = [n % 30 for n in range(ROWS)]
-
-        proposal = guess(tmp_path, columns, Overrides(no_entities=True))
-
-        assert proposal.project.schema.entities == {}
-        assert {"card_id", "merchant_id", "customer_id"} <= set(proposal.ignored)
-
-    @pytest.mark.parametrize(
-        ("flags", "words"),
-        [
-            (Overrides(amount="amuont"), r"--amount: .* no column 'amuont'; did you mean 'amount'\?"),
-            (Overrides(numbers=("channel",)), "--number channel: none of its values is a number"),
-            (Overrides(place=("channel", "amount")), "--place: 'channel' holds no degrees"),
-            (Overrides(entities={"Card": "card_id"}), "--entity Card=card_id: names are lower-case"),
-            (Overrides(label_delay="a week"), "--label-delay: expected a duration"),
-            (Overrides(test_from="soon"), "--test-from: expected a date"),
-            (Overrides(id="channel", ignore=("channel",)), "--id channel: the same column is ignored"),
-            (Overrides(label_known_at="channel"), "--label-known-at channel"),
-            (Overrides(amount="channel"), "--amount channel: expected numbers, got 'web'"),
-        ],
-    )
-    def test_a_flag_that_cannot_be_followed_is_refused(
-        self, tmp_path: Path, flags: Overrides, words: str
-    ) -> None:
-        columns = payments()
-        columns["channel"][:200] = ["web"] * 200
-
-        with pytest.raises(ConfigError, match=words):
-            guess(tmp_path, columns, flags)
 
 
 class TestWhatIsSaid:

@@ -97,7 +97,27 @@ def test_with_minutes_a_card_has_short_windows(tmp_path: Path) -> None:
     assert str(entities["merchant"].windows[0]) == "1h"
 
 
-@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000])
+def test_times_with_the_name_of_their_zone_are_read(tmp_path: Path) -> None:
+    columns = payments()
+    columns["event_time"] = [f"{text[:10]} {text[11:19]} UTC" for text in times()]
+
+    proposal = guess(tmp_path, columns)
+
+    assert "ISO dates and times, to the second" in said(proposal, "schema.event_time")
+    assert not said(proposal, "rows")
+
+
+def test_milliseconds_with_a_fraction_are_read_to_the_last_row(tmp_path: Path) -> None:
+    columns = payments()
+    columns["event_time"] = [f"{1_768_082_000_000 + 10_007 * n}.0" for n in range(ROWS)]
+
+    proposal = guess(tmp_path, columns)
+
+    assert "milliseconds since 1970" in said(proposal, "schema.event_time")
+    assert not said(proposal, "rows")
+
+
+@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000, 1_000_000_000])
 def test_counts_since_1970_are_read_in_any_unit(tmp_path: Path, scale: int) -> None:
     seconds = [round(dt.datetime.fromisoformat(text).timestamp()) for text in times()]
     columns = payments() | {"event_time": [second * scale for second in seconds]}
@@ -192,40 +212,17 @@ def test_a_column_half_of_text_and_half_of_numbers_is_left_out_with_advice(tmp_p
     assert "--number mixed" in proposal.ignored["mixed"]
 
 
-def test_amounts_with_a_currency_are_refused_with_what_to_change(tmp_path: Path) -> None:
-    columns = payments()
-    columns["amount"] = [f"${amount}" for amount in columns["amount"]]
+@pytest.mark.parametrize("name", ["age_days", "account_age_days", "age in months"])
+def test_an_age_in_days_is_no_trait_of_a_person(tmp_path: Path, name: str) -> None:
+    columns = payments() | {name: [n % 70 for n in range(ROWS)]}
 
-    with pytest.raises(ConfigError, match="without currency"):
-        guess(tmp_path, columns)
-
-
-def test_amounts_with_a_decimal_comma_are_refused_with_what_to_change(tmp_path: Path) -> None:
-    columns = payments()
-    columns["amount"] = [f"{amount}".replace(".", ",") for amount in columns["amount"]]
-
-    with pytest.raises(ConfigError, match="decimal point"):
-        guess(tmp_path, columns)
+    assert "traits of people" not in said(guess(tmp_path, columns), "schema")
 
 
-def test_refunds_lift_the_lower_bound(tmp_path: Path) -> None:
-    columns = payments()
-    columns["amount"][3] = -12.5
+def test_an_age_is_a_trait_of_a_person(tmp_path: Path) -> None:
+    columns = payments() | {"customer_age": [n % 70 for n in range(ROWS)]}
 
-    amount = guess(tmp_path, columns).project.schema.amount
-
-    assert amount is not None
-    assert amount.minimum is not None
-    assert amount.minimum < -12.5
-
-
-def test_amounts_keep_the_digits_that_they_need(tmp_path: Path) -> None:
-    columns = payments() | {"amount": [f"0.00{n:03}" for n in range(ROWS)]}
-
-    amount = guess(tmp_path, columns).project.schema.amount
-
-    assert amount is not None
-    assert amount.decimals == 5
+    assert "customer_age: traits of people" in said(guess(tmp_path, columns), "schema")
 
 
 def test_columns_without_values_or_with_one_are_left_out(tmp_path: Path) -> None:

@@ -166,10 +166,30 @@ def test_history_rows_without_a_label_are_not_legitimate() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["1767225600000", "1767225600", "1767225600000000", "20260101", "2026-01-01"]
+    "written",
+    [
+        "1767225600000",
+        "1767225600",
+        "1767225600000000",
+        "1767225600000000000",
+        "1.7672256e12",
+        "20260101",
+        "2026-01-01",
+        "2026-01-01 00:00:00 UTC",
+    ],
 )
 def test_times_written_as_text_are_read_alike(written: str) -> None:
     assert read(parser(), time=written).event_time == 1_767_225_600_000
+
+
+@given(st.integers(631_152_000_000, 4_000_000_000_000), st.sampled_from([".0", ".00", "."]))
+def test_milliseconds_written_with_a_fraction_are_no_day_of_another_century(ms: int, fraction: str) -> None:
+    assert read(parser(), time=f"{ms}{fraction}").event_time == ms
+
+
+@given(st.integers(631_152_000_000, 4_000_000_000_000), st.sampled_from([1, 1_000, 1_000_000]))
+def test_counts_since_1970_are_read_alike_in_any_unit(ms: int, scale: int) -> None:
+    assert read(parser(), time=ms * scale).event_time == read(parser(), time=f"{ms * scale}").event_time == ms
 
 
 @pytest.mark.parametrize("value", ["1e308", 1e308, -1e300])
