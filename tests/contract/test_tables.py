@@ -351,6 +351,10 @@ class TestOpening:
         with pytest.raises(ConfigError, match="is a folder"):
             open_table(tmp_path)
 
+    def test_a_file_without_a_suffix_is_refused_as_such(self) -> None:
+        with pytest.raises(ConfigError, match="cannot read files without a suffix; write it as"):
+            open_table(Path("payments"))
+
     def test_standard_input_is_refused_by_name(self) -> None:
         with pytest.raises(ConfigError, match="standard input cannot be read here; write it to a file"):
             open_table(Path("-"))

@@ -70,9 +70,8 @@ write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         *most, last = kinds
-        raise ConfigError(
-            f"{path}: cannot read files that end in {path.suffix!r}; write it as {', '.join(most)} or {last}"
-        )
+        files = f"files that end in {path.suffix!r}" if path.suffix else "files without a suffix"
+        raise ConfigError(f"{path}: cannot read {files}; write it as {', '.join(most)} or {last}")
     _refuse_absent(path)
     return kind(path)
 
