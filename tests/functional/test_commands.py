@@ -233,7 +233,7 @@ def refused(arguments: list[str]) -> int:
         (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
         (
             ("init", "--data", "gone.csv", "--out", "good.yaml/x.yaml"),
-            "--out good.yaml/x.yaml: lies under a file",
+            "--out good.yaml/x.yaml: nothing can be written there",
         ),
         (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
         (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),

@@ -36,8 +36,6 @@ def _check_out(out: Path, *, replace: bool) -> None:
     """Refuse a place where no project file can be written, before any long work."""
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file in it, such as {out / 'params.yaml'}")
-    if not next(folder for folder in out.absolute().parents if folder.exists()).is_dir():
-        raise ConfigError(f"--out {out}: lies under a file, not a folder; name another place")
     if out.exists() and not replace:
         raise ConfigError(f"{out} is there already; replace it with --force, or name another with --out")
 

@@ -150,7 +150,7 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
         transactions=tally.transactions,
         decided=tally.decided,
         quarantined=tally.quarantined,
-        repeated=tally.repeated,
+        repeated=tally.repeated - tally.repeated_labels,
         labels=tally.labels,
         approve=approve,
         review=review,
