@@ -18,7 +18,7 @@ from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Action, Decision, Label, Quarantined, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
 from fraud_detection.parse import Parser
-from fraud_detection.ports import Ledger, Scorer
+from fraud_detection.ports import Known, Ledger, Scorer
 from fraud_detection.score.reasons import Reasons
 
 
@@ -64,19 +64,6 @@ class Processed(msgspec.Struct):
 
     outcomes: list[Outcome]
     log: list[Outcome]
-
-
-class _Known(msgspec.Struct):
-    """What the ledger knows of the payments and labels of a batch; kept up while the batch goes on."""
-
-    taken_in: set[str]
-    entities: dict[str, Ids]
-    labels: dict[str, list[Label]]
-
-    def standing(self, transaction_id: str) -> Label | None:
-        """Return the label of a payment that stands so far."""
-        told = self.labels.get(transaction_id)
-        return told[-1] if told else None
 
 
 class Answerer(msgspec.Struct, frozen=True):
@@ -140,22 +127,21 @@ class Pipeline:
             result.log.append(outcome)
         return result
 
-    def _look_up(self, parsed: Sequence[Transaction | Label | Quarantined]) -> _Known:
+    def _look_up(self, parsed: Sequence[Transaction | Label | Quarantined]) -> Known:
         """Ask the ledger and the store once for all that the batch will need."""
         payments = [item for item in parsed if isinstance(item, Transaction)]
         told = [item for item in parsed if isinstance(item, Label)]
         told += self._due_by(max([payment.event_time for payment in payments], default=-1))
-        told_of = [label.transaction_id for label in told]
-        entities = self.ledger.entities(told_of) if told_of else {}
-        self.memory.prefetch([payment.entities for payment in payments] + list(entities.values()))
-        payment_ids = [payment.transaction_id for payment in payments]
-        labels = self.ledger.labels([*payment_ids, *told_of])
-        return _Known(self.ledger.taken_in(payment_ids), entities, labels)
+        known = self.ledger.look_up(
+            [payment.transaction_id for payment in payments], [label.transaction_id for label in told]
+        )
+        self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
+        return known
 
     def _due_by(self, time_ms: int) -> list[Label]:
         return list(itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.due)))
 
-    def _learn_until(self, time_ms: int, known: _Known) -> list[Outcome]:
+    def _learn_until(self, time_ms: int, known: Known) -> list[Outcome]:
         """Learn the labels of history that were known at `time_ms`, unless the stream has told them."""
         learned: list[Outcome] = []
         self.latest = max(self.latest, time_ms)
@@ -166,7 +152,7 @@ class Pipeline:
                 learned.append(self._learn(label, known))
         return learned
 
-    def _take(self, raw: Event, item: Transaction | Label | Quarantined, known: _Known) -> Outcome:
+    def _take(self, raw: Event, item: Transaction | Label | Quarantined, known: Known) -> Outcome:
         self.memory.sequence += 1
         if isinstance(item, Quarantined):
             return item
@@ -185,7 +171,7 @@ class Pipeline:
             corrects = label.known_at
         return payment
 
-    def _learn(self, label: Label, known: _Known) -> Learned | Repeated:
+    def _learn(self, label: Label, known: Known) -> Learned | Repeated:
         standing = known.standing(label.transaction_id)
         if not label.overrules(standing):
             return Repeated(label.transaction_id, is_label=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
+from fraud_detection.events import Label
+
 if TYPE_CHECKING:
     import numpy as np
-
-    from fraud_detection.events import Label
 
 ProfileKey = tuple[int, str]
 """Position of the entity in the schema, and the entity's id."""
@@ -34,14 +36,26 @@ class Scorer(Protocol):
         """Return exact SHAP values, shape (rows, features), in log-odds."""
 
 
+class Known(msgspec.Struct):
+    """What a ledger knows of the payments and labels of a batch; its asker keeps it up meanwhile.
+
+    taken_in: ids of payments that were decided before or are of warmed-up history.  entities: of payments
+    that labels speak of, where they are known.  labels: that have come before, in the order in which they
+    came; of payments still to come too.
+    """
+
+    taken_in: set[str]
+    entities: dict[str, tuple[str | None, ...]]
+    labels: dict[str, list[Label]]
+
+    def standing(self, transaction_id: str) -> Label | None:
+        """Return the label of a payment that stands so far."""
+        told = self.labels.get(transaction_id)
+        return told[-1] if told else None
+
+
 class Ledger(Protocol):
     """What has already been taken in, so that nothing is decided twice and labels find their payment."""
 
-    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that have been decided before, or are of warmed-up history."""
-
-    def entities(self, transaction_ids: Sequence[str]) -> dict[str, tuple[str | None, ...]]:
-        """Return the entities of those payments that are known, decided or of warmed-up history."""
-
-    def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        """Return the labels that have come for these payments, also for payments still to come, in order."""
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels of the batch speak of."""

@@ -44,3 +44,15 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     file.close()
     assert out.read_bytes().endswith(b"".join(more))
     again.close()
+
+
+def test_the_places_of_several_sources_are_kept(small_world: SmallWorld, tmp_path: Path) -> None:
+    events = small_world.live(30, repeat_share=0, poison_share=0)
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    for number, source in enumerate(["a", "b", "a", "c"]):
+        door.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
+    for site in (door.site, None):
+        opened = site or open_door(small_world.bundle, tmp_path / "s.db")[1].site
+        found = {source: opened.place(source) for source in "abcd"}
+        assert found == {"a": (12, "m2"), "b": (11, "m1"), "c": (13, "m3"), "d": (0, "")}
+        opened.close()

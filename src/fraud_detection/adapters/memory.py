@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fraud_detection.events import Label
-from fraud_detection.ports import ProfileKey
+from fraud_detection.ports import Known, ProfileKey
 
 Ids = tuple[str | None, ...]
 
@@ -42,14 +42,10 @@ class MemoryLedger:
         """Enter a label, whether its payment has come or not."""
         self._labels.setdefault(label.transaction_id, []).append(label)
 
-    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that were noted before."""
-        return {one for one in transaction_ids if one in self._entities}
-
-    def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
-        """Return the entities of those payments that are known."""
-        return {one: self._entities[one] for one in transaction_ids if one in self._entities}
-
-    def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        """Return the labels that have come for these payments."""
-        return {one: [*self._labels[one]] for one in transaction_ids if one in self._labels}
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of."""
+        return Known(
+            {one for one in payments if one in self._entities},
+            {one: self._entities[one] for one in told_of if one in self._entities},
+            {one: [*self._labels[one]] for one in (*payments, *told_of) if one in self._labels},
+        )

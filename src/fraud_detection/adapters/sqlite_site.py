@@ -24,12 +24,13 @@ from fraud_detection.events import Label, Quarantined
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse.drift import Kept, SchemaDrift
 from fraud_detection.pipeline import Decided, Learned, Outcome
-from fraud_detection.ports import ProfileKey
+from fraud_detection.ports import Known, ProfileKey
 
 Ids = tuple[str | None, ...]
 
 MOST_PARAMETERS = 500
 WAIT_FOR_LOCK_S = 5.0
+MAPPED_BYTES = 1 << 30
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -37,7 +38,8 @@ class Progress(msgspec.Struct, array_like=True):
 
     saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
-    labels, which are beside them.
+    labels, which are beside them.  position, mark: the place reached in the source that is being read;
+    those of sources read before stand in their own table, so that a batch writes one row for all this.
     """
 
     seq: int = 0
@@ -45,6 +47,9 @@ class Progress(msgspec.Struct, array_like=True):
     latest: int = -1
     surveyed: int = 0
     surveyed_labels: int = 0
+    source: str = ""
+    position: int = 0
+    mark: str = ""
 
 
 class PastEvent(msgspec.Struct, frozen=True):
@@ -78,6 +83,7 @@ class SqliteSite:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._db.execute("PRAGMA cache_size = -65536")
+            self._db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES:d}")
             # `WalMerger` does it, so that no payment waits for it.
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
             prepare(self._db, path)
@@ -137,24 +143,30 @@ class SqliteSite:
                 self._labels_wait = self._labels_wait or outcome.ids is None
             elif isinstance(outcome, Quarantined):
                 quarantined.append((self.seq, outcome.reason, outcome.path, outcome.raw))
-        self._db.executemany("INSERT INTO decisions VALUES (?,?,?,?,?,?,?,?,?,?,?)", decisions)
-        self._db.executemany("INSERT INTO labels VALUES (?,?,?,?,?,?,?)", labels)
+        self._insert("decisions", decisions)
+        self._insert("labels", labels)
         if self._labels_wait:
             self._db.executemany(
                 "UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL", applied
             )
             self._labels_wait = self._has_waiting()
-        self._db.executemany("INSERT INTO quarantine VALUES (?,?,?,?)", quarantined)
+        self._insert("quarantine", quarantined)
 
     def note_progress(self, saved_before: int, latest: int, drift: SchemaDrift) -> None:
         """Put down how far the engine has come; inside a transaction."""
-        self._db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", drift.take_changes())
-        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels)
+        if changes := drift.take_changes():
+            self._db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", changes)
+        place = (self.progress.source, self.progress.position, self.progress.mark)
+        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels, *place)
         self.put_meta("progress", self.progress)
 
     def note_place(self, source: str, position: int, mark: str) -> None:
-        """Put down the place that was reached in a source; inside a transaction."""
-        self._db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (source, position, mark))
+        """Let the next note of progress say the place that was reached in a source; in a transaction."""
+        now = self.progress
+        if now.source not in {"", source}:
+            last = (now.source, now.position, now.mark)
+            self._db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", last)
+        now.source, now.position, now.mark = source, position, mark
 
     def note_output(self, name: str, length: int) -> None:
         """Put down that all is told in a file of that length in bytes; inside a transaction."""
@@ -162,6 +174,8 @@ class SqliteSite:
 
     def place(self, source: str) -> tuple[int, str]:
         """Return the place that was reached in a source, and the mark of the event before it."""
+        if source == self.progress.source:
+            return (self.progress.position, self.progress.mark)
         row = self._db.execute("SELECT position, mark FROM sources WHERE name = ?", (source,)).fetchone()
         return (0, "") if row is None else (row[0], row[1])
 
@@ -204,21 +218,22 @@ class SqliteSite:
         rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
         self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
 
-    def taken_in(self, transaction_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that have been decided before, or are of history."""
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of."""
         of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id FROM history WHERE transaction_id"
-        return {row[0] for row in self._where_in(transaction_ids, of_stream, of_history)}
+        taken_in = {row[0] for row in self._where_in(payments, of_stream, of_history)}
+        # A label stands here before its payment only while some label waits for one.
+        labels = self._labels([*payments, *told_of] if self._labels_wait else told_of)
+        return Known(taken_in, self._entities(told_of), labels)
 
-    def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
-        """Return the entities of those payments that are known, of history or decided."""
+    def _entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
         rows = self._where_in(transaction_ids, of_stream, of_history)
         return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
 
-    def labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        """Return the labels that have come for these payments, in the order in which they came."""
+    def _labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
         found: dict[str, list[Label]] = {}
         of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
         of_history = (
@@ -242,7 +257,7 @@ class SqliteSite:
         for at, _, one, event, ids, fraud, time_ms, features, corrects in self._db.execute(
             query, {"seq": seq}
         ):
-            owner = self.entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
+            owner = self._entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
             yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects)
 
     def rows(
@@ -250,6 +265,11 @@ class SqliteSite:
     ) -> list[tuple[Any, ...]]:
         """Return the rows of a reading query, for reports."""
         return self._db.execute(query, parameters).fetchall()
+
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            places = ",".join("?" * len(rows[0]))
+            self._db.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own tables
 
     def _decision_row(self, outcome: Decided) -> tuple[object, ...]:
         decision, payment = outcome.decision, outcome.payment

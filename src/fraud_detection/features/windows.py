@@ -156,29 +156,45 @@ class Window:
         gone = now_ms // self.pane_ms - self.panes
         last = until_ms // self.pane_ms
         kept = self.kept
-        if kept[0].number <= gone or kept[len(kept) - 1].number > last:
+        newest = kept[len(kept) - 1].number
+        if newest <= gone:
+            result.count = 0
+            result.total = 0
+            result.squares = 0
+        elif kept[0].number <= gone or newest > last:
             self._leave_out(gone, last, result)
 
     def _leave_out(self, gone: int, last: int, result: Aggregate) -> None:
         """Take the panes up to number `gone` and those after `last` out of `result`, which holds all."""
+        kept = self.kept
+        first, end = 0, len(kept)
         extreme = False
-        for pane in self.kept:
-            if pane.number <= gone or pane.number > last:
-                result.count -= pane.count
-                result.total -= pane.total
-                result.squares -= pane.squares
-                extreme = extreme or pane.low == self.low or pane.high == self.high
+        while first < end and kept[first].number <= gone:
+            extreme = self._take_out(kept[first], result) or extreme
+            first += 1
+        while end > first and kept[end - 1].number > last:
+            end -= 1
+            extreme = self._take_out(kept[end], result) or extreme
         if extreme:
-            self._extremes(gone, last, result)
+            self._extremes(first, end, result)
 
-    def _extremes(self, gone: int, last: int, result: Aggregate) -> None:
-        """Put the extremes of the panes after number `gone` and up to `last` into `result`."""
-        first = True
-        for pane in self.kept:
-            if gone < pane.number <= last:
-                result.low = pane.low if first else min(result.low, pane.low)
-                result.high = pane.high if first else max(result.high, pane.high)
-                first = False
+    def _take_out(self, pane: Pane, result: Aggregate) -> bool:
+        """Take one pane out; return whether the extremes may have been in it."""
+        result.count -= pane.count
+        result.total -= pane.total
+        result.squares -= pane.squares
+        return pane.low == self.low or pane.high == self.high
+
+    def _extremes(self, first: int, end: int, result: Aggregate) -> None:
+        """Put the extremes of the panes from place `first` to before `end` into `result`."""
+        kept = self.kept
+        if first < end:
+            result.low = kept[first].low
+            result.high = kept[first].high
+            for place in range(first + 1, end):
+                pane = kept[place]
+                result.low = min(result.low, pane.low)
+                result.high = max(result.high, pane.high)
 
     def dump(self) -> list[int]:
         """Return the whole content as a flat list of 64-bit integers."""
@@ -209,8 +225,7 @@ class Window:
             whole.count += pane.count
             whole.total += pane.total
             whole.squares += pane.squares
-        if len(self.kept) > 0:
-            self._extremes(self.gone, self.kept[len(self.kept) - 1].number, whole)
+        self._extremes(0, len(self.kept), whole)
         self.count = whole.count
         self.total = whole.total
         self.squares = whole.squares
