@@ -33,7 +33,7 @@ def open_door(state: Path) -> EmbeddedDoor:
     names = [feature.name for feature in extractor.definitions]
     answerer = Answerer(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
     site = SqliteSite(state)
-    return EmbeddedDoor(Pipeline(Parser(SCHEMA), FeatureMemory(extractor, site), answerer, site), site)
+    return EmbeddedDoor(Pipeline(Parser(SCHEMA), FeatureMemory(extractor, site), answerer, site.ledger), site)
 
 
 SCHEMA = msgspec.structs.replace(PROJECT.schema, transaction_id=IdSource(field="id"))

@@ -9,7 +9,7 @@ changed; the events that they had not seen by then are remembered again at the s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,17 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.file_lock import FileLock
+from fraud_detection.adapters.sqlite_ledger import SqliteLedger, where_in
 from fraud_detection.adapters.sqlite_tables import prepare
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import ConfigError, RetryError
-from fraud_detection.events import Label, Quarantined
-from fraud_detection.features.replay import PastPayment
+from fraud_detection.events import Quarantined
 from fraud_detection.parse.drift import Kept, SchemaDrift
 from fraud_detection.pipeline import Decided, Learned, Outcome
-from fraud_detection.ports import Known, ProfileKey
+from fraud_detection.ports import ProfileKey
 
 Ids = tuple[str | None, ...]
 
-MOST_PARAMETERS = 500
 WAIT_FOR_LOCK_S = 5.0
 MAPPED_BYTES = 1 << 30
 
@@ -69,7 +68,7 @@ class PastEvent(msgspec.Struct, frozen=True):
 
 
 class SqliteSite:
-    """StateStore, Ledger and record of outcomes, in one file with one writer."""
+    """StateStore and record of outcomes, in one file with one writer; `ledger` is what it has taken in."""
 
     def __init__(self, path: Path, *, synchronous: str = "NORMAL", reading: bool = False) -> None:
         """Open or create the file; raise ConfigError when it is another's, or no state file.
@@ -91,7 +90,7 @@ class SqliteSite:
             raise ConfigError(f"{path}: cannot be used as a state file: {error}") from None
         self.progress = msgspec.convert(self.meta("progress", ()), Progress)
         self.seq: int = self.progress.seq
-        self._labels_wait = self._has_waiting()
+        self.ledger = SqliteLedger(self._db)
         self._merger = None if reading else WalMerger(path)
         if self._merger is not None:
             self._merger.start()
@@ -140,16 +139,16 @@ class SqliteSite:
                 applied.append((self.seq, outcome.payment.transaction_id))
             elif isinstance(outcome, Learned):
                 labels.append(self._label_row(outcome))
-                self._labels_wait = self._labels_wait or outcome.ids is None
+                self.ledger.labels_wait = self.ledger.labels_wait or outcome.ids is None
             elif isinstance(outcome, Quarantined):
                 quarantined.append((self.seq, outcome.reason, outcome.path, outcome.raw))
         self._insert("decisions", decisions)
         self._insert("labels", labels)
-        if self._labels_wait:
+        if self.ledger.labels_wait:
             self._db.executemany(
                 "UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL", applied
             )
-            self._labels_wait = self._has_waiting()
+            self.ledger.labels_wait = self.ledger.has_waiting()
         self._insert("quarantine", quarantined)
 
     def note_progress(self, saved_before: int, latest: int, drift: SchemaDrift) -> None:
@@ -183,67 +182,19 @@ class SqliteSite:
         """Return the tallies of drift."""
         return self._db.execute("SELECT * FROM drift").fetchall()
 
-    def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
-        """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
-        to_come = {(label.transaction_id, label.known_at) for label in due}
-        rows = (self._history_row(past, to_come) for past in payments)
-        self._db.executemany("INSERT INTO history VALUES (?,?,?,?)", rows)
-
-    def note_due(self, labels: Sequence[Label]) -> None:
-        """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
-        rows = [(one.known_at, -place, one.transaction_id, one.fraud) for place, one in enumerate(labels)]
-        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(rows))
-
-    def due(self) -> list[Label]:
-        """Return the labels of history that are still to come, the latest first."""
-        query = """
-            SELECT transaction_id, fraud, known_at FROM due
-            WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
-        return [
-            Label(one, bool(fraud), known_at, "history")
-            for one, fraud, known_at in self._db.execute(query, (self.progress.latest,))
-        ]
-
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist."""
         found: dict[ProfileKey, bytes] = {}
         for entity in {key[0] for key in keys}:
             ids = [key[1] for key in keys if key[0] == entity]
             query = f"SELECT id, content FROM profiles WHERE entity = {entity:d} AND id"  # noqa: S608 - a number
-            found.update({(entity, row[0]): row[1] for row in self._where_in(ids, query)})
+            found.update({(entity, row[0]): row[1] for row in where_in(self._db, ids, query)})
         return found
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
         """Store all of them, inside the caller's transaction."""
         rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
         self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
-
-    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
-        """Return what is known of these payments, and of those that labels speak of."""
-        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
-        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
-        taken_in = {row[0] for row in self._where_in(payments, of_stream, of_history)}
-        # A label stands here before its payment only while some label waits for one.
-        labels = self._labels([*payments, *told_of] if self._labels_wait else told_of)
-        return Known(taken_in, self._entities(told_of), labels)
-
-    def _entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
-        of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
-        of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
-        rows = self._where_in(transaction_ids, of_stream, of_history)
-        return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
-
-    def _labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        found: dict[str, list[Label]] = {}
-        of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
-        of_history = (
-            "SELECT transaction_id, fraud, known_at, 'history', 0 FROM history "
-            "WHERE fraud IS NOT NULL AND transaction_id"
-        )
-        rows = self._where_in(transaction_ids, of_stream, of_history)
-        for one, fraud, known_at, source, _ in sorted(rows, key=lambda row: int(row[4])):
-            found.setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
-        return found
 
     def since(self, seq: int) -> Iterator[PastEvent]:
         """Yield payments and labels after `seq`, in the order in which they were remembered."""
@@ -257,7 +208,11 @@ class SqliteSite:
         for at, _, one, event, ids, fraud, time_ms, features, corrects in self._db.execute(
             query, {"seq": seq}
         ):
-            owner = self._entities([one]).get(one, ()) if ids is None else tuple(msgspec.msgpack.decode(ids))
+            owner = (
+                self.ledger.entities([one]).get(one, ())
+                if ids is None
+                else tuple(msgspec.msgpack.decode(ids))
+            )
             yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects)
 
     def rows(
@@ -292,24 +247,3 @@ class SqliteSite:
         label, at = outcome.label, None if outcome.ids is None else self.seq
         known_at, source = label.known_at, label.source
         return (self.seq, label.transaction_id, label.fraud, known_at, source, outcome.corrects, at)
-
-    def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
-        one = past.payment.transaction_id
-        told = [label for label in past.labels() if (one, label.known_at) not in to_come]
-        fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
-        return (one, msgspec.msgpack.encode(past.payment.entities), fraud, known_at)
-
-    def _has_waiting(self) -> bool:
-        return (
-            self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
-        )
-
-    def _where_in(self, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:
-        """Return the rows of all queries, each of which ends with the column that holds one of the values."""
-        rows: list[tuple[Any, ...]] = []
-        for start in range(0, len(values), MOST_PARAMETERS):
-            part = values[start : start + MOST_PARAMETERS]
-            among = f" IN ({','.join('?' * len(part))})"
-            query = " UNION ALL ".join([query + among for query in queries])
-            rows += self._db.execute(query, [*part] * len(queries)).fetchall()
-        return rows

@@ -38,7 +38,7 @@ class EmbeddedDoor:
         self._check_shape()
         pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
-        pipeline.due = site.due()
+        pipeline.due = site.ledger.due(pipeline.latest)
         self.recovered = self._recover()
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
@@ -65,7 +65,7 @@ class EmbeddedDoor:
         for _ in replay.rows(history):
             on_payment()
         settle(self.site, replay, history)
-        self.pipeline.due = self.site.due()
+        self.pipeline.due = self.site.ledger.due(self.pipeline.latest)
 
     def close(self) -> None:
         """Save the profiles and close the state file."""
@@ -143,9 +143,9 @@ def settle(
     with site.transaction():
         site.put_meta("history", len(history))
         due = replay.still_due()
-        site.note_history(history, due)
+        site.ledger.note_history(history, due)
         if not labels_follow:
-            site.note_due(due)
+            site.ledger.note_due(due)
         replay.memory.save_all()
 
 

@@ -124,7 +124,7 @@ def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedDoor
     answerer = Answerer(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     site = SqliteSite(state)
     memory = FeatureMemory(extractor, site, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, site)
+    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, site.ledger)
     return EmbeddedDoor(pipeline, site, save_after_events=20_000)
 
 

@@ -60,7 +60,7 @@ def open_door(
     """Load a bundle over a state file, and recover what the last process left."""
     engine = load_engine(bundle, project)
     site = SqliteSite(state, synchronous=synchronous)
-    return engine, EmbeddedDoor(engine.pipeline(site, site, textual=textual), site)
+    return engine, EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
 
 
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:

@@ -1,0 +1,101 @@
+"""What one embedded engine has taken in: decided payments, their labels, and the payments of history."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_detection.events import Label
+from fraud_detection.features.replay import PastPayment
+from fraud_detection.ports import Known
+
+Ids = tuple[str | None, ...]
+
+MOST_PARAMETERS = 500
+
+
+class SqliteLedger:
+    """The Ledger over the tables of a state file, and what of history has to be in them.
+
+    labels_wait: some label has come before its payment.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """Take the connection of the one writer."""
+        self._db = db
+        self.labels_wait = self.has_waiting()
+
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of."""
+        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
+        taken_in = {row[0] for row in where_in(self._db, payments, of_stream, of_history)}
+        # A label stands here before its payment only while some label waits for one.
+        labels = self._labels([*payments, *told_of] if self.labels_wait else told_of)
+        return Known(taken_in, self.entities(told_of), labels)
+
+    def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
+        """Return the entities of those payments that are known, of history or decided."""
+        of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
+        rows = where_in(self._db, transaction_ids, of_stream, of_history)
+        return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
+
+    def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
+        """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
+        to_come = {(label.transaction_id, label.known_at) for label in due}
+        rows = (self._history_row(past, to_come) for past in payments)
+        self._db.executemany("INSERT INTO history VALUES (?,?,?,?)", rows)
+
+    def note_due(self, labels: Sequence[Label]) -> None:
+        """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
+        rows = [(one.known_at, -place, one.transaction_id, one.fraud) for place, one in enumerate(labels)]
+        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(rows))
+
+    def due(self, latest: int) -> list[Label]:
+        """Return the labels of history that become known after `latest`, the latest first."""
+        query = """
+            SELECT transaction_id, fraud, known_at FROM due
+            WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
+        return [
+            Label(one, bool(fraud), known_at, "history")
+            for one, fraud, known_at in self._db.execute(query, (latest,))
+        ]
+
+    def has_waiting(self) -> bool:
+        """Return whether some label has come before its payment."""
+        return (
+            self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
+        )
+
+    def _labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
+        found: dict[str, list[Label]] = {}
+        of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
+        of_history = (
+            "SELECT transaction_id, fraud, known_at, 'history', 0 FROM history "
+            "WHERE fraud IS NOT NULL AND transaction_id"
+        )
+        rows = where_in(self._db, transaction_ids, of_stream, of_history)
+        for one, fraud, known_at, source, _ in sorted(rows, key=lambda row: int(row[4])):
+            found.setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
+        return found
+
+    def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
+        one = past.payment.transaction_id
+        told = [label for label in past.labels() if (one, label.known_at) not in to_come]
+        fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
+        return (one, msgspec.msgpack.encode(past.payment.entities), fraud, known_at)
+
+
+def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:
+    """Return the rows of all queries, each of which ends with the column that holds one of the values."""
+    rows: list[tuple[Any, ...]] = []
+    for start in range(0, len(values), MOST_PARAMETERS):
+        part = values[start : start + MOST_PARAMETERS]
+        among = f" IN ({','.join('?' * len(part))})"
+        query = " UNION ALL ".join([query + among for query in queries])
+        rows += db.execute(query, [*part] * len(queries)).fetchall()
+    return rows
