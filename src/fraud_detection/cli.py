@@ -162,7 +162,7 @@ def _generate(commands: Commands[OneSentenceParser]) -> None:
     history.add_argument("--truth", type=Path, help="where to write the truth behind the labels")
     live = _command(kinds, "live", "generate:live", "send payments and labels in real time, as JSON Lines")
     live.add_argument("--rate", type=float, default=1000.0, help="payments a second (1000)")
-    live.add_argument("--to", default="-", help="a file, or - for standard output")
+    live.add_argument("--to", default="-", help="a file, - for standard output, or kinesis://STREAM")
     live.add_argument("--seconds", type=float, help="how long; without it, until interrupted")
     live.add_argument("--events", type=int, help="how many payments")
     live.add_argument(

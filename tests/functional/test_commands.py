@@ -201,7 +201,7 @@ def refused(arguments: list[str]) -> int:
         (("score", "payments.xlsx", "--bundle", "{bundle}"), ".xlsx"),
         (("run", "--source", "gone.jsonl", "--bundle", "{bundle}"), "no such file"),
         (("schema-report",), "no such state file"),
-        (("generate", "live", "--to", "kinesis://x"), "--to kinesis://x"),
+        (("generate", "live", "--to", "carrier://x"), "--to carrier://x"),
         (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
         (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
         (("parity", "--events", "0"), "--events"),

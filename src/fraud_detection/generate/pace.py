@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
+from fraud_detection.errors import FraudDetectionError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -153,7 +155,7 @@ class Outbox:
             self._receiver.close()
         except BrokenPipeError:
             self.gone = True
-        except OSError as error:
+        except (OSError, FraudDetectionError) as error:
             self.gone, self._failure = True, error
 
     def _take(self) -> list[Timed]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fraud_detection.errors import RetryError
 from fraud_detection.generate.arrivals import Way
 from fraud_detection.generate.messages import Timed
 from fraud_detection.generate.pace import Ahead, FakeClock, FakeReceiver, Outbox, SystemClock, pace
@@ -116,3 +117,13 @@ def test_making_events_ahead_stops_with_its_reader() -> None:
     with Ahead(noted()) as items:
         assert next(iter(items)) == 0
     assert len(made) < 100
+
+
+def test_a_receiver_whose_patience_is_over_ends_the_stream_with_its_reason() -> None:
+    class Full(FakeReceiver):
+        def write(self, data: bytes) -> None:
+            raise RetryError(f"no room for {len(data)} bytes")
+
+    clock, receiver = FakeClock(), Full()
+    with pytest.raises(RetryError, match="no room for"), Outbox(receiver, clock, 0.0) as outbox:
+        list(pace([events(10)], clock, 0.0, outbox))

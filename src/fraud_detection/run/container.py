@@ -1,0 +1,190 @@
+"""SageMaker's container contract: the bundle behind HTTP, and the same image as a training job.
+
+`serve` answers on port 8080 from `/opt/ml/model`; `train` reads channels and hyperparameters below
+`/opt/ml/input` and leaves a bundle in `/opt/ml/model`, or the reason for its failure in
+`/opt/ml/output/failure`.  The prefix can be another one, and then it runs on any machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.errors import ConfigError, FraudDetectionError, RejectError
+from fraud_detection.score.archive import SUFFIX, read_bundle
+from fraud_detection.score.bundle import Bundle
+from fraud_detection.score.wire import Answered, Asked, Prediction, read_request, write_answer
+
+ROOT = Path("/opt/ml")
+PORT = 8080
+MOST_BYTES = 6 << 20
+"""SageMaker's own limit of a request."""
+MOST_REASONS = 10
+EXECUTION = {"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Endpoint:
+    """One bundle, checked when it is loaded, ready to answer requests."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        """Make the scorer and let it prove itself on the bundle's test vectors."""
+        self.bundle = bundle
+        self.scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
+        bundle.check_vectors(self.scorer)
+        self.names = bundle.contents.features.names
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+        """Answer one request; raise RejectError when nothing in it can be answered."""
+        asked = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
+        answer = Answered(self.bundle.name, self.bundle.manifest.fingerprint, self.predict(asked))
+        return write_answer(answer, accept)
+
+    def predict(self, asked: Asked) -> list[Prediction]:
+        """Return one prediction a row; rows that could not be read keep their error."""
+        good = [row for row in asked.rows if not isinstance(row, str)]
+        scored = iter(self._score(good, asked.explain_at))
+        return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in asked.rows]
+
+    def _score(self, rows: list[list[float]], explain_at: float | None) -> list[Prediction]:
+        if not rows:
+            return []
+        explained_from = self.bundle.manifest.cutoffs.review_at if explain_at is None else explain_at
+        matrix = np.array(rows, np.float32)
+        margins = self.scorer.margins(matrix).tolist()
+        probabilities = [self.scorer.calibration.probability(margin) for margin in margins]
+        explained = [place for place, one in enumerate(probabilities) if one >= explained_from]
+        contributions = self.scorer.contributions(matrix[explained])
+        reasons = dict(zip(explained, map(self._reasons, contributions), strict=True))
+        return [
+            Prediction(margin, probability, reasons.get(place, []))
+            for place, (margin, probability) in enumerate(zip(margins, probabilities, strict=True))
+        ]
+
+    def _reasons(self, contributions: np.ndarray) -> list[tuple[str, float]]:
+        order = np.argsort(-contributions, kind="stable")[:MOST_REASONS]
+        return [
+            (self.names[place], round(float(contributions[place]), 6))
+            for place in order
+            if contributions[place] > 0
+        ]
+
+
+class Application:
+    """An ASGI application: `/ping`, `/invocations`, `/execution-parameters`.
+
+    `/endpoints/NAME/invocations` is what SageMaker's own runtime offers to its callers, so that boto3 can
+    be pointed at this server.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Take what answers."""
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"this is an HTTP server, not one for {scope['type']}")
+        body = await _body(receive)
+        status, content, kind = self._answer(scope, body)
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    def _answer(self, scope: Message, body: bytes) -> tuple[int, bytes, str]:
+        match (scope["method"], str(scope["path"]).strip("/").split("/")):
+            case ("GET", ["ping"]):
+                return 200, b"", "text/plain"
+            case ("GET", ["execution-parameters"]):
+                return 200, msgspec.json.encode(EXECUTION), "application/json"
+            case ("POST", ["invocations"] | ["endpoints", _, "invocations"]):
+                return self._invoke(scope, body)
+            case _:
+                return _problem(404, f"no such path: {scope['method']} {scope['path']}")
+
+    def _invoke(self, scope: Message, body: bytes) -> tuple[int, bytes, str]:
+        if len(body) > MOST_BYTES:
+            return _problem(413, f"a request has at most {MOST_BYTES:,} bytes, got {len(body):,}")
+        headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+        try:
+            content, kind = self.endpoint.invoke(
+                body, headers.get("content-type", ""), headers.get("accept", "")
+            )
+        except RejectError as error:
+            return _problem(400, str(error))
+        return 200, content, kind
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, more, size = [], True, 0
+    while more:
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        # What is too large is read to its end and forgotten, so that the answer can be told.
+        if size <= MOST_BYTES + 1:
+            parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts) if size <= MOST_BYTES else bytes(size)
+
+
+def _problem(status: int, words: str) -> tuple[int, bytes, str]:
+    return status, msgspec.json.encode({"error": words}), "application/json"
+
+
+def load(root: Path = ROOT) -> Endpoint:
+    """Load the bundle that SageMaker has unpacked, or an archive of it."""
+    model = root / "model"
+    archives = sorted(model.glob(f"*{SUFFIX}"))
+    return Endpoint(read_bundle(archives[0] if archives else model))
+
+
+def train(root: Path = ROOT) -> None:
+    """Run as a training job: channels in, a bundle out; the reason for a failure is written down.
+
+    Channels: `config` holds params.yaml, `training` one file of past payments.
+    """
+    from fraud_detection.run.training_job import run  # noqa: PLC0415 - serving needs none of it
+
+    try:
+        run(root)
+    except Exception as error:
+        reason = str(error) if isinstance(error, FraudDetectionError) else traceback.format_exc()
+        failure = root / "output" / "failure"
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(reason)
+        raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start as SageMaker does: with the word `serve` or `train`."""
+    from fraud_detection.adapters.http_server import serve  # noqa: PLC0415 - training needs no server
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    root = Path(os.environ.get("FRAUD_ROOT", ROOT))
+    try:
+        if words == ["train"]:
+            train(root)
+        elif words in (["serve"], []):
+            serve(Application(load(root)), int(os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT)))
+        else:
+            raise ConfigError(f"expected `serve` or `train`, got {' '.join(words)!r}")
+    except FraudDetectionError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
