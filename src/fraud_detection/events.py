@@ -50,12 +50,16 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Label(msgspec.Struct, frozen=True, gc=False):
-    """A verdict on an earlier payment, usable from `known_at` on."""
+    """A verdict on an earlier payment, usable from `known_at` on.
+
+    sequence: the number of the event that told it, where its record keeps that; else 0.
+    """
 
     transaction_id: str
     fraud: bool
     known_at: int
     source: str = "feed"
+    sequence: int = 0
 
     def overrules(self, standing: Label | None) -> bool:
         """Tell whether this label changes what is known, given the one that stands so far.

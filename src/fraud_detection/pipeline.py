@@ -93,16 +93,22 @@ class Pipeline:
         self.due: list[Label] = []
         self.latest = -1
 
-    def process(self, events: Sequence[Event], identities: Sequence[str | None] | None = None) -> Processed:
+    def process(
+        self,
+        events: Sequence[Event],
+        identities: Sequence[str | None] | None = None,
+        sequences: Sequence[int] | None = None,
+    ) -> Processed:
         """Return what became of the events.
 
         identities: ids for events whose schema declares none; without them an event's own hash is used.
+        sequences: the rising numbers of the events in their source; without them the events are counted.
         """
         parsed = [
             self._parse(raw, None if identities is None else identities[position])
             for position, raw in enumerate(events)
         ]
-        result = self._remember(events, parsed)
+        result = self._remember(events, parsed, sequences)
         self._answer([one for one in result.outcomes if isinstance(one, Decided)])
         return result
 
@@ -115,13 +121,17 @@ class Pipeline:
             return Quarantined(raw, error.reason, error.path)
 
     def _remember(
-        self, events: Sequence[Event], parsed: Sequence[Transaction | Label | Quarantined]
+        self,
+        events: Sequence[Event],
+        parsed: Sequence[Transaction | Label | Quarantined],
+        sequences: Sequence[int] | None,
     ) -> Processed:
         known = self._look_up(parsed)
         result = Processed([], [])
-        for raw, item in zip(events, parsed, strict=True):
+        for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
             if isinstance(item, Transaction):
                 result.log += self._learn_until(item.event_time, known)
+            self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
             outcome = self._take(raw, item, known)
             result.outcomes.append(outcome)
             result.log.append(outcome)
@@ -153,30 +163,40 @@ class Pipeline:
         return learned
 
     def _take(self, raw: Event, item: Transaction | Label | Quarantined, known: Known) -> Outcome:
-        self.memory.sequence += 1
         if isinstance(item, Quarantined):
             return item
         if isinstance(raw, Label):
             return self._learn(raw, known)
         if isinstance(item, Label):
             return self._learn(item, known)
-        if item.transaction_id in known.taken_in:
+        before = known.taken_in.get(item.transaction_id)
+        if before is not None:
+            if before == self.memory.sequence:
+                self._remember_again(item, known)
             return Repeated(item.transaction_id)
-        known.taken_in.add(item.transaction_id)
+        known.taken_in[item.transaction_id] = 0
         known.entities[item.transaction_id] = item.entities
         payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
-        corrects: int | None = None
-        for label in known.labels.get(item.transaction_id, ()):
+        for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
             self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
-            corrects = label.known_at
         return payment
 
+    def _remember_again(self, payment: Transaction, known: Known) -> None:
+        """Let those profiles take the payment in that were not saved after its decision was kept."""
+        self.memory.remember_again(payment)
+        ids = payment.entities
+        for label, corrects in known.told_by(payment.transaction_id, self.memory.sequence):
+            self.memory.learn_again(ids, label.known_at, fraud=label.fraud, corrects=corrects)
+
     def _learn(self, label: Label, known: Known) -> Learned | Repeated:
-        standing = known.standing(label.transaction_id)
+        one, sequence = label.transaction_id, self.memory.sequence
+        ids, standing = known.entities.get(one), known.standing(one)
+        for told, corrects in known.told_by(one, sequence):
+            if told.sequence == sequence and ids is not None:
+                self.memory.learn_again(ids, told.known_at, fraud=told.fraud, corrects=corrects)
         if not label.overrules(standing):
-            return Repeated(label.transaction_id, is_label=True)
-        known.labels.setdefault(label.transaction_id, []).append(label)
-        ids = known.entities.get(label.transaction_id)
+            return Repeated(one, is_label=True)
+        known.labels.setdefault(one, []).append(label)
         corrects = None if standing is None else standing.known_at
         if ids is not None:
             self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
@@ -205,10 +225,15 @@ class Pipeline:
 
     def _explain(self, doubtful: Sequence[Decided]) -> None:
         answerer = self.answerer
-        if answerer.scorer is None or answerer.reasons is None or not doubtful:
+        scored = [item for item in doubtful if item.decision.score is not None]
+        if answerer.scorer is None or answerer.reasons is None or not scored:
             return
-        contributions = answerer.scorer.contributions([item.values for item in doubtful])
-        for item, row in zip(doubtful, contributions, strict=True):
+        try:
+            contributions = answerer.scorer.contributions([item.values for item in scored])
+        except RetryError:
+            # The decision stands without the model's words: its own reasons are there.
+            return
+        for item, row in zip(scored, contributions, strict=True):
             top = answerer.reasons.top(item.values, row, answerer.reasons_shown, item.decision.action)
             item.decision = explained(item.decision, top)
 

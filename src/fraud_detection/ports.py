@@ -22,8 +22,11 @@ class StateStore(Protocol):
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist; absent keys are simply absent."""
 
-    def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
-        """Store all of them, or none and raise RetryError."""
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        """Store all but those that somebody else has changed since they were loaded; return these.
+
+        Raises RetryError when the store is busy or away.
+        """
 
 
 class Scorer(Protocol):
@@ -32,19 +35,20 @@ class Scorer(Protocol):
     def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
         """Return one probability in [0, 1] a row, in order."""
 
-    def contributions(self, rows: Sequence[Sequence[float]]) -> np.ndarray:
-        """Return exact SHAP values, shape (rows, features), in log-odds."""
+    def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
+        """Return exact SHAP values, shape (rows, features), in log-odds; weak ones may be left at 0."""
 
 
 class Known(msgspec.Struct):
     """What a ledger knows of the payments and labels of a batch; its asker keeps it up meanwhile.
 
-    taken_in: ids of payments that were decided before or are of warmed-up history.  entities: of payments
-    that labels speak of, where they are known.  labels: that have come before, in the order in which they
-    came; of payments still to come too.
+    taken_in: payments that were decided before or are of warmed-up history; each with the number of its
+    event where that may come again because its decision was kept but not its profiles, else with 0.
+    entities: of payments that labels speak of, where they are known.  labels: that have come before, in
+    the order in which they came; of payments still to come too.
     """
 
-    taken_in: set[str]
+    taken_in: dict[str, int]
     entities: dict[str, tuple[str | None, ...]]
     labels: dict[str, list[Label]]
 
@@ -52,6 +56,14 @@ class Known(msgspec.Struct):
         """Return the label of a payment that stands so far."""
         told = self.labels.get(transaction_id)
         return told[-1] if told else None
+
+    def told_by(self, transaction_id: str, sequence: int) -> list[tuple[Label, int | None]]:
+        """Return the labels told up to an event, each with the time of the one that it takes back."""
+        known = self.labels.get(transaction_id)
+        if known is None:
+            return []
+        told = [one for one in known if one.sequence <= sequence]
+        return list(zip(told, [None, *(one.known_at for one in told)], strict=False))
 
 
 class Ledger(Protocol):

@@ -21,9 +21,10 @@ class MemoryStore:
         """Return the profiles that exist."""
         return {key: self._profiles[key] for key in keys if key in self._profiles}
 
-    def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
         """Keep all of them."""
         self._profiles.update(profiles)
+        return set()
 
 
 class MemoryLedger:
@@ -45,7 +46,7 @@ class MemoryLedger:
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
         return Known(
-            {one for one in payments if one in self._entities},
+            {one: 0 for one in payments if one in self._entities},
             {one: self._entities[one] for one in told_of if one in self._entities},
             {one: [*self._labels[one]] for one in (*payments, *told_of) if one in self._labels},
         )

@@ -32,7 +32,7 @@ class SqliteLedger:
         """Return what is known of these payments, and of those that labels speak of."""
         of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id FROM history WHERE transaction_id"
-        taken_in = {row[0] for row in where_in(self._db, payments, of_stream, of_history)}
+        taken_in = {row[0]: 0 for row in where_in(self._db, payments, of_stream, of_history)}
         # A label stands here before its payment only while some label waits for one.
         labels = self._labels([*payments, *told_of] if self.labels_wait else told_of)
         return Known(taken_in, self.entities(told_of), labels)

@@ -191,10 +191,11 @@ class SqliteSite:
             found.update({(entity, row[0]): row[1] for row in where_in(self._db, ids, query)})
         return found
 
-    def save(self, profiles: Mapping[ProfileKey, bytes]) -> None:
-        """Store all of them, inside the caller's transaction."""
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        """Store all of them, inside the caller's transaction; the file has one writer."""
         rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
         self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
+        return set()
 
     def since(self, seq: int) -> Iterator[PastEvent]:
         """Yield payments and labels after `seq`, in the order in which they were remembered."""

@@ -7,12 +7,16 @@ again after a restart: each profile takes only those that it had not seen when i
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.profile import Profile
-from fraud_detection.ports import StateStore
+from fraud_detection.ports import ProfileKey, StateStore
+
+LARGEST_NUMBER: Final = 1 << 63
 
 Ids = tuple[str | None, ...]
 
@@ -56,7 +60,7 @@ class FeatureMemory:
             content = found.get(key)
             if content is not None:
                 kept = msgspec.msgpack.decode(content)
-                profile.saved_at = kept[0]
+                profile.saved_at = int(kept[0])
                 profile.restore(kept[1])
             self.cached[slot][key[1]] = profile
 
@@ -82,16 +86,22 @@ class FeatureMemory:
         """Let those profiles learn the label that had not seen it when they were saved."""
         self.extractor.learn(self._unaware(ids), known_at, fraud=fraud, corrects=corrects)
 
-    def save_all(self) -> None:
-        """Save every changed profile."""
-        self.save_changed_before(self.sequence + 1)
+    def save_all(self) -> set[ProfileKey]:
+        """Save every changed profile; return those that somebody else has changed meanwhile."""
+        return self.save_changed_before(self.sequence + 1)
 
-    def save_changed_before(self, sequence: int) -> None:
-        """Save the profiles whose first unsaved change came before the event of that number."""
+    def save_changed_before(self, sequence: int) -> set[ProfileKey]:
+        """Save the profiles whose first unsaved change came before the event of that number.
+
+        Return those that were not saved, because somebody else has changed them since they were loaded.
+        """
         store = self.store
+        refused: set[ProfileKey] = set()
         if store is None:
-            return
-        saved: dict[tuple[int, str], bytes] = {}
+            return refused
+        saved: dict[ProfileKey, bytes] = {}
+        # The numbers of a stream may be longer than what a byte format takes as a number.
+        number = self.sequence if self.sequence < LARGEST_NUMBER else str(self.sequence)
         for slot, index in enumerate(self.indexes):
             changed = self.changed[slot]
             cached = self.cached[slot]
@@ -102,10 +112,11 @@ class FeatureMemory:
                 due.append(entity_id)
             for entity_id in due:
                 del changed[entity_id]
-                saved[(index, entity_id)] = msgspec.msgpack.encode([self.sequence, cached[entity_id].dump()])
+                saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
         if len(saved) > 0:
-            store.save(saved)
+            refused = store.save(saved)
             self._shrink()
+        return refused
 
     def unsaved_since(self) -> int:
         """Return the number of the event that made the oldest unsaved change, or of the next event."""
@@ -121,32 +132,46 @@ class FeatureMemory:
         return sum([len(cached) for cached in self.cached])
 
     def _profiles(self, ids: Ids) -> list[Profile | None]:
+        """Return the profiles of these entities, which are about to change."""
         profiles: list[Profile | None] = []
-        for slot, index in enumerate(self.indexes):
-            entity_id = ids[index]
-            if entity_id is None:
-                profiles.append(None)
-                continue
-            cached = self.cached[slot]
-            profile = cached.get(entity_id)
-            if profile is None:
-                # With a store, a profile that is not in memory may still be at rest there.
-                self.prefetch([ids])
-                profile = cached.get(entity_id)
-                if profile is None:
-                    profile = Profile(self.extractor.entities[slot].plan)
-                    cached[entity_id] = profile
-            if entity_id not in self.changed[slot]:
-                self.changed[slot][entity_id] = self.sequence
+        for slot in range(len(self.indexes)):
+            profile = self._find(slot, ids)
+            if profile is not None:
+                self._note_change(slot, ids)
             profiles.append(profile)
         return profiles
 
     def _unaware(self, ids: Ids) -> list[Profile | None]:
-        profiles = self._profiles(ids)
-        for slot, profile in enumerate(profiles):
-            if profile is not None and profile.saved_at >= self.sequence:
-                profiles[slot] = None
+        """Return those of the profiles that had not seen the event in hand when they were saved."""
+        profiles: list[Profile | None] = []
+        for slot in range(len(self.indexes)):
+            profile = self._find(slot, ids)
+            if profile is not None and profile.saved_at < self.sequence:
+                self._note_change(slot, ids)
+                profiles.append(profile)
+            else:
+                profiles.append(None)
         return profiles
+
+    def _find(self, slot: int, ids: Ids) -> Profile | None:
+        entity_id = ids[self.indexes[slot]]
+        if entity_id is None:
+            return None
+        cached = self.cached[slot]
+        profile = cached.get(entity_id)
+        if profile is None:
+            # With a store, a profile that is not in memory may still be at rest there.
+            self.prefetch([ids])
+            profile = cached.get(entity_id)
+            if profile is None:
+                profile = Profile(self.extractor.entities[slot].plan)
+                cached[entity_id] = profile
+        return profile
+
+    def _note_change(self, slot: int, ids: Ids) -> None:
+        entity_id = ids[self.indexes[slot]]
+        if entity_id is not None and entity_id not in self.changed[slot]:
+            self.changed[slot][entity_id] = self.sequence
 
     def _shrink(self) -> None:
         """Drop saved profiles, those that came into memory first, until the capacity is kept."""

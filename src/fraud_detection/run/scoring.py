@@ -23,7 +23,7 @@ from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Event, Learned, Outcome, Pipeline, Repeated
-from fraud_detection.run.assemble import Engine
+from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
 from fraud_detection.run.tally import Tally

@@ -14,8 +14,9 @@ from fraud_detection.adapters.event_sources import is_object, open_source
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
-from fraud_detection.run.assemble import Engine, load_engine
+from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
 

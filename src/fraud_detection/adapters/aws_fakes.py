@@ -1,0 +1,114 @@
+"""Stand-ins for AWS in memory, for tests: they answer as boto3's clients do, and fail on demand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+
+def refusal(code: str, operation: str, **more: object) -> ClientError:
+    """Return the error that boto3 raises for a refused call."""
+    answer: Any = {"Error": {"Code": code, "Message": f"{code} (a stand-in)"}, **more}
+    return ClientError(answer, operation)
+
+
+class FakeDynamo:
+    """Tables by name, items by their first attribute.
+
+    before: called with the operation's name before each call; it may raise, and then nothing is done.
+    after: the same after the call, when all is done but the answer has not come.
+    """
+
+    def __init__(self) -> None:
+        """Start without items."""
+        self.tables: dict[str, dict[str, dict[str, Any]]] = {}
+        self.before: Callable[[str], object] = lambda _: None
+        self.after: Callable[[str], object] = lambda _: None
+
+    def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Return the items that exist."""
+        self.before("BatchGetItem")
+        found = {
+            table: [
+                copy.deepcopy(self.tables.get(table, {})[_key(key)])
+                for key in asked["Keys"]
+                if _key(key) in self.tables.get(table, {})
+            ]
+            for table, asked in RequestItems.items()
+        }
+        self.after("BatchGetItem")
+        return {"Responses": found, "UnprocessedKeys": {}}
+
+    def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Put items."""
+        self.before("BatchWriteItem")
+        for table, requests in RequestItems.items():
+            for request in requests:
+                self._put(table, request["PutRequest"]["Item"])
+        self.after("BatchWriteItem")
+        return {"UnprocessedItems": {}}
+
+    def transact_write_items(self, *, TransactItems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Put all items, or none when a condition fails."""
+        self.before("TransactWriteItems")
+        holds = [self._holds(each["Put"]) for each in TransactItems]
+        if not all(holds):
+            reasons = [{"Code": "None" if good else "ConditionalCheckFailed"} for good in holds]
+            raise refusal("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+        for each in TransactItems:
+            self._put(each["Put"]["TableName"], each["Put"]["Item"])
+        self.after("TransactWriteItems")
+        return {}
+
+    def _holds(self, put: Mapping[str, Any]) -> bool:
+        there = self.tables.get(put["TableName"], {}).get(_key(put["Item"]))
+        if put["ConditionExpression"].startswith("attribute_not_exists"):
+            return there is None
+        return there is not None and there["v"] == put["ExpressionAttributeValues"][":v"]
+
+    def _put(self, table: str, item: Mapping[str, Any]) -> None:
+        self.tables.setdefault(table, {})[_key(item)] = dict(item)
+
+
+class FakeS3:
+    """Objects by bucket and key."""
+
+    def __init__(self) -> None:
+        """Start without objects."""
+        self.objects: dict[tuple[str, str], bytes] = {}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Keep an object."""
+        self.objects[Bucket, Key] = Body
+        return {}
+
+
+class FakeRuntime:
+    """An endpoint that is answered by a function; `trouble` may raise before it is asked."""
+
+    def __init__(self, invoke: Callable[[bytes], bytes]) -> None:
+        """Take what answers a request's body."""
+        self.calls = 0
+        self.trouble: Callable[[], object] = lambda: None
+        self._invoke = invoke
+
+    def invoke_endpoint(self, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+        """Answer a request."""
+        self.calls += 1
+        self.trouble()
+        return {"Body": _Body(self._invoke(arguments["Body"]))}
+
+
+class _Body:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self) -> bytes:
+        return self._data
+
+
+def _key(item: Mapping[str, Any]) -> str:
+    return str(item["k" if "k" in item else "id"]["S"])

@@ -1,0 +1,128 @@
+"""What the stream door has decided, in DynamoDB: the record that makes a batch that comes again harmless.
+
+Decisions are written before profiles.  So a batch that failed in between finds its decisions, and only
+the profiles that had not taken its events in are changed.  Labels of one payment stand in one item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, chunks
+from fraud_detection.events import Label
+from fraud_detection.ports import Known
+
+Ids = tuple[str | None, ...]
+
+
+class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
+    """A decision at rest.
+
+    line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
+    versions: of the profiles that were read, by entity, 0 where there was none.
+    """
+
+    transaction_id: str
+    line: str
+    lane: str
+    sequence: int
+    entities: Ids
+    features: bytes
+    event: bytes
+    versions: dict[str, int] = {}
+
+
+class DynamoLedger:
+    """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
+
+    def __init__(self, client: Any, decisions: str, labels: str) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client and the names of the tables."""
+        self.lane = ""
+        self._client, self._decisions, self._labels = client, decisions, labels
+        self._kept: dict[str, KeptDecision] = {}
+        self._told: dict[str, list[tuple[Label, str]]] = {}
+
+    def forget(self) -> None:
+        """Read everything anew from now on."""
+        self._kept.clear()
+        self._told.clear()
+
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of.
+
+        Numbers are those of this lane's events; what came by another lane has none.
+        """
+        ids = [*payments, *told_of]
+        self._read_decisions(ids)
+        self._read_labels(ids)
+        kept = {one: self._kept[one] for one in ids if one in self._kept}
+        return Known(
+            {
+                one: kept[one].sequence if kept[one].lane == self.lane else 0
+                for one in payments
+                if one in kept
+            },
+            {one: kept[one].entities for one in told_of if one in kept},
+            {one: [self._here(*told) for told in self._told[one]] for one in ids if one in self._told},
+        )
+
+    def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
+        """Return the decision on just this event, if it was kept before; its log line may be missing."""
+        kept = self._kept.get(transaction_id)
+        return kept if kept is not None and (kept.lane, kept.sequence) == (self.lane, sequence) else None
+
+    def record(self, decisions: Sequence[KeptDecision], labels: Iterable[Label]) -> None:
+        """Keep decisions and labels of one batch; labels carry the numbers of their events."""
+        batch_put(self._client, self._decisions, [_decision_item(one) for one in decisions])
+        changed: set[str] = set()
+        for label in labels:
+            self._told.setdefault(label.transaction_id, []).append((label, self.lane))
+            changed.add(label.transaction_id)
+        batch_put(self._client, self._labels, [self._labels_item(one) for one in sorted(changed)])
+        self._kept |= {one.transaction_id: one for one in decisions}
+
+    def _here(self, label: Label, lane: str) -> Label:
+        return label if lane == self.lane else msgspec.structs.replace(label, sequence=0)
+
+    def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
+        absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
+        for part in chunks(absent, KEYS_A_CALL):
+            for item in batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in part]):
+                kept = _decision(item["d"]["B"])
+                self._kept[kept.transaction_id] = kept
+
+    def _read_labels(self, transaction_ids: Sequence[str]) -> None:
+        absent = dict.fromkeys(one for one in transaction_ids if one not in self._told)
+        for part in chunks(absent, KEYS_A_CALL):
+            for item in batch_get(self._client, self._labels, [{"id": {"S": one}} for one in part]):
+                self._told[item["id"]["S"]] = _labels(item["l"]["B"])
+
+    def _labels_item(self, one: str) -> dict[str, Any]:
+        plain = [
+            (label.fraud, label.known_at, label.source, str(label.sequence), lane)
+            for label, lane in self._told[one]
+        ]
+        return {"id": {"S": one}, "l": {"B": msgspec.msgpack.encode([one, plain])}}
+
+
+def _decision_item(kept: KeptDecision) -> dict[str, Any]:
+    # The numbers of a stream are longer than what the format takes as a number.
+    plain = [*msgspec.structs.astuple(kept)[:3], str(kept.sequence), *msgspec.structs.astuple(kept)[4:]]
+    return {"id": {"S": kept.transaction_id}, "d": {"B": msgspec.msgpack.encode(plain)}}
+
+
+def _decision(content: bytes) -> KeptDecision:
+    plain = msgspec.msgpack.decode(content)
+    plain[3] = int(plain[3])
+    return msgspec.convert(plain, KeptDecision)
+
+
+def _labels(content: bytes) -> list[tuple[Label, str]]:
+    one, plain = msgspec.msgpack.decode(content)
+    return [
+        (Label(one, fraud, known_at, source, int(sequence)), lane)
+        for fraud, known_at, source, sequence, lane in plain
+    ]

@@ -1,0 +1,121 @@
+"""A model behind a SageMaker endpoint: one call for a whole batch, within a budget of time.
+
+What the endpoint cannot answer in time is a RetryError, and the policy then sends the payments to review.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.errors import RejectError, RetryError
+from fraud_detection.score.wire import JSON, Answered, Prediction, read_answer, write_request
+
+FIRST_PAUSE_S = 0.02
+TRANSIENT = {"ThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure",
+             "InternalDependencyException", "ModelNotReadyException", "ModelError"}  # fmt: skip
+"""What may be answered differently in a moment; a model error is one while an instance is replaced."""
+
+
+class RuntimeClient(Protocol):
+    """The one call of boto3's client that is used."""
+
+    def invoke_endpoint(self, **arguments: object) -> dict[str, Any]:
+        """Send a body to an endpoint."""
+
+
+class SageMakerScorer:
+    """A Scorer that asks an endpoint, and keeps the reasons that came with the last scores.
+
+    budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
+    explain_at: rows from this probability on come with reasons.
+    model: the bundle that answered last.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it asks, of whom, and how patiently
+        self,
+        client: RuntimeClient,
+        endpoint: str,
+        names: Sequence[str],
+        fingerprint: str,
+        *,
+        explain_at: float,
+        budget_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take boto3's client and what the endpoint's model must have been trained on."""
+        self.model = ""
+        self._client, self._endpoint = client, endpoint
+        self._names, self._fingerprint = tuple(names), fingerprint
+        self._place = {name: place for place, name in enumerate(names)}
+        self._explain_at, self._budget_s = explain_at, budget_s
+        self._clock, self._pause = clock, pause
+        self._reasons: dict[int, list[tuple[str, float]]] = {}
+
+    def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        """Return one probability a row; raise RetryError when the endpoint did not answer in time.
+
+        A row that the model refused is NaN, which no policy takes for an approval.
+        """
+        predictions = self._ask(rows, self._explain_at)
+        self._reasons = {
+            id(row): one.reasons
+            for row, one in zip(rows, predictions, strict=True)
+            if one.probability is not None
+        }
+        return [math.nan if one.probability is None else one.probability for one in predictions]
+
+    def contributions(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Return the strongest contributions of each row, in log-odds; of the weaker ones nothing is known.
+
+        Rows of the last batch that was scored are not asked for again, unless they came without reasons.
+        """
+        absent = [row for row in rows if not self._reasons.get(id(row))]
+        if absent:
+            asked = self._ask(absent, 0.0)
+            self._reasons |= {id(row): one.reasons for row, one in zip(absent, asked, strict=True)}
+        return [self._spread(self._reasons[id(row)]) for row in rows]
+
+    def _spread(self, reasons: list[tuple[str, float]]) -> list[float]:
+        row = [0.0] * len(self._names)
+        for name, value in reasons:
+            if name in self._place:
+                row[self._place[name]] = value
+        return row
+
+    def _ask(self, rows: Sequence[Sequence[float]], explain_at: float) -> list[Prediction]:
+        body = write_request(rows, self._names, self._fingerprint, explain_at)
+        deadline, pause = self._clock() + self._budget_s, FIRST_PAUSE_S
+        while True:
+            try:
+                answer = self._invoke(body)
+            except RetryError:
+                if self._clock() + pause >= deadline:
+                    raise
+                self._pause(pause)
+                pause *= 2
+                continue
+            if len(answer.predictions) != len(rows):
+                raise RetryError(
+                    f"endpoint {self._endpoint}: {len(answer.predictions)} answers for {len(rows)} rows"
+                )
+            self.model = answer.bundle
+            return answer.predictions
+
+    def _invoke(self, body: bytes) -> Answered:
+        try:
+            answer = self._client.invoke_endpoint(
+                EndpointName=self._endpoint, ContentType=JSON, Accept=JSON, Body=body
+            )
+            return read_answer(answer["Body"].read())
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            kind = "busy or away" if code in TRANSIENT else "refuses the request"
+            raise RetryError(f"endpoint {self._endpoint} is {kind}: {error}") from None
+        except (BotoCoreError, RejectError, OSError) as error:
+            raise RetryError(f"endpoint {self._endpoint} did not answer: {error}") from None

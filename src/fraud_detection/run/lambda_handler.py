@@ -1,0 +1,271 @@
+"""The stream door: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
+
+Decisions are kept before profiles are.  A batch that comes again, for whatever reason, finds what it has
+decided, and only the profiles that had not seen its events take them in: the effect is that of one
+delivery.  A record that can never be decided is set aside whole; one that should be tried again ends
+the batch, because Lambda starts again from the lowest number that was reported.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.aws_clients import client
+from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
+from fraud_detection.adapters.dynamodb_profiles import DynamoProfiles
+from fraud_detection.adapters.s3_quarantine import S3Quarantine
+from fraud_detection.adapters.sagemaker import SageMakerScorer
+from fraud_detection.errors import RetryError
+from fraud_detection.events import Label, Quarantined
+from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline, Repeated
+from fraud_detection.run.engine import Engine, make_engine
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.strict import decode
+
+ROUNDS = 12
+"""How often a batch is taken in again because other shards changed the profiles it shares with them."""
+
+BUSY_PAUSE_S = 0.02
+PREFIX = "FRAUD_"
+
+
+class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the function's environment says, each as FRAUD_<NAME>.
+
+    token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
+    budget_ms: how long the endpoint may take for one batch, retries included.
+    """
+
+    endpoint: str
+    profiles_table: str
+    decisions_table: str
+    labels_table: str
+    quarantine_bucket: str
+    token_key: str
+    bundle: str = "bundle"
+    budget_ms: int = 2_000
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> ProcessorSettings:
+        """Return the settings; raise ConfigError that names the variable."""
+        given = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        plain = {name: int(value) if name == "budget_ms" else value for name, value in given.items()}
+        return decode(plain, cls, "environment FRAUD_*")
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record of the shard; arrived_s is Kinesis' clock, seconds since 1970."""
+
+    number: str
+    data: bytes
+    arrived_s: float
+
+    @property
+    def sequence(self) -> int:
+        """Return the number as one that can be compared."""
+        return int(self.number)
+
+
+class Processor:
+    """Decides batches; holds nothing between them but clients and the bundle."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        say: Callable[[bytes], object],
+        clients: Callable[[str], Any] = client,
+    ) -> None:
+        """Load the bundle and make the clients; `say` takes lines for the log."""
+        bundle = read_bundle(Path(settings.bundle))
+        features, cutoffs = bundle.contents.features, bundle.manifest.cutoffs
+        policy = bundle.contents.project.policy
+        self.scorer = SageMakerScorer(
+            clients("sagemaker-runtime"),
+            settings.endpoint,
+            features.names,
+            features.fingerprint,
+            explain_at=cutoffs.review_at if policy.review_at is None else policy.review_at,
+            budget_s=settings.budget_ms / 1000,
+        )
+        self.engine: Engine = make_engine(bundle, self.scorer)
+        dynamodb = clients("dynamodb")
+        self.entities = list(self.engine.project.schema.entities)
+        self.profiles = DynamoProfiles(dynamodb, settings.profiles_table, self.entities)
+        self.ledger = DynamoLedger(dynamodb, settings.decisions_table, settings.labels_table)
+        self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
+        self.token_key = settings.token_key.encode()
+        self.say = say
+
+    def handle(self, lane: str, records: Sequence[Record]) -> list[str]:
+        """Decide one batch of a shard; return the number from which Lambda has to start again, if any."""
+        try:
+            self._decide(lane, records)
+        except RetryError as error:
+            self._say("retry", {"lane": lane, "from": records[0].number, "error": str(error)})
+            return [records[0].number]
+        return []
+
+    def _decide(self, lane: str, records: Sequence[Record]) -> None:
+        self.profiles.lane = self.ledger.lane = lane
+        self.ledger.forget()
+        began = time.perf_counter()
+        pipeline, outcomes = self._take_in(records)
+        lines = self._keep(lane, records, outcomes)
+        self._save(pipeline, records)
+        # Told only when all of it is kept: a line in the log is a promise.
+        for line in lines:
+            self.say(line)
+        self._sum_up(lane, records, outcomes, pipeline, time.perf_counter() - began)
+
+    def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
+        self.profiles.forget()
+        pipeline = self.engine.pipeline(self.profiles, self.ledger)
+        pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        sequences = [record.sequence for record in records]
+        return pipeline, pipeline.process([record.data for record in records], None, sequences).outcomes
+
+    def _keep(self, lane: str, records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[bytes]:
+        """Keep decisions, labels and what is set aside; return the lines to log."""
+        lines: list[bytes] = []
+        kept: list[KeptDecision] = []
+        labels: list[Label] = []
+        for record, outcome in zip(records, outcomes, strict=True):
+            if isinstance(outcome, Decided):
+                kept.append(self._kept(lane, record, outcome))
+                lines.append(kept[-1].line.encode())
+            elif isinstance(outcome, Learned):
+                labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
+            elif isinstance(outcome, Quarantined):
+                self.quarantine.put(lane, record.number, outcome)
+                refusal = {"reason": outcome.reason, "path": outcome.path}
+                lines.append(self._line("quarantined", {"lane": lane, "sequence": record.number, **refusal}))
+            elif not outcome.is_label:
+                again = self.ledger.again(outcome.transaction_id, record.sequence)
+                lines += [] if again is None else [again.line.encode()]
+        self.ledger.record(kept, labels)
+        return lines
+
+    def _save(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        """Save the profiles; those that another shard has changed meanwhile take the batch in again."""
+        refused = pipeline.memory.save_all()
+        for turn in range(ROUNDS):
+            if not refused:
+                return
+            time.sleep(BUSY_PAUSE_S * turn)
+            self.ledger.forget()
+            pipeline, _ = self._take_in(records)
+            refused = pipeline.memory.save_all()
+        raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
+
+    def _kept(self, lane: str, record: Record, outcome: Decided) -> KeptDecision:
+        payment, decision = outcome.payment, outcome.decision
+        ids = dict(zip(self.entities, payment.entities, strict=True))
+        known = {name: one for name, one in ids.items() if one is not None}
+        versions = {
+            name: self.profiles.version((self.entities.index(name), one)) for name, one in known.items()
+        }
+        now = time.time()
+        line = self._line(
+            "decision",
+            {
+                "transaction_id": decision.transaction_id,
+                "action": decision.action.label,
+                "score": decision.score,
+                "reasons": [reason.code for reason in decision.reasons],
+                "words": [reason.words for reason in decision.reasons if reason.code == "score"],
+                "degraded": decision.score is None,
+                "policy": decision.policy,
+                "bundle": decision.bundle,
+                "model": self.scorer.model,
+                "event_time": payment.event_time,
+                "entities": {name: self._token(one) for name, one in known.items()},
+                "profile_versions": versions,
+                "lane": lane,
+                "sequence": record.number,
+                "since_put_ms": round(1000 * (now - record.arrived_s), 3),
+                "since_sent_ms": None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
+            },
+        )
+        return KeptDecision(
+            decision.transaction_id,
+            line.decode(),
+            lane,
+            record.sequence,
+            payment.entities,
+            outcome.values.tobytes(),
+            outcome.raw,
+            versions,
+        )
+
+    def _token(self, one: str) -> str:
+        """Return what stands for an id in the log: the same for the same id, and nothing else."""
+        return hashlib.blake2b(one.encode(), key=self.token_key[:64], digest_size=8).hexdigest()
+
+    def _sum_up(
+        self,
+        lane: str,
+        records: Sequence[Record],
+        outcomes: Sequence[Outcome],
+        pipeline: Pipeline,
+        seconds: float,
+    ) -> None:
+        kinds = [type(outcome) for outcome in outcomes]
+        self._say(
+            "batch",
+            {
+                "lane": lane,
+                "records": len(records),
+                "decided": kinds.count(Decided),
+                "labels": kinds.count(Learned),
+                "repeated": kinds.count(Repeated),
+                "quarantined": kinds.count(Quarantined),
+                "seconds": round(seconds, 4),
+                "drift": [[row.kind, row.field, row.count] for row in pipeline.parser.drift.rows()],
+            },
+        )
+
+    def _say(self, kind: str, content: dict[str, object]) -> None:
+        self.say(self._line(kind, content))
+
+    def _line(self, kind: str, content: dict[str, object]) -> bytes:
+        return msgspec.json.encode({"type": kind, **content})
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer Lambda: the items of the batch that failed, for the event source mapping."""
+    records = [
+        Record(
+            one["kinesis"]["sequenceNumber"],
+            base64.b64decode(one["kinesis"]["data"]),
+            float(one["kinesis"]["approximateArrivalTimestamp"]),
+        )
+        for one in event["Records"]
+    ]
+    # All records of an invocation are of one shard: `shardId-000000000006:4954...`.
+    lane = event["Records"][0]["eventID"].partition(":")[0]
+    failed = processor().handle(lane, records)
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+
+
+@cache
+def processor() -> Processor:
+    """Return the processor of this container, made at its first invocation."""
+    return Processor(ProcessorSettings.read(os.environ), _print)
+
+
+def _print(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")

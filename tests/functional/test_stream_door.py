@@ -1,0 +1,305 @@
+"""The processor on stand-ins for AWS: the effect of one delivery, whatever is retried or killed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeRuntime, FakeS3, refusal
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Transaction
+from fraud_detection.features.extract import Extractor
+from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.parse import Parser
+from fraud_detection.run.container import Endpoint
+from fraud_detection.run.lambda_handler import Processor, ProcessorSettings, Record
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.wire import JSON
+from tests.conftest import SmallWorld
+
+LANES = 4
+BATCH = 40
+FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it catches this."""
+
+
+class Cloud:
+    """The services, the log, and a processor that may be killed and made anew."""
+
+    def __init__(self, world: SmallWorld) -> None:
+        bundle = read_bundle(world.bundle)
+        endpoint = Endpoint(bundle)
+        self.dynamo, self.s3 = FakeDynamo(), FakeS3()
+        self.runtime = FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
+        self.lines: list[dict[str, Any]] = []
+        self.settings = ProcessorSettings(
+            endpoint="e",
+            profiles_table="profiles",
+            decisions_table="decisions",
+            labels_table="labels",
+            quarantine_bucket="q",
+            token_key="secret",  # noqa: S106 - of a test
+            bundle=str(world.bundle),
+            budget_ms=50,
+        )
+
+    def processor(self) -> Processor:
+        clients = {"dynamodb": self.dynamo, "s3": self.s3, "sagemaker-runtime": self.runtime}
+        return Processor(self.settings, lambda line: self.lines.append(json.loads(line)), clients.__getitem__)
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["type"] == kind]
+
+    def decisions(self) -> dict[str, Any]:
+        items = self.dynamo.tables.get("decisions", {})
+        return {one: msgspec.msgpack.decode(item["d"]["B"]) for one, item in items.items()}
+
+
+def shards(events: list[bytes]) -> dict[str, list[Record]]:
+    """Lay the events out as Kinesis would: all of a card on one shard, with rising numbers."""
+    lanes: dict[str, list[Record]] = defaultdict(list)
+    cards: dict[str, str] = {}
+    for number, event in enumerate(events):
+        try:
+            plain = json.loads(event)
+        except ValueError:
+            plain = None
+        plain = plain if isinstance(plain, dict) else {}
+        one, card = str(plain.get("transaction_id")), str(plain.get("card_id", ""))
+        if plain.get("type") != "label":
+            cards[one] = card
+        key = cards.get(one, one)
+        lane = f"shardId-{zlib.crc32(key.encode()) % LANES:012d}"
+        lanes[lane].append(Record(str(FIRST + number), event, 1.0))
+    return lanes
+
+
+def run(
+    cloud: Cloud, lanes: dict[str, list[Record]], seed: int, trouble: Callable[[Random, str], None]
+) -> int:
+    """Deliver every shard in batches, each again until it succeeds; return how often it had to be."""
+    chance, retries = Random(seed), 0
+    cloud.dynamo.before = lambda operation: trouble(chance, operation)
+    cloud.dynamo.after = lambda operation: trouble(chance, operation)
+    processor, at = cloud.processor(), dict.fromkeys(lanes, 0)
+    while any(at[lane] < len(records) for lane, records in lanes.items()):
+        lane = chance.choice([lane for lane, records in lanes.items() if at[lane] < len(records)])
+        # Lambda may cut a batch differently when it comes again.
+        batch = lanes[lane][at[lane] : at[lane] + chance.randint(1, BATCH)]
+        try:
+            failed = processor.handle(lane, batch)
+        except Killed:
+            processor, failed = cloud.processor(), [batch[0].number]
+        assert failed in ([], [batch[0].number])
+        retries += bool(failed)
+        at[lane] += 0 if failed else len(batch)
+    cloud.dynamo.before = cloud.dynamo.after = lambda _: None
+    return retries
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(700, late_share=0.05, repeat_share=0.04, poison_share=0.02)
+
+
+def valid(world: SmallWorld, events: list[bytes]) -> dict[str, Transaction]:
+    parser = Parser(world.project.schema)
+    found: dict[str, Transaction] = {}
+    for event in events:
+        try:
+            item = parser.parse(event)
+        except Exception:  # noqa: BLE001, S112 - what is broken is counted elsewhere
+            continue
+        if isinstance(item, Transaction):
+            found.setdefault(item.transaction_id, item)
+    return found
+
+
+def calm(_chance: Random, _operation: str) -> None:
+    """Nothing goes wrong."""
+
+
+def deadly(chance: Random, _operation: str) -> None:
+    if chance.random() < 0.04:
+        raise Killed
+
+
+def throttled(chance: Random, operation: str) -> None:
+    if chance.random() < 0.03:
+        raise refusal("ProvisionedThroughputExceededException", operation)
+
+
+def profiles(cloud: Cloud) -> dict[str, Any]:
+    """Return every profile's content, without versions and numbers."""
+    items = cloud.dynamo.tables["profiles"]
+    return {key: msgspec.msgpack.decode(zlib.decompress(item["c"]["B"]))[1] for key, item in items.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_world: SmallWorld, events: list[bytes]) -> Cloud:
+    cloud = Cloud(small_world)
+    assert run(cloud, shards(events), 1, calm) == 0
+    return cloud
+
+
+def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    good = valid(small_world, events)
+    assert undisturbed.decisions().keys() == good.keys()
+    assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
+    set_aside = [json.loads(body) for body in undisturbed.s3.objects.values()]
+    assert len(set_aside) == len(undisturbed.told("quarantined")) > 5
+    assert all(one["reason"] and one["path"].startswith("$") for one in set_aside)
+    sums = Counter[str]()
+    for line in undisturbed.told("batch"):
+        sums.update({key: line[key] for key in ("records", "decided", "labels", "repeated", "quarantined")})
+    assert sums["records"] == len(events) == sum(sums.values()) - sums["records"]
+
+
+def test_one_call_of_the_endpoint_decides_a_batch(undisturbed: Cloud) -> None:
+    doubtful = sum(
+        line["action"] != "approve" and line["score"] is None for line in undisturbed.told("decision")
+    )
+    assert doubtful == 0
+    assert undisturbed.runtime.calls <= 2 * len(undisturbed.told("batch"))
+
+
+def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    text = json.dumps(undisturbed.told("decision"))
+    good = valid(small_world, events)
+    assert not any(str(one.entities[0]) in text for one in good.values())
+    tokens = {
+        (good[line["transaction_id"]].entities[0], line["entities"]["card"])
+        for line in undisturbed.told("decision")
+    }
+    assert len(tokens) == len({card for card, _ in tokens}) == len({token for _, token in tokens})
+
+
+def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    bundle = read_bundle(small_world.bundle)
+    extractor = Extractor(small_world.project, bundle.contents.features.vocabulary)
+    of_card = [
+        place
+        for place, one in enumerate(extractor.definitions)
+        if one.name.startswith("card_") and "fraud" not in one.name
+    ]
+    kept, compared = undisturbed.decisions(), 0
+    for records in shards(events).values():
+        memory = FeatureMemory(extractor)
+        for one in valid(small_world, [record.data for record in records]).values():
+            replayed = memory.observe(one)
+            served = array("d", kept[one.transaction_id][5])
+            assert (
+                array("d", [replayed[place] for place in of_card]).tobytes()
+                == array("d", [served[place] for place in of_card]).tobytes()
+            )
+            compared += len(of_card)
+    assert compared > 5_000
+
+
+@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_batches_that_come_again_have_the_effect_of_one_delivery(
+    small_world: SmallWorld,
+    events: list[bytes],
+    undisturbed: Cloud,
+    trouble: Callable[[Random, str], None],
+    seed: int,
+) -> None:
+    cloud = Cloud(small_world)
+    retries = run(cloud, shards(events), seed, trouble)
+    assert retries > 0 or trouble is throttled
+    assert profiles(cloud) == profiles(undisturbed)
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+    logged = Counter(json.dumps(line) for line in cloud.told("decision"))
+    assert len(logged) == len(cloud.decisions())
+    assert cloud.s3.objects.keys() == undisturbed.s3.objects.keys()
+
+
+def test_what_other_shards_change_meanwhile_is_not_lost(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    """Before every save, a whole batch of another shard is decided by another process."""
+    cloud, lanes = Cloud(small_world), shards(events)
+    at, busy = dict.fromkeys(lanes, 0), [False]
+
+    def batch_of(lane: str) -> list[Record]:
+        return lanes[lane][at[lane] : at[lane] + BATCH]
+
+    def interfere(operation: str) -> None:
+        if operation != "TransactWriteItems" or busy[0]:
+            return
+        busy[0] = True
+        other = next((lane for lane in lanes if lane != current and batch_of(lane)), None)
+        if other is not None:
+            assert cloud.processor().handle(other, batch_of(other)) == []
+            at[other] += BATCH
+        busy[0] = False
+
+    cloud.dynamo.before = interfere
+    for current in lanes:
+        while batch := batch_of(current):
+            assert cloud.processor().handle(current, batch) == []
+            at[current] += BATCH
+    assert profiles(cloud) == profiles(undisturbed)
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
+def test_an_endpoint_that_is_away_means_review_and_never_approval(
+    small_world: SmallWorld, events: list[bytes], code: str
+) -> None:
+    cloud = Cloud(small_world)
+
+    def trouble() -> None:
+        raise refusal(code, "InvokeEndpoint")
+
+    cloud.runtime.trouble = trouble
+    (lane, records), *_ = shards(events).items()
+    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    lines = cloud.told("decision")
+    assert lines
+    assert all(
+        line["degraded"] and line["action"] != "approve" and "no_score" in line["reasons"] for line in lines
+    )
+
+
+def test_a_table_that_stays_busy_ends_the_batch_and_loses_nothing(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    (lane, records), *_ = shards(events).items()
+
+    def busy(operation: str) -> None:
+        raise refusal("ThrottlingException", operation)
+
+    cloud.dynamo.before = busy
+    assert cloud.processor().handle(lane, records[:BATCH]) == [records[0].number]
+    assert cloud.told("decision") == []
+    assert cloud.told("retry")[0]["from"] == records[0].number
+    cloud.dynamo.before = lambda _: None
+    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    assert cloud.told("decision")
+
+
+def test_a_wrong_environment_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigError, match="endpoint"):
+        ProcessorSettings.read({"FRAUD_BUNDLE": "x", "PATH": "/bin"})
+    with pytest.raises(ConfigError, match="endpont"):
+        ProcessorSettings.read({"FRAUD_ENDPONT": "x"})
