@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
@@ -37,11 +38,13 @@ PROJECT = Path(__file__).with_name("params.yaml")
 
 
 class FileRun(msgspec.Struct, frozen=True):
-    """How fast a file was decided, how many features were made, and how many profiles are remembered."""
+    """How fast a file was decided, how many features were made, how many profiles are kept, of what size."""
 
     transactions_per_s: float
     features: int
     profiles: int
+    profile_bytes_mean: float
+    profile_bytes_max: int
 
 
 def main() -> None:
@@ -93,6 +96,8 @@ def throughput(folder: Path, events: list[bytes]) -> dict[str, object]:
         "file_transactions_per_s_lowest": round(min(rates)),
         "file_transactions_per_s_highest": round(max(rates)),
         "profiles_in_memory": runs[-1].profiles,
+        "profile_bytes_mean": round(runs[-1].profile_bytes_mean),
+        "profile_bytes_max": runs[-1].profile_bytes_max,
     }
 
 
@@ -107,7 +112,16 @@ def decide_file(folder: Path, events: list[bytes]) -> FileRun:
         door.close()
         took = time.perf_counter() - began
         memory = door.pipeline.memory
-        return FileRun(len(events) / took, len(memory.extractor.definitions), memory.size())
+        mean, largest = profile_sizes(Path(scratch) / "state.db")
+        return FileRun(len(events) / took, len(memory.extractor.definitions), memory.size(), mean, largest)
+
+
+def profile_sizes(state: Path) -> tuple[float, int]:
+    """Return the mean and the largest number of bytes that a profile takes at rest."""
+    site = SqliteSite(state, reading=True)
+    ((mean, largest),) = site.rows("SELECT avg(length(content)), max(length(content)) FROM profiles")
+    site.close()
+    return float(mean), int(largest)
 
 
 def fixed_rate(folder: Path, events: list[bytes], settings: DemoSettings) -> dict[str, object]:

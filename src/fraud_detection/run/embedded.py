@@ -16,7 +16,7 @@ from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
 SAVE_AFTER_EVENTS = 50_000
-SWEEP_EVENTS = 256
+SWEEP_EVENTS = 64
 
 
 class EmbeddedDoor:
