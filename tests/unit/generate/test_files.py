@@ -122,8 +122,8 @@ def test_live_events_go_to_a_file_one_a_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_stream_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="kinesis://payments: live events go to a file or to '-'"):
-        generate_live(TOWN, "kinesis://payments")
+    with pytest.raises(ConfigError, match="carrier://payments: expected a file, '-'"):
+        generate_live(TOWN, "carrier://payments")
 
 
 def test_a_pipe_that_nobody_reads_any_more_ends_the_stream(tmp_path: Path) -> None:
