@@ -11,7 +11,7 @@ from pathlib import Path
 
 LOG = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 2.0
 TELL_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
