@@ -23,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 HOT_MODULES = (
     "src/fraud_detection/features/windows.py",
     "src/fraud_detection/features/profile.py",
+    "src/fraud_detection/features/geography.py",
     "src/fraud_detection/features/extract.py",
     "src/fraud_detection/features/memory.py",
     "src/fraud_detection/metrics.py",

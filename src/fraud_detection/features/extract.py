@@ -19,14 +19,13 @@ from fraud_detection.config import EntityFeatures, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import FeatureDefinition, Transaction
 from fraud_detection.features import words
-from fraud_detection.features.profile import Place, Profile, ProfilePlan
+from fraud_detection.features.geography import speed_kmh
+from fraud_detection.features.profile import Profile, ProfilePlan
 from fraud_detection.features.windows import Aggregate
 
 NAN: Final = math.nan
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
-EARTH_KM: Final = 6371.0
-SHORTEST_TRIP_H: Final = 1 / 60
 
 COUNT: Final = 0
 SUM: Final = 1
@@ -97,7 +96,7 @@ class EntityExtractor:
             last = profile.seen.until(until)
             row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
         if self.speed:
-            row.append(_speed(profile.place_until(until), time_ms, payment.place))
+            row.append(speed_kmh(profile.place_until(until), time_ms, payment.place))
         self._read_neighbours(profile, keys, time_ms, row)
         for window in profile.risk:
             window.read(time_ms, until, aggregate)
@@ -290,27 +289,6 @@ def deviation(aggregate: Aggregate) -> float:
     """Return the population standard deviation; the integers under the root cannot cancel badly."""
     count = aggregate.count
     return math.sqrt(max(count * aggregate.squares - aggregate.total * aggregate.total, 0)) / count
-
-
-def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    """Return the great-circle distance between two places given in degrees.
-
-    >>> round(distance_km(52.52, 13.40, 48.86, 2.35))
-    877
-    """
-    north, to_north = math.radians(latitude), math.radians(to_latitude)
-    half_north = math.sin((to_north - north) / 2)
-    half_east = math.sin(math.radians(to_longitude - longitude) / 2)
-    chord = half_north * half_north + math.cos(north) * math.cos(to_north) * half_east * half_east
-    return 2 * EARTH_KM * math.asin(math.sqrt(min(chord, 1.0)))
-
-
-def _speed(last: Place | None, now: int, place: tuple[float, float] | None) -> float:
-    if last is None or place is None:
-        return NAN
-    # Two payments within a minute, or in the wrong order, would give absurd speeds for tiny distances.
-    hours = max((now - last.time_ms) / HOUR_MS, SHORTEST_TRIP_H)
-    return distance_km(last.latitude, last.longitude, place[0], place[1]) / hours
 
 
 def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:

@@ -14,7 +14,8 @@ from fraud_detection.adapters.memory import MemoryStore
 from fraud_detection.config import FieldSource
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
-from fraud_detection.features.extract import Extractor, distance_km
+from fraud_detection.features.extract import Extractor
+from fraud_detection.features.geography import distance_km
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.ports import StateStore
 from tests.unit.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
