@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -127,17 +127,11 @@ def batch_get(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[
     """Return the items that exist, read consistently; raise RetryError when the table stays busy."""
     found: list[dict[str, Any]] = []
     for pause in pauses(f"table {table}"):
-        try:
-            answer = client.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
-        except ClientError as error:
-            refuse_mistake(error)
-            time.sleep(pause)
-            continue
-        except BotoCoreError:
-            time.sleep(pause)
-            continue
-        found += answer["Responses"].get(table, [])
-        keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        asked = {table: {"Keys": keys, "ConsistentRead": True}}
+        answer = attempt(client.batch_get_item, asked)
+        if answer is not None:
+            found += answer["Responses"].get(table, [])
+            keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if not keys:
             break
         time.sleep(pause)
@@ -149,19 +143,24 @@ def batch_put(client: Any, table: str, items: Sequence[dict[str, Any]]) -> None:
     for part in chunks(items, 25):
         requests = [{"PutRequest": {"Item": item}} for item in part]
         for pause in pauses(f"table {table}"):
-            try:
-                answer = client.batch_write_item(RequestItems={table: requests})
-            except ClientError as error:
-                refuse_mistake(error)
-                time.sleep(pause)
-                continue
-            except BotoCoreError:
-                time.sleep(pause)
-                continue
-            requests = answer.get("UnprocessedItems", {}).get(table, [])
+            answer = attempt(client.batch_write_item, {table: requests})
+            if answer is not None:
+                requests = answer.get("UnprocessedItems", {}).get(table, [])
             if not requests:
                 break
             time.sleep(pause)
+
+
+def attempt(call: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the answer, None where the table is busy or away for now; the caller counts its attempts."""
+    try:
+        return call(RequestItems=asked)
+    except ClientError as error:
+        refuse_mistake(error)
+    except BotoCoreError:
+        # Reading again does no harm, nor does putting the same items again.
+        pass
+    return None
 
 
 def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
