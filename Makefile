@@ -4,6 +4,8 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Local services that speak AWS's protocols live apart: they pin libraries of their own.
+LOCAL_AWS := .venv-aws
 
 # The hot modules are listed in setup.py and nowhere else.  mypyc also takes types
 # and constants from the modules they import, so a change there recompiles too.
@@ -76,12 +78,13 @@ mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes newer versions)
 	$(LOCK) --all-extras --output-file requirements/all.lock
 	$(LOCK) --constraints requirements/all.lock --output-file requirements/engine.lock
+	$(LOCK:pyproject.toml=requirements/local-aws.in) --output-file requirements/local-aws.lock
 
 pure: ## Remove compiled modules
 	@$(FORGET_COMPILED)
 
 clean: pure ## Remove .venv and everything that was built
-	rm -rf $(VENV) build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(LOCAL_AWS) build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -98,6 +101,11 @@ $(VENV)/.locked: requirements/all.lock
 			"(Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
+	@touch $@
+
+$(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked
+	$(PYTHON) -m venv $(LOCAL_AWS)
+	$(LOCAL_AWS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
