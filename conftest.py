@@ -19,6 +19,11 @@ def compiled() -> dict[Path, Path]:
     return {path.with_name(path.name.split(".")[0] + ".py"): path for path in artefacts}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a person renew the files that tests compare with, after looking at what changed."""
+    parser.addoption("--golden", action="store_true", help="write golden files anew")
+
+
 def pytest_configure() -> None:
     """Refuse compiled modules that are older than their source; import the others."""
     for source, artefact in compiled().items():

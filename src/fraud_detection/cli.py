@@ -16,11 +16,13 @@ from typing import NoReturn
 
 from fraud_detection.commands.paths import check_paths
 from fraud_detection.errors import FraudDetectionError
+from fraud_detection.strict import Duration
 
 BUNDLE = Path("build/bundle")
 FEATURES = Path("build/features.parquet")
 EVALUATION = Path("build/evaluation")
 STATE = Path("build/state.db")
+SETTINGS = Path("deploy.yaml")
 REFUSED = 2
 INTERRUPTED = 130
 
@@ -86,6 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
         _run,
         _report,
         _parity,
+        _deploy,
+        _logs,
+        _status,
     ):
         add(commands)
     return parser
@@ -258,6 +263,49 @@ def _parity(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "parity", "parity:parity", words)
     parser.add_argument("--events", type=int, default=1_000_000, help="how many (1,000,000)")
     parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
+
+
+def _deploy(commands: Commands[OneSentenceParser]) -> None:
+    outer = commands.add_parser("deploy", help="make, change and remove the system on AWS")
+    steps = outer.add_subparsers(dest="step", required=True, metavar="plan|apply|warm-up|status|destroy")
+    for step, function, words in _STEPS:
+        parser = _command(steps, step, f"deploy:{function}", words)
+        _settings(parser)
+        if step in ("plan", "apply", "warm-up"):
+            parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+        if step in ("plan", "apply"):
+            parser.add_argument("--image", help="of the container, in ECR (`image` in the settings)")
+        if step == "warm-up":
+            parser.add_argument("--history", type=Path, required=True, help="past payments to remember")
+        if step == "destroy":
+            parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+_STEPS = (
+    ("plan", "plan", "print what apply would change, and why"),
+    ("apply", "apply", "make AWS what the settings say, or leave it as it was"),
+    ("warm-up", "warm", "fill the profiles from past payments, before the stream begins"),
+    ("status", "status", "print how the running system does"),
+    ("destroy", "destroy", "remove the environment with all its data"),
+)
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", type=Path, default=SETTINGS, help=f"the environment ({SETTINGS})")
+
+
+def _logs(commands: Commands[OneSentenceParser]) -> None:
+    parser = _command(commands, "logs", "deploy:logs", "print the decisions of the system on AWS")
+    _settings(parser)
+    parser.add_argument("--follow", action="store_true", help="go on as they come, until interrupted")
+    parser.add_argument("--since", type=Duration.parse, default="10m", help="how far back (10m)")
+    only = ("approve", "review", "decline", "quarantined", "retry")
+    parser.add_argument("--only", choices=only, help="lines of one kind")
+    parser.add_argument("--raw", action="store_true", help="whole lines of JSON, as they were logged")
+
+
+def _status(commands: Commands[OneSentenceParser]) -> None:
+    _settings(_command(commands, "status", "deploy:status", "print how the system on AWS does"))
 
 
 if __name__ == "__main__":

@@ -204,21 +204,22 @@ class Pipeline:
 
     def _answer(self, decided: Sequence[Decided]) -> None:
         answerer = self.answerer
-        scores = self._scores([item.values for item in decided])
+        verdicts = [answerer.rules.fired(item.payment, item.values) for item in decided]
+        stopped = [place for place, fired in enumerate(verdicts) if fired]
+        scores = self._scores([item.values for item in decided], stopped)
         doubtful: list[Decided] = []
-        for item, score in zip(decided, scores, strict=True):
-            fired = answerer.rules.fired(item.payment, item.values)
+        for item, score, fired in zip(decided, scores, verdicts, strict=True):
             item.decision = answerer.policy.decide(item.payment.transaction_id, score, fired, answerer.bundle)
             if item.decision.action is not Action.APPROVE:
                 doubtful.append(item)
         self._explain(doubtful)
 
-    def _scores(self, rows: list[array[float]]) -> Sequence[float | None]:
+    def _scores(self, rows: list[array[float]], stopped: list[int]) -> Sequence[float | None]:
         scorer = self.answerer.scorer
         if scorer is None or not rows:
             return [None] * len(rows)
         try:
-            return scorer.score(rows)
+            return scorer.score(rows, stopped)
         except RetryError:
             # The policy sends a payment without a score to review, and says so.
             return [None] * len(rows)

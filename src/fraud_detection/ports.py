@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -32,8 +32,12 @@ class StateStore(Protocol):
 class Scorer(Protocol):
     """A model: rows of features in, calibrated probabilities out."""
 
-    def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
-        """Return one probability in [0, 1] a row, in order."""
+    def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
+        """Return one probability in [0, 1] a row, in order.
+
+        explained: places of rows whose contributions will be asked for whatever their score is; who has to
+        ask far away asks for them at once.
+        """
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
         """Return exact SHAP values, shape (rows, features), in log-odds; weak ones may be left at 0."""

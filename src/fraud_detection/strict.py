@@ -90,15 +90,18 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 - YAML and JSON trees have n
     return msgspec.to_builtins(value, enc_hook=str)
 
 
-def read_yaml(path: Path) -> object:
-    """Read a YAML file; raise ConfigError that names the file and the line."""
+MAKE_ONE = "make one with `fraud init --data FILE`, or name another with --config"
+
+
+def read_yaml(path: Path, advice: str = MAKE_ONE) -> object:
+    """Read a YAML file; raise ConfigError that names the file and the line.
+
+    advice: what to do when there is no such file.
+    """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
-        message = (
-            f"{path}: no such file; make one with `fraud init --data FILE`, or name another with --config"
-        )
-        raise ConfigError(message) from None
+        raise ConfigError(f"{path}: no such file; {advice}") from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read: {error}"
         raise ConfigError(message) from None

@@ -11,9 +11,18 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, chunks
+from fraud_detection.adapters.dynamodb_profiles import (
+    KEYS_A_CALL,
+    batch_get,
+    batch_put,
+    chunks,
+    expiry,
+)
 from fraud_detection.events import Label
 from fraud_detection.ports import Known
+
+HISTORY = "history"
+"""The lane of payments that were never decided by the stream."""
 
 Ids = tuple[str | None, ...]
 
@@ -38,9 +47,13 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
 class DynamoLedger:
     """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
 
-    def __init__(self, client: Any, decisions: str, labels: str) -> None:  # noqa: ANN401 - boto3's client has no type
-        """Take boto3's client and the names of the tables."""
+    def __init__(self, client: Any, decisions: str, labels: str, days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client and the names of the tables.
+
+        days: how long decisions and labels are kept, and a repeated payment is known; 0 is for ever.
+        """
         self.lane = ""
+        self._days = days
         self._client, self._decisions, self._labels = client, decisions, labels
         self._kept: dict[str, KeptDecision] = {}
         self._told: dict[str, list[tuple[Label, str]]] = {}
@@ -76,13 +89,20 @@ class DynamoLedger:
 
     def record(self, decisions: Sequence[KeptDecision], labels: Iterable[Label]) -> None:
         """Keep decisions and labels of one batch; labels carry the numbers of their events."""
-        batch_put(self._client, self._decisions, [_decision_item(one) for one in decisions])
+        batch_put(
+            self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in decisions]
+        )
         changed: set[str] = set()
         for label in labels:
             self._told.setdefault(label.transaction_id, []).append((label, self.lane))
             changed.add(label.transaction_id)
         batch_put(self._client, self._labels, [self._labels_item(one) for one in sorted(changed)])
         self._kept |= {one.transaction_id: one for one in decisions}
+
+    def note_history(self, payments: Iterable[tuple[str, Ids]]) -> None:
+        """Enter payments taken in before the stream began; a label that comes finds their entities."""
+        noted = [KeptDecision(one, "", HISTORY, 0, ids, b"", b"") for one, ids in payments]
+        batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
 
     def _here(self, label: Label, lane: str) -> Label:
         return label if lane == self.lane else msgspec.structs.replace(label, sequence=0)
@@ -105,7 +125,8 @@ class DynamoLedger:
             (label.fraud, label.known_at, label.source, str(label.sequence), lane)
             for label, lane in self._told[one]
         ]
-        return {"id": {"S": one}, "l": {"B": msgspec.msgpack.encode([one, plain])}}
+        content = {"B": msgspec.msgpack.encode([one, plain])}
+        return {"id": {"S": one}, "l": content, **expiry(self._days)}
 
 
 def _decision_item(kept: KeptDecision) -> dict[str, Any]:

@@ -25,6 +25,7 @@ KEYS_A_CALL = 100
 PUTS_A_CALL = 50
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.02
+SECONDS_A_DAY = 86_400
 NUMBER_BYTES = 24
 """A sequence number of Kinesis has up to 56 decimal digits."""
 
@@ -39,9 +40,13 @@ class Held(msgspec.Struct, frozen=True):
 class DynamoProfiles:
     """A StateStore over one table with the key `k`; `lane` is the shard whose events are being decided."""
 
-    def __init__(self, client: Any, table: str, entities: Sequence[str]) -> None:  # noqa: ANN401 - boto3's client has no type
-        """Take boto3's client, and the names of the entities in the order of the schema."""
+    def __init__(self, client: Any, table: str, entities: Sequence[str], days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client, and the names of the entities in the order of the schema.
+
+        days: how long a profile is kept after it was saved last; 0 is for ever.
+        """
         self.lane = ""
+        self._days = days
         self._client, self._table, self._entities = client, table, tuple(entities)
         self._held: dict[ProfileKey, Held] = {}
 
@@ -83,7 +88,12 @@ class DynamoProfiles:
         held = self._held.get(key, Held())
         seen = held.seen | {self.lane: int(number).to_bytes(NUMBER_BYTES, "big")}
         blob = zlib.compress(msgspec.msgpack.encode([seen, content]), 1)
-        item = {"k": {"S": self._text(key)}, "c": {"B": blob}, "v": {"N": str(held.version + 1)}}
+        item = {
+            "k": {"S": self._text(key)},
+            "c": {"B": blob},
+            "v": {"N": str(held.version + 1)},
+            **expiry(self._days),
+        }
         put: dict[str, Any] = {"TableName": self._table, "Item": item}
         if held.version:
             put["ConditionExpression"] = "v = :v"
@@ -121,6 +131,11 @@ class DynamoProfiles:
 
     def _get(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._table, [{"k": {"S": text}} for text in texts])
+
+
+def expiry(days: int) -> dict[str, Any]:
+    """Return the attribute by which DynamoDB removes an item after so many days; none for 0."""
+    return {"expires": {"N": str(int(time.time()) + days * SECONDS_A_DAY)}} if days else {}
 
 
 def batch_get(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3's client

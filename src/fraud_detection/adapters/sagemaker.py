@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,7 +33,8 @@ class SageMakerScorer:
 
     budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
     explain_at: rows from this probability on come with reasons.
-    model: the bundle that answered last.
+    model: the bundle that answered the last batch, empty when none did.  trouble: why none did.
+    seconds: how long it took.
     """
 
     def __init__(  # noqa: PLR0913 - what it asks, of whom, and how patiently
@@ -49,7 +50,8 @@ class SageMakerScorer:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take boto3's client and what the endpoint's model must have been trained on."""
-        self.model = ""
+        self.model = self.trouble = ""
+        self.seconds = 0.0
         self._client, self._endpoint = client, endpoint
         self._names, self._fingerprint = tuple(names), fingerprint
         self._place = {name: place for place, name in enumerate(names)}
@@ -57,27 +59,34 @@ class SageMakerScorer:
         self._clock, self._pause = clock, pause
         self._reasons: dict[int, list[tuple[str, float]]] = {}
 
-    def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
+    def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
         """Return one probability a row; raise RetryError when the endpoint did not answer in time.
 
         A row that the model refused is NaN, which no policy takes for an approval.
         """
-        predictions = self._ask(rows, self._explain_at)
+        self.model, self.trouble, began = "", "", self._clock()
+        try:
+            predictions = self._ask(rows, self._explain_at, explained)
+        except RetryError as error:
+            self.trouble = str(error)
+            raise
+        finally:
+            self.seconds = self._clock() - began
         self._reasons = {
             id(row): one.reasons
-            for row, one in zip(rows, predictions, strict=True)
-            if one.probability is not None
+            for place, (row, one) in enumerate(zip(rows, predictions, strict=True))
+            if one.probability is not None and (one.probability >= self._explain_at or place in explained)
         }
         return [math.nan if one.probability is None else one.probability for one in predictions]
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
         """Return the strongest contributions of each row, in log-odds; of the weaker ones nothing is known.
 
-        Rows of the last batch that was scored are not asked for again, unless they came without reasons.
+        Rows of the last batch whose reasons came with their scores are not asked for again.
         """
-        absent = [row for row in rows if not self._reasons.get(id(row))]
+        absent = [row for row in rows if id(row) not in self._reasons]
         if absent:
-            asked = self._ask(absent, 0.0)
+            asked = self._ask(absent, 0.0, ())
             self._reasons |= {id(row): one.reasons for row, one in zip(absent, asked, strict=True)}
         return [self._spread(self._reasons[id(row)]) for row in rows]
 
@@ -88,8 +97,10 @@ class SageMakerScorer:
                 row[self._place[name]] = value
         return row
 
-    def _ask(self, rows: Sequence[Sequence[float]], explain_at: float) -> list[Prediction]:
-        body = write_request(rows, self._names, self._fingerprint, explain_at)
+    def _ask(
+        self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
+    ) -> list[Prediction]:
+        body = write_request(rows, self._names, self._fingerprint, explain_at, explained)
         deadline, pause = self._clock() + self._budget_s, FIRST_PAUSE_S
         while True:
             try:

@@ -19,7 +19,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.score.calibration import Calibration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from fraud_detection.config import Model
 
@@ -116,7 +116,7 @@ class XGBoostScorer:
         self._walk = self._quick_walk()
         self._tables = self._shap_tables(self._walk) if self._walk is not None else None
 
-    def score(self, rows: Rows) -> list[float]:
+    def score(self, rows: Rows, explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - both are at hand
         """Return one probability in [0, 1] a row, in order; NaN in a row means missing."""
         probability = self.calibration.probability
         return [probability(raw) for raw in self.margins(rows).tolist()]

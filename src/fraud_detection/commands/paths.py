@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-READ = ("data", "file", "features", "history", "config", "source")
+READ = ("data", "file", "features", "history", "config", "source", "settings")
 WRITTEN = ("out", "json", "truth", "to")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""

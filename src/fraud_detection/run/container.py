@@ -53,18 +53,22 @@ class Endpoint:
 
     def predict(self, asked: Asked) -> list[Prediction]:
         """Return one prediction a row; rows that could not be read keep their error."""
-        good = [row for row in asked.rows if not isinstance(row, str)]
-        scored = iter(self._score(good, asked.explain_at))
+        good = [place for place, row in enumerate(asked.rows) if not isinstance(row, str)]
+        rows = [row for row in asked.rows if not isinstance(row, str)]
+        wanted = {at for at, place in enumerate(good) if place in asked.explain}
+        scored = iter(self._score(rows, asked.explain_at, wanted))
         return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in asked.rows]
 
-    def _score(self, rows: list[list[float]], explain_at: float | None) -> list[Prediction]:
+    def _score(self, rows: list[list[float]], explain_at: float | None, wanted: set[int]) -> list[Prediction]:
         if not rows:
             return []
         explained_from = self.bundle.manifest.cutoffs.review_at if explain_at is None else explain_at
         matrix = np.array(rows, np.float32)
         margins = self.scorer.margins(matrix).tolist()
         probabilities = [self.scorer.calibration.probability(margin) for margin in margins]
-        explained = [place for place, one in enumerate(probabilities) if one >= explained_from]
+        explained = [
+            place for place, one in enumerate(probabilities) if one >= explained_from or place in wanted
+        ]
         contributions = self.scorer.contributions(matrix[explained])
         reasons = dict(zip(explained, map(self._reasons, contributions), strict=True))
         return [

@@ -9,7 +9,6 @@ the batch, because Lambda starts again from the lowest number that was reported.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import sys
 import time
@@ -27,9 +26,11 @@ from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline, Repeated
+from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline
+from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bands import Bands
 from fraud_detection.strict import decode
 
 ROUNDS = 12
@@ -43,7 +44,8 @@ class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """What the function's environment says, each as FRAUD_<NAME>.
 
     token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
-    budget_ms: how long the endpoint may take for one batch, retries included.
+    budget_ms: how long the endpoint may take for one batch, retries included.  environment: told in the
+    metrics.  decisions_days, profiles_days: how long they are kept after they were written; 0 is for ever.
     """
 
     endpoint: str
@@ -53,7 +55,10 @@ class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     quarantine_bucket: str
     token_key: str
     bundle: str = "bundle"
+    environment: str = "local"
     budget_ms: int = 2_000
+    decisions_days: int = 0
+    profiles_days: int = 0
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> ProcessorSettings:
@@ -63,7 +68,11 @@ class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             for name, value in environment.items()
             if name.startswith(PREFIX)
         }
-        plain = {name: int(value) if name == "budget_ms" else value for name, value in given.items()}
+        numbers = {"budget_ms", "decisions_days", "profiles_days"}
+        plain = {
+            name: int(value) if name in numbers and value.isdecimal() else value
+            for name, value in given.items()
+        }
         return decode(plain, cls, "environment FRAUD_*")
 
 
@@ -104,10 +113,15 @@ class Processor:
         self.engine: Engine = make_engine(bundle, self.scorer)
         dynamodb = clients("dynamodb")
         self.entities = list(self.engine.project.schema.entities)
-        self.profiles = DynamoProfiles(dynamodb, settings.profiles_table, self.entities)
-        self.ledger = DynamoLedger(dynamodb, settings.decisions_table, settings.labels_table)
+        self.profiles = DynamoProfiles(
+            dynamodb, settings.profiles_table, self.entities, settings.profiles_days
+        )
+        self.ledger = DynamoLedger(
+            dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
+        )
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
-        self.token_key = settings.token_key.encode()
+        bands = Bands.of(bundle.contents.reference.score)
+        self.log = DecisionLog(settings.environment, settings.token_key, bands)
         self.say = say
 
     def handle(self, lane: str, records: Sequence[Record]) -> list[str]:
@@ -115,7 +129,8 @@ class Processor:
         try:
             self._decide(lane, records)
         except RetryError as error:
-            self._say("retry", {"lane": lane, "from": records[0].number, "error": str(error)})
+            refused = {"lane": lane, "from": records[0].number, "error": str(error)}
+            self.say(line("retry", refused))
             return [records[0].number]
         return []
 
@@ -124,12 +139,25 @@ class Processor:
         self.ledger.forget()
         began = time.perf_counter()
         pipeline, outcomes = self._take_in(records)
-        lines = self._keep(lane, records, outcomes)
+        model, trouble = self.scorer.model, self.scorer.trouble
+        decided = time.perf_counter()
+        lines, since_put_ms = self._keep(lane, records, outcomes)
+        kept = time.perf_counter()
         self._save(pipeline, records)
+        saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
-        for line in lines:
-            self.say(line)
-        self._sum_up(lane, records, outcomes, pipeline, time.perf_counter() - began)
+        for one in lines:
+            self.say(one)
+        stages = {"decide": decided - began, "keep": kept - decided, "save": saved - kept}
+        stages |= {"endpoint": self.scorer.seconds}
+        batch = Batch(
+            lane,
+            {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
+            since_put_ms,
+            [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
+            trouble,
+        )
+        self.say(self.log.batch(batch, outcomes, model))
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
@@ -138,26 +166,30 @@ class Processor:
         sequences = [record.sequence for record in records]
         return pipeline, pipeline.process([record.data for record in records], None, sequences).outcomes
 
-    def _keep(self, lane: str, records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[bytes]:
-        """Keep decisions, labels and what is set aside; return the lines to log."""
+    def _keep(
+        self, lane: str, records: Sequence[Record], outcomes: Sequence[Outcome]
+    ) -> tuple[list[bytes], list[float]]:
+        """Keep decisions, labels and what is set aside; return the lines to log, and the times since put."""
         lines: list[bytes] = []
+        since_put_ms: list[float] = []
         kept: list[KeptDecision] = []
         labels: list[Label] = []
         for record, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, Decided):
-                kept.append(self._kept(lane, record, outcome))
-                lines.append(kept[-1].line.encode())
+                decision, waited_ms = self._kept(lane, record, outcome)
+                kept.append(decision)
+                since_put_ms.append(waited_ms)
+                lines.append(decision.line.encode())
             elif isinstance(outcome, Learned):
                 labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
             elif isinstance(outcome, Quarantined):
                 self.quarantine.put(lane, record.number, outcome)
-                refusal = {"reason": outcome.reason, "path": outcome.path}
-                lines.append(self._line("quarantined", {"lane": lane, "sequence": record.number, **refusal}))
+                lines.append(self.log.quarantined(lane, record.number, outcome))
             elif not outcome.is_label:
                 again = self.ledger.again(outcome.transaction_id, record.sequence)
                 lines += [] if again is None else [again.line.encode()]
         self.ledger.record(kept, labels)
-        return lines
+        return lines, since_put_ms
 
     def _save(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
         """Save the profiles; those that another shard has changed meanwhile take the batch in again."""
@@ -171,78 +203,26 @@ class Processor:
             refused = pipeline.memory.save_all()
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
 
-    def _kept(self, lane: str, record: Record, outcome: Decided) -> KeptDecision:
-        payment, decision = outcome.payment, outcome.decision
+    def _kept(self, lane: str, record: Record, outcome: Decided) -> tuple[KeptDecision, float]:
+        payment = outcome.payment
         ids = dict(zip(self.entities, payment.entities, strict=True))
         known = {name: one for name, one in ids.items() if one is not None}
         versions = {
             name: self.profiles.version((self.entities.index(name), one)) for name, one in known.items()
         }
-        now = time.time()
-        line = self._line(
-            "decision",
-            {
-                "transaction_id": decision.transaction_id,
-                "action": decision.action.label,
-                "score": decision.score,
-                "reasons": [reason.code for reason in decision.reasons],
-                "words": [reason.words for reason in decision.reasons if reason.code == "score"],
-                "degraded": decision.score is None,
-                "policy": decision.policy,
-                "bundle": decision.bundle,
-                "model": self.scorer.model,
-                "event_time": payment.event_time,
-                "entities": {name: self._token(one) for name, one in known.items()},
-                "profile_versions": versions,
-                "lane": lane,
-                "sequence": record.number,
-                "since_put_ms": round(1000 * (now - record.arrived_s), 3),
-                "since_sent_ms": None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
-            },
+        told, waited_ms = self.log.decision(
+            outcome, self.scorer.model, known, versions, (lane, record.number), record.arrived_s
         )
         return KeptDecision(
-            decision.transaction_id,
-            line.decode(),
+            outcome.decision.transaction_id,
+            told.decode(),
             lane,
             record.sequence,
             payment.entities,
             outcome.values.tobytes(),
             outcome.raw,
             versions,
-        )
-
-    def _token(self, one: str) -> str:
-        """Return what stands for an id in the log: the same for the same id, and nothing else."""
-        return hashlib.blake2b(one.encode(), key=self.token_key[:64], digest_size=8).hexdigest()
-
-    def _sum_up(
-        self,
-        lane: str,
-        records: Sequence[Record],
-        outcomes: Sequence[Outcome],
-        pipeline: Pipeline,
-        seconds: float,
-    ) -> None:
-        kinds = [type(outcome) for outcome in outcomes]
-        self._say(
-            "batch",
-            {
-                "lane": lane,
-                "records": len(records),
-                "decided": kinds.count(Decided),
-                "labels": kinds.count(Learned),
-                "repeated": kinds.count(Repeated),
-                "quarantined": kinds.count(Quarantined),
-                "seconds": round(seconds, 4),
-                "drift": [[row.kind, row.field, row.count] for row in pipeline.parser.drift.rows()],
-            },
-        )
-
-    def _say(self, kind: str, content: dict[str, object]) -> None:
-        self.say(self._line(kind, content))
-
-    def _line(self, kind: str, content: dict[str, object]) -> bytes:
-        return msgspec.json.encode({"type": kind, **content})
+        ), waited_ms
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,10 +24,12 @@ class Asked(msgspec.Struct, frozen=True):
     """What a request asks: each row as values in the model's order (NaN is missing), or what is wrong.
 
     explain_at: rows of this probability or more get reasons; None leaves that to the model.
+    explain: places of rows that get reasons whatever their probability.
     """
 
     rows: list[list[float] | str]
     explain_at: float | None = None
+    explain: frozenset[int] = frozenset()
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,22 +52,28 @@ class Answered(msgspec.Struct, frozen=True):
     predictions: list[Prediction]
 
 
-class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     rows: list[Any]
     features: list[str] | None = None
     fingerprint: str | None = None
     explain_at: float | None = None
+    explain: frozenset[int] = frozenset()
 
 
 def write_request(
-    rows: Sequence[Sequence[float]], names: Sequence[str], fingerprint: str, explain_at: float
+    rows: Sequence[Sequence[float]],
+    names: Sequence[str],
+    fingerprint: str,
+    explain_at: float,
+    explain: Collection[int] = (),
 ) -> bytes:
     """Return a request as JSON; a missing value is null.
 
     >>> write_request([[1.5, math.nan]], ["amount", "age"], "f", 0.5)
-    b'{"rows":[[1.5,null]],"features":["amount","age"],"fingerprint":"f","explain_at":0.5}'
+    b'{"rows":[[1.5,null]],"features":["amount","age"],"fingerprint":"f","explain_at":0.5,"explain":[]}'
     """
-    return msgspec.json.encode(_Request([list(row) for row in rows], list(names), fingerprint, explain_at))
+    plain = [list(row) for row in rows]
+    return msgspec.json.encode(_Request(plain, list(names), fingerprint, explain_at, frozenset(explain)))
 
 
 def read_answer(body: bytes) -> Answered:
@@ -125,7 +133,7 @@ def _json(body: bytes, names: Sequence[str], fingerprint: str) -> Asked:
     unknown = sorted(set(names) - set(order))
     if request.features is not None and unknown:
         raise RejectError(f"the request does not name the features {', '.join(unknown)}", "$.features")
-    return Asked([_row(row, order, names) for row in request.rows], request.explain_at)
+    return Asked([_row(row, order, names) for row in request.rows], request.explain_at, request.explain)
 
 
 def _line(line: bytes, names: Sequence[str]) -> list[float] | str:

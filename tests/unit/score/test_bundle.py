@@ -37,7 +37,7 @@ from fraud_detection.score.calibration import Calibration
 from fraud_detection.strict import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 
@@ -47,7 +47,7 @@ class SumScorer:
     def __init__(self, error: float = 0.0, answers: int | None = None) -> None:
         self.error, self.answers = error, answers
 
-    def score(self, rows: Sequence[Sequence[float]]) -> list[float]:
+    def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - the port
         found = [sum(value for value in row if not math.isnan(value)) + self.error for row in rows]
         return found[: self.answers]
 

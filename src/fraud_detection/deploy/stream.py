@@ -1,0 +1,162 @@
+"""The stream, the function that decides it, and the mapping between them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from fraud_detection.deploy.model import endpoint_name
+from fraud_detection.deploy.pieces import (
+    ON_AWS,
+    Resource,
+    Resources,
+    allow,
+    arn,
+    ref,
+    resource,
+    role,
+    sub,
+)
+from fraud_detection.deploy.release import Release
+from fraud_detection.deploy.settings import Deployment
+
+HANDLER = "fraud_detection.run.lambda_handler.handler"
+ALIAS = "live"
+BUNDLE_FOLDER = "bundle"
+
+
+def stream(settings: Deployment) -> Resources:
+    """Return the stream, encrypted."""
+    shards = settings.stream.shards
+    return {
+        "Stream": resource(
+            "Kinesis::Stream",
+            {
+                "Name": stream_name(settings),
+                "RetentionPeriodHours": settings.stream.retention_hours,
+                "ShardCount": shards,
+                "StreamModeDetails": {"StreamMode": "ON_DEMAND" if shards is None else "PROVISIONED"},
+                "StreamEncryption": {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"},
+            },
+        )
+    }
+
+
+def stream_name(settings: Deployment) -> str:
+    """Return the name of the stream."""
+    return f"{settings.name}-payments"
+
+
+def processor(settings: Deployment, release: Release) -> Resources:
+    """Return the function, a version of just this code and configuration, and the alias that leads to it."""
+    function = _function(settings, release)
+    version = f"ProcessorVersion{_digest(function['Properties'])}"
+    return {
+        "ProcessorLog": resource(
+            "Logs::LogGroup",
+            {"LogGroupName": settings.log_group, "RetentionInDays": settings.keep.logs},
+            DeletionPolicy="Delete",
+            UpdateReplacePolicy="Delete",
+        ),
+        "ProcessorRole": _role(settings, release),
+        "Processor": function,
+        version: resource("Lambda::Version", {"FunctionName": ref("Processor")}),
+        "ProcessorAlias": resource(
+            "Lambda::Alias",
+            {
+                "Name": ALIAS,
+                "FunctionName": ref("Processor"),
+                "FunctionVersion": {"Fn::GetAtt": [version, "Version"]},
+            },
+        ),
+        "Mapping": _mapping(settings),
+    }
+
+
+def environment(settings: Deployment, release: Release) -> dict[str, object]:
+    """Return what the function is told; the endpoint by reference, so that it exists first."""
+    name = endpoint_name(settings, release)
+    there = {"Fn::GetAtt": ["Endpoint", "EndpointName"]}
+    return {
+        "FRAUD_ENVIRONMENT": settings.environment,
+        "FRAUD_BUNDLE": BUNDLE_FOLDER,
+        "FRAUD_ENDPOINT": {"Fn::If": [ON_AWS, there, name]},
+        "FRAUD_BUDGET_MS": str(settings.function.budget_ms),
+        "FRAUD_PROFILES_TABLE": ref("Profiles"),
+        "FRAUD_DECISIONS_TABLE": ref("Decisions"),
+        "FRAUD_LABELS_TABLE": ref("Labels"),
+        "FRAUD_QUARANTINE_BUCKET": ref("Bucket"),
+        "FRAUD_PROFILES_DAYS": str(settings.keep.profiles),
+        "FRAUD_DECISIONS_DAYS": str(settings.keep.decisions),
+        "FRAUD_TOKEN_KEY": ref("TokenKey"),
+    }
+
+
+def _function(settings: Deployment, release: Release) -> Resource:
+    function = settings.function
+    return resource(
+        "Lambda::Function",
+        {
+            "FunctionName": settings.function_name,
+            "Description": f"Decides payments with bundle {release.bundle}",
+            "Runtime": function.runtime,
+            "Architectures": [function.architecture],
+            "Handler": HANDLER,
+            "Code": {"S3Bucket": ref("Bucket"), "S3Key": release.code},
+            "MemorySize": function.memory_mb,
+            "Timeout": function.timeout_s,
+            "Role": arn("ProcessorRole"),
+            "Environment": {"Variables": environment(settings, release)},
+            # A line of ours is a line of the log: the runtime must not wrap it.
+            "LoggingConfig": {"LogGroup": ref("ProcessorLog"), "LogFormat": "Text"},
+        },
+    )
+
+
+def _mapping(settings: Deployment) -> Resource:
+    batches = settings.batches
+    return resource(
+        "Lambda::EventSourceMapping",
+        {
+            "FunctionName": ref("ProcessorAlias"),
+            "EventSourceArn": arn("Stream"),
+            "StartingPosition": "TRIM_HORIZON",
+            "BatchSize": batches.size,
+            "MaximumBatchingWindowInSeconds": batches.window_s,
+            "MaximumRetryAttempts": batches.retries,
+            "MaximumRecordAgeInSeconds": batches.age_s,
+            "BisectBatchOnFunctionError": True,
+            "ParallelizationFactor": 1,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "DestinationConfig": {"OnFailure": {"Destination": arn("Failures")}},
+            # Local services keep only a part of the contract; a mapping of ours takes its place there.
+            "Enabled": {"Fn::If": [ON_AWS, True, False]},
+        },
+    )
+
+
+def _role(settings: Deployment, release: Release) -> Resource:
+    reading = ["DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards"]
+    items = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem"]
+    one = f"endpoint/{endpoint_name(settings, release)}"
+    return role(
+        f"{settings.name}-processor",
+        "lambda.amazonaws.com",
+        [
+            allow([f"kinesis:{action}" for action in reading], arn("Stream")),
+            allow(items, arn("Profiles"), arn("Decisions"), arn("Labels")),
+            allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),
+            allow(["sqs:SendMessage"], arn("Failures")),
+            allow(
+                ["sagemaker:InvokeEndpoint"],
+                sub(f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{one}"),
+            ),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("ProcessorLog")),
+        ],
+    )
+
+
+def _digest(properties: object) -> str:
+    plain = msgspec.json.encode(properties, order="sorted")
+    return hashlib.sha256(plain).hexdigest()[:12]

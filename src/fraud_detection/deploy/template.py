@@ -1,0 +1,86 @@
+"""Settings and a release in, one CloudFormation template out; nothing is read, asked or changed here.
+
+Without a release it is the foundation: the bucket that a release must lie in before the rest can be made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fraud_detection.deploy.model import endpoint, endpoint_name
+from fraud_detection.deploy.pieces import ON_AWS, Resources, ref
+from fraud_detection.deploy.release import Release
+from fraud_detection.deploy.settings import Deployment
+from fraud_detection.deploy.storage import bucket, failures, profiles_table, tables
+from fraud_detection.deploy.stream import processor, stream, stream_name
+from fraud_detection.deploy.watch import alarms, dashboard
+
+Template = dict[str, Any]
+
+PARAMETERS = {
+    "Local": {
+        "Type": "String",
+        "AllowedValues": ["true", "false"],
+        "Default": "false",
+        "Description": "true where local services take AWS's place: no SageMaker, and a mapping of our own",
+    },
+    "TokenKey": {
+        "Type": "String",
+        "NoEcho": True,
+        "MinLength": 32,
+        "Description": "Makes the tokens that stand for entity ids in the log",
+    },
+}
+
+
+def build(settings: Deployment, release: Release | None = None) -> Template:
+    """Return the template."""
+    template = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"Real-time fraud detection, environment {settings.environment}",
+        "Resources": bucket(settings) | ({} if release is None else _whole(settings, release)),
+        "Outputs": {name: {"Value": value} for name, value in _outputs(settings, release).items()},
+    }
+    if release is not None:
+        template["Parameters"] = PARAMETERS
+        template["Conditions"] = {ON_AWS: {"Fn::Equals": [ref("Local"), "false"]}}
+    return template
+
+
+def render(template: Template) -> str:
+    """Return the template as CloudFormation takes it, as short as JSON can be."""
+    return msgspec.json.encode(template).decode()
+
+
+def _whole(settings: Deployment, release: Release) -> Resources:
+    at = endpoint_name(settings, release)
+    return {
+        **tables(settings, release),
+        **failures(settings),
+        **stream(settings),
+        **alarms(settings, release, at),
+        **endpoint(settings, release),
+        **processor(settings, release),
+        **dashboard(settings, release, stream_name(settings), at),
+    }
+
+
+def _outputs(settings: Deployment, release: Release | None) -> dict[str, Any]:
+    """Return what other commands look up instead of guessing names."""
+    found: dict[str, Any] = {"Bucket": ref("Bucket")}
+    if release is None:
+        return found
+    return found | {
+        "Bundle": release.bundle,
+        "Fingerprint": release.fingerprint,
+        "Stream": ref("Stream"),
+        "Function": ref("Processor"),
+        "LogGroup": settings.log_group,
+        "Endpoint": endpoint_name(settings, release),
+        "ProfilesTable": profiles_table(settings, release),
+        "DecisionsTable": ref("Decisions"),
+        "LabelsTable": ref("Labels"),
+        "Failures": ref("Failures"),
+    }

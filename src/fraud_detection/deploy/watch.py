@@ -1,0 +1,231 @@
+"""What watches the system: alarms that call somebody, alarms that take a new model back, a dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_detection.deploy.pieces import ON_AWS, Resource, Resources, ref, resource, sub
+from fraud_detection.deploy.release import Release
+from fraud_detection.deploy.settings import Deployment
+
+NAMESPACE = "FraudDetection"
+ROLLBACK = ("EndpointErrors", "EndpointLatency", "DeclineShare", "ScoreDrift")
+"""The alarms that take a new model back, by their names in the template."""
+MINUTE = 60
+VARIANT = "live"
+STREAM_COUNTS = ("IncomingRecords", "WriteProvisionedThroughputExceeded")
+SAGEMAKER_MICROSECONDS = 1000
+
+
+def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
+    """Return every alarm; those of the new model look only at what that model answered."""
+    found = {
+        "BehindTime": _alarm(
+            settings,
+            "behind-time",
+            "The oldest record waits too long: is the function failing, or is the stream too narrow?",
+            _lambda("IteratorAge", "Maximum", settings),
+            1000 * settings.alarms.behind_s,
+            minutes=3,
+        ),
+        "FunctionErrors": _alarm(
+            settings,
+            "function-errors",
+            "The function fails, and its batches are tried again: see its log.",
+            _lambda("Errors", "Sum", settings),
+            0,
+        ),
+        "FailuresWaiting": _alarm(
+            settings,
+            "failures-waiting",
+            "Batches were given up: their records are in the stream only as long as it keeps them.",
+            {
+                "Namespace": "AWS/SQS",
+                "MetricName": "ApproximateNumberOfMessagesVisible",
+                "Dimensions": [{"Name": "QueueName", "Value": f"{settings.name}-failures"}],
+                "Statistic": "Maximum",
+            },
+            0,
+        ),
+        **_model_alarms(settings, release, endpoint),
+    }
+    if settings.alarms.email is not None:
+        found["Calls"] = resource(
+            "SNS::Topic",
+            {
+                "TopicName": f"{settings.name}-alarms",
+                "KmsMasterKeyId": "alias/aws/sns",
+                "Subscription": [{"Protocol": "email", "Endpoint": settings.alarms.email}],
+            },
+        )
+    return found
+
+
+def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
+    limits = settings.alarms
+    on_endpoint = {
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [
+            {"Name": "EndpointName", "Value": endpoint},
+            {"Name": "VariantName", "Value": VARIANT},
+        ],
+    }
+    answered = {name: _ours(name, settings, release.bundle) for name in ("decided", "declined")}
+    # What was decided without a score was answered by no bundle.
+    without = {name: _ours(name, settings) for name in ("decided", "degraded")}
+    banded = {name: _ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
+    return {
+        "EndpointErrors": _alarm(
+            settings,
+            "endpoint-5xx",
+            "The endpoint fails; payments go to review meanwhile.",
+            {**on_endpoint, "MetricName": "Invocation5XXErrors", "Statistic": "Sum"},
+            0,
+        ),
+        "EndpointLatency": _alarm(
+            settings,
+            "endpoint-latency",
+            "The model answers slowly (99 % of the requests, in microseconds).",
+            {**on_endpoint, "MetricName": "ModelLatency", "ExtendedStatistic": "p99"},
+            SAGEMAKER_MICROSECONDS * limits.latency_ms,
+            minutes=3,
+        ),
+        "DeclineShare": _alarm(
+            settings,
+            "decline-share",
+            f"Bundle {release.bundle} declines more than it may.",
+            _computed(answered, _share("declined", limits.least)),
+            limits.decline_share,
+            minutes=2,
+        ),
+        "DegradedShare": _alarm(
+            settings,
+            "degraded-share",
+            "Payments are decided without a score: the endpoint is away or refuses the features.",
+            _computed(without, _share("degraded", limits.least)),
+            limits.degraded_share,
+            minutes=2,
+        ),
+        "ScoreDrift": _alarm(
+            settings,
+            "score-drift",
+            f"The scores of bundle {release.bundle} are not distributed as in training.",
+            _computed(banded, stability_index(release.bands.shares, limits.least)),
+            limits.score_drift,
+            minutes=5,
+        ),
+    }
+
+
+def _share(part: str, least: int) -> str:
+    return f"IF(decided >= {least}, {part} / decided, 0)"
+
+
+def stability_index(shares: tuple[float, ...], least: int) -> str:
+    """Return `Bands.drift` in CloudWatch's language, 0 below `least` scores a minute.
+
+    >>> stability_index((0.75, 0.25), 10)
+    'IF(band0+band1 >= 10, ((band0+0.5)/(band0+band1+1.0)-0.75)*LOG((band0+0.5)/(band0+band1+1.0)/0.75)\
++((band1+0.5)/(band0+band1+1.0)-0.25)*LOG((band1+0.5)/(band0+band1+1.0)/0.25), 0)'
+    """
+    total = "+".join(f"band{place}" for place in range(len(shares)))
+    smoothed = f"({total}+{0.5 * len(shares)})"
+    now = [f"(band{place}+0.5)/{smoothed}" for place in range(len(shares))]
+    terms = [f"({one}-{share})*LOG({one}/{share})" for one, share in zip(now, shares, strict=True)]
+    return f"IF({total} >= {least}, {'+'.join(terms)}, 0)"
+
+
+def _ours(name: str, settings: Deployment, bundle: str | None = None) -> dict[str, Any]:
+    """Return one of the counts that the function logs: of one bundle's answers, or of all."""
+    values = {"environment": settings.environment} | ({} if bundle is None else {"bundle": bundle})
+    return {
+        "Namespace": NAMESPACE,
+        "MetricName": name,
+        "Dimensions": [{"Name": key, "Value": value} for key, value in values.items()],
+    }
+
+
+def _computed(counts: dict[str, dict[str, Any]], expression: str) -> dict[str, Any]:
+    asked = [
+        {"Id": name, "ReturnData": False, "MetricStat": {"Metric": count, "Period": MINUTE, "Stat": "Sum"}}
+        for name, count in counts.items()
+    ]
+    return {"Metrics": [*asked, {"Id": "result", "Expression": f"FILL({expression}, 0)", "ReturnData": True}]}
+
+
+def _lambda(name: str, statistic: str, settings: Deployment) -> dict[str, Any]:
+    return {
+        "Namespace": "AWS/Lambda",
+        "MetricName": name,
+        "Dimensions": [{"Name": "FunctionName", "Value": settings.function_name}],
+        "Statistic": statistic,
+    }
+
+
+def _alarm(
+    settings: Deployment, name: str, words: str, metric: dict[str, Any], above: float, *, minutes: int = 1
+) -> Resource:
+    calls = [ref("Calls")] if settings.alarms.email is not None else None
+    # Local services have no SageMaker, and do not compute.
+    on_aws = "Metrics" in metric or metric["Namespace"] == "AWS/SageMaker"
+    return resource(
+        "CloudWatch::Alarm",
+        {
+            "AlarmName": f"{settings.name}-{name}",
+            "AlarmDescription": words,
+            **metric,
+            "Period": None if "Metrics" in metric else MINUTE,
+            "EvaluationPeriods": minutes,
+            "Threshold": above,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": calls,
+            "OKActions": calls,
+        },
+        **({"Condition": ON_AWS} if on_aws else {}),
+    )
+
+
+def dashboard(settings: Deployment, release: Release, stream: str, endpoint: str) -> Resources:
+    """Return the page with what a person on call looks at first."""
+    mine = ["environment", settings.environment]
+    ours = [*mine, "bundle", release.bundle]
+    function = ["FunctionName", settings.function_name]
+    model = ["EndpointName", endpoint, "VariantName", VARIANT]
+    queue = ["QueueName", f"{settings.name}-failures"]
+    charts = [
+        ("Decisions a minute", "Sum", NAMESPACE, ("decided", "declined", "reviewed"), ours),
+        ("Refused, or decided without a score", "Sum", NAMESPACE, ("quarantined", "degraded"), mine),
+        ("Put to decision, ms", "p99", NAMESPACE, ("since_put_ms",), mine),
+        ("Oldest record, ms", "Maximum", "AWS/Lambda", ("IteratorAge",), function),
+        ("Function", "Sum", "AWS/Lambda", ("Invocations", "Errors", "Throttles"), function),
+        ("Stream", "Sum", "AWS/Kinesis", STREAM_COUNTS, ["StreamName", stream]),
+        ("Endpoint, p99 in microseconds", "p99", "AWS/SageMaker", ("ModelLatency", "OverheadLatency"), model),
+        ("Batches given up", "Maximum", "AWS/SQS", ("ApproximateNumberOfMessagesVisible",), queue),
+    ]
+    widgets = [_chart(place, *chart) for place, chart in enumerate(charts)]
+    body = msgspec.json.encode({"widgets": widgets}).decode()
+    properties = {"DashboardName": settings.name, "DashboardBody": sub(body)}
+    return {"Dashboard": resource("CloudWatch::Dashboard", properties)}
+
+
+def _chart(
+    place: int, title: str, statistic: str, namespace: str, names: Sequence[str], dimensions: list[str]
+) -> dict[str, Any]:
+    return {
+        "type": "metric",
+        "x": 12 * (place % 2),
+        "y": 6 * (place // 2),
+        "width": 12,
+        "height": 6,
+        "properties": {
+            "title": title,
+            "region": "${AWS::Region}",
+            "stat": statistic,
+            "period": MINUTE,
+            "metrics": [[namespace, name, *dimensions] for name in names],
+        },
+    }

@@ -1,0 +1,110 @@
+"""The stream door's log read back: lines as a person reads them, and the counts of what they say."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from fraud_detection.metrics import LatencyHistogram
+
+SHOWN = ("decision", "quarantined", "retry")
+
+
+class CloudTally(msgspec.Struct):
+    """What the lines of a log say, added up.
+
+    actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
+    failed told them again.  seconds: of all batches, by stage, in ms.
+    """
+
+    actions: Counter[str] = msgspec.field(default_factory=Counter)
+    degraded: int = 0
+    again: int = 0
+    quarantined: int = 0
+    repeated: int = 0
+    labels: int = 0
+    batches: int = 0
+    retries: int = 0
+    model: str = ""
+    trouble: str = ""
+    put_ms: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
+    stages_ms: Counter[str] = msgspec.field(default_factory=Counter)
+    decided_ids: set[str] = msgspec.field(default_factory=set)
+
+    @property
+    def decided(self) -> int:
+        """Return how many payments were decided."""
+        return len(self.decided_ids)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Count one line."""
+        match entry["type"]:
+            case "decision":
+                self._decision(entry)
+            case "quarantined":
+                self.quarantined += 1
+            case "retry":
+                self.retries += 1
+            case "batch":
+                self.batches += 1
+                self.repeated += entry["repeated"]
+                self.labels += entry["labels"]
+                self.trouble = entry["trouble"] or self.trouble
+                self.stages_ms.update(entry["stages_ms"])
+
+    def _decision(self, entry: dict[str, Any]) -> None:
+        if entry["transaction_id"] in self.decided_ids:
+            self.again += 1
+            return
+        self.decided_ids.add(entry["transaction_id"])
+        self.actions[entry["action"]] += 1
+        self.degraded += entry["degraded"]
+        self.model = entry["model"] or self.model
+        self.put_ms.add(entry["since_put_ms"] / 1000)
+
+
+def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the lines that are ours; Lambda writes lines of its own among them."""
+    found = []
+    for one in lines:
+        if one.startswith('{"type":'):
+            try:
+                found.append(msgspec.json.decode(one))
+            except msgspec.DecodeError:
+                # A line longer than the log takes was cut by it.
+                continue
+    return found
+
+
+def words(entry: dict[str, Any]) -> str | None:
+    """Return a line as a person reads it; None for what only counts.
+
+    >>> words({"type": "quarantined", "lane": "shard-1", "sequence": "7", "path": "$.amount", "reason": "no"})
+    'quarantined 7 of shard-1: no - at $.amount'
+    """
+    match entry["type"]:
+        case "decision":
+            score = "no score" if entry["score"] is None else f"{entry['score']:.3f}"
+            why = "; ".join([*entry["words"], *(code for code in entry["reasons"] if code != "score")])
+            who = ", ".join(f"{name} {token}" for name, token in entry["entities"].items())
+            mark = " degraded" if entry["degraded"] else ""
+            return f"{entry['action']:<8} {score:<8}{mark} {entry['transaction_id']} ({who}) {why}".rstrip()
+        case "quarantined":
+            where = f"{entry['sequence']} of {entry['lane']}"
+            return f"quarantined {where}: {entry['reason']} - at {entry['path']}"
+        case "retry":
+            return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
+        case _:
+            return None
+
+
+def mean_stages(tally: CloudTally) -> dict[str, float]:
+    """Return the mean time of each stage of a batch, in ms."""
+    return {
+        stage: total / tally.batches if tally.batches else math.nan
+        for stage, total in tally.stages_ms.items()
+    }

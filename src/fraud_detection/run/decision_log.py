@@ -1,0 +1,157 @@
+"""The lines of the stream door's log: one a decision, one a refused record, one a batch with its counts.
+
+No line holds personal data: entity ids are tokens, and of a refused record only its place and the reason.
+The line of a batch is also what CloudWatch makes metrics of (its embedded metric format), so that nothing
+has to be sent anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fraud_detection.events import Action, Quarantined
+from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
+from fraud_detection.score.bands import Bands
+
+NAMESPACE = "FraudDetection"
+COUNTS = ("decided", "approved", "reviewed", "declined", "degraded", "quarantined", "repeated", "labels")
+MOST_VALUES = 100
+"""CloudWatch takes so many values of one metric in a line."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong."""
+
+    lane: str
+    stages_ms: dict[str, float]
+    since_put_ms: list[float]
+    drift: list[tuple[str, str, int]]
+    trouble: str = ""
+
+
+class DecisionLog:
+    """Makes the lines.  token_key: without it nobody can tell whose tokens they are."""
+
+    def __init__(self, environment: str, token_key: str, bands: Bands) -> None:
+        """Take the name of the environment, and the bands that scores are counted in."""
+        self._environment, self._token_key, self._bands = environment, token_key.encode(), bands
+
+    def decision(
+        self,
+        decided: Decided,
+        model: str,
+        ids: Mapping[str, str],
+        versions: Mapping[str, int],
+        place: tuple[str, str],
+        arrived_s: float,
+    ) -> tuple[bytes, float]:
+        """Return the line of a decision, and how many ms passed since its record was put.
+
+        ids, versions: of the entities, by name.  place: the shard, and the record's number in it.
+        """
+        payment, decision, now = decided.payment, decided.decision, time.time()
+        since_put_ms = round(1000 * (now - arrived_s), 3)
+        return line(
+            "decision",
+            {
+                "transaction_id": decision.transaction_id,
+                "action": decision.action.label,
+                "score": decision.score,
+                "reasons": [reason.code for reason in decision.reasons],
+                "words": [reason.words for reason in decision.reasons if reason.code == "score"],
+                "degraded": decision.score is None,
+                "policy": decision.policy,
+                "bundle": decision.bundle,
+                "model": model,
+                "event_time": payment.event_time,
+                "entities": {name: self.token(one) for name, one in ids.items()},
+                "profile_versions": versions,
+                "lane": place[0],
+                "sequence": place[1],
+                "since_put_ms": since_put_ms,
+                "since_sent_ms": None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
+            },
+        ), since_put_ms
+
+    def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
+        """Return the line of a record that can never be decided."""
+        where = {"lane": lane, "sequence": number}
+        return line("quarantined", where | {"reason": record.reason, "path": record.path})
+
+    def batch(self, batch: Batch, outcomes: Sequence[Outcome], model: str) -> bytes:
+        """Return the line of a batch, with what CloudWatch counts in it."""
+        counts = count(outcomes)
+        scores = [one.decision.score for one in outcomes if isinstance(one, Decided)]
+        bands = self._bands.count(math.nan if score is None else score for score in scores)
+        metrics = counts | {f"band{place}": number for place, number in enumerate(bands)}
+        dimensions = {"environment": self._environment, "bundle": model or "none"}
+        put = sample(batch.since_put_ms, MOST_VALUES)
+        return line(
+            "batch",
+            {
+                "_aws": _metrics(list(metrics), with_latency=bool(put)),
+                **dimensions,
+                "lane": batch.lane,
+                "records": len(outcomes),
+                **metrics,
+                "since_put_ms": put,
+                "stages_ms": batch.stages_ms,
+                "trouble": batch.trouble,
+                "drift": batch.drift,
+            },
+        )
+
+    def token(self, one: str) -> str:
+        """Return what stands for an id: the same for the same id, and nothing else."""
+        return hashlib.blake2b(one.encode(), key=self._token_key[:64], digest_size=8).hexdigest()
+
+
+def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many outcomes there are of each kind; `degraded` are decisions without a score."""
+    decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
+    kinds = [type(one) for one in outcomes]
+    actions = [decision.action for decision in decisions]
+    numbers = (
+        len(decisions),
+        actions.count(Action.APPROVE),
+        actions.count(Action.REVIEW),
+        actions.count(Action.DECLINE),
+        sum(decision.score is None for decision in decisions),
+        kinds.count(Quarantined),
+        kinds.count(Repeated),
+        kinds.count(Learned),
+    )
+    return dict(zip(COUNTS, numbers, strict=True))
+
+
+def sample(values: Sequence[float], most: int) -> list[float]:
+    """Return at most so many of the values, evenly from the smallest to the largest.
+
+    >>> sample([3.0, 1.0, 2.0, 5.0, 4.0], 3)
+    [1.0, 3.0, 5.0]
+    """
+    ordered = sorted(values)
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
+
+
+def line(kind: str, content: Mapping[str, object]) -> bytes:
+    """Return one line of JSON."""
+    return msgspec.json.encode({"type": kind, **content})
+
+
+def _metrics(names: list[str], *, with_latency: bool) -> dict[str, object]:
+    counted = [{"Name": name, "Unit": "Count"} for name in names]
+    latency = [{"Name": "since_put_ms", "Unit": "Milliseconds"}] if with_latency else []
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [["environment", "bundle"], ["environment"]],
+        "Metrics": counted + latency,
+    }
+    return {"Timestamp": round(1000 * time.time()), "CloudWatchMetrics": [directive]}
