@@ -51,6 +51,9 @@ check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --quiet --offline --persona=pedantic .github/workflows
 
 format: $(BUILT) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
@@ -78,6 +81,8 @@ mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes newer versions)
 	$(LOCK) --all-extras --output-file requirements/all.lock
 	$(LOCK) --constraints requirements/all.lock --output-file requirements/engine.lock
+	$(LOCK) --extra container --constraints requirements/all.lock --output-file requirements/container.lock
+	$(LOCK) --extra build --constraints requirements/all.lock --output-file requirements/build.lock
 	$(LOCK:pyproject.toml=requirements/local-aws.in) --output-file requirements/local-aws.lock
 
 pure: ## Remove compiled modules

@@ -19,6 +19,7 @@ import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.errors import ConfigError, FraudDetectionError, RejectError
+from fraud_detection.run.rights import become
 from fraud_detection.score.archive import SUFFIX, read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.wire import Answered, Asked, Prediction, read_request, write_answer
@@ -181,7 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words == ["train"]:
             train(root)
         elif words in (["serve"], []):
-            serve(Application(load(root)), int(os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT)))
+            application = Application(load(root))  # whoever may read the bundle need not answer requests
+            if user := os.environ.get("FRAUD_RUN_AS"):
+                become(user)
+            serve(application, int(os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT)))
         else:
             raise ConfigError(f"expected `serve` or `train`, got {' '.join(words)!r}")
     except FraudDetectionError as error:
