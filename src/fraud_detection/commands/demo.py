@@ -21,6 +21,7 @@ from fraud_detection.run.demo import (
     stream,
     summarise,
 )
+from fraud_detection.run.demo_truth import Quality
 from fraud_detection.run.stream import Stop, ending_on_signals
 
 PLAIN_EVERY_S = 5.0
@@ -45,7 +46,8 @@ def demo(arguments: Namespace) -> None:
     report = summarise(settings, view, view.started - began)
     screen.say(summary(report))
     screen.say(f"everything is in {folder}: bundle, decisions and quarantine (state.db), features, truth")
-    write_figures(arguments, msgspec.to_builtins(report))
+    figures = msgspec.to_builtins(report)
+    write_figures(arguments, figures | figures.pop("quality"))
 
 
 class _Shown:
@@ -95,9 +97,15 @@ approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}
 {report.transactions_per_s:,.0f} transactions/s
 latency since each was due: p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms, \
 longest {report.max_ms:.0f} ms; engine p50 {report.engine_p50_ms:.2f} ms, p99 {report.engine_p99_ms:.2f} ms
-of {report.frauds:,} frauds {100 * report.recall:.1f} % were reviewed or declined; \
-{100 * report.precision:.1f} % of what was reviewed or declined was fraud; \
-average precision {report.average_precision:.3f}
-money saved: {report.money_saved:,.0f} of {report.money_at_risk:,.0f} \
-that approving everything would have cost
+{judged(report.quality)}
 first live decision {report.seconds_to_first_decision:.1f} s after the start"""
+
+
+def judged(found: Quality) -> str:
+    """Return what the decisions were worth."""
+    return f"""\
+of {found.frauds:,} frauds {100 * found.recall:.1f} % were reviewed or declined; \
+{100 * found.precision:.1f} % of what was reviewed or declined was fraud; \
+average precision {found.average_precision:.3f}
+money saved: {found.money_saved:,.0f} of {found.money_at_risk:,.0f} \
+that approving everything would have cost"""

@@ -7,7 +7,6 @@ counts all waiting.
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import time
@@ -17,32 +16,27 @@ from importlib.resources import files
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from fraud_detection.adapters.event_sources import Pipe
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
-from fraud_detection.events import Action, Transaction
-from fraud_detection.generate.truth import live_truth
+from fraud_detection.events import Action
+from fraud_detection.features.replay import Replay
 from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided
 from fraud_detection.project_file import load_project
+from fraud_detection.run.demo_truth import Answer, Quality, quality
 from fraud_detection.run.embedded import EmbeddedDoor, settle
 from fraud_detection.run.garbage import few_collections
-from fraud_detection.run.history import Progress, feature_table, read_history
+from fraud_detection.run.history import History, Progress, feature_table, read_history
 from fraud_detection.run.stream import BATCH, Stop, open_door
 from fraud_detection.run.tally import Tally
-from fraud_detection.train.cutoffs import prices
 from fraud_detection.train.dataset import write_dataset
-from fraud_detection.train.measures import Ranking
 from fraud_detection.train.workflow import train
 
 SHOW_EVERY_S = 0.25
 NEWEST = 8
-MOST_TRUTHS_A_PAYMENT, MOST_TRUTHS_A_DAY = 3, 100_000
-"""Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
 
 
 class DemoSettings(msgspec.Struct, frozen=True):
@@ -68,7 +62,7 @@ class LiveView(msgspec.Struct):
 
 
 class DemoReport(msgspec.Struct):
-    """The honest summary; rates are shares of the payments that were decided."""
+    """The honest summary."""
 
     transactions: int
     decided: int
@@ -85,21 +79,7 @@ class DemoReport(msgspec.Struct):
     engine_p99_ms: float
     transactions_per_s: float
     seconds_to_first_decision: float
-    frauds: int
-    recall: float
-    precision: float
-    average_precision: float
-    money_saved: float
-    money_at_risk: float
-
-
-class Judged(msgspec.Struct, frozen=True):
-    """What was decided beside what is true, an array each, a row a payment."""
-
-    label: np.ndarray
-    score: np.ndarray
-    action: np.ndarray
-    amount: np.ndarray
+    quality: Quality
 
 
 def demo_project() -> Project:
@@ -113,16 +93,22 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("state.db*"):
         stale.unlink()
+    history, replay = learn(settings, project, progress)
+    site = SqliteSite(folder / "state.db")
+    settle(site, replay, history.payments, labels_follow=True)
+    site.close()
+
+
+def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple[History, Replay]:
+    """Make the past (history.parquet) and a bundle that was trained on it; return the past and its memory."""
+    folder, world = settings.directory, settings.world
     past = folder / "history.parquet"
-    world = settings.world
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
     history = read_history(project, past, progress)
     dataset, replay = feature_table(project, history, progress)
     write_dataset(folder / "features.parquet", dataset)
     train(project, folder / "features.parquet", folder / "bundle", progress=progress)
-    site = SqliteSite(folder / "state.db")
-    settle(site, replay, history.payments, labels_follow=True)
-    site.close()
+    return history, replay
 
 
 def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
@@ -141,10 +127,9 @@ def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None])
 def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -> DemoReport:
     """Compare what was decided with what the simulator knows to be true."""
     tally = view.tally
-    judged = _judged(settings)
-    fraud, flagged = judged.label == 1, judged.action > 0
-    each = prices(judged.label, judged.amount, demo_project().costs)
-    paid = np.choose(judged.action, [each.approved, each.reviewed, each.declined])
+    site = SqliteSite(settings.directory / "state.db", reading=True)
+    rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
+    site.close()
     approve, review, decline = tally.actions
     return DemoReport(
         transactions=tally.transactions,
@@ -162,12 +147,7 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
         engine_p99_ms=tally.engine.percentile_ms(99),
         transactions_per_s=view.rate(),
         seconds_to_first_decision=first_decision_s,
-        frauds=int(fraud.sum()),
-        recall=_share(int((fraud & flagged).sum()), int(fraud.sum())),
-        precision=_share(int((fraud & flagged).sum()), int(flagged.sum())),
-        average_precision=Ranking.of(judged.score, judged.label).average_precision(),
-        money_saved=float(each.approved.sum() - paid.sum()),
-        money_at_risk=float(each.approved.sum()),
+        quality=quality(demo_project(), settings.world, [Answer(*row) for row in rows]),
     )
 
 
@@ -203,36 +183,3 @@ def _sender(settings: DemoSettings) -> list[str]:
     command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
     command += [f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"]
     return command + [part for drift in settings.drift for part in ("--drift", drift)]
-
-
-def _judged(settings: DemoSettings) -> Judged:
-    site = SqliteSite(settings.directory / "state.db", reading=True)
-    rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
-    site.close()
-    frauds = _truth(settings, {row[0] for row in rows})
-    project = demo_project()
-    parser = Parser(project.schema)
-    payments = [parser.parse(row[3]) for row in rows]
-    amounts = [one.amount if isinstance(one, Transaction) else None for one in payments]
-    return Judged(
-        label=np.array([frauds[row[0]] for row in rows], dtype=np.int8),
-        score=np.array([0.0 if row[1] is None else row[1] for row in rows]),
-        action=np.array([row[2] for row in rows], dtype=np.int64),
-        amount=np.array([math.nan if amount is None else amount / 100 for amount in amounts]),
-    )
-
-
-def _truth(settings: DemoSettings, wanted: set[str]) -> dict[str, bool]:
-    """Ask the simulator about every payment that was decided."""
-    known: dict[str, bool] = {}
-    missing = set(wanted)
-    for day in live_truth(settings.world):
-        known.update(day)
-        missing -= day.keys()
-        if not missing or len(known) > MOST_TRUTHS_A_PAYMENT * len(wanted) + MOST_TRUTHS_A_DAY:
-            return known
-    return known
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
