@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,31 @@ READ_OTHERWISE_S = 5.0
 @cache
 def client(service: str) -> Any:  # noqa: ANN401 - botocore makes its clients while running
     """Return the client of a service; it never repeats a call by itself, because its callers do."""
+    return _client(service)
+
+
+def clients_of(environment: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return what makes clients for another environment than this process's: that of local services.
+
+    >>> make = clients_of({
+    ...     "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+    ...     "AWS_REGION": "eu-central-1",
+    ...     "AWS_ACCESS_KEY_ID": "local",
+    ...     "AWS_SECRET_ACCESS_KEY": "local",
+    ... })
+    >>> make("kinesis").meta.endpoint_url, make("kinesis") is make("kinesis")
+    ('http://127.0.0.1:4566', True)
+    """
+    where = {
+        "endpoint_url": environment["AWS_ENDPOINT_URL"],
+        "region_name": environment["AWS_REGION"],
+        "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+    }
+    return cache(lambda service: _client(service, **where))
+
+
+def _client(service: str, **where: str) -> Any:  # noqa: ANN401 - botocore makes its clients while running
     config = Config(
         connect_timeout=CONNECT_S,
         read_timeout=READ_S.get(service, READ_OTHERWISE_S),
@@ -29,6 +55,6 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes its clients wh
         tcp_keepalive=True,
     )
     try:
-        return botocore.session.get_session().create_client(service, config=config)
+        return botocore.session.get_session().create_client(service, config=config, **where)
     except BotoCoreError as error:
         raise ConfigError(f"no client for AWS {service}: {error}") from None
