@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.local_aws.processes import LOOPBACK, Child, free_port
@@ -52,7 +53,7 @@ class LocalServices:
         if not self._command.exists():
             raise ConfigError(f"{self._command}: not found; run `make .venv-aws/.locked`, or `make aws-demo`")
 
-    def __enter__(self) -> LocalServices:
+    def __enter__(self) -> Self:
         """Start them, and return when they answer."""
         for _ in range(STARTS):
             self._start()
@@ -63,7 +64,9 @@ class LocalServices:
                 self.stop()
                 raise
             self.stop()
-        raise RetryError(f"the local services ended at once, {STARTS} times; their log ends in:\n{self.tail()}")
+        raise RetryError(
+            f"the local services ended at once, {STARTS} times; their log ends in:\n{self.tail()}"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -133,7 +136,7 @@ class LocalServices:
         }
 
     def _answers(self) -> bool:
-        """Wait until they are healthy; return False when they end, raise RetryError when they take too long."""
+        """Wait until they are healthy; return False when they end, raise RetryError after the patience."""
         child, until = self._child, time.monotonic() + self._patience_s
         while child is not None and child.running:
             if self._healthy():
