@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -18,44 +19,66 @@ from fraud_detection.errors import ConfigError
 CONNECT_S = 1.0
 READ_S = {"sagemaker-runtime": 1.0}
 READ_OTHERWISE_S = 5.0
-
-
-PATIENT = Config(retries={"mode": "standard", "total_max_attempts": 5})
-"""For work that a person waits for: calls that are refused for a moment are repeated."""
-
-
-@cache
-def patient_client(service: str, region: str | None = None) -> Any:  # noqa: ANN401 - botocore makes its clients while running
-    """Return a client that repeats calls by itself, as AWS's own tools do."""
-    return _made(service, region, PATIENT)
+PATIENT_ATTEMPTS = 5
 
 
 @cache
 def client(service: str, region: str | None = None) -> Any:  # noqa: ANN401 - botocore makes its clients while running
     """Return the client of a service; it never repeats a call by itself, because its callers do.
 
-    region: null takes the one of the AWS profile or environment.
+    region: None takes the one of the AWS profile or environment.
     """
-    config = Config(
+    return _client(service, region, _once(service))
+
+
+@cache
+def patient_client(service: str, region: str | None = None) -> Any:  # noqa: ANN401 - botocore makes its clients while running
+    """Return a client that repeats calls by itself, for work that a person waits for."""
+    return _client(
+        service, region, Config(retries={"mode": "standard", "total_max_attempts": PATIENT_ATTEMPTS})
+    )
+
+
+def clients_of(environment: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return what makes clients for another environment than this process's: that of local services.
+
+    >>> make = clients_of({
+    ...     "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+    ...     "AWS_REGION": "eu-central-1",
+    ...     "AWS_ACCESS_KEY_ID": "local",
+    ...     "AWS_SECRET_ACCESS_KEY": "local",
+    ... })
+    >>> make("kinesis").meta.endpoint_url, make("kinesis") is make("kinesis")
+    ('http://127.0.0.1:4566', True)
+    """
+    where = {
+        "endpoint_url": environment["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+    }
+    return cache(lambda service: _client(service, environment["AWS_REGION"], _once(service), **where))
+
+
+def is_local() -> bool:
+    """Tell whether the environment leads to local services instead of AWS."""
+    return bool(os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def _once(service: str) -> Config:
+    return Config(
         connect_timeout=CONNECT_S,
         read_timeout=READ_S.get(service, READ_OTHERWISE_S),
         retries={"total_max_attempts": 1},
         tcp_keepalive=True,
     )
-    return _made(service, region, config)
 
 
-def _made(service: str, region: str | None, config: Config) -> Any:  # noqa: ANN401 - botocore makes its clients while running
+def _client(service: str, region: str | None, config: Config, **where: str) -> Any:  # noqa: ANN401 - botocore makes its clients while running
     try:
-        return botocore.session.get_session().create_client(service, region, config=config)
+        return botocore.session.get_session().create_client(service, region, config=config, **where)
     except NoRegionError:
         raise ConfigError(
             f"AWS {service}: in which region? Set AWS_DEFAULT_REGION, or `region` in the settings"
         ) from None
     except BotoCoreError as error:
         raise ConfigError(f"no client for AWS {service}: {error}") from None
-
-
-def is_local() -> bool:
-    """Tell whether the environment leads to local services instead of AWS."""
-    return bool(os.environ.get("AWS_ENDPOINT_URL"))

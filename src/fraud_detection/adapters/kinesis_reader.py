@@ -1,0 +1,146 @@
+"""Read a Kinesis stream shard by shard, in order, from where a reader left off.
+
+An iterator that expired is replaced by one that starts behind the last record that was read.  What is
+busy or away is RetryError; the same read may succeed later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.adapters.kinesis import BUSY
+from fraud_detection.errors import ConfigError, RetryError
+
+MOST_RECORDS = 10_000
+"""What one call returns at most."""
+
+Position = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
+
+
+class StreamRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record as it lies in a shard; `arrived_s` is Kinesis' clock, seconds since 1970."""
+
+    number: str
+    key: str
+    data: bytes
+    arrived_s: float
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """A shard, and those that it was split or merged from."""
+
+    name: str
+    parents: tuple[str, ...] = ()
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one call returned.
+
+    behind_ms: how far the reader is behind the end of the shard.
+    closed: the shard was split or merged, and this was the rest of it.
+    """
+
+    records: list[StreamRecord]
+    behind_ms: int
+    closed: bool
+
+
+def list_shards(client: Any, stream_arn: str) -> list[Shard]:  # noqa: ANN401 - botocore's client has no type
+    """Return every shard of a stream that may still hold records."""
+    answer = _call(stream_arn, client.list_shards, StreamARN=stream_arn)
+    shards = list(answer["Shards"])
+    while answer.get("NextToken"):
+        answer = _call(stream_arn, client.list_shards, NextToken=answer["NextToken"])
+        shards += answer["Shards"]
+    names = ("ParentShardId", "AdjacentParentShardId")
+    return [Shard(one["ShardId"], tuple(one[name] for name in names if one.get(name))) for one in shards]
+
+
+class ShardReader:
+    """Reads one shard; `after` is the number of the last record that was read, None before the first."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - botocore's client has no type
+        stream_arn: str,
+        shard: str,
+        *,
+        start: Position = "TRIM_HORIZON",
+        start_s: float | None = None,
+        after: str | None = None,
+    ) -> None:
+        """Take botocore's client; `start` counts only without `after`, `start_s` only for AT_TIMESTAMP."""
+        self.after = after
+        self._client, self._stream_arn, self._shard = client, stream_arn, shard
+        self._start, self._start_s = start, start_s
+        self._iterator: str | None = None
+        self._name = f"{stream_arn}, {shard}"
+
+    def read(self, limit: int = MOST_RECORDS) -> Reading:
+        """Return the next records, which may be none; raise RetryError when that fails."""
+        answer = self._answer(min(limit, MOST_RECORDS))
+        records = [
+            StreamRecord(
+                one["SequenceNumber"],
+                one["PartitionKey"],
+                one["Data"],
+                one["ApproximateArrivalTimestamp"].timestamp(),
+            )
+            for one in answer["Records"]
+        ]
+        if records:
+            self.after = records[-1].number
+        self._iterator = answer.get("NextShardIterator")
+        return Reading(records, answer.get("MillisBehindLatest", 0), closed=self._iterator is None)
+
+    def _answer(self, limit: int) -> dict[str, Any]:
+        if self._iterator is not None:
+            try:
+                return self._get(self._iterator, limit)
+            except _ExpiredError:
+                pass
+        self._iterator = self._new_iterator()
+        return self._get(self._iterator, limit)
+
+    def _get(self, iterator: str, limit: int) -> dict[str, Any]:
+        return _call(self._name, self._client.get_records, ShardIterator=iterator, Limit=limit)
+
+    def _new_iterator(self) -> str:
+        where = {"StreamARN": self._stream_arn, "ShardId": self._shard, **self._position()}
+        answer = _call(self._name, self._client.get_shard_iterator, **where)
+        if self._start == "LATEST":
+            # Should it expire before anything was read: what came meanwhile must not be passed over.
+            self._start, self._start_s = "AT_TIMESTAMP", time.time()
+        return str(answer["ShardIterator"])
+
+    def _position(self) -> dict[str, object]:
+        if self.after is not None:
+            return {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": self.after}
+        if self._start == "AT_TIMESTAMP" and self._start_s is not None:
+            at = datetime.fromtimestamp(self._start_s, UTC)
+            return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": at}
+        return {"ShardIteratorType": self._start}
+
+
+class _ExpiredError(Exception):
+    """The iterator is too old."""
+
+
+def _call(what: str, call: Callable[..., dict[str, Any]], **arguments: object) -> dict[str, Any]:
+    """Make a call; raise RetryError for what may succeed later, ConfigError for any other refusal."""
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ExpiredIteratorException":
+            raise _ExpiredError from None
+        kind = RetryError if code in BUSY else ConfigError
+        raise kind(f"{what}: {error}") from None
+    except BotoCoreError as error:
+        raise RetryError(f"{what}: {error}") from None
