@@ -30,7 +30,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format cover bench parity reproduce mlflow lock pure clean
+.PHONY: help setup demo aws-demo test check format cover bench parity reproduce mlflow lock pure clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ setup: $(BUILT) ## Make .venv from the lock, install the project, compile its ho
 
 demo: $(BUILT) ## Run the whole system on a small made-up world
 	$(BIN)/fraud demo $(ARGS)
+
+aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deployed, streamed, removed
+	$(BIN)/fraud aws-demo $(ARGS)
 
 test: $(BUILT) ## Run the tests and the examples in docstrings
 	$(BIN)/pytest $(ARGS)

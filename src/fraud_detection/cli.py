@@ -23,6 +23,7 @@ FEATURES = Path("build/features.parquet")
 EVALUATION = Path("build/evaluation")
 STATE = Path("build/state.db")
 SETTINGS = Path("deploy.yaml")
+LOCAL_AWS = Path(".venv-aws")
 REFUSED = 2
 INTERRUPTED = 130
 
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for add in (
         _demo,
+        _aws_demo,
         _init,
         _generate,
         _features,
@@ -118,6 +120,19 @@ def _demo(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--rate", type=float, default=1000.0, help="payments a second (1000)")
     _world(parser)
     parser.add_argument("--directory", type=Path, default=Path("build/demo"), help="where everything is put")
+    parser.add_argument("--drift", action="append", default=[], help="see `fraud generate live --help`")
+
+
+def _aws_demo(commands: Commands[OneSentenceParser]) -> None:
+    words = "the same on AWS's own protocols: deployed to local services, streamed, removed"
+    parser = _command(commands, "aws-demo", "aws_demo:aws_demo", words)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to stream (60)")
+    parser.add_argument("--rate", type=float, default=200.0, help="payments a second (200)")
+    _world(parser)
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/aws-demo"), help="where everything is put"
+    )
+    parser.add_argument("--tools", type=Path, default=LOCAL_AWS, help=f"the local services ({LOCAL_AWS})")
     parser.add_argument("--drift", action="append", default=[], help="see `fraud generate live --help`")
 
 

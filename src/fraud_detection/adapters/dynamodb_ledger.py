@@ -6,7 +6,7 @@ the profiles that had not taken its events in are changed.  Labels of one paymen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -98,6 +98,17 @@ class DynamoLedger:
             changed.add(label.transaction_id)
         batch_put(self._client, self._labels, [self._labels_item(one) for one in sorted(changed)])
         self._kept |= {one.transaction_id: one for one in decisions}
+
+    def decisions(self) -> Iterator[KeptDecision]:
+        """Return every decision that was made on a stream, in no order; reads the whole table."""
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._client.scan(TableName=self._decisions, **more)
+            found = (_decision(item["d"]["B"]) for item in answer["Items"])
+            yield from (kept for kept in found if kept.lane != HISTORY)
+            if "LastEvaluatedKey" not in answer:
+                return
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def note_history(self, payments: Iterable[tuple[str, Ids]]) -> None:
         """Enter payments taken in before the stream began; a label that comes finds their entities."""

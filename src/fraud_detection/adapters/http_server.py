@@ -10,6 +10,6 @@ import uvicorn
 Application = Callable[..., Awaitable[None]]
 
 
-def serve(application: Any, port: int, host: str = "0.0.0.0") -> None:  # noqa: ANN401, S104 - ASGI; a container's own port
+def serve(application: Any, port: int, host: str) -> None:  # noqa: ANN401 - ASGI
     """Answer on the port until SIGTERM or SIGINT; requests in hand are answered first."""
     uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False, lifespan="off")

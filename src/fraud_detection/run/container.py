@@ -26,6 +26,7 @@ from fraud_detection.score.wire import Answered, Asked, Prediction, read_request
 
 ROOT = Path("/opt/ml")
 PORT = 8080
+ANYWHERE = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 MOST_BYTES = 6 << 20
 """SageMaker's own limit of a request."""
 MOST_REASONS = 10
@@ -185,7 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             application = Application(load(root))  # whoever may read the bundle need not answer requests
             if user := os.environ.get("FRAUD_RUN_AS"):
                 become(user)
-            serve(application, int(os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT)))
+            port, host = (
+                os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT),
+                os.environ.get("FRAUD_HOST", ANYWHERE),
+            )
+            serve(application, int(port), host)
         else:
             raise ConfigError(f"expected `serve` or `train`, got {' '.join(words)!r}")
     except FraudDetectionError as error:

@@ -1,0 +1,87 @@
+"""`fraud aws-demo`: the whole system on AWS's protocols, on services of this machine."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.demo import HEADINGS, PLAIN_EVERY_S, judged
+from fraud_detection.commands.generate import simulated_world
+from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.aws_demo import AwsDemoReport, LiveLog, demonstrate
+from fraud_detection.run.demo import DemoSettings
+from fraud_detection.run.stream import Stop, ending_on_signals
+
+
+def aws_demo(arguments: Namespace) -> None:
+    """Start local services, deploy, stream, sum up, remove everything."""
+    screen, stop = terminal(arguments), Stop()
+    settings = DemoSettings(
+        arguments.seconds,
+        arguments.rate,
+        simulated_world(arguments),
+        arguments.directory,
+        tuple(arguments.drift),
+    )
+    with ending_on_signals(stop):
+        report = demonstrate(settings, arguments.tools, stop, _Shown(screen), screen.progress, screen.say)
+    screen.finish()
+    if not report.transactions:
+        raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
+    screen.say(summary(report))
+    figures = msgspec.to_builtins(report)
+    write_figures(arguments, figures | figures.pop("quality"))
+
+
+class _Shown:
+    """Shows the live table, more seldom where there is no terminal."""
+
+    def __init__(self, screen: Terminal) -> None:
+        self.screen = screen
+        self.next = 0.0
+
+    def __call__(self, view: LiveLog) -> None:
+        if self.screen.plain and time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + PLAIN_EVERY_S
+        self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+
+
+def live_figures(view: LiveLog) -> dict[str, str]:
+    """Return the figures above the live table."""
+    tally = view.tally
+    return {
+        "decided": f"{tally.decided:,}",
+        "per second": f"{view.rate():,.0f}",
+        "p50 ms": f"{tally.put_ms.percentile_ms(50):,.0f}",
+        "p99 ms": f"{tally.put_ms.percentile_ms(99):,.0f}",
+        "approve": f"{tally.actions['approve']:,}",
+        "review": f"{tally.actions['review']:,}",
+        "decline": f"{tally.actions['decline']:,}",
+        "quarantined": f"{tally.quarantined:,}",
+    }
+
+
+def newest(entry: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return a decline as a row of the live table; the log holds no amounts."""
+    return entry["transaction_id"], "", f"{entry['score'] or 0:.3f}", "; ".join(entry["words"])
+
+
+def summary(report: AwsDemoReport) -> str:
+    """Return the summary of a demonstration."""
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in report.stages_ms.items())
+    return f"""
+{report.transactions:,} transactions in = {report.decided:,} decided + {report.quarantined:,} quarantined \
+(and {report.repeated:,} repeated, {report.labels:,} labels)
+approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
+{report.transactions_per_s:,.0f} transactions/s; {report.degraded:,} without a score
+from the stream to the decision: p50 {report.p50_ms:,.0f} ms, p99 {report.p99_ms:,.0f} ms, longest \
+{report.max_ms:,.0f} ms (the stream was read every {report.poll_ms:.0f} ms)
+{report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}
+{judged(report.quality)}
+first decision {report.seconds_to_first_decision:.1f} s after the start; given up: {report.given_up:,} records"""
