@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -164,6 +166,23 @@ class TestTheStore:
         one.forget()
         assert one.load([KEY]) == {KEY: profile(2)}
         assert reads == [3]
+
+    def test_a_row_of_the_offline_store_reads_as_documented(
+        self, fake: FakeFeatureStore, clock: Clock
+    ) -> None:
+        store(fake, clock).save({KEY: profile(10**55 + 7, ["memory", 1])})
+        ((group, row),) = fake.offline
+        seen, memory = msgspec.msgpack.decode(zlib.decompress(base64.b64decode(row["profile"])))
+        assert (group, row["entity_id"], row["version"], row["event_time"]) == (
+            GROUP,
+            "one",
+            "1",
+            "2026-08-01T00:00:00.000Z",
+        )
+        assert {lane: int.from_bytes(number, "big") for lane, number in seen.items()} == {
+            row["lane"]: int(row["sequence"])
+        }
+        assert (len(seen[row["lane"]]), memory) == (24, ["memory", 1])
 
     def test_a_profile_expires_after_the_given_days(self, fake: FakeFeatureStore, clock: Clock) -> None:
         store(fake, clock, days=30).save({KEY: profile(1)})
