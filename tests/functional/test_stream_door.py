@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeRuntime, FakeS3, refusal
+from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor
@@ -21,10 +23,25 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.parse import Parser
 from fraud_detection.run.container import Endpoint
 from fraud_detection.run.lambda_handler import Processor, ProcessorSettings, Record
+from fraud_detection.run.lambda_state import profile_store
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.wire import JSON
 from tests.conftest import SmallWorld
 
+ENVIRONMENT = {
+    f"FRAUD_{name}": "x"
+    for name in (
+        "ENDPOINT",
+        "PROFILES_TABLE",
+        "DECISIONS_TABLE",
+        "LABELS_TABLE",
+        "QUARANTINE_BUCKET",
+        "TOKEN_KEY",
+    )
+}
+Store = Literal["dynamodb", "feature-store"]
+STORES: list[Store] = ["dynamodb", "feature-store"]
+GROUP = "live-card"
 LANES = 4
 BATCH = 40
 FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
@@ -37,10 +54,10 @@ class Killed(BaseException):
 class Cloud:
     """The services, the log, and a processor that may be killed and made anew."""
 
-    def __init__(self, world: SmallWorld) -> None:
+    def __init__(self, world: SmallWorld, store: Store = "dynamodb") -> None:
         bundle = read_bundle(world.bundle)
         endpoint = Endpoint(bundle)
-        self.dynamo, self.s3 = FakeDynamo(), FakeS3()
+        self.dynamo, self.s3, self.features = FakeDynamo(), FakeS3(), FakeFeatureStore([GROUP])
         self.runtime = FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
         self.lines: list[dict[str, Any]] = []
         self.settings = ProcessorSettings(
@@ -52,11 +69,23 @@ class Cloud:
             token_key="secret",  # noqa: S106 - of a test
             bundle=str(world.bundle),
             budget_ms=50,
+            profiles_store=store,
+            feature_groups="live",
         )
 
     def processor(self) -> Processor:
-        clients = {"dynamodb": self.dynamo, "s3": self.s3, "sagemaker-runtime": self.runtime}
+        clients: dict[str, Any] = {
+            "dynamodb": self.dynamo,
+            "s3": self.s3,
+            "sagemaker-runtime": self.runtime,
+            "sagemaker-featurestore-runtime": self.features,
+        }
         return Processor(self.settings, lambda line: self.lines.append(json.loads(line)), clients.__getitem__)
+
+    def trouble(self, before: Callable[[str], object], after: Callable[[str], object] | None = None) -> None:
+        """Let something happen before and after each call of a store."""
+        for service in (self.dynamo, self.features):
+            service.before, service.after = before, after or before
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["type"] == kind]
@@ -90,8 +119,7 @@ def run(
 ) -> int:
     """Deliver every shard in batches, each again until it succeeds; return how often it had to be."""
     chance, retries = Random(seed), 0
-    cloud.dynamo.before = lambda operation: trouble(chance, operation)
-    cloud.dynamo.after = lambda operation: trouble(chance, operation)
+    cloud.trouble(lambda operation: trouble(chance, operation))
     processor, at = cloud.processor(), dict.fromkeys(lanes, 0)
     while any(at[lane] < len(records) for lane, records in lanes.items()):
         lane = chance.choice([lane for lane, records in lanes.items() if at[lane] < len(records)])
@@ -104,7 +132,7 @@ def run(
         assert failed in ([], [batch[0].number])
         retries += bool(failed)
         at[lane] += 0 if failed else len(batch)
-    cloud.dynamo.before = cloud.dynamo.after = lambda _: None
+    cloud.trouble(lambda _: None)
     return retries
 
 
@@ -130,8 +158,9 @@ def calm(_chance: Random, _operation: str) -> None:
     """Nothing goes wrong."""
 
 
-def deadly(chance: Random, _operation: str) -> None:
-    if chance.random() < 0.04:
+def deadly(chance: Random, operation: str) -> None:
+    # A batch puts many records, one a call.
+    if chance.random() < (0.004 if operation == "PutRecord" else 0.04):
         raise Killed
 
 
@@ -141,9 +170,12 @@ def throttled(chance: Random, operation: str) -> None:
 
 
 def profiles(cloud: Cloud) -> dict[str, Any]:
-    """Return every profile's content, without versions and numbers."""
-    items = cloud.dynamo.tables["profiles"]
-    return {key: msgspec.msgpack.decode(zlib.decompress(item["c"]["B"]))[1] for key, item in items.items()}
+    """Return every profile's content, without versions and numbers, from wherever it rests."""
+    stored = {key: item["c"]["B"] for key, item in cloud.dynamo.tables["profiles"].items()}
+    for one, kept in cloud.features.groups[GROUP].items():
+        assert f"card#{one}" not in stored
+        stored[f"card#{one}"] = base64.b64decode(kept.features["profile"])
+    return {key: msgspec.msgpack.decode(zlib.decompress(content))[1] for key, content in stored.items()}
 
 
 @pytest.fixture(scope="module")
@@ -213,30 +245,44 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     assert compared > 5_000
 
 
+def test_both_stores_serve_the_same_features_to_the_last_bit(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    cloud = Cloud(small_world, "feature-store")
+    assert run(cloud, shards(events), 1, calm) == 0
+    served, there = cloud.decisions(), undisturbed.decisions()
+    assert {one: kept[5] for one, kept in served.items()} == {one: kept[5] for one, kept in there.items()}
+    assert {one: kept[7] for one, kept in served.items()} == {one: kept[7] for one, kept in there.items()}
+
+
+@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("trouble", [deadly, throttled])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_batches_that_come_again_have_the_effect_of_one_delivery(
     small_world: SmallWorld,
     events: list[bytes],
     undisturbed: Cloud,
+    store: Store,
     trouble: Callable[[Random, str], None],
     seed: int,
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_world, store)
     retries = run(cloud, shards(events), seed, trouble)
     assert retries > 0 or trouble is throttled
     assert profiles(cloud) == profiles(undisturbed)
+    assert bool(cloud.features.groups[GROUP]) is (store == "feature-store")
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
     logged = Counter(json.dumps(line) for line in cloud.told("decision"))
     assert len(logged) == len(cloud.decisions())
     assert cloud.s3.objects.keys() == undisturbed.s3.objects.keys()
 
 
+@pytest.mark.parametrize("store", STORES)
 def test_what_other_shards_change_meanwhile_is_not_lost(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, store: Store
 ) -> None:
     """Before every save, a whole batch of another shard is decided by another process."""
-    cloud, lanes = Cloud(small_world), shards(events)
+    cloud, lanes = Cloud(small_world, store), shards(events)
     at, busy = dict.fromkeys(lanes, 0), [False]
 
     def batch_of(lane: str) -> list[Record]:
@@ -280,20 +326,24 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
     )
 
 
-def test_a_table_that_stays_busy_ends_the_batch_and_loses_nothing(
-    small_world: SmallWorld, events: list[bytes]
+@pytest.mark.parametrize(
+    ("store", "busy_one"),
+    [("dynamodb", "dynamo"), ("feature-store", "dynamo"), ("feature-store", "features")],
+)
+def test_a_store_that_stays_busy_ends_the_batch_and_loses_nothing(
+    small_world: SmallWorld, events: list[bytes], store: Store, busy_one: str
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_world, store)
     (lane, records), *_ = shards(events).items()
 
     def busy(operation: str) -> None:
         raise refusal("ThrottlingException", operation)
 
-    cloud.dynamo.before = busy
+    getattr(cloud, busy_one).before = busy
     assert cloud.processor().handle(lane, records[:BATCH]) == [records[0].number]
     assert cloud.told("decision") == []
     assert cloud.told("retry")[0]["from"] == records[0].number
-    cloud.dynamo.before = lambda _: None
+    getattr(cloud, busy_one).before = lambda _: None
     assert cloud.processor().handle(lane, records[:BATCH]) == []
     assert cloud.told("decision")
 
@@ -303,3 +353,11 @@ def test_a_wrong_environment_is_refused_by_its_name() -> None:
         ProcessorSettings.read({"FRAUD_BUNDLE": "x", "PATH": "/bin"})
     with pytest.raises(ConfigError, match="endpont"):
         ProcessorSettings.read({"FRAUD_ENDPONT": "x"})
+    with pytest.raises(ConfigError, match="profiles_store"):
+        ProcessorSettings.read(ENVIRONMENT | {"FRAUD_PROFILES_STORE": "feature_store"})
+
+
+def test_the_feature_store_needs_the_prefix_of_its_groups() -> None:
+    chosen = ProcessorSettings.read(ENVIRONMENT | {"FRAUD_PROFILES_STORE": "feature-store"})
+    with pytest.raises(ConfigError, match="FRAUD_FEATURE_GROUPS"):
+        profile_store(chosen, "t", ["card"], {"dynamodb": FakeDynamo()}.__getitem__)

@@ -11,13 +11,8 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.dynamodb_profiles import (
-    KEYS_A_CALL,
-    batch_get,
-    batch_put,
-    chunks,
-    expiry,
-)
+from fraud_detection.adapters.aws_attempts import chunks
+from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
 from fraud_detection.events import Label
 from fraud_detection.ports import Known
 

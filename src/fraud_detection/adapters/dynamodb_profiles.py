@@ -8,33 +8,19 @@ that comes again changes only what had not seen its events.
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fraud_detection.errors import RetryError
+from fraud_detection.adapters.aws_attempts import attempt, chunks, pauses, refuse_mistake
+from fraud_detection.adapters.lane_profiles import Held, pack, unpack
 from fraud_detection.ports import ProfileKey
-
-T = TypeVar("T")
 
 KEYS_A_CALL = 100
 PUTS_A_CALL = 50
-ATTEMPTS = 6
-FIRST_PAUSE_S = 0.02
+ITEMS_A_CALL = 25
 SECONDS_A_DAY = 86_400
-NUMBER_BYTES = 24
-"""A sequence number of Kinesis has up to 56 decimal digits."""
-
-
-class Held(msgspec.Struct, frozen=True):
-    """A profile as it was loaded: its version, 0 for a new one, and what each lane has given to it."""
-
-    version: int = 0
-    seen: dict[str, bytes] = {}
 
 
 class DynamoProfiles:
@@ -57,12 +43,8 @@ class DynamoProfiles:
         for texts in chunks(by_text, KEYS_A_CALL):
             for item in self._get(texts):
                 key = by_text[item["k"]["S"]]
-                seen, content = msgspec.msgpack.decode(
-                    zlib.decompress(item["c"]["B"]), type=tuple[dict[str, bytes], msgspec.Raw]
-                )
+                seen, found[key] = unpack(item["c"]["B"], self.lane)
                 self._held[key] = Held(int(item["v"]["N"]), seen)
-                number = int.from_bytes(seen.get(self.lane, b""), "big")
-                found[key] = msgspec.msgpack.encode([str(number), content])
         return found
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
@@ -84,13 +66,10 @@ class DynamoProfiles:
         return f"{self._entities[key[0]]}#{key[1]}"
 
     def _item(self, key: ProfileKey, profile: bytes) -> dict[str, Any]:
-        number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
         held = self._held.get(key, Held())
-        seen = held.seen | {self.lane: int(number).to_bytes(NUMBER_BYTES, "big")}
-        blob = zlib.compress(msgspec.msgpack.encode([seen, content]), 1)
         item = {
             "k": {"S": self._text(key)},
-            "c": {"B": blob},
+            "c": {"B": pack(profile, held.seen, self.lane)},
             "v": {"N": str(held.version + 1)},
             **expiry(self._days),
         }
@@ -143,7 +122,7 @@ def batch_get(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[
     found: list[dict[str, Any]] = []
     for pause in pauses(f"table {table}"):
         asked = {table: {"Keys": keys, "ConsistentRead": True}}
-        answer = attempt(client.batch_get_item, asked)
+        answer = attempt(client.batch_get_item, RequestItems=asked)
         if answer is not None:
             found += answer["Responses"].get(table, [])
             keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
@@ -155,52 +134,12 @@ def batch_get(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[
 
 def batch_put(client: Any, table: str, items: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
     """Write items, whatever stands there; raise RetryError when the table stays busy."""
-    for part in chunks(items, 25):
+    for part in chunks(items, ITEMS_A_CALL):
         requests = [{"PutRequest": {"Item": item}} for item in part]
         for pause in pauses(f"table {table}"):
-            answer = attempt(client.batch_write_item, {table: requests})
+            answer = attempt(client.batch_write_item, RequestItems={table: requests})
             if answer is not None:
                 requests = answer.get("UnprocessedItems", {}).get(table, [])
             if not requests:
                 break
             time.sleep(pause)
-
-
-def attempt(call: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the answer, None where the table is busy or away for now; the caller counts its attempts."""
-    try:
-        return call(RequestItems=asked)
-    except ClientError as error:
-        refuse_mistake(error)
-    except BotoCoreError:
-        # Reading again does no harm, nor does putting the same items again.
-        pass
-    return None
-
-
-def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the values in lists of at most `size`.
-
-    >>> list(chunks("abcde", 2))
-    [['a', 'b'], ['c', 'd'], ['e']]
-    """
-    rest = iter(values)
-    while part := list(islice(rest, size)):
-        yield part
-
-
-def pauses(what: str) -> Iterator[float]:
-    """Yield a longer pause for each attempt; raise RetryError after the last."""
-    for attempt in range(ATTEMPTS):
-        yield FIRST_PAUSE_S * 2**attempt
-    raise RetryError(f"{what} is busy or away: {ATTEMPTS} attempts failed")
-
-
-def refuse_mistake(error: ClientError) -> None:
-    """Raise RetryError at once for an answer that no waiting changes, such as a table that is not there."""
-    if error.response["Error"]["Code"] in {
-        "ResourceNotFoundException",
-        "AccessDeniedException",
-        "ValidationException",
-    }:
-        raise RetryError(str(error)) from None

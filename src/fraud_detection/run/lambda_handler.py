@@ -21,7 +21,6 @@ import msgspec
 
 from fraud_detection.adapters.aws_clients import client
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
-from fraud_detection.adapters.dynamodb_profiles import DynamoProfiles
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
@@ -29,6 +28,7 @@ from fraud_detection.events import Label, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
+from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bands import Bands
 from fraud_detection.strict import decode
@@ -40,12 +40,12 @@ BUSY_PAUSE_S = 0.02
 PREFIX = "FRAUD_"
 
 
-class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the function's environment says, each as FRAUD_<NAME>.
 
     token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
     budget_ms: how long the endpoint may take for one batch, retries included.  environment: told in the
-    metrics.  decisions_days, profiles_days: how long they are kept after they were written; 0 is for ever.
+    metrics.  decisions_days: how long they are kept after they were written; 0 is for ever.
     """
 
     endpoint: str
@@ -58,7 +58,6 @@ class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     environment: str = "local"
     budget_ms: int = 2_000
     decisions_days: int = 0
-    profiles_days: int = 0
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> ProcessorSettings:
@@ -113,9 +112,7 @@ class Processor:
         self.engine: Engine = make_engine(bundle, self.scorer)
         dynamodb = clients("dynamodb")
         self.entities = list(self.engine.project.schema.entities)
-        self.profiles = DynamoProfiles(
-            dynamodb, settings.profiles_table, self.entities, settings.profiles_days
-        )
+        self.profiles = profile_store(settings, settings.profiles_table, self.entities, clients)
         self.ledger = DynamoLedger(
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )

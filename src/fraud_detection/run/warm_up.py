@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.aws_attempts import chunks
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger
-from fraud_detection.adapters.dynamodb_profiles import chunks
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
@@ -83,16 +83,25 @@ class _Careful:
             at = done * PROFILES_A_STEP
             self._progress(f"writing profiles: {at:,} of {self._total:,}", at / self._total)
             wanted = {key: profiles[key] for key in part}
-            refused = list(self._store.save(wanted))
-            there = self._store.load(refused)
-            changed = [key for key in refused if _content(there[key]) != _content(wanted[key])]
-            if changed:
-                raise ConfigError(
-                    f"the profile of {changed[0][1]!r} (entity {changed[0][0]}) has already been changed by "
-                    "payments: history can only be taken in before the stream begins"
-                )
+            # Looked at first: not every store refuses to write over what is there.
+            there = self._unchanged(wanted, part)
+            refused = self._store.save({key: wanted[key] for key in part if key not in there})
+            self._unchanged(wanted, list(refused))
         self._progress(f"writing profiles: {self._total:,}", 1.0)
         return set()
+
+    def _unchanged(
+        self, wanted: Mapping[ProfileKey, bytes], keys: Sequence[ProfileKey]
+    ) -> Collection[ProfileKey]:
+        """Return those that are there; raise ConfigError when one of them is not what is wanted."""
+        there = self._store.load(keys)
+        changed = [key for key, profile in there.items() if _content(profile) != _content(wanted[key])]
+        if changed:
+            raise ConfigError(
+                f"the profile of {changed[0][1]!r} (entity {changed[0][0]}) has already been changed by "
+                "payments: history can only be taken in before the stream begins"
+            )
+        return there
 
 
 def _content(profile: bytes) -> bytes:
