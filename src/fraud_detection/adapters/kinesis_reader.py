@@ -128,8 +128,8 @@ class ShardReader:
         return {"ShardIteratorType": self._start}
 
 
-class _ExpiredError(Exception):
-    """The iterator is too old."""
+class _ExpiredError(RetryError):
+    """The iterator is too old: a new one will do."""
 
 
 def _call(what: str, call: Callable[..., dict[str, Any]], **arguments: object) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _call(what: str, call: Callable[..., dict[str, Any]], **arguments: object) -
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "ExpiredIteratorException":
-            raise _ExpiredError from None
+            raise _ExpiredError(f"{what}: {error}") from None
         kind = RetryError if code in BUSY else ConfigError
         raise kind(f"{what}: {error}") from None
     except BotoCoreError as error:

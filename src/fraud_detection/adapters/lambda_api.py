@@ -31,7 +31,7 @@ class LambdaApi:
         self._client = client
 
     def function(self, name: str) -> DeployedFunction:
-        """Return a function; raise ConfigError when it is not there, or its package is not what it should be."""
+        """Return a function; raise ConfigError when it is not there, or its package was changed."""
         answer = self._ask("get_function", FunctionName=name)
         configuration = answer["Configuration"]
         package = _fetch(name, answer["Code"]["Location"])

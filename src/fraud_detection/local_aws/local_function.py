@@ -39,7 +39,8 @@ class LocalFunction:
 def settings_of(configuration: Mapping[str, Any]) -> FunctionSettings:
     """Read what GetFunctionConfiguration answers.
 
-    >>> settings_of({"FunctionName": "f", "FunctionArn": "arn:f", "Handler": "f.handler", "Timeout": 60}).timeout_s
+    >>> answer = {"FunctionName": "f", "FunctionArn": "arn:f", "Handler": "f.handler", "Timeout": 60}
+    >>> settings_of(answer).timeout_s
     60.0
     """
     return FunctionSettings(
