@@ -52,6 +52,9 @@ class DynamoProfiles:
         refused: set[ProfileKey] = set()
         for part in chunks(profiles, PUTS_A_CALL):
             refused |= self._put({key: self._item(key, profiles[key]) for key in part})
+        # A profile that is loaded from now on has this number; what was refused has to be loaded first.
+        for key in profiles:
+            self._held.pop(key, None)
         return refused
 
     def version(self, key: ProfileKey) -> int:

@@ -82,6 +82,8 @@ approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}
 {report.transactions_per_s:,.0f} transactions/s; {report.degraded:,} without a score
 from the stream to the decision: p50 {report.p50_ms:,.0f} ms, p99 {report.p99_ms:,.0f} ms, longest \
 {report.max_ms:,.0f} ms (the stream was read every {report.poll_ms:.0f} ms)
-{report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}
+{report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
+{report.overtaken:,} profiles were overtaken by another shard and taken in again
 {judged(report.quality)}
-first decision {report.seconds_to_first_decision:.1f} s after the start; given up: {report.given_up:,} records"""
+first decision {report.seconds_to_first_decision:.1f} s after the start; \
+{report.given_up:,} records given up"""

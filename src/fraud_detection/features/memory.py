@@ -94,6 +94,7 @@ class FeatureMemory:
         """Save the profiles whose first unsaved change came before the event of that number.
 
         Return those that were not saved, because somebody else has changed them since they were loaded.
+        They are forgotten here: who feeds the events again changes only them.
         """
         store = self.store
         refused: set[ProfileKey] = set()
@@ -115,8 +116,18 @@ class FeatureMemory:
                 saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
         if len(saved) > 0:
             refused = store.save(saved)
+            self._settle(saved, refused)
             self._shrink()
         return refused
+
+    def _settle(self, saved: dict[ProfileKey, bytes], refused: set[ProfileKey]) -> None:
+        """Note what the saved profiles have seen by now, and drop those that have to be loaded anew."""
+        for key in saved:
+            cached = self.cached[self.indexes.index(key[0])]
+            if key in refused:
+                del cached[key[1]]
+            else:
+                cached[key[1]].saved_at = self.sequence
 
     def unsaved_since(self) -> int:
         """Return the number of the event that made the oldest unsaved change, or of the next event."""

@@ -1,4 +1,4 @@
-"""The endpoint's container without a container: the same entry point, fed with the archive that was deployed."""
+"""The endpoint's container without a container: its entry point, fed with the archive that was deployed."""
 
 from __future__ import annotations
 

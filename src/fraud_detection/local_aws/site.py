@@ -1,4 +1,4 @@
-"""A deployed system brought to life here: its own package on its own stream, its own model behind its endpoint."""
+"""A deployed system brought to life here: its own package on its own stream, its own model to ask."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class AwsDemoReport(msgspec.Struct):
     batches: int
     decisions_per_batch: float
     stages_ms: dict[str, float]
+    overtaken: int
     given_up: int
     seconds_to_first_decision: float
     quality: Quality
@@ -234,6 +235,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         batches=tally.batches,
         decisions_per_batch=tally.decided / max(tally.batches, 1),
         stages_ms={stage: total / max(tally.batches, 1) for stage, total in tally.stages_ms.items()},
+        overtaken=tally.overtaken,
         given_up=sum(one.given_up for one in running.site.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
         quality=quality(demo_project(), settings.world, answers),

@@ -18,7 +18,8 @@ class CloudTally(msgspec.Struct):
     """What the lines of a log say, added up.
 
     actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
-    failed told them again.  seconds: of all batches, by stage, in ms.
+    failed told them again.  overtaken: profiles that another shard had changed before they were saved.
+    seconds: of all batches, by stage, in ms.
     """
 
     actions: Counter[str] = msgspec.field(default_factory=Counter)
@@ -29,6 +30,7 @@ class CloudTally(msgspec.Struct):
     labels: int = 0
     batches: int = 0
     retries: int = 0
+    overtaken: int = 0
     model: str = ""
     trouble: str = ""
     put_ms: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
@@ -53,6 +55,7 @@ class CloudTally(msgspec.Struct):
                 self.batches += 1
                 self.repeated += entry["repeated"]
                 self.labels += entry["labels"]
+                self.overtaken += entry["overtaken"]
                 self.trouble = entry["trouble"] or self.trouble
                 self.stages_ms.update(entry["stages_ms"])
 

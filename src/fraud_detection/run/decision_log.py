@@ -25,11 +25,15 @@ MOST_VALUES = 100
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong."""
+    """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong.
+
+    overtaken: profiles that another shard had changed before they were saved.
+    """
 
     lane: str
     stages_ms: dict[str, float]
     since_put_ms: list[float]
+    overtaken: int
     drift: list[tuple[str, str, int]]
     trouble: str = ""
 
@@ -101,6 +105,7 @@ class DecisionLog:
                 **metrics,
                 "since_put_ms": put,
                 "stages_ms": batch.stages_ms,
+                "overtaken": batch.overtaken,
                 "trouble": batch.trouble,
                 "drift": batch.drift,
             },

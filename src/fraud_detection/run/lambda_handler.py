@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +141,7 @@ class Processor:
         decided = time.perf_counter()
         lines, since_put_ms = self._keep(lane, records, outcomes)
         kept = time.perf_counter()
-        self._save(pipeline, records)
+        overtaken = self._save(pipeline, records)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for one in lines:
@@ -151,6 +152,7 @@ class Processor:
             lane,
             {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
             since_put_ms,
+            overtaken,
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
             trouble,
         )
@@ -160,8 +162,11 @@ class Processor:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.ledger)
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        return pipeline, self._process(pipeline, records)
+
+    def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
         sequences = [record.sequence for record in records]
-        return pipeline, pipeline.process([record.data for record in records], None, sequences).outcomes
+        return pipeline.process([record.data for record in records], None, sequences).outcomes
 
     def _keep(
         self, lane: str, records: Sequence[Record], outcomes: Sequence[Outcome]
@@ -188,16 +193,20 @@ class Processor:
         self.ledger.record(kept, labels)
         return lines, since_put_ms
 
-    def _save(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
-        """Save the profiles; those that another shard has changed meanwhile take the batch in again."""
+    def _save(self, pipeline: Pipeline, records: Sequence[Record]) -> int:
+        """Save the profiles; those that another shard has changed meanwhile take the batch in again.
+
+        Return how many these were.
+        """
         refused = pipeline.memory.save_all()
+        overtaken = len(refused)
         for turn in range(ROUNDS):
             if not refused:
-                return
-            time.sleep(BUSY_PAUSE_S * turn)
-            self.ledger.forget()
-            pipeline, _ = self._take_in(records)
+                return overtaken
+            time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
+            self._process(pipeline, records)
             refused = pipeline.memory.save_all()
+            overtaken += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
 
     def _kept(self, lane: str, record: Record, outcome: Decided) -> tuple[KeptDecision, float]:
