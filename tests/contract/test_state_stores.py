@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo
 from fraud_detection.adapters.dynamodb_profiles import DynamoProfiles
+from fraud_detection.adapters.feature_group import record_id
 from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
 from fraud_detection.adapters.feature_store_profiles import FeatureStoreProfiles
 from fraud_detection.adapters.lane_profiles import LaneStore
@@ -133,7 +134,17 @@ ODD = [
     "%2F",
     "9" * LONGEST_ID,
 ]
-ODD += ["😀" * LONGEST_ID, "#" * LONGEST_ID, "..", "\u2028", "a\u0301", "á", "A", "a"]
+ODD += [
+    "😀" * LONGEST_ID,
+    "#" * LONGEST_ID,
+    "..",
+    "\u2028",
+    "a\u0301",
+    "á",
+    "A",
+    "a",
+    record_id("two\nlines"),
+]
 LARGEST = 10**56 - 1
 
 
