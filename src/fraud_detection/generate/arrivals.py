@@ -78,11 +78,13 @@ def arrivals_of(block: Block, rng: np.random.Generator, faults: Faults) -> Arriv
 
 @dataclass(frozen=True, slots=True)
 class Told(Table):
-    """Labels: of which payment, what it was, and when that becomes known."""
+    """Labels: of which payment of which card, what it was, and when that becomes known."""
 
     known_at: Ints
     code: Codes
     is_fraud: Ints
+    card: Ints
+    issue: Ints
 
 
 class Labels:
@@ -92,13 +94,14 @@ class Labels:
         """Take which labels are told at all."""
         empty = np.empty(0, dtype=np.int64)
         self._wanted = wanted
-        self._waiting = Told(empty, empty.astype(np.uint64), empty)
+        self._waiting = Told(empty, empty.astype(np.uint64), empty, empty, empty)
 
     def add(self, block: Block, begins: int = 0) -> None:
         """Remember the labels of a block; those known before `begins` are told already."""
         wanted = {"all": block.is_fraud >= 0, "fraud": block.is_fraud > 0, "none": block.is_fraud < 0}
         chosen = wanted[self._wanted] & (block.known_at >= begins)
-        new = Told(block.known_at[chosen], block.code[chosen], block.is_fraud[chosen])
+        card, issue = block.payments.card[chosen], block.payments.issue[chosen]
+        new = Told(block.known_at[chosen], block.code[chosen], block.is_fraud[chosen], card, issue)
         self._waiting = joined([self._waiting, new])
 
     def until(self, moment: int) -> Told:

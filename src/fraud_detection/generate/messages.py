@@ -56,9 +56,10 @@ class PaymentEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class LabelEvent(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="label"):
-    """What became known of an earlier payment."""
+    """What became known of an earlier payment, with its card: so it can go the way that its payment went."""
 
     transaction_id: str
+    card_id: str
     is_fraud: int
     label_known_at: str
 
@@ -84,7 +85,8 @@ class EventWriter:
     def labels(self, told: Told, places: Ints) -> list[Timed]:
         """Return the events of labels; each is due with the payment at its place."""
         times, codes = _iso(told.known_at), _decoded(hexadecimal(told.code))
-        events = map(LabelEvent, codes, told.is_fraud.tolist(), times)
+        cards = _decoded(self._naming.cards(told.card, told.issue))
+        events = map(LabelEvent, codes, cards, told.is_fraud.tolist(), times)
         return [
             Timed(place / self._rate, Way.LABEL, self._encoder.encode(event))
             for place, event in zip(places.tolist(), events, strict=True)

@@ -83,7 +83,7 @@ class Naming:
         customer = self._population.cards.customer[payments.card]
         return Ids(
             transaction=hexadecimal(block.code),
-            card=hexadecimal(combine(_CARD_SALT + seed, payments.card, payments.issue), 12, "c"),
+            card=self.cards(payments.card, payments.issue),
             customer=hexadecimal(combine(_CUSTOMER_SALT + seed, customer), 12, "u"),
             device=hexadecimal(payments.device, 12, "d"),
             no_device=payments.device == np.uint64(0),
@@ -91,6 +91,10 @@ class Naming:
             terminal=self._terminals[np.maximum(payments.terminal, 0)],
             no_terminal=payments.terminal < 0,
         )
+
+    def cards(self, card: Ints, issue: Ints) -> Texts:
+        """Return the ids of cards; each issue of a card has its own."""
+        return hexadecimal(combine(_CARD_SALT + self._population.settings.seed, card, issue), 12, "c")
 
     def words(self, block: Block) -> dict[str, Word]:
         """Return the columns that have few values, by the name of their field."""

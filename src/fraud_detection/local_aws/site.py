@@ -30,7 +30,7 @@ class LocalSite:
 
     services: running.  clients: makes clients of them.  outputs: of the stack.  model: key of the model's
     archive in the stack's bucket.  pace: how often a shard is read.
-    variables: more for the function, over those that the stack gives it.
+    variables: more for the function, over those that the stack gives it and those that lead to services.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LocalSite:
         self._function = LocalFunction(
             api.function(outputs["Function"]), services.tools, _fresh(folder / "function")
         )
-        self._function.settings.variables.update(variables or {})
+        self._variables = dict(variables or {})
         settings = MappingSettings.of(_only(api.mappings(outputs["Function"]), outputs["Function"]))
         queue = SqsQueue(clients("sqs"), settings.on_failure) if settings.on_failure else None
         self.mapping = EventSourceMapping(
@@ -90,7 +90,7 @@ class LocalSite:
         stream = f"{shard}/{uuid.uuid4().hex}"
         log = LogForwarder(LogWriter(self._clients("logs"), self._outputs["LogGroup"], stream).put)
         self._logs.append(log)
-        endpoints = self._services.environment() | self.model.environment()
+        endpoints = self._services.environment() | self.model.environment() | self._variables
         made = self.functions[shard] = self._function.runtime(endpoints, log)
         return made
 

@@ -174,10 +174,8 @@ def fill(
 @contextmanager
 def alive(services: LocalServices, outputs: dict[str, str], release: Release) -> Iterator[Running]:
     """Run the deployed function on its stream."""
-    clients = clients_of(services.environment())
-    with LocalSite(
-        services, clients, outputs, release.model, pace=Pace(poll_s=POLL_S, behind_s=POLL_S)
-    ) as site:
+    clients, pace = clients_of(services.environment()), Pace(poll_s=POLL_S, behind_s=POLL_S)
+    with LocalSite(services, clients, outputs, release.model, pace=pace) as site:
         yield Running(site, clients, outputs, services.environment())
 
 

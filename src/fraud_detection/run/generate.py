@@ -108,7 +108,7 @@ def opened(to: str) -> Iterator[Receiver]:
 
 
 def _kinesis(stream: str) -> Receiver:
-    """Return a stream as a receiver; cards stay in order, and labels, which name none, go by payment."""
+    """Return a stream as a receiver; payments of a card stay in order, and their labels come behind them."""
     from fraud_detection.adapters.aws_clients import client  # noqa: PLC0415 - half a second, seldom needed
     from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver  # noqa: PLC0415 - the same
 
