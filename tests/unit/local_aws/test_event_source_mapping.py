@@ -372,9 +372,13 @@ def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> N
 
 def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     seen: list[int] = []
+    begun: list[int] = []
+    started = threading.Event()
 
     def answer(event: Event) -> bytes:
+        assert started.wait(PATIENCE_S)
         seen.extend(values(event))
+        begun.append(len(world.functions))
         return GOOD
 
     world = World(answer, batch_size=2)
@@ -382,8 +386,11 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     world.kinesis.split("shardId-000000000000")
     world.put(*range(30, 60))
     with world.mapping() as mapping:
+        started.set()
         assert mapping.drained(PATIENCE_S)
     assert seen == list(range(60))
+    assert begun[:15] == [1] * 15
+    assert min(begun[15:]) > 1
 
 
 def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
