@@ -17,7 +17,7 @@ from fraud_detection.adapters.kinesis_reader import Shard, ShardReader, list_sha
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.invocation import Function
 from fraud_detection.local_aws.mapping_settings import MappingSettings
-from fraud_detection.local_aws.shard_poller import FOR_GOOD, Pace, ShardPoller, ShardProgress
+from fraud_detection.local_aws.shard_poller import FOR_GOOD, NEVER, Pace, ShardPoller, ShardProgress
 
 MOST_SHARDS = 200
 
@@ -66,7 +66,7 @@ class EventSourceMapping:
     @property
     def progress(self) -> dict[str, ShardProgress]:
         """Return what every shard has come to."""
-        return {shard: poller.progress for shard, poller in self.pollers.items()}
+        return {shard: poller.progress for shard, poller in list(self.pollers.items())}
 
     @property
     def checkpoints(self) -> dict[str, str]:
@@ -156,4 +156,9 @@ class EventSourceMapping:
         for future in self._running.values():
             if future.done():
                 future.result()
-        return all(poller.idle_s >= moment for poller in self.pollers.values())
+        return all(self._idle(shard) >= moment for shard in self.pollers)
+
+    def _idle(self, shard: str) -> float:
+        """Return since when a shard is idle; one that ended is, once those that follow it have begun."""
+        since = self.pollers[shard].idle_s
+        return NEVER if since == FOR_GOOD and not self._running[shard].done() else since

@@ -94,6 +94,7 @@ class FunctionRuntime:
         self.settings = settings
         self.cold_starts = 0
         self.init_s = 0.0
+        """How long the last cold start took."""
         self._python = tools.absolute() / "bin" / "python"
         self._package, self._endpoints, self._log = package.absolute(), dict(endpoints), log
         self._process: _Process | None = None
@@ -102,9 +103,9 @@ class FunctionRuntime:
 
     def invoke(self, event: bytes, timeout_s: float | None = None) -> Invocation:
         """Return what the function answered to an event of JSON, within `timeout_s` or its own limit."""
+        request_id, began = str(uuid.uuid4()), time.perf_counter()
         process, cold = self._ready_process()
         limit_s = self.settings.timeout_s if timeout_s is None else timeout_s
-        request_id, began = str(uuid.uuid4()), time.perf_counter()
         happened = process.begin(INIT_S)
         if cold:
             self.init_s = time.perf_counter() - began

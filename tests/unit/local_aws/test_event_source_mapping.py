@@ -302,6 +302,24 @@ def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
     assert seen + [n for event in world.events for n in values(event)] == list(range(100))
 
 
+def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done() -> None:
+    stuck = threading.Event()
+
+    def answer(event: Event) -> bytes | str:
+        if len(event["Records"]) == 10:
+            return failing_at(event, 3)
+        stuck.set()
+        return "ValueError"
+
+    world = World(answer, batch_size=10)
+    world.put(*range(10))
+    with world.mapping() as mapping:
+        assert stuck.wait(PATIENCE_S)
+    third = world.kinesis.records("shardId-000000000000")[2]
+    assert mapping.checkpoints == {"shardId-000000000000": third["SequenceNumber"]}
+    assert {tuple(values(event)) for event in world.events} == {tuple(range(10)), tuple(range(3, 10))}
+
+
 def test_what_cannot_be_told_yet_is_not_passed_over() -> None:
     failures = [3]
 
@@ -350,6 +368,29 @@ def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> N
         assert mapping.drained(PATIENCE_S)
         assert len(mapping.progress) == 3
     assert seen == list(range(30))
+
+
+def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
+    seen: list[int] = []
+    begun: list[int] = []
+    started = threading.Event()
+
+    def answer(event: Event) -> bytes:
+        assert started.wait(PATIENCE_S)
+        seen.extend(values(event))
+        begun.append(len(world.functions))
+        return GOOD
+
+    world = World(answer, batch_size=2)
+    world.put(*range(30))
+    world.kinesis.split("shardId-000000000000")
+    world.put(*range(30, 60))
+    with world.mapping() as mapping:
+        started.set()
+        assert mapping.drained(PATIENCE_S)
+    assert seen == list(range(60))
+    assert begun[:15] == [1] * 15
+    assert min(begun[15:]) > 1
 
 
 def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
