@@ -46,7 +46,7 @@ demo: $(BUILT) ## Run the whole system on a small made-up world
 aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deployed, streamed, removed
 	$(BIN)/fraud aws-demo $(ARGS)
 
-test: $(BUILT) ## Run the tests and the examples in docstrings
+test: $(BUILT) $(LOCAL_AWS)/.locked ## Run the tests and the examples in docstrings
 	$(BIN)/pytest $(ARGS)
 
 check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing

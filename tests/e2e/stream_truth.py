@@ -1,10 +1,11 @@
-"""What a stream must have led to, recounted naively from its records: once each, in order, to the last bit."""
+"""What a stream must have led to, recounted naively from its records: once each, to the last bit."""
 
 from __future__ import annotations
 
 import threading
 import zlib
 from array import array
+from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from fraud_detection.config import Project
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.features.extract import Extractor
-from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.features.profile import Profile
 from fraud_detection.local_aws.tap import Call, Reply
 from fraud_detection.parse import Parser
 
@@ -49,8 +50,6 @@ class SavedProfiles:
 
 
 def _seen(item: dict[str, Any]) -> Seen:
-    from base64 import b64decode
-
     stored = zlib.decompress(b64decode(item["c"]["B"]))
     seen, _ = msgspec.msgpack.decode(stored, type=tuple[dict[str, bytes], msgspec.Raw])
     return {lane: int.from_bytes(number, "big") for lane, number in seen.items()}
@@ -60,24 +59,25 @@ def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:
     """Return every record of a stream, in the order of each shard."""
     for shard in list_shards(client, stream_arn):
         reader = ShardReader(client, stream_arn, shard.name)
-        while found := reader.read():
+        found = reader.read()
+        while found.records or found.behind_ms:
             yield from ((shard.name, record) for record in found.records)
-            if not found.records and not found.behind_ms:
-                break
+            found = reader.read()
 
 
 def events(project: Project, found: Iterable[tuple[str, StreamRecord]]) -> list[Event]:
     """Return what the records say, by the order of their arrival in each shard."""
     parser = Parser(project.schema)
     return [
-        Event(lane, int(record.number), record.arrived_s, record.data, _read(parser, record.data))
+        Event(lane, int(record.number), record.arrived_s, record.data, _read(parser, record))
         for lane, record in found
     ]
 
 
-def _read(parser: Parser, data: bytes) -> Transaction | Label | None:
+def _read(parser: Parser, record: StreamRecord) -> Transaction | Label | None:
+    parser.bounds.arrived(int(1000 * record.arrived_s))
     try:
-        return parser.parse(data)
+        return parser.parse(record.data)
     except RejectError:
         return None
 
@@ -90,13 +90,18 @@ class Truth:
         self.extractor = Extractor(project, vocabulary)
         self.entities = list(project.schema.entities)
         self.first: dict[str, Event] = {}
+        self._payments: dict[str, Transaction] = {}
         for event in came:
-            if isinstance(event.item, Transaction):
-                self.first.setdefault(event.item.transaction_id, event)
+            if isinstance(event.item, Transaction) and event.item.transaction_id not in self.first:
+                self.first[event.item.transaction_id] = event
+                self._payments[event.item.transaction_id] = event.item
+        self._corrects: dict[tuple[str, int], int | None] = {}
         self._of_entity: dict[tuple[int, str], list[Event]] = defaultdict(list)
-        for event in came:
-            for key in self._touched(event):
-                self._of_entity[key].append(event)
+        for event in self._effective():
+            payment = self._payments[event.item.transaction_id] if event.item is not None else None
+            for index, one in enumerate(payment.entities if payment is not None else ()):
+                if one is not None:
+                    self._of_entity[index, one].append(event)
 
     @property
     def poison(self) -> list[Event]:
@@ -105,61 +110,57 @@ class Truth:
 
     def row(self, kept: KeptDecision, saved: SavedProfiles) -> bytes:
         """Return the features that a decision must have had, from the versions of profiles that it names."""
-        event = self.first[kept.transaction_id]
-        payment = event.item
-        assert isinstance(payment, Transaction)
-        memory = FeatureMemory(self.extractor)
-        for index, one in enumerate(payment.entities):
-            if one is None:
-                continue
-            name = self.entities[index]
-            seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
-            for past in self._of_entity[index, one]:
-                if self._known(past, event, seen):
-                    self._take(memory, past, index)
-        return array("d", memory.observe(payment)).tobytes()
+        payment = self._payments[kept.transaction_id]
+        profiles: list[Profile | None] = [None for _ in self.extractor.entities]
+        for slot, entity in enumerate(self.extractor.entities):
+            one = payment.entities[entity.index]
+            if one is not None:
+                alone: list[Profile | None] = [None for _ in self.extractor.entities]
+                alone[slot] = profiles[slot] = Profile(entity.plan)
+                for past in self._known(kept, saved, entity.index, one):
+                    self._take(alone, past)
+        return array("d", self.extractor.extract(profiles, payment)).tobytes()
 
     def unseen_s(self, kept: KeptDecision, saved: SavedProfiles) -> float:
-        """Return how old the oldest event was, at the decision's arrival, that a profile did not know yet."""
-        event = self.first[kept.transaction_id]
-        assert isinstance(event.item, Transaction)
-        oldest = event.arrived_s
-        for index, one in enumerate(event.item.entities):
+        """Return how long before it the oldest event came that a profile did not know yet; 0 if none."""
+        now, payment = self.first[kept.transaction_id], self._payments[kept.transaction_id]
+        oldest = now.arrived_s
+        for entity in self.extractor.entities:
+            one = payment.entities[entity.index]
             if one is not None:
-                name = self.entities[index]
-                seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
-                missed = [
-                    past.arrived_s
-                    for past in self._of_entity[index, one]
-                    if past.arrived_s < event.arrived_s and not self._known(past, event, seen)
-                ]
-                oldest = min([oldest, *missed])
-        return event.arrived_s - oldest
+                known = {id(past) for past in self._known(kept, saved, entity.index, one)}
+                came = (past for past in self._of_entity[entity.index, one] if id(past) not in known)
+                oldest = min([oldest, *(past.arrived_s for past in came)])
+        return now.arrived_s - oldest
 
-    def _known(self, past: Event, now: Event, seen: Seen) -> bool:
-        if past.lane == now.lane:
-            return past.number < now.number
-        return past.number <= seen.get(past.lane, -1)
+    def _known(self, kept: KeptDecision, saved: SavedProfiles, index: int, one: str) -> list[Event]:
+        """Return the events that a profile had taken in when it was read for a decision."""
+        now, name = self.first[kept.transaction_id], self.entities[index]
+        seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
+        return [
+            past
+            for past in self._of_entity[index, one]
+            if past.number < (now.number if past.lane == now.lane else seen.get(past.lane, -1) + 1)
+        ]
 
-    def _touched(self, event: Event) -> list[tuple[int, str]]:
-        """Return the entities that an event changes: of a payment's first record, or of a label's payment."""
-        item = event.item
-        if item is None:
-            return []
-        first = self.first.get(item.transaction_id)
-        if first is None or not isinstance(first.item, Transaction):
-            return []
-        if isinstance(item, Transaction) and first is not event:
-            return []
-        return [(index, one) for index, one in enumerate(first.item.entities) if one is not None]
+    def _effective(self) -> Iterator[Event]:
+        """Return the events that change profiles: payments that come first, labels that tell something."""
+        standing: dict[str, Label] = {}
+        for event in self.came:
+            item = event.item
+            if isinstance(item, Transaction) and self.first[item.transaction_id] is event:
+                yield event
+            elif isinstance(item, Label) and item.transaction_id in self.first:
+                before = standing.get(item.transaction_id)
+                if item.overrules(before):
+                    self._corrects[event.lane, event.number] = None if before is None else before.known_at
+                    standing[item.transaction_id] = item
+                    yield event
 
-    def _take(self, memory: FeatureMemory, past: Event, index: int) -> None:
-        """Let one entity alone remember an event."""
-        first = self.first[past.item.transaction_id].item if past.item is not None else None
-        assert isinstance(first, Transaction)
-        ids = tuple(one if place == index else None for place, one in enumerate(first.entities))
-        if isinstance(past.item, Label):
-            memory.learn(ids, past.item.known_at, fraud=past.item.fraud)
-        else:
-            others = msgspec.structs.replace(first, entities=first.entities)
-            memory.observe_alone(others, index)
+    def _take(self, alone: list[Profile | None], past: Event) -> None:
+        """Let the one profile that is there remember an event."""
+        if isinstance(past.item, Transaction):
+            self.extractor.update(alone, past.item)
+        elif past.item is not None:
+            corrects = self._corrects[past.lane, past.number]
+            self.extractor.learn(alone, past.item.known_at, fraud=past.item.fraud, corrects=corrects)

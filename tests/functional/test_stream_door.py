@@ -16,12 +16,14 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeRuntime, FakeS3, refusal
 from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
+from fraud_detection.config import RuleSettings
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.parse import Parser
 from fraud_detection.run.container import Endpoint
+from fraud_detection.run.engine import make_engine
 from fraud_detection.run.lambda_handler import Processor, ProcessorSettings, Record
 from fraud_detection.run.lambda_state import profile_store
 from fraud_detection.score.archive import read_bundle
@@ -205,7 +207,25 @@ def test_one_call_of_the_endpoint_decides_a_batch(undisturbed: Cloud) -> None:
         line["action"] != "approve" and line["score"] is None for line in undisturbed.told("decision")
     )
     assert doubtful == 0
-    assert undisturbed.runtime.calls <= 2 * len(undisturbed.told("batch"))
+    assert undisturbed.runtime.calls == sum(line["decided"] > 0 for line in undisturbed.told("batch"))
+
+
+def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    always = RuleSettings(name="always", when="amount >= 0", action="review")
+    project = msgspec.structs.replace(small_world.project, rules=(always,))
+    processor.engine = make_engine(read_bundle(small_world.bundle), processor.scorer, project)
+    (lane, records), *_ = shards(events).items()
+    assert processor.handle(lane, records[:BATCH]) == []
+    assert cloud.runtime.calls == 1
+    lines = cloud.told("decision")
+    assert lines
+    assert {line["action"] for line in lines} <= {"review", "decline"}
+    kept = [set(line["reasons"]) - {"always", "score"} for line in lines]
+    assert all(kept)
 
 
 def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(

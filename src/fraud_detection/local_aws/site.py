@@ -53,7 +53,7 @@ class LocalSite:
         self._function = LocalFunction(
             api.function(outputs["Function"]), services.tools, _fresh(folder / "function")
         )
-        self._variables = dict(variables or {})
+        self.variables = dict(variables or {})
         settings = MappingSettings.of(_only(api.mappings(outputs["Function"]), outputs["Function"]))
         queue = SqsQueue(clients("sqs"), settings.on_failure) if settings.on_failure else None
         self.mapping = EventSourceMapping(
@@ -90,7 +90,7 @@ class LocalSite:
         stream = f"{shard}/{uuid.uuid4().hex}"
         log = LogForwarder(LogWriter(self._clients("logs"), self._outputs["LogGroup"], stream).put)
         self._logs.append(log)
-        endpoints = self._services.environment() | self.model.environment() | self._variables
+        endpoints = self._services.environment() | self.model.environment() | self.variables
         made = self.functions[shard] = self._function.runtime(endpoints, log)
         return made
 

@@ -6,7 +6,8 @@ For trying out what a service does on a bad day, and for looking at what was ask
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -89,7 +90,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         line: HTTPConnection | None = None
 
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             target = self.headers.get("x-amz-target", "").rpartition(".")[2]
             call = Call(target or self.path, body)
@@ -107,7 +108,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        def _pass_on(self, call: Call, headers: Mapping[str, str]) -> Reply:
+        def _pass_on(self, call: Call, headers: Message) -> Reply:
             self.line = self.line or HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
             given = {name: value for name, value in headers.items() if name.lower() in PASSED}
             # The signature tells a local service the account and the region.

@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline
+from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline, Repeated
+from fraud_detection.ports import ProfileKey
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
@@ -141,7 +143,7 @@ class Processor:
         decided = time.perf_counter()
         lines, since_put_ms = self._keep(lane, records, outcomes)
         kept = time.perf_counter()
-        overtaken = self._save(pipeline, records)
+        overtaken = self._save(pipeline, records, outcomes)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for one in lines:
@@ -193,8 +195,8 @@ class Processor:
         self.ledger.record(kept, labels)
         return lines, since_put_ms
 
-    def _save(self, pipeline: Pipeline, records: Sequence[Record]) -> int:
-        """Save the profiles; those that another shard has changed meanwhile take the batch in again.
+    def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:
+        """Save the profiles; those that another shard has changed meanwhile take their events in again.
 
         Return how many these were.
         """
@@ -204,7 +206,10 @@ class Processor:
             if not refused:
                 return overtaken
             time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
-            self._process(pipeline, records)
+            touching = [
+                record for record, outcome in zip(records, outcomes, strict=True) if touches(outcome, refused)
+            ]
+            self._process(pipeline, touching)
             refused = pipeline.memory.save_all()
             overtaken += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
@@ -229,6 +234,17 @@ class Processor:
             outcome.raw,
             versions,
         ), waited_ms
+
+
+def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
+    """Tell whether an event may have to change one of the profiles again."""
+    if isinstance(outcome, Quarantined):
+        return False
+    if isinstance(outcome, Repeated):
+        # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
+        return True
+    ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()
+    return any((index, one) in keys for index, one in enumerate(ids) if one is not None)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -1,0 +1,280 @@
+"""The real template, package and handler on local AWS services: a whole stream, on a good and on a bad day.
+
+Skipped where the local services are not installed (`make .venv-aws/.locked`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws_clients import clients_of
+from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
+from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
+from fraud_detection.adapters.s3_objects import Objects
+from fraud_detection.deploy.settings import Batches, Deployment, Function
+from fraud_detection.local_aws.shard_poller import Pace
+from fraud_detection.local_aws.site import LocalSite
+from fraud_detection.local_aws.tap import Call, Hangup, Reply, Tap, refusal
+from fraud_detection.run.aws_demo import deployed
+from fraud_detection.run.cloud_log import entries
+from fraud_detection.score.archive import read_bundle
+from tests.conftest import SmallWorld
+from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
+
+TOOLS = Path(__file__).parents[2] / ".venv-aws"
+FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+PATIENCE_S = 240.0
+MANY, FEWER = 20_000, 3_000
+LOOKED_AT = 400
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        not (TOOLS / ".locked").exists(), reason="the local services are not here: make .venv-aws/.locked"
+    ),
+]
+
+
+class Day(msgspec.Struct):
+    """One stream through a deployed stack, and all that is known of it afterwards."""
+
+    truth: Truth
+    decisions: list[KeptDecision]
+    log: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]]
+    failures: int
+    saved: SavedProfiles
+    seconds: float
+    retries: int
+    cold_starts: int
+
+
+class Stage:
+    """Taps in front of DynamoDB and of the endpoint, and the site behind them."""
+
+    def __init__(self, dynamo: Tap, endpoint: Tap, site: LocalSite) -> None:
+        self.dynamo, self.endpoint, self.site = dynamo, endpoint, site
+
+
+def play(
+    world: SmallWorld, folder: Path, payments: int, trouble: Callable[[Stage], object] = lambda _: None
+) -> Day:
+    """Deploy, send payments at full speed, let trouble come, and collect what became of them."""
+    bundle = read_bundle(world.bundle)
+    settings = Deployment(
+        environment="e2e", batches=Batches(retries=1000), function=Function(budget_ms=400, timeout_s=10)
+    )
+    sent = world.live(payments, late_share=0.03, repeat_share=0.02, poison_share=0.01, labels="fraud")
+    with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
+        clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
+        saved = SavedProfiles()
+        with Tap(services.port) as dynamo:
+            dynamo.saw = saved
+            site = LocalSite(
+                services,
+                clients,
+                outputs,
+                release.model,
+                pace=FAST,
+                variables={"AWS_ENDPOINT_URL_DYNAMODB": dynamo.url},
+            )
+            with Tap(site.model.port) as endpoint:
+                site.variables["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
+                began = time.monotonic()
+                with site:
+                    trouble(Stage(dynamo, endpoint, site))
+                    receiver = KinesisReceiver(
+                        KinesisProducer(clients("kinesis"), outputs["Stream"]), ("card_id", "transaction_id")
+                    )
+                    for event in sent:
+                        receiver.write(event)
+                    receiver.close()
+                    assert site.mapping.drained(PATIENCE_S), services.tail()
+                    seconds = time.monotonic() - began
+        progress = site.mapping.progress.values()
+        vocabulary = bundle.contents.features.vocabulary
+        came = events(world.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
+        assert len(came) == len(sent)
+        ledger = DynamoLedger(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
+        bucket = Objects(clients("s3"), outputs["Bucket"])
+        return Day(
+            truth=Truth(world.project, vocabulary, came),
+            decisions=list(ledger.decisions()),
+            log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
+            quarantine=[json.loads(bucket.get(key)) for key in bucket.keys("quarantine/")],
+            failures=waiting(clients("sqs"), outputs["Failures"]),
+            saved=saved,
+            seconds=seconds,
+            retries=sum(one.retries + one.splits for one in progress),
+            cold_starts=sum(one.cold_starts for one in site.functions.values()),
+        )
+
+
+def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client
+    for stream in client.describe_log_streams(logGroupName=group)["logStreams"]:
+        asked: dict[str, Any] = {"startTime": 0}
+        while True:
+            page = client.get_log_events(
+                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **asked
+            )
+            yield from (one["message"] for one in page["events"])
+            if not page["events"] or asked.get("nextToken") == page["nextForwardToken"]:
+                break
+            asked = {"nextToken": page["nextForwardToken"]}
+
+
+def waiting(client: Any, url: str) -> int:  # noqa: ANN401 - boto3's client
+    name = "ApproximateNumberOfMessages"
+    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(found["Attributes"][name])
+
+
+@pytest.fixture(scope="module")
+def good_day(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    return play(small_world, tmp_path_factory.mktemp("good"), MANY)
+
+
+PHASES = (("slow", 3.0), ("failing", 5.0), ("absent", 7.0))
+"""What the endpoint does until how many seconds after the start; then it is well."""
+
+
+class BadEndpoint:
+    """Slow, then failing, then absent, then well."""
+
+    def __init__(self) -> None:
+        self._began, self._chance = time.monotonic(), Random(5)
+
+    def __call__(self, _: Call) -> Reply | None:
+        passed = time.monotonic() - self._began
+        match next((name for name, end in PHASES if passed < end), "well"):
+            case "slow":
+                time.sleep(0.6)
+            case "failing":
+                return refusal("ModelError", 424) if self._chance.random() < 0.8 else Reply(500, b"{}")
+            case "absent":
+                raise Hangup
+        return None
+
+
+class BadTables:
+    """Throttles some calls, and lets the line of others go dead."""
+
+    def __init__(self) -> None:
+        self._chance = Random(6)
+
+    def __call__(self, _: Call) -> Reply | None:
+        if self._chance.random() < 0.03:
+            return refusal("ProvisionedThroughputExceededException")
+        if self._chance.random() < 0.01:
+            raise Hangup
+        return None
+
+
+def kill_often(site: LocalSite) -> None:
+    chance = Random(7)
+    for _ in range(12):
+        time.sleep(0.7)
+        function = chance.choice(list(site.functions.values()))
+        if function.pid:
+            function.kill()
+
+
+def bad(stage: Stage) -> None:
+    """Let everything go wrong while payments come."""
+    stage.endpoint.disturb, stage.dynamo.disturb = BadEndpoint(), BadTables()
+    threading.Thread(target=kill_often, args=(stage.site,), daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def bad_day(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    return play(small_world, tmp_path_factory.mktemp("bad"), FEWER, bad)
+
+
+@pytest.fixture(params=["good_day", "bad_day"])
+def day(request: pytest.FixtureRequest) -> Day:
+    found: Day = request.getfixturevalue(request.param)
+    return found
+
+
+def test_each_valid_payment_is_decided_exactly_once(day: Day) -> None:
+    assert sorted(kept.transaction_id for kept in day.decisions) == sorted(day.truth.first)
+    told = defaultdict(set)
+    for entry in day.log:
+        if entry["type"] == "decision":
+            told[entry["transaction_id"]].add((entry["action"], entry["score"], entry["sequence"]))
+    # A batch that failed after its decisions were kept tells them again, and tells the same.
+    assert told.keys() == day.truth.first.keys()
+    assert {len(each) for each in told.values()} == {1}
+
+
+def test_on_a_good_day_nothing_is_told_twice(good_day: Day) -> None:
+    told = [entry["transaction_id"] for entry in good_day.log if entry["type"] == "decision"]
+    assert len(told) == len(set(told)) > MANY * 0.95
+    assert [entry for entry in good_day.log if entry["type"] == "retry"] == []
+    assert good_day.retries == 0
+
+
+def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> None:
+    order = {event.data: place for place, event in enumerate(day.truth.came)}
+    last: dict[str, tuple[str, int, int]] = {}
+    for kept in sorted(day.decisions, key=lambda kept: kept.sequence):
+        card = str(kept.entities[0])
+        lane, sequence, place = last.get(card, (kept.lane, -1, -1))
+        assert kept.lane == lane
+        assert kept.sequence > sequence
+        assert order[kept.event] > place
+        last[card] = (kept.lane, kept.sequence, order[kept.event])
+    assert len(last) > 100
+
+
+def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
+    poison = {(event.lane, event.number): event.data for event in day.truth.poison}
+    set_aside = {(one["lane"], int(one["sequence"])): one for one in day.quarantine}
+    assert {key: b64decode(one["event_base64"]) for key, one in set_aside.items()} == poison
+    assert len(day.quarantine) == len(poison) > 10
+    assert all(one["reason"] and one["path"] for one in day.quarantine)
+    assert day.failures == 0
+
+
+def test_features_equal_replay_to_the_last_bit_at_the_versions_that_the_decisions_name(day: Day) -> None:
+    looked_at = Random(1).sample(day.decisions, min(LOOKED_AT, len(day.decisions)))
+    for kept in looked_at:
+        assert day.truth.row(kept, day.saved) == kept.features, kept.transaction_id
+    shared = [kept for kept in looked_at if any(kept.versions.values())]
+    assert len(shared) > LOOKED_AT / 2
+
+
+def test_how_stale_a_shared_profile_was_is_bounded_by_the_batches_under_way(good_day: Day) -> None:
+    """Decisions of one shard do not wait for those of another: what these saw last is at most so old."""
+    looked_at = Random(2).sample(good_day.decisions, LOOKED_AT)
+    stale = sorted(good_day.truth.unseen_s(kept, good_day.saved) for kept in looked_at)
+    assert stale[0] == 0.0
+    assert stale[-1] < good_day.seconds
+
+
+def test_without_an_answer_of_the_model_nothing_is_approved(bad_day: Day) -> None:
+    decided = [msgspec.json.decode(kept.line) for kept in bad_day.decisions]
+    degraded = [one for one in decided if one["score"] is None]
+    assert degraded
+    assert {one["action"] for one in degraded} <= {"review", "decline"}
+    assert all(one["degraded"] for one in degraded)
+    assert len(degraded) < len(decided)
+    troubles = {entry["trouble"] for entry in bad_day.log if entry["type"] == "batch"} - {""}
+    assert troubles
+
+
+def test_the_bad_day_was_one(bad_day: Day) -> None:
+    assert bad_day.retries > 0
+    assert bad_day.cold_starts > 4
