@@ -13,7 +13,6 @@ from fraud_detection.adapters.cloud_watching import CloudWatching
 from fraud_detection.adapters.cloudformation import Stack
 from fraud_detection.adapters.cloudwatch_logs import LogTail
 from fraud_detection.adapters.dynamodb_ledger import HISTORY, DynamoLedger
-from fraud_detection.adapters.dynamodb_profiles import DynamoProfiles
 from fraud_detection.adapters.s3_objects import Objects
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.deploy import apply as applying
@@ -24,6 +23,7 @@ from fraud_detection.deploy.settings import Deployment, load_settings
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.cloud_log import SHOWN, entries, words
 from fraud_detection.run.cloud_status import CloudStatus, ask
+from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 
@@ -73,7 +73,10 @@ def warm(arguments: Namespace) -> None:
             "apply it first"
         )
     entities = list(bundle.contents.project.schema.entities)
-    profiles = DynamoProfiles(dynamodb, outputs["ProfilesTable"], entities, settings.keep.profiles)
+    choice = ProfilesChoice(settings.profiles, outputs["FeatureGroups"], settings.keep.profiles)
+    profiles = profile_store(
+        choice, outputs["ProfilesTable"], entities, lambda service: client(service, settings.region)
+    )
     ledger = DynamoLedger(
         dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], settings.keep.decisions
     )

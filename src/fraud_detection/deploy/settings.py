@@ -133,8 +133,8 @@ class Deployment(Settings, frozen=True):
     """One environment on AWS.
 
     environment: part of every name.  region: null takes the one of the AWS profile or environment.
-    image: of the container, in ECR.
-    profiles: where profiles rest.  protect: refuse `destroy`, and let AWS refuse it too.
+    image: of the container, in ECR.  profiles: where those of the entity that orders the stream rest; all
+    others are in DynamoDB.  protect: refuse `destroy`, and let AWS refuse it too.
     """
 
     environment: Environment = "demo"

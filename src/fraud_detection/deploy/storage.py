@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fraud_detection.deploy.pieces import Resource, Resources, arn, kept, ref, resource, sub
+from fraud_detection.adapters.feature_group import EVENT_TIME, FEATURES, RECORD_IDENTIFIER, group_name
+from fraud_detection.deploy.pieces import (
+    ON_AWS,
+    Resource,
+    Resources,
+    allow,
+    arn,
+    kept,
+    ref,
+    resource,
+    role,
+    sub,
+)
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
 
@@ -62,6 +74,38 @@ def tables(settings: Deployment, release: Release) -> Resources:
 def profiles_table(settings: Deployment, release: Release) -> str:
     """Return the name of the table of profiles."""
     return f"{settings.name}-profiles-{release.features}"
+
+
+def feature_groups(settings: Deployment, release: Release) -> Resources:
+    """Return the group of the entity that orders the stream, where Feature Store keeps its profiles."""
+    if settings.profiles != "feature-store":
+        return {}
+    name = group_name(group_prefix(settings, release), release.entities[0])
+    group = resource(
+        "SageMaker::FeatureGroup",
+        {
+            "FeatureGroupName": name,
+            "RecordIdentifierFeatureName": RECORD_IDENTIFIER,
+            "EventTimeFeatureName": EVENT_TIME,
+            "FeatureDefinitions": [
+                {"FeatureName": feature, "FeatureType": kind} for feature, kind in FEATURES.items()
+            ],
+            "OnlineStoreConfig": {"EnableOnlineStore": True},
+            "OfflineStoreConfig": {"S3StorageConfig": {"S3Uri": sub("s3://${Bucket}/feature-store")}},
+            "RoleArn": arn("FeatureStoreRole"),
+        },
+        Condition=ON_AWS,
+        **kept(settings),
+    )
+    writing = ["s3:GetBucketAcl", "s3:PutObject", "s3:PutObjectAcl"]
+    statements = [allow(writing, arn("Bucket"), sub("${Bucket.Arn}/feature-store/*"))]
+    trusted = role(f"{settings.name}-feature-store", "sagemaker.amazonaws.com", statements)
+    return {"FeatureStoreRole": trusted | {"Condition": ON_AWS}, "FeatureGroup": group}
+
+
+def group_prefix(settings: Deployment, release: Release) -> str:
+    """Return what the names of the feature groups begin with; other features get other groups."""
+    return f"{settings.name}-{release.features}"
 
 
 def failures(settings: Deployment) -> Resources:

@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from fraud_detection.adapters.feature_group import group_name
 from fraud_detection.deploy.model import endpoint_name
 from fraud_detection.deploy.pieces import (
     ON_AWS,
@@ -20,6 +21,7 @@ from fraud_detection.deploy.pieces import (
 )
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
+from fraud_detection.deploy.storage import group_prefix
 
 HANDLER = "fraud_detection.run.lambda_handler.handler"
 ALIAS = "live"
@@ -78,12 +80,15 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
     """Return what the function is told; the endpoint by reference, so that it exists first."""
     name = endpoint_name(settings, release)
     there = {"Fn::GetAtt": ["Endpoint", "EndpointName"]}
+    grouped = settings.profiles == "feature-store"
     return {
         "FRAUD_ENVIRONMENT": settings.environment,
         "FRAUD_BUNDLE": BUNDLE_FOLDER,
         "FRAUD_ENDPOINT": {"Fn::If": [ON_AWS, there, name]},
         "FRAUD_BUDGET_MS": str(settings.function.budget_ms),
         "FRAUD_PROFILES_TABLE": ref("Profiles"),
+        "FRAUD_PROFILES_STORE": settings.profiles,
+        "FRAUD_FEATURE_GROUPS": group_prefix(settings, release) if grouped else "",
         "FRAUD_DECISIONS_TABLE": ref("Decisions"),
         "FRAUD_LABELS_TABLE": ref("Labels"),
         "FRAUD_QUARANTINE_BUCKET": ref("Bucket"),
@@ -140,6 +145,7 @@ def _role(settings: Deployment, release: Release) -> Resource:
     reading = ["DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards"]
     items = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem"]
     one = f"endpoint/{endpoint_name(settings, release)}"
+    groups = [] if settings.profiles == "dynamodb" else [_on_group(settings, release)]
     return role(
         f"{settings.name}-processor",
         "lambda.amazonaws.com",
@@ -153,8 +159,15 @@ def _role(settings: Deployment, release: Release) -> Resource:
                 sub(f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{one}"),
             ),
             allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("ProcessorLog")),
+            *groups,
         ],
     )
+
+
+def _on_group(settings: Deployment, release: Release) -> dict[str, object]:
+    name = f"feature-group/{group_name(group_prefix(settings, release), release.entities[0])}"
+    where = sub(f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{name}")
+    return allow(["sagemaker:BatchGetRecord", "sagemaker:PutRecord"], where)
 
 
 def _digest(properties: object) -> str:

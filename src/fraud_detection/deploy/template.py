@@ -13,7 +13,14 @@ from fraud_detection.deploy.model import endpoint, endpoint_name
 from fraud_detection.deploy.pieces import ON_AWS, Resources, ref
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
-from fraud_detection.deploy.storage import bucket, failures, profiles_table, tables
+from fraud_detection.deploy.storage import (
+    bucket,
+    failures,
+    feature_groups,
+    group_prefix,
+    profiles_table,
+    tables,
+)
 from fraud_detection.deploy.stream import processor, stream, stream_name
 from fraud_detection.deploy.watch import alarms, dashboard
 
@@ -58,6 +65,7 @@ def _whole(settings: Deployment, release: Release) -> Resources:
     at = endpoint_name(settings, release)
     return {
         **tables(settings, release),
+        **feature_groups(settings, release),
         **failures(settings),
         **stream(settings),
         **alarms(settings, release, at),
@@ -79,6 +87,7 @@ def _outputs(settings: Deployment, release: Release | None) -> dict[str, Any]:
         "Function": ref("Processor"),
         "LogGroup": settings.log_group,
         "Endpoint": endpoint_name(settings, release),
+        "FeatureGroups": group_prefix(settings, release),
         "ProfilesTable": profiles_table(settings, release),
         "DecisionsTable": ref("Decisions"),
         "LabelsTable": ref("Labels"),

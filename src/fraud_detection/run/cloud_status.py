@@ -44,13 +44,16 @@ class CloudStatus(msgspec.Struct, frozen=True):
         """Return it as a person reads it."""
         risen = [name for name, state in self.alarms.items() if state == "ALARM"]
         behind = "not counted" if self.behind_ms is None else f"{self.behind_ms / 1000:.1f} s"
+        latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
+        if not self.transactions_per_s:
+            latency = "nothing was decided in the last minute"
         answered = self.model or "nothing answered in the last minute"
         lines = [
             f"stack      {self.stack}: {self.status}",
             f"model      {self.bundle} deployed, {answered}; endpoint {self.endpoint}",
             f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
             f"refused    {self.quarantined:,} quarantined; {self.retries:,} batches to be tried again",
-            f"latency    put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms",
+            f"latency    {latency}",
             f"behind     oldest record {behind}",
             f"given up   {self.failures:,} batches in the queue of failures",
             f"alarms     {', '.join(risen) if risen else f'none of {len(self.alarms)}'}",

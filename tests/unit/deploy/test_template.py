@@ -42,6 +42,7 @@ VARIANTS = {
     ),
     "serverless": Deployment(endpoint=Endpoint(serverless=Serverless())),
     "scaled": Deployment(endpoint=Endpoint(instance_type="ml.c6i.large", scaling=Scaling())),
+    "feature store": Deployment(profiles="feature-store"),
     "one instance, nothing captured": Deployment(endpoint=Endpoint(instances=1, capture=0.0)),
 }
 
@@ -115,10 +116,7 @@ def test_the_function_is_told_just_what_it_reads(settings: Deployment, release: 
     }
     read = ProcessorSettings.read(told)
     assert (read.environment, read.budget_ms, read.decisions_days) == ("golden", 2_000, 400)
-    # Where profiles rest in Feature Store is not part of a deployment.
-    assert set(to_plain(read)) - {"profiles_store", "feature_groups"} == {
-        name.removeprefix("FRAUD_").lower() for name in told
-    }
+    assert set(to_plain(read)) == {name.removeprefix("FRAUD_").lower() for name in told}
 
 
 def test_the_mapping_loses_nothing_and_reports_single_records(settings: Deployment, release: Release) -> None:

@@ -1,0 +1,177 @@
+"""`fraud deploy` and its neighbours as a person types them, on local AWS services.
+
+Skipped where the local services are not installed (`make .venv-aws/.locked`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.aws_clients import clients_of
+from fraud_detection.adapters.cloudformation import Stack
+from fraud_detection.errors import ConfigError
+from fraud_detection.local_aws.services import LocalServices
+from tests.conftest import SmallWorld
+
+TOOLS = Path(__file__).parents[2] / ".venv-aws"
+STACK = "fraud-typed"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (TOOLS / ".locked").exists(), reason="the local services are not here: make .venv-aws/.locked"
+    ),
+]
+
+Fraud = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    with LocalServices(TOOLS, tmp_path_factory.mktemp("services")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def clients(services: LocalServices) -> Callable[[str], Any]:
+    return clients_of(services.environment())
+
+
+@pytest.fixture(scope="module")
+def fraud(
+    services: LocalServices, small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
+) -> Fraud:
+    folder = tmp_path_factory.mktemp("deploy")
+    (folder / "deploy.yaml").write_text("environment: typed\n")
+    (folder / "wider.yaml").write_text("environment: typed\nstream: {retention_hours: 48}\n")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fraud_detection.cli", *words]
+        if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "warm-up")):
+            command.append(f"--bundle={small_world.bundle}")
+        environment = os.environ | services.environment()
+        return subprocess.run(  # noqa: S603 - ours
+            command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def applied(fraud: Fraud) -> str:
+    done = fraud("deploy", "apply")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_before_anything_is_deployed_each_command_says_so(fraud: Fraud) -> None:
+    for words in (["status"], ["logs"], ["deploy", "status"], ["deploy", "warm-up", "--history=none.csv"]):
+        done = fraud(*words)
+        assert done.returncode == 2
+        assert "`fraud deploy apply` makes it" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert "there was none" in fraud("deploy", "destroy", "--yes").stderr
+
+
+def test_a_plan_changes_nothing(fraud: Fraud, clients: Callable[[str], Any]) -> None:
+    done = fraud("deploy", "plan")
+    assert done.returncode == 0, done.stderr
+    assert "to add" in done.stdout
+    assert "+ Processor (AWS::Lambda::Function)" in done.stdout
+    assert Stack(clients("cloudformation"), STACK).status() == ""
+
+
+def test_an_apply_shows_its_progress_and_the_next_plan_is_empty(fraud: Fraud, applied: str) -> None:
+    assert "CREATE_COMPLETE" in applied
+    assert "uploaded releases/processor-" in applied
+    assert fraud("deploy", "plan").stdout == f"stack {STACK}: nothing to do\n"
+    again = fraud("deploy", "apply", "--json=again.json")
+    assert again.stderr == f"stack {STACK}: nothing to do\n"
+
+
+def test_a_change_names_what_it_changes_and_touches_nothing_else(
+    fraud: Fraud, applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    asked = fraud("deploy", "plan", "--settings=wider.yaml").stdout
+    assert "1 to change" in asked
+    assert "RetentionPeriodHours: 168 -> 48" in asked
+    assert fraud("deploy", "apply", "--settings=wider.yaml").returncode == 0
+    stream = clients("kinesis").describe_stream_summary(StreamName=f"{STACK}-payments")
+    assert stream["StreamDescriptionSummary"]["RetentionPeriodHours"] == 48
+
+
+def test_a_change_that_fails_is_taken_back_as_one(applied: str, clients: Callable[[str], Any]) -> None:
+    """Local services know no SageMaker: a template that asks for it fails half way."""
+    assert applied
+    stack = Stack(clients("cloudformation"), STACK, 0.05)
+    before = stack.template()
+    broken = json.loads(json.dumps(before))
+    broken["Resources"]["Stream"]["Properties"]["RetentionPeriodHours"] = 96
+    broken["Resources"]["Model"].pop("Condition")
+    parameters = [{"ParameterKey": name, "UsePreviousValue": True} for name in broken["Parameters"]]
+    with pytest.raises(ConfigError, match="SageMaker"):
+        stack.change(json.dumps(broken), parameters, "broken")
+    stream = clients("kinesis").describe_stream_summary(StreamName=f"{STACK}-payments")
+    assert stream["StreamDescriptionSummary"]["RetentionPeriodHours"] != 96
+
+
+def test_the_mapping_is_made_disabled_where_another_takes_its_place(
+    applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    name = f"{STACK}-processor"
+    (mapping,) = clients("lambda").list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    clients("kinesis").put_record(StreamName=f"{STACK}-payments", Data=b"{}", PartitionKey="a")
+    assert clients("logs").describe_log_streams(logGroupName=f"/aws/lambda/{name}")["logStreams"] == []
+
+
+def test_profiles_are_filled_from_history_once(fraud: Fraud, applied: str, small_world: SmallWorld) -> None:
+    assert applied
+    first, again = (fraud("deploy", "warm-up", f"--history={small_world.history}") for _ in range(2))
+    assert "profiles written" in first.stderr
+    assert again.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
+
+
+def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied: str) -> None:
+    assert applied
+    told = fraud("status", "--json=status.json")
+    assert told.returncode == 0, told.stderr
+    assert "alarms" in told.stdout
+    assert "nan" not in told.stdout
+    assert fraud("logs", "--since=1h").stdout == ""
+
+
+def test_destroy_asks_first_and_leaves_nothing(
+    fraud: Fraud, applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    refused = fraud("deploy", "destroy")
+    assert refused.returncode == 2
+    assert "give --yes" in refused.stderr
+    done = fraud("deploy", "destroy", "--yes")
+    assert done.returncode == 0, done.stderr
+    left = {
+        "buckets": [one["Name"] for one in clients("s3").list_buckets()["Buckets"]],
+        "tables": clients("dynamodb").list_tables()["TableNames"],
+        "streams": clients("kinesis").list_streams()["StreamNames"],
+        "queues": clients("sqs").list_queues().get("QueueUrls", []),
+        "functions": clients("lambda").list_functions()["Functions"],
+        "mappings": clients("lambda").list_event_source_mappings()["EventSourceMappings"],
+        "logs": clients("logs").describe_log_groups()["logGroups"],
+        "alarms": clients("cloudwatch").describe_alarms()["MetricAlarms"],
+        "roles": [
+            one["RoleName"] for one in clients("iam").list_roles()["Roles"] if "fraud" in one["RoleName"]
+        ],
+    }
+    assert {name: found for name, found in left.items() if found} == {}
