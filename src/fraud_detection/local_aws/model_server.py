@@ -68,7 +68,7 @@ class ModelServer:
         with self.log.open("ab") as log:
             self._child = Child(COMMAND, kept | settings, self._folder, log)
         until = time.monotonic() + PATIENCE_S
-        while not self._answers():
+        while not self.answers():
             if not self._child.running or time.monotonic() > until:
                 self.stop()
                 raise ConfigError(f"the model's server did not start; its log ends in:\n{self.tail()}")
@@ -84,7 +84,8 @@ class ModelServer:
         """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether it answers a ping."""
         connection = HTTPConnection(LOOPBACK, self.port, timeout=1.0)
         try:
             connection.request("GET", "/ping")
