@@ -30,10 +30,10 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo aws-demo test check format cover bench parity reproduce mlflow lock pure clean
+.PHONY: help setup demo aws-demo test check format cover bench bench-stream parity reproduce mlflow lock pure clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  ARGS='...' is passed on (make test ARGS='-k window'); PYTHON=python3.12 picks the Python;"
 	@echo "  FRAUD_PURE=1 runs without compiled modules."
@@ -69,6 +69,9 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 
 bench: $(BUILT) ## Measure the engine
 	$(BIN)/python -m benchmarks.bench_engine $(ARGS)
+
+bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the stream door on local AWS services
+	$(BIN)/python -m benchmarks.bench_stream $(ARGS)
 
 parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
 	$(BIN)/fraud parity $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from array import array
@@ -43,10 +44,23 @@ class SavedProfiles:
         self._lock = threading.Lock()
 
     def __call__(self, call: Call, reply: Reply) -> None:
-        if call.operation == "TransactWriteItems" and reply.status == 200:
-            puts = [each["Put"]["Item"] for each in msgspec.json.decode(call.body)["TransactItems"]]
+        if call.operation == "BatchExecuteStatement" and reply.status == 200:
+            statements = msgspec.json.decode(call.body)["Statements"]
+            answers = msgspec.json.decode(reply.body)["Responses"]
+            done = [
+                _written(one)
+                for one, answer in zip(statements, answers, strict=True)
+                if "Error" not in answer
+            ]
             with self._lock:
-                self.seen |= {(item["k"]["S"], int(item["v"]["N"])): _seen(item) for item in puts}
+                self.seen |= {(item["k"]["S"], int(item["v"]["N"])): _seen(item) for item in done}
+
+
+def _written(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the item that a statement wrote."""
+    names = re.findall(r"'(\w+)': \?", one["Statement"]) or re.findall(r"(\w+)=\?", one["Statement"])
+    # The condition of an update names the version that was there before: the first one is that which was set.
+    return dict(reversed(list(zip(names, one["Parameters"], strict=True))))
 
 
 def _seen(item: dict[str, Any]) -> Seen:

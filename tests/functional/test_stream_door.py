@@ -309,7 +309,7 @@ def test_what_other_shards_change_meanwhile_is_not_lost(
         return lanes[lane][at[lane] : at[lane] + BATCH]
 
     def interfere(operation: str) -> None:
-        if operation != "TransactWriteItems" or busy[0]:
+        if operation != "BatchExecuteStatement" or busy[0]:
             return
         busy[0] = True
         other = next((lane for lane in lanes if lane != current and batch_of(lane)), None)

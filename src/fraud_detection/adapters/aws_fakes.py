@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,23 +52,30 @@ class FakeDynamo:
         self.after("BatchWriteItem")
         return {"UnprocessedItems": {}}
 
-    def transact_write_items(self, *, TransactItems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Put all items, or none when a condition fails."""
-        self.before("TransactWriteItems")
-        holds = [self._holds(each["Put"]) for each in TransactItems]
-        if not all(holds):
-            reasons = [{"Code": "None" if good else "ConditionalCheckFailed"} for good in holds]
-            raise refusal("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
-        for each in TransactItems:
-            self._put(each["Put"]["TableName"], each["Put"]["Item"])
-        self.after("TransactWriteItems")
-        return {}
+    def batch_execute_statement(self, *, Statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Carry out `INSERT INTO` and `UPDATE ... WHERE`, each by itself."""
+        self.before("BatchExecuteStatement")
+        answers = [self._execute(one["Statement"], list(one["Parameters"])) for one in Statements]
+        self.after("BatchExecuteStatement")
+        return {"Responses": answers}
 
-    def _holds(self, put: Mapping[str, Any]) -> bool:
-        there = self.tables.get(put["TableName"], {}).get(_key(put["Item"]))
-        if put["ConditionExpression"].startswith("attribute_not_exists"):
-            return there is None
-        return there is not None and there["v"] == put["ExpressionAttributeValues"][":v"]
+    def _execute(self, text: str, values: list[Any]) -> dict[str, Any]:
+        table = text.split('"')[1]
+        there = self.tables.setdefault(table, {})
+        if text.startswith("INSERT"):
+            item = dict(zip(re.findall(r"'(\w+)': \?", text), values, strict=True))
+            if _key(item) in there:
+                return {"Error": {"Code": "DuplicateItem", "Message": "a stand-in"}}
+            self._put(table, item)
+            return {"TableName": table}
+        sets, where = text.split(" WHERE ")
+        names = re.findall(r"SET (\w+)=\?", sets)
+        asked = dict(zip(re.findall(r"(\w+)=\?", where), values[len(names) :], strict=True))
+        found = there.get(_key(asked))
+        if found is None or any(found.get(name) != value for name, value in asked.items()):
+            return {"Error": {"Code": "ConditionalCheckFailed", "Message": "a stand-in"}}
+        self._put(table, found | dict(zip(names, values, strict=False)))
+        return {"TableName": table}
 
     def _put(self, table: str, item: Mapping[str, Any]) -> None:
         self.tables.setdefault(table, {})[_key(item)] = dict(item)

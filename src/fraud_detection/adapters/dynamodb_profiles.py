@@ -3,6 +3,9 @@
 An item carries, besides the profile, its version and for each shard (lane) the number of the last event
 that it has taken in.  A profile is saved only if its version is still the one that was loaded; a batch
 that comes again changes only what had not seen its events.
+
+Saves go as statements of PartiQL, because only they take a condition each and many a call at the price of
+plain writes: BatchWriteItem knows no conditions, a transaction costs twice and fails as a whole.
 """
 
 from __future__ import annotations
@@ -11,15 +14,25 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from fraud_detection.adapters.aws_attempts import attempt, chunks, pauses, refuse_mistake
+from fraud_detection.adapters.aws_attempts import attempt, chunks, pauses
 from fraud_detection.adapters.lane_profiles import Held, pack, unpack
+from fraud_detection.errors import RetryError
 from fraud_detection.ports import ProfileKey
 
 KEYS_A_CALL = 100
-PUTS_A_CALL = 50
 ITEMS_A_CALL = 25
+STALE = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+BUSY = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "ThrottlingError",
+        "TransactionConflict",
+    }
+)
+"""What BatchExecuteStatement says of one statement, by AWS's reference of BatchStatementError."""
+
 SECONDS_A_DAY = 86_400
 
 
@@ -50,8 +63,8 @@ class DynamoProfiles:
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
         """Save all but those whose version has moved on since they were loaded; return these."""
         refused: set[ProfileKey] = set()
-        for part in chunks(profiles, PUTS_A_CALL):
-            refused |= self._put({key: self._item(key, profiles[key]) for key in part})
+        for part in chunks(profiles, ITEMS_A_CALL):
+            refused |= self._put({key: self._statement(key, profiles[key]) for key in part})
         # A profile that is loaded from now on has this number; what was refused has to be loaded first.
         for key in profiles:
             self._held.pop(key, None)
@@ -68,51 +81,57 @@ class DynamoProfiles:
     def _text(self, key: ProfileKey) -> str:
         return f"{self._entities[key[0]]}#{key[1]}"
 
-    def _item(self, key: ProfileKey, profile: bytes) -> dict[str, Any]:
+    def _statement(self, key: ProfileKey, profile: bytes) -> dict[str, Any]:
+        """Return the write of a profile, on the condition that its version has not moved on."""
         held = self._held.get(key, Held())
         item = {
-            "k": {"S": self._text(key)},
             "c": {"B": pack(profile, held.seen, self.lane)},
             "v": {"N": str(held.version + 1)},
             **expiry(self._days),
         }
-        put: dict[str, Any] = {"TableName": self._table, "Item": item}
+        one = {"k": {"S": self._text(key)}}
         if held.version:
-            put["ConditionExpression"] = "v = :v"
-            put["ExpressionAttributeValues"] = {":v": {"N": str(held.version)}}
-        else:
-            put["ConditionExpression"] = "attribute_not_exists(k)"
-        return {"Put": put}
+            sets = " ".join(f"SET {name}=?" for name in item)
+            text = f'UPDATE "{self._table}" {sets} WHERE k=? AND v=?'
+            return _statement(text, item, one, {"v": {"N": str(held.version)}})
+        names = ", ".join(f"'{name}': ?" for name in one | item)
+        # An item that is there already is refused: another shard has begun it meanwhile.
+        return _statement(f'INSERT INTO "{self._table}" VALUE {{{names}}}', one, item)
 
-    def _put(self, items: dict[ProfileKey, dict[str, Any]]) -> set[ProfileKey]:
-        """Write in one transaction, without those whose condition fails."""
+    def _put(self, writes: dict[ProfileKey, dict[str, Any]]) -> set[ProfileKey]:
+        """Write each by itself; return those whose condition failed.
+
+        A write whose answer was lost may have been done.  Then its condition fails the next time, and the
+        profile that is loaded anew has seen the events.
+        """
         refused: set[ProfileKey] = set()
         for pause in pauses(f"table {self._table}"):
-            try:
-                self._client.transact_write_items(TransactItems=list(items.values()))
-            except ClientError as error:
-                reasons = error.response.get("CancellationReasons", [])
-                stale = {
-                    key
-                    for key, reason in zip(items, reasons, strict=False)
-                    if reason.get("Code") == "ConditionalCheckFailed"
+            answer = attempt(self._client.batch_execute_statement, Statements=list(writes.values()))
+            if answer is not None:
+                troubles = {
+                    key: one["Error"]
+                    for key, one in zip(writes, answer["Responses"], strict=True)
+                    if "Error" in one
                 }
-                refused |= stale
-                items = {key: item for key, item in items.items() if key not in stale}
-                if not items:
-                    break
-                if not stale:
-                    refuse_mistake(error)
-                    time.sleep(pause)
-            except BotoCoreError:
-                # It may have been written: then the conditions fail next time, and the events are seen.
-                time.sleep(pause)
-            else:
+                refused |= {key for key, error in troubles.items() if error["Code"] in STALE}
+                writes = {key: writes[key] for key in troubles if key not in refused}
+                self._refuse_mistakes([error for key, error in troubles.items() if key in writes])
+            if not writes:
                 break
+            time.sleep(pause)
         return refused
+
+    def _refuse_mistakes(self, errors: Sequence[Mapping[str, str]]) -> None:
+        for error in errors:
+            if error["Code"] not in BUSY:
+                raise RetryError(f"table {self._table}: {error['Code']}: {error.get('Message', '')}")
 
     def _get(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._table, [{"k": {"S": text}} for text in texts])
+
+
+def _statement(text: str, *values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Statement": text, "Parameters": [value for part in values for value in part.values()]}
 
 
 def expiry(days: int) -> dict[str, Any]:

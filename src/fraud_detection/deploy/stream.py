@@ -143,7 +143,7 @@ def _mapping(settings: Deployment) -> Resource:
 
 def _role(settings: Deployment, release: Release) -> Resource:
     reading = ["DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards"]
-    items = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem"]
+    items = ["BatchGetItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate"]
     one = f"endpoint/{endpoint_name(settings, release)}"
     groups = [] if settings.profiles == "dynamodb" else [_on_group(settings, release)]
     return role(
@@ -151,7 +151,9 @@ def _role(settings: Deployment, release: Release) -> Resource:
         "lambda.amazonaws.com",
         [
             allow([f"kinesis:{action}" for action in reading], arn("Stream")),
-            allow(items, arn("Profiles"), arn("Decisions"), arn("Labels")),
+            allow(
+                [f"dynamodb:{action}" for action in items], arn("Profiles"), arn("Decisions"), arn("Labels")
+            ),
             allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),
             allow(["sqs:SendMessage"], arn("Failures")),
             allow(

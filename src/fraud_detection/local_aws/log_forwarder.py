@@ -18,7 +18,7 @@ class LogForwarder:
         """Start to forward."""
         self._put, self._every_s = put, every_s
         self._lines: list[bytes] = []
-        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._lock, self._turn, self._closing = threading.Lock(), threading.Lock(), threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="log")
         self._thread.start()
@@ -32,20 +32,22 @@ class LogForwarder:
         """Put what is left; raise what went wrong meanwhile."""
         self._closing.set()
         self._thread.join()
-        self._forward()
+        self.flush()
         if self._failure is not None:
             raise self._failure
 
     def _run(self) -> None:
         while not self._closing.wait(self._every_s):
             try:
-                self._forward()
+                self.flush()
             except Exception as error:  # noqa: BLE001 - of another thread: it is raised where this one ends
                 self._failure = error
                 return
 
-    def _forward(self) -> None:
-        with self._lock:
-            lines, self._lines = self._lines, []
-        if lines:
-            self._put(lines)
+    def flush(self) -> None:
+        """Put all that was taken so far."""
+        with self._turn:
+            with self._lock:
+                lines, self._lines = self._lines, []
+            if lines:
+                self._put(lines)

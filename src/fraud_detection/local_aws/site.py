@@ -78,13 +78,13 @@ class LocalSite:
             self.mapping.stop()
         finally:
             self.model.stop()
-            self.flush_logs()
+            for log in self._logs:
+                log.close()
 
     def flush_logs(self) -> None:
-        """Bring all that was printed into the log."""
-        logs, self._logs = self._logs, []
-        for log in logs:
-            log.close()
+        """Bring all that was printed so far into the log."""
+        for log in self._logs:
+            log.flush()
 
     def _environment(self, shard: str) -> FunctionRuntime:
         stream = f"{shard}/{uuid.uuid4().hex}"

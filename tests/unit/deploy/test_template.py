@@ -101,7 +101,8 @@ def test_the_function_may_do_each_thing_that_it_does(settings: Deployment, relea
         "kinesis:GetRecords",
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
-        "dynamodb:PutItem",  # what a transaction of puts asks for
+        "dynamodb:PartiQLInsert",
+        "dynamodb:PartiQLUpdate",
         "s3:PutObject",
         "sqs:SendMessage",
         "sagemaker:InvokeEndpoint",
