@@ -282,7 +282,9 @@ def _parity(commands: Commands[OneSentenceParser]) -> None:
 
 def _deploy(commands: Commands[OneSentenceParser]) -> None:
     outer = commands.add_parser("deploy", help="make, change and remove the system on AWS")
-    steps = outer.add_subparsers(dest="step", required=True, metavar="plan|apply|warm-up|status|destroy")
+    steps = outer.add_subparsers(
+        dest="step", required=True, metavar="plan|apply|warm-up|redrive|status|destroy"
+    )
     for step, function, words in _STEPS:
         parser = _command(steps, step, f"deploy:{function}", words)
         _settings(parser)
@@ -300,6 +302,7 @@ _STEPS = (
     ("plan", "plan", "print what apply would change, and why"),
     ("apply", "apply", "make AWS what the settings say, or leave it as it was"),
     ("warm-up", "warm", "fill the profiles from past payments, before the stream begins"),
+    ("redrive", "redrive", "put batches that were given up into the stream again"),
     ("status", "status", "print how the running system does"),
     ("destroy", "destroy", "remove the environment with all its data"),
 )

@@ -17,6 +17,7 @@ import pytest
 
 from fraud_detection.adapters.aws_clients import clients_of
 from fraud_detection.adapters.cloudformation import Stack
+from fraud_detection.adapters.kinesis_reader import ShardReader
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.services import LocalServices
 from tests.conftest import SmallWorld
@@ -141,6 +142,31 @@ def test_profiles_are_filled_from_history_once(fraud: Fraud, applied: str, small
     first, again = (fraud("deploy", "warm-up", f"--history={small_world.history}") for _ in range(2))
     assert "profiles written" in first.stderr
     assert again.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
+
+
+def test_batches_that_were_given_up_go_into_the_stream_again(
+    fraud: Fraud, applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    kinesis, stream = clients("kinesis"), f"{STACK}-payments"
+    where = {"StreamName": stream, "PartitionKey": "redriven"}
+    put = [kinesis.put_record(Data=f"again {number}".encode(), **where) for number in range(5)]
+    described = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    info = {
+        "shardId": put[0]["ShardId"],
+        "startSequenceNumber": put[1]["SequenceNumber"],
+        "endSequenceNumber": put[3]["SequenceNumber"],
+        "streamArn": described["StreamARN"],
+        "batchSize": 3,
+    }
+    url = clients("sqs").get_queue_url(QueueName=f"{STACK}-failures")["QueueUrl"]
+    clients("sqs").send_message(QueueUrl=url, MessageBody=json.dumps({"KinesisBatchInfo": info}))
+    done = fraud("deploy", "redrive")
+    assert done.stdout == "1 batches with 3 records were put into the stream again\n", done.stderr
+    reader = ShardReader(kinesis, described["StreamARN"], put[0]["ShardId"])
+    texts = [record.data.decode() for record in reader.read().records if record.key == "redriven"]
+    assert texts == [f"again {number}" for number in (0, 1, 2, 3, 4, 1, 2, 3)]
+    assert fraud("deploy", "redrive").stdout.startswith("0 batches")
 
 
 def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied: str) -> None:

@@ -94,7 +94,7 @@ class Cloud:
 
     def decisions(self) -> dict[str, Any]:
         items = self.dynamo.tables.get("decisions", {})
-        return {one: msgspec.msgpack.decode(item["d"]["B"]) for one, item in items.items()}
+        return {one: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"])) for one, item in items.items()}
 
 
 def shards(events: list[bytes]) -> dict[str, list[Record]]:

@@ -6,6 +6,7 @@ the profiles that had not taken its events in are changed.  Labels of one paymen
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -138,11 +139,12 @@ class DynamoLedger:
 def _decision_item(kept: KeptDecision) -> dict[str, Any]:
     # The numbers of a stream are longer than what the format takes as a number.
     plain = [*msgspec.structs.astuple(kept)[:3], str(kept.sequence), *msgspec.structs.astuple(kept)[4:]]
-    return {"id": {"S": kept.transaction_id}, "d": {"B": msgspec.msgpack.encode(plain)}}
+    # Deflated, an item costs one unit of writing where it would cost two.
+    return {"id": {"S": kept.transaction_id}, "d": {"B": zlib.compress(msgspec.msgpack.encode(plain), 6)}}
 
 
 def _decision(content: bytes) -> KeptDecision:
-    plain = msgspec.msgpack.decode(content)
+    plain = msgspec.msgpack.decode(zlib.decompress(content))
     plain[3] = int(plain[3])
     return msgspec.convert(plain, KeptDecision)
 

@@ -99,6 +99,10 @@ class ShardReader:
         self._iterator = answer.get("NextShardIterator")
         return Reading(records, answer.get("MillisBehindLatest", 0), closed=self._iterator is None)
 
+    def resume(self, iterator: str) -> None:
+        """Go on at an iterator that somebody else has asked for."""
+        self._iterator = iterator
+
     def _answer(self, limit: int) -> dict[str, Any]:
         if self._iterator is not None:
             try:
@@ -126,6 +130,32 @@ class ShardReader:
             at = datetime.fromtimestamp(self._start_s, UTC)
             return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": at}
         return {"ShardIteratorType": self._start}
+
+
+def read_range(
+    client: Any,  # noqa: ANN401 - botocore's client has no type
+    stream_arn: str,
+    shard: str,
+    first: str,
+    last: str,
+) -> list[StreamRecord]:
+    """Return the records of a shard from one number to another, both among them.
+
+    Raises ConfigError when the first is not there: the stream keeps records only for its retention.
+    """
+    where = {"StreamARN": stream_arn, "ShardId": shard, "ShardIteratorType": "AT_SEQUENCE_NUMBER"}
+    answer = _call(f"{stream_arn}, {shard}", client.get_shard_iterator, StartingSequenceNumber=first, **where)
+    reader = ShardReader(client, stream_arn, shard)
+    reader.resume(str(answer["ShardIterator"]))
+    found: list[StreamRecord] = []
+    while not found or int(found[-1].number) < int(last):
+        reading = reader.read()
+        found += reading.records
+        if not reading.records and (reading.closed or not reading.behind_ms):
+            break
+    if not found or int(found[0].number) != int(first):
+        raise ConfigError(f"{stream_arn}, {shard}: the record {first} is no longer in the stream")
+    return [record for record in found if int(record.number) <= int(last)]
 
 
 class _ExpiredError(RetryError):

@@ -1,7 +1,8 @@
-"""Send messages to an SQS queue that is known by its ARN."""
+"""One SQS queue: messages sent, and taken out when what they ask for is done."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,13 +13,13 @@ from fraud_detection.errors import ConfigError, RetryError
 class SqsQueue:
     """One queue."""
 
-    def __init__(self, client: Any, arn: str) -> None:  # noqa: ANN401 - botocore's client has no type
-        """Look the queue up; raise ConfigError when there is none."""
+    def __init__(self, client: Any, name: str) -> None:  # noqa: ANN401 - botocore's client has no type
+        """Look the queue up by its ARN or its name; raise ConfigError when there is none."""
         self._client = client
         try:
-            self.url = str(client.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"])
+            self.url = str(client.get_queue_url(QueueName=name.rpartition(":")[2])["QueueUrl"])
         except (ClientError, BotoCoreError) as error:
-            raise ConfigError(f"queue {arn}: {error}") from None
+            raise ConfigError(f"queue {name}: {error}") from None
 
     def send(self, message: bytes) -> None:
         """Send one message; raise RetryError when it was not accepted."""
@@ -26,3 +27,20 @@ class SqsQueue:
             self._client.send_message(QueueUrl=self.url, MessageBody=message.decode())
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"queue {self.url}: {error}") from None
+
+    def take(self, done: Callable[[str], object]) -> int:
+        """Give each message that waits to `done`, and remove it when that returns; return how many."""
+        taken = 0
+        while messages := self._receive():
+            for message in messages:
+                done(message["Body"])
+                self._client.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+                taken += 1
+        return taken
+
+    def _receive(self) -> list[dict[str, Any]]:
+        try:
+            answer = self._client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        except (ClientError, BotoCoreError) as error:
+            raise RetryError(f"queue {self.url}: {error}") from None
+        return list(answer.get("Messages", []))

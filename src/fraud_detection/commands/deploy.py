@@ -14,6 +14,7 @@ from fraud_detection.adapters.cloudformation import Stack
 from fraud_detection.adapters.cloudwatch_logs import LogTail
 from fraud_detection.adapters.dynamodb_ledger import HISTORY, DynamoLedger
 from fraud_detection.adapters.s3_objects import Objects
+from fraud_detection.adapters.sqs_queue import SqsQueue
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.deploy import apply as applying
 from fraud_detection.deploy.package import package
@@ -24,6 +25,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.run.cloud_log import SHOWN, entries, words
 from fraud_detection.run.cloud_status import CloudStatus, ask
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
+from fraud_detection.run.redrive import redrive as put_again
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 
@@ -89,6 +91,16 @@ def warm(arguments: Namespace) -> None:
         f"{warmed.noted:,} payments noted"
     )
     write_figures(arguments, msgspec.to_builtins(warmed))
+
+
+def redrive(arguments: Namespace) -> None:
+    """Put the batches that were given up into the stream again."""
+    settings, cloud = _open(arguments)
+    outputs = _outputs(cloud.stack)
+    queue = SqsQueue(patient_client("sqs", settings.region), f"{settings.name}-failures")
+    done = put_again(queue, patient_client("kinesis", settings.region), outputs["Stream"])
+    print_line(f"{done.batches:,} batches with {done.records:,} records were put into the stream again")
+    write_figures(arguments, msgspec.to_builtins(done))
 
 
 def status(arguments: Namespace) -> None:

@@ -1,0 +1,16 @@
+"""The budget on the page is the one that is computed."""
+
+from __future__ import annotations
+
+from benchmarks.aws_budget import PAGE, Demand, Limits, Prices, budget, table
+
+
+def test_the_page_shows_what_is_computed() -> None:
+    assert table() in PAGE.read_text()
+
+
+def test_ten_times_the_payments_need_at_least_ten_times_as_much_of_what_grows() -> None:
+    one, ten = (budget(rate, Demand(), Limits(), Prices()) for rate in (10_000, 100_000))
+    assert ten.tables == 10 * one.tables
+    assert 9 * one.shards < ten.shards <= 10 * one.shards
+    assert ten.total < 11 * one.total
