@@ -88,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
         _prequential,
         _score,
         _run,
+        _serve,
+        _api_key,
         _report,
         _parity,
         _deploy,
@@ -262,6 +264,35 @@ def _run(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
     )
+
+
+def _serve(commands: Commands[OneSentenceParser]) -> None:
+    parser = _command(commands, "serve", "api:serve", "decide payments over HTTP while the customer waits")
+    parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+    parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
+    _config(parser, default=None)
+    parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="who may ask, see `fraud api-key`")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="for TLS, in PEM")
+    parser.add_argument("--private-key", type=Path, metavar="FILE", help="of the certificate, in PEM")
+    parser.add_argument(
+        "--most-waiting", type=int, default=2000, help="events that may wait; more are refused at once (2000)"
+    )
+    parser.add_argument(
+        "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
+    )
+
+
+def _api_key(commands: Commands[OneSentenceParser]) -> None:
+    parser = _command(commands, "api-key", "api:api_key", "make a key for the HTTP door; it is printed once")
+    parser.add_argument("name", help="whose key it is")
+    parser.add_argument(
+        "--roles", default="decide,read", help="of decide, read, label, operate (decide,read)"
+    )
+    parser.add_argument("--per-second", type=float, metavar="N", help="events at most")
+    parser.add_argument("--keys", type=Path, default=Path("keys.yaml"), help="where it is kept (keys.yaml)")
 
 
 def _report(commands: Commands[OneSentenceParser]) -> None:

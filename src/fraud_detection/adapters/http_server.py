@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+IDLE_S = 75
+"""Longer than the minute after which common load balancers close a line: they must be the first to do so."""
+
 Application = Callable[..., Awaitable[None]]
 
 
-def serve(application: Any, port: int, host: str) -> None:  # noqa: ANN401 - ASGI
-    """Answer on the port until SIGTERM or SIGINT; requests in hand are answered first."""
-    uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+def serve(
+    application: Any,  # noqa: ANN401 - ASGI
+    port: int,
+    host: str,
+    *,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+    grace_s: int = 10,
+) -> None:
+    """Answer on the port until SIGTERM or SIGINT; requests in hand are answered first, within `grace_s`."""
+    uvicorn.run(
+        application,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=grace_s,
+        timeout_keep_alive=IDLE_S,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )

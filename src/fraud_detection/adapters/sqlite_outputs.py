@@ -27,15 +27,22 @@ SINCE = """
     FROM labels WHERE seq > :seq
     UNION ALL SELECT seq, 2, reason, path, event, NULL, NULL, NULL, NULL FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
+ONE = """
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle
+    FROM decisions WHERE transaction_id = :one"""
+
+
+def told_of(site: SqliteSite, transaction_id: str) -> tuple[Decision, int] | None:
+    """Return the decision on one payment, with the event's time in ms; None where it was never decided."""
+    rows = site.rows(ONE, {"one": transaction_id})
+    return _decision(*rows[0]) if rows else None
 
 
 def told_since(site: SqliteSite, seq: int) -> Iterator[Told]:
     """Yield what became of the events after number `seq`, in order; repeated ones left no trace."""
     for _, kind, *row in site.rows(SINCE, {"seq": seq}):
         if kind == 0:
-            one, event_time, action, score, reasons, policy, bundle = row
-            words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
-            yield Decision(one, Action(action), score, tuple(words), policy, bundle), event_time
+            yield _decision(*row)
         elif kind == 1:
             yield Label(row[0], bool(row[1]), row[2], row[3])
         else:
@@ -81,6 +88,13 @@ class OutputFile:
         if noted and length > noted[0][0]:
             length = self._file.truncate(noted[0][0])
         return length
+
+
+def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
+    one: str, event_time: int, action: int, score: float | None, reasons: str, policy: str, bundle: str
+) -> tuple[Decision, int]:
+    words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
+    return Decision(one, Action(action), score, tuple(words), policy, bundle), event_time
 
 
 def _reasons(text: str) -> list[tuple[str, str, str]]:

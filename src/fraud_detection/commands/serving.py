@@ -47,7 +47,7 @@ PROJECT_FILE = Path("params.yaml")
 def score(arguments: Namespace) -> None:
     """Decide a file or standard input once."""
     screen = terminal(arguments)
-    engine = load_engine(arguments.bundle, _today(arguments))
+    engine = load_engine(arguments.bundle, today(arguments))
     _say_other_rules(arguments, engine.project, screen)
     past = (
         read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
@@ -66,7 +66,7 @@ def score(arguments: Namespace) -> None:
 
 def run(arguments: Namespace) -> None:
     """Decide a stream with durable state, until it ends or is interrupted."""
-    screen, stop, project = terminal(arguments), Stop(), _today(arguments)
+    screen, stop, project = terminal(arguments), Stop(), today(arguments)
     textual = source_is_textual(arguments.source)
     engine, door = open_door(
         arguments.bundle, arguments.state, project=project, textual=textual, synchronous=arguments.synchronous
@@ -169,7 +169,8 @@ def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> N
         )
 
 
-def _today(arguments: Namespace) -> Project | None:
+def today(arguments: Namespace) -> Project | None:
+    """Return the project file of today, if one was given."""
     return None if arguments.config is None else open_project(arguments.config)
 
 

@@ -1,0 +1,74 @@
+"""`fraud serve` and `fraud api-key`: decisions over HTTP, and who may ask for them."""
+
+from __future__ import annotations
+
+import ipaddress
+from argparse import Namespace
+from importlib.metadata import version
+from typing import cast
+
+import msgspec
+
+from fraud_detection.adapters.http_server import serve as run_server
+from fraud_detection.commands.printing import print_line, terminal
+from fraud_detection.commands.serving import today
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
+from fraud_detection.run.api import Api
+from fraud_detection.run.embedded import has_past
+from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.openapi import openapi
+from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
+
+
+def serve(arguments: Namespace) -> None:
+    """Answer over HTTP until told to stop; what was taken is answered first."""
+    screen = terminal(arguments)
+    keys = None if arguments.keys is None else load_keys(arguments.keys)
+    if keys is None and not _is_loopback(arguments.host):
+        raise ConfigError(
+            f"--host {arguments.host} can be reached from outside: give --keys FILE, so that not everybody "
+            "may ask; `fraud api-key` makes one"
+        )
+    if (arguments.certificate is None) != (arguments.private_key is None):
+        raise ConfigError("TLS needs both --certificate and --private-key")
+    engine, door = open_door(
+        arguments.bundle, arguments.state, project=today(arguments), synchronous=arguments.synchronous
+    )
+    try:
+        if arguments.history is not None and not has_past(door.site):
+            warm_up(door, engine.project, arguments.history, screen.progress)
+            screen.finish()
+        description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
+        api = Api(RequestDoor(door, arguments.most_waiting), Access(keys), description)
+        scheme = "http" if arguments.certificate is None else "https"
+        screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
+        # The server passes a signal on when it has stopped; the state has still to be closed then.
+        with few_collections(), ending_on_signals(Stop()):
+            run_server(
+                api,
+                arguments.port,
+                arguments.host,
+                certificate=arguments.certificate,
+                private_key=arguments.private_key,
+            )
+    finally:
+        door.close()
+    screen.say(f"stopped: {door.tally.decided:,} payments were decided")
+
+
+def api_key(arguments: Namespace) -> None:
+    """Add a key and print it, once."""
+    roles = tuple(part.strip() for part in arguments.roles.split(","))
+    if unknown := sorted(set(roles) - set(ROLES)):
+        raise ConfigError(f"--roles: unknown {', '.join(unknown)}; allowed here: {', '.join(ROLES)}")
+    key = add_key(arguments.keys, arguments.name, cast("tuple[Role, ...]", roles), arguments.per_second)
+    print_line(key)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

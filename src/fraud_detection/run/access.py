@@ -1,0 +1,107 @@
+"""Who may ask what, and how often: API keys with roles, kept as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from fraud_detection.config import Settings
+from fraud_detection.errors import ConfigError
+from fraud_detection.strict import decode, read_yaml
+
+Role = Literal["decide", "read", "label", "operate"]
+ROLES: tuple[Role, ...] = ("decide", "read", "label", "operate")
+ADVICE = "make a key with `fraud api-key NAME --roles decide,read`"
+KEY_BYTES = 24
+
+
+class Key(Settings, frozen=True):
+    """A key as it is kept.
+
+    sha256: of the key, in hexadecimal digits.  roles: decide payments, read decisions, tell labels, operate
+    (metrics).  per_second: events at most, with as many at once; null is no limit.
+    """
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    roles: tuple[Role, ...]
+    per_second: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Caller:
+    """A key in use, with what it may still ask."""
+
+    def __init__(self, name: str, key: Key, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with a full allowance."""
+        self.name, self.roles = name, frozenset(key.roles)
+        self._per_second, self._clock = key.per_second, clock
+        self._left, self._at = key.per_second or 0.0, clock()
+
+    def spend(self, events: int) -> float:
+        """Take events from the allowance; return 0, or how many seconds too early they come.
+
+        >>> now = [0.0]
+        >>> caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=2.0), lambda: now[0])
+        >>> caller.spend(2), caller.spend(1)
+        (0.0, 0.5)
+        """
+        if self._per_second is None:
+            return 0.0
+        now = self._clock()
+        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        # A list longer than a second's allowance is taken when the allowance is full, and owed.
+        if self._left < min(events, self._per_second):
+            return (min(events, self._per_second) - self._left) / self._per_second
+        self._left -= events
+        return 0.0
+
+
+class Access:
+    """Knows the callers; without keys everybody may do everything, which only fits a loopback address."""
+
+    def __init__(self, keys: dict[str, Key] | None) -> None:
+        """Take the keys by name; None means that none are asked for."""
+        self._open = Caller("anybody", Key(sha256="0" * 64, roles=ROLES)) if keys is None else None
+        self._by_digest = {key.sha256: Caller(name, key) for name, key in (keys or {}).items()}
+
+    def caller(self, authorization: str) -> Caller | None:
+        """Return who asks, by `Bearer KEY`; None for nobody known."""
+        if self._open is not None:
+            return self._open
+        scheme, _, key = authorization.partition(" ")
+        # The digest is looked up, not the key: how long that takes tells nothing about a key.
+        return self._by_digest.get(digest(key.strip())) if scheme.lower() == "bearer" else None
+
+
+def digest(key: str) -> str:
+    """Return what is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def load_keys(path: Path) -> dict[str, Key]:
+    """Read the keys; raise ConfigError for a file that is wrong or has none."""
+    keys = decode(read_yaml(path, ADVICE), dict[str, Key], str(path))
+    if not keys:
+        raise ConfigError(f"{path}: holds no key; {ADVICE}")
+    return keys
+
+
+def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | None) -> str:
+    """Add a key to a file and return it: it is told once, and only its digest is kept."""
+    present = path.read_text() if path.exists() else ""
+    if present.strip() and name in load_keys(path):
+        raise ConfigError(
+            f"{path}: has a key {name!r} already; remove its lines first, or choose another name"
+        )
+    key = secrets.token_urlsafe(KEY_BYTES)
+    entry = f"{name}:\n  sha256: {digest(key)}\n  roles: [{', '.join(roles)}]\n"
+    entry += "" if per_second is None else f"  per_second: {per_second:g}\n"
+    path.touch(mode=0o600)
+    path.write_text(f"{present.rstrip()}\n{entry}".lstrip())
+    return key

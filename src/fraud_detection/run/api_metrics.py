@@ -1,0 +1,54 @@
+"""What the request door counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from fraud_detection.events import Action
+from fraud_detection.metrics import LatencyHistogram
+from fraud_detection.run.request_door import RequestDoor
+
+QUANTILES = (50.0, 90.0, 99.0, 99.9)
+
+
+def exposition(door: RequestDoor, statuses: Mapping[int, int]) -> str:
+    """Return every metric, each with its help and type."""
+    return "\n".join([*_lines(door, statuses), ""])
+
+
+def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
+    tally = door.door.tally
+    yield from _head("fraud_decisions_total", "counter", "Payments decided, by answer.")
+    for action in Action:
+        yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
+    counts = {
+        "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
+        "fraud_repeated_total": (tally.repeated, "Events that had come before."),
+        "fraud_labels_total": (tally.labels, "Labels learned."),
+        "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
+    }
+    for name, (count, words) in counts.items():
+        yield from _head(name, "counter", words)
+        yield f"{name} {count}"
+    yield from _head("fraud_requests_total", "counter", "HTTP requests, by status.")
+    for status, count in sorted(statuses.items()):
+        yield f'fraud_requests_total{{status="{status}"}} {count}'
+    yield from _head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
+    yield f"fraud_waiting_events {door.waiting}"
+    yield from _summary("fraud_wait_seconds", "From being taken to being answered.", door.waits)
+    yield from _summary(
+        "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
+    )
+
+
+def _head(name: str, kind: str, words: str) -> list[str]:
+    return [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
+
+
+def _summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
+    yield from _head(name, "summary", words)
+    for percent in QUANTILES:
+        value = latency.percentile_ms(percent) / 1000
+        yield f'{name}{{quantile="{percent / 100:g}"}} {"NaN" if math.isnan(value) else f"{value:.6g}"}'
+    yield f"{name}_count {latency.count}"

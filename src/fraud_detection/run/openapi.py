@@ -1,0 +1,170 @@
+"""The description of the request door in OpenAPI, with the fields of the project's own payments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fraud_detection.config import Project, Schema
+
+Json = dict[str, Any]
+
+ERRORS = {
+    "400": "The request cannot be read.",
+    "401": "No key, or an unknown one.",
+    "403": "The key lacks the role.",
+    "413": "The request is too large.",
+    "429": "The key asks more than it may; Retry-After says when to ask again.",
+    "503": "Too much waits already, or the state is busy; Retry-After says when to ask again.",
+}
+
+
+def openapi(project: Project, version: str) -> Json:
+    """Return the description as plain data."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Fraud decisions: {project.project}", "version": version},
+        "paths": {
+            "/v1/decisions": {"post": _post("Decide a payment, or a list of them", "Payment", "Decision")},
+            "/v1/decisions/{id}": {"get": _find()},
+            "/v1/labels": {"post": _post("Tell what became known of a payment", "Label", "Told")},
+            "/healthz": {"get": _plain("The process lives")},
+            "/readyz": {"get": _plain("The process answers, with this bundle")},
+            "/metrics": {
+                "get": _plain("Counters and latencies, in the text format of Prometheus", secured=True)
+            },
+        },
+        "components": {
+            "schemas": {
+                "Payment": payment(project.schema),
+                "Label": label(project.schema),
+                "Decision": DECISION,
+                "Told": TOLD,
+                "Error": ERROR,
+            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def payment(schema: Schema) -> Json:
+    """Return the JSON schema of a payment; what it does not name is ignored and counted."""
+    fields: Json = {}
+    if schema.transaction_id.field is not None:
+        fields[schema.transaction_id.field] = {"type": "string", "description": "the transaction's id"}
+    required = [name for name in (schema.transaction_id.field, schema.event_time.field) if name]
+    if schema.event_time.field is not None:
+        words = f"when it took place; format {schema.event_time.format}"
+        fields[schema.event_time.field] = {"type": ["string", "number"], "description": words}
+    if schema.amount is not None:
+        fields[schema.amount.field] = {"type": "number", "description": "the amount, in major units"}
+        required.append(schema.amount.field)
+    for name, entity in schema.entities.items():
+        fields[entity.field] = {"type": ["string", "null"], "description": f"the {name}"}
+        required += [entity.field] if entity.required else []
+    for name, number in schema.numbers.items():
+        fields[number.field] = {"type": ["number", "null"], "description": f"the number {name}"}
+    for name, category in schema.categories.items():
+        fields[category.field] = {"type": ["string", "null"], "description": f"the category {name}"}
+    if schema.place is not None:
+        for field in (schema.place.latitude, schema.place.longitude):
+            fields[field] = {"type": ["number", "null"], "description": "in degrees"}
+    if schema.sent_at is not None:
+        fields[schema.sent_at] = {"type": "integer", "description": "when it was sent, in ms since 1970"}
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": True}
+
+
+def label(schema: Schema) -> Json:
+    """Return the JSON schema of a label."""
+    one = schema.transaction_id.field or "transaction_id"
+    verdict = "label" if schema.label is None else schema.label.field
+    known_at = "label_known_at" if schema.label is None else schema.label.known_at or "label_known_at"
+    fields = {
+        one: {"type": "string", "description": "of the payment"},
+        verdict: {"description": "fraud or not, as the project file spells it"},
+        known_at: {"type": ["string", "number"], "description": "when it became known"},
+        "source": {"type": "string", "description": "who says so"},
+    }
+    return {"type": "object", "properties": fields, "required": [one, verdict, known_at]}
+
+
+REASON = {
+    "type": "object",
+    "properties": {"code": {"type": "string"}, "words": {"type": "string"}},
+    "required": ["code", "words"],
+}
+DECISION: Json = {
+    "type": "object",
+    "properties": {
+        "transaction_id": {"type": "string"},
+        "event_time": {"type": "string", "format": "date-time"},
+        "action": {"type": "string", "enum": ["approve", "review", "decline"]},
+        "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "reasons": {"type": "array", "items": REASON},
+        "policy": {"type": "string"},
+        "bundle": {"type": "string"},
+        "repeated": {"type": "boolean", "description": "true where it was decided before"},
+    },
+    "required": ["transaction_id", "event_time", "action", "score", "reasons", "policy", "bundle"],
+}
+TOLD: Json = {
+    "type": "object",
+    "properties": {
+        "transaction_id": {"type": "string"},
+        "label": {"type": "string", "enum": ["fraud", "legitimate"]},
+        "repeated": {"type": "boolean", "description": "true where it tells nothing new"},
+    },
+    "required": ["transaction_id"],
+}
+ERROR: Json = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+
+
+def _post(summary: str, taken: str, given: str) -> Json:
+    one, other = ({"$ref": f"#/components/schemas/{name}"} for name in (taken, given))
+    refused = {"422": _answer("It can never be decided: the reason, and the path of the field.", None)}
+    return {
+        "summary": summary,
+        "security": [{"key": []}],
+        "requestBody": {"required": True, "content": _content(_one_or_many(one))},
+        "responses": {
+            "200": _answer("The answer, or one for each.", _one_or_many(other)),
+            **refused,
+            **_errors(),
+        },
+    }
+
+
+def _find() -> Json:
+    where = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    found = {"$ref": "#/components/schemas/Decision"}
+    return {
+        "summary": "Look a decision up",
+        "security": [{"key": []}],
+        "parameters": [where],
+        "responses": {"200": _answer("The decision.", found), "404": _answer("There is none.", None)},
+    }
+
+
+def _plain(summary: str, *, secured: bool = False) -> Json:
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "All is well."}},
+        **({"security": [{"key": []}]} if secured else {}),
+    }
+
+
+def _errors() -> Json:
+    return {
+        status: _answer(words, {"$ref": "#/components/schemas/Error"}) for status, words in ERRORS.items()
+    }
+
+
+def _answer(words: str, schema: Json | None) -> Json:
+    return {"description": words, **({} if schema is None else {"content": _content(schema)})}
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _one_or_many(schema: Json) -> Json:
+    return {"oneOf": [schema, {"type": "array", "items": schema}]}

@@ -1,0 +1,361 @@
+"""The request door as a caller meets it: a real process, real sockets, and kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.cli import main
+from fraud_detection.run.access import Access, Caller, Key, add_key, load_keys
+from fraud_detection.run.api import Api
+from fraud_detection.run.openapi import openapi
+from fraud_detection.run.request_door import FullError, RequestDoor, Told
+from fraud_detection.run.stream import open_door
+from tests.conftest import SmallWorld
+
+PATIENCE_S = 20.0
+Reply = tuple[int, Any, dict[str, str]]
+
+
+class Served:
+    """A process that serves, and the way to ask it."""
+
+    def __init__(self, world: SmallWorld, state: Path, *more: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", *more]
+        command += [f"--bundle={world.bundle}", f"--state={state}", f"--port={self.port}"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        self._line = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def wait(self) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if self.ask("GET", "/readyz")[0] == 200:
+                    return
+            except (OSError, HTTPException):
+                self._line.close()
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+        self._line.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
+        answer = self._line.getresponse()
+        content = answer.read()
+        plain = answer.getheader("content-type") == "application/json"
+        return answer.status, json.loads(content) if plain else content.decode(), dict(answer.getheaders())
+
+    def decide(self, event: bytes) -> Reply:
+        return self.ask("POST", "/v1/decisions", event)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        _, said = self.process.communicate(timeout=PATIENCE_S)
+        self._line.close()
+        return str(said)
+
+
+@contextmanager
+def served(world: SmallWorld, state: Path, *more: str) -> Iterator[Served]:
+    one = Served(world, state, *more)
+    try:
+        one.wait()
+        yield one
+    finally:
+        one.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+@pytest.fixture(scope="module")
+def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_world, tmp_path_factory.mktemp("door") / "state.db") as one:
+        yield one
+
+
+def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
+    out = tmp_path / "decisions.jsonl"
+    words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_world.bundle}", f"--out={out}"]
+    assert main([*words, "--headless"]) == 0
+    wanted = [
+        {k: v for k, v in json.loads(one).items() if k != "row"} for one in out.read_text().splitlines()
+    ]
+    with served(small_world, tmp_path / "state.db") as one:
+        answers = [one.decide(event) for event in events[:200]]
+        status, listed, _ = one.decide(b"[" + b",".join(events[200:]) + b"]")
+    assert {status for status, _, _ in answers} == {status} == {200}
+    assert [body for _, body, _ in answers] + listed == wanted
+
+
+def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
+    door: Served, events: list[bytes]
+) -> None:
+    first, again = door.decide(events[0])[1], door.decide(events[0])[1]
+    assert again == first | {"repeated": True}
+    looked_up = door.ask("GET", f"/v1/decisions/{first['transaction_id']}")
+    assert looked_up[:2] == (200, first)
+
+
+WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
+    "no JSON": ("POST", "/v1/decisions", b"{", 422, "not valid JSON"),
+    "a field that is missing": ("POST", "/v1/decisions", b"{}", 422, "required value is missing"),
+    "a list that is none": ("POST", "/v1/decisions", b"[1,", 400, "expected a list"),
+    "an empty list": ("POST", "/v1/decisions", b"[]", 400, "1 to 500"),
+    "too much": ("POST", "/v1/decisions", b" " * (1 << 20) + b"{}", 413, "at most 1,048,576 bytes"),
+    "no such decision": ("GET", "/v1/decisions/nobody", b"", 404, "no decision on 'nobody'"),
+    "no such path": ("GET", "/v2", b"", 404, "/openapi.json"),
+    "another method": ("GET", "/v1/decisions", b"", 405, "takes POST"),
+    "a label without a verdict": ("POST", "/v1/labels", b'{"transaction_id":"x"}', 422, "verdict"),
+    "a label that is no object": ("POST", "/v1/labels", b"7", 400, "expected a label"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_with_the_reason_and_the_door_stays_open(door: Served, case: str) -> None:
+    method, path, body, wanted, words = WRONG[case]
+    status, answer, headers = door.ask(method, path, body, X_Request_Id="mine-7")
+    assert status == wanted
+    assert words in json.dumps(answer)
+    assert headers["x-request-id"] == "mine-7"
+    assert door.ask("GET", "/healthz")[0] == 200
+
+
+def test_a_bad_payment_in_a_list_does_not_stop_the_others(door: Served, events: list[bytes]) -> None:
+    status, answers, _ = door.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
+    assert status == 200
+    assert ["action" in one for one in answers] == [True, False, True]
+    assert answers[1]["path"].startswith("$.")
+
+
+def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:
+    payment = json.loads(events[3])
+    one = door.decide(events[3])[1]["transaction_id"]
+    label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+    first = door.ask("POST", "/v1/labels", json.dumps(label).encode())
+    assert first[:2] == (200, {"transaction_id": one, "label": "fraud"})
+    assert door.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
+        {"transaction_id": one, "repeated": True}
+    ]
+
+
+def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None:
+    def counted() -> dict[str, float]:
+        text = door.ask("GET", "/metrics")[1]
+        rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
+        return {name: float(value) for name, value in rows}
+
+    def decided(counts: Mapping[str, float]) -> float:
+        return sum(value for name, value in counts.items() if name.startswith("fraud_decisions_total"))
+
+    before = counted()
+    for event in events[100:110]:
+        assert door.decide(event)[0] == 200
+    after = counted()
+    assert decided(after) == decided(before) + 10
+    assert after["fraud_wait_seconds_count"] > before["fraud_wait_seconds_count"]
+    assert 0 < after['fraud_wait_seconds{quantile="0.5"}'] < 1
+
+
+def test_a_kill_loses_no_answer_that_was_given(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, answers = tmp_path / "state.db", dict[str, Any]()
+    with served(small_world, state) as one:
+
+        def send() -> None:
+            with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as line:
+                for event in events:
+                    try:
+                        line.request("POST", "/v1/decisions", event)
+                        body = json.loads(line.getresponse().read())
+                    except (OSError, HTTPException):
+                        return
+                    answers[body["transaction_id"]] = body
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        while len(answers) < 60:
+            time.sleep(0.001)
+        one.stop(signal.SIGKILL)
+        sender.join()
+    assert 60 <= len(answers) < len(events)
+    with served(small_world, state) as one:
+        for transaction_id, answer in answers.items():
+            assert one.ask("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, answer)
+        rest = [one.decide(event)[1] for event in events]
+    repeated = {body["transaction_id"] for body in rest if body.get("repeated")}
+    assert answers.keys() <= repeated
+
+
+def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    one = Served(small_world, tmp_path / "state.db")
+    one.wait()
+    for event in events[:20]:
+        assert one.decide(event)[0] == 200
+    said = one.stop(signal.SIGTERM)
+    assert "20 payments were decided" in said
+    assert one.process.returncode == 0
+    with served(small_world, tmp_path / "state.db") as again:
+        assert again.decide(events[0])[1]["repeated"] is True
+
+
+def test_keys_say_who_may_do_what_and_how_often(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    till = add_key(keys, "till", ("decide",), 2.0)
+    office = add_key(keys, "office", ("read", "operate"), None)
+    assert till not in keys.read_text()
+    assert oct(keys.stat().st_mode)[-3:] == "600"
+    with served(small_world, tmp_path / "state.db", f"--keys={keys}") as one:
+        assert one.decide(events[0])[0] == 401
+        assert one.ask("POST", "/v1/decisions", events[0], Authorization="Bearer nobody")[0] == 401
+        asked = f"Bearer {till}"
+        statuses = [one.ask("POST", "/v1/decisions", event, Authorization=asked) for event in events[:6]]
+        assert [status for status, _, _ in statuses][:2] == [200, 200]
+        status, answer, headers = next(each for each in statuses if each[0] != 200)
+        assert status == 429
+        assert "till asks more than it may" in answer["error"]
+        assert int(headers["retry-after"]) >= 1
+        assert one.ask("GET", "/v1/decisions/x", Authorization=asked)[0] == 403
+        assert one.ask("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
+        assert one.ask("GET", "/healthz")[0] == 200
+
+
+def test_an_open_door_to_everybody_needs_keys(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
+    assert main(words) == 2
+    assert "can be reached from outside" in capsys.readouterr().err
+
+
+def test_a_key_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keys.yaml"
+    assert main(["api-key", "till", f"--keys={keys}"]) == 0
+    told = capsys.readouterr().out.strip()
+    assert Access(load_keys(keys)).caller(f"Bearer {told}") is not None
+    assert main(["api-key", "till", f"--keys={keys}"]) == 2
+    assert main(["api-key", "other", "--roles=rule", f"--keys={keys}"]) == 2
+    assert "allowed here: decide, read, label, operate" in capsys.readouterr().err
+
+
+def test_an_allowance_fills_up_again() -> None:
+    now = [0.0]
+    caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=10.0), lambda: now[0])
+    assert caller.spend(10) == 0.0
+    assert caller.spend(1) == pytest.approx(0.1)
+    now[0] = 0.1
+    assert caller.spend(1) == 0.0
+    now[0] = 60.0
+    assert caller.spend(25) == 0.0
+    assert caller.spend(1) == pytest.approx(1.6)
+
+
+def on_a_loop(
+    world: SmallWorld, folder: Path, ask: Callable[[RequestDoor], Any], most_waiting: int = 10
+) -> Any:  # noqa: ANN401 - whatever was asked
+    _, embedded = open_door(world.bundle, folder / "state.db")
+    try:
+        return asyncio.run(ask(RequestDoor(embedded, most_waiting)))
+    finally:
+        embedded.close()
+
+
+def test_a_full_queue_refuses_at_once_and_takes_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        futures = door.submit(events[:8])
+        with pytest.raises(FullError, match="8 events wait already"):
+            door.submit(events[8:11])
+        assert door.waiting == 8
+        assert all(isinstance(answer, Told) for answer in await asyncio.gather(*futures))
+        assert (door.waiting, door.refused) == (0, 3)
+        assert len(await asyncio.gather(*door.submit(events[8:11]))) == 3
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_requests_that_wait_together_are_decided_together(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> int:
+        taken = []
+        take = door.door.take
+        door.door.take = lambda batch, source: (taken.append(len(batch.events)), take(batch, source))[1]  # type: ignore[method-assign, func-returns-value]
+        await asyncio.gather(*[door.submit([event])[0] for event in events[:9]])
+        return taken[0]
+
+    assert on_a_loop(small_world, tmp_path, ask) == 9
+
+
+def test_whoever_goes_away_does_not_stop_the_others(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        gone, stays = door.submit(events[:2])
+        gone.cancel()
+        told = await stays
+        assert isinstance(told, Told)
+        assert door.find(json.loads(events[0])["transaction_id"]) is not None
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_the_description_has_the_fields_of_the_project(small_world: SmallWorld) -> None:
+    schema = small_world.project.schema
+    found = openapi(small_world.project, "1")
+    fields = found["components"]["schemas"]["Payment"]["properties"]
+    named = [entity.field for entity in schema.entities.values()]
+    named += [number.field for number in schema.numbers.values()]
+    assert set(named) <= set(fields)
+    assert fields["amount"]["type"] == "number"
+    refs = {part for part in json.dumps(found).split('"') if part.startswith("#/components/schemas/")}
+    assert {ref.rpartition("/")[2] for ref in refs} <= set(found["components"]["schemas"])
+
+
+def test_every_route_is_described(small_world: SmallWorld, tmp_path: Path) -> None:
+    async def ask(door: RequestDoor) -> set[tuple[str, str]]:
+        return set(Api(door, Access(None), b"")._routes)
+
+    routes = on_a_loop(small_world, tmp_path, ask)
+    described = openapi(small_world.project, "1")["paths"]
+    for method, path in routes - {("GET", "/openapi.json")}:
+        assert method.lower() in described[path]
+
+
+def test_a_served_description_is_the_computed_one(door: Served, small_world: SmallWorld) -> None:
+    status, found, _ = door.ask("GET", "/openapi.json")
+    assert status == 200
+    assert (
+        found["paths"] == msgspec.json.decode(msgspec.json.encode(openapi(small_world.project, "1")))["paths"]
+    )
+    assert os.getpid() != door.process.pid
