@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
