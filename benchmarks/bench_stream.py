@@ -29,14 +29,13 @@ from fraud_detection.adapters.cloudwatch_logs import LogTail
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger
 from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.deploy.settings import Deployment
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.local_aws.processes import LOOPBACK
 from fraud_detection.local_aws.shard_poller import Pace
 from fraud_detection.local_aws.site import LocalSite
 from fraud_detection.local_aws.tap import Tap
-from fraud_detection.run.aws_demo import deployed, fill
+from fraud_detection.run.aws_demo import deployed, fill, local_settings
 from fraud_detection.run.cloud_log import entries
 from fraud_detection.run.demo import DemoSettings, demo_project, learn
 from fraud_detection.score.archive import read_bundle
@@ -120,7 +119,7 @@ def scene(bundle: Bundle, history: Path, pace: Pace, *, tapped: bool = False) ->
     """Deploy, fill the profiles, and make ready; the caller starts the site."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        deployed(bundle, Deployment(environment="bench"), TOOLS, Path(folder), _quiet) as (
+        deployed(bundle, local_settings("bench"), TOOLS, Path(folder), _quiet) as (
             cloud,
             release,
             services,

@@ -22,11 +22,10 @@ from fraud_detection.adapters.aws_clients import clients_of
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
 from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.s3_objects import Objects
-from fraud_detection.deploy.settings import Batches, Deployment, Function
 from fraud_detection.local_aws.shard_poller import Pace
 from fraud_detection.local_aws.site import LocalSite
 from fraud_detection.local_aws.tap import Call, Hangup, Reply, Tap, refusal
-from fraud_detection.run.aws_demo import deployed
+from fraud_detection.run.aws_demo import deployed, local_settings
 from fraud_detection.run.cloud_log import entries
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
@@ -73,9 +72,7 @@ def play(
 ) -> Day:
     """Deploy, send payments at full speed, let trouble come, and collect what became of them."""
     bundle = read_bundle(world.bundle)
-    settings = Deployment(
-        environment="e2e", batches=Batches(retries=1000), function=Function(budget_ms=400, timeout_s=10)
-    )
+    settings = local_settings("e2e", batches={"retries": 1000}, function={"budget_ms": 400, "timeout_s": 10})
     sent = world.live(payments, late_share=0.03, repeat_share=0.02, poison_share=0.01, labels="fraud")
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()

@@ -51,8 +51,10 @@ def fraud(
     services: LocalServices, small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
 ) -> Fraud:
     folder = tmp_path_factory.mktemp("deploy")
-    (folder / "deploy.yaml").write_text("environment: typed\n")
-    (folder / "wider.yaml").write_text("environment: typed\nstream: {retention_hours: 48}\n")
+    here = f"environment: typed\nfunction: {{runtime: python3.{sys.version_info.minor}}}\n"
+    (folder / "deploy.yaml").write_text(here)
+    (folder / "wider.yaml").write_text(here + "stream: {retention_hours: 48}\n")
+    (folder / "protected.yaml").write_text(here + "protect: true\n")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fraud_detection.cli", *words]
@@ -176,6 +178,29 @@ def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied
     assert "alarms" in told.stdout
     assert "nan" not in told.stdout
     assert fraud("logs", "--since=1h").stdout == ""
+
+
+def test_a_protected_stack_loses_nothing_until_its_protection_is_taken_away(
+    fraud: Fraud, applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    assert fraud("deploy", "apply", "--settings=protected.yaml").returncode == 0
+    bucket = Stack(clients("cloudformation"), STACK).outputs()["Bucket"]
+    before = clients("s3").list_objects_v2(Bucket=bucket)["KeyCount"]
+    for settings in ("deploy.yaml", "protected.yaml"):
+        refused = fraud("deploy", "destroy", "--yes", f"--settings={settings}")
+        assert refused.returncode == 2
+        assert "is protected" in refused.stderr
+    assert clients("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == before > 0
+    assert fraud("deploy", "apply").returncode == 0
+    found = Stack(clients("cloudformation"), STACK).describe() or {}
+    assert not found.get("EnableTerminationProtection")
+
+
+def test_an_image_that_sagemaker_cannot_take_is_refused(fraud: Fraud) -> None:
+    done = fraud("deploy", "plan", "--image=fraud:1")
+    assert done.returncode == 2
+    assert "expected one in ECR" in done.stderr
 
 
 def test_destroy_asks_first_and_leaves_nothing(

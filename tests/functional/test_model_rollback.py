@@ -19,7 +19,8 @@ from fraud_detection.deploy.template import build
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.model_server import ModelServer
 from fraud_detection.run.container import Endpoint
-from fraud_detection.run.lambda_handler import Processor, ProcessorSettings, Record
+from fraud_detection.run.lambda_handler import Processor, ProcessorSettings
+from fraud_detection.run.lane_batch import Record
 from fraud_detection.score.archive import pack, read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.calibration import Calibration
@@ -93,6 +94,29 @@ class BlueGreen:
         return self.fleets[fleet].invoke(body, JSON, JSON)[0]
 
 
+def processor_of(world: SmallWorld, endpoint: BlueGreen, lines: list[dict[str, Any]]) -> Processor:
+    clients = {"dynamodb": FakeDynamo(), "s3": FakeS3(), "sagemaker-runtime": FakeRuntime(endpoint)}
+    settings = ProcessorSettings(
+        endpoint="e",
+        profiles_table="p",
+        decisions_table="d",
+        labels_table="l",
+        quarantine_bucket="q",
+        token_key="secret",  # noqa: S106 - of a test
+        bundle=str(world.bundle),
+    )
+    return Processor(settings, lambda line: lines.append(json.loads(line)), clients.__getitem__)
+
+
+def deliver(world: SmallWorld, endpoint: BlueGreen, events: list[bytes]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    processor = processor_of(world, endpoint, lines)
+    for begin in range(0, len(events), BATCH):
+        batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
+        processor.handle("shardId-000000000000", [Record(str(number), event, 1.0) for number, event in batch])
+    return lines
+
+
 def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves(
     small_world: SmallWorld,
 ) -> None:
@@ -101,20 +125,7 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     settings = Deployment(environment="local", alarms=Alarms(least=20))
     watched = Watched(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
-    clients = {"dynamodb": FakeDynamo(), "s3": FakeS3(), "sagemaker-runtime": FakeRuntime(endpoint)}
-    processor = Processor(
-        ProcessorSettings(
-            endpoint="e",
-            profiles_table="p",
-            decisions_table="d",
-            labels_table="l",
-            quarantine_bucket="q",
-            token_key="secret",  # noqa: S106 - of a test
-            bundle=str(small_world.bundle),
-        ),
-        lambda line: lines.append(json.loads(line)),
-        clients.__getitem__,
-    )
+    processor = processor_of(small_world, endpoint, lines)
     events, taken_back_at = small_world.live(2_000, labels="none"), None
     for begin in range(0, len(events), BATCH):
         told = len(lines)
@@ -136,16 +147,61 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     assert len(late) > 1_000
 
 
-def test_the_same_model_again_raises_no_alarm(small_world: SmallWorld) -> None:
-    """What is normal stays below every threshold of the template's defaults, counted as CloudWatch would."""
+def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(small_world: SmallWorld) -> None:
     old = read_bundle(small_world.bundle)
-    settings = Deployment(environment="local", alarms=Alarms(least=20, decline_share=0.5, score_drift=5.0))
-    watched = Watched(settings, prepare(old, b"", IMAGE)[0])
-    for name in ("decided", "band0", "band1", "band2", "band3"):
-        watched.counts[name, frozenset({("environment", "local"), ("bundle", old.name)})] = 500
+    release = prepare(old, b"", IMAGE)[0]
+    watched = Watched(Deployment(environment="local"), release)
+    where = frozenset({("environment", "local"), ("bundle", old.name)})
+    usual = {f"band{place}": round(10_000 * share) for place, share in enumerate(release.bands.shares)}
+    for name, count in {"answered": 10_000, "above_decline": 900, **usual}.items():
+        watched.counts[name, where] = count
     assert watched.risen() == []
-    watched.counts["declined", frozenset({("environment", "local"), ("bundle", old.name)})] = 400
+    watched.counts["above_decline", where] = 1_100
     assert watched.risen() == ["DeclineShare"]
+    watched.counts["band3", where] += 5_000
+    assert watched.risen() == ["DeclineShare", "ScoreDrift"]
+
+
+def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(small_world: SmallWorld) -> None:
+    """The function still holds the old bundle: only the model that answers can say how its scores lie."""
+    old = read_bundle(small_world.bundle)
+    new = rescaled(old)
+    watched = Watched(Deployment(environment="local", alarms=Alarms(least=20)), prepare(new, b"", IMAGE)[0])
+    endpoint = BlueGreen(old, new)
+    lines = deliver(small_world, endpoint, small_world.live(2_000, labels="none"))
+    for line in lines:
+        watched.take(line)
+    where = frozenset({("environment", "local"), ("bundle", new.name)})
+    assert watched.counts["answered", where] > 100
+    assert watched.risen() == []
+
+
+def rescaled(bundle: Bundle) -> Bundle:
+    """Return a model that ranks as before and calls every score larger, with all that belongs to it."""
+    slope, intercept = bundle.manifest.calibration.slope, bundle.manifest.calibration.intercept + 4.0
+    shifted = Calibration(slope, intercept)
+
+    def moved(score: float) -> float:
+        return shifted.probability(bundle.manifest.calibration.log_odds(score))
+
+    scores = bundle.contents.reference.score
+    edges = tuple(moved(edge) for edge in scores.edges)
+    reference = msgspec.structs.replace(
+        bundle.contents.reference, score=msgspec.structs.replace(scores, edges=edges)
+    )
+    vectors = msgspec.structs.replace(
+        bundle.contents.vectors, expected=tuple(map(shifted.probability, bundle.contents.vectors.raw))
+    )
+    cutoffs = bundle.manifest.cutoffs
+    manifest = msgspec.structs.replace(
+        bundle.manifest,
+        name="rescaled0000",
+        calibration=shifted,
+        cutoffs=msgspec.structs.replace(
+            cutoffs, review_at=moved(cutoffs.review_at), decline_at=moved(cutoffs.decline_at)
+        ),
+    )
+    return Bundle(manifest, msgspec.structs.replace(bundle.contents, reference=reference, vectors=vectors))
 
 
 def test_a_model_that_fails_its_own_test_vectors_never_answers_beside_the_old_one(

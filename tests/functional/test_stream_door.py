@@ -24,8 +24,9 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.parse import Parser
 from fraud_detection.run.container import Endpoint
 from fraud_detection.run.engine import make_engine
-from fraud_detection.run.lambda_handler import Processor, ProcessorSettings, Record
+from fraud_detection.run.lambda_handler import Processor, ProcessorSettings
 from fraud_detection.run.lambda_state import profile_store
+from fraud_detection.run.lane_batch import Record
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.wire import JSON
 from tests.conftest import SmallWorld
@@ -94,7 +95,11 @@ class Cloud:
 
     def decisions(self) -> dict[str, Any]:
         items = self.dynamo.tables.get("decisions", {})
-        return {one: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"])) for one, item in items.items()}
+        return {
+            one: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"]))
+            for one, item in items.items()
+            if one[0] != "\n"
+        }
 
 
 def shards(events: list[bytes]) -> dict[str, list[Record]]:
@@ -323,6 +328,39 @@ def test_what_other_shards_change_meanwhile_is_not_lost(
         while batch := batch_of(current):
             assert cloud.processor().handle(current, batch) == []
             at[current] += BATCH
+    assert profiles(cloud) == profiles(undisturbed)
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come_again(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, seed: int
+) -> None:
+    """Decisions are kept, profiles are not, or not all; the records come again later, with other numbers."""
+    cloud, chance = Cloud(small_world), Random(seed)
+    lanes, given_up = shards(events), dict[str, list[Record]]()
+    allowed = [0]
+
+    def busy(operation: str) -> None:
+        if operation == "BatchExecuteStatement":
+            allowed[0] -= 1
+            if allowed[0] < 0:
+                raise refusal("ProvisionedThroughputExceededException", operation)
+
+    for lane, records in lanes.items():
+        victim = chance.randrange(0, len(records) - 2 * BATCH)
+        for begin in range(0, len(records), BATCH):
+            batch = records[begin : begin + BATCH]
+            if begin <= victim < begin + BATCH:
+                cloud.dynamo.before, allowed[0] = busy, chance.randrange(0, 2)
+                assert cloud.processor().handle(lane, batch) == [batch[0].number]
+                cloud.dynamo.before, given_up[lane] = lambda _: None, batch
+            else:
+                assert cloud.processor().handle(lane, batch) == []
+    for lane, batch in given_up.items():
+        behind = int(lanes[lane][-1].number) + 1_000
+        again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(batch)]
+        assert cloud.processor().handle(lane, again) == []
     assert profiles(cloud) == profiles(undisturbed)
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import ConfigError, RetryError
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ def attempt(call: Callable[..., dict[str, Any]], **asked: object) -> dict[str, A
 
 
 def refuse_mistake(error: ClientError) -> None:
-    """Raise RetryError at once for an answer that no waiting changes."""
+    """Raise ConfigError at once for an answer that no waiting changes."""
     if error.response["Error"]["Code"] in MISTAKES:
-        raise RetryError(str(error)) from None
+        raise ConfigError(str(error)) from None
 
 
 def pauses(what: str) -> Iterator[float]:

@@ -82,5 +82,6 @@ def _client(service: str, region: str | None, config: Config, **where: str) -> A
         raise ConfigError(
             f"AWS {service}: in which region? Set AWS_DEFAULT_REGION, or `region` in the settings"
         ) from None
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:
+        # botocore says ValueError of an AWS_ENDPOINT_URL without http://
         raise ConfigError(f"no client for AWS {service}: {error}") from None

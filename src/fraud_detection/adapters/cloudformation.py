@@ -19,6 +19,7 @@ GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "DELETE_COMPLET
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 NOTHING = ("didn't contain changes", "No updates are to be performed", "no changes")
 CHANGE_SET_S = 300.0
+START_S = 60.0
 EMPTY = "REVIEW_IN_PROGRESS"
 
 
@@ -105,8 +106,20 @@ class Stack:
         if not self._ready(change_set):
             self._drop(change_set)
             return False
+        before = self.seen()
         self._ask("execute_change_set", ChangeSetName=change_set)
+        self._wait_for_start(before)
         return True
+
+    def _wait_for_start(self, before: set[str]) -> None:
+        """Wait until the change shows: right after it was asked for, the stack still looks at rest."""
+        deadline = time.monotonic() + START_S
+        while not self.status().endswith(WORKING) and not self.seen() - before:
+            if time.monotonic() > deadline:
+                raise RetryError(
+                    f"stack {self.name}: nothing has happened for {START_S:.0f} s; look again later"
+                )
+            time.sleep(self._pause_s)
 
     def events(self, since: set[str]) -> Iterator[Event]:
         """Tell what happens until the stack is at rest; `since` are the ids of events told before."""

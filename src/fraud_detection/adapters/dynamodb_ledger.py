@@ -40,6 +40,18 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     versions: dict[str, int] = {}
 
 
+class Unsaved(msgspec.Struct, frozen=True, array_like=True):
+    """An event whose decision or label may be kept while profiles have not taken it in.
+
+    number: of its record, as Kinesis writes it.  label: the event itself if it is a label; the event of a
+    payment is kept with its decision.
+    """
+
+    number: str
+    transaction_id: str
+    label: bytes = b""
+
+
 class DynamoLedger:
     """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
 
@@ -83,6 +95,30 @@ class DynamoLedger:
         kept = self._kept.get(transaction_id)
         return kept if kept is not None and (kept.lane, kept.sequence) == (self.lane, sequence) else None
 
+    def unsaved(self) -> list[Unsaved]:
+        """Return the events of this lane that a batch has begun and not ended, in their order."""
+        found = batch_get(self._client, self._decisions, [{"id": {"S": self._journal}}])
+        return (
+            msgspec.msgpack.decode(zlib.decompress(found[0]["d"]["B"]), type=list[Unsaved]) if found else []
+        )
+
+    def note_unsaved(self, events: Sequence[Unsaved]) -> None:
+        """Put down which events of this lane are begun; none when all is saved."""
+        content = zlib.compress(msgspec.msgpack.encode(events), 6)
+        item = {"id": {"S": self._journal}, "d": {"B": content}}
+        batch_put(self._client, self._decisions, [item])
+
+    def event(self, transaction_id: str) -> bytes | None:
+        """Return the event of a payment that this lane has decided; None where it has not."""
+        self._read_decisions([transaction_id])
+        kept = self._kept.get(transaction_id)
+        return kept.event if kept is not None and kept.lane == self.lane else None
+
+    @property
+    def _journal(self) -> str:
+        # No id of a payment begins so: ids are printable.
+        return f"\n{self.lane}"
+
     def record(self, decisions: Sequence[KeptDecision], labels: Iterable[Label]) -> None:
         """Keep decisions and labels of one batch; labels carry the numbers of their events."""
         batch_put(
@@ -100,7 +136,8 @@ class DynamoLedger:
         more: dict[str, Any] = {}
         while True:
             answer = self._client.scan(TableName=self._decisions, **more)
-            found = (_decision(item["d"]["B"]) for item in answer["Items"])
+            items = [item for item in answer["Items"] if not item["id"]["S"].startswith("\n")]
+            found = (_decision(item["d"]["B"]) for item in items)
             yield from (kept for kept in found if kept.lane != HISTORY)
             if "LastEvaluatedKey" not in answer:
                 return

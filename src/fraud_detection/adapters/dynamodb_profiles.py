@@ -16,7 +16,7 @@ from typing import Any
 
 from fraud_detection.adapters.aws_attempts import attempt, chunks, pauses
 from fraud_detection.adapters.lane_profiles import Held, pack, unpack
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import ConfigError
 from fraud_detection.ports import ProfileKey
 
 KEYS_A_CALL = 100
@@ -124,7 +124,7 @@ class DynamoProfiles:
     def _refuse_mistakes(self, errors: Sequence[Mapping[str, str]]) -> None:
         for error in errors:
             if error["Code"] not in BUSY:
-                raise RetryError(f"table {self._table}: {error['Code']}: {error.get('Message', '')}")
+                raise ConfigError(f"table {self._table}: {error['Code']}: {error.get('Message', '')}")
 
     def _get(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._table, [{"k": {"S": text}} for text in texts])

@@ -6,6 +6,7 @@ that comes again changes only the profiles that had not seen its events.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,6 +17,10 @@ from fraud_detection.ports import ProfileKey, StateStore
 
 NUMBER_BYTES = 24
 """A sequence number of Kinesis has up to 56 decimal digits."""
+DAY_BYTES = 3
+LANES_KEPT_DAYS = 370
+"""Longer than a stream can keep a record: nothing of a lane that was silent for so long can come again."""
+SECONDS_A_DAY = 86_400
 
 Seen = dict[str, bytes]
 
@@ -44,9 +49,14 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def pack(profile: bytes, seen: Mapping[str, bytes], lane: str) -> bytes:
-    """Return the bytes to store: a profile that now has seen, of this lane, what its number says."""
+    """Return the bytes to store: a profile that now has seen, of this lane, what its number says.
+
+    Each lane has the day when it gave something last, so that those which are long gone can be dropped.
+    """
     number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
-    now = dict(seen) | {lane: int(number).to_bytes(NUMBER_BYTES, "big")}
+    today = int(time.time()) // SECONDS_A_DAY
+    alive = {one: mark for one, mark in seen.items() if _day(mark) >= today - LANES_KEPT_DAYS}
+    now = alive | {lane: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
     return zlib.compress(msgspec.msgpack.encode([now, content]), 1)
 
 
@@ -58,5 +68,9 @@ def unpack(stored: bytes, lane: str) -> tuple[Seen, bytes]:
     (['7', b'...'], ['0', b'...'])
     """
     seen, content = msgspec.msgpack.decode(zlib.decompress(stored), type=tuple[Seen, msgspec.Raw])
-    number = int.from_bytes(seen.get(lane, b""), "big")
+    number = int.from_bytes(seen.get(lane, b"")[:NUMBER_BYTES], "big")
     return seen, msgspec.msgpack.encode([str(number), content])
+
+
+def _day(mark: bytes) -> int:
+    return int.from_bytes(mark[NUMBER_BYTES:], "big")

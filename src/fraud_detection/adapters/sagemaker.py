@@ -13,12 +13,15 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fraud_detection.errors import RejectError, RetryError
-from fraud_detection.score.wire import JSON, Answered, Prediction, read_answer, write_request
+from fraud_detection.score.wire import JSON, Answered, read_answer, write_request
 
 FIRST_PAUSE_S = 0.02
 TRANSIENT = {"ThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure",
              "InternalDependencyException", "ModelNotReadyException", "ModelError"}  # fmt: skip
 """What may be answered differently in a moment; a model error is one while an instance is replaced."""
+
+
+NOTHING = Answered("", "", [])
 
 
 class RuntimeClient(Protocol):
@@ -33,7 +36,7 @@ class SageMakerScorer:
 
     budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
     explain_at: rows from this probability on come with reasons.
-    model: the bundle that answered the last batch, empty when none did.  trouble: why none did.
+    answered: what the endpoint said of the last batch; no bundle when it said nothing.  trouble: why.
     seconds: how long it took.
     """
 
@@ -50,7 +53,7 @@ class SageMakerScorer:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take boto3's client and what the endpoint's model must have been trained on."""
-        self.model = self.trouble = ""
+        self.answered, self.trouble = NOTHING, ""
         self.seconds = 0.0
         self._client, self._endpoint = client, endpoint
         self._names, self._fingerprint = tuple(names), fingerprint
@@ -64,14 +67,15 @@ class SageMakerScorer:
 
         A row that the model refused is NaN, which no policy takes for an approval.
         """
-        self.model, self.trouble, began = "", "", self._clock()
+        self.answered, self.trouble, began = NOTHING, "", self._clock()
         try:
-            predictions = self._ask(rows, self._explain_at, explained)
+            self.answered = self._ask(rows, self._explain_at, explained)
         except RetryError as error:
             self.trouble = str(error)
             raise
         finally:
             self.seconds = self._clock() - began
+        predictions = self.answered.predictions
         self._reasons = {
             id(row): one.reasons
             for place, (row, one) in enumerate(zip(rows, predictions, strict=True))
@@ -86,7 +90,7 @@ class SageMakerScorer:
         """
         absent = [row for row in rows if id(row) not in self._reasons]
         if absent:
-            asked = self._ask(absent, 0.0, ())
+            asked = self._ask(absent, 0.0, ()).predictions
             self._reasons |= {id(row): one.reasons for row, one in zip(absent, asked, strict=True)}
         return [self._spread(self._reasons[id(row)]) for row in rows]
 
@@ -99,7 +103,7 @@ class SageMakerScorer:
 
     def _ask(
         self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
-    ) -> list[Prediction]:
+    ) -> Answered:
         body = write_request(rows, self._names, self._fingerprint, explain_at, explained)
         deadline, pause = self._clock() + self._budget_s, FIRST_PAUSE_S
         while True:
@@ -115,8 +119,7 @@ class SageMakerScorer:
                 raise RetryError(
                     f"endpoint {self._endpoint}: {len(answer.predictions)} answers for {len(rows)} rows"
                 )
-            self.model = answer.bundle
-            return answer.predictions
+            return answer
 
     def _invoke(self, body: bytes) -> Answered:
         try:

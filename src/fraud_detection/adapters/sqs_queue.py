@@ -9,6 +9,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fraud_detection.errors import ConfigError, RetryError
 
+HIDDEN_S = 300
+
 
 class SqsQueue:
     """One queue."""
@@ -28,19 +30,29 @@ class SqsQueue:
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"queue {self.url}: {error}") from None
 
-    def take(self, done: Callable[[str], object]) -> int:
-        """Give each message that waits to `done`, and remove it when that returns; return how many."""
+    def take(self, done: Callable[[str], object], patience_s: int = 10) -> int:
+        """Give each message that waits to `done`, and remove it when that returns; return how many.
+
+        patience_s: how long an empty queue is asked; SQS may say that nothing waits when something does.
+        """
         taken = 0
-        while messages := self._receive():
-            for message in messages:
-                done(message["Body"])
-                self._client.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-                taken += 1
+        while message := self._receive(patience_s):
+            done(message["Body"])
+            self._remove(message["ReceiptHandle"])
+            taken += 1
         return taken
 
-    def _receive(self) -> list[dict[str, Any]]:
+    def _receive(self, patience_s: int) -> dict[str, Any] | None:
+        # One at a time, hidden from others while it is being done.
+        asked = {"MaxNumberOfMessages": 1, "WaitTimeSeconds": patience_s, "VisibilityTimeout": HIDDEN_S}
         try:
-            answer = self._client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+            messages = self._client.receive_message(QueueUrl=self.url, **asked).get("Messages", [])
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"queue {self.url}: {error}") from None
-        return list(answer.get("Messages", []))
+        return dict(messages[0]) if messages else None
+
+    def _remove(self, receipt: str) -> None:
+        try:
+            self._client.delete_message(QueueUrl=self.url, ReceiptHandle=receipt)
+        except (ClientError, BotoCoreError) as error:
+            raise RetryError(f"queue {self.url}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from argparse import Namespace
 from typing import Any
@@ -15,7 +16,7 @@ from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.aws_demo import AwsDemoReport, LiveLog, demonstrate
 from fraud_detection.run.demo import DemoSettings
-from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.stream import Stop
 
 
 def aws_demo(arguments: Namespace) -> None:
@@ -28,8 +29,12 @@ def aws_demo(arguments: Namespace) -> None:
         arguments.directory,
         tuple(arguments.drift),
     )
-    with ending_on_signals(stop):
+    # Before payments stream, an interrupt ends it at once; what was started is ended and removed.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         report = demonstrate(settings, arguments.tools, stop, _Shown(screen), screen.progress, screen.say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     screen.finish()
     if not report.transactions:
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
@@ -46,7 +51,7 @@ class _Shown:
         self.next = 0.0
 
     def __call__(self, view: LiveLog) -> None:
-        if self.screen.plain and time.monotonic() < self.next:
+        if not view.tally.decided or (self.screen.plain and time.monotonic() < self.next):
             return
         self.next = time.monotonic() + PLAIN_EVERY_S
         self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])

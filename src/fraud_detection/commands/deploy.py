@@ -20,8 +20,9 @@ from fraud_detection.deploy import apply as applying
 from fraud_detection.deploy.package import package
 from fraud_detection.deploy.plan import Plan
 from fraud_detection.deploy.release import Artefact, Release, prepare
-from fraud_detection.deploy.settings import Deployment, load_settings
+from fraud_detection.deploy.settings import Deployment, check, load_settings
 from fraud_detection.errors import ConfigError
+from fraud_detection.run.aws_demo import LOCAL_IMAGE
 from fraud_detection.run.cloud_log import SHOWN, entries, words
 from fraud_detection.run.cloud_status import CloudStatus, ask
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
@@ -29,7 +30,6 @@ from fraud_detection.run.redrive import redrive as put_again
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 
-LOCAL_IMAGE = "000000000000.dkr.ecr.local.amazonaws.com/fraud-detection:local"
 FOLLOW_EVERY_S = 1.0
 LOCAL_OVERLAP_MS = 1_000
 
@@ -98,8 +98,11 @@ def redrive(arguments: Namespace) -> None:
     settings, cloud = _open(arguments)
     outputs = _outputs(cloud.stack)
     queue = SqsQueue(patient_client("sqs", settings.region), f"{settings.name}-failures")
-    done = put_again(queue, patient_client("kinesis", settings.region), outputs["Stream"])
+    patience_s = 0 if cloud.local else 10
+    done = put_again(queue, patient_client("kinesis", settings.region), outputs["Stream"], patience_s)
     print_line(f"{done.batches:,} batches with {done.records:,} records were put into the stream again")
+    if done.lost:
+        print_line(f"{done.lost:,} records had left the stream before: they cannot be brought back")
     write_figures(arguments, msgspec.to_builtins(done))
 
 
@@ -145,6 +148,8 @@ def _open(arguments: Namespace) -> tuple[Deployment, applying.Cloud]:
 def _release(arguments: Namespace, settings: Deployment) -> tuple[Release, list[Artefact]]:
     bundle = read_bundle(arguments.bundle)
     image = arguments.image or settings.image or (LOCAL_IMAGE if is_local() else None)
+    if image is not None:
+        check(msgspec.structs.replace(settings, image=image))
     if image is None:
         raise ConfigError(
             "which image? Give --image URI, or `image:` in the settings; docs/aws.md says how to build it"

@@ -59,23 +59,22 @@ def apply(
         )
     wanted = plan(settings, release, cloud)
     if not wanted.changes:
+        # Somebody may have removed what the running system will need to start again.
+        _upload(artefacts, cloud, say)
+        _protect(stack, settings)
         return wanted
     if "Bucket" not in stack.outputs():
         say("making the bucket that the release has to lie in first")
         _change(stack, render(build(settings)), [], say)
-    bucket = cloud.objects(stack.outputs()["Bucket"])
-    for artefact in artefacts:
-        if bucket.put_once(artefact.key, artefact.content):
-            say(f"uploaded {artefact.key} ({len(artefact.content):,} bytes)")
+    _upload(artefacts, cloud, say)
     _change(
         stack,
         render(build(settings, release)),
         _parameters(running(stack), cloud),
         say,
-        _watched(stack, cloud),
+        _watched(stack, settings, cloud),
     )
-    if settings.protect:
-        stack.protect(protected=True)
+    _protect(stack, settings)
     return wanted
 
 
@@ -89,6 +88,9 @@ def destroy(settings: Deployment, cloud: Cloud, say: Say) -> bool:
     found = stack.describe()
     if found is None:
         return False
+    # What the stack says counts, before anything of it is touched: the settings may be another file's.
+    if found.get("EnableTerminationProtection"):
+        raise ConfigError(f"stack {stack.name} is protected: apply settings with `protect: false` first")
     if found["StackStatus"] != EMPTY and found["StackStatus"].endswith(WORKING):
         raise ConfigError(f"stack {stack.name} is at work ({found['StackStatus']}); wait until it is done")
     if (bucket := stack.outputs().get("Bucket")) is not None:
@@ -97,9 +99,28 @@ def destroy(settings: Deployment, cloud: Cloud, say: Say) -> bool:
     told = stack.seen()
     stack.delete()
     _follow(stack, told, say)
+    if bucket is not None and stack.status() == "DELETE_FAILED":
+        # What was still at work may have written once more: now nothing is.
+        cloud.objects(bucket).empty()
+        told = stack.seen()
+        stack.delete()
+        _follow(stack, told, say)
     if (left := stack.status()) != "":
         raise ConfigError(f"stack {stack.name} could not be removed ({left}); the events above say why")
     return True
+
+
+def _upload(artefacts: Sequence[Artefact], cloud: Cloud, say: Say) -> None:
+    bucket = cloud.objects(cloud.stack.outputs()["Bucket"])
+    for artefact in artefacts:
+        if bucket.put_once(artefact.key, artefact.content):
+            say(f"uploaded {artefact.key} ({len(artefact.content):,} bytes)")
+
+
+def _protect(stack: Stack, settings: Deployment) -> None:
+    """Let AWS refuse to remove the stack, or not, as the settings say."""
+    if (stack.describe() or {}).get("EnableTerminationProtection", False) != settings.protect:
+        stack.protect(protected=settings.protect)
 
 
 def _change(
@@ -107,6 +128,7 @@ def _change(
 ) -> None:
     told = stack.seen()
     if not stack.change(template, parameters, CHANGE_SET, watch):
+        say("CloudFormation finds nothing to change")
         return
     failures = _follow(stack, told, say)
     if (status := stack.status()) not in GOOD or "ROLLBACK" in status:
@@ -134,11 +156,16 @@ def _parameters(now: Running, cloud: Cloud) -> list[dict[str, Any]]:
     ]
 
 
-def _watched(stack: Stack, cloud: Cloud) -> list[str]:
+def _watched(stack: Stack, settings: Deployment, cloud: Cloud) -> list[str]:
     """Return the alarms that are there already: CloudFormation refuses others."""
     found = stack.describe() or {}
     where = re.match(r"arn:([^:]+):cloudformation:([^:]+):([^:]+):", str(found.get("StackId", "")))
-    if cloud.local or where is None or "ProcessorAlias" not in stack.template().get("Resources", {}):
+    if (
+        cloud.local
+        or not settings.alarms.roll_back
+        or where is None
+        or "ProcessorAlias" not in stack.template().get("Resources", {})
+    ):
         return []
     partition, region, account = where.groups()
     return [f"arn:{partition}:cloudwatch:{region}:{account}:alarm:{stack.name}-{name}" for name in WATCHED]

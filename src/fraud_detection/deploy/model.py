@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import msgspec
-
-from fraud_detection.deploy.pieces import ON_AWS, Resource, Resources, allow, arn, ref, resource, role, sub
+from fraud_detection.deploy.pieces import (
+    ON_AWS,
+    Resource,
+    Resources,
+    allow,
+    arn,
+    digest,
+    ref,
+    resource,
+    role,
+    sub,
+)
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
-from fraud_detection.deploy.watch import ROLLBACK, VARIANT
+from fraud_detection.deploy.watch import ROLLBACK, VARIANT, rollback_arns
 
 
 def endpoint_name(settings: Deployment, release: Release) -> str:
@@ -29,7 +37,8 @@ def log_group(settings: Deployment, release: Release) -> str:
 
 def endpoint(settings: Deployment, release: Release) -> Resources:
     """Return model, configuration, endpoint, and what scales it; none of it exists locally."""
-    model, configuration = _model(settings, release), _configuration(settings, release)
+    model = _model(settings, release)
+    configuration = _configuration(settings, model)
     log = {"LogGroupName": log_group(settings, release), "RetentionInDays": settings.keep.logs}
     wanted: Resources = {
         "EndpointLog": resource("Logs::LogGroup", log, DeletionPolicy="Delete", UpdateReplacePolicy="Delete"),
@@ -51,21 +60,21 @@ def endpoint(settings: Deployment, release: Release) -> Resources:
 
 
 def _model(settings: Deployment, release: Release) -> Resource:
-    return resource(
-        "SageMaker::Model",
-        {
-            "ModelName": f"{settings.name}-{release.bundle}",
-            "ExecutionRoleArn": arn("EndpointRole"),
-            "EnableNetworkIsolation": None if settings.endpoint.serverless else True,
-            "PrimaryContainer": {
-                "Image": release.image,
-                "ModelDataUrl": sub(f"s3://${{Bucket}}/{release.model}"),
-            },
+    """Return the model; none of its properties can change, so its name has a digest of them."""
+    properties = {
+        "ExecutionRoleArn": arn("EndpointRole"),
+        "EnableNetworkIsolation": None if settings.endpoint.serverless else True,
+        "PrimaryContainer": {
+            "Image": release.image,
+            "ModelDataUrl": sub(f"s3://${{Bucket}}/{release.model}"),
         },
-    )
+    }
+    name = f"{settings.name}-{release.bundle}-{digest([properties, release.features])}"
+    return resource("SageMaker::Model", {"ModelName": name, **properties})
 
 
-def _configuration(settings: Deployment, release: Release) -> Resource:
+def _configuration(settings: Deployment, model: Resource) -> Resource:
+    """Return the configuration of the endpoint; like the model's, its name has a digest of all it says."""
     one = settings.endpoint
     variant: dict[str, Any] = {
         "VariantName": VARIANT,
@@ -79,16 +88,12 @@ def _configuration(settings: Deployment, release: Release) -> Resource:
         }
     else:
         variant |= {"InstanceType": one.instance_type, "InitialInstanceCount": one.instances}
-    # A configuration never changes: another one has another name.
-    digest = hashlib.sha256(msgspec.json.encode([variant, one.capture, release.model])).hexdigest()[:8]
-    return resource(
-        "SageMaker::EndpointConfig",
-        {
-            "EndpointConfigName": f"{settings.name}-{release.bundle}-{digest}",
-            "ProductionVariants": [variant],
-            "DataCaptureConfig": None if one.serverless or not one.capture else _capture(settings),
-        },
-    )
+    properties = {
+        "ProductionVariants": [variant],
+        "DataCaptureConfig": None if one.serverless or not one.capture else _capture(settings),
+    }
+    name = f"{settings.name}-{digest([properties, model['Properties']['ModelName']])}"
+    return resource("SageMaker::EndpointConfig", {"EndpointConfigName": name, **properties})
 
 
 def _capture(settings: Deployment) -> dict[str, Any]:
@@ -107,13 +112,14 @@ def _blue_green(settings: Deployment) -> dict[str, Any]:
     if settings.endpoint.instances > 1:
         share = {"Type": "CAPACITY_PERCENT", "Value": max(1, round(100 * canary.share))}
         routing = {"Type": "CANARY", "CanarySize": share, "WaitIntervalInSeconds": canary.wait_s}
+    alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ref(alarm)} for alarm in ROLLBACK]}}
     return {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,
             "TerminationWaitInSeconds": canary.bake_s,
             "MaximumExecutionTimeoutInSeconds": 3600 + 2 * canary.wait_s + canary.bake_s,
         },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ref(alarm)} for alarm in ROLLBACK]},
+        **(alarms if settings.alarms.roll_back else {}),
     }
 
 
@@ -150,7 +156,7 @@ def _role(settings: Deployment, release: Release) -> Resource:
     pulling = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     logs = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     return role(
-        f"{settings.name}-endpoint",
+        f"{settings.name}-endpoint-{release.features}",
         "sagemaker.amazonaws.com",
         [
             allow(["s3:GetObject"], sub("${Bucket.Arn}/releases/*")),
@@ -159,6 +165,8 @@ def _role(settings: Deployment, release: Release) -> Resource:
             # The log-in to the registry has no resource of its own.
             allow(["ecr:GetAuthorizationToken"], "*"),
             allow(logs, arn("EndpointLog")),
+            # Without it SageMaker takes no model back.
+            allow(["cloudwatch:DescribeAlarms"], *(sub(one) for one in rollback_arns(settings))),
         ],
     )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+import msgspec
 
 from fraud_detection.deploy.settings import Deployment
 
@@ -36,8 +39,14 @@ def sub(text: str) -> dict[str, str]:
 
 def kept(settings: Deployment) -> dict[str, str]:
     """Say what becomes of data when it leaves the template."""
-    policy = "Retain" if settings.protect else "Delete"
-    return {"DeletionPolicy": policy, "UpdateReplacePolicy": policy}
+    # What a failed creation left would be in the way of the next one.
+    policy = "RetainExceptOnCreate" if settings.protect else "Delete"
+    return {"DeletionPolicy": policy, "UpdateReplacePolicy": "Retain" if settings.protect else "Delete"}
+
+
+def digest(properties: object) -> str:
+    """Return a short name for just these properties: others have another."""
+    return hashlib.sha256(msgspec.json.encode(properties, order="sorted")).hexdigest()[:12]
 
 
 def role(name: str, service: str, statements: list[dict[str, Any]]) -> Resource:

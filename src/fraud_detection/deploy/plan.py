@@ -127,15 +127,35 @@ def _notes(settings: Deployment, running: Running, wanted: Template) -> Iterator
     if before is not None and before != after:
         yield (
             "the features have changed: they get a table of profiles and an endpoint of their own, and "
-            "memory starts empty; fill it with `fraud deploy warm-up`"
+            "memory starts empty: apply with `stream.paused: true`, `fraud deploy warm-up`, apply without. "
+            "Table and endpoint of before are removed; DynamoDB keeps a backup of the table for 35 days"
         )
+    yield from _of_changes(settings, running)
     if endpoint.serverless is not None:
-        yield "a serverless endpoint has no canary and no data capture: a new model answers all at once"
+        yield "a serverless endpoint has no canary and no data capture; while it starts, all go to review"
+    elif endpoint.instances * endpoint.canary.share < 1 < endpoint.instances:
+        share = 100 / endpoint.instances
+        yield f"the canary is one of {endpoint.instances} instances: about {share:.0f} % of the requests"
     elif endpoint.instances == 1:
         yield "one instance cannot be split: a new model gets all payments at once, watched by the alarms"
     if endpoint.serverless is None and endpoint.instance_type.startswith(BURSTABLE):
         yield f"{endpoint.instance_type} is burstable: it is not scaled, and slows down under lasting load"
+    if settings.stream.paused:
+        yield "stream.paused is true: records wait in the stream, and nothing is decided"
+    if not settings.alarms.roll_back:
+        yield "alarms.roll_back is false: no alarm takes this change back"
     if settings.alarms.email is None:
         yield "alarms.email is not set: alarms roll back and are shown, but call nobody"
     if not settings.protect:
         yield "protect is false: `fraud deploy destroy` may remove this environment with all its data"
+
+
+def _of_changes(settings: Deployment, running: Running) -> Iterator[str]:
+    """Say what a change costs that looks like any other."""
+    resources = running.template.get("Resources", {})
+    before = resources.get("Stream", {}).get("Properties", {}).get("ShardCount")
+    now = settings.stream.shards
+    if before and now and not before / 2 <= now <= before * 2:
+        yield f"{before} -> {now} shards: Kinesis doubles or halves at a time; apply in steps"
+    if resources and ("FeatureGroup" in resources) != (settings.profiles == "feature-store"):
+        yield "profiles do not move from one store to the other: memory of the ordering entity starts empty"

@@ -28,11 +28,12 @@ class Stream(Settings, frozen=True):
     """The Kinesis stream.
 
     shards: 1,000 records/s and 1 MiB/s each; null means on-demand.  retention_hours: how long the stream
-    keeps what could not be processed.
+    keeps what could not be processed.  paused: records wait, while profiles are filled from history.
     """
 
     shards: Annotated[int, Meta(ge=1, le=500)] | None = 4
     retention_hours: Annotated[int, Meta(ge=24, le=8760)] = 168
+    paused: bool = False
 
 
 class Batches(Settings, frozen=True):
@@ -76,11 +77,12 @@ class Scaling(Settings, frozen=True):
 class Canary(Settings, frozen=True):
     """How a new model goes out: to a share of the fleet first, to the rest when no alarm has risen.
 
-    wait_s: how long the canary is watched.  bake_s: how long the old fleet is kept after that.
+    wait_s: how long the canary is watched; the alarms need six minutes.  bake_s: how long the old fleet is
+    kept after that.
     """
 
     share: Annotated[float, Meta(gt=0, le=0.5)] = 0.1
-    wait_s: Annotated[int, Meta(ge=60, le=3600)] = 600
+    wait_s: Annotated[int, Meta(ge=360, le=3600)] = 600
     bake_s: Annotated[int, Meta(ge=0, le=3600)] = 300
 
 
@@ -115,9 +117,11 @@ class Keeping(Settings, frozen=True):
 class Alarms(Settings, frozen=True):
     """When somebody is called, and when a new model is taken back.
 
-    email: who is told; null means nobody but the dashboard.  decline_share, score_drift: of what the new
+    email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
+    decline_share, score_drift: of what the new
     model answers; drift is the population stability index against training.  behind_s: age of the oldest
-    waiting record.  Shares and drift count only from `least` decisions a minute on.
+    waiting record.  Shares and drift count only from `least` decisions a minute on.  roll_back: false lets a
+    repair go out while an alarm stands.
     """
 
     email: str | None = None
@@ -127,6 +131,8 @@ class Alarms(Settings, frozen=True):
     latency_ms: Annotated[float, Meta(gt=0)] = 200.0
     behind_s: Annotated[int, Meta(ge=1)] = 60
     least: Count = 100
+    error_share: Share = 0.05
+    roll_back: bool = True
 
 
 class Deployment(Settings, frozen=True):

@@ -62,10 +62,12 @@ def tables(settings: Deployment, release: Release) -> Resources:
     """Return the tables.
 
     Profiles made of other features cannot be read, so their table carries the features' fingerprint: other
-    features get a table of their own, and the old one stays until they serve.
+    features get a table of their own, and the old one goes when they serve.  It would be in the way of the
+    features of before, should they come back; DynamoDB keeps a backup of it for 35 days.
     """
+    profiles = _table(settings, profiles_table(settings, release), "k")
     return {
-        "Profiles": _table(settings, profiles_table(settings, release), "k"),
+        "Profiles": profiles | {"UpdateReplacePolicy": "Delete"},
         "Decisions": _table(settings, f"{settings.name}-decisions", "id"),
         "Labels": _table(settings, f"{settings.name}-labels", "id"),
     }
@@ -95,7 +97,7 @@ def feature_groups(settings: Deployment, release: Release) -> Resources:
             "RoleArn": arn("FeatureStoreRole"),
         },
         Condition=ON_AWS,
-        **kept(settings),
+        **kept(settings) | {"UpdateReplacePolicy": "Delete"},
     )
     writing = ["s3:GetBucketAcl", "s3:PutObject", "s3:PutObjectAcl"]
     statements = [allow(writing, arn("Bucket"), sub("${Bucket.Arn}/feature-store/*"))]

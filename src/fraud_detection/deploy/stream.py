@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
-import msgspec
-
 from fraud_detection.adapters.feature_group import group_name
 from fraud_detection.deploy.model import endpoint_name
 from fraud_detection.deploy.pieces import (
@@ -14,6 +10,7 @@ from fraud_detection.deploy.pieces import (
     Resources,
     allow,
     arn,
+    digest,
     ref,
     resource,
     role,
@@ -53,7 +50,7 @@ def stream_name(settings: Deployment) -> str:
 def processor(settings: Deployment, release: Release) -> Resources:
     """Return the function, a version of just this code and configuration, and the alias that leads to it."""
     function = _function(settings, release)
-    version = f"ProcessorVersion{_digest(function['Properties'])}"
+    version = f"ProcessorVersion{digest(function['Properties'])}"
     return {
         "ProcessorLog": resource(
             "Logs::LogGroup",
@@ -136,24 +133,25 @@ def _mapping(settings: Deployment) -> Resource:
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "DestinationConfig": {"OnFailure": {"Destination": arn("Failures")}},
             # Local services keep only a part of the contract; a mapping of ours takes its place there.
-            "Enabled": {"Fn::If": [ON_AWS, True, False]},
+            "Enabled": {"Fn::If": [ON_AWS, not settings.stream.paused, False]},
         },
     )
 
 
 def _role(settings: Deployment, release: Release) -> Resource:
     reading = ["DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards"]
-    items = ["BatchGetItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate"]
+    profiles = ["BatchGetItem", "PartiQLInsert", "PartiQLUpdate"]
+    records = ["BatchGetItem", "BatchWriteItem"]
     one = f"endpoint/{endpoint_name(settings, release)}"
     groups = [] if settings.profiles == "dynamodb" else [_on_group(settings, release)]
+    # The function of today needs its table and endpoint until the new one has taken over: a role of its own.
     return role(
-        f"{settings.name}-processor",
+        f"{settings.name}-processor-{release.features}",
         "lambda.amazonaws.com",
         [
             allow([f"kinesis:{action}" for action in reading], arn("Stream")),
-            allow(
-                [f"dynamodb:{action}" for action in items], arn("Profiles"), arn("Decisions"), arn("Labels")
-            ),
+            allow([f"dynamodb:{action}" for action in profiles], arn("Profiles")),
+            allow([f"dynamodb:{action}" for action in records], arn("Decisions"), arn("Labels")),
             allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),
             allow(["sqs:SendMessage"], arn("Failures")),
             allow(
@@ -170,8 +168,3 @@ def _on_group(settings: Deployment, release: Release) -> dict[str, object]:
     name = f"feature-group/{group_name(group_prefix(settings, release), release.entities[0])}"
     where = sub(f"arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:{name}")
     return allow(["sagemaker:BatchGetRecord", "sagemaker:PutRecord"], where)
-
-
-def _digest(properties: object) -> str:
-    plain = msgspec.json.encode(properties, order="sorted")
-    return hashlib.sha256(plain).hexdigest()[:12]

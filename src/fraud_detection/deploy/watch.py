@@ -12,8 +12,13 @@ from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
 
 NAMESPACE = "FraudDetection"
-ROLLBACK = ("EndpointErrors", "EndpointLatency", "DeclineShare", "ScoreDrift")
-"""The alarms that take a new model back, by their names in the template."""
+ROLLBACK = {
+    "EndpointErrors": "endpoint-5xx",
+    "EndpointLatency": "endpoint-latency",
+    "DeclineShare": "decline-share",
+    "ScoreDrift": "score-drift",
+}
+"""The alarms that take a new model back: their names in the template, and what their own names end in."""
 MINUTE = 60
 VARIANT = "live"
 STREAM_COUNTS = ("IncomingRecords", "WriteProvisionedThroughputExceeded")
@@ -37,6 +42,8 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
             "The function fails, and its batches are tried again: see its log.",
             _lambda("Errors", "Sum", settings),
             0,
+            minutes=3,
+            of_them=2,
         ),
         "FailuresWaiting": _alarm(
             settings,
@@ -56,8 +63,8 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
         found["Calls"] = resource(
             "SNS::Topic",
             {
+                # Not encrypted: alarms may not use AWS's own key for topics, and say nothing of anybody.
                 "TopicName": f"{settings.name}-alarms",
-                "KmsMasterKeyId": "alias/aws/sns",
                 "Subscription": [{"Protocol": "email", "Endpoint": settings.alarms.email}],
             },
         )
@@ -73,7 +80,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             {"Name": "VariantName", "Value": VARIANT},
         ],
     }
-    answered = {name: _ours(name, settings, release.bundle) for name in ("decided", "declined")}
+    answered = {name: _ours(name, settings, release.bundle) for name in ("answered", "above_decline")}
     # What was decided without a score was answered by no bundle.
     without = {name: _ours(name, settings) for name in ("decided", "degraded")}
     banded = {name: _ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
@@ -82,8 +89,11 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "endpoint-5xx",
             "The endpoint fails; payments go to review meanwhile.",
-            {**on_endpoint, "MetricName": "Invocation5XXErrors", "Statistic": "Sum"},
-            0,
+            # The mean of a count that is 0 or 1 for each request is the share of those that failed.
+            {**on_endpoint, "MetricName": "Invocation5XXErrors", "Statistic": "Average"},
+            limits.error_share,
+            minutes=3,
+            of_them=2,
         ),
         "EndpointLatency": _alarm(
             settings,
@@ -97,7 +107,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "decline-share",
             f"Bundle {release.bundle} declines more than it may.",
-            _computed(answered, _share("declined", limits.least)),
+            _computed(answered, _share("above_decline", "answered", limits.least)),
             limits.decline_share,
             minutes=2,
         ),
@@ -105,7 +115,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             settings,
             "degraded-share",
             "Payments are decided without a score: the endpoint is away or refuses the features.",
-            _computed(without, _share("degraded", limits.least)),
+            _computed(without, _share("degraded", "decided", limits.least)),
             limits.degraded_share,
             minutes=2,
         ),
@@ -120,8 +130,14 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
     }
 
 
-def _share(part: str, least: int) -> str:
-    return f"IF(decided >= {least}, {part} / decided, 0)"
+def rollback_arns(settings: Deployment) -> list[str]:
+    """Return the ARNs of the alarms that take a new model back, to be filled in by `Fn::Sub`."""
+    where = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
+    return [f"{where}{settings.name}-{name}" for name in ROLLBACK.values()]
+
+
+def _share(part: str, whole: str, least: int) -> str:
+    return f"IF({whole} >= {least}, {part} / {whole}, 0)"
 
 
 def stability_index(shares: tuple[float, ...], least: int) -> str:
@@ -165,8 +181,15 @@ def _lambda(name: str, statistic: str, settings: Deployment) -> dict[str, Any]:
     }
 
 
-def _alarm(
-    settings: Deployment, name: str, words: str, metric: dict[str, Any], above: float, *, minutes: int = 1
+def _alarm(  # noqa: PLR0913 - an alarm is just these
+    settings: Deployment,
+    name: str,
+    words: str,
+    metric: dict[str, Any],
+    above: float,
+    *,
+    minutes: int = 1,
+    of_them: int | None = None,
 ) -> Resource:
     calls = [ref("Calls")] if settings.alarms.email is not None else None
     # Local services have no SageMaker, and do not compute.
@@ -179,6 +202,7 @@ def _alarm(
             **metric,
             "Period": None if "Metrics" in metric else MINUTE,
             "EvaluationPeriods": minutes,
+            "DatapointsToAlarm": of_them,
             "Threshold": above,
             "ComparisonOperator": "GreaterThanThreshold",
             "TreatMissingData": "notBreaching",

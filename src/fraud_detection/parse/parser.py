@@ -32,6 +32,10 @@ POLE: Final = 90.0
 DATE_LINE: Final = 180.0
 
 
+LARGEST_EVENT: Final = 256 * 1024
+"""Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
+
+
 class Parser:
     """Turns raw events into transactions and labels, and keeps the tallies in `drift`.
 
@@ -96,6 +100,11 @@ class Parser:
 
     def decode(self, raw: bytes) -> dict[str, object]:
         """Return the named values of one JSON event; raise RejectError if there are none."""
+        if len(raw) > LARGEST_EVENT:
+            self.drift.events += 1
+            raise self._rejected(
+                RejectError(f"an event has at most {LARGEST_EVENT:,} bytes, got {len(raw):,}")
+            )
         try:
             event = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

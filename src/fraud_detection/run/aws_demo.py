@@ -6,6 +6,7 @@ What is shown and summed up comes from CloudWatch Logs and DynamoDB, as it would
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -26,8 +27,9 @@ from fraud_detection.adapters.s3_objects import Objects
 from fraud_detection.deploy import apply as applying
 from fraud_detection.deploy.package import package
 from fraud_detection.deploy.release import Release, prepare
-from fraud_detection.deploy.settings import Deployment
+from fraud_detection.deploy.settings import Deployment, check
 from fraud_detection.events import Action
+from fraud_detection.local_aws.processes import Child
 from fraud_detection.local_aws.services import LocalServices
 from fraud_detection.local_aws.shard_poller import Pace
 from fraud_detection.local_aws.site import LocalSite
@@ -35,12 +37,14 @@ from fraud_detection.run.cloud_log import CloudTally, entries
 from fraud_detection.run.demo import DemoSettings, demo_project, learn
 from fraud_detection.run.demo_truth import Answer, Quality, quality
 from fraud_detection.run.history import Progress
-from fraud_detection.run.stream import Stop
+from fraud_detection.run.stream import Stop, ending_on_signals
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
+from fraud_detection.strict import decode
 
-IMAGE = "000000000000.dkr.ecr.local.amazonaws.com/fraud-detection:local"
+LOCAL_IMAGE = "000000000000.dkr.ecr.local.amazonaws.com/fraud-detection:local"
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 POLL_S = 0.2
 SHOW_EVERY_S = 0.5
 DRAIN_S = 120.0
@@ -127,7 +131,7 @@ def demonstrate(
     folder.mkdir(parents=True, exist_ok=True)
     learn(settings, demo_project(), progress)
     bundle = read_bundle(folder / "bundle")
-    with deployed(bundle, Deployment(environment="demo"), tools, folder / "services", say) as (
+    with deployed(bundle, local_settings("demo"), tools, folder / "services", say) as (
         cloud,
         release,
         services,
@@ -135,9 +139,20 @@ def demonstrate(
         outputs = cloud.stack.outputs()
         fill(bundle, outputs, clients_of(services.environment()), folder / "history.parquet", progress)
         with alive(services, outputs, release) as running:
-            view = _stream(settings, running, stop, show)
+            with ending_on_signals(stop):
+                view = _stream(settings, running, stop, show)
             report = summarise(settings, running, view, began)
     return report
+
+
+def local_settings(environment: str, **more: Any) -> Deployment:  # noqa: ANN401 - of the settings
+    """Return settings whose function runs on this machine, with its Python; `more` are blocks of settings."""
+    here = {
+        "runtime": f"python3.{sys.version_info.minor}",
+        "architecture": ARCHITECTURES.get(platform.machine()),
+    }
+    function = {**here, **more.pop("function", {})}
+    return check(decode({"environment": environment, "function": function, **more}, Deployment, "settings"))
 
 
 @contextmanager
@@ -149,12 +164,13 @@ def deployed(
         clients = clients_of(services.environment())
         stack = Stack(clients("cloudformation"), settings.name, PAUSE_S)
         cloud = applying.Cloud(stack, lambda name: Objects(clients("s3"), name), local=True)
-        release, artefacts = prepare(bundle, package(bundle, settings.function), IMAGE)
+        release, artefacts = prepare(bundle, package(bundle, settings.function), LOCAL_IMAGE)
         applying.apply(settings, release, artefacts, cloud, say)
         say(f"stack {settings.name} is deployed")
         try:
             yield cloud, release, services
         finally:
+            say(f"removing stack {settings.name}")
             applying.destroy(settings, cloud, say)
 
 
@@ -185,20 +201,15 @@ def _stream(
     """Send payments to the stream and read the log until everything is decided."""
     view = LiveLog(CloudTally(), deque(maxlen=NEWEST))
     tail = LogTail(running.clients("logs"), running.outputs["LogGroup"], 0, OVERLAP_MS)
-    sender = subprocess.Popen(  # noqa: S603 - ours
-        _sender(settings, running.outputs["Stream"]),
-        env=os.environ | running.environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command, environment = _sender(settings, running.outputs["Stream"]), os.environ | running.environment
+    sender = Child(command, environment, Path.cwd(), subprocess.DEVNULL)
     try:
-        while sender.poll() is None and not stop.asked:
+        while sender.running and not stop.asked:
             view.take(tail.news())
             show(view)
             time.sleep(SHOW_EVERY_S)
     finally:
-        sender.terminate()
-        sender.wait()
+        sender.stop(grace_s=5.0)
     running.site.mapping.drained(DRAIN_S)
     running.site.mapping.stop()
     running.site.flush_logs()

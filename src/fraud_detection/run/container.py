@@ -21,6 +21,7 @@ from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.errors import ConfigError, FraudDetectionError, RejectError
 from fraud_detection.run.rights import become
 from fraud_detection.score.archive import SUFFIX, read_bundle
+from fraud_detection.score.bands import Bands
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.wire import Answered, Asked, Prediction, read_request, write_answer
 
@@ -46,11 +47,21 @@ class Endpoint:
         self.scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
         bundle.check_vectors(self.scorer)
         self.names = bundle.contents.features.names
+        self.bands = Bands.of(bundle.contents.reference.score)
+        self.decline_at = bundle.decline_at
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
         """Answer one request; raise RejectError when nothing in it can be answered."""
         asked = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
-        answer = Answered(self.bundle.name, self.bundle.manifest.fingerprint, self.predict(asked))
+        predictions = self.predict(asked)
+        scores = [one.probability for one in predictions if one.probability is not None]
+        answer = Answered(
+            self.bundle.name,
+            self.bundle.manifest.fingerprint,
+            predictions,
+            self.bands.count(scores),
+            sum(score >= self.decline_at for score in scores),
+        )
         return write_answer(answer, accept)
 
     def predict(self, asked: Asked) -> list[Prediction]:

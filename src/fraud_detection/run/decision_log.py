@@ -8,7 +8,7 @@ has to be sent anywhere.
 from __future__ import annotations
 
 import hashlib
-import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,12 @@ import msgspec
 
 from fraud_detection.events import Action, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
-from fraud_detection.score.bands import Bands
+from fraud_detection.score.wire import Answered
 
 NAMESPACE = "FraudDetection"
 COUNTS = ("decided", "approved", "reviewed", "declined", "degraded", "quarantined", "repeated", "labels")
+BANDS = 4
+BEFORE_VALUES = re.compile(", got |: | of ")
 MOST_VALUES = 100
 """CloudWatch takes so many values of one metric in a line."""
 
@@ -41,9 +43,9 @@ class Batch(msgspec.Struct, frozen=True):
 class DecisionLog:
     """Makes the lines.  token_key: without it nobody can tell whose tokens they are."""
 
-    def __init__(self, environment: str, token_key: str, bands: Bands) -> None:
-        """Take the name of the environment, and the bands that scores are counted in."""
-        self._environment, self._token_key, self._bands = environment, token_key.encode(), bands
+    def __init__(self, environment: str, token_key: str) -> None:
+        """Take the name of the environment."""
+        self._environment, self._token_key = environment, token_key.encode()
 
     def decision(
         self,
@@ -83,23 +85,22 @@ class DecisionLog:
         ), since_put_ms
 
     def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
-        """Return the line of a record that can never be decided."""
+        """Return the line of a record that can never be decided; the value that is wrong is not in it."""
         where = {"lane": lane, "sequence": number}
-        return line("quarantined", where | {"reason": record.reason, "path": record.path})
+        return line("quarantined", where | {"reason": without_value(record.reason), "path": record.path})
 
-    def batch(self, batch: Batch, outcomes: Sequence[Outcome], model: str) -> bytes:
+    def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""
-        counts = count(outcomes)
-        scores = [one.decision.score for one in outcomes if isinstance(one, Decided)]
-        bands = self._bands.count(math.nan if score is None else score for score in scores)
-        metrics = counts | {f"band{place}": number for place, number in enumerate(bands)}
-        dimensions = {"environment": self._environment, "bundle": model or "none"}
+        bands = answered.bands or [0] * BANDS
+        metrics = count(outcomes) | {f"band{place}": number for place, number in enumerate(bands)}
+        metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
         put = sample(batch.since_put_ms, MOST_VALUES)
         return line(
             "batch",
             {
                 "_aws": _metrics(list(metrics), with_latency=bool(put)),
-                **dimensions,
+                "environment": self._environment,
+                "bundle": answered.bundle or "none",
                 "lane": batch.lane,
                 "records": len(outcomes),
                 **metrics,
@@ -132,6 +133,15 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         kinds.count(Learned),
     )
     return dict(zip(COUNTS, numbers, strict=True))
+
+
+def without_value(reason: str) -> str:
+    """Return the reason of a refusal without what was found: that may be anything, a card number too.
+
+    >>> without_value("expected a number, got '4111111111111111'"), without_value("an impossible amount: -1")
+    ('expected a number', 'an impossible amount')
+    """
+    return BEFORE_VALUES.split(reason, 1)[0]
 
 
 def sample(values: Sequence[float], most: int) -> list[float]:

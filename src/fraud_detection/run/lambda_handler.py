@@ -14,7 +14,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,17 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws_clients import client
-from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
+from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline, Repeated
-from fraud_detection.ports import ProfileKey
+from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
+from fraud_detection.run.lane_batch import Record, begun, touches
 from fraud_detection.score.archive import read_bundle
-from fraud_detection.score.bands import Bands
 from fraud_detection.strict import decode
 
 ROUNDS = 12
@@ -78,19 +76,6 @@ class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True,
         return decode(plain, cls, "environment FRAUD_*")
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One record of the shard; arrived_s is Kinesis' clock, seconds since 1970."""
-
-    number: str
-    data: bytes
-    arrived_s: float
-
-    @property
-    def sequence(self) -> int:
-        """Return the number as one that can be compared."""
-        return int(self.number)
-
-
 class Processor:
     """Decides batches; holds nothing between them but clients and the bundle."""
 
@@ -120,8 +105,7 @@ class Processor:
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
-        bands = Bands.of(bundle.contents.reference.score)
-        self.log = DecisionLog(settings.environment, settings.token_key, bands)
+        self.log = DecisionLog(settings.environment, settings.token_key)
         self.say = say
 
     def handle(self, lane: str, records: Sequence[Record]) -> list[str]:
@@ -138,18 +122,21 @@ class Processor:
         self.profiles.lane = self.ledger.lane = lane
         self.ledger.forget()
         began = time.perf_counter()
+        later = self._finish(records)
         pipeline, outcomes = self._take_in(records)
-        model, trouble = self.scorer.model, self.scorer.trouble
+        answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
         decided = time.perf_counter()
+        self.ledger.note_unsaved([*begun(records, outcomes), *later])
         lines, since_put_ms = self._keep(lane, records, outcomes)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
+        self.ledger.note_unsaved(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for one in lines:
             self.say(one)
         stages = {"decide": decided - began, "keep": kept - decided, "save": saved - kept}
-        stages |= {"endpoint": self.scorer.seconds}
+        stages |= {"endpoint": asked_s}
         batch = Batch(
             lane,
             {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
@@ -158,7 +145,24 @@ class Processor:
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
             trouble,
         )
-        self.say(self.log.batch(batch, outcomes, model))
+        self.say(self.log.batch(batch, outcomes, answered))
+
+    def _finish(self, records: Sequence[Record]) -> list[Unsaved]:
+        """Let profiles take in what an earlier batch of the shard had begun before it was given up.
+
+        Return what lies behind this batch: it was begun with it before, and comes again.
+        """
+        first, last = records[0].sequence, records[-1].sequence
+        unsaved = self.ledger.unsaved()
+        earlier = [
+            Record(one.number, event, 0.0)
+            for one in unsaved
+            if int(one.number) < first and (event := one.label or self.ledger.event(one.transaction_id))
+        ]
+        if earlier:
+            pipeline, outcomes = self._take_in(earlier)
+            self._save(pipeline, earlier, outcomes)
+        return [one for one in unsaved if int(one.number) > last]
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
@@ -222,7 +226,7 @@ class Processor:
             name: self.profiles.version((self.entities.index(name), one)) for name, one in known.items()
         }
         told, waited_ms = self.log.decision(
-            outcome, self.scorer.model, known, versions, (lane, record.number), record.arrived_s
+            outcome, self.scorer.answered.bundle, known, versions, (lane, record.number), record.arrived_s
         )
         return KeptDecision(
             outcome.decision.transaction_id,
@@ -234,17 +238,6 @@ class Processor:
             outcome.raw,
             versions,
         ), waited_ms
-
-
-def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
-    """Tell whether an event may have to change one of the profiles again."""
-    if isinstance(outcome, Quarantined):
-        return False
-    if isinstance(outcome, Repeated):
-        # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
-        return True
-    ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()
-    return any((index, one) in keys for index, one in enumerate(ids) if one is not None)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

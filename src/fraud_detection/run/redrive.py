@@ -13,10 +13,11 @@ from fraud_detection.errors import ConfigError
 
 
 class Redriven(msgspec.Struct, frozen=True):
-    """How many batches were put again, and how many records they had."""
+    """How many batches were put again, their records, and records that had left the stream before."""
 
     batches: int
     records: int
+    lost: int
 
 
 class _Info(msgspec.Struct, frozen=True, rename="camel"):
@@ -24,31 +25,47 @@ class _Info(msgspec.Struct, frozen=True, rename="camel"):
     start_sequence_number: str
     end_sequence_number: str
     stream_arn: str
+    batch_size: int
 
 
 class _Message(msgspec.Struct, frozen=True):
     info: _Info = msgspec.field(name="KinesisBatchInfo")
 
 
-def redrive(queue: SqsQueue, kinesis: Any, stream: str) -> Redriven:  # noqa: ANN401 - boto3's client has no type
-    """Put the records that the queue names again, each batch before its message is removed.
+class _Again:
+    """Puts what one message names, and counts."""
 
-    They come behind what was put meanwhile.  A payment that was decided before is known by its id, so a
-    batch that is put twice does no harm.  Raises ConfigError when the stream no longer has a record.
-    """
-    producer, records = KinesisProducer(kinesis, stream), 0
+    def __init__(self, kinesis: Any, stream: str) -> None:  # noqa: ANN401 - boto3's client has no type
+        self._kinesis, self._stream = kinesis, stream
+        self._producer = KinesisProducer(kinesis, stream)
+        self.records = self.lost = 0
 
-    def again(body: str) -> None:
-        nonlocal records
+    def __call__(self, body: str) -> None:
         try:
             info = msgspec.json.decode(body, type=_Message).info
         except msgspec.DecodeError as error:
-            raise ConfigError(f"queue {queue.url}: a message that names no batch: {error}") from None
-        for record in read_range(
-            kinesis, info.stream_arn, info.shard_id, info.start_sequence_number, info.end_sequence_number
-        ):
-            producer.put(record.key, record.data)
-            records += 1
-        producer.flush()
+            raise ConfigError(f"a message of the queue names no batch: {error}") from None
+        if info.stream_arn.rpartition("/")[2] != self._stream:
+            raise ConfigError(f"a message of the queue is of {info.stream_arn}, not of {self._stream}")
+        found = read_range(
+            self._kinesis,
+            info.stream_arn,
+            info.shard_id,
+            info.start_sequence_number,
+            info.end_sequence_number,
+        )
+        for record in found:
+            self._producer.put(record.key, record.data)
+        self._producer.flush()
+        self.records += len(found)
+        self.lost += max(0, info.batch_size - len(found))
 
-    return Redriven(queue.take(again), records)
+
+def redrive(queue: SqsQueue, kinesis: Any, stream: str, patience_s: int = 10) -> Redriven:  # noqa: ANN401 - boto3's client has no type
+    """Put the records that the queue names again, each batch before its message is removed.
+
+    They come behind what was put meanwhile.  A payment that was decided before is known by its id, so a
+    batch that is put twice does no harm; what profiles had not taken in, the next batch of its shard does.
+    """
+    again = _Again(kinesis, stream)
+    return Redriven(queue.take(again, patience_s), again.records, again.lost)

@@ -45,11 +45,18 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One prediction a row, in order, and the model that made them."""
+    """One prediction a row, in order, and the model that made them.
+
+    bands: how many of the scores lie in each band of the model's own training; above_decline: how many it
+    would decline by its own cut-off.  Only the model that answered can count them: while a new one goes out,
+    whoever asks still holds the cut-offs of the old one.
+    """
 
     bundle: str
     fingerprint: str
     predictions: list[Prediction]
+    bands: list[int] = []
+    above_decline: int = 0
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

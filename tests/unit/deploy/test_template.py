@@ -142,7 +142,7 @@ def test_a_new_model_goes_out_by_a_canary_that_alarms_take_back(
     assert routing["Type"] == "CANARY"
     assert routing["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 10}
     watched = [alarm["AlarmName"]["Ref"] for alarm in deployment["AutoRollbackConfiguration"]["Alarms"]]
-    assert tuple(watched) == ROLLBACK
+    assert watched == list(ROLLBACK)
     alarms = of_type(template, "CloudWatch::Alarm")
     assert set(watched) <= set(alarms)
     # Those of decisions look at what the new bundle answered, not at the mixture with the old one.
