@@ -136,6 +136,17 @@ class Truth:
                     self._take(alone, past)
         return array("d", self.extractor.extract(profiles, payment)).tobytes()
 
+    def profile(self, name: str, one: str) -> bytes | None:
+        """Return the memory of an entity that took every event in once; None where nothing changed it."""
+        for slot, entity in enumerate(self.extractor.entities):
+            if self.entities[entity.index] == name and (entity.index, one) in self._of_entity:
+                alone: list[Profile | None] = [None for _ in self.extractor.entities]
+                alone[slot] = profile = Profile(entity.plan)
+                for past in self._of_entity[entity.index, one]:
+                    self._take(alone, past)
+                return msgspec.msgpack.encode(profile.dump())
+        return None
+
     def unseen_s(self, kept: KeptDecision, saved: SavedProfiles) -> float:
         """Return how long before it the oldest event came that a profile did not know yet; 0 if none."""
         now, payment = self.first[kept.transaction_id], self._payments[kept.transaction_id]
