@@ -26,11 +26,16 @@ class Demand(msgspec.Struct, frozen=True):
     """Of one payment with one label, counted on stand-ins as DynamoDB counts, in batches of 500 records.
 
     calls: of DynamoDB.  cpu_ms: of the function without compiled modules, AWS's client included, rounded up.
+    shared_writes: of profiles that all shards touch, assumed.  profile_bytes, lane_bytes: of a profile at
+    rest, and of what it holds of each shard.
     """
 
     records: float = 2.0
-    write_units: float = 4.5
+    write_units: float = 4.6
     largest_table_share: float = 0.55
+    shared_writes: float = 0.6
+    profile_bytes: float = 700.0
+    lane_bytes: float = 32.0
     read_units: float = 6.5
     calls: float = 0.25
     log_bytes: float = 491.0
@@ -100,7 +105,10 @@ def budget(rate: int, demand: Demand, limits: Limits, prices: Prices) -> Budget:
     busy_ms = demand.cpu_ms + demand.calls * limits.call_ms
     by_function = 1000 / busy_ms * demand.records * limits.full
     shards = math.ceil(records / min(limits.shard_records_per_s * limits.full, by_function))
-    writes, reads = rate * demand.write_units, rate * demand.read_units
+    # A profile that all shards touch holds a number for each of them.
+    shared_units = math.ceil((demand.profile_bytes + demand.lane_bytes * shards) / 1024) - 1
+    writes = rate * (demand.write_units + demand.shared_writes * shared_units)
+    reads = rate * demand.read_units
     cores = rate * demand.rows * limits.row_ms / 1000 / limits.full
     instances = max(2, math.ceil(cores / limits.cores_an_instance))
     invocations = records / 500
