@@ -343,11 +343,20 @@ def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=Path, default=SETTINGS, help=f"the environment ({SETTINGS})")
 
 
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _logs(commands: Commands[OneSentenceParser]) -> None:
     parser = _command(commands, "logs", "deploy:logs", "print the decisions of the system on AWS")
     _settings(parser)
     parser.add_argument("--follow", action="store_true", help="go on as they come, until interrupted")
-    parser.add_argument("--since", type=Duration.parse, default="10m", help="how far back (10m)")
+    parser.add_argument(
+        "--since", type=_duration, default="10m", help="how far back, such as 10m, 1h, 2d (10m)"
+    )
     only = ("approve", "review", "decline", "quarantined", "retry")
     parser.add_argument("--only", choices=only, help="lines of one kind")
     parser.add_argument("--raw", action="store_true", help="whole lines of JSON, as they were logged")

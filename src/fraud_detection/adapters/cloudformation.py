@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from fraud_detection.errors import ConfigError, RetryError
 
@@ -209,4 +209,10 @@ def _rollback(watch: Sequence[str]) -> dict[str, Any]:
 
 
 def _refused(name: str, error: Exception) -> ConfigError:
+    if isinstance(error, NoCredentialsError):
+        return ConfigError(
+            f"stack {name}: who are you to AWS? Set a profile (AWS_PROFILE) or credentials in the environment"
+        )
+    if isinstance(error, BotoCoreError):
+        return ConfigError(f"stack {name}: AWS cannot be asked: {error}")
     return ConfigError(f"stack {name}: AWS refuses: {error}")

@@ -48,8 +48,12 @@ def apply(arguments: Namespace) -> None:
     settings, cloud = _open(arguments)
     release, artefacts = _release(arguments, settings)
     screen = terminal(arguments)
-    done = applying.apply(settings, release, artefacts, cloud, screen.say)
-    screen.say(str(done))
+    try:
+        done = applying.apply(settings, release, artefacts, cloud, screen.say)
+    except KeyboardInterrupt:
+        screen.say("CloudFormation goes on by itself: `fraud deploy status` tells how; then apply again")
+        raise
+    screen.say("\n".join([done.head, *(f"note: {note}" for note in done.notes)]))
     write_figures(arguments, _figures(done))
 
 

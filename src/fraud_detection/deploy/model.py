@@ -51,7 +51,9 @@ def endpoint(settings: Deployment, release: Release) -> Resources:
                 "EndpointName": endpoint_name(settings, release),
                 "EndpointConfigName": {"Fn::GetAtt": ["EndpointConfiguration", "EndpointConfigName"]},
                 "DeploymentConfig": None if settings.endpoint.serverless else _blue_green(settings),
+                # As many instances as scaling has chosen; all else as it is written here.
                 "RetainAllVariantProperties": True if settings.endpoint.scaling else None,
+                "ExcludeRetainedVariantProperties": _retold(settings),
             },
         ),
         **_scaling(settings, release),
@@ -121,6 +123,10 @@ def _blue_green(settings: Deployment) -> dict[str, Any]:
         },
         **(alarms if settings.alarms.roll_back else {}),
     }
+
+
+def _retold(settings: Deployment) -> list[dict[str, str]] | None:
+    return [{"VariantPropertyType": "DataCaptureConfig"}] if settings.endpoint.scaling else None
 
 
 def _scaling(settings: Deployment, release: Release) -> Resources:

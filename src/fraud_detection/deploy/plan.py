@@ -12,7 +12,7 @@ from fraud_detection.deploy.template import Template
 
 Kind = Literal["add", "change", "remove"]
 HIDDEN = "(not shown)"
-SHOWN_CHARACTERS = 60
+SHOWN_CHARACTERS = 90
 ABSENT = "nothing"
 
 
@@ -50,13 +50,16 @@ class Plan(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return it as a person reads it."""
+        return "\n".join([self.head, *map(str, self.changes), *(f"note: {note}" for note in self.notes)])
+
+    @property
+    def head(self) -> str:
+        """Return how much there is to do, in one line."""
         count = {
             kind: sum(change.kind == kind for change in self.changes) for kind in ("add", "change", "remove")
         }
-        head = f"stack {self.stack}: " + (
-            ", ".join(f"{number} to {kind}" for kind, number in count.items() if number) or "nothing to do"
-        )
-        return "\n".join([head, *map(str, self.changes), *(f"note: {note}" for note in self.notes)])
+        counted = ", ".join(f"{number} to {kind}" for kind, number in count.items() if number)
+        return f"stack {self.stack}: {counted or 'nothing to do'}"
 
 
 def compare(settings: Deployment, running: Running, wanted: Template, parameters: Mapping[str, str]) -> Plan:
@@ -91,6 +94,10 @@ def differences(now: object, then: object, path: str = "") -> Iterator[str]:
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         for place, (one, other) in enumerate(zip(now, then, strict=True)):
             yield from differences(one, other, f"{path}[{place}]")
+    elif isinstance(now, list) and isinstance(then, list):
+        where = path.removeprefix("Properties.")
+        yield from (f"{where}: without {_short(one)}" for one in now if one not in then)
+        yield from (f"{where}: with {_short(one)}" for one in then if one not in now)
     elif now != then:
         yield f"{path.removeprefix('Properties.')}: {_short(now)} -> {_short(then)}"
 

@@ -43,6 +43,8 @@ class CloudStatus(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return it as a person reads it."""
         risen = [name for name, state in self.alarms.items() if state == "ALARM"]
+        silent = sum(state == "INSUFFICIENT_DATA" for state in self.alarms.values())
+        quiet = f"none of {len(self.alarms)}" + (f", {silent} of them without data" if silent else "")
         behind = "not counted" if self.behind_ms is None else f"{self.behind_ms / 1000:.1f} s"
         latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
         if not self.transactions_per_s:
@@ -56,7 +58,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
             f"latency    {latency}",
             f"behind     oldest record {behind}",
             f"given up   {self.failures:,} batches in the queue of failures",
-            f"alarms     {', '.join(risen) if risen else f'none of {len(self.alarms)}'}",
+            f"alarms     {', '.join(risen) or quiet}",
         ]
         return "\n".join([*lines, *([f"trouble    {self.trouble}"] if self.trouble else [])])
 
