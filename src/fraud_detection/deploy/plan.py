@@ -96,8 +96,9 @@ def differences(now: object, then: object, path: str = "") -> Iterator[str]:
             yield from differences(one, other, f"{path}[{place}]")
     elif isinstance(now, list) and isinstance(then, list):
         where = path.removeprefix("Properties.")
-        yield from (f"{where}: without {_short(one)}" for one in now if one not in then)
-        yield from (f"{where}: with {_short(one)}" for one in then if one not in now)
+        gone = [f"{where}: without {_short(one)}" for one in now if one not in then]
+        come = [f"{where}: with {_short(one)}" for one in then if one not in now]
+        yield from gone + come or [f"{where}: {len(now)} -> {len(then)} of the same"]
     elif now != then:
         yield f"{path.removeprefix('Properties.')}: {_short(now)} -> {_short(then)}"
 
