@@ -94,8 +94,9 @@ class LiveLog(msgspec.Struct):
     last_s: float = 0.0
 
     def rate(self) -> float:
-        """Return decisions a second between the first and the last that was read."""
-        return self.tally.decided / max(self.last_s - self.first_s, 1e-9)
+        """Return decisions a second between the first and the last that was read; 0 while that is too short."""
+        seconds = self.last_s - self.first_s
+        return self.tally.decided / seconds if seconds > SHOW_EVERY_S / 2 else 0.0
 
     def take(self, lines: list[str]) -> None:
         """Count lines of the log."""
