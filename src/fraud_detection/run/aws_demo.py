@@ -94,7 +94,7 @@ class LiveLog(msgspec.Struct):
     last_s: float = 0.0
 
     def rate(self) -> float:
-        """Return decisions a second between the first and the last that was read; 0 while that is too short."""
+        """Return decisions a second from the first to the last that was read; 0 while that is too short."""
         seconds = self.last_s - self.first_s
         return self.tally.decided / seconds if seconds > SHOW_EVERY_S / 2 else 0.0
 
