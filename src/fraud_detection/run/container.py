@@ -48,7 +48,8 @@ class Endpoint:
         bundle.check_vectors(self.scorer)
         self.names = bundle.contents.features.names
         self.bands = Bands.of(bundle.contents.reference.score)
-        self.decline_at = bundle.decline_at
+        own, chosen = bundle.contents.project.policy.decline_at, bundle.manifest.cutoffs.decline_at
+        self.decline_at = chosen if own is None else own
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
         """Answer one request; raise RejectError when nothing in it can be answered."""

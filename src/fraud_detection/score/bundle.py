@@ -174,12 +174,6 @@ class Bundle(Part, frozen=True):
         """Return the name, which is a hash of the whole content."""
         return self.manifest.name
 
-    @property
-    def decline_at(self) -> float:
-        """Return from which score on it declines: by its settings, else as training chose."""
-        own = self.contents.project.policy.decline_at
-        return self.manifest.cutoffs.decline_at if own is None else own
-
     def files(self) -> dict[str, bytes]:
         """Return every file of the bundle, the manifest first."""
         return {MANIFEST: encode(self.manifest), **self.contents.files()}

@@ -1,0 +1,46 @@
+"""What the parsers of the commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+BUNDLE = Path("build/bundle")
+STATE = Path("build/state.db")
+REFUSED = 2
+
+Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse names its type nowhere else
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """Refuses in one sentence, where argparse would print the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where to read on."""
+        self.exit(REFUSED, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def command(
+    commands: Commands[OneSentenceParser], name: str, run: str, words: str
+) -> argparse.ArgumentParser:
+    """Add a command with the arguments that all have."""
+    parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--headless", action="store_true", help="print plain lines, as without a terminal")
+    return parser
+
+
+def config(parser: argparse.ArgumentParser, *, default: Path | None = Path("params.yaml")) -> None:
+    """Let a command take a project file."""
+    parser.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="the project file (params.yaml)"
+    )
+
+
+def world(parser: argparse.ArgumentParser) -> None:
+    """Let a command choose its simulated world."""
+    parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
+    parser.add_argument("--cards", type=int, help="how many cards there are (5,000)")
+    parser.add_argument("--days", type=int, help="how many days the history has (90)")

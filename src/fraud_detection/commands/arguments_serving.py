@@ -1,0 +1,121 @@
+"""The arguments of what serves: the HTTP door, the system on AWS, and the same on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fraud_detection.commands.arguments import (
+    BUNDLE,
+    STATE,
+    Commands,
+    OneSentenceParser,
+    command,
+    config,
+    world,
+)
+from fraud_detection.strict import Duration
+
+SETTINGS = Path("deploy.yaml")
+LOCAL_AWS = Path(".venv-aws")
+_STEPS = (
+    ("plan", "plan", "print what apply would change, and why"),
+    ("apply", "apply", "make AWS what the settings say, or leave it as it was"),
+    ("warm-up", "warm", "fill the profiles from past payments, before the stream begins"),
+    ("redrive", "redrive", "put batches that were given up into the stream again"),
+    ("status", "status", "print how the running system does"),
+    ("destroy", "destroy", "remove the environment with all its data"),
+)
+
+
+def aws_demo(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud aws-demo`."""
+    words = "the same on AWS's own protocols: deployed to local services, streamed, removed"
+    parser = command(commands, "aws-demo", "aws_demo:aws_demo", words)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to stream (60)")
+    parser.add_argument("--rate", type=float, default=200.0, help="payments a second (200)")
+    world(parser)
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/aws-demo"), help="where everything is put"
+    )
+    parser.add_argument("--tools", type=Path, default=LOCAL_AWS, help=f"the local services ({LOCAL_AWS})")
+    parser.add_argument("--drift", action="append", default=[], help="see `fraud generate live --help`")
+
+
+def serve(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud serve`."""
+    parser = command(commands, "serve", "api:serve", "decide payments over HTTP while the customer waits")
+    parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+    parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
+    config(parser, default=None)
+    parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="who may ask, see `fraud api-key`")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="for TLS, in PEM")
+    parser.add_argument("--private-key", type=Path, metavar="FILE", help="of the certificate, in PEM")
+    parser.add_argument(
+        "--most-waiting", type=int, default=2000, help="events that may wait; more are refused at once (2000)"
+    )
+    parser.add_argument(
+        "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
+    )
+
+
+def api_key(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud api-key`."""
+    parser = command(commands, "api-key", "api:api_key", "make a key for the HTTP door; it is printed once")
+    parser.add_argument("name", help="whose key it is")
+    parser.add_argument(
+        "--roles", default="decide,read", help="of decide, read, label, operate (decide,read)"
+    )
+    parser.add_argument("--per-second", type=float, metavar="N", help="events at most")
+    parser.add_argument("--keys", type=Path, default=Path("keys.yaml"), help="where it is kept (keys.yaml)")
+
+
+def deploy(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud deploy` and its steps."""
+    outer = commands.add_parser("deploy", help="make, change and remove the system on AWS")
+    steps = outer.add_subparsers(
+        dest="step", required=True, metavar="plan|apply|warm-up|redrive|status|destroy"
+    )
+    for step, function, words in _STEPS:
+        parser = command(steps, step, f"deploy:{function}", words)
+        _settings(parser)
+        if step in ("plan", "apply", "warm-up"):
+            parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+        if step in ("plan", "apply"):
+            parser.add_argument("--image", help="of the container, in ECR (`image` in the settings)")
+        if step == "warm-up":
+            parser.add_argument("--history", type=Path, required=True, help="past payments to remember")
+        if step == "destroy":
+            parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", type=Path, default=SETTINGS, help=f"the environment ({SETTINGS})")
+
+
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def logs(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud logs`."""
+    parser = command(commands, "logs", "deploy:logs", "print the decisions of the system on AWS")
+    _settings(parser)
+    parser.add_argument("--follow", action="store_true", help="go on as they come, until interrupted")
+    parser.add_argument(
+        "--since", type=_duration, default="10m", help="how far back, such as 10m, 1h, 2d (10m)"
+    )
+    only = ("approve", "review", "decline", "quarantined", "retry")
+    parser.add_argument("--only", choices=only, help="lines of one kind")
+    parser.add_argument("--raw", action="store_true", help="whole lines of JSON, as they were logged")
+
+
+def status(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud status`."""
+    _settings(command(commands, "status", "deploy:status", "print how the system on AWS does"))
