@@ -93,7 +93,7 @@ def opened(to: str) -> Iterator[Receiver]:
     if kind == "kinesis" and stream:
         yield _kinesis(stream)
         return
-    if mark:
+    if mark or to.startswith("kinesis:"):
         raise ConfigError(f"--to {to}: expected a file, '-' for standard output, or kinesis://STREAM")
     try:
         descriptor = (
