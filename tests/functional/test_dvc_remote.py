@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fraud_detection.adapters.aws_clients import clients_of
+from fraud_detection.local_aws.services import REGION, LocalServices
+
 ROOT = Path(__file__).resolve().parents[2]
-MINISTACK = ROOT / ".venv-aws/bin/ministack"
+TOOLS = ROOT / ".venv-aws"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -24,46 +23,15 @@ CREDENTIALS = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if not MINISTACK.exists():
+    if not (TOOLS / ".locked").exists():
         pytest.skip("no local AWS services here: make .venv-aws/.locked")
-    state, port = tmp_path_factory.mktemp("ministack"), free_port()
-    settings = {
-        "PATH": os.environ["PATH"],
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "STATE_DIR": str(state),
-        "TMPDIR": str(state),
-    }
-    with (state / "log").open("wb") as log:
-        process = subprocess.Popen([MINISTACK], env=settings, cwd=state, stdout=log, stderr=log)  # noqa: S603
-    try:
-        wait_for(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310 - a local address
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the local services did not start")
+    with LocalServices(TOOLS, tmp_path_factory.mktemp("services")) as services:
+        where = {"LocationConstraint": REGION}
+        s3 = clients_of(services.environment())("s3")
+        s3.create_bucket(Bucket="fraud-data", CreateBucketConfiguration=where)
+        yield services.environment()["AWS_ENDPOINT_URL"]
 
 
 class Project:
@@ -89,7 +57,6 @@ class Project:
 
 
 def test_what_was_pushed_comes_back_after_the_cache_is_lost(s3: str, tmp_path: Path) -> None:
-    urllib.request.urlopen(urllib.request.Request(f"{s3}/fraud-data", method="PUT"), timeout=10).close()  # noqa: S310
     project = Project(tmp_path)
     project.run("dvc", "remote", "add", "--local", "--default", "storage", "s3://fraud-data/dvc")
     project.run("dvc", "remote", "modify", "--local", "storage", "endpointurl", s3)

@@ -233,6 +233,28 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     assert all(kept)
 
 
+def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    (lane, records), *_ = shards(events).items()
+    behind = int(records[-1].number) + 1_000
+    again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(records[:BATCH])]
+    for batch in (records[:BATCH], again):
+        assert processor.handle(lane, batch) == []
+    first, second = cloud.told("batch")
+    assert first["answered"] == first["decided"] > 0
+    assert sum(first[f"band{place}"] for place in range(4)) == first["answered"]
+    assert (second["decided"], second["answered"], second["above_decline"], second["bundle"]) == (
+        0,
+        0,
+        0,
+        "none",
+    )
+    assert [second[f"band{place}"] for place in range(4)] == [0, 0, 0, 0]
+
+
 def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
     small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
 ) -> None:

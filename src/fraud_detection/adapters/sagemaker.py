@@ -62,6 +62,10 @@ class SageMakerScorer:
         self._clock, self._pause = clock, pause
         self._reasons: dict[int, list[tuple[str, float]]] = {}
 
+    def forget(self) -> None:
+        """Begin a batch: nothing was asked for it yet, and nothing need be, if no payment of it is new."""
+        self.answered, self.trouble, self.seconds = NOTHING, "", 0.0
+
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
         """Return one probability a row; raise RetryError when the endpoint did not answer in time.
 

@@ -121,6 +121,7 @@ class Processor:
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
         self.profiles.lane = self.ledger.lane = lane
         self.ledger.forget()
+        self.scorer.forget()
         began = time.perf_counter()
         later = self._finish(records)
         pipeline, outcomes = self._take_in(records)
