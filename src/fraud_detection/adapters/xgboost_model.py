@@ -125,7 +125,7 @@ class XGBoostScorer:
         """Return the log-odds before calibration, float32, shape (rows,)."""
         matrix = self._matrix(rows)
         if len(matrix) <= _FEW and self._walk is not None:
-            return np.array([self._walk.margin(row) for row in matrix], np.float32)
+            return np.fromiter(map(self._walk.margin, matrix), np.float32, len(matrix))
         return self._predict(matrix) if len(matrix) else np.empty(0, np.float32)
 
     def contributions(self, rows: Rows) -> np.ndarray:
