@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from fraud_detection.errors import ConfigError
+
 IDLE_S = 75
 """Longer than the minute after which common load balancers close a line: they must be the first to do so."""
+
+GRACE_S = 10
+"""How long requests in hand may still take when the server has been told to stop."""
+
+BACKLOG = 2048
 
 Application = Callable[..., Awaitable[None]]
 
@@ -22,19 +31,80 @@ def serve(
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
-    grace_s: int = 10,
+    grace_s: int = GRACE_S,
 ) -> None:
     """Answer on the port until SIGTERM or SIGINT; requests in hand are answered first, within `grace_s`."""
-    uvicorn.run(
-        application,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=grace_s,
-        timeout_keep_alive=IDLE_S,
-        ssl_certfile=certificate,
-        ssl_keyfile=private_key,
-    )
+    uvicorn.run(application, host=host, port=port, **_settings(certificate, private_key, grace_s))
+
+
+async def serve_on(
+    listening: socket.socket,
+    application: Any,  # noqa: ANN401 - ASGI
+    *,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+) -> None:
+    """Do the same on a socket, in the loop that runs already: the caller has work to do when it returns."""
+    config = uvicorn.Config(application, **_settings(certificate, private_key, GRACE_S))
+    await uvicorn.Server(config).serve([listening])
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the loop that the server would take."""
+    with asyncio.Runner(loop_factory=uvicorn.Config(_nothing).get_loop_factory()) as runner:
+        runner.run(main)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that keeps a port for processes of ours, and takes no connection itself.
+
+    Port 0 is any that is free.  Raises ConfigError when somebody listens there.
+    """
+    try:
+        # Without the option to share it, so that another program's port is not shared by accident.
+        with _bound(host, port, shared=False) as alone:
+            port = alone.getsockname()[1]
+        return _bound(host, port, shared=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port}: nothing can listen there: {error.strerror}"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that takes its share of the connections to a port that was reserved."""
+    listening = _bound(host, port, shared=True)
+    listening.listen(BACKLOG)
+    listening.setblocking(False)  # noqa: FBT003 - the name of the method says it
+    return listening
+
+
+async def _nothing(*_: object) -> None:
+    """Answer nothing."""
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _settings(certificate: Path | None, private_key: Path | None, grace_s: int) -> dict[str, Any]:
+    return {
+        "log_level": "warning",
+        "access_log": False,
+        "lifespan": "off",
+        "server_header": False,
+        "timeout_graceful_shutdown": grace_s,
+        "timeout_keep_alive": IDLE_S,
+        "ssl_certfile": certificate,
+        "ssl_keyfile": private_key,
+    }

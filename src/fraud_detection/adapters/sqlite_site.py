@@ -95,6 +95,11 @@ class SqliteSite:
         if self._merger is not None:
             self._merger.start()
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """Return the connection, for tables of other adapters that are committed with these."""
+        return self._db
+
     def close(self) -> None:
         """Close the file; everything committed is in it."""
         if self._merger is not None:

@@ -96,15 +96,15 @@ class Api:
 
     async def _label(self, scope: Message, receive: Receive) -> Reply:
         caller, body = self._allowed(scope, "label"), await _body(receive)
-        events, many = _events(body)
+        events, many = events_of(body)
         typed = [_as_label(event) for event in events]
         return await self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0])
 
     async def _take(self, caller: Caller, body: bytes) -> Reply:
-        events, many = _events(body)
+        events, many = events_of(body)
         early = caller.spend(len(events))
         if early:
-            raise Problem(429, f"{caller.name} asks more than it may; ask again in {early:.1f} s", early)
+            raise too_early(caller, early)
         try:
             futures = self.door.submit(events)
         except FullError as full:
@@ -165,12 +165,17 @@ def line(answer: Answer) -> Reply:
     return 409, msgspec.json.encode({"error": words})
 
 
+def too_early(caller: Caller, seconds: float) -> Problem:
+    """Return the answer to a caller that has used its allowance up, which is back in so many seconds."""
+    return Problem(429, f"{caller.name} asks more than it may; ask again in {seconds:.1f} s", seconds)
+
+
 def header(scope: Message, name: bytes) -> bytes:
     """Return a header of the request, empty where there is none."""
     return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
 
 
-def _events(body: bytes) -> tuple[list[bytes], bool]:
+def events_of(body: bytes) -> tuple[list[bytes], bool]:
     """Return the events of a body, each as it stands there, and whether they came as a list."""
     if not body.lstrip().startswith(b"["):
         return [body], False

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_site import PastEvent, SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
+from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
@@ -109,12 +110,7 @@ class EmbeddedDoor:
         for past in self.site.since(self.site.progress.saved_before - 1):
             count += 1
             memory.sequence = past.seq
-            if past.event is None:
-                memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
-                continue
-            payment = parser.parse(past.event, past.transaction_id)
-            if isinstance(payment, Transaction):
-                memory.remember_again(payment)
+            remember_past(memory, parser, past)
         memory.sequence = self.site.seq
         return count
 
@@ -127,6 +123,16 @@ class EmbeddedDoor:
                 self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
         if self.tally.decided > before:
             self.tally.engine.add(seconds, self.tally.decided - before)
+
+
+def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
+    """Let the profiles that had not seen an event of a log when they were saved take it in."""
+    if past.event is None:
+        memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+        return
+    payment = parser.parse(past.event, past.transaction_id)
+    if isinstance(payment, Transaction):
+        memory.remember_again(payment)
 
 
 def settle(

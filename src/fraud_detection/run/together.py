@@ -1,0 +1,201 @@
+"""All workers as one: whoever is asked finds the worker that owns an event, and hands on its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from fraud_detection.adapters.links import Links
+from fraud_detection.errors import RetryError
+from fraud_detection.run.access import Access, Caller
+from fraud_detection.run.api import Reply, line
+from fraud_detection.run.following import NEWS, TELL_AFTER_S, Following
+from fraud_detection.run.request_door import Answer, RequestDoor
+from fraud_detection.run.shards import Ownership, Place
+from fraud_detection.run.worker_metrics import merged, own_metrics
+
+DRAINED = "drained"
+STRAY = 404
+NOBODY = -1
+
+T = TypeVar("T")
+
+
+class Together:
+    """Answers for all workers, whichever of them has the event, the decision or the caller's allowance.
+
+    statuses: how many requests this worker answered, by status.  forwarded: events that were handed to
+    their owners.  drained: the others that have answered their last request and are about to end.
+    """
+
+    def __init__(
+        self, door: RequestDoor, ownership: Ownership, access: Access, following: Following, folder: Path
+    ) -> None:
+        """Take what this worker owns; `folder` is where the workers meet."""
+        self.door, self.ownership, self.access, self.following = door, ownership, access, following
+        self.own = following.door.worker
+        self.statuses: dict[int, int] = {}
+        self.forwarded = 0
+        self.drained: set[int] = set()
+        self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
+
+    async def take(self, events: Sequence[bytes]) -> list[Reply]:
+        """Let each event be taken by its owner, and return the answers in the same order.
+
+        Raises RetryError when an owner refuses or is away; what the others took stands, and is answered as
+        repeated when it is sent again.
+        """
+        owners = await self._owners(events)
+        # The own part first: what is refused here at once is not asked elsewhere.
+        parts: dict[int, list[int]] = {self.own: []} if self.own in owners else {}
+        for place, owner in enumerate(owners):
+            parts.setdefault(owner, []).append(place)
+        asked = [self._ask_owner(owner, [events[at] for at in places]) for owner, places in parts.items()]
+        answers = await _all(asked)
+        replies: list[Reply] = [(0, b"")] * len(events)
+        for places, told in zip(parts.values(), answers, strict=True):
+            for place, (status, body) in zip(places, told, strict=True):
+                replies[place] = (status, body)
+        return replies
+
+    async def find(self, transaction_id: str) -> Reply | None:
+        """Return the answer that stands on a payment, whoever gave it; None where nobody did."""
+        found = self.door.find(transaction_id)
+        if found is not None:
+            return line(found)
+        told = await self._ask_all("find", transaction_id)
+        return next(((status, body) for status, body in filter(None, told)), None)
+
+    async def spend(self, caller: Caller, events: int) -> float:
+        """Take events from the caller's allowance, which one worker keeps for all of them."""
+        home = self.ownership.of_id(caller.name)
+        if home == self.own or not caller.limited:
+            return caller.spend(events)
+        return float(await self.links.lines[home].ask("spend", [caller.name, events]))
+
+    async def metrics(self) -> str:
+        """Return the metrics of all workers; those that do not answer are said to be down."""
+        others = list(self.links.lines.values())
+        told = await asyncio.gather(*(one.ask("metrics", None) for one in others), return_exceptions=True)
+        texts: dict[int, str | None] = {self.own: own_metrics(self)}
+        for one, text in zip(others, told, strict=True):
+            texts[one.other] = text if isinstance(text, str) else None
+        return merged(dict(sorted(texts.items())))
+
+    async def tell_news(self) -> None:
+        """Tell the others of this worker's commits, until cancelled."""
+        news = self.following.news
+        while True:
+            await asyncio.sleep(TELL_AFTER_S)
+            if news:
+                self.links.tell(NEWS, news)
+                news.clear()
+
+    async def drain(self, most_s: float) -> None:
+        """Say that no more will be asked, and answer the others until they say the same, or for `most_s`."""
+        self.links.tell(DRAINED, None)
+        until = asyncio.get_running_loop().time() + most_s
+        while any(one.up and one.other not in self.drained for one in self.links.lines.values()):
+            if asyncio.get_running_loop().time() > until:
+                return
+            await asyncio.sleep(TELL_AFTER_S)
+
+    async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
+        """Answer another worker."""
+        match what:
+            case "take":
+                return await self._take_here(body)
+            case "find":
+                found = self.door.find(body)
+                return None if found is None else line(found)
+            case "knows":
+                return self._known_here(body)
+            case "spend":
+                return self.access.named(body[0]).spend(body[1])
+            case "metrics":
+                return own_metrics(self)
+            case "news":
+                self.following.heard(other, body)
+            case "drained":
+                self.drained.add(other)
+            case _:
+                raise RetryError(
+                    f"worker {self.own} does not know what {what!r} is; is it of another version?"
+                )
+        return None
+
+    async def _owners(self, events: Sequence[bytes]) -> list[int]:
+        places = [self.ownership.place(event) for event in events]
+        known = await self._whereabouts(places) if any(_is_stray(place) for place in places) else {}
+        # What nobody can decide is kept in quarantine by the worker that has read it.
+        return [
+            known.get(str(one.transaction_id), NOBODY)
+            if _is_stray(one)
+            else (self.own if one.owner is None else one.owner)
+            for one in places
+        ]
+
+    async def _whereabouts(self, places: Sequence[Place]) -> dict[str, int]:
+        """Return which workers know the payments of labels that do not tell their owner."""
+        told_of = {str(one.transaction_id) for one in places if _is_stray(one)}
+        owners = dict.fromkeys(self._known_here(list(told_of)), self.own)
+        # A label may come in one list with its payment.
+        for one in places:
+            if one.transaction_id in told_of and one.owner is not None and not one.is_label:
+                owners[one.transaction_id] = one.owner
+        if missing := list(told_of - owners.keys()):
+            others = self.links.lines.values()
+            for other, known in zip(others, await self._ask_all("knows", missing), strict=True):
+                owners.update(dict.fromkeys(known, other.other))
+        return owners
+
+    def _known_here(self, told_of: Sequence[str]) -> list[str]:
+        return list(self.door.door.site.ledger.entities(told_of))
+
+    def _ask_owner(self, owner: int, events: list[bytes]) -> Awaitable[list[Reply]]:
+        if owner == self.own:
+            return self._take_here(events)
+        if owner == NOBODY:
+            return _unknown(self.ownership, events)
+        self.forwarded += len(events)
+        return self.links.lines[owner].ask("take", events)
+
+    def _take_here(self, events: Sequence[bytes]) -> Awaitable[list[Reply]]:
+        """Take events now, so that they keep their order, and answer when they are decided."""
+        return _answers(self.door.submit(events))
+
+    async def _ask_all(self, what: str, body: object) -> list[Any]:
+        return await _all([one.ask(what, body) for one in self.links.lines.values()])
+
+
+def _is_stray(place: Place) -> bool:
+    """Return whether only the worker that knows its payment can tell where a label belongs."""
+    return place.is_label and place.owner is None and place.transaction_id is not None
+
+
+async def _answers(futures: Sequence[asyncio.Future[Answer]]) -> list[Reply]:
+    return [line(answer) for answer in await _all(futures)]
+
+
+async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:
+    """Return the answers to labels of payments that no worker knows, and that say nothing of their owner."""
+    words = "no worker knows payment {!r}: send its label after it" + (
+        f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
+    )
+    told = [words.format(ownership.place(label).transaction_id) for label in labels]
+    return [(STRAY, msgspec.json.encode({"error": one})) for one in told]
+
+
+async def _all(asked: Sequence[Awaitable[T]]) -> list[T]:
+    """Return all answers; raise the first refusal when everybody has answered."""
+    if len(asked) == 1:
+        return [await asked[0]]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return cast("list[T]", answers)
