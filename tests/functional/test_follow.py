@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
 import random
-from collections.abc import Sequence
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
+from fraud_detection.adapters.sqlite_site import PastEvent, SqliteSite
+from fraud_detection.errors import RetryError
+from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment
+from fraud_detection.parse import Parser
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.embedded import remember_past
 from fraud_detection.run.engine import Engine
-from fraud_detection.run.follow import WorkerDoor
+from fraud_detection.run.follow import WorkerDoor, shared_profiles
 from fraud_detection.run.history import read_history
 from fraud_detection.run.shards import Ownership, make_shards, shard_path
 from fraud_detection.run.stream import open_door
@@ -92,6 +102,28 @@ def assert_as_alone(doors: list[WorkerDoor], wanted: list[dict[str, object]]) ->
     assert not found[0][0].keys() & found[1][0].keys()
 
 
+def recounted(engine: Engine, door: WorkerDoor) -> int:
+    """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
+    memory, parser, count = FeatureMemory(engine.extractor), Parser(engine.project.schema), 0
+    shared = shared_profiles(engine, memory)
+    own: Iterator[PastEvent | Followed] = door.site.since(0)
+    for one in heapq.merge(own, door.log.since(0), key=attrgetter("seq")):
+        memory.sequence = shared.sequence = one.seq
+        if isinstance(one, Followed):
+            for past in door.others[one.worker].since(one.after):
+                if past.seq > one.until:
+                    break
+                remember_past(shared, parser, past)
+        elif one.event is None:
+            memory.learn(one.ids, one.known_at, fraud=one.fraud, corrects=one.corrects)
+        else:
+            payment = parser.parse(one.event, one.transaction_id)
+            assert isinstance(payment, Transaction)
+            assert array("d", memory.observe(payment)).tobytes() == one.features
+            count += 1
+    return count
+
+
 @pytest.mark.parametrize("dies", [0.0, 0.05], ids=["no death", "many deaths"])
 def test_shared_profiles_become_those_of_one_process(
     small_world: SmallWorld, engine: Engine, events: list[bytes], tmp_path: Path, dies: float
@@ -113,7 +145,54 @@ def test_shared_profiles_become_those_of_one_process(
     follow_all(doors)
     assert (deaths > 20) is (dies > 0)
     assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db"))
+    assert sum(recounted(engine, door) for door in doors) > 1_500
     assert sum(door.site.rows("SELECT COUNT(*) FROM followed")[0][0] for door in doors) > 100
+    for door in doors:
+        door.close()
+
+
+def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "own.db")) as db:
+        log = FollowLog(db)
+        for part in (
+            Followed(1, 1, 0, 10),
+            Followed(2, 2, 0, 50),
+            Followed(3, 1, 10, 20),
+            Followed(4, 1, 20, 30),
+        ):
+            log.note(part)
+        log.cut_off(1, 15)
+        log.cut_off(2, 50)
+        assert [log.reached(worker) for worker in (1, 2, 3)] == [15, 50, 0]
+        # The parts that are left read nothing behind the cut a second time.
+        read = [
+            number
+            for part in log.since(1)
+            if part.worker == 1
+            for number in range(part.after + 1, part.until + 1)
+        ]
+        assert read == list(range(1, 16))
+
+
+def test_a_part_that_cannot_be_put_down_is_taken_in_later(
+    engine: Engine, events: list[bytes], tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "state.db", WORKERS)
+    doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
+    first = next(event for event in events if ownership.place(event).owner == 0)
+    doors[0].take(Batch([first], None, 0), "test")
+    with closing(sqlite3.connect(shard_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        doors[1].site.database.execute("PRAGMA busy_timeout = 10")
+        with pytest.raises(RetryError, match="busy"):
+            doors[1].follow(0)
+        db.execute("ROLLBACK")
+    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (0, 0)
+    assert doors[1].follow(0) == [1]
+    assert doors[1].follow(0) == []
+    shared = sum(one in first.decode() for one in ("device_id", "merchant_id", "terminal_id"))
+    shared -= first.count(b'_id":null')
+    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (1, shared)
     for door in doors:
         door.close()
 

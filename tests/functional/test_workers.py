@@ -80,12 +80,17 @@ def until_followed(one: Served, events: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def kept(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
@@ -422,6 +427,29 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason(
     said = capfd.readouterr().err
     assert "refused to start; its reason stands above" in said
     assert str(tmp_path / "none") in said
+
+
+def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tmp_path: Path) -> None:
+    one = Served(small_world, tmp_path / "state.db", TWO)
+    one.wait()
+    steady = children(one.process.pid)[1]
+    killed = set[int]()
+
+    def kill_the_other() -> bool:
+        if one.process.poll() is not None:
+            return True
+        for pid in children(one.process.pid):
+            if pid != steady and pid not in killed and alive(pid):
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+        return False
+
+    until(kill_the_other)
+    said = one.stop()
+    assert one.process.returncode == 2
+    assert len(killed) == 5
+    assert "died 5 times, each within 10 s of its start, at last with code -9" in said
+    assert not alive(steady)
 
 
 def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, door: Served) -> None:

@@ -40,13 +40,17 @@ def serve(
 async def serve_on(
     listening: socket.socket,
     application: Any,  # noqa: ANN401 - ASGI
+    told: Callable[[], object],
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> None:
-    """Do the same on a socket, in the loop that runs already: the caller has work to do when it returns."""
+    """Do the same on a socket, in the loop that runs already: the caller has work to do when it returns.
+
+    told: returns whether it was told to stop before the server could hear of it.
+    """
     config = uvicorn.Config(application, **_settings(certificate, private_key, GRACE_S))
-    await uvicorn.Server(config).serve([listening])
+    await _Server(config, told).serve([listening])
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -77,6 +81,18 @@ def listen(host: str, port: int) -> socket.socket:
     listening.listen(BACKLOG)
     listening.setblocking(False)  # noqa: FBT003 - the name of the method says it
     return listening
+
+
+class _Server(uvicorn.Server):
+    """A server that also asks somebody else whether to stop."""
+
+    def __init__(self, config: uvicorn.Config, told: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; asked ten times a second."""
+        return bool(self._told()) or await super().on_tick(counter)
 
 
 async def _nothing(*_: object) -> None:

@@ -161,11 +161,14 @@ class Line(asyncio.Protocol):
 
 
 class Asked(asyncio.Protocol):
-    """The other end: a line on which another worker asks this one."""
+    """The other end: a line on which another worker asks this one.
+
+    over: the other has hung up.
+    """
 
     def __init__(self, answer: Answerer) -> None:
         """Take what answers."""
-        self._answer, self._frames, self._other = answer, Frames(), -1
+        self._answer, self._frames, self._other, self.over = answer, Frames(), -1, False
         self._transport: asyncio.WriteTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -175,7 +178,7 @@ class Asked(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Go on with what was asked: an answer that nobody can be told stands all the same."""
-        self._transport = None
+        self._transport, self.over = None, True
 
     def data_received(self, data: bytes) -> None:
         """Answer each question, many at once; they begin in the order in which they came."""
@@ -187,6 +190,13 @@ class Asked(asyncio.Protocol):
             task = loop.create_task(self._reply(frame))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """End the line, and leave unanswered what is not answered yet."""
+        for task in self._tasks:
+            task.cancel()
+        if self._transport is not None:
+            self._transport.close()
 
     async def _reply(self, frame: Frame) -> None:
         try:
@@ -210,6 +220,7 @@ class Links:
             other: Line(own, other, socket_of(folder, other), changed) for other in others
         }
         self._keepers: list[asyncio.Task[None]] = []
+        self._asking: list[Asked] = []
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -223,13 +234,17 @@ class Links:
         # A worker that was killed has left its own behind.
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Asked(self._answer), str(path))
+        self._server = await loop.create_unix_server(self._asked_by, str(path))
         self._keepers = [loop.create_task(line.keep()) for line in self.lines.values()]
 
     def tell(self, what: str, body: object) -> None:
         """Tell all others what needs no answer."""
         for line in self.lines.values():
             line.tell(what, body)
+
+    def _asked_by(self) -> Asked:
+        self._asking = [one for one in self._asking if not one.over] + [Asked(self._answer)]
+        return self._asking[-1]
 
     async def close(self) -> None:
         """End all lines."""
@@ -238,6 +253,8 @@ class Links:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for line in self.lines.values():
             line.close()
+        for one in self._asking:
+            one.close()
         if self._server is not None:
             self._server.close()
 

@@ -17,13 +17,15 @@ from fraud_detection.run.follow import Mark, WorkerDoor
 TELL_AFTER_S = 0.02
 LOOK_ANYWAY_S = 1.0
 NEWS = "news"
+MOST_REMEMBERED = 100_000
+"""Marks, and events without their mark: more of either means that the others' words are lost."""
 
 
 class Following:
     """Keeps the shared profiles of one worker up with what the others commit.
 
-    behind: from a commit there until it was taken in here, an event; what came before this process
-    started to listen is not counted.  followed: events taken in.  retries: parts that could not be put down
+    behind: from a commit there until it was taken in here, an event; what was committed while no line
+    stood is not counted.  followed: events taken in.  retries: parts that could not be put down
     because the own state file was busy or full; they are taken in later.
     """
 
@@ -33,7 +35,8 @@ class Following:
         self.behind = LatencyHistogram()
         self.followed = self.retries = 0
         self.news: list[Mark] = []
-        self._marks: dict[int, deque[Mark]] = {other: deque() for other in door.others}
+        self._marks = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
+        self._taken = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
         self._due = set(door.others)
         self._wake = asyncio.Event()
         door.committed = self.news.append
@@ -41,6 +44,7 @@ class Following:
     def heard(self, other: int, marks: list[Mark]) -> None:
         """Take the marks of another worker's commits."""
         self._marks[other].extend(marks)
+        self._measure(other)
         self.look(other)
 
     def look(self, other: int) -> None:
@@ -75,13 +79,21 @@ class Following:
             self.retries += 1
             return False
         self.followed += len(numbers)
-        self._measure(self._marks[other], numbers)
+        now = time.monotonic()
+        self._taken[other].extend((number, now) for number in numbers)
+        self._measure(other)
         return bool(numbers)
 
-    def _measure(self, marks: deque[Mark], numbers: list[int]) -> None:
-        now = time.monotonic()
-        for number in numbers:
-            while marks and marks[0][0] < number:
+    def _measure(self, other: int) -> None:
+        """Count what was taken in, as far as the moments of its commits are known by now."""
+        marks, taken = self._marks[other], self._taken[other]
+        while marks and taken:
+            number, at = taken[0]
+            committed_at = marks[0][1]
+            if marks[0][0] < number:
                 marks.popleft()
-            if marks:
-                self.behind.add(max(now - marks[0][1], 0.0))
+                continue
+            taken.popleft()
+            # A mark that was lost is passed over: the next one would be of a later commit.
+            if at >= committed_at:
+                self.behind.add(at - committed_at)

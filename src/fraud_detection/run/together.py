@@ -50,6 +50,8 @@ class Together:
         repeated when it is sent again.
         """
         owners = await self._owners(events)
+        if len(set(owners)) == 1:
+            return [(status, body) for status, body in await self._ask_owner(owners[0], list(events))]
         # The own part first: what is refused here at once is not asked elsewhere.
         parts: dict[int, list[int]] = {self.own: []} if self.own in owners else {}
         for place, owner in enumerate(owners):
@@ -67,8 +69,12 @@ class Together:
         found = self.door.find(transaction_id)
         if found is not None:
             return line(found)
-        told = await self._ask_all("find", transaction_id)
-        return next(((status, body) for status, body in filter(None, told)), None)
+        told, away = await self._ask_others("find", transaction_id)
+        for status, body in filter(None, told.values()):
+            return status, body
+        if away is not None:
+            raise away
+        return None
 
     async def spend(self, caller: Caller, events: int) -> float:
         """Take events from the caller's allowance, which one worker keeps for all of them."""
@@ -79,12 +85,9 @@ class Together:
 
     async def metrics(self) -> str:
         """Return the metrics of all workers; those that do not answer are said to be down."""
-        others = list(self.links.lines.values())
-        told = await asyncio.gather(*(one.ask("metrics", None) for one in others), return_exceptions=True)
-        texts: dict[int, str | None] = {self.own: own_metrics(self)}
-        for one, text in zip(others, told, strict=True):
-            texts[one.other] = text if isinstance(text, str) else None
-        return merged(dict(sorted(texts.items())))
+        told, _ = await self._ask_others("metrics", None)
+        told[self.own] = own_metrics(self)
+        return merged({worker: told.get(worker) for worker in range(self.ownership.workers)})
 
     async def tell_news(self) -> None:
         """Tell the others of this worker's commits, until cancelled."""
@@ -130,7 +133,8 @@ class Together:
 
     async def _owners(self, events: Sequence[bytes]) -> list[int]:
         places = [self.ownership.place(event) for event in events]
-        known = await self._whereabouts(places) if any(_is_stray(place) for place in places) else {}
+        strays = any(_is_stray(place) for place in places)
+        known = await self._whereabouts(places) if strays else {}
         # What nobody can decide is kept in quarantine by the worker that has read it.
         return [
             known.get(str(one.transaction_id), NOBODY)
@@ -148,9 +152,11 @@ class Together:
             if one.transaction_id in told_of and one.owner is not None and not one.is_label:
                 owners[one.transaction_id] = one.owner
         if missing := list(told_of - owners.keys()):
-            others = self.links.lines.values()
-            for other, known in zip(others, await self._ask_all("knows", missing), strict=True):
-                owners.update(dict.fromkeys(known, other.other))
+            told, away = await self._ask_others("knows", missing)
+            for other, known in told.items():
+                owners.update(dict.fromkeys(known, other))
+            if away is not None and told_of - owners.keys():
+                raise away
         return owners
 
     def _known_here(self, told_of: Sequence[str]) -> list[str]:
@@ -168,8 +174,20 @@ class Together:
         """Take events now, so that they keep their order, and answer when they are decided."""
         return _answers(self.door.submit(events))
 
-    async def _ask_all(self, what: str, body: object) -> list[Any]:
-        return await _all([one.ask(what, body) for one in self.links.lines.values()])
+    async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
+        """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
+        lines = list(self.links.lines.values())
+        answers = await asyncio.gather(*(one.ask(what, body) for one in lines), return_exceptions=True)
+        told: dict[int, Any] = {}
+        away: RetryError | None = None
+        for one, answer in zip(lines, answers, strict=True):
+            if isinstance(answer, RetryError):
+                away = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                told[one.other] = answer
+        return told, away
 
 
 def _is_stray(place: Place) -> bool:

@@ -113,7 +113,7 @@ class Worker:
             # Before the first request: what the others have committed while this one was not there.
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
-            await self._answer()
+            await self._answer(stop)
         await self.together.drain(GRACE_S)
         for task in beside:
             task.cancel()
@@ -127,7 +127,7 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self) -> None:
+    async def _answer(self, stop: Stop) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port)
         sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
@@ -135,6 +135,7 @@ class Worker:
         await serve_on(
             listening,
             self.api,
+            lambda: stop.asked,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
         )
