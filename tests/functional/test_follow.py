@@ -204,6 +204,8 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     past = read_history(small_world.project, small_world.history, lambda *_: None).payments
     make_shards(tmp_path / "state.db", WORKERS)
     doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
+    # In the end one worker hears of the time by the other's payments alone.
+    events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
     for door in doors:
         door.warm_up_own(past, ownership)
     due = sum(len(door.pipeline.due) for door in doors)

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -113,11 +113,14 @@ class Worker:
             # Before the first request: what the others have committed while this one was not there.
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
-            await self._answer(stop)
+            # Without these it would lag behind for ever; it ends, and is started again.
+            await self._answer(lambda: stop.asked or any(task.done() for task in beside))
         await self.together.drain(GRACE_S)
-        for task in beside:
-            task.cancel()
         await links.close()
+        for task in beside:
+            if task.done():
+                task.result()
+            task.cancel()
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -127,7 +130,7 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, stop: Stop) -> None:
+    async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port)
         sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
@@ -135,7 +138,7 @@ class Worker:
         await serve_on(
             listening,
             self.api,
-            lambda: stop.asked,
+            told,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
         )
