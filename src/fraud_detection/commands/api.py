@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from argparse import Namespace
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 import msgspec
 
 from fraud_detection.adapters.http_server import serve_requests
+from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.commands.serving import today
 from fraud_detection.errors import ConfigError
@@ -19,7 +21,10 @@ from fraud_detection.run.embedded import has_past
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.shards import refuse_other_workers
 from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
+from fraud_detection.run.worker import WorkerSettings
+from fraud_detection.run.workers import serve_with_workers
 
 
 def serve(arguments: Namespace) -> None:
@@ -33,6 +38,10 @@ def serve(arguments: Namespace) -> None:
         )
     if (arguments.certificate is None) != (arguments.private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
+    if arguments.workers > 1:
+        _serve_with_workers(arguments, screen)
+        return
+    refuse_other_workers(arguments.state, arguments.workers)
     engine, door = open_door(
         arguments.bundle, arguments.state, project=today(arguments), synchronous=arguments.synchronous
     )
@@ -56,6 +65,34 @@ def serve(arguments: Namespace) -> None:
     finally:
         door.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
+
+
+def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
+    """Let several processes answer at one port."""
+
+    def named(path: Path | None) -> str | None:
+        return None if path is None else str(path)
+
+    settings = WorkerSettings(
+        worker=0,
+        workers=arguments.workers,
+        folder="",
+        bundle=str(arguments.bundle),
+        state=str(arguments.state),
+        port=arguments.port,
+        host=arguments.host,
+        project=named(arguments.config),
+        history=named(arguments.history),
+        keys=named(arguments.keys),
+        certificate=named(arguments.certificate),
+        private_key=named(arguments.private_key),
+        most_waiting=arguments.most_waiting,
+        synchronous=arguments.synchronous,
+    )
+    stop = Stop()
+    with ending_on_signals(stop):
+        serve_with_workers(settings, stop, screen.say)
+    screen.say("stopped")
 
 
 def api_key(arguments: Namespace) -> None:
