@@ -11,7 +11,7 @@ import msgspec
 class Target(msgspec.Struct, frozen=True):
     """A server that answers, and what it is asked: one body a request, over and over.
 
-    name: as tables and charts show it.
+    name: as tables and charts show it.  once: a body that was sent before is answered without the work.
     """
 
     name: str
@@ -20,6 +20,7 @@ class Target(msgspec.Struct, frozen=True):
     path: str
     content_type: str
     bodies: Sequence[bytes]
+    once: bool = False
 
 
 class Server(Protocol):
