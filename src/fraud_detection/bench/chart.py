@@ -13,7 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 150, 48, 58
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 BAR, GAP = 26, 16
 NAMES = 210
-STEPS = (1.0, 2.0, 5.0)
+STEPS, FINE_STEPS = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+FEWEST_TICKS = 4
 MOST_TICKS = 7
 MOST_DOTS = 30
 WHOLE_FROM = 10
@@ -63,9 +64,14 @@ class Scale:
         """Return round values along the axis."""
         if not self.log:
             return _even_ticks(self.high)
-        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        tens = [step * 10.0**power for power in range(first, last + 1) for step in STEPS]
-        return [tick for tick in tens if self.low <= tick <= self.high]
+        coarse = list(self._ticks(STEPS))
+        return coarse if len(coarse) >= FEWEST_TICKS else list(self._ticks(FINE_STEPS))
+
+    def _ticks(self, steps: Sequence[float]) -> Iterator[float]:
+        for power in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1):
+            for tick in (step * 10.0**power for step in steps):
+                if self.low <= tick <= self.high:
+                    yield tick
 
 
 def _even_ticks(high: float) -> list[float]:

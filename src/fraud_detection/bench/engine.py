@@ -75,8 +75,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 def micros(histogram: LatencyHistogram) -> Micros:
     """Return the percentiles of what a histogram has counted, which is something."""
-    p50, p99, p99_9 = (1000 * histogram.percentile_ms(percent) for percent in (50, 99, 99.9))
-    return Micros(histogram.count, p50, p99, p99_9, 1e6 * histogram.longest_s)
+    longest = 1e6 * histogram.longest_s
+    # The middle of a bucket may lie above all that is in it.
+    p50, p99, p99_9 = (min(1000 * histogram.percentile_ms(one), longest) for one in (50, 99, 99.9))
+    return Micros(histogram.count, p50, p99, p99_9, longest)
 
 
 def measure_engine(world: World, settings: EngineSettings, progress: Progress) -> EngineFigures:

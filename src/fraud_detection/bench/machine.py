@@ -66,7 +66,7 @@ def memory_of(pid: int | str = "self") -> Memory:
     if not status.exists():
         return Memory(0.0, 0.0)
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    own, mapped = (int(lines.get(name, "0 kB").split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    own, mapped = (int(lines.get(name, "0 kB").split()[0]) * 1024 / 1e6 for name in ("RssAnon", "RssFile"))
     return Memory(own, mapped)
 
 

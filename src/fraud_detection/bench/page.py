@@ -88,7 +88,7 @@ def latency_by_rate(sweep: Sweep) -> str:
     if sweep.knee_per_s:
         marks.append(Mark(f"knee: {sweep.knee_per_s:,.0f}/s", x=sweep.knee_per_s))
     title = "fraud serve, one worker: latency since each payment was due"
-    return line_chart(title, Axis("payments a second", log=True), Axis("ms", log=True), lines, marks)
+    return line_chart(title, Axis("payments a second", log=True), Axis("latency, ms", log=True), lines, marks)
 
 
 def peer_pictures(found: Sequence[Beside]) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,10 @@ def latencies(histogram: LatencyHistogram) -> Latencies:
     """Return the percentiles of what a histogram has counted."""
     if not histogram.count:
         return Latencies(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    p50, p90, p99, p99_9 = (histogram.percentile_ms(percent) for percent in (50, 90, 99, 99.9))
-    return Latencies(histogram.count, p50, p90, p99, p99_9, 1000 * histogram.longest_s)
+    longest = 1000 * histogram.longest_s
+    # The middle of a bucket may lie above all that is in it.
+    p50, p90, p99, p99_9 = (min(histogram.percentile_ms(one), longest) for one in (50, 90, 99, 99.9))
+    return Latencies(histogram.count, p50, p90, p99, p99_9, longest)
 
 
 class Record:

@@ -16,6 +16,8 @@ from fraud_detection.bench.soak import SoakFigures
 
 Row = tuple[str, str]
 
+MANY_MS = 100
+
 PERCENTILES = "p50 / p99 / p99.9 / longest"
 LATE = " (the client itself was late: the server may be better)"
 
@@ -95,7 +97,16 @@ def latency_words(load: Load) -> str:
 
 def percentiles(one: Latencies) -> str:
     """Return p50, p99, p99.9 and the longest in ms."""
-    return f"{one.p50_ms:.2f} / {one.p99_ms:.1f} / {one.p99_9_ms:.1f} / {one.max_ms:.0f} ms"
+    return " / ".join(_short(value) for value in (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)) + " ms"
+
+
+def _short(value: float) -> str:
+    """Return a value with as many digits as it is worth.
+
+    >>> _short(0.512), _short(7.25), _short(183.2)
+    ('0.51', '7.2', '183')
+    """
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < MANY_MS else f"{value:,.0f}"
 
 
 def spread_words(one: Spread) -> str:

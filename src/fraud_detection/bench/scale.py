@@ -121,7 +121,7 @@ def main() -> None:
         before, known = memory_of().own_mb, many.pipeline.memory.size()
         load_all(many)
         loaded = many.pipeline.memory.size() - known
-        entity_bytes = (memory_of().own_mb - before) * 2**20 / max(loaded, 1)
+        entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
         for door, events in ((few, few_events), (many, many_events)):
             take_all(door, events[settings.cold : end])
         times = [LatencyHistogram(), LatencyHistogram()]
