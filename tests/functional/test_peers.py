@@ -66,6 +66,7 @@ class Ours:
     """A server of a few lines, in this environment."""
 
     name = "ours"
+    environment = "ours"
     title = "ours"
     packages: tuple[str, ...] = ("pip",)
     ready = "/"
@@ -118,7 +119,7 @@ def becomes(condition: Callable[[], bool]) -> bool:
 def test_a_peer_finds_our_scores_and_leaves_nothing_behind(
     kind: Kind, small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    environment = ENVIRONMENTS / kind.name
+    environment = ENVIRONMENTS / kind.environment
     if not (environment / ".locked").exists():
         pytest.skip(f"{environment} is not there; `make peers` makes it")
     work = work_of(read_bundle(small_world.bundle))
