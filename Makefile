@@ -71,8 +71,8 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 	FRAUD_PURE=1 $(MAKE) --no-print-directory setup
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure the engine
-	$(BIN)/python -m benchmarks.bench_engine $(ARGS)
+bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure speed, latency and memory (ARGS='--peers --write')
+	$(BIN)/fraud bench $(ARGS)
 
 bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the stream door on local AWS services
 	$(BIN)/python -m benchmarks.bench_stream $(ARGS)

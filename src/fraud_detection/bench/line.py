@@ -99,9 +99,9 @@ def _body_maker(bodies: Sequence[bytes], plan: Plan) -> Callable[[int], bytes]:
 
 
 def copy_names(copies: int) -> list[bytes]:
-    """Return what stands in the holes of each copy, always of the same length.
+    """Return what stands in the holes of each copy; the first one has the names of the world itself.
 
-    >>> copy_names(2)
-    [b'000', b'001']
+    >>> copy_names(3)
+    [b'', b'001', b'002']
     """
-    return [f"{copy:03d}".encode() for copy in range(copies)]
+    return [b"", *(f"{copy:03d}".encode() for copy in range(1, copies))]

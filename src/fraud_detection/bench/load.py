@@ -30,8 +30,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     rate: requests a second in an open loop; None: a closed loop.  poisson: they come by chance, as
     independent customers do, not at even distances.  warm_up_s: comes before `seconds` and is not counted.
-    copies: so many names (000, 001 ...) take the place of the holes in a body; each body is sent once for
-    each name, `block` bodies with one name and then with the next.  first: the request to begin with.
+    copies: so many names (none, 001, 002 ...) take the place of the holes in a body; each body is sent once
+    for each name, `block` bodies with one name and then with the next.  first: the request to begin with.
     slice_s: also tell the figures of each such time; 0: do not.  patience_s: what is not answered so long
     after the end is counted as unanswered.
     """

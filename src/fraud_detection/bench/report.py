@@ -1,0 +1,131 @@
+"""The figures as a table, and the page that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fraud_detection.bench.beside import Beside
+from fraud_detection.bench.engine import TOTAL, EngineFigures, Micros, Spread
+from fraud_detection.bench.figures import Figures
+from fraud_detection.bench.http import HttpFigures
+from fraud_detection.bench.load import Latencies, Load
+from fraud_detection.bench.scale import ScaleFigures
+from fraud_detection.errors import ConfigError
+
+Row = tuple[str, str]
+
+PAGE = Path("docs/performance.md")
+BEGIN, END = "<!-- bench: written by `make bench` -->", "<!-- end of bench -->"
+PERCENTILES = "p50 / p99 / p99.9 / longest"
+LATE = " (the client itself was late: the server may be better)"
+
+
+def rows(figures: Figures) -> Iterator[Row]:
+    """Yield what was measured, in words, with its value and unit."""
+    if figures.engine is not None:
+        yield from engine_rows(figures.engine)
+    if figures.scale is not None:
+        yield from scale_rows(figures.scale)
+    if figures.http is not None:
+        yield from http_rows(figures.http)
+    for one in figures.peers or ():
+        yield from beside_rows(one)
+    for ratio in figures.ratios or ():
+        yield (
+            f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
+            f"{ratio.throughput:,.1f} times as much, {ratio.p50:,.1f} times as quick",
+        )
+
+
+def engine_rows(found: EngineFigures) -> Iterator[Row]:
+    """Yield the rows of the engine in this process."""
+    speed = f"{spread_words(found.bulk_payments_per_s)} payments/s"
+    yield f"in bulk, from a file, {found.features} features", speed
+    for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
+        name = "a payment alone, commit included" if stage == TOTAL else f"of it, {stage}"
+        yield f"{name}: {PERCENTILES}", micros_words(found.stages_us[stage])
+    sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
+    yield "a profile at rest: mean, largest that was met", sizes
+
+
+def scale_rows(found: ScaleFigures) -> Iterator[Row]:
+    """Yield the rows of many entities."""
+    ratio = found.ratio
+    yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", micros_words(found.few_us)
+    yield f"while {found.many:,} are known", micros_words(found.many_us)
+    yield "how many times as long", f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f} of turns)"
+    yield "the first payment of an entity since the start, its profile at rest", micros_words(found.cold_us)
+    yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
+    full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_at_rest / 1000:,.1f} kB"
+    yield "an entity that is full in every window: in memory, at rest", full
+
+
+def http_rows(found: HttpFigures) -> Iterator[Row]:
+    """Yield the rows of `fraud serve`."""
+    yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
+    yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
+    for load, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
+        yield f"{load.asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", latency_words(load)
+    sweep = found.sweep
+    knee = f"{sweep.knee_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
+    late = LATE if sweep.client_bound else ""
+    yield f"the highest rate with p99 <= {sweep.bound_ms:g} ms and no errors", f"{knee}{late}"
+    yield from beside_rows(found.closed)
+    memory = f"{found.memory.own_mb:,.0f} MB, and {found.memory.files_mb:,.0f} MB of mapped files"
+    yield "memory of the server behind it all", memory
+
+
+def beside_rows(found: Beside) -> Iterator[Row]:
+    """Yield the rows of one server in a closed loop."""
+    yield f"{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
+    answers = f"{found.many.answered_per_s:,.0f}/s, {latency_words(found.many)}"
+    yield f"{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
+
+
+def micros_words(one: Micros) -> str:
+    """Return p50, p99, p99.9 and the longest in us."""
+    return f"{one.p50_us:,.0f} / {one.p99_us:,.0f} / {one.p99_9_us:,.0f} / {one.max_us:,.0f} us"
+
+
+def latency_words(load: Load) -> str:
+    """Return the percentiles of a load, and what went wrong with it."""
+    wrong = f", {load.errors:,} errors" if load.errors else ""
+    return f"{percentiles(load.latencies)}{wrong}{LATE if load.client_bound else ''}"
+
+
+def percentiles(one: Latencies) -> str:
+    """Return p50, p99, p99.9 and the longest in ms."""
+    return f"{one.p50_ms:.2f} / {one.p99_ms:.1f} / {one.p99_9_ms:.1f} / {one.max_ms:.0f} ms"
+
+
+def spread_words(one: Spread) -> str:
+    """Return a median with its extremes."""
+    return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
+
+
+def table(figures: Figures) -> str:
+    """Return the figures as a page shows them."""
+    head = f"{figures.machine.words()}.\n\n| | measured |\n|---|---|\n"
+    return head + "\n".join(f"| {what} | {value} |" for what, value in rows(figures))
+
+
+def between(text: str, begin: str, end: str, new: str) -> str:
+    """Return a page with what stands between two marks replaced, and nothing else changed.
+
+    >>> between("a <b> old </b> c", "<b>", "</b>", "new").split()
+    ['a', '<b>', 'new', '</b>', 'c']
+    """
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ConfigError(f"{PAGE}: has no `{begin}` and `{end}`; the figures go between them")
+    return f"{before}{begin}\n{new}\n{end}{after}"
+
+
+def write_page(root: Path, figures: Figures) -> None:
+    """Put the table into the page of a project's folder; raise ConfigError where there is none."""
+    page = root / PAGE
+    if not page.is_file():
+        raise ConfigError(f"--write: there is no {PAGE} here; run it in the folder of the project")
+    page.write_text(between(page.read_text(), BEGIN, END, table(figures)))

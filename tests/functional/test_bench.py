@@ -1,0 +1,91 @@
+"""`fraud bench` from beginning to end, on a small world: every figure is there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.bench.engine import take_all
+from fraud_detection.bench.line import copy_names
+from fraud_detection.bench.load import HOLE
+from fraud_detection.bench.world import World, prepared, with_holes
+from fraud_detection.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> World:
+    return prepared(folder, lambda *_: None, quick=True)
+
+
+def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from numbers(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+@pytest.mark.slow
+def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "figures.json"
+    words = ["bench", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(found))
+    engine, scale, http = found["engine"], found["scale"], found["http"]
+    assert engine["bulk_payments_per_s"]["lowest"] <= engine["bulk_payments_per_s"]["median"]
+    for stage in engine["stages_us"].values():
+        assert 0 < stage["p50_us"] <= stage["p99_us"] <= stage["p99_9_us"]
+        assert stage["count"] >= 500
+    assert scale["many"] > 1.5 * scale["few"]
+    assert 0.2 < scale["ratio"]["median"] < 5
+    assert 500 < scale["entity_bytes"] < scale["bound_bytes_in_memory"] * 2
+    assert 0 < http["ready_s"]["median"] <= http["first_decision_s"]["median"]
+    for load in (http["even"], http["poisson"], http["closed"]["one"], http["closed"]["many"]):
+        assert set(load["statuses"]) == {"200"}
+        assert load["latencies"]["count"] > 0
+    assert http["even"]["latencies"]["count"] == 200
+    assert http["memory"]["own_mb"] > 10
+    assert {step["load"]["asked_per_s"] for step in http["sweep"]["steps"]} >= {200.0}
+    assert found["machine"]["cores"] >= 1
+
+
+def test_a_world_that_is_there_is_not_made_again(world: World) -> None:
+    before = world.state.stat().st_mtime_ns
+    assert prepared(world.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before
+
+
+def test_a_copy_of_the_world_is_decided_as_the_world_itself(world: World, tmp_path: Path) -> None:
+    events = world.events(400)
+    state = world.copied(3, lambda *_: None)
+    answers = []
+    for name in copy_names(3):
+        door = world.door(tmp_path / f"state-{name.decode()}.db", state)
+        take_all(door, [with_holes(event).replace(HOLE, name) for event in events])
+        door.close()
+        rows = door_rows(tmp_path / f"state-{name.decode()}.db")
+        assert all(row[0].endswith(name.decode()) for row in rows)
+        answers.append([row[1:] for row in rows])
+    assert len(answers[0]) == 400
+    assert answers[0] == answers[1] == answers[2]
+
+
+def door_rows(state: Path) -> list[tuple[Any, ...]]:
+    site = SqliteSite(state, reading=True)
+    rows = site.rows("SELECT transaction_id, score, action, features FROM decisions ORDER BY seq")
+    site.close()
+    return rows
