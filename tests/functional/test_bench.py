@@ -64,6 +64,35 @@ def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path)
     assert found["machine"]["cores"] >= 1
 
 
+def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "soak.json"
+    words = ["bench", "soak", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
+    assert found["whole"]["statuses"] == {"200": 800}
+    assert sum(one["load"]["latencies"]["count"] for one in found["minutes"]) == 800
+    assert all(one["memory"]["own_mb"] > 10 for one in found["minutes"])
+    assert found["loaded"]["own_mb"] > found["at_start"]["own_mb"]
+    assert found["entities"] >= 600
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["engine", "--write"], "leave out --quick and parts"),
+        (["--quick", "--write"], "leave out --quick and parts"),
+        (["soak", "--peers"], "of `fraud serve` alone"),
+        (["engine", "--quick", "--peers", "--environments=none"], "make peers"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(
+    world: World, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", f"--directory={world.folder}", "--headless", *words]) == 2
+    assert why in capsys.readouterr().err
+
+
 def test_a_world_that_is_there_is_not_made_again(world: World) -> None:
     before = world.state.stat().st_mtime_ns
     assert prepared(world.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before

@@ -17,6 +17,7 @@ from fraud_detection.bench.client import due_times
 from fraud_detection.bench.line import request_maker
 from fraud_detection.bench.load import HOLE, Plan, Slice, read_bodies, run_load, write_bodies
 from fraud_detection.bench.record import latencies
+from fraud_detection.bench.sweep import SweepSettings, find_knee
 from fraud_detection.bench.target import Target
 from fraud_detection.errors import ConfigError
 from fraud_detection.metrics import LatencyHistogram
@@ -177,6 +178,25 @@ def test_a_target_that_takes_each_body_once_is_never_asked_twice() -> None:
         first = run_load(target, Plan(seconds=0.2, rate=200, warm_up_s=0.0))
         run_load(target, Plan(seconds=5.0, connections=4, warm_up_s=0.0, first=first.sent))
     assert sorted(server.bodies) == sorted(target.bodies)
+
+
+def test_the_knee_of_a_server_is_at_what_it_can_do() -> None:
+    capacity, free = 300.0, [0.0]
+
+    async def work(_: bytes) -> int:
+        now = time.monotonic()
+        free[0] = max(free[0], now) + 1 / capacity
+        await asyncio.sleep(free[0] - now)
+        return 200
+
+    with serving(work) as (_, target):
+        found = find_knee(
+            lambda rate: run_load(target, Plan(seconds=1.0, rate=rate, connections=32, warm_up_s=0.1)),
+            SweepSettings(start=100, highest=1_000, factor=1.5, halvings=2),
+        )
+    assert 0.75 * capacity < found.knee_per_s < 1.15 * capacity
+    assert not found.open_end
+    assert any(not step.held and step.load.asked_per_s > capacity for step in found.steps)
 
 
 def test_nobody_listening_is_told() -> None:

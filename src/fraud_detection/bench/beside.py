@@ -20,12 +20,16 @@ class BesideSettings(msgspec.Struct, frozen=True):
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """One server: by one connection, and by many; each asks again when it was answered."""
+    """One server: by one connection, and by many; each asks again when it was answered.
+
+    versions: of what it is made of, by package.
+    """
 
     name: str
     connections: int
     one: Load
     many: Load
+    versions: dict[str, str] = {}
 
 
 class Ratio(msgspec.Struct, frozen=True):

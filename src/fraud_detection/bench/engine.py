@@ -7,7 +7,6 @@ decisions to SQLite.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,7 +83,7 @@ def measure_engine(world: World, settings: EngineSettings, progress: Progress) -
     """Measure the engine over the state that knows the world's history."""
     events = world.events(max(settings.bulk, settings.alone + settings.before))
     rates = []
-    with tempfile.TemporaryDirectory(prefix="fraud-bench-") as folder:
+    with world.scratch() as folder:
         for number in range(settings.rounds):
             rates.append(_bulk(world, events[: settings.bulk], Path(folder) / f"bulk-{number}"))
             progress(f"in bulk: {rates[-1]:,.0f} payments/s", (number + 1) / settings.rounds)

@@ -9,6 +9,7 @@ from fraud_detection.bench.engine import EngineFigures, EngineSettings
 from fraud_detection.bench.http import HttpFigures, HttpSettings
 from fraud_detection.bench.machine import Machine
 from fraud_detection.bench.scale import ScaleFigures, ScaleSettings
+from fraud_detection.bench.soak import SoakSettings
 from fraud_detection.bench.sweep import SweepSettings
 
 
@@ -37,6 +38,9 @@ QUICK = BenchSettings(
     ),
 )
 """So little that the figures mean nothing; it shows that all of them can be measured here."""
+
+
+QUICK_SOAK = SoakSettings(minutes=4 / 60, rate=200.0, cards=600, slice_s=1.0, warm_up_s=0.5, connections=8)
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -1,22 +1,21 @@
-"""The figures as a table, and the page that keeps it."""
+"""The figures in words, as a table has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import statistics
+from collections.abc import Iterable, Iterator
 
 from fraud_detection.bench.beside import Beside
 from fraud_detection.bench.engine import TOTAL, EngineFigures, Micros, Spread
 from fraud_detection.bench.figures import Figures
 from fraud_detection.bench.http import HttpFigures
 from fraud_detection.bench.load import Latencies, Load
+from fraud_detection.bench.machine import Machine
 from fraud_detection.bench.scale import ScaleFigures
-from fraud_detection.errors import ConfigError
+from fraud_detection.bench.soak import SoakFigures
 
 Row = tuple[str, str]
 
-PAGE = Path("docs/performance.md")
-BEGIN, END = "<!-- bench: written by `make bench` -->", "<!-- end of bench -->"
 PERCENTILES = "p50 / p99 / p99.9 / longest"
 LATE = " (the client itself was late: the server may be better)"
 
@@ -104,28 +103,37 @@ def spread_words(one: Spread) -> str:
     return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
 
 
-def table(figures: Figures) -> str:
-    """Return the figures as a page shows them."""
-    head = f"{figures.machine.words()}.\n\n| | measured |\n|---|---|\n"
-    return head + "\n".join(f"| {what} | {value} |" for what, value in rows(figures))
+def soak_rows(found: SoakFigures) -> Iterator[Row]:
+    """Yield the rows of a soak."""
+    settings, whole, verdict = found.settings, found.whole, found.verdict
+    first, last = found.minutes[0], found.minutes[-1]
+    yield "cards; entities known", f"{settings.cards:,}; {found.entities:,}"
+    yield (
+        "how long, at which rate",
+        f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
+    )
+    yield "payments answered", f"{whole.latencies.count:,}, {whole.errors:,} errors"
+    yield f"all of it: {PERCENTILES}", latency_words(whole)
+    p99 = [one.load.latencies.p99_ms for one in found.minutes]
+    least, most = min(p99), max(p99)
+    yield (
+        "p99 by the minute: median, least, most",
+        f"{statistics.median(p99):.1f}, {least:.1f}, {most:.1f} ms",
+    )
+    yield "p99 of the last quarter over the first", f"{verdict.p99_ratio:.2f}, {_flat(verdict.p99_flat)}"
+    memory = (found.at_start, found.loaded, first.memory, last.memory)
+    sizes = ", ".join(f"{one.own_mb:,.0f}" for one in memory)
+    yield "memory: at the start, profiles loaded, after the first minute, at the end", f"{sizes} MB"
+    growth = f"{verdict.memory_mb_per_hour:+,.0f} MB an hour, {100 * verdict.memory_share:+.1f} %"
+    yield "memory over the second half", f"{growth}, {_flat(verdict.memory_flat)}"
+    yield "state file with its log: first, last", f"{first.state_mb:,.0f} MB, {last.state_mb:,.0f} MB"
 
 
-def between(text: str, begin: str, end: str, new: str) -> str:
-    """Return a page with what stands between two marks replaced, and nothing else changed.
-
-    >>> between("a <b> old </b> c", "<b>", "</b>", "new").split()
-    ['a', '<b>', 'new', '</b>', 'c']
-    """
-    before, found, rest = text.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise ConfigError(f"{PAGE}: has no `{begin}` and `{end}`; the figures go between them")
-    return f"{before}{begin}\n{new}\n{end}{after}"
+def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
+    return "flat" if flat else "not flat"
 
 
-def write_page(root: Path, figures: Figures) -> None:
-    """Put the table into the page of a project's folder; raise ConfigError where there is none."""
-    page = root / PAGE
-    if not page.is_file():
-        raise ConfigError(f"--write: there is no {PAGE} here; run it in the folder of the project")
-    page.write_text(between(page.read_text(), BEGIN, END, table(figures)))
+def table(machine: Machine, found: Iterable[Row]) -> str:
+    """Return figures as a page shows them."""
+    head = f"{machine.words()}.\n\n| | measured |\n|---|---|\n"
+    return head + "\n".join(f"| {what} | {value} |" for what, value in found)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -82,7 +81,7 @@ def measure_scale(world: World, settings: ScaleSettings, progress: Progress) -> 
     """Make both states, and measure in a fresh process."""
     count = settings.before + settings.cold + settings.payments
     events = world.events(count)
-    with tempfile.TemporaryDirectory(prefix="fraud-bench-") as folder:
+    with world.scratch() as folder:
         files = []
         for name, entities in (("few", settings.few), ("many", settings.many)):
             copies = world.copies_of_entities(entities)

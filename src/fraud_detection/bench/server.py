@@ -47,7 +47,7 @@ class FraudServer:
         """Take what is served; nothing is started."""
         self.bundle, self.source, self.payments = bundle, state, payments
         self.start_up = StartUp(0.0, 0.0)
-        self._folder = tempfile.TemporaryDirectory(prefix="fraud-bench-")
+        self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=state.parent.resolve())
         self._child: Child | None = None
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -68,6 +69,10 @@ class World(msgspec.Struct, frozen=True):
         """Return a door over a new state file, which is a copy of `source` or of the world's own."""
         shutil.copy(source or self.state, state)
         return open_door(self.bundle, state)[1]
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Return a folder for one measurement, on the disk where the world is."""
+        return tempfile.TemporaryDirectory(prefix="run-", dir=self.folder)
 
     def copies_of_entities(self, entities: int) -> int:
         """Return how many copies have so many entities."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from fraud_detection.commands.arguments import Commands, OneSentenceParser, command
 
 WORLD = Path("build/bench")
+PEERS = Path(".venv-peers")
 
 
 def bench(commands: Commands[OneSentenceParser]) -> None:
@@ -23,6 +24,9 @@ def bench(commands: Commands[OneSentenceParser]) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a small world and a few seconds, to try it out")
     parser.add_argument("--peers", action="store_true", help="beside other servers with the same model")
+    parser.add_argument(
+        "--environments", type=Path, default=PEERS, help=f"of the peers, see `make peers` ({PEERS})"
+    )
     parser.add_argument("--write", action="store_true", help="into docs/performance.md, with charts")
     parser.add_argument("--directory", type=Path, default=WORLD, help=f"keeps the trained world ({WORLD})")
     parser.add_argument("--rate", type=float, help="payments a second at the fixed rate (1000)")

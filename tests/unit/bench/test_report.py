@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.bench.report import BEGIN, END, between
+from fraud_detection.bench.page import BENCH, between
 from fraud_detection.errors import ConfigError
 
+BEGIN, END = BENCH
 WORDS = st.text("abc \n|<>-", max_size=40)
 
 
@@ -17,12 +18,12 @@ def test_a_page_is_renewed_between_the_marks_and_nowhere_else(
     before: str, old: str, after: str, new: str
 ) -> None:
     page = f"{before}{BEGIN}{old}{END}{after}"
-    renewed = between(page, BEGIN, END, new)
+    renewed = between(page, BENCH, new)
     assert renewed == f"{before}{BEGIN}\n{new}\n{END}{after}"
-    assert between(renewed, BEGIN, END, new) == renewed
+    assert between(renewed, BENCH, new) == renewed
 
 
 @pytest.mark.parametrize("page", ["nothing", BEGIN, f"{END} then {BEGIN}"])
 def test_a_page_without_marks_is_refused(page: str) -> None:
     with pytest.raises(ConfigError, match="go between them"):
-        between(page, BEGIN, END, "new")
+        between(page, BENCH, "new")
