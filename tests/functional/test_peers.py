@@ -66,17 +66,19 @@ class Ours:
     """A server of a few lines, in this environment."""
 
     name = "ours"
+    environment = "ours"
     title = "ours"
     packages: tuple[str, ...] = ("pip",)
     ready = "/"
     path = "/score"
 
-    def __init__(self, code: str) -> None:
-        self.code = code
+    def __init__(self, code: str, before: str) -> None:
+        self.code, self.before = code, before
 
     def prepare(self, place: Place, model: Model) -> list[list[str]]:
         assert model.columns == ("score",)
-        return [[sys.executable, "-c", self.code, str(place.ports[0])]]
+        serve = [sys.executable, "-c", self.code, str(place.ports[0])]
+        return [[sys.executable, "-c", self.before], serve]
 
     def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
         assert len(columns) == len(row)
@@ -86,13 +88,19 @@ class Ours:
         return msgspec.json.decode(answer, type=float)
 
 
-def ours(folder: Path, scores: list[float], code: str = SERVER, patience_s: float = PATIENCE_S) -> Peer:
+def ours(
+    folder: Path,
+    scores: list[float],
+    code: str = SERVER,
+    before: str = "",
+    patience_s: float = PATIENCE_S,
+) -> Peer:
     """Return a peer that finds 0.25, and is to find `scores`."""
     environment = folder / "environment"
     environment.mkdir(exist_ok=True)
     (environment / ".locked").touch()
     work = Work(Model(b"", ("score",)), [[0.25]] * len(scores), scores)
-    return Peer(Ours(code), work, environment, folder / "peer", patience_s)
+    return Peer(Ours(code, before), work, environment, folder / "peer", patience_s)
 
 
 def ask(target: Target, body: bytes) -> bytes:
@@ -118,7 +126,7 @@ def becomes(condition: Callable[[], bool]) -> bool:
 def test_a_peer_finds_our_scores_and_leaves_nothing_behind(
     kind: Kind, small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    environment = ENVIRONMENTS / kind.name
+    environment = ENVIRONMENTS / kind.environment
     if not (environment / ".locked").exists():
         pytest.skip(f"{environment} is not there; `make peers` makes it")
     work = work_of(read_bundle(small_world.bundle))
@@ -153,12 +161,14 @@ def test_a_stop_ends_children_that_left_the_group_too(tmp_path: Path) -> None:
     assert marked(peer.mark) == set()
 
 
-def test_a_peer_can_be_started_again(tmp_path: Path) -> None:
+def test_a_peer_that_is_started_again_is_one_server_not_two(tmp_path: Path) -> None:
     peer = ours(tmp_path, [0.25])
-    for _ in range(2):
-        target = peer.start()
-        assert ask(target, target.bodies[0]) == b"0.25"
-        peer.stop()
+    peer.start()
+    first = marked(peer.mark)
+    target = peer.start()
+    assert ask(target, target.bodies[0]) == b"0.25"
+    assert not first & marked(peer.mark)
+    peer.stop()
     assert marked(peer.mark) == set()
 
 
@@ -188,6 +198,24 @@ def test_a_peer_that_does_not_work_is_told_with_its_last_words_and_ended(
     assert str(peer.log) in str(refused.value)
     assert peer.tail().splitlines()[0] in str(refused.value)
     assert peer.tail()
+    assert marked(peer.mark) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ("raise SystemExit('no such format')", r"ended with 1; .*\n.*no such format"),
+        ("print('no end', flush=True); import time; time.sleep(600)", r"did not end within 2 s; .*\nno end"),
+    ],
+    ids=["fails", "never ends"],
+)
+def test_a_model_that_cannot_be_prepared_is_told_and_nothing_is_started(
+    tmp_path: Path, before: str, words: str
+) -> None:
+    peer = ours(tmp_path, [0.25], before=before, patience_s=2.0)
+    with pytest.raises(ConfigError, match=words):
+        peer.start()
+    assert "it was here" not in peer.tail()
     assert marked(peer.mark) == set()
 
 

@@ -37,13 +37,14 @@ def row_of(kind: str, body: Any, columns: list[str]) -> Named:  # noqa: ANN401 -
             assert (tensor["shape"], tensor["datatype"]) == ([1, len(columns)], "FP32")
             return list(zip(columns, tensor["data"], strict=True))
         case _:
-            (row,) = body["data"]
+            (row,) = body["inputs" if kind == "mlflow-tensors" else "data"]
             return list(zip(columns, row, strict=True))
 
 
 ANSWERS: dict[str, Callable[[float], Any]] = {
     "fastapi": lambda score: {"score": score},
     "mlflow": lambda score: {"predictions": [score]},
+    "mlflow-tensors": lambda score: {"predictions": [score]},
     "mlserver": lambda score: {
         "model_name": "fraud",
         "id": "7",
@@ -109,7 +110,8 @@ def test_the_rows_that_are_compared_reach_from_the_lowest_score_to_the_highest(
     assert (found[0], found[-1]) == (min(scores), max(scores))
 
 
-LOCKS = {kind.name: ROOT / f"requirements/peer-{kind.name}.lock" for kind in KINDS}
+ENVIRONMENTS = list(dict.fromkeys(kind.environment for kind in KINDS))
+LOCKS = {name: ROOT / f"requirements/peer-{name}.lock" for name in ENVIRONMENTS}
 
 
 def xgboost_of(lock: Path) -> set[str]:
@@ -134,4 +136,4 @@ def test_a_lock_names_hashes_and_no_place_to_fetch_from(name: str) -> None:
 
 def test_make_knows_every_peer_and_no_other() -> None:
     (listed,) = re.findall(r"^PEERS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert listed.split() == [kind.name for kind in KINDS]
+    assert listed.split() == ENVIRONMENTS

@@ -14,6 +14,7 @@ class BentomlServe:
     """The store lies in the server's home, so in its folder."""
 
     name = "bentoml"
+    environment = "bentoml"
     title = "BentoML"
     packages: tuple[str, ...] = ("bentoml", "uvicorn", "xgboost")
     ready = "/readyz"

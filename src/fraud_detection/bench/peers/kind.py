@@ -43,7 +43,8 @@ class Place(msgspec.Struct, frozen=True):
 class Kind(Protocol):
     """A kind of server.
 
-    name: of its environment and its lock (`requirements/peer-NAME.lock`).
+    name: no other kind has it.  environment: the name of its environment and its lock
+    (`requirements/peer-NAME.lock`).
     title: as tables and charts show it.
     packages: whose versions are told with the figures.
     ready: the path that answers 200 when it can be asked.
@@ -51,6 +52,7 @@ class Kind(Protocol):
     """
 
     name: str
+    environment: str
     title: str
     packages: tuple[str, ...]
     ready: str

@@ -21,6 +21,7 @@ class MlserverStart:
     """One worker for inference beside the process that takes the requests: MLServer's own default."""
 
     name = "mlserver"
+    environment = "mlserver"
     title = "MLServer"
     packages: tuple[str, ...] = ("mlserver", "mlserver-xgboost", "uvicorn", "xgboost")
     ready = "/v2/models/fraud/ready"

@@ -85,10 +85,11 @@ class Peer:
         return {package: found[package] for package in self.kind.packages}
 
     def start(self) -> Target:
-        """Start it, wait until it answers, and compare its scores; return where rows are sent.
+        """Start it anew, wait until it answers, and compare its scores; return where rows are sent.
 
         Raises ConfigError with its last words when it does not come up, or its scores are not ours.
         """
+        self.stop()
         try:
             place = self._place()
             *before, serve = self.kind.prepare(place, self.work.model)
@@ -146,9 +147,14 @@ class Peer:
             return Child(command, SETTINGS | variables, self.folder, log)
 
     def _run(self, command: Sequence[str]) -> None:
-        self._child = self._begin(command)
-        if code := self._child.process.wait(self._patience_s):
-            raise self._failure(f"`{' '.join(command)}` ended with {code}")
+        """Run a command that prepares it, to its end."""
+        self._child, words = self._begin(command), " ".join(command)
+        try:
+            code = self._child.process.wait(self._patience_s)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"`{words}` did not end within {self._patience_s:g} s") from None
+        if code:
+            raise self._failure(f"`{words}` ended with {code}")
         self._child.stop()
 
     def _wait(self, port: int) -> None:

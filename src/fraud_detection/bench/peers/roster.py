@@ -8,7 +8,7 @@ from pathlib import Path
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.bench.peers.bentoml_serve import BentomlServe
 from fraud_detection.bench.peers.kind import Kind, Model
-from fraud_detection.bench.peers.mlflow_serve import MlflowServe
+from fraud_detection.bench.peers.mlflow_serve import MlflowServe, MlflowTensors
 from fraud_detection.bench.peers.mlserver_start import MlserverStart
 from fraud_detection.bench.peers.peer import Peer, Work
 from fraud_detection.bench.peers.usual_service import UsualService
@@ -16,7 +16,7 @@ from fraud_detection.score.bundle import Bundle
 
 ENVIRONMENTS = Path(".venv-peers")
 
-KINDS: tuple[Kind, ...] = (UsualService(), MlflowServe(), MlserverStart(), BentomlServe())
+KINDS: tuple[Kind, ...] = (UsualService(), MlflowServe(), MlflowTensors(), MlserverStart(), BentomlServe())
 
 
 def work_of(bundle: Bundle, rows: Sequence[Sequence[float]] = ()) -> Work:
@@ -38,4 +38,4 @@ def peers(
 ) -> list[Peer]:
     """Return every peer, not started yet; raise ConfigError when an environment is not there."""
     work = work_of(bundle, rows)
-    return [Peer(kind, work, environments / kind.name, folder / kind.name) for kind in KINDS]
+    return [Peer(kind, work, environments / kind.environment, folder / kind.name) for kind in KINDS]

@@ -46,9 +46,9 @@ def sweep(mark: str) -> set[int]:
 
 
 def main() -> int:
-    """Wait for the end of standard input, and sweep; return how many processes are left."""
+    """Wait for the end of standard input, and sweep; return how many processes are left, 255 for more."""
     sys.stdin.buffer.read()
-    return len(sweep(sys.argv[1]))
+    return min(len(sweep(sys.argv[1])), 255)
 
 
 if __name__ == "__main__":

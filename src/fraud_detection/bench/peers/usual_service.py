@@ -18,6 +18,7 @@ class UsualService:
     """`uvicorn service:app`, one process, as FastAPI's documentation starts it by hand."""
 
     name = "fastapi"
+    environment = "fastapi"
     title = "FastAPI + pandas"
     packages: tuple[str, ...] = ("fastapi", "uvicorn", "pandas", "scikit-learn", "xgboost-cpu")
     ready = "/health"
