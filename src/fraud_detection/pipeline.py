@@ -6,6 +6,7 @@ given, in order: decided, learned, repeated or quarantined; it does no I/O of it
 
 from __future__ import annotations
 
+import enum
 import itertools
 from array import array
 from collections.abc import Sequence
@@ -17,9 +18,22 @@ from fraud_detection.decide.rules import RuleSet
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Action, Decision, Label, Quarantined, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
+from fraud_detection.metrics import StageTimes
 from fraud_detection.parse import Parser
 from fraud_detection.ports import Known, Ledger, Scorer
 from fraud_detection.score.reasons import Reasons
+
+
+class Stage(enum.IntEnum):
+    """The stages whose time is taken; persisting is the caller's."""
+
+    PARSE = 0
+    LOOKUP = 1
+    FEATURES = 2
+    SCORE = 3
+    DECIDE = 4
+    REASONS = 5
+    PERSIST = 6
 
 
 class Decided(msgspec.Struct, gc=False):
@@ -90,6 +104,7 @@ class Pipeline:
         self.memory = memory
         self.answerer = answerer
         self.ledger = ledger
+        self.stages = StageTimes([stage.name.lower() for stage in Stage])
         self.due: list[Label] = []
         self.latest = -1
 
@@ -104,11 +119,14 @@ class Pipeline:
         identities: ids for events whose schema declares none; without them an event's own hash is used.
         sequences: the rising numbers of the events in their source; without them the events are counted.
         """
+        self.stages.begin()
         parsed = [
             self._parse(raw, None if identities is None else identities[position])
             for position, raw in enumerate(events)
         ]
+        self.stages.lap(Stage.PARSE)
         result = self._remember(events, parsed, sequences)
+        self.stages.lap(Stage.FEATURES)
         self._answer([one for one in result.outcomes if isinstance(one, Decided)])
         return result
 
@@ -127,6 +145,7 @@ class Pipeline:
         sequences: Sequence[int] | None,
     ) -> Processed:
         known = self._look_up(parsed)
+        self.stages.lap(Stage.LOOKUP)
         result = Processed([], [])
         for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
             if isinstance(item, Transaction):
@@ -206,13 +225,17 @@ class Pipeline:
         answerer = self.answerer
         verdicts = [answerer.rules.fired(item.payment, item.values) for item in decided]
         stopped = [place for place, fired in enumerate(verdicts) if fired]
+        self.stages.lap(Stage.DECIDE)
         scores = self._scores([item.values for item in decided], stopped)
+        self.stages.lap(Stage.SCORE)
         doubtful: list[Decided] = []
         for item, score, fired in zip(decided, scores, verdicts, strict=True):
             item.decision = answerer.policy.decide(item.payment.transaction_id, score, fired, answerer.bundle)
             if item.decision.action is not Action.APPROVE:
                 doubtful.append(item)
+        self.stages.lap(Stage.DECIDE)
         self._explain(doubtful)
+        self.stages.lap(Stage.REASONS)
 
     def _scores(self, rows: list[array[float]], stopped: list[int]) -> Sequence[float | None]:
         scorer = self.answerer.scorer

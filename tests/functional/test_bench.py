@@ -48,6 +48,8 @@ def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path)
     assert all(math.isfinite(number) for number in numbers(found))
     engine, scale, http = found["engine"], found["scale"], found["http"]
     assert engine["bulk_payments_per_s"]["lowest"] <= engine["bulk_payments_per_s"]["median"]
+    stages = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
+    assert set(engine["stages_us"]) == stages
     for stage in engine["stages_us"].values():
         assert 0 < stage["p50_us"] <= stage["p99_us"] <= stage["p99_9_us"]
         assert stage["count"] >= 500

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,22 +21,35 @@ MOST_PARAMETERS = 500
 class SqliteLedger:
     """The Ledger over the tables of a state file, and what of history has to be in them.
 
-    labels_wait: some label has come before its payment.
+    awaited: payments of which a label has come before them.  unsettled: payments that were decided, but are
+    not in the tables yet.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """Take the connection of the one writer."""
+    def __init__(self, db: sqlite3.Connection, settle: Callable[[], None]) -> None:
+        """Take the connection of the one writer, and what brings the tables up to date."""
         self._db = db
-        self.labels_wait = self.has_waiting()
+        self._settle = settle
+        self.unsettled: set[str] = set()
+        self.awaited: set[str] = set()
+
+    def look_for_awaited(self) -> None:
+        """Find out of which payments labels have come before them."""
+        rows = self._db.execute("SELECT transaction_id FROM labels WHERE applied_at IS NULL")
+        self.awaited = {row[0] for row in rows}
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
         of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id FROM history WHERE transaction_id"
         taken_in = {row[0]: 0 for row in where_in(self._db, payments, of_stream, of_history)}
-        # A label stands here before its payment only while some label waits for one.
-        labels = self._labels([*payments, *told_of] if self.labels_wait else told_of)
-        return Known(taken_in, self.entities(told_of), labels)
+        for one in payments:
+            if one in self.unsettled:
+                taken_in[one] = 0
+        labelled = [*told_of, *[one for one in payments if one in self.awaited]]
+        if not labelled:
+            return Known(taken_in, {}, {})
+        self._settle()
+        return Known(taken_in, self.entities(told_of), self._labels(labelled))
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
@@ -65,12 +79,6 @@ class SqliteLedger:
             for one, fraud, known_at in self._db.execute(query, (latest,))
         ]
 
-    def has_waiting(self) -> bool:
-        """Return whether some label has come before its payment."""
-        return (
-            self._db.execute("SELECT 1 FROM labels WHERE applied_at IS NULL LIMIT 1").fetchone() is not None
-        )
-
     def _labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
         found: dict[str, list[Label]] = {}
         of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
@@ -95,7 +103,10 @@ def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> li
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(values), MOST_PARAMETERS):
         part = values[start : start + MOST_PARAMETERS]
-        among = f" IN ({','.join('?' * len(part))})"
-        query = " UNION ALL ".join([query + among for query in queries])
-        rows += db.execute(query, [*part] * len(queries)).fetchall()
+        rows += db.execute(_among(len(part), queries), [*part] * len(queries)).fetchall()
     return rows
+
+
+@cache
+def _among(count: int, queries: tuple[str, ...]) -> str:
+    return " UNION ALL ".join([f"{query} IN ({','.join('?' * count)})" for query in queries])

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-FORMAT = 2
-"""Raised whenever a table changes; a file of another format is refused."""
+FORMAT = 3
+"""Raised whenever a table changes; a file of another format is refused, unless it can be upgraded."""
 
-TABLES = """
+JOURNAL = "CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);"
+UPGRADES = {2: JOURNAL}
+
+TABLES = f"""
+{JOURNAL}
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
@@ -44,6 +48,8 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+    elif version in UPGRADES:
+        db.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {FORMAT}; COMMIT;")
     elif version != FORMAT:
         raise ConfigError(
             f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "

@@ -119,13 +119,15 @@ class XGBoostScorer:
     def score(self, rows: Rows, explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - both are at hand
         """Return one probability in [0, 1] a row, in order; NaN in a row means missing."""
         probability = self.calibration.probability
+        if len(rows) == 1 and self._walk is not None:
+            return [probability(self._walk.margin(self._matrix(rows)[0]))]
         return [probability(raw) for raw in self.margins(rows).tolist()]
 
     def margins(self, rows: Rows) -> np.ndarray:
         """Return the log-odds before calibration, float32, shape (rows,)."""
         matrix = self._matrix(rows)
         if len(matrix) <= _FEW and self._walk is not None:
-            return np.array([self._walk.margin(row) for row in matrix], np.float32)
+            return np.fromiter(map(self._walk.margin, matrix), np.float32, len(matrix))
         return self._predict(matrix) if len(matrix) else np.empty(0, np.float32)
 
     def contributions(self, rows: Rows) -> np.ndarray:
@@ -176,6 +178,8 @@ class XGBoostScorer:
                 raise ConfigError(f"the model has {self.width} features, a row has {len(row)} values")
         if isinstance(rows, np.ndarray):
             return np.ascontiguousarray(rows, np.float32)
+        if len(rows) == 1 and isinstance(rows[0], array):
+            return np.frombuffer(rows[0]).astype(np.float32)[np.newaxis]
         arrays = [row for row in rows if isinstance(row, array)]
         if rows and len(arrays) == len(rows):
             return np.frombuffer(b"".join(arrays)).reshape(len(rows), self.width).astype(np.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,14 +16,13 @@ import msgspec
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.bench.world import Progress, World
-from fraud_detection.metrics import LatencyHistogram
+from fraud_detection.metrics import LatencyHistogram, StageTimes
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.stream import BATCH, Stop, run_stream
-from fraud_detection.run.tally import Tally
 
 SOURCE = "bench"
-TOTAL = "total"
+TOTAL, BEHIND = "total", "behind"
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
@@ -57,7 +56,8 @@ class Micros(msgspec.Struct, frozen=True):
 class EngineFigures(msgspec.Struct, frozen=True):
     """What was found.
 
-    stages_us: of a payment alone, by stage; `total` is all of it, commit included.
+    stages_us: of a payment alone, by stage; `total` is all of it until its answer, commit included, and
+    `behind` what was put off until the answer was given.
     """
 
     features: int
@@ -116,14 +116,20 @@ def take_all(door: EmbeddedDoor, events: Sequence[bytes]) -> None:
     """Decide events in batches, as from a file."""
     for start in range(0, len(events), BATCH):
         door.take(Batch(list(events[start : start + BATCH]), None, 0), SOURCE)
+        door.catch_up()
 
 
-def take_alone(door: EmbeddedDoor, event: bytes) -> float:
-    """Decide one payment as a batch of its own; return how long it took in seconds, commit included."""
+def take_alone(door: EmbeddedDoor, event: bytes) -> tuple[float, float]:
+    """Decide one payment as a batch of its own.
+
+    Return how long its answer took in seconds, commit included, and then what was put off until it was given.
+    """
     batch = Batch([event], None, 0)
     began = time.perf_counter()
     door.take(batch, SOURCE)
-    return time.perf_counter() - began
+    answered = time.perf_counter()
+    door.catch_up()
+    return answered - began, time.perf_counter() - answered
 
 
 def _bulk(world: World, events: Sequence[bytes], folder: Path) -> float:
@@ -141,14 +147,14 @@ def _bulk(world: World, events: Sequence[bytes], folder: Path) -> float:
 def _alone(
     door: EmbeddedDoor, events: Sequence[bytes], settings: EngineSettings, progress: Progress
 ) -> dict[str, Micros]:
-    total = LatencyHistogram()
+    total, behind = LatencyHistogram(), LatencyHistogram()
     with few_collections():
         take_all(door, events[: settings.before])
-        door.tally = Tally()
+        door.pipeline.stages = StageTimes(list(door.stages))
         for event in events[settings.before : settings.before + settings.alone]:
-            total.add(take_alone(door, event))
+            answered, put_off = take_alone(door, event)
+            total.add(answered)
+            behind.add(put_off)
     progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
-    # An engine that does not tell its stages has its total alone.
-    stages: Mapping[str, LatencyHistogram] = getattr(door.tally, "stages", {})
-    found = {name: micros(histogram) for name, histogram in stages.items() if histogram.count}
-    return found | {TOTAL: micros(total)}
+    stages = {name: micros(histogram) for name, histogram in door.stages.items()}
+    return {TOTAL: micros(total)} | stages | {BEHIND: micros(behind)}

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from fraud_detection.bench.beside import Beside
-from fraud_detection.bench.engine import TOTAL, EngineFigures, Micros, Spread
+from fraud_detection.bench.engine import BEHIND, TOTAL, EngineFigures, Micros, Spread
 from fraud_detection.bench.figures import Figures
 from fraud_detection.bench.http import HttpFigures
 from fraud_detection.bench.load import Latencies, Load
@@ -17,6 +17,7 @@ from fraud_detection.bench.soak import SoakFigures
 Row = tuple[str, str]
 
 MANY_MS = 100
+STAGES = {TOTAL: "a payment alone until its answer, commit included", BEHIND: "put off until it was answered"}
 
 PERCENTILES = "p50 / p99 / p99.9 / longest"
 LATE = " (the client itself was late: the server may be better)"
@@ -44,8 +45,7 @@ def engine_rows(found: EngineFigures) -> Iterator[Row]:
     speed = f"{spread_words(found.bulk_payments_per_s)} payments/s"
     yield f"in bulk, from a file, {found.features} features", speed
     for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
-        name = "a payment alone, commit included" if stage == TOTAL else f"of it, {stage}"
-        yield f"{name}: {PERCENTILES}", micros_words(found.stages_us[stage])
+        yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", micros_words(found.stages_us[stage])
     sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
     yield "a profile at rest: mean, largest that was met", sizes
 

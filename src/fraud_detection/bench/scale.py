@@ -116,7 +116,7 @@ def main() -> None:
     with few_collections():
         cold = LatencyHistogram()
         for event in many_events[: settings.cold]:
-            cold.add(take_alone(many, event))
+            cold.add(take_alone(many, event)[0])
         load_all(few)
         before, known = memory_of().own_mb, many.pipeline.memory.size()
         load_all(many)
@@ -161,7 +161,7 @@ def by_turns(
     for start in range(0, len(events[0]), turn):
         medians = []
         for door, own, histogram in zip(doors, events, times, strict=True):
-            took = [take_alone(door, event) for event in own[start : start + turn]]
+            took = [take_alone(door, event)[0] for event in own[start : start + turn]]
             for one in took:
                 histogram.add(one)
             medians.append(spread(took).median)

@@ -17,6 +17,7 @@ from fraud_detection.features.profile import Profile
 from fraud_detection.ports import ProfileKey, StateStore
 
 LARGEST_NUMBER: Final = 1 << 63
+ALL: Final = 1 << 62
 
 Ids = tuple[str | None, ...]
 
@@ -90,11 +91,12 @@ class FeatureMemory:
         """Save every changed profile; return those that somebody else has changed meanwhile."""
         return self.save_changed_before(self.sequence + 1)
 
-    def save_changed_before(self, sequence: int) -> set[ProfileKey]:
+    def save_changed_before(self, sequence: int, most: int = ALL) -> set[ProfileKey]:
         """Save the profiles whose first unsaved change came before the event of that number.
 
-        Return those that were not saved, because somebody else has changed them since they were loaded.
-        They are forgotten here: who feeds the events again changes only them.
+        most: of each kind of entity, those whose change has waited longest.  Return those that were not
+        saved, because somebody else has changed them since they were loaded.  They are forgotten here: who
+        feeds the events again changes only them.
         """
         store = self.store
         refused: set[ProfileKey] = set()
@@ -104,17 +106,13 @@ class FeatureMemory:
         # The numbers of a stream may be longer than what a byte format takes as a number.
         number = self.sequence if self.sequence < LARGEST_NUMBER else str(self.sequence)
         for slot, index in enumerate(self.indexes):
-            changed = self.changed[slot]
             cached = self.cached[slot]
-            due: list[str] = []
-            for entity_id, first in changed.items():
-                if first >= sequence:
+            for count, (entity_id, first) in enumerate(self.changed[slot].items()):
+                if first >= sequence or count >= most:
                     break
-                due.append(entity_id)
-            for entity_id in due:
-                del changed[entity_id]
                 saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
         if len(saved) > 0:
+            # What the store fails to take is still noted as changed.
             refused = store.save(saved)
             self._settle(saved, refused)
             self._shrink()
@@ -123,7 +121,9 @@ class FeatureMemory:
     def _settle(self, saved: dict[ProfileKey, bytes], refused: set[ProfileKey]) -> None:
         """Note what the saved profiles have seen by now, and drop those that have to be loaded anew."""
         for key in saved:
-            cached = self.cached[self.indexes.index(key[0])]
+            slot = self.indexes.index(key[0])
+            cached = self.cached[slot]
+            del self.changed[slot][key[1]]
             if key in refused:
                 del cached[key[1]]
             else:

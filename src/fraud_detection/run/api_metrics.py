@@ -40,6 +40,9 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     yield from _summary(
         "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
     )
+    yield from _head("fraud_stage_seconds", "summary", "Of it, by stage: the time of the payment's batch.")
+    for stage, latency in door.door.stages.items():
+        yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
 
 
 def _head(name: str, kind: str, words: str) -> list[str]:
@@ -48,7 +51,12 @@ def _head(name: str, kind: str, words: str) -> list[str]:
 
 def _summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
     yield from _head(name, "summary", words)
+    yield from _values(name, latency)
+
+
+def _values(name: str, latency: LatencyHistogram, label: str = "") -> Iterator[str]:
     for percent in QUANTILES:
         value = latency.percentile_ms(percent) / 1000
-        yield f'{name}{{quantile="{percent / 100:g}"}} {"NaN" if math.isnan(value) else f"{value:.6g}"}'
-    yield f"{name}_count {latency.count}"
+        labels = ",".join(filter(None, [label, f'quantile="{percent / 100:g}"']))
+        yield f"{name}{{{labels}}} {'NaN' if math.isnan(value) else f'{value:.6g}'}"
+    yield f"{name}_count{f'{{{label}}}' if label else ''} {latency.count}"

@@ -158,6 +158,7 @@ def _decide(
     shown = 0.0
     for batch in _output(sender).batches(0, BATCH):
         outcomes = door.take(batch, "live") if batch.events else []
+        door.catch_up()
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
         view.newest.extend(

@@ -10,17 +10,21 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.pipeline import Decided, Outcome, Pipeline, Stage
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
 SAVE_AFTER_EVENTS = 50_000
-SWEEP_EVENTS = 64
+BEHIND_EVENTS = 32
+"""So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
 
 
 class EmbeddedDoor:
     """Decides batches and commits them; a batch is answered only after its commit.
+
+    What needs not be done before the answer is left to `catch_up`.
 
     save_after_events: a changed profile is saved so many events later, with all that it has seen by
     then; a restart has at most that many events to remember again.
@@ -34,26 +38,48 @@ class EmbeddedDoor:
         self.site = site
         self.save_after_events = save_after_events
         self.tally = Tally()
-        self._since_sweep = 0
+        self._behind = 0
         self._check_shape()
         pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
         pipeline.due = site.ledger.due(pipeline.latest)
         self.recovered = self._recover()
 
+    @property
+    def stages(self) -> dict[str, LatencyHistogram]:
+        """Return the time of each stage, by name: that of the batch, once for each of its payments."""
+        return self.pipeline.stages.histograms
+
     def take(self, batch: Batch, source: str) -> list[Outcome]:
-        """Decide one batch and commit it together with the place in the source; one outcome an event."""
+        """Decide one batch and commit it together with the place in the source; one outcome an event.
+
+        Raises RetryError when it cannot be committed.  It is decided all the same, and committed before
+        anything else is taken.
+        """
         start = time.perf_counter()
-        self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
-        processed = self.pipeline.process(batch.events, batch.identities)
-        with self.site.transaction():
-            self.site.record(processed.log)
-            self.site.note_place(source, batch.position, batch.mark)
-            self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events)
-            self._note_progress()
-        self._sweep(len(processed.log))
+        self.site.retry()
+        pipeline = self.pipeline
+        pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        processed = pipeline.process(batch.events, batch.identities)
+        self.site.note_place(source, batch.position, batch.mark)
+        self._behind += len(processed.log)
+        self.site.keep(processed.log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
+        pipeline.stages.lap(Stage.PERSIST)
         self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
+
+    def catch_up(self) -> None:
+        """Do what was put off until answers were given, if there is enough of it.
+
+        Moves decisions from the journal into the tables, saves profiles, and collects garbage.
+        """
+        if self._behind < BEHIND_EVENTS:
+            return
+        # No event changes more than one profile of a kind: so many saved keep pace with those changed.
+        most, self._behind = self._behind, 0
+        self.site.settle()
+        self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, most)
+        sweep()
 
     def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
         """Remember payments of the past without deciding them; none of them will be decided later.
@@ -69,20 +95,12 @@ class EmbeddedDoor:
 
     def close(self) -> None:
         """Save the profiles and close the state file."""
+        self.site.settle()
+        memory = self.pipeline.memory
         with self.site.transaction():
-            self.pipeline.memory.save_all()
-            self._note_progress()
+            memory.save_all()
+            self.site.note_saved(memory.unsaved_since())
         self.site.close()
-
-    def _note_progress(self) -> None:
-        pipeline = self.pipeline
-        self.site.note_progress(pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
-
-    def _sweep(self, events: int) -> None:
-        self._since_sweep += events
-        if self._since_sweep >= SWEEP_EVENTS:
-            self._since_sweep = 0
-            sweep()
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
@@ -125,8 +143,10 @@ class EmbeddedDoor:
             self.tally.add(outcome)
             if isinstance(outcome, Decided) and outcome.payment.sent_at is not None:
                 self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
-        if self.tally.decided > before:
-            self.tally.engine.add(seconds, self.tally.decided - before)
+        decided = self.tally.decided - before
+        if decided:
+            self.tally.engine.add(seconds, decided)
+        self.pipeline.stages.end(decided)
 
 
 def settle(

@@ -82,6 +82,7 @@ def _serve(
             door = open_door()
             report.restarts += 1
         door.take(Batch(batch, None, report.events), SOURCE)
+        door.catch_up()
         report.events += len(batch)
         progress(f"serving: {report.events:,} events", min(report.events / expected, 1.0))
     _add(report, door.tally)

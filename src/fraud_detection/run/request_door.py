@@ -8,6 +8,7 @@ process that is killed has lost no answer that it gave.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from fraud_detection.events import Decision, Label, Quarantined
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
+
+LOG = logging.getLogger(__name__)
 
 SOURCE = "requests"
 MOST_WAITING = 2_000
@@ -91,8 +94,9 @@ class RequestDoor:
     def _decide(self) -> None:
         batch, self._waiting = self._waiting[:MOST_A_BATCH], self._waiting[MOST_A_BATCH:]
         self._due = bool(self._waiting)
+        loop = asyncio.get_running_loop()
         if self._due:
-            asyncio.get_running_loop().call_soon(self._decide)
+            loop.call_soon(self._decide)
         try:
             outcomes = self.door.take(Batch([event for event, _, _ in batch], None, 0), SOURCE)
         except RetryError as error:
@@ -103,6 +107,14 @@ class RequestDoor:
         for (_, future, taken), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - taken)
             _settle(future, self._told(outcome))
+        # Behind the answers, which the loop writes first.
+        loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        try:
+            self.door.catch_up()
+        except RetryError as error:
+            LOG.warning("%s; nothing is lost: the decisions are in the journal", error)
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):

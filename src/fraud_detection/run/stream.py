@@ -96,6 +96,7 @@ def run_stream(
             if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
                 say("labels in the rows are not learned: `run` takes them as events of their own")
             show(door.take(batch, name) if batch.events else [])
+            door.catch_up()
             if stop.asked:
                 return
     if opened.unfinished:

@@ -1,0 +1,120 @@
+"""The journal of a state file: small batches as one row each, until they are moved into the tables.
+
+A row of the journal costs a commit of one or two pages; the tables with their indexes cost three times
+that.  So a payment is answered after its row is in the journal, and the tables follow in groups.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from fraud_detection.parse.drift import Kept
+from fraud_detection.pipeline import Decided, Learned
+
+DecisionRow = tuple[int, str, int, int, float | None, str, str, str, bytes, bytes, bytes]
+LabelRow = tuple[int, str, bool, int, str, int | None, int | None]
+QuarantineRow = tuple[int, str, str, bytes]
+Place = tuple[str, int, str]
+"""Name of a source, the place reached in it, and the mark of the event before that place."""
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far this engine has come; written with every batch.
+
+    saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
+    by which all labels of history were learned.  surveyed: events in the tallies of drift, without
+    labels, which are beside them.  position, mark: the place reached in the source that is being read;
+    those of sources read before stand in their own table, so that a batch writes one row for all this.
+    """
+
+    seq: int = 0
+    saved_before: int = 1
+    latest: int = -1
+    surveyed: int = 0
+    surveyed_labels: int = 0
+    source: str = ""
+    position: int = 0
+    mark: str = ""
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
+
+    left: the place in a source that was being read before.
+    """
+
+    progress: Progress
+    decisions: list[DecisionRow]
+    labels: list[LabelRow]
+    quarantined: list[QuarantineRow]
+    drift: list[Kept]
+    left: Place | None = None
+
+    @property
+    def size(self) -> int:
+        """Return how many rows it adds."""
+        return len(self.decisions) + len(self.labels) + len(self.quarantined)
+
+
+NOTHING_SAID = "[]"
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def append(db: sqlite3.Connection, entry: Entry) -> None:
+    """Commit one entry; no transaction may be open."""
+    db.execute("INSERT INTO journal VALUES (NULL, ?)", (_ENCODER.encode(entry),))
+
+
+def entries(db: sqlite3.Connection) -> list[Entry]:
+    """Return what is not in the tables yet, in order."""
+    return [_DECODER.decode(row[0]) for row in db.execute("SELECT content FROM journal ORDER BY number")]
+
+
+def move(db: sqlite3.Connection, waiting: list[Entry]) -> None:
+    """Write entries into the tables, and empty the journal; inside a transaction."""
+    for entry in waiting:
+        _insert(db, "decisions", entry.decisions)
+        _insert(db, "labels", entry.labels)
+        _insert(db, "quarantine", entry.quarantined)
+        if entry.drift:
+            db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
+        if entry.left is not None:
+            db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", entry.left)
+    db.execute("DELETE FROM journal")
+
+
+def decision_row(seq: int, outcome: Decided) -> DecisionRow:
+    """Return a decided payment as the tables hold it."""
+    decision, payment = outcome.decision, outcome.payment
+    told = [(v.action.label, v.code, v.words) for v in decision.reasons]
+    return (
+        seq,
+        decision.transaction_id,
+        payment.event_time,
+        int(decision.action),
+        decision.score,
+        msgspec.json.encode(told).decode() if told else NOTHING_SAID,
+        decision.policy,
+        decision.bundle,
+        msgspec.msgpack.encode(payment.entities),
+        outcome.raw,
+        outcome.values.tobytes(),
+    )
+
+
+def label_row(seq: int, outcome: Learned) -> LabelRow:
+    """Return a label as the tables hold it."""
+    label, at = outcome.label, None if outcome.ids is None else seq
+    return (seq, label.transaction_id, label.fraud, label.known_at, label.source, outcome.corrects, at)
+
+
+def _insert(
+    db: sqlite3.Connection, table: str, rows: list[DecisionRow] | list[LabelRow] | list[QuarantineRow]
+) -> None:
+    if rows:
+        places = ",".join("?" * len(rows[0]))
+        db.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own tables
