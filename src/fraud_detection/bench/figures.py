@@ -27,6 +27,7 @@ QUICK = BenchSettings(
     HttpSettings(
         rate=200.0,
         seconds=1.0,
+        rounds=2,
         warm_up_s=0.3,
         connections=8,
         step_s=0.5,

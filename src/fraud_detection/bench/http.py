@@ -17,8 +17,9 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """The fixed rate and how long it lasts, the sweep, the closed loop, how often the start is measured."""
 
     rate: float = 1_000.0
-    seconds: float = 30.0
-    warm_up_s: float = 5.0
+    seconds: float = 20.0
+    rounds: int = 3
+    warm_up_s: float = 3.0
     connections: int = 64
     step_s: float = 5.0
     step_warm_up_s: float = 1.0
@@ -28,13 +29,23 @@ class HttpSettings(msgspec.Struct, frozen=True):
     closed: BesideSettings = BesideSettings()
 
 
+class Fixed(msgspec.Struct, frozen=True):
+    """The same load at a fixed rate several times: percentiles in ms over the rounds, and every round."""
+
+    p50_ms: Spread
+    p99_ms: Spread
+    p99_9_ms: Spread
+    max_ms: Spread
+    rounds: list[Load]
+
+
 class HttpFigures(msgspec.Struct, frozen=True):
     """What was found; latencies since each request was due, but in the closed loop since it was sent."""
 
     ready_s: Spread
     first_decision_s: Spread
-    even: Load
-    poisson: Load
+    even: Fixed
+    poisson: Fixed
     sweep: Sweep
     closed: Beside
     memory: Memory
@@ -69,13 +80,29 @@ def measure_http(world: World, settings: HttpSettings, progress: Progress) -> Ht
         )
 
 
-def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, poisson: bool) -> Load:
-    name = "by chance" if poisson else "at even distances"
-    progress(f"{settings.rate:,.0f}/s {name}", 0.0)
-    plan = Plan(settings.seconds, settings.rate, settings.connections, settings.warm_up_s, poisson=poisson)
-    found = session.run(plan)
-    progress(f"{settings.rate:,.0f}/s {name}: p99 {found.latencies.p99_ms:.1f} ms", 1.0)
-    return found
+def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, poisson: bool) -> Fixed:
+    name = f"{settings.rate:,.0f}/s {'by chance' if poisson else 'at even distances'}"
+    found = []
+    for number in range(settings.rounds):
+        progress(name, number / settings.rounds)
+        plan = Plan(
+            settings.seconds, settings.rate, settings.connections, settings.warm_up_s, poisson=poisson
+        )
+        found.append(session.run(plan))
+    progress(f"{name}: p99 {spread([one.latencies.p99_ms for one in found]).median:.1f} ms", 1.0)
+    return fixed(found)
+
+
+def fixed(rounds: list[Load]) -> Fixed:
+    """Return rounds with the spread of their percentiles."""
+    times = [one.latencies for one in rounds]
+    return Fixed(
+        p50_ms=spread([one.p50_ms for one in times]),
+        p99_ms=spread([one.p99_ms for one in times]),
+        p99_9_ms=spread([one.p99_9_ms for one in times]),
+        max_ms=spread([one.max_ms for one in times]),
+        rounds=rounds,
+    )
 
 
 def _sweep(session: Session, settings: HttpSettings, progress: Progress) -> Sweep:

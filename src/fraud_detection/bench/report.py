@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from fraud_detection.bench.beside import Beside
 from fraud_detection.bench.engine import BEHIND, TOTAL, EngineFigures, Micros, Spread
 from fraud_detection.bench.figures import Figures
-from fraud_detection.bench.http import HttpFigures
+from fraud_detection.bench.http import Fixed, HttpFigures
 from fraud_detection.bench.load import Latencies, Load
 from fraud_detection.bench.machine import Machine
 from fraud_detection.bench.scale import ScaleFigures
@@ -52,22 +52,29 @@ def engine_rows(found: EngineFigures) -> Iterator[Row]:
 
 def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     """Yield the rows of many entities."""
-    ratio = found.ratio
     yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", micros_words(found.few_us)
     yield f"while {found.many:,} are known", micros_words(found.many_us)
-    yield "how many times as long", f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f} of turns)"
+    yield "how many times as long", times_words(found.ratio)
+    whole = f"{found.few_whole_us:,.0f} us, {found.many_whole_us:,.0f} us"
+    yield "the same with what is put off until it was answered, in the mean", whole
+    yield "how many times as long", times_words(found.ratio_whole)
     yield "the first payment of an entity since the start, its profile at rest", micros_words(found.cold_us)
     yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
     full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_at_rest / 1000:,.1f} kB"
     yield "an entity that is full in every window: in memory, at rest", full
 
 
+def times_words(one: Spread) -> str:
+    """Return how many times, with the spread over the turns."""
+    return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
+
+
 def http_rows(found: HttpFigures) -> Iterator[Row]:
     """Yield the rows of `fraud serve`."""
     yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
     yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
-    for load, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
-        yield f"{load.asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", latency_words(load)
+    for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
+        yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", fixed_words(one)
     sweep = found.sweep
     knee = f"{sweep.knee_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
     late = LATE if sweep.client_bound else ""
@@ -87,6 +94,16 @@ def beside_rows(found: Beside) -> Iterator[Row]:
 def micros_words(one: Micros) -> str:
     """Return p50, p99, p99.9 and the longest in us."""
     return f"{one.p50_us:,.0f} / {one.p99_us:,.0f} / {one.p99_9_us:,.0f} / {one.max_us:,.0f} us"
+
+
+def fixed_words(one: Fixed) -> str:
+    """Return the percentiles of a load in rounds: medians, and from the least to the most."""
+    parts = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
+    medians = " / ".join(_short(part.median) for part in parts)
+    ranges = " / ".join(f"{_short(part.lowest)} to {_short(part.highest)}" for part in parts)
+    errors = sum(load.errors for load in one.rounds)
+    wrong = f", {errors:,} errors" if errors else ""
+    return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in one.rounds) else ''}"
 
 
 def latency_words(load: Load) -> str:

@@ -7,15 +7,16 @@ states by turns, a few hundred here and a few hundred there: whatever else the m
 from __future__ import annotations
 
 import shutil
+import statistics
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from fraud_detection.bench.engine import Micros, Spread, micros, spread, take_all, take_alone
+from fraud_detection.bench.engine import Micros, Spread, micros, take_all, take_alone
 from fraud_detection.bench.machine import memory_of
 from fraud_detection.bench.world import Progress, World, alone, spread_over
 from fraud_detection.errors import ConfigError
@@ -49,10 +50,11 @@ class ScaleSettings(msgspec.Struct, frozen=True):
 class ScaleFigures(msgspec.Struct, frozen=True):
     """What was found.
 
-    ratio: of the time a payment takes over many entities to that over few, medians of turns; its spread is
-    over the turns, from the tenth to the ninetieth of a hundred.  cold_us: the first payment of an entity
-    since the start, which loads its profile.  entity_bytes: in memory, so many MB a million.  bound_*: of a
-    profile that is full in every window and has all its neighbours.
+    few_us, many_us: of a payment until its answer; *_whole_us: in the mean, with what is put off until then.
+    ratio, ratio_whole: of many to few, over the turns; the spread holds eighty of a hundred turns.
+    cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
+    memory, so many MB a million.  bound_*: of a profile that is full in every window and has all its
+    neighbours.
     """
 
     few: int
@@ -60,6 +62,9 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     few_us: Micros
     many_us: Micros
     ratio: Spread
+    few_whole_us: float
+    many_whole_us: float
+    ratio_whole: Spread
     cold_us: Micros
     entity_bytes: float
     bound_bytes_in_memory: float
@@ -124,15 +129,18 @@ def main() -> None:
         entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
         for door, events in ((few, few_events), (many, many_events)):
             take_all(door, events[settings.cold : end])
-        times = [LatencyHistogram(), LatencyHistogram()]
-        ratios = sorted(by_turns((few, many), (few_events[end:], many_events[end:]), times, settings.turn))
+        turns = Turns(few, few_events[end:]), Turns(many, many_events[end:])
+        by_turns(*turns, settings.turn)
     in_memory, at_rest = bound(few)
     figures = ScaleFigures(
         few=few.pipeline.memory.size(),
         many=many.pipeline.memory.size(),
-        few_us=micros(times[0]),
-        many_us=micros(times[1]),
-        ratio=Spread(spread(ratios).median, ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]),
+        few_us=micros(turns[0].answers),
+        many_us=micros(turns[1].answers),
+        ratio=quotients(turns[1].medians_s, turns[0].medians_s),
+        few_whole_us=1e6 * statistics.fmean(turns[0].whole_s),
+        many_whole_us=1e6 * statistics.fmean(turns[1].whole_s),
+        ratio_whole=quotients(turns[1].whole_s, turns[0].whole_s),
         cold_us=micros(cold),
         entity_bytes=entity_bytes,
         bound_bytes_in_memory=in_memory,
@@ -151,21 +159,40 @@ def load_all(door: EmbeddedDoor) -> None:
         door.pipeline.memory.prefetch([alone(index, one) for index, one in part])
 
 
-def by_turns(
-    doors: Sequence[EmbeddedDoor],
-    events: Sequence[Sequence[bytes]],
-    times: Sequence[LatencyHistogram],
-    turn: int,
-) -> Iterator[float]:
-    """Let two doors decide by turns; yield of each turn the second one's median over the first's."""
-    for start in range(0, len(events[0]), turn):
-        medians = []
-        for door, own, histogram in zip(doors, events, times, strict=True):
-            took = [take_alone(door, event)[0] for event in own[start : start + turn]]
-            for one in took:
-                histogram.add(one)
-            medians.append(spread(took).median)
-        yield medians[1] / medians[0]
+class Turns:
+    """How long payments took at one of two doors that decide by turns.
+
+    whole_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
+    """
+
+    def __init__(self, door: EmbeddedDoor, events: Sequence[bytes]) -> None:
+        """Take a door, and what it will be asked."""
+        self.door, self.events = door, events
+        self.answers = LatencyHistogram()
+        self.medians_s: list[float] = []
+        self.whole_s: list[float] = []
+
+    def take(self, start: int, end: int) -> None:
+        """Decide some of the events."""
+        took = [take_alone(self.door, event) for event in self.events[start:end]]
+        for answered, _ in took:
+            self.answers.add(answered)
+        self.medians_s.append(statistics.median(answered for answered, _ in took))
+        self.whole_s.append(statistics.fmean(map(sum, took)))
+
+
+def by_turns(few: Turns, many: Turns, turn: int) -> None:
+    """Let two doors decide by turns."""
+    for start in range(0, len(few.events), turn):
+        for one in (few, many):
+            one.take(start, start + turn)
+
+
+def quotients(many: Sequence[float], few: Sequence[float]) -> Spread:
+    """Return the median of the quotients of turns, and the bounds of the middle eighty of a hundred."""
+    found = sorted(one / other for one, other in zip(many, few, strict=True))
+    tenth = len(found) // 10
+    return Spread(statistics.median(found), found[tenth], found[-1 - tenth])
 
 
 def bound(door: EmbeddedDoor) -> tuple[float, int]:

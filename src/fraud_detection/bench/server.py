@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,7 +39,7 @@ class StartUp(msgspec.Struct, frozen=True):
 class FraudServer:
     """The HTTP door of this system: one worker, a copy of the state, no keys.  Use it in a `with` block.
 
-    payments: what it will be asked, each once; the last of them is spent on the first decision.
+    payments: what it will be asked, each once; the first of them is spent on the first decision.
     """
 
     name = "fraud serve"
@@ -49,6 +50,7 @@ class FraudServer:
         self.start_up = StartUp(0.0, 0.0)
         self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=state.parent.resolve())
         self._child: Child | None = None
+        self._target: Target | None = None
 
     @property
     def state(self) -> Path:
@@ -65,14 +67,23 @@ class FraudServer:
         with log.open("wb") as output:
             child = self._child = Child(command, os.environ, Path.cwd(), output)
         ready = answered(self.name, child, log, lambda: ask(port, "GET", "/readyz") == OK) - began
-        payment = self.payments[-1]
+        payment = self.payments[0]
         decided = answered(self.name, child, log, lambda: ask(port, "POST", PATH, payment) == OK) - began
         self.start_up = StartUp(ready, decided)
-        return Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[:-1], once=True)
+        self._target = Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[1:], once=True)
+        return self._target
 
     def memory(self) -> Memory:
         """Return what the process holds."""
         return Memory(0.0, 0.0) if self._child is None else memory_of(self._child.pid)
+
+    def metrics(self) -> dict[str, float]:
+        """Return what the server counts itself, by the names of `/metrics`; empty before it was started."""
+        if self._target is None:
+            return {}
+        lines = ask_text(self._target.port, "/metrics").splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs if value != "NaN"}
 
     def state_mb(self) -> float:
         """Return the size of the state file with its log, in MB."""
@@ -112,11 +123,16 @@ def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -
 
 def ask(port: int, method: str, path: str, body: bytes | None = None) -> int:
     """Send one request and return its status; 0 where nobody answers."""
-    line = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
-    try:
-        line.request(method, path, body, {"content-type": JSON})
-        return line.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        line.close()
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)) as line:
+        try:
+            line.request(method, path, body, {"content-type": JSON})
+            return line.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+
+
+def ask_text(port: int, path: str) -> str:
+    """Return what a path answers."""
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)) as line:
+        line.request("GET", path)
+        return line.getresponse().read().decode()

@@ -61,7 +61,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class SoakFigures(msgspec.Struct, frozen=True):
-    """What was found; at_start: when the server was ready; loaded: when every profile was in memory."""
+    """What was found.
+
+    at_start: memory when the server was ready; loaded: when every profile was in it.  server: what it counted
+    itself, by the names of `/metrics`.
+    """
 
     machine: Machine
     settings: SoakSettings
@@ -71,6 +75,7 @@ class SoakFigures(msgspec.Struct, frozen=True):
     whole: Load
     minutes: list[Minute]
     verdict: Verdict
+    server: dict[str, float]
 
 
 def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> SoakFigures:
@@ -82,11 +87,11 @@ def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> So
     measured_on = machine()
     copies = world.copies_for(settings.cards)
     state = world.copied(copies, progress)
-    *events, spare = world.events(_needed(settings, copies) + 1)
-    with FraudServer(world.bundle, state, [*map(with_holes, events), spare]) as server:
+    first, *events = world.events(_needed(settings, copies) + 1)
+    with FraudServer(world.bundle, state, [first, *map(with_holes, events)]) as server:
         target = server.start()
         at_start = server.memory()
-        entities = _load_profiles(target, world, events[0], copies, progress)
+        entities = _load_profiles(target, world, first, copies, progress)
         loaded, minutes = server.memory(), list[Minute]()
 
         def look(one: Slice) -> None:
@@ -96,8 +101,9 @@ def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> So
             progress(f"soak: {settings.rate:,.0f}/s, {words}, {one.errors} errors", min(done, 1.0))
 
         whole = run_load(target, _plan(settings, copies), look)
+        counted = server.metrics()
     found = verdict(minutes)
-    return SoakFigures(measured_on, settings, entities, at_start, loaded, whole, minutes, found)
+    return SoakFigures(measured_on, settings, entities, at_start, loaded, whole, minutes, found, counted)
 
 
 def verdict(minutes: Sequence[Minute]) -> Verdict:

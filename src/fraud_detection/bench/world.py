@@ -104,23 +104,34 @@ class World(msgspec.Struct, frozen=True):
             shutil.copy(self.state, making)
             copy_profiles(self.bundle, making, copies, progress)
             making.rename(path)
+            _forget(making)
         return path
 
 
 def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> World:
-    """Return the world of a folder, made there first unless it was made from the same settings before."""
+    """Return the world of a folder, made there first unless that was done before from the same settings."""
     project = load_project(Path(str(files("fraud_detection.bench") / "params.yaml")))
     settings = QUICK if quick else WHOLE
     if quick:
         project = msgspec.structs.replace(project, model=QUICK_MODEL)
     world, stamp = World(folder, settings, project), folder / "made-from.txt"
     wanted = f"{settings!r}\n{project!r}\n"
-    if not stamp.exists() or stamp.read_text() != wanted:
+    if not stamp.exists() or stamp.read_text() != wanted or not _fits(world):
         for old in folder.glob("state*"):
             old.unlink()
         prepare(DemoSettings(0, 0, settings, folder), project, progress)
         stamp.write_text(wanted)
     return world
+
+
+def _fits(world: World) -> bool:
+    """Say whether the code of today takes the bundle and the state; other features would be refused."""
+    with world.scratch() as folder:
+        try:
+            world.door(Path(folder) / "state.db").close()
+        except ConfigError:
+            return False
+    return True
 
 
 def with_holes(event: bytes) -> bytes:

@@ -60,7 +60,7 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     whole = Load(1_000, 1_000, times, {"200": 60_000}, 0, 0, times, 0, 60_000, 0.1)
     memory = Memory(1_000, 50)
     figures = SoakFigures(
-        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked)
+        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked), {}
     )
     write_soak(tmp_path, figures)
     text = page.read_text()
