@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import serve as run_server
+from fraud_detection.adapters.http_server import serve_requests
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.commands.serving import today
 from fraud_detection.errors import ConfigError
@@ -46,7 +46,7 @@ def serve(arguments: Namespace) -> None:
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
         # The server passes a signal on when it has stopped; the state has still to be closed then.
         with few_collections(), ending_on_signals(Stop()):
-            run_server(
+            serve_requests(
                 api,
                 arguments.port,
                 arguments.host,

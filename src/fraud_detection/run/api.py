@@ -1,4 +1,4 @@
-"""The request door over HTTP: an ASGI application that reads requests, writes answers and decides nothing.
+"""The request door over HTTP: reads requests, writes answers, and decides nothing.
 
 Payments and labels are read as they come, so that what cannot be decided is kept as it was.
 """
@@ -6,28 +6,26 @@ Payments and labels are read as they come, so that what cannot be decided is kep
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
-from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.adapters.http_line import JSON, Answer, Request
+from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
 from fraud_detection.pipeline import Repeated
+from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.output import told_line
-from fraud_detection.run.request_door import Answer, FullError, RequestDoor, Told
+from fraud_detection.run.request_door import RequestDoor, Told
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Tell = Callable[[Answer], None]
 Reply = tuple[int, bytes]
+Handler = Callable[[Request, Tell], None]
 
-MOST_BYTES = 1 << 20
 MOST_EVENTS = 500
-JSON = b"application/json"
 TEXT = b"text/plain; version=0.0.4"
 
 
@@ -47,7 +45,8 @@ class Api:
         """Take what decides, who may ask, and the description of all this."""
         self.door, self.access, self.openapi = door, access, openapi
         self.statuses: dict[int, int] = {}
-        self._routes: dict[tuple[str, str], Callable[[Message, Receive], Awaitable[Reply]]] = {
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/decisions"): self._decide,
             ("POST", "/v1/labels"): self._label,
             ("GET", "/healthz"): self._health,
@@ -56,88 +55,80 @@ class Api:
             ("GET", "/openapi.json"): self._describe,
         }
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            raise ConfigError(f"this is an HTTP server, not one for {scope['type']}")
-        later: float | None = None
-        try:
-            status, body = await self._route(scope)(scope, receive)
-        except Problem as problem:
-            status, later = problem.status, problem.later
-            body = msgspec.json.encode({"error": str(problem)})
-        except RetryError as error:
-            status, later, body = 503, 1.0, msgspec.json.encode({"error": str(error)})
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-        headers = [
-            (b"content-type", TEXT if scope["path"] == "/metrics" and status == OK else JSON),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-request-id", header(scope, b"x-request-id") or uuid.uuid4().hex.encode()),
-        ]
-        if later is not None:
-            headers.append((b"retry-after", str(max(1, round(later))).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def take(self, request: Request, tell: Tell) -> None:
+        """Answer one request, now or when its decisions are made."""
 
-    def _route(self, scope: Message) -> Callable[[Message, Receive], Awaitable[Reply]]:
-        found = self._routes.get((scope["method"], scope["path"]))
+        def counted(answer: Answer) -> None:
+            self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+            tell(answer)
+
+        try:
+            self._route(request)(request, counted)
+        except (Problem, RetryError) as problem:
+            counted(refusal(problem))
+
+    def later(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+        """Answer when some work is done that has to wait for others."""
+        task = asyncio.get_running_loop().create_task(_answered(work, tell))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _route(self, request: Request) -> Handler:
+        found = self._routes.get((request.method, request.path))
         if found is not None:
             return found
-        if scope["method"] == "GET" and scope["path"].startswith("/v1/decisions/"):
+        if request.method == "GET" and request.path.startswith("/v1/decisions/"):
             return self._find
-        known = [method for method, path in self._routes if path == scope["path"]]
+        known = [method for method, path in self._routes if path == request.path]
         if known:
-            raise Problem(405, f"{scope['path']} takes {', '.join(known)}, not {scope['method']}")
-        raise Problem(404, f"no such path: {scope['path']}; /openapi.json describes what there is")
+            raise Problem(405, f"{request.path} takes {', '.join(known)}, not {request.method}")
+        raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
 
-    async def _decide(self, scope: Message, receive: Receive) -> Reply:
-        caller = self._allowed(scope, "decide")
-        return await self._take(caller, await _body(receive))
+    def _decide(self, request: Request, tell: Tell) -> None:
+        self._take(self._allowed(request, "decide"), request.body, tell)
 
-    async def _label(self, scope: Message, receive: Receive) -> Reply:
-        caller, body = self._allowed(scope, "label"), await _body(receive)
-        events, many = _events(body)
+    def _label(self, request: Request, tell: Tell) -> None:
+        caller = self._allowed(request, "label")
+        events, many = events_of(request.body)
         typed = [_as_label(event) for event in events]
-        return await self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0])
+        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell)
 
-    async def _take(self, caller: Caller, body: bytes) -> Reply:
-        events, many = _events(body)
+    def _take(self, caller: Caller, body: bytes, tell: Tell) -> None:
+        events, many = events_of(body)
         early = caller.spend(len(events))
         if early:
-            raise Problem(429, f"{caller.name} asks more than it may; ask again in {early:.1f} s", early)
-        try:
-            futures = self.door.submit(events)
-        except FullError as full:
-            raise Problem(503, str(full), 1.0) from None
-        answers = [await future for future in futures] if many else [await futures[0]]
-        if many:
-            return OK, b"[" + b",".join(line(answer)[1] for answer in answers) + b"]"
-        return line(answers[0])
+            raise too_early(caller, early)
 
-    async def _find(self, scope: Message, _: Receive) -> Reply:
-        self._allowed(scope, "read")
-        one = scope["path"].removeprefix("/v1/decisions/")
+        def told(answers: list[request_door.Answer] | RetryError) -> None:
+            tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
+
+        self.door.ask(events, told)
+
+    def _find(self, request: Request, tell: Tell) -> None:
+        self._allowed(request, "read")
+        one = request.path.removeprefix("/v1/decisions/")
         found = self.door.find(one)
         if found is None:
             raise Problem(404, f"no decision on {one!r}")
-        return line(found)
+        tell(Answer(*line(found)))
 
-    async def _health(self, _scope: Message, _: Receive) -> Reply:
-        return OK, b'{"status":"alive"}'
+    def _health(self, _: Request, tell: Tell) -> None:
+        tell(Answer(OK, b'{"status":"alive"}'))
 
-    async def _ready(self, _scope: Message, _: Receive) -> Reply:
+    def _ready(self, _: Request, tell: Tell) -> None:
         bundle = self.door.door.pipeline.answerer.bundle
-        return OK, msgspec.json.encode({"status": "ready", "bundle": bundle, "waiting": self.door.waiting})
+        told = {"status": "ready", "bundle": bundle, "waiting": self.door.waiting}
+        tell(Answer(OK, msgspec.json.encode(told)))
 
-    async def _metrics(self, scope: Message, _: Receive) -> Reply:
-        self._allowed(scope, "operate")
-        return OK, exposition(self.door, self.statuses).encode()
+    def _metrics(self, request: Request, tell: Tell) -> None:
+        self._allowed(request, "operate")
+        tell(Answer(OK, exposition(self.door, self.statuses).encode(), TEXT))
 
-    async def _describe(self, _scope: Message, _: Receive) -> Reply:
-        return OK, self.openapi
+    def _describe(self, _: Request, tell: Tell) -> None:
+        tell(Answer(OK, self.openapi))
 
-    def _allowed(self, scope: Message, role: Role) -> Caller:
-        caller = self.access.caller(header(scope, b"authorization").decode("latin-1"))
+    def _allowed(self, request: Request, role: Role) -> Caller:
+        caller = self.access.caller(request.authorization.decode("latin-1"))
         if caller is None:
             raise Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
         if role not in caller.roles:
@@ -148,7 +139,21 @@ class Api:
 OK = 200
 
 
-def line(answer: Answer) -> Reply:
+def refusal(problem: Problem | RetryError) -> Answer:
+    """Return the answer to who has to do something else, or to come again later."""
+    status, later = (problem.status, problem.later) if isinstance(problem, Problem) else (503, 1.0)
+    headers = () if later is None else ((b"retry-after", b"%d" % max(1, round(later))),)
+    return Answer(status, msgspec.json.encode({"error": str(problem)}), JSON, headers)
+
+
+def together(answers: list[request_door.Answer], *, many: bool) -> Answer:
+    """Return the answer to events that came as a list, or to the one that came alone."""
+    if many:
+        return Answer(OK, b"[" + b",".join(line(answer)[1] for answer in answers) + b"]")
+    return Answer(*line(answers[0]))
+
+
+def line(answer: request_door.Answer) -> Reply:
     """Return the status and the JSON of one answer."""
     match answer:
         case Told(decision, event_time, repeated):
@@ -165,12 +170,12 @@ def line(answer: Answer) -> Reply:
     return 409, msgspec.json.encode({"error": words})
 
 
-def header(scope: Message, name: bytes) -> bytes:
-    """Return a header of the request, empty where there is none."""
-    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
+def too_early(caller: Caller, seconds: float) -> Problem:
+    """Return the answer to a caller that has used its allowance up, which is back in so many seconds."""
+    return Problem(429, f"{caller.name} asks more than it may; ask again in {seconds:.1f} s", seconds)
 
 
-def _events(body: bytes) -> tuple[list[bytes], bool]:
+def events_of(body: bytes) -> tuple[list[bytes], bool]:
     """Return the events of a body, each as it stands there, and whether they came as a list."""
     if not body.lstrip().startswith(b"["):
         return [body], False
@@ -192,16 +197,9 @@ def _as_label(event: bytes) -> bytes:
     return msgspec.json.encode(fields | {"type": msgspec.Raw(b'"label"')})
 
 
-async def _body(receive: Receive) -> bytes:
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MOST_BYTES:
-            raise Problem(413, f"a request has at most {MOST_BYTES:,} bytes")
-        parts.append(part)
-        more = message.get("more_body", False)
-    return b"".join(parts)
+async def _answered(work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+    try:
+        answer = await work
+    except (Problem, RetryError) as problem:
+        answer = refusal(problem)
+    tell(answer)

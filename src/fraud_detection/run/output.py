@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 import msgspec
 
 from fraud_detection.events import Decision, Label, Quarantined
 from fraud_detection.pipeline import Decided, Outcome, Repeated
+
+DAY_MS = 86_400_000
+EPOCH = dt.date(1970, 1, 1)
 
 
 def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
@@ -38,8 +42,15 @@ def iso(time_ms: int) -> str:
     >>> iso(1767225600123)
     '2026-01-01T00:00:00.123Z'
     """
-    moment = dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    days, of_day = divmod(time_ms, DAY_MS)
+    seconds, ms = divmod(of_day, 1000)
+    return f"{_date(days)}T{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _date(days: int) -> str:
+    """Return the date so many days after 1970-01-01; most payments of a minute share it."""
+    return (EPOCH + dt.timedelta(days)).isoformat()
 
 
 def _row(row: int | None) -> dict[str, object]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -46,6 +46,8 @@ class Told(msgspec.Struct, frozen=True):
 Answer = Told | Label | Quarantined | Repeated
 """Repeated is a payment of history, which was never decided here, or a label that tells nothing new."""
 
+Tell = Callable[[list[Answer] | RetryError], None]
+
 
 class RequestDoor:
     """Takes events one by one from an event loop, and answers each when its batch is committed.
@@ -60,7 +62,7 @@ class RequestDoor:
         self.most_waiting = most_waiting
         self.refused = 0
         self.waits = LatencyHistogram()
-        self._waiting: list[tuple[bytes, asyncio.Future[Answer], float]] = []
+        self._waiting: list[tuple[bytes, _Asked]] = []
         self._recent: OrderedDict[str, Told] = OrderedDict()
         self._due = False
 
@@ -69,19 +71,27 @@ class RequestDoor:
         """Return how many events wait."""
         return len(self._waiting)
 
-    def submit(self, events: Sequence[bytes]) -> list[asyncio.Future[Answer]]:
-        """Take events, all or none; raise FullError when too many wait already."""
+    def ask(self, events: Sequence[bytes], tell: Tell) -> None:
+        """Take events, all or none, and `tell` all their answers when the last of them is decided.
+
+        Raises FullError when too many wait already.
+        """
         if len(self._waiting) + len(events) > self.most_waiting:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
-        loop, now = asyncio.get_running_loop(), time.perf_counter()
-        futures = [loop.create_future() for _ in events]
-        self._waiting += zip(events, futures, [now] * len(events), strict=True)
+        asked = _Asked(tell, len(events), time.perf_counter())
+        for event in events:
+            self._waiting.append((event, asked))
         if not self._due:
             self._due = True
             # Behind the requests that the loop has read already: they belong to the same batch.
-            loop.call_soon(self._decide)
-        return futures
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    def submit(self, events: Sequence[bytes]) -> asyncio.Future[list[Answer]]:
+        """Do the same for somebody who can wait for a future."""
+        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self.ask(events, lambda answers: _settle(future, answers))
+        return future
 
     def find(self, transaction_id: str) -> Told | None:
         """Return the decision on a payment; None where it was never decided."""
@@ -98,15 +108,15 @@ class RequestDoor:
         if self._due:
             loop.call_soon(self._decide)
         try:
-            outcomes = self.door.take(Batch([event for event, _, _ in batch], None, 0), SOURCE)
+            outcomes = self.door.take(Batch([event for event, _ in batch], None, 0), SOURCE)
         except RetryError as error:
-            for _, future, _ in batch:
-                _settle(future, error)
+            for asked in dict.fromkeys(asked for _, asked in batch):
+                asked.refuse(error)
             return
         now = time.perf_counter()
-        for (_, future, taken), outcome in zip(batch, outcomes, strict=True):
-            self.waits.add(now - taken)
-            _settle(future, self._told(outcome))
+        for (_, asked), outcome in zip(batch, outcomes, strict=True):
+            self.waits.add(now - asked.at)
+            asked.add(self._told(outcome))
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._catch_up)
 
@@ -134,11 +144,36 @@ class RequestDoor:
             self._recent.popitem(last=False)
 
 
-def _settle(future: asyncio.Future[Answer], answer: Answer | RetryError) -> None:
+class _Asked:
+    """Events that were asked about together, and the answers so far."""
+
+    __slots__ = ("answers", "at", "missing", "tell")
+
+    def __init__(self, tell: Tell, events: int, at: float) -> None:
+        self.tell, self.missing, self.at = tell, events, at
+        self.answers: list[Answer] = []
+
+    def add(self, answer: Answer) -> None:
+        """Take the next answer; the last one ends the waiting, if nothing has before."""
+        if not self.missing:
+            return
+        self.answers.append(answer)
+        self.missing -= 1
+        if not self.missing:
+            self.tell(self.answers)
+
+    def refuse(self, error: RetryError) -> None:
+        """Say that they have no answer now: those that had one before have it again when they are asked."""
+        if self.missing:
+            self.missing = 0
+            self.tell(error)
+
+
+def _settle(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:
     if future.done():
-        # Whoever asked has gone; the decision stands, and is told when they ask again.
+        # Whoever asked has gone; the decisions stand, and are told when they are asked again.
         return
-    if isinstance(answer, RetryError):
-        future.set_exception(answer)
+    if isinstance(answers, RetryError):
+        future.set_exception(answers)
     else:
-        future.set_result(answer)
+        future.set_result(answers)

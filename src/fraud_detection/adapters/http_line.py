@@ -1,0 +1,280 @@
+"""One HTTP/1.1 connection, with as little between its bytes and an answer as can be.
+
+uvicorn keeps the sockets, TLS, signals and the shutdown, and httptools reads the requests; what is left out
+is what ASGI needs for each request: a scope, a task, an event and two messages.  Measured in
+docs/adr/0008-a-line-of-our-own.md.  Answers may come in any order and are written in that of their requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+MOST_HEAD_BYTES = 1 << 16
+MOST_BODY_BYTES = 1 << 20
+MOST_AT_ONCE = 64
+"""Requests of one connection that wait for their answers; more are not read yet."""
+
+JSON = b"application/json"
+HARMLESS = re.compile(rb"[!-~]{1,128}")
+"""An id of a request that may be repeated as it is."""
+
+
+class Request:
+    """A request: its method and path as they were sent, its body, and the two headers that matter here."""
+
+    __slots__ = ("authorization", "body", "id", "method", "path")
+
+    def __init__(self, method: str, path: str, body: bytes, authorization: bytes, request_id: bytes) -> None:
+        """Take its parts; the path is without the query."""
+        self.method, self.path, self.body = method, path, body
+        self.authorization, self.id = authorization, request_id
+
+
+class Answer:
+    """An answer: status, body, its type, and headers of its own."""
+
+    __slots__ = ("body", "headers", "kind", "status")
+
+    def __init__(
+        self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        """Take its parts."""
+        self.status, self.body, self.kind, self.headers = status, body, kind, headers
+
+
+class Application(Protocol):
+    """What answers: each request gets one answer, at once or later, by a call of `tell` in the loop."""
+
+    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+        """Answer a request."""
+
+
+class _Turn:
+    """A request that waits for its answer; `last` ends the connection."""
+
+    __slots__ = ("answer", "last", "request")
+
+    def __init__(self, request: Request, *, last: bool) -> None:
+        self.request, self.last = request, last
+        self.answer: Answer | None = None
+
+
+class HttpLine(asyncio.Protocol):
+    """What uvicorn makes of each connection, as its own protocols are made.
+
+    It belongs to `server_state.connections` as long as it is open, and ends after the answers in hand when
+    `shutdown` is called.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - uvicorn gives it
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Take what answers, and what uvicorn gives."""
+        self._loop = _loop or asyncio.get_running_loop()
+        self._application = application
+        self._idle_s = config.timeout_keep_alive
+        self._server = server_state
+        self._parser = httptools.HttpRequestParser(self)
+        self._turns: deque[_Turn] = deque()
+        self._ending = False
+        self._full = False
+        self._active_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._name = uuid.uuid4().hex[:16].encode()
+        self._count = 0
+        self._head_bytes = 0
+        self._begin()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the connection."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(cast("Any", self))
+        self._active_at = self._loop.time()
+        self._timer = self._loop.call_later(self._idle_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
+        """Forget the connection; what it asked is decided, and told to nobody."""
+        self._server.connections.discard(cast("Any", self))
+        self._ending = True
+        self._turns.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived; a request that is not HTTP ends the connection."""
+        if self._ending:
+            return
+        self._active_at = self._loop.time()
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request is answered as what it is; what another protocol would send next is not understood.
+            self._end_after_answers()
+        except httptools.HttpParserCallbackError:
+            # Not the caller's fault, but ours: the loop tells it in the log.
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this request met an error of the server")
+            raise
+        except httptools.HttpParserError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
+        if self._reading_head and self._head_bytes > MOST_HEAD_BYTES:
+            words = f"the headers have more than {MOST_HEAD_BYTES:,} bytes"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, words)
+
+    def eof_received(self) -> bool:
+        """Answer what has been asked, to somebody who asks no more."""
+        self._end_after_answers()
+        return bool(self._turns)
+
+    def shutdown(self) -> None:
+        """End as soon as everything that was read is answered."""
+        self._end_after_answers()
+
+    def pause_writing(self) -> None:
+        """Read no more of somebody who does not read the answers."""
+        self._full = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self._full = False
+        self._read_on()
+
+    # --- called by the parser -----------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Start a request."""
+        self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header that matters."""
+        lowered = name.lower()
+        if lowered == b"authorization":
+            self._authorization = value
+        elif lowered == b"x-request-id":
+            self._id = value
+        elif lowered == b"expect" and value.lower() == b"100-continue" and not self._turns:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_headers_complete(self) -> None:
+        """Go on to the body."""
+        self._reading_head = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; too large a one is not kept."""
+        self._size += len(body)
+        if self._size <= MOST_BODY_BYTES:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Let the request be answered."""
+        if self._ending:
+            return
+        try:
+            path = (httptools.parse_url(self._url).path or b"").decode("ascii")
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            path = ""
+        method = self._parser.get_method().decode("ascii")
+        self._count += 1
+        if not HARMLESS.fullmatch(self._id):
+            self._id = b"%b-%x" % (self._name, self._count)
+        request = Request(method, path, b"".join(self._body), self._authorization, self._id)
+        turn = _Turn(request, last=not self._parser.should_keep_alive())
+        self._turns.append(turn)
+        self._reading_head, self._head_bytes = True, 0  # what follows belongs to the next head
+        if len(self._turns) >= MOST_AT_ONCE:
+            self._transport.pause_reading()
+        if self._size > MOST_BODY_BYTES:
+            words = f'{{"error":"a request has at most {MOST_BODY_BYTES:,} bytes"}}'
+            self._told(turn, Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words.encode()))
+        else:
+            self._application.take(request, lambda answer: self._told(turn, answer))
+
+    # --- answers ----------------------------------------------------------------
+
+    def _told(self, turn: _Turn, answer: Answer) -> None:
+        turn.answer = answer
+        while self._turns and (told := self._turns[0].answer) is not None:
+            first = self._turns.popleft()
+            self._write(first, told)
+            if first.last or (self._ending and not self._turns):
+                self._turns.clear()
+                self._ending = True
+                self._transport.close()
+        self._read_on()
+
+    def _write(self, turn: _Turn, answer: Answer) -> None:
+        self._server.total_requests += 1
+        body = answer.body
+        parts = [
+            _STATUS[answer.status],
+            b"content-type: ",
+            answer.kind,
+            b"\r\ncontent-length: %d\r\n" % len(body),
+        ]
+        # They carry the date.
+        for name, value in (*self._server.default_headers, *answer.headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"x-request-id: ", turn.request.id, b"\r\n")
+        parts.append(b"connection: close\r\n\r\n" if turn.last else b"\r\n")
+        if turn.request.method != "HEAD":
+            parts.append(body)
+        self._transport.write(b"".join(parts))
+
+    def _read_on(self) -> None:
+        if not self._full and not self._ending and len(self._turns) < MOST_AT_ONCE:
+            self._transport.resume_reading()
+
+    def _refuse(self, status: HTTPStatus, words: str) -> None:
+        """Answer somebody who cannot be understood, and hear no more of it."""
+        if self._ending:
+            return
+        turn = _Turn(Request("", "", b"", b"", self._name), last=True)
+        self._turns.append(turn)
+        self._told(turn, Answer(status, words.encode(), b"text/plain; charset=utf-8"))
+        self._end_after_answers()
+
+    def _end_after_answers(self) -> None:
+        self._ending = True
+        if self._turns:
+            self._turns[-1].last = True
+        else:
+            self._transport.close()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._body: list[bytes] = []
+        self._size = 0
+        self._authorization = b""
+        self._id = b""
+        self._reading_head = True
+
+    def _look(self) -> None:
+        """Close a connection that has long asked nothing: one timer a minute, not one a request."""
+        rest = self._active_at + self._idle_s - self._loop.time()
+        if rest <= 0 and not self._turns:
+            self._transport.close()
+        else:
+            self._timer = self._loop.call_later(max(rest, 1.0), self._look)
+
+
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
