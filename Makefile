@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Local services that speak AWS's protocols live apart: they pin libraries of their own.
 LOCAL_AWS := .venv-aws
+# So do the servers that `fraud bench --peers` compares with, each in an environment of its own.
+PEERS := fastapi mlflow mlserver bentoml
+PEER_STAMPS := $(PEERS:%=.venv-peers/%/.locked)
 
 # The hot modules are listed in setup.py and nowhere else.  mypyc also takes types
 # and constants from the modules they import, so a change there recompiles too.
@@ -30,7 +33,8 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo aws-demo test check format cover bench bench-stream parity reproduce mlflow lock pure clean
+.PHONY: help setup demo aws-demo test check format cover bench bench-stream peers parity reproduce mlflow lock lock-peers \
+	pure clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -67,11 +71,13 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 	FRAUD_PURE=1 $(MAKE) --no-print-directory setup
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: $(BUILT) ## Measure the engine
-	$(BIN)/python -m benchmarks.bench_engine $(ARGS)
+bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure speed, latency and memory (ARGS='--peers --write')
+	$(BIN)/fraud bench $(ARGS)
 
 bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the stream door on local AWS services
 	$(BIN)/python -m benchmarks.bench_stream $(ARGS)
+
+peers: $(PEER_STAMPS) ## Make the environments of the servers that `fraud bench --peers` compares with
 
 parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
 	$(BIN)/fraud parity $(ARGS)
@@ -91,13 +97,23 @@ lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes new
 	$(LOCK) --extra container --constraints requirements/all.lock --output-file requirements/container.lock
 	$(LOCK) --extra build --constraints requirements/all.lock --output-file requirements/build.lock
 	$(LOCK:pyproject.toml=requirements/local-aws.in) --output-file requirements/local-aws.lock
+	$(MAKE) --no-print-directory lock-peers
+
+# Every peer has the XGBoost that serves here, under either name: the same model by the same library.
+lock-peers: $(VENV)/.locked
+	@mkdir -p build
+	sed -n 's/^xgboost-cpu\(==.*\) \\$$/xgboost-cpu\1\nxgboost\1/p' requirements/all.lock >build/peer-constraints.txt
+	for peer in $(PEERS); do \
+		$(LOCK:pyproject.toml=requirements/peer-$$peer.in) --constraints build/peer-constraints.txt \
+			--override requirements/peer-overrides.in --output-file requirements/peer-$$peer.lock || exit 1; \
+	done
 
 pure: ## Remove compiled modules
 	@$(FORGET_COMPILED)
 
 clean: pure ## Remove .venv and everything that was built
-	rm -rf $(VENV) $(LOCAL_AWS) build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache .ruff_cache \
-		.import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOCAL_AWS) .venv-peers build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache \
+		.ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- how the environment is made ---------------------------------------------
@@ -118,6 +134,12 @@ $(VENV)/.locked: requirements/all.lock
 $(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked
 	$(PYTHON) -m venv $(LOCAL_AWS)
 	$(LOCAL_AWS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+# Made whole or not at all: pip removes nothing that an older lock had.
+.venv-peers/%/.locked: requirements/peer-%.lock | $(VENV)/.locked
+	$(PYTHON) -m venv --clear .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_serving as serving
 from fraud_detection.commands.arguments import (
     BUNDLE,
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         serving.api_key,
         _report,
         _parity,
+        measuring.bench,
         serving.deploy,
         serving.logs,
         serving.status,

@@ -65,4 +65,6 @@ def _plain(value: object) -> object:
         return round(value, 6) if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     return value

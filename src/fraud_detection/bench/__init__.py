@@ -1,0 +1,1 @@
+"""Measures what the system promises: this engine, its HTTP door, and other servers beside them."""

@@ -1,0 +1,56 @@
+"""All figures of one run of `fraud bench`, and how much of each is measured."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fraud_detection.bench.beside import Beside, BesideSettings, Ratio
+from fraud_detection.bench.engine import EngineFigures, EngineSettings
+from fraud_detection.bench.http import HttpFigures, HttpSettings
+from fraud_detection.bench.machine import Machine
+from fraud_detection.bench.scale import ScaleFigures, ScaleSettings
+from fraud_detection.bench.soak import SoakSettings
+from fraud_detection.bench.sweep import SweepSettings
+
+
+class BenchSettings(msgspec.Struct, frozen=True):
+    """How much is measured."""
+
+    engine: EngineSettings = EngineSettings()
+    scale: ScaleSettings = ScaleSettings()
+    http: HttpSettings = HttpSettings()
+
+
+QUICK = BenchSettings(
+    EngineSettings(bulk=3_000, rounds=2, alone=500, before=500),
+    ScaleSettings(few=400, many=1_500, payments=500, before=500, cold=100, turn=50),
+    HttpSettings(
+        rate=200.0,
+        seconds=1.0,
+        rounds=2,
+        warm_up_s=0.3,
+        connections=8,
+        step_s=0.5,
+        step_warm_up_s=0.2,
+        starts=1,
+        payments=20_000,
+        sweep=SweepSettings(start=200.0, highest=800.0, factor=2.0, halvings=0),
+        closed=BesideSettings(seconds=0.5, warm_up_s=0.2, many=4),
+    ),
+)
+"""So little that the figures mean nothing; it shows that all of them can be measured here."""
+
+
+QUICK_SOAK = SoakSettings(minutes=4 / 60, rate=200.0, cards=600, slice_s=1.0, warm_up_s=0.5, connections=8)
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Everything that was measured; None where it was not asked for."""
+
+    machine: Machine
+    quick: bool
+    engine: EngineFigures | None = None
+    scale: ScaleFigures | None = None
+    http: HttpFigures | None = None
+    peers: list[Beside] | None = None
+    ratios: list[Ratio] | None = None

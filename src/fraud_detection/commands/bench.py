@@ -1,0 +1,79 @@
+"""`fraud bench`: what the system promises, measured on this machine."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.bench.beside import ratios
+from fraud_detection.bench.compare import measure_peers
+from fraud_detection.bench.engine import measure_engine
+from fraud_detection.bench.figures import QUICK, QUICK_SOAK, BenchSettings, Figures
+from fraud_detection.bench.http import measure_http
+from fraud_detection.bench.machine import machine
+from fraud_detection.bench.page import page_of, write_bench, write_soak
+from fraud_detection.bench.report import rows, soak_rows
+from fraud_detection.bench.scale import measure_scale
+from fraud_detection.bench.soak import SoakSettings, measure_soak
+from fraud_detection.bench.world import Progress, World, prepared
+from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.errors import ConfigError
+
+
+def bench(arguments: Namespace) -> None:
+    """Measure what was asked for, print it, and write it where that is wanted."""
+    _check(arguments)
+    screen = terminal(arguments)
+    world = prepared(arguments.directory, screen.progress, quick=arguments.quick)
+    if arguments.what == "soak":
+        _soak(arguments, world)
+        return
+    figures = measured(arguments, world, screen.progress)
+    screen.finish()
+    for what, value in rows(figures):
+        print_line(f"{what}: {value}")
+    write_figures(arguments, msgspec.to_builtins(figures))
+    if arguments.write:
+        write_bench(Path.cwd(), figures)
+
+
+def measured(arguments: Namespace, world: World, progress: Progress) -> Figures:
+    """Measure the parts that were asked for."""
+    settings = QUICK if arguments.quick else BenchSettings()
+    http = msgspec.structs.replace(settings.http, rate=arguments.rate or settings.http.rate)
+    whole, what = arguments.what == "all", arguments.what
+    measured_on = machine()
+    engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
+    scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
+    served = measure_http(world, http, progress) if whole or what == "http" else None
+    beside = measure_peers(world, arguments.environments, http.closed, progress) if arguments.peers else None
+    compared = None if beside is None else ratios(beside[0], beside[1:])
+    return Figures(measured_on, arguments.quick, engine, scale, served, beside, compared)
+
+
+def _soak(arguments: Namespace, world: World) -> None:
+    screen = terminal(arguments)
+    settings = (
+        QUICK_SOAK if arguments.quick else SoakSettings(minutes=arguments.minutes, cards=arguments.cards)
+    )
+    settings = msgspec.structs.replace(settings, rate=arguments.rate or settings.rate)
+    figures = measure_soak(world, settings, screen.progress)
+    screen.finish()
+    for what, value in soak_rows(figures):
+        print_line(f"{what}: {value}")
+    write_figures(arguments, msgspec.to_builtins(figures))
+    if arguments.write:
+        write_soak(Path.cwd(), figures)
+
+
+def _check(arguments: Namespace) -> None:
+    """Refuse before anything is measured what could not be written at the end."""
+    if arguments.peers and arguments.what == "soak":
+        raise ConfigError("--peers: a soak is of `fraud serve` alone")
+    if not arguments.write:
+        return
+    if arguments.quick or arguments.what not in ("all", "soak"):
+        raise ConfigError("--write: the page has all figures of a whole run; leave out --quick and parts")
+    page_of(Path.cwd())
