@@ -17,7 +17,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment
@@ -196,6 +196,15 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
     assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (1, shared)
     for door in doors:
         door.close()
+
+
+def test_history_that_one_worker_alone_has_taken_in_is_refused(tmp_path: Path) -> None:
+    make_shards(tmp_path / "other.db", WORKERS)
+    with closing(sqlite3.connect(shard_path(tmp_path / "other.db", 1, WORKERS))) as db, db:
+        db.execute("INSERT INTO meta VALUES ('history', x'01')")
+    make_shards(tmp_path / "other.db", WORKERS, with_history=True)
+    with pytest.raises(ConfigError, match=r"has not taken in the history that .*worker-1.* has"):
+        make_shards(tmp_path / "other.db", WORKERS)
 
 
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(

@@ -86,6 +86,11 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def folder_of(pid: int) -> Path:
+    """Return where the workers meet, as one of them was told."""
+    return Path(json.loads(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2])["folder"])
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -303,11 +308,14 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     until(lambda: sum(len(part.answers) for part in parts) > 900)
     workers = children(one.process.pid)
     assert victim not in workers
+    folders = {folder_of(pid) for pid in workers}
+    assert all(folder.is_dir() for folder in folders)
     one.stop(signal.SIGKILL)
     for part in parts:
         part.stopped = True
         part.join()
     until(lambda: not any(alive(pid) for pid in workers))
+    assert not any(folder.exists() for folder in folders)
     answers = {name: bare(answer) for part in parts for name, answer in part.answers.items()}
     with served(small_world, state, TWO) as again:
         for name, answer in answers.items():

@@ -2,14 +2,17 @@
 
 Every worker listens at a socket of its own in a folder that only this user may enter, and holds one line to
 each of the others on which it asks; many questions may be under way at once, and a number matches each answer
-with its question.  A line that breaks answers every open question with RetryError and is made anew.
+with its question.  A line that breaks answers every open question with RetryError and is made anew; a worker
+that hangs is waited for ten seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +26,8 @@ Answerer = Callable[[int, str, Any], Awaitable[Any]]
 LENGTH = struct.Struct(">I")
 ANSWER, REFUSAL, GREETING = "", "!", "hello"
 AGAIN_S = 0.05
+PATIENCE_S = 10.0
+LOOK_EVERY_S = 1.0
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -80,15 +85,18 @@ class Frames:
 class Line(asyncio.Protocol):
     """The line to one other worker, on which this one asks; it is made anew whenever it breaks.
 
-    up: it stands.  changed: is called when it has been made, and when it has broken.
+    up: it stands.  changed: is called when it has been made, and when it has broken.  patience_s: who asks
+    waits about as long for a worker that hangs.
     """
 
-    def __init__(self, own: int, other: int, path: Path, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, own: int, other: int, path: Path, changed: Callable[[int], None], patience_s: float
+    ) -> None:
         """Name both ends, and the socket of the other."""
-        self.other, self.up = other, False
+        self.other, self.up, self.patience_s = other, False, patience_s
         self._own, self._path, self._changed = own, path, changed
         self._frames, self._ended = Frames(), asyncio.Event()
-        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._asked: dict[int, tuple[asyncio.Future[Any], float]] = {}
         self._number = 0
         self._transport: asyncio.WriteTransport | None = None
 
@@ -104,17 +112,21 @@ class Line(asyncio.Protocol):
                 # Nobody listens there yet, or not any more: who asks meanwhile is told so.
                 await asyncio.sleep(AGAIN_S)
                 continue
-            await self._ended.wait()
+            while not self._ended.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), min(LOOK_EVERY_S, self.patience_s))
+                self._give_up(asked_before=loop.time() - self.patience_s)
             await asyncio.sleep(AGAIN_S)
 
     def ask(self, what: str, body: object) -> asyncio.Future[Any]:
         """Ask; the answer raises RetryError when the other worker refuses, or goes away."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         if self._transport is None:
             future.set_exception(self._away())
             return future
         self._number += 1
-        self._asked[self._number] = future
+        self._asked[self._number] = (future, loop.time())
         self._transport.write(packed(Frame(self._number, what, body)))
         return future
 
@@ -132,9 +144,9 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand answers to those who asked."""
         for frame in self._frames.of(data):
-            future = self._asked.pop(frame.number, None)
+            future, _ = self._asked.pop(frame.number, (None, 0.0))
             if future is None or future.done():
-                # Whoever asked has gone.
+                # Whoever asked has gone, or waits no more.
                 continue
             if frame.what == REFUSAL:
                 future.set_exception(RetryError(frame.body))
@@ -144,10 +156,7 @@ class Line(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Tell all who wait that there will be no answer."""
         self._transport, self.up = None, False
-        asked, self._asked = self._asked, {}
-        for future in asked.values():
-            if not future.done():
-                future.set_exception(self._away())
+        self._give_up(asked_before=math.inf)
         self._ended.set()
         self._changed(self.other)
 
@@ -155,6 +164,16 @@ class Line(asyncio.Protocol):
         """End the line."""
         if self._transport is not None:
             self._transport.close()
+
+    def _give_up(self, asked_before: float) -> None:
+        """Tell those who asked before a time that there is no answer; questions stand in their order."""
+        while self._asked:
+            number, (future, asked_at) = next(iter(self._asked.items()))
+            if asked_at >= asked_before:
+                return
+            del self._asked[number]
+            if not future.done():
+                future.set_exception(self._away())
 
     def _away(self) -> RetryError:
         return RetryError(f"worker {self.other} does not answer; ask again in a moment")
@@ -211,13 +230,19 @@ class Links:
     """All lines of one worker: `lines` by the number of the other, on which it asks."""
 
     def __init__(
-        self, own: int, workers: int, folder: Path, answer: Answerer, changed: Callable[[int], None]
+        self,
+        own: int,
+        workers: int,
+        folder: Path,
+        answer: Answerer,
+        changed: Callable[[int], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """Name the workers; `changed` is called with the number of the other when a line comes or goes."""
         self.own, self._folder, self._answer = own, folder, answer
         others = [other for other in range(workers) if other != own]
         self.lines: Mapping[int, Line] = {
-            other: Line(own, other, socket_of(folder, other), changed) for other in others
+            other: Line(own, other, socket_of(folder, other), changed, patience_s) for other in others
         }
         self._keepers: list[asyncio.Task[None]] = []
         self._asking: list[Asked] = []

@@ -119,8 +119,11 @@ def refuse_other_workers(state: Path, workers: int) -> None:
         )
 
 
-def make_shards(state: Path, workers: int) -> None:
-    """Make the workers' state files where they are not there yet; raise ConfigError where one is missing."""
+def make_shards(state: Path, workers: int, *, with_history: bool = False) -> None:
+    """Make the workers' state files where they are not there yet; raise ConfigError where one is missing.
+
+    with_history: history is at hand for those that have not taken it in.
+    """
     refuse_other_workers(state, workers)
     paths = [shard_path(state, worker, workers) for worker in range(workers)]
     there = [path for path in paths if path.exists()]
@@ -137,6 +140,18 @@ def make_shards(state: Path, workers: int) -> None:
             )
         if not in_use:
             _mark(path, Shard(worker, workers, *together))
+    if not with_history:
+        _refuse_half_history(paths)
+
+
+def _refuse_half_history(paths: list[Path]) -> None:
+    """Refuse to go on when a stop fell between one worker's history and another's."""
+    taken = [_meta(path, "history") is not None for path in paths]
+    if any(taken) and not all(taken):
+        raise ConfigError(
+            f"{paths[taken.index(False)]}: has not taken in the history that {paths[taken.index(True)]} has; "
+            "start once more with --history FILE"
+        )
 
 
 def _mark(path: Path, shard: Shard) -> None:
@@ -154,7 +169,12 @@ def _in_use(path: Path) -> bool:
 
 
 def _together(path: Path) -> str:
-    site = SqliteSite(path)
-    kept = site.meta("shard", None)
-    site.close()
+    kept = _meta(path, "shard")
     return "" if kept is None else msgspec.convert(kept, Shard).together
+
+
+def _meta(path: Path, key: str) -> object:
+    site = SqliteSite(path)
+    kept: object = site.meta(key, None)
+    site.close()
+    return kept

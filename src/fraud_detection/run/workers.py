@@ -157,7 +157,7 @@ def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say) -> None:
     port = reserve(settings.host, settings.port)
     folder = tempfile.mkdtemp(prefix="fraud-workers-")
     try:
-        make_shards(state, settings.workers)
+        make_shards(state, settings.workers, with_history=settings.history is not None)
         at = port.getsockname()[1]
         crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)
         try:

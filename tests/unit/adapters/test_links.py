@@ -71,6 +71,28 @@ def test_each_of_many_questions_under_way_gets_its_own_answer(tmp_path: Path) ->
     asyncio.run(ask())
 
 
+def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    async def hang(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - whatever was asked
+        await asyncio.sleep(60 if body == "hang" else 0)
+        return body
+
+    async def ask() -> None:
+        links = [Links(own, 2, tmp_path, hang, lambda _: None, patience_s=0.1) for own in range(2)]
+        for one in links:
+            await one.open()
+        await until(lambda: all(one.up for one in links))
+        waiting = links[0].lines[1].ask("x", "hang")
+        with pytest.raises(RetryError, match="worker 1 does not answer"):
+            await asyncio.wait_for(waiting, 5)
+        # The line stands, and others are answered.
+        assert links[0].up
+        assert await links[0].lines[1].ask("x", "go on") == "go on"
+        for one in links:
+            await one.close()
+
+    asyncio.run(ask())
+
+
 def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
     async def never(_other: int, _what: str, _body: Any) -> Any:  # noqa: ANN401 - whatever was asked
         await asyncio.sleep(60)
