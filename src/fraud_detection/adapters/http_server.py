@@ -33,19 +33,6 @@ def serve(
     uvicorn.run(application, host=host, port=port, **_settings(None, None))
 
 
-def serve_requests(
-    application: Application,
-    port: int,
-    host: str,
-    *,
-    certificate: Path | None = None,
-    private_key: Path | None = None,
-) -> None:
-    """Do the same for an application that takes requests instead of ASGI's messages."""
-    settings = _settings(certificate, private_key)
-    uvicorn.run(_nothing, host=host, port=port, http=_lines(application), **settings)
-
-
 async def serve_on(
     listening: socket.socket,
     application: Application,
@@ -54,7 +41,7 @@ async def serve_on(
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> None:
-    """Do the same on a socket, in the loop that runs already: the caller has work to do when it returns.
+    """Do the same on a socket, in the loop that runs already, for an application that takes requests.
 
     told: returns whether it was told to stop before the server could hear of it.
     """
@@ -79,14 +66,18 @@ def reserve(host: str, port: int) -> socket.socket:
             port = alone.getsockname()[1]
         return _bound(host, port, shared=True)
     except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: nothing can listen there: {error.strerror}"
-        ) from None
+        raise _cannot_listen(host, port, error) from None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that takes its share of the connections to a port that was reserved."""
-    listening = _bound(host, port, shared=True)
+def listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket that takes the connections to a port, or its share of those to one that was reserved.
+
+    Raises ConfigError when somebody else listens there.
+    """
+    try:
+        listening = _bound(host, port, shared=shared)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
     listening.listen(BACKLOG)
     listening.setblocking(False)  # noqa: FBT003 - the name of the method says it
     return listening
@@ -110,6 +101,10 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 
 def _lines(application: Application) -> Any:  # noqa: ANN401 - uvicorn wants a class, and calls it
     return partial(HttpLine, application)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"--host {host} --port {port}: nothing can listen there: {error.strerror}")
 
 
 def _bound(host: str, port: int, *, shared: bool) -> socket.socket:

@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import serve_requests
+from fraud_detection.adapters.http_server import listen, run_loop
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.commands.serving import today
@@ -22,6 +22,7 @@ from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.shards import refuse_other_workers
+from fraud_detection.run.side_source import SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
 from fraud_detection.run.worker import WorkerSettings
 from fraud_detection.run.workers import serve_with_workers
@@ -39,6 +40,8 @@ def serve(arguments: Namespace) -> None:
     if (arguments.certificate is None) != (arguments.private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
     if arguments.workers > 1:
+        if arguments.source is not None:
+            raise ConfigError("--source is read by one process: leave out --workers")
         _serve_with_workers(arguments, screen)
         return
     refuse_other_workers(arguments.state, arguments.workers)
@@ -50,18 +53,14 @@ def serve(arguments: Namespace) -> None:
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        api = Api(RequestDoor(door, arguments.most_waiting), Access(keys), description)
+        requests = RequestDoor(door, arguments.most_waiting)
+        api = Api(requests, Access(keys), description)
+        beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
+        listening = listen(arguments.host, arguments.port, shared=False)
         scheme = "http" if arguments.certificate is None else "https"
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
-        # The server passes a signal on when it has stopped; the state has still to be closed then.
         with few_collections(), ending_on_signals(Stop()):
-            serve_requests(
-                api,
-                arguments.port,
-                arguments.host,
-                certificate=arguments.certificate,
-                private_key=arguments.private_key,
-            )
+            run_loop(serve_beside(api, listening, beside, (arguments.certificate, arguments.private_key)))
     finally:
         door.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")

@@ -50,6 +50,7 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
+    parser.add_argument("--source", help="events to decide beside the requests: a file, or - for a pipe")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
     parser.add_argument(

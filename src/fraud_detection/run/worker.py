@@ -132,7 +132,7 @@ class Worker:
 
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
-        listening = listen(settings.host, settings.port)
+        listening = listen(settings.host, settings.port, shared=True)
         sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
         sys.stdout.flush()
         await serve_on(
