@@ -40,8 +40,9 @@ class Asker:
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
         self._line.request(method, path, body or None, headers)
-        answer = self._line.getresponse()
-        return answer.status, json.loads(answer.read()), dict(answer.getheaders())
+        # A last answer takes the socket with it: it is closed here, whatever becomes of the rest of it.
+        with self._line.getresponse() as answer:
+            return answer.status, json.loads(answer.read()), dict(answer.getheaders())
 
     def decide(self, event: bytes) -> Reply:
         return self.ask("POST", "/v1/decisions", event)

@@ -113,8 +113,10 @@ class Line(asyncio.Protocol):
                 await asyncio.sleep(AGAIN_S)
                 continue
             while not self._ended.is_set():
+                # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes together with the end.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), min(LOOK_EVERY_S, self.patience_s))
+                    async with asyncio.timeout(min(LOOK_EVERY_S, self.patience_s)):
+                        await self._ended.wait()
                 self._give_up(asked_before=loop.time() - self.patience_s)
             await asyncio.sleep(AGAIN_S)
 

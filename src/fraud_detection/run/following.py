@@ -56,7 +56,8 @@ class Following:
         """Follow until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_ANYWAY_S)
+                async with asyncio.timeout(LOOK_ANYWAY_S):
+                    await self._wake.wait()
             except TimeoutError:
                 self._due.update(self.door.others)
             self._wake.clear()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 import msgspec
@@ -153,19 +153,13 @@ class Crew:
 def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say) -> None:
     """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
     state = Path(settings.state)
-    lock = FileLock(state)
-    port = reserve(settings.host, settings.port)
-    folder = tempfile.mkdtemp(prefix="fraud-workers-")
-    try:
+    with ExitStack() as stack:
+        stack.callback(FileLock(state).release)
+        port = stack.enter_context(reserve(settings.host, settings.port))
         make_shards(state, settings.workers, with_history=settings.history is not None)
+        folder = stack.enter_context(TemporaryDirectory(prefix="fraud-workers-", ignore_cleanup_errors=True))
         at = port.getsockname()[1]
         crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)
-        try:
-            scheme = "http" if settings.certificate is None else "https"
-            crew.run(stop, f"{scheme}://{settings.host}:{at}")
-        finally:
-            crew.end()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        port.close()
-        lock.release()
+        stack.callback(crew.end)
+        scheme = "http" if settings.certificate is None else "https"
+        crew.run(stop, f"{scheme}://{settings.host}:{at}")

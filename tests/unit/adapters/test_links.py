@@ -115,3 +115,17 @@ def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
         await again.close()
 
     asyncio.run(ask())
+
+
+def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path) -> None:
+    async def ask() -> None:
+        for _ in range(20):
+            both = await pair(tmp_path, (echo, echo))
+            # Both at once: the end of a line and the word to give it up come in one turn of the loop.
+            for one in both:
+                for line in one.lines.values():
+                    line.close()
+            await asyncio.sleep(0)
+            await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
+
+    asyncio.run(ask())
