@@ -130,6 +130,12 @@ class Pipeline:
         self._answer([one for one in result.outcomes if isinstance(one, Decided)])
         return result
 
+    def learn_due(self, time_ms: int) -> list[Outcome]:
+        """Learn the labels of history that were known at a time which came up elsewhere; return them."""
+        known = self.ledger.look_up([], [label.transaction_id for label in self._due_by(time_ms)])
+        self.memory.prefetch(list(known.entities.values()))
+        return self._learn_until(time_ms, known)
+
     def _parse(self, raw: Event, identity: str | None) -> Transaction | Label | Quarantined:
         if isinstance(raw, Label):
             return raw

@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.cli import main
 from fraud_detection.run.access import Access, Caller, Key, add_key, load_keys
 from fraud_detection.run.api import Api
@@ -161,6 +163,48 @@ def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:
     assert door.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
         {"transaction_id": one, "repeated": True}
     ]
+
+
+def test_a_stream_beside_the_requests_meets_the_same_profiles(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    cards: dict[str, list[bytes]] = {}
+    for event in events:
+        cards.setdefault(json.loads(event)["card_id"], []).append(event)
+    *streamed, asked = max(cards.values(), key=len)
+    others = [event for event in events if json.loads(event)["card_id"] != json.loads(asked)["card_id"]]
+    source = tmp_path / "stream.jsonl"
+    source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
+    _, alone = open_door(small_world.bundle, tmp_path / "alone.db")
+    alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
+    told = told_of(alone.site, json.loads(asked)["transaction_id"])
+    assert told is not None
+    alone.close()
+    for start in range(2):
+        with served(small_world, tmp_path / "state.db", f"--source={source}") as door:
+            until = time.monotonic() + PATIENCE_S
+            last = json.loads(streamed[-1])["transaction_id"]
+            while door.ask("GET", f"/v1/decisions/{last}")[0] != 200:
+                assert time.monotonic() < until
+            answer = door.decide(asked)[1]
+            assert answer["score"] == told[0].score
+            assert answer.get("repeated", False) == bool(start)
+            said = door.stop()
+        # The second process reads on from the end, and decides nothing again.
+        assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
+
+
+def test_a_source_that_is_not_there_is_told_at_the_start(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "serve",
+        f"--bundle={small_world.bundle}",
+        f"--state={tmp_path / 's.db'}",
+        "--source=none.jsonl",
+    ]
+    assert main(command) == 2
+    assert "none.jsonl: no such file" in capsys.readouterr().err
 
 
 def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
+import socket
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ from typing import Any
 import uvicorn
 
 from fraud_detection.adapters.http_line import Application, HttpLine
+from fraud_detection.errors import ConfigError
 
 IDLE_S = 75
 """Longer than the minute after which common load balancers close a line: they must be the first to do so."""
 
 GRACE_S = 10
 """How long requests in hand may still take when the server has been told to stop."""
+
+BACKLOG = 2048
 
 
 def serve(
@@ -27,21 +33,92 @@ def serve(
     uvicorn.run(application, host=host, port=port, **_settings(None, None))
 
 
-def serve_requests(
+async def serve_on(
+    listening: socket.socket,
     application: Application,
-    port: int,
-    host: str,
+    told: Callable[[], object],
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> None:
-    """Do the same for an application that takes requests instead of ASGI's messages."""
-    lines: Any = partial(HttpLine, application)
-    uvicorn.run(_nothing, host=host, port=port, http=lines, **_settings(certificate, private_key))
+    """Do the same on a socket, in the loop that runs already, for an application that takes requests.
+
+    told: returns whether it was told to stop before the server could hear of it.
+    """
+    config = uvicorn.Config(_nothing, http=_lines(application), **_settings(certificate, private_key))
+    await _Server(config, told).serve([listening])
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the loop that the server would take."""
+    with asyncio.Runner(loop_factory=uvicorn.Config(_nothing).get_loop_factory()) as runner:
+        runner.run(main)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that keeps a port for processes of ours, and takes no connection itself.
+
+    Port 0 is any that is free.  Raises ConfigError when somebody listens there.
+    """
+    try:
+        # Without the option to share it, so that another program's port is not shared by accident.
+        with _bound(host, port, shared=False) as alone:
+            port = alone.getsockname()[1]
+        return _bound(host, port, shared=True)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+
+
+def listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket that takes the connections to a port, or its share of those to one that was reserved.
+
+    Raises ConfigError when somebody else listens there.
+    """
+    try:
+        listening = _bound(host, port, shared=shared)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+    listening.listen(BACKLOG)
+    listening.setblocking(False)  # noqa: FBT003 - the name of the method says it
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """A server that also asks somebody else whether to stop."""
+
+    def __init__(self, config: uvicorn.Config, told: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; asked ten times a second."""
+        return bool(self._told()) or await super().on_tick(counter)
 
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:
     """Stand where uvicorn wants an ASGI application; nobody asks it."""
+
+
+def _lines(application: Application) -> Any:  # noqa: ANN401 - uvicorn wants a class, and calls it
+    return partial(HttpLine, application)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"--host {host} --port {port}: nothing can listen there: {error.strerror}")
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _settings(certificate: Path | None, private_key: Path | None) -> dict[str, Any]:

@@ -48,11 +48,11 @@ class SqliteLedger:
         labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         if not labelled:
             return Known(taken_in, {}, {})
-        self._settle()
         return Known(taken_in, self.entities(told_of), self._labels(labelled))
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
+        self._settle()
         of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
         rows = where_in(self._db, transaction_ids, of_stream, of_history)

@@ -84,6 +84,11 @@ class SqliteSite:
         if self._merger is not None:
             self._merger.start()
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """Return the connection, for tables of other adapters that are committed with these."""
+        return self._db
+
     def close(self) -> None:
         """Close the file; everything committed is in it."""
         if self._merger is not None:
@@ -163,9 +168,12 @@ class SqliteSite:
         left = (now.source, now.position, now.mark) if now.source not in {"", source} else None
         self._left, self._place = left, (source, position, mark)
 
-    def note_saved(self, saved_before: int) -> None:
-        """Put down that a restart has to remember again only what came since; inside a transaction."""
-        self.progress = msgspec.structs.replace(self.progress, saved_before=saved_before)
+    def note_progress(self, saved_before: int) -> None:
+        """Put down the number reached, and from where on a restart remembers again; inside a transaction.
+
+        The journal must be settled: what it says of the progress would be older.
+        """
+        self.progress = msgspec.structs.replace(self.progress, seq=self.seq, saved_before=saved_before)
         self.put_meta("progress", self.progress)
 
     def note_output(self, name: str, length: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from argparse import Namespace
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import serve_requests
+from fraud_detection.adapters.http_server import listen, run_loop
+from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.commands.serving import today
 from fraud_detection.errors import ConfigError
@@ -19,7 +21,11 @@ from fraud_detection.run.embedded import has_past
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.shards import refuse_other_workers
+from fraud_detection.run.side_source import SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
+from fraud_detection.run.worker import WorkerSettings
+from fraud_detection.run.workers import serve_with_workers
 
 
 def serve(arguments: Namespace) -> None:
@@ -33,6 +39,12 @@ def serve(arguments: Namespace) -> None:
         )
     if (arguments.certificate is None) != (arguments.private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
+    if arguments.workers > 1:
+        if arguments.source is not None:
+            raise ConfigError("--source is read by one process: leave out --workers")
+        _serve_with_workers(arguments, screen)
+        return
+    refuse_other_workers(arguments.state, arguments.workers)
     engine, door = open_door(
         arguments.bundle, arguments.state, project=today(arguments), synchronous=arguments.synchronous
     )
@@ -41,21 +53,45 @@ def serve(arguments: Namespace) -> None:
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        api = Api(RequestDoor(door, arguments.most_waiting), Access(keys), description)
+        requests = RequestDoor(door, arguments.most_waiting)
+        api = Api(requests, Access(keys), description)
+        beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
+        listening = listen(arguments.host, arguments.port, shared=False)
         scheme = "http" if arguments.certificate is None else "https"
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
-        # The server passes a signal on when it has stopped; the state has still to be closed then.
         with few_collections(), ending_on_signals(Stop()):
-            serve_requests(
-                api,
-                arguments.port,
-                arguments.host,
-                certificate=arguments.certificate,
-                private_key=arguments.private_key,
-            )
+            run_loop(serve_beside(api, listening, beside, (arguments.certificate, arguments.private_key)))
     finally:
         door.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
+
+
+def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
+    """Let several processes answer at one port."""
+
+    def named(path: Path | None) -> str | None:
+        return None if path is None else str(path)
+
+    settings = WorkerSettings(
+        worker=0,
+        workers=arguments.workers,
+        folder="",
+        bundle=str(arguments.bundle),
+        state=str(arguments.state),
+        port=arguments.port,
+        host=arguments.host,
+        project=named(arguments.config),
+        history=named(arguments.history),
+        keys=named(arguments.keys),
+        certificate=named(arguments.certificate),
+        private_key=named(arguments.private_key),
+        most_waiting=arguments.most_waiting,
+        synchronous=arguments.synchronous,
+    )
+    stop = Stop()
+    with ending_on_signals(stop):
+        serve_with_workers(settings, stop, screen.say)
+    screen.say("stopped")
 
 
 def api_key(arguments: Namespace) -> None:

@@ -17,6 +17,7 @@ from fraud_detection.commands.arguments import (
 from fraud_detection.strict import Duration
 
 SETTINGS = Path("deploy.yaml")
+MOST_WORKERS = 64
 LOCAL_AWS = Path(".venv-aws")
 _STEPS = (
     ("plan", "plan", "print what apply would change, and why"),
@@ -49,8 +50,12 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
+    parser.add_argument("--source", help="events to decide beside the requests: a file, or - for a pipe")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="processes that share the work (1)"
+    )
     parser.add_argument("--keys", type=Path, metavar="FILE", help="who may ask, see `fraud api-key`")
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="for TLS, in PEM")
     parser.add_argument("--private-key", type=Path, metavar="FILE", help="of the certificate, in PEM")
@@ -101,6 +106,12 @@ def _duration(text: str) -> Duration:
         return Duration.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    return int(text)
 
 
 def logs(commands: Commands[OneSentenceParser]) -> None:

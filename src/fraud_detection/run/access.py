@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from fraud_detection.config import Settings
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.strict import decode, read_yaml
 
 Role = Literal["decide", "read", "label", "operate"]
@@ -41,6 +41,11 @@ class Caller:
         self.name, self.roles = name, frozenset(key.roles)
         self._per_second, self._clock = key.per_second, clock
         self._left, self._at = key.per_second or 0.0, clock()
+
+    @property
+    def limited(self) -> bool:
+        """Return whether there is a rate to keep."""
+        return self._per_second is not None
 
     def spend(self, events: int) -> float:
         """Take events from the allowance; return 0, or how many seconds too early they come.
@@ -77,6 +82,13 @@ class Access:
         scheme, _, key = authorization.partition(" ")
         # The digest is looked up, not the key: how long that takes tells nothing about a key.
         return self._by_digest.get(digest(key.strip())) if scheme.lower() == "bearer" else None
+
+    def named(self, name: str) -> Caller:
+        """Return the caller of that name; raise RetryError where the keys here are not those of the asker."""
+        found = next((one for one in self._by_digest.values() if one.name == name), None)
+        if found is None:
+            raise RetryError(f"no key {name!r} is known here; the workers read the keys when they start")
+        return found
 
 
 def digest(key: str) -> str:

@@ -19,7 +19,7 @@ def exposition(door: RequestDoor, statuses: Mapping[int, int]) -> str:
 
 def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     tally = door.door.tally
-    yield from _head("fraud_decisions_total", "counter", "Payments decided, by answer.")
+    yield from head("fraud_decisions_total", "counter", "Payments decided, by answer.")
     for action in Action:
         yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
     counts = {
@@ -29,28 +29,30 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():
-        yield from _head(name, "counter", words)
+        yield from head(name, "counter", words)
         yield f"{name} {count}"
-    yield from _head("fraud_requests_total", "counter", "HTTP requests, by status.")
+    yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
     for status, count in sorted(statuses.items()):
         yield f'fraud_requests_total{{status="{status}"}} {count}'
-    yield from _head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
+    yield from head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
     yield f"fraud_waiting_events {door.waiting}"
-    yield from _summary("fraud_wait_seconds", "From being taken to being answered.", door.waits)
-    yield from _summary(
+    yield from summary("fraud_wait_seconds", "From being taken to being answered.", door.waits)
+    yield from summary(
         "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
     )
-    yield from _head("fraud_stage_seconds", "summary", "Of it, by stage: the time of the payment's batch.")
+    yield from head("fraud_stage_seconds", "summary", "Of it, by stage: the time of the payment's batch.")
     for stage, latency in door.door.stages.items():
         yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
 
 
-def _head(name: str, kind: str, words: str) -> list[str]:
+def head(name: str, kind: str, words: str) -> list[str]:
+    """Return the lines that say what a metric is."""
     return [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
 
 
-def _summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
-    yield from _head(name, "summary", words)
+def summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
+    """Yield the lines of a histogram."""
+    yield from head(name, "summary", words)
     yield from _values(name, latency)
 
 

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
+from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.parse import Parser
@@ -62,11 +64,15 @@ class EmbeddedDoor:
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = pipeline.process(batch.events, batch.identities)
         self.site.note_place(source, batch.position, batch.mark)
-        self._behind += len(processed.log)
-        self.site.keep(processed.log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
+        self._keep(processed.log)
         pipeline.stages.lap(Stage.PERSIST)
         self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
+
+    def _keep(self, log: Sequence[Outcome]) -> None:
+        pipeline = self.pipeline
+        self._behind += len(log)
+        self.site.keep(log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
 
     def catch_up(self) -> None:
         """Do what was put off until answers were given, if there is enough of it.
@@ -99,7 +105,7 @@ class EmbeddedDoor:
         memory = self.pipeline.memory
         with self.site.transaction():
             memory.save_all()
-            self.site.note_saved(memory.unsaved_since())
+            self.site.note_progress(memory.unsaved_since())
         self.site.close()
 
     def _check_shape(self) -> None:
@@ -127,12 +133,7 @@ class EmbeddedDoor:
         for past in self.site.since(self.site.progress.saved_before - 1):
             count += 1
             memory.sequence = past.seq
-            if past.event is None:
-                memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
-                continue
-            payment = parser.parse(past.event, past.transaction_id)
-            if isinstance(payment, Transaction):
-                memory.remember_again(payment)
+            remember_past(memory, parser, past)
         memory.sequence = self.site.seq
         return count
 
@@ -147,6 +148,16 @@ class EmbeddedDoor:
         if decided:
             self.tally.engine.add(seconds, decided)
         self.pipeline.stages.end(decided)
+
+
+def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
+    """Let the profiles that had not seen an event of a log when they were saved take it in."""
+    if past.event is None:
+        memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+        return
+    payment = parser.parse(past.event, past.transaction_id)
+    if isinstance(payment, Transaction):
+        memory.remember_again(payment)
 
 
 def settle(

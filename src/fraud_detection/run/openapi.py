@@ -14,7 +14,7 @@ ERRORS = {
     "403": "The key lacks the role.",
     "413": "The request is too large.",
     "429": "The key asks more than it may; Retry-After says when to ask again.",
-    "503": "Too much waits already, or the state is busy; Retry-After says when to ask again.",
+    "503": "Too much waits, the state is busy, or a worker is away; Retry-After says when to ask again.",
 }
 
 
@@ -26,7 +26,7 @@ def openapi(project: Project, version: str) -> Json:
         "paths": {
             "/v1/decisions": {"post": _post("Decide a payment, or a list of them", "Payment", "Decision")},
             "/v1/decisions/{id}": {"get": _find()},
-            "/v1/labels": {"post": _post("Tell what became known of a payment", "Label", "Told")},
+            "/v1/labels": {"post": _label()},
             "/healthz": {"get": _plain("The process lives")},
             "/readyz": {"get": _plain("The process answers, with this bundle")},
             "/metrics": {
@@ -78,8 +78,11 @@ def label(schema: Schema) -> Json:
     one = schema.transaction_id.field or "transaction_id"
     verdict = "label" if schema.label is None else schema.label.field
     known_at = "label_known_at" if schema.label is None else schema.label.known_at or "label_known_at"
+    words = "of the payment: by it several workers know where the label belongs"
+    ordering = [entity.field for entity in schema.entities.values()][:1]
     fields = {
         one: {"type": "string", "description": "of the payment"},
+        **{field: {"type": ["string", "null"], "description": words} for field in ordering},
         verdict: {"description": "fraud or not, as the project file spells it"},
         known_at: {"type": ["string", "number"], "description": "when it became known"},
         "source": {"type": "string", "description": "who says so"},
@@ -131,6 +134,13 @@ def _post(summary: str, taken: str, given: str) -> Json:
             **_errors(),
         },
     }
+
+
+def _label() -> Json:
+    described = _post("Tell what became known of a payment", "Label", "Told")
+    error = {"$ref": "#/components/schemas/Error"}
+    described["responses"]["404"] = _answer("None of several workers knows the payment.", error)
+    return described
 
 
 def _find() -> Json:

@@ -93,6 +93,14 @@ class RequestDoor:
         self.ask(events, lambda answers: _settle(future, answers))
         return future
 
+    def take_beside(self, batch: Batch, source: str) -> None:
+        """Take events that nobody waits for, such as those of a stream.
+
+        Raises RetryError as the engine does.
+        """
+        self.door.take(batch, source)
+        self._catch_up()
+
     def find(self, transaction_id: str) -> Told | None:
         """Return the decision on a payment; None where it was never decided."""
         recent = self._recent.get(transaction_id)

@@ -10,7 +10,7 @@ from types import FrameType
 
 import msgspec
 
-from fraud_detection.adapters.event_sources import is_object, open_source
+from fraud_detection.adapters.event_sources import Source, is_object, open_source
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
@@ -85,12 +85,7 @@ def run_stream(
 ) -> None:
     """Decide everything the source gives, from the place that was reached before; `say` what is unusual."""
     opened = open_source(source, numbered=not door.pipeline.parser.has_id, growing=True)
-    name = source if source == "-" else str(Path(source).resolve())
-    # A pipe starts anew with every process; a file is read on from where it was left.
-    start, mark = (0, "") if source == "-" else door.site.place(name)
-    if start and not opened.holds(start, mark):
-        say(f"{source} is not the file that was read before under this name: reading it from its beginning")
-        start = 0
+    name, start = place_in(door, source, opened, say)
     with few_collections():
         for batch in opened.batches(start, BATCH):
             if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
@@ -101,6 +96,17 @@ def run_stream(
                 return
     if opened.unfinished:
         say(f"the last line of {source} has no end yet; it is left for the next start")
+
+
+def place_in(door: EmbeddedDoor, source: str, opened: Source, say: Callable[[str], None]) -> tuple[str, int]:
+    """Return the name under which a source is known, and the place that was reached in it before."""
+    name = source if source == "-" else str(Path(source).resolve())
+    # A pipe starts anew with every process; a file is read on from where it was left.
+    start, mark = (0, "") if source == "-" else door.site.place(name)
+    if start and not opened.holds(start, mark):
+        say(f"{source} is not the file that was read before under this name: reading it from its beginning")
+        start = 0
+    return name, start
 
 
 def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:

@@ -1,0 +1,106 @@
+"""Measure what a payment costs more with several workers, in CPU time and each part by itself.
+
+    python -m benchmarks.bench_worker_parts [--directory DIR]
+
+The trained world is that of `benchmarks.bench_workers`, which makes it.  Deciding stands beside it: to more
+workers the same payments come in smaller batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.http_server import run_loop
+from fraud_detection.adapters.links import Links
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.generate.live import LiveOptions, LiveStream
+from fraud_detection.generate.world import SimulatorSettings
+from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow import WorkerDoor
+from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.shards import Ownership, make_shards, shard_path
+
+SEED = 7
+PAYMENTS = 3_000
+ROUND_TRIPS = 20_000
+UNDER_WAY = 8
+
+
+def main() -> None:
+    """Print each part in microseconds of CPU time an event."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--directory", type=Path, default=Path("build/bench"), help="keeps the trained world")
+    engine = load_engine(parser.parse_args().directory / "bundle")
+    options = LiveOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    stream = LiveStream(SimulatorSettings(seed=SEED), options)
+    events = [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
+    ownership = Ownership(engine.project.schema, 2)
+    began = time.process_time()
+    owners = [ownership.place(event).owner for event in events]
+    _print("tell its owner", time.process_time() - began, len(events))
+    first = [event for event, owner in zip(events, owners, strict=True) if owner == 0]
+    with tempfile.TemporaryDirectory() as scratch:
+        run_loop(_round_trips(Path(scratch), events[0]))
+        with few_collections():
+            _decide_and_follow(engine, Path(scratch) / "state.db", first)
+
+
+def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None:
+    make_shards(state, 2)
+    paths = [shard_path(state, worker, 2) for worker in range(2)]
+    doors = [
+        WorkerDoor(engine, own, SqliteSite(paths[own]), {1 - own: SqliteSite(paths[1 - own], reading=True)})
+        for own in range(2)
+    ]
+    fresh = iter(events)
+    for size in (1, 2, 4, 8, 16, 64):
+        batches = [list(itertools.islice(fresh, size)) for _ in range(PAYMENTS // 2 // size)]
+        done = sum(map(len, batches))
+        began = time.process_time()
+        for batch in batches:
+            doors[0].take(Batch(batch, None, 0), "bench")
+        _print(f"decide and commit, {size} together", time.process_time() - began, done)
+        began = time.process_time()
+        while doors[1].follow(0):
+            pass
+        _print("follow", time.process_time() - began, done)
+    for door in doors:
+        door.close()
+
+
+async def _round_trips(folder: Path, event: bytes) -> None:
+    async def answer(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - as links have it
+        return [[200, body[0]]]
+
+    both = [Links(own, 2, folder, answer, lambda _: None) for own in range(2)]
+    for one in both:
+        await one.open()
+    await asyncio.sleep(1.0)
+
+    async def ask() -> None:
+        for _ in range(ROUND_TRIPS // UNDER_WAY):
+            await both[0].lines[1].ask("take", [event])
+
+    began = time.process_time()
+    await asyncio.gather(*(ask() for _ in range(UNDER_WAY)))
+    _print("hand to its owner and back, both ends", time.process_time() - began, ROUND_TRIPS)
+    for one in both:
+        await one.close()
+
+
+def _print(name: str, seconds: float, events: int) -> None:
+    print(f"{name:40} {1e6 * seconds / events:6.1f} us")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Who of several workers decides which event, and which state file is whose.
+
+A worker owns the payments of the ids of the ordering entity that fall to it, with their profiles, and keeps
+them in a file of its own.  How many workers there are is part of the files' names: with another number the
+ids would change hands.
+"""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.config import Schema
+from fraud_detection.errors import ConfigError
+from fraud_detection.parse.declared import declared_fields
+from fraud_detection.parse.values import as_id, content_id
+from fraud_detection.run.embedded import has_past
+
+ORDERING = 0
+"""The place of the entity in the schema that orders the stream."""
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where an event belongs.
+
+    owner: the worker that takes it; None where the event does not tell.  transaction_id: of a payment or
+    label, None where it has none.
+    """
+
+    owner: int | None
+    transaction_id: str | None
+    is_label: bool = False
+
+
+class Ownership:
+    """Reads of an event only what tells its owner; whatever the bytes are, it answers.
+
+    Counts nothing: the owner reads the event again, and counts its drift.
+    """
+
+    def __init__(self, schema: Schema, workers: int) -> None:
+        """Resolve the schema once."""
+        self.workers = workers
+        self.entity_fields = [(one.field, *one.aliases) for one in schema.entities.values()][:1]
+        identity = schema.transaction_id
+        self.has_id = identity.field is not None
+        self.id_fields = (identity.field or "", *identity.aliases)
+        self.type_is_free = "type" not in declared_fields(schema)
+        names = {name for fields in self.entity_fields for name in fields} | {*self.id_fields, "type"}
+        self.attributes = {name: f"field_{place}" for place, name in enumerate(sorted(names))}
+        fields = [(attribute, Any, None) for attribute in self.attributes.values()]
+        rename = {attribute: name for name, attribute in self.attributes.items()}
+        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename))
+
+    def of_id(self, one: str) -> int:
+        """Return the worker to whom an id falls, the same in every process and version."""
+        return zlib.crc32(one.encode()) % self.workers
+
+    def of(self, entities: tuple[str | None, ...], transaction_id: str) -> int:
+        """Return the owner of a payment that was read already."""
+        ordering = entities[ORDERING] if entities else None
+        return self.of_id(transaction_id if ordering is None else ordering)
+
+    def place(self, raw: bytes) -> Place:
+        """Return where an event belongs."""
+        try:
+            head = self.decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return Place(None, None)
+        ordering = next((as_id(self._find(head, fields)) for fields in self.entity_fields), None)
+        one = as_id(self._find(head, self.id_fields))
+        if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
+            return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
+        if one is None and not self.has_id:
+            one = content_id(raw)
+        told_by = one if ordering is None else ordering
+        return Place(None if told_by is None else self.of_id(told_by), one)
+
+    def _find(self, head: object, fields: tuple[str, ...]) -> object:
+        values = (getattr(head, self.attributes[field]) for field in fields)
+        return next((value for value in values if value is not None), None)
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """What a state file says of itself: whose it is, of how many, and of which set of files."""
+
+    worker: int
+    workers: int
+    together: str
+
+
+def shard_path(state: Path, worker: int, workers: int) -> Path:
+    """Return the state file of one worker.
+
+    >>> str(shard_path(Path("build/state.db"), 0, 2))
+    'build/state.worker-0-of-2.db'
+    """
+    return state.with_name(f"{state.stem}.worker-{worker}-of-{workers}{state.suffix}")
+
+
+def refuse_other_workers(state: Path, workers: int) -> None:
+    """Raise ConfigError when another number of workers has left state under this name."""
+    for path in sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}")):
+        found = path.name.removesuffix(state.suffix).rpartition("-of-")[2]
+        if found != str(workers):
+            raise ConfigError(
+                f"{path}: was made by {found} workers, and {workers} would own other cards; start with "
+                f"--workers {found}, or name another --state and start it anew with `--history FILE`"
+            )
+    if workers > 1 and state.exists():
+        raise ConfigError(
+            f"{state}: was made by one process, and {workers} workers keep a file each; start with "
+            "--workers 1, or name another --state and start it anew with `--history FILE`"
+        )
+
+
+def make_shards(state: Path, workers: int, *, with_history: bool = False) -> None:
+    """Make the workers' state files where they are not there yet; raise ConfigError where one is missing.
+
+    with_history: history is at hand for those that have not taken it in.
+    """
+    refuse_other_workers(state, workers)
+    paths = [shard_path(state, worker, workers) for worker in range(workers)]
+    there = [path for path in paths if path.exists()]
+    together = {_together(path) for path in there if _in_use(path)} or {secrets.token_hex(8)}
+    if len(together) > 1:
+        names = ", ".join(str(path) for path in there)
+        raise ConfigError(f"{names}: were not made together; put back the files that were")
+    in_use = any(_in_use(path) for path in there)
+    for worker, path in enumerate(paths):
+        if in_use and (path not in there or _together(path) not in together):
+            raise ConfigError(
+                f"{path}: is missing, and the other workers' files speak of what was in it; put it back, or "
+                "name another --state and start it anew with `--history FILE`"
+            )
+        if not in_use:
+            _mark(path, Shard(worker, workers, *together))
+    if not with_history:
+        _refuse_half_history(paths)
+
+
+def _refuse_half_history(paths: list[Path]) -> None:
+    """Refuse to go on when a stop fell between one worker's history and another's."""
+    taken = [_meta(path, "history") is not None for path in paths]
+    if any(taken) and not all(taken):
+        raise ConfigError(
+            f"{paths[taken.index(False)]}: has not taken in the history that {paths[taken.index(True)]} has; "
+            "start once more with --history FILE"
+        )
+
+
+def _mark(path: Path, shard: Shard) -> None:
+    site = SqliteSite(path)
+    with site.transaction():
+        site.put_meta("shard", msgspec.to_builtins(shard))
+    site.close()
+
+
+def _in_use(path: Path) -> bool:
+    site = SqliteSite(path)
+    used = has_past(site)
+    site.close()
+    return used
+
+
+def _together(path: Path) -> str:
+    kept = _meta(path, "shard")
+    return "" if kept is None else msgspec.convert(kept, Shard).together
+
+
+def _meta(path: Path, key: str) -> object:
+    site = SqliteSite(path)
+    kept: object = site.meta(key, None)
+    site.close()
+    return kept

@@ -1,0 +1,116 @@
+"""A source that is read beside the requests: both meet the same profiles, in one engine.
+
+A thread waits for the source, so that no request does; the engine takes what it gives in the loop of the
+requests, a few events at a time.  The place reached is committed with them, as `fraud run` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.http_server import serve_on
+from fraud_detection.errors import FraudDetectionError, RetryError
+from fraud_detection.run.api import Api
+from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.stream import place_in
+
+BATCH = 16
+"""Few: a request that comes meanwhile waits for them."""
+PAUSE_S = 1.0
+PATIENCE_S = 5.0
+
+
+class SideSource(threading.Thread):
+    """Reads a source to its end, or until `stop`.
+
+    failed: why it could not be read on; None while all is well.
+    """
+
+    def __init__(self, door: RequestDoor, source: str, say: Callable[[str], None]) -> None:
+        """Find the place that was reached before; raise ConfigError when the source cannot be read."""
+        super().__init__(name="side-source", daemon=True)
+        engine = door.door
+        self.failed: FraudDetectionError | None = None
+        self._door, self._source, self._say = door, source, say
+        self._opened = open_source(source, numbered=not engine.pipeline.parser.has_id, growing=True)
+        self._name, self._start_at = place_in(engine, source, self._opened, say)
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start reading; what is read is decided in that loop."""
+        self._loop = loop
+        self.start()
+
+    async def stop(self) -> None:
+        """End after the events in hand, which the loop still has to take."""
+        self._stopping.set()
+        await asyncio.to_thread(self.join, PATIENCE_S)
+
+    def run(self) -> None:
+        """Read on until the end."""
+        try:
+            for batch in self._opened.batches(self._start_at, BATCH):
+                if self._stopping.is_set():
+                    return
+                if batch.events:
+                    self._hand_over(batch)
+        except FraudDetectionError as error:
+            self.failed = error
+            return
+        self._say(f"{self._source} has ended; requests are answered on")
+
+    def _hand_over(self, batch: Batch) -> None:
+        """Let the loop take the batch, again and again while the state is busy."""
+        while not self._stopping.is_set():
+            done: Future[None] = Future()
+            if self._loop is None:
+                raise ValueError("`begin` was not called")
+            self._loop.call_soon_threadsafe(self._take, batch, done)
+            try:
+                done.result()
+            except RetryError as error:
+                self._say(f"{error}; {self._source} waits")
+                time.sleep(PAUSE_S)
+            else:
+                return
+
+    def _take(self, batch: Batch, done: Future[None]) -> None:
+        try:
+            self._door.take_beside(batch, self._name)
+        except RetryError as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+
+async def serve_beside(
+    api: Api,
+    listening: socket.socket,
+    beside: SideSource | None,
+    tls: tuple[Path | None, Path | None] = (None, None),
+) -> None:
+    """Answer requests until told to stop, and read a source beside them; raise what made it fail.
+
+    tls: certificate and private key.
+    """
+    if beside is not None:
+        beside.begin(asyncio.get_running_loop())
+    await serve_on(
+        listening,
+        api,
+        lambda: beside is not None and beside.failed is not None,
+        certificate=tls[0],
+        private_key=tls[1],
+    )
+    if beside is not None:
+        await beside.stop()
+        if beside.failed is not None:
+            raise beside.failed

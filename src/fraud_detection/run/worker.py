@@ -1,0 +1,200 @@
+"""One worker of several: a process of its own, started by `fraud serve --workers N` and ended with it.
+
+    python -m fraud_detection.run.worker SETTINGS    # JSON, see `WorkerSettings`
+
+Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
+in hand and ends.  On its standard output it says, once, that it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.config import Project
+from fraud_detection.errors import FraudDetectionError
+from fraud_detection.run.access import Access, load_keys
+from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.checks import open_project
+from fraud_detection.run.embedded import has_past
+from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow import WorkerDoor
+from fraud_detection.run.following import Following
+from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.history import read_history
+from fraud_detection.run.openapi import openapi
+from fraud_detection.run.request_door import MOST_WAITING, RequestDoor
+from fraud_detection.run.shards import Ownership, shard_path
+from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.together import Together
+from fraud_detection.run.worker_api import WorkerApi
+
+REFUSED = 2
+LOOK_EVERY_S = 0.02
+PARENT = 0
+"""The descriptor that ends with the process which started this one."""
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What a worker needs to know: what `fraud serve` was told, and which of how many it is.
+
+    folder: where the workers meet.  state: the name from which that of each state file is made.
+    """
+
+    worker: int
+    workers: int
+    folder: str
+    bundle: str
+    state: str
+    port: int
+    host: str = "127.0.0.1"
+    project: str | None = None
+    history: str | None = None
+    keys: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+    most_waiting: int = MOST_WAITING
+    synchronous: str = "normal"
+
+
+class Worker:
+    """The process of one worker, from its state to its last answer."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Load the model, recover the state, take history in where there is no past."""
+        self.settings = settings
+        self._screen = Terminal(plain=True)
+        engine = load_engine(Path(settings.bundle), _project(settings))
+        self.ownership = Ownership(engine.project.schema, settings.workers)
+        self.door = self._open(engine)
+        if settings.history is not None and not has_past(self.door.site):
+            self._warm_up(engine, Path(settings.history))
+        following = Following(self.door)
+        access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
+        requests = RequestDoor(self.door, settings.most_waiting)
+        self.together = Together(requests, self.ownership, access, following, Path(settings.folder))
+        description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
+        self.api = WorkerApi(self.together, access, description)
+        self.following = following
+
+    def run(self) -> None:
+        """Answer until told to stop, and save the state."""
+        stop = Stop()
+        try:
+            # The server passes a signal on when it has stopped; others have still to be answered then.
+            with few_collections(), ending_on_signals(stop):
+                run_loop(self._serve(stop))
+        finally:
+            self.door.close()
+        self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
+
+    def say(self, text: str) -> None:
+        """Print one line that says which worker it is of."""
+        self._screen.say(f"worker {self.settings.worker}: {text}")
+
+    async def _serve(self, stop: Stop) -> None:
+        links = self.together.links
+        await links.open()
+        beside = [asyncio.ensure_future(self.together.tell_news())]
+        if await self._links_stand(stop):
+            # Before the first request: what the others have committed while this one was not there.
+            await self.following.catch_up()
+            beside.append(asyncio.ensure_future(self.following.run()))
+            # Without these it would lag behind for ever; it ends, and is started again.
+            await self._answer(lambda: stop.asked or any(task.done() for task in beside))
+        await self.together.drain(GRACE_S)
+        await links.close()
+        for task in beside:
+            if task.done():
+                task.result()
+            task.cancel()
+
+    async def _links_stand(self, stop: Stop) -> bool:
+        """Wait for the others; return whether all are there before this one is told to stop."""
+        while not stop.asked:
+            if self.together.links.up:
+                return True
+            await asyncio.sleep(LOOK_EVERY_S)
+        return False
+
+    async def _answer(self, told: Callable[[], bool]) -> None:
+        settings = self.settings
+        listening = listen(settings.host, settings.port, shared=True)
+        sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
+        sys.stdout.flush()
+        await serve_on(
+            listening,
+            self.api,
+            told,
+            certificate=None if settings.certificate is None else Path(settings.certificate),
+            private_key=None if settings.private_key is None else Path(settings.private_key),
+        )
+
+    def _open(self, engine: Engine) -> WorkerDoor:
+        settings = self.settings
+        paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
+        site = SqliteSite(paths[settings.worker], synchronous=settings.synchronous)
+        others = {
+            one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
+        }
+        door = WorkerDoor(engine, settings.worker, site, others)
+        if door.recovered:
+            self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
+        return door
+
+    def _warm_up(self, engine: Engine, path: Path) -> None:
+        payments = read_history(engine.project, path, lambda *_: None).payments
+        self.say(f"remembering history: {len(payments):,} payments")
+        with few_collections():
+            self.door.warm_up_own(payments, self.ownership)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
+    settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
+    orphaned = _end_with_parent()
+    try:
+        Worker(settings).run()
+    except FraudDetectionError as error:
+        sys.stderr.write(f"worker {settings.worker}: {error}\n")
+        return REFUSED
+    finally:
+        if orphaned.is_set():
+            shutil.rmtree(settings.folder, ignore_errors=True)
+    return 0
+
+
+def _end_with_parent() -> threading.Event:
+    """Watch the line to the process that started this one; when it ends, ask this one to end."""
+    orphaned = threading.Event()
+
+    def watch() -> None:
+        with suppress(OSError):
+            while os.read(PARENT, 1):
+                pass
+        orphaned.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    return orphaned
+
+
+def _project(settings: WorkerSettings) -> Project | None:
+    return None if settings.project is None else open_project(Path(settings.project))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

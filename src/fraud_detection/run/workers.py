@@ -1,0 +1,171 @@
+"""Many cores behind one port: start workers, start again what dies, and end with all of them.
+
+This process decides nothing and holds nothing that a payment needs: it keeps the port and the folder in which
+the workers meet, and is the one to tell when all shall stop.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+
+from fraud_detection.adapters.file_lock import FileLock
+from fraud_detection.adapters.http_server import reserve
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.shards import make_shards
+from fraud_detection.run.stream import Stop
+from fraud_detection.run.worker import REFUSED, WorkerSettings
+
+LOOK_EVERY_S = 0.1
+MOST_DEATHS = 5
+"""A worker that dies so many times in a row within `STEADY_S` of its start will not live the next time."""
+STEADY_S = 10.0
+FIRST_PAUSE_S = 0.1
+END_WITHIN_S = 30.0
+
+Say = Callable[[str], None]
+
+
+class Member:
+    """One worker's process, and how often it has died at once.
+
+    due_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
+    it answers.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Start it."""
+        self.settings, self.deaths = settings, 0
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a process, with a line to this one at either end."""
+        settings = msgspec.json.encode(self.settings).decode()
+        self.due_at: float | None = None
+        self.bundle, self.started_at = "", time.monotonic()
+        # A session of its own: Ctrl-C reaches this process alone, which tells the workers to stop.
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "fraud_detection.run.worker", settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return self.process
+
+    @property
+    def said(self) -> IO[bytes]:
+        """Return the end of the line on which it says that it answers."""
+        return cast("IO[bytes]", self.process.stdout)
+
+    def bury(self, now: float) -> str:
+        """Take note of its end, and say it; raise ConfigError when it makes no sense to start it again."""
+        code, one = self.process.wait(), self.settings.worker
+        self.close()
+        self.deaths = self.deaths + 1 if now - self.started_at < STEADY_S else 1
+        if code == REFUSED:
+            raise ConfigError(f"worker {one} refused to start; its reason stands above")
+        if self.deaths >= MOST_DEATHS:
+            raise ConfigError(
+                f"worker {one} died {self.deaths} times, each within {STEADY_S:.0f} s of its start, at last "
+                f"with code {code}; what it printed stands above. No answer is lost: start again when the "
+                "cause is gone"
+            )
+        pause_s = FIRST_PAUSE_S * 2 ** (self.deaths - 1)
+        self.due_at = now + pause_s
+        return f"worker {one} ended with code {code}; it is started again in {pause_s:.1f} s"
+
+    def close(self) -> None:
+        """Close the lines to a process that has ended."""
+        for line in (self.process.stdin, self.process.stdout):
+            if line is not None:
+                line.close()
+
+
+class Crew:
+    """All workers of one port, from their start to their end."""
+
+    def __init__(self, settings: WorkerSettings, say: Say) -> None:
+        """Start them; `settings` are those of the first."""
+        numbered = [msgspec.structs.replace(settings, worker=one) for one in range(settings.workers)]
+        self._say, self._told = say, False
+        self._selector = selectors.DefaultSelector()
+        self.members: list[Member] = []
+        for one in numbered:
+            self.members.append(Member(one))
+            self._watch(self.members[-1])
+
+    def run(self, stop: Stop, answers: str) -> None:
+        """Keep them running until asked to stop; say where they answer when all do."""
+        while not stop.asked:
+            self._look(LOOK_EVERY_S)
+            bundles = [member.bundle for member in self.members]
+            if not self._told and all(bundles):
+                self._told = True
+                self._say(f"bundle {bundles[0]} answers at {answers}, {len(bundles)} workers")
+
+    def end(self) -> None:
+        """Ask all to end, and wait until they have; what takes too long is killed."""
+        running = [member.process for member in self.members if member.due_at is None]
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + END_WITHIN_S
+        for process in running:
+            try:
+                process.wait(max(until - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                self._say(f"process {process.pid} did not end within {END_WITHIN_S:.0f} s: it is killed")
+                process.kill()
+                process.wait()
+        for member in self.members:
+            member.close()
+        self._selector.close()
+
+    def _watch(self, member: Member) -> None:
+        self._selector.register(member.said, selectors.EVENT_READ, member)
+
+    def _look(self, wait_s: float) -> None:
+        for key, _ in self._selector.select(wait_s):
+            member: Member = key.data
+            said = os.read(key.fd, 4096)
+            if said:
+                member.bundle = said.decode().strip()
+                continue
+            self._selector.unregister(member.said)
+            self._say(member.bury(time.monotonic()))
+        for member in self.members:
+            if member.due_at is not None and time.monotonic() >= member.due_at:
+                member.start()
+                self._watch(member)
+
+
+def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say) -> None:
+    """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
+    state = Path(settings.state)
+    lock = FileLock(state)
+    port = reserve(settings.host, settings.port)
+    folder = tempfile.mkdtemp(prefix="fraud-workers-")
+    try:
+        make_shards(state, settings.workers, with_history=settings.history is not None)
+        at = port.getsockname()[1]
+        crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)
+        try:
+            scheme = "http" if settings.certificate is None else "https"
+            crew.run(stop, f"{scheme}://{settings.host}:{at}")
+        finally:
+            crew.end()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        port.close()
+        lock.release()
