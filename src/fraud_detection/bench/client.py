@@ -83,7 +83,8 @@ class Client:
                     self._send(self.free.popleft(), self.waiting.popleft())
                 due, now = next(dues), self._now()
             self.record.waiting_max = max(self.record.waiting_max, len(self.waiting))
-            if due == math.inf and self._is_over(now):
+            # When the server has gone for good, nothing is kept waiting for it.
+            if not self.lines or (due == math.inf and self._is_over(now)):
                 return
             self._receive(due - now)
 

@@ -45,10 +45,14 @@ QUICK_SOAK = SoakSettings(minutes=4 / 60, rate=200.0, cards=600, slice_s=1.0, wa
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Everything that was measured; None where it was not asked for."""
+    """Everything that was measured; None where it was not asked for.
+
+    elsewhere_share: of all cores, what other work on this machine took meanwhile.
+    """
 
     machine: Machine
     quick: bool
+    elsewhere_share: float = 0.0
     engine: EngineFigures | None = None
     scale: ScaleFigures | None = None
     http: HttpFigures | None = None

@@ -38,7 +38,10 @@ class Line:
 
     def answer(self) -> int | None:
         """Read what has come; return the status once the answer is whole, raise OSError on a broken line."""
-        part = self.socket.recv(READ_BYTES)
+        try:
+            part = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
         if not part:
             raise ConnectionResetError("closed by the server")
         read = self._read + part

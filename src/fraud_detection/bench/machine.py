@@ -44,6 +44,34 @@ class Memory(msgspec.Struct, frozen=True):
     files_mb: float
 
 
+class Meter:
+    """Tells how much of the machine others took while something was measured here."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._began, self._busy, self._own = time.perf_counter(), _busy_s(), _own_s()
+
+    def elsewhere(self) -> float:
+        """Return the share of all cores that went neither to this process nor to its ended children."""
+        busy, own = _busy_s() - self._busy, _own_s() - self._own
+        cores = os.cpu_count() or 1
+        return max(busy - own, 0.0) / (cores * (time.perf_counter() - self._began))
+
+
+def _busy_s() -> float:
+    """Return how long all cores were at work since the start of the machine, in seconds."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _idle, _wait, *interrupts = map(int, stat.read_text().split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def machine() -> Machine:
     """Return this machine, and the commit of the folder in which the command runs."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -46,12 +46,22 @@ def page_of(root: Path) -> Path:
 
 def write_bench(root: Path, figures: Figures) -> None:
     """Put all figures and their charts into the page."""
-    _write(page_of(root), BENCH, table(figures.machine, rows(figures)), bench_pictures(figures))
+    _write(
+        page_of(root),
+        BENCH,
+        table(figures.machine, figures.elsewhere_share, rows(figures)),
+        bench_pictures(figures),
+    )
 
 
 def write_soak(root: Path, figures: SoakFigures) -> None:
     """Put the figures of a soak and its charts into the page."""
-    _write(page_of(root), SOAK, table(figures.machine, soak_rows(figures)), soak_pictures(figures))
+    _write(
+        page_of(root),
+        SOAK,
+        table(figures.machine, figures.elsewhere_share, soak_rows(figures)),
+        soak_pictures(figures),
+    )
 
 
 def _write(page: Path, marks: tuple[str, str], words: str, pictures: Pictures) -> None:

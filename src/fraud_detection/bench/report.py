@@ -161,7 +161,8 @@ def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
     return "flat" if flat else "not flat"
 
 
-def table(machine: Machine, found: Iterable[Row]) -> str:
+def table(machine: Machine, elsewhere_share: float, found: Iterable[Row]) -> str:
     """Return figures as a page shows them."""
-    head = f"{machine.words()}.\n\n| | measured |\n|---|---|\n"
+    beside = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
+    head = f"{machine.words()}; {beside}.\n\n| | measured |\n|---|---|\n"
     return head + "\n".join(f"| {what} | {value} |" for what, value in found)

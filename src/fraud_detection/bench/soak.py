@@ -14,7 +14,7 @@ import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.bench.load import Load, Plan, Slice, run_load
-from fraud_detection.bench.machine import Machine, Memory, machine
+from fraud_detection.bench.machine import Machine, Memory, Meter, machine
 from fraud_detection.bench.server import FraudServer
 from fraud_detection.bench.target import Target
 from fraud_detection.bench.world import Progress, World, with_holes
@@ -64,7 +64,7 @@ class SoakFigures(msgspec.Struct, frozen=True):
     """What was found.
 
     at_start: memory when the server was ready; loaded: when every profile was in it.  server: what it counted
-    itself, by the names of `/metrics`.
+    itself, by the names of `/metrics`.  elsewhere_share: of all cores, what other work took meanwhile.
     """
 
     machine: Machine
@@ -76,6 +76,7 @@ class SoakFigures(msgspec.Struct, frozen=True):
     minutes: list[Minute]
     verdict: Verdict
     server: dict[str, float]
+    elsewhere_share: float
 
 
 def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> SoakFigures:
@@ -84,7 +85,7 @@ def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> So
         raise ConfigError(
             f"--minutes {settings.minutes:g}: at least {4 * settings.slice_s / 60:g} are needed"
         )
-    measured_on = machine()
+    measured_on, meter = machine(), Meter()
     copies = world.copies_for(settings.cards)
     state = world.copied(copies, progress)
     first, *events = world.events(_needed(settings, copies) + 1)
@@ -103,7 +104,9 @@ def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> So
         whole = run_load(target, _plan(settings, copies), look)
         counted = server.metrics()
     found = verdict(minutes)
-    return SoakFigures(measured_on, settings, entities, at_start, loaded, whole, minutes, found, counted)
+    return SoakFigures(
+        measured_on, settings, entities, at_start, loaded, whole, minutes, found, counted, meter.elsewhere()
+    )
 
 
 def verdict(minutes: Sequence[Minute]) -> Verdict:

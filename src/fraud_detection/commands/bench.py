@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.bench.beside import ratios
 from fraud_detection.bench.compare import measure_peers
 from fraud_detection.bench.engine import measure_engine
 from fraud_detection.bench.figures import QUICK, QUICK_SOAK, BenchSettings, Figures
 from fraud_detection.bench.http import measure_http
-from fraud_detection.bench.machine import machine
+from fraud_detection.bench.machine import Meter, machine
 from fraud_detection.bench.page import page_of, write_bench, write_soak
 from fraud_detection.bench.report import rows, soak_rows
 from fraud_detection.bench.scale import measure_scale
@@ -20,6 +21,8 @@ from fraud_detection.bench.soak import SoakSettings, measure_soak
 from fraud_detection.bench.world import Progress, World, prepared
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.errors import ConfigError
+
+QUIET_SHARE = 0.05
 
 
 def bench(arguments: Namespace) -> None:
@@ -34,6 +37,7 @@ def bench(arguments: Namespace) -> None:
     screen.finish()
     for what, value in rows(figures):
         print_line(f"{what}: {value}")
+    _say_elsewhere(screen, figures.elsewhere_share)
     write_figures(arguments, msgspec.to_builtins(figures))
     if arguments.write:
         write_bench(Path.cwd(), figures)
@@ -44,13 +48,14 @@ def measured(arguments: Namespace, world: World, progress: Progress) -> Figures:
     settings = QUICK if arguments.quick else BenchSettings()
     http = msgspec.structs.replace(settings.http, rate=arguments.rate or settings.http.rate)
     whole, what = arguments.what == "all", arguments.what
-    measured_on = machine()
+    measured_on, meter = machine(), Meter()
     engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
     scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
     served = measure_http(world, http, progress) if whole or what == "http" else None
     beside = measure_peers(world, arguments.environments, http.closed, progress) if arguments.peers else None
     compared = None if beside is None else ratios(beside[0], beside[1:])
-    return Figures(measured_on, arguments.quick, engine, scale, served, beside, compared)
+    parts = (engine, scale, served, beside, compared)
+    return Figures(measured_on, arguments.quick, meter.elsewhere(), *parts)
 
 
 def _soak(arguments: Namespace, world: World) -> None:
@@ -63,9 +68,15 @@ def _soak(arguments: Namespace, world: World) -> None:
     screen.finish()
     for what, value in soak_rows(figures):
         print_line(f"{what}: {value}")
+    _say_elsewhere(screen, figures.elsewhere_share)
     write_figures(arguments, msgspec.to_builtins(figures))
     if arguments.write:
         write_soak(Path.cwd(), figures)
+
+
+def _say_elsewhere(screen: Terminal, share: float) -> None:
+    if share > QUIET_SHARE:
+        screen.say(f"other work took {100 * share:.0f} % of the cores: these are figures of a busy machine")
 
 
 def _check(arguments: Namespace) -> None:

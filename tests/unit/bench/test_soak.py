@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.bench.load import Latencies, Load, Slice
-from fraud_detection.bench.machine import Memory, machine, memory_of
+from fraud_detection.bench.machine import Memory, Meter, machine, memory_of
 from fraud_detection.bench.page import BENCH, SOAK, page_of, write_soak
 from fraud_detection.bench.soak import Minute, SoakFigures, SoakSettings, verdict
 from fraud_detection.errors import ConfigError
@@ -60,7 +64,7 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     whole = Load(1_000, 1_000, times, {"200": 60_000}, 0, 0, times, 0, 60_000, 0.1)
     memory = Memory(1_000, 50)
     figures = SoakFigures(
-        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked), {}
+        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked), {}, 0.07
     )
     write_soak(tmp_path, figures)
     text = page.read_text()
@@ -68,6 +72,7 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
     assert text.endswith(f"{SOAK[1]}\nend\n")
     assert "old" not in text
     assert "1,000,000; 1,300,000" in text
+    assert "other work took 7 % of its cores" in text
     for name in ("soak-latency.svg", "soak-memory.svg"):
         assert f"(pictures/{name})" in text
         drawn = ET.fromstring((page.parent / "pictures" / name).read_text())  # noqa: S314 - our own
@@ -77,6 +82,22 @@ def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path
 def test_there_is_no_page_to_write_outside_the_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run it in the folder of the project"):
         page_of(tmp_path)
+
+
+def test_the_work_of_others_is_told_from_ones_own() -> None:
+    own, meter = Meter(), Meter()
+    until = time.perf_counter() + 0.3
+    while time.perf_counter() < until:
+        pass
+    alone = own.elsewhere()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(1.0)
+        # It has not ended yet, so it is somebody else's work until it does.
+        running = meter.elsewhere()
+        other.kill()
+    ended = meter.elsewhere()
+    assert 0 <= alone <= 1
+    assert running > ended + 0.1 / (os.cpu_count() or 1)
 
 
 def test_a_process_knows_its_own_memory() -> None:
