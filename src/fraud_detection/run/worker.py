@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -44,6 +45,7 @@ from fraud_detection.run.worker_api import WorkerApi
 
 REFUSED = 2
 LOOK_EVERY_S = 0.02
+ORPHAN_ENDS_WITHIN_S = 30.0
 PARENT = 0
 """The descriptor that ends with the process which started this one."""
 
@@ -187,6 +189,9 @@ def _end_with_parent() -> threading.Event:
                 pass
         orphaned.set()
         os.kill(os.getpid(), signal.SIGTERM)
+        # Nobody is there any more to kill one that hangs; what was answered is kept already.
+        time.sleep(ORPHAN_ENDS_WITHIN_S)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
     return orphaned
