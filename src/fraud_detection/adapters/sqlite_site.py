@@ -32,6 +32,9 @@ from fraud_detection.ports import ProfileKey
 
 WAIT_FOR_LOCK_S = 5.0
 MAPPED_BYTES = 1 << 30
+SAVE = """
+    INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
+    ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
 MOST_ROWS = 64
 """A larger batch goes straight into the tables."""
 MOST_ENTRIES = 64
@@ -208,7 +211,7 @@ class SqliteSite:
         """Store all of them, inside the caller's transaction if one is open; the file has one writer."""
         rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
         with nullcontext() if self._db.in_transaction else self.transaction():
-            self._db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
+            self._db.executemany(SAVE, rows)
         return set()
 
     def since(self, seq: int) -> Iterator[PastEvent]:

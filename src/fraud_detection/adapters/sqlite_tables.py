@@ -8,13 +8,10 @@ from pathlib import Path
 from fraud_detection.errors import ConfigError
 
 FORMAT = 3
-"""Raised whenever a table changes; a file of another format is refused, unless it can be upgraded."""
+"""Raised whenever a table changes; a file of another format is refused."""
 
-JOURNAL = "CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);"
-UPGRADES = {2: JOURNAL}
-
-TABLES = f"""
-{JOURNAL}
+TABLES = """
+CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
@@ -39,7 +36,8 @@ CREATE TABLE drift (
     kind TEXT NOT NULL, field TEXT NOT NULL, count INTEGER NOT NULL, first_time INTEGER NOT NULL,
     last_time INTEGER NOT NULL, example TEXT NOT NULL, PRIMARY KEY (kind, field)) WITHOUT ROWID;
 CREATE TABLE profiles (
-    entity INTEGER NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, entity INTEGER NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL,
+    UNIQUE (entity, id));
 """
 
 
@@ -48,8 +46,6 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-    elif version in UPGRADES:
-        db.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {FORMAT}; COMMIT;")
     elif version != FORMAT:
         raise ConfigError(
             f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "

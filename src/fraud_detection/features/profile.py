@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fraud_detection.errors import ConfigError
 from fraud_detection.features.windows import Neighbours, Window
+
+LAYOUT: Final = 2
+"""Raised whenever `dump` writes another layout."""
 
 SPARE: Final = 4
 """How many of the latest times are kept.  Windows forget what is too old for the earliest of them, so
@@ -135,22 +139,31 @@ class Profile:
     def dump(self) -> list[object]:
         """Return the whole content as plain lists and numbers."""
         return [
+            LAYOUT,
             self.seen.times,
             self.told.times,
             [[place.time_ms, place.latitude, place.longitude] for place in self.places],
             [window.dump() for window in self.windows],
             [window.dump() for window in self.risk],
-            [sorted(neighbours.last_seen.items()) for neighbours in self.neighbours],
+            [neighbours.dump() for neighbours in self.neighbours],
         ]
 
     def restore(self, content: list[Any]) -> None:
-        """Take back what `dump` returned; the profile must be new and of the same plan."""
-        self.seen.times = content[0]
-        self.told.times = content[1]
-        self.places = [Place(place[0], place[1], place[2]) for place in content[2]]
-        for window, flat in zip(self.windows, content[3], strict=True):
+        """Take back what `dump` returned; the profile must be new and of the same plan.
+
+        Raises ConfigError for what another version has written.
+        """
+        if content[0] != LAYOUT:
+            raise ConfigError(
+                "the profiles were saved by another version; start a new state file with `--history FILE`, "
+                "or on AWS empty the profiles and run `fraud deploy warm-up`"
+            )
+        self.seen.times = content[1]
+        self.told.times = content[2]
+        self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
+        for window, flat in zip(self.windows, content[4], strict=True):
             window.restore(flat)
-        for window, flat in zip(self.risk, content[4], strict=True):
+        for window, flat in zip(self.risk, content[5], strict=True):
             window.restore(flat)
-        for neighbours, pairs in zip(self.neighbours, content[5], strict=True):
-            neighbours.last_seen = dict(pairs)
+        for neighbours, flat in zip(self.neighbours, content[6], strict=True):
+            neighbours.restore(flat)

@@ -23,7 +23,8 @@ from __future__ import annotations
 from typing import Final
 
 _LOW_BITS: Final = (1 << 62) - 1
-_INTEGERS_A_PANE: Final = 8
+_SINGLE: Final = 0
+"""Stands in a dump for the count of a pane with one value."""
 
 
 class Aggregate:
@@ -197,24 +198,46 @@ class Window:
                 result.high = max(result.high, pane.high)
 
     def dump(self) -> list[int]:
-        """Return the whole content as a flat list of 64-bit integers."""
+        """Return the whole content as a flat list of 64-bit integers.
+
+        Most panes hold one value, which says all of them; their numbers are told as distances.
+        """
         flat = [self.gone]
+        before = self.gone
         for pane in self.kept:
-            # Sums of large amounts need more than 64 bits, so they are stored in two halves.
-            flat += [pane.number, pane.count, pane.low, pane.high]
-            flat += [pane.total >> 62, pane.total & _LOW_BITS, pane.squares >> 62, pane.squares & _LOW_BITS]
+            flat.append(pane.number - before)
+            before = pane.number
+            # One that has lost another by `take_back` still has the other's extremes.
+            if pane.count == 1 and pane.low == pane.high:
+                flat.append(_SINGLE)
+                flat.append(pane.total)
+            else:
+                flat.append(pane.count)
+                flat.append(pane.low)
+                flat.append(pane.high)
+                # Sums of large amounts need more than 64 bits, so they are stored in two halves.
+                flat.append(pane.total >> 62)
+                flat.append(pane.total & _LOW_BITS)
+                flat.append(pane.squares >> 62)
+                flat.append(pane.squares & _LOW_BITS)
         return flat
 
     def restore(self, flat: list[int]) -> None:
         """Take back what `dump` returned; the window must be new."""
         self.gone = flat[0]
-        for start in range(1, len(flat), _INTEGERS_A_PANE):
-            pane = Pane(flat[start], 0)
-            pane.count = flat[start + 1]
-            pane.low = flat[start + 2]
-            pane.high = flat[start + 3]
-            pane.total = (flat[start + 4] << 62) | flat[start + 5]
-            pane.squares = (flat[start + 6] << 62) | flat[start + 7]
+        before = self.gone
+        at = 1
+        while at < len(flat):
+            before += flat[at]
+            count = flat[at + 1]
+            pane = Pane(before, flat[at + 2])
+            at += 3
+            if count != _SINGLE:
+                pane.count = count
+                pane.high = flat[at]
+                pane.total = (flat[at + 1] << 62) | flat[at + 2]
+                pane.squares = (flat[at + 3] << 62) | flat[at + 4]
+                at += 5
             self.kept.append(pane)
         self._sum_up()
 
@@ -285,6 +308,22 @@ class Neighbours:
                 if seen > time_ms:
                     counts[place] += 1
         return counts
+
+    def dump(self) -> list[int]:
+        """Return the latest time, then each id with how long before that it was seen, by id."""
+        latest = 0
+        for seen in self.last_seen.values():
+            latest = max(latest, seen)
+        flat = [latest]
+        for other in sorted(self.last_seen):
+            flat.append(other)
+            flat.append(latest - self.last_seen[other])
+        return flat
+
+    def restore(self, flat: list[int]) -> None:
+        """Take back what `dump` returned; the neighbours must be new."""
+        for at in range(1, len(flat), 2):
+            self.last_seen[flat[at]] = flat[0] - flat[at + 1]
 
     def _forget_oldest(self) -> None:
         oldest, oldest_time = -1, -1

@@ -13,7 +13,6 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.sqlite_tables import FORMAT
 from fraud_detection.errors import RetryError
 from fraud_detection.pipeline import Decided, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
@@ -133,24 +132,3 @@ def test_profiles_that_could_not_be_saved_are_saved_later(
     assert door.pipeline.memory.save_changed_before(door.site.seq + 1) == set()
     assert door.pipeline.memory.unsaved_since() == door.site.seq + 1
     door.close()
-
-
-def test_a_file_from_before_the_journal_is_upgraded(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
-) -> None:
-    state = tmp_path / "state.db"
-    door = open_door(small_world.bundle, state)[1]
-    door.take(Batch(events[:100], None, 0), "test")
-    door.close()
-    with contextlib.closing(sqlite3.connect(state)) as db:
-        db.executescript("DROP TABLE journal; PRAGMA user_version = 2;")
-    again = open_door(small_world.bundle, state)[1]
-    one_by_one(again, events[100:])
-    again.close()
-    with contextlib.closing(sqlite3.connect(state)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-    fresh = tmp_path / "fresh.db"
-    door = open_door(small_world.bundle, fresh)[1]
-    one_by_one(door, events)
-    door.close()
-    assert in_tables(state) == in_tables(fresh)

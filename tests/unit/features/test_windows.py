@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import deviation
 from fraud_detection.features.profile import SPARE, Profile, ProfilePlan
 from fraud_detection.features.windows import Aggregate, Neighbours, Window
@@ -171,6 +172,11 @@ def test_what_is_taken_back_was_never_there(added: list[tuple[int, int, bool]], 
     assert (aggregate.count, aggregate.total) == (len(expected), sum(expected))
     assert aggregate.squares == sum(value * value for value in expected)
     assert all(pane.count > 0 for pane in window.kept)
+    restored = Window(LENGTH, PANES)
+    restored.restore(window.dump())
+    assert [(pane.count, pane.low, pane.high) for pane in restored.kept] == [
+        (pane.count, pane.low, pane.high) for pane in window.kept
+    ]
 
 
 def test_a_million_of_the_largest_amounts_can_be_saved() -> None:
@@ -183,3 +189,10 @@ def test_a_million_of_the_largest_amounts_can_be_saved() -> None:
     again = Window(LENGTH, PANES)
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump())))
     assert again.total == -(10**21)
+
+
+def test_a_profile_of_another_layout_is_refused_with_what_to_do() -> None:
+    profile = Profile(ProfilePlan([LENGTH], [LENGTH], 1, PANES, 2))
+    before = profile.dump()[1:]
+    with pytest.raises(ConfigError, match="saved by another version; start a new state file"):
+        Profile(ProfilePlan([LENGTH], [LENGTH], 1, PANES, 2)).restore(before)
