@@ -1,6 +1,6 @@
-"""Walk the trees of an XGBoost model in numpy: several times quicker than XGBoost for one row.
+"""Walk the trees of an XGBoost model in numpy: several times quicker than XGBoost for a few rows.
 
-XGBoost's call costs more than the work of a single row.  All trees are walked at once here,
+XGBoost's call costs more than the work of some tens of rows.  All trees are walked at once here,
 one level a step, and the leaves are added in XGBoost's order and precision, so the result is
 the same to the last bit.  It reads nothing but the model's own JSON.
 """
@@ -46,6 +46,22 @@ class TreeWalk:
         leaves = self._ask_all(doubled) if self.left.size <= FEW_NODES else self._walk(doubled)
         parts = np.concatenate([[self.base], self.value[leaves]])
         return float(np.add.accumulate(parts, dtype=np.float32)[-1])
+
+    def margins(self, rows: np.ndarray) -> np.ndarray:
+        """Return the log-odds of float32 rows, shape (n, width), in float32; from two rows on it is quicker."""
+        count, laid_out = len(rows), 2 * self.width + 1
+        missing = np.isnan(rows)
+        doubled = np.full((count, laid_out), -np.inf, np.float32)
+        doubled[:, : self.width] = np.where(missing, -np.inf, rows)
+        doubled[:, self.width : -1] = np.where(missing, np.inf, rows)
+        starts, flat = (np.arange(count) * laid_out)[:, np.newaxis], doubled.ravel()
+        node = np.broadcast_to(self.roots, (count, self.roots.size))
+        for _ in range(self.depth):
+            right = flat.take(self.column.take(node) + starts) >= self.threshold.take(node)
+            node = self.left.take(node) + right
+        parts = np.full((count, self.roots.size + 1), self.base, np.float32)
+        parts[:, 1:] = self.value.take(node)
+        return np.add.accumulate(parts, axis=1)[:, -1]
 
     def _walk(self, doubled: np.ndarray) -> np.ndarray:
         node = self.roots
