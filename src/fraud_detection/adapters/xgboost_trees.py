@@ -48,7 +48,7 @@ class TreeWalk:
         return float(np.add.accumulate(parts, dtype=np.float32)[-1])
 
     def margins(self, rows: np.ndarray) -> np.ndarray:
-        """Return the log-odds of float32 rows, shape (n, width), in float32; from two rows on it is quicker."""
+        """Return the log-odds of float32 rows, shape (n, width), in float32: quicker from two rows on."""
         count, laid_out = len(rows), 2 * self.width + 1
         missing = np.isnan(rows)
         doubled = np.full((count, laid_out), -np.inf, np.float32)
