@@ -23,6 +23,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    past,
     world,
 )
 from fraud_detection.commands.paths import check_paths
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         _run,
         serving.serve,
         serving.api_key,
+        serving.label,
         _report,
         _parity,
         measuring.bench,
@@ -166,14 +168,14 @@ def _generate(commands: Commands[OneSentenceParser]) -> None:
 def _features(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "features", "training:features", "replay history into a table of features")
     config(parser)
-    parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")
+    past(parser)
     parser.add_argument("--out", type=Path, default=FEATURES, help=f"where to write it ({FEATURES})")
 
 
 def _train(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "train", "training:train", "train a model and pack it into a bundle")
     config(parser)
-    parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")
+    past(parser)
     parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"where to write the bundle ({BUNDLE})")
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")

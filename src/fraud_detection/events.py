@@ -52,7 +52,9 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 class Label(msgspec.Struct, frozen=True, gc=False):
     """A verdict on an earlier payment, usable from `known_at` on.
 
-    sequence: the number of the event that told it, where its record keeps that; else 0.
+    source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of the event
+    that told it, where its record keeps that; else 0.  happened_at: when it was found out or claimed, in
+    ms, where that is told; never after `known_at`.
     """
 
     transaction_id: str
@@ -60,6 +62,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     known_at: int
     source: str = "feed"
     sequence: int = 0
+    happened_at: int | None = None
 
     def overrules(self, standing: Label | None) -> bool:
         """Tell whether this label changes what is known, given the one that stands so far.
@@ -78,6 +81,15 @@ class Label(msgspec.Struct, frozen=True, gc=False):
         if standing is None:
             return True
         return self.fraud is not standing.fraud and self.known_at >= standing.known_at
+
+    def says_as(self, other: Label) -> bool:
+        """Tell whether the other is the same news: same verdict and source, known at the same time.
+
+        >>> told = Label("t1", fraud=True, known_at=5, source="analyst")
+        >>> told.says_as(Label("t1", fraud=True, known_at=5, source="chargeback"))
+        False
+        """
+        return (self.fraud, self.known_at, self.source) == (other.fraud, other.known_at, other.source)
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):

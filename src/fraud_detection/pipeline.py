@@ -56,8 +56,14 @@ class Learned(msgspec.Struct, gc=False):
     corrects: int | None = None
 
 
+class Noted(msgspec.Struct, gc=False):
+    """A label that changes nothing: another has told its verdict, or later news stand.  It is kept too."""
+
+    label: Label
+
+
 class Repeated(msgspec.Struct, gc=False):
-    """A payment that was taken in before, or a label that tells nothing new; the first one stands."""
+    """A payment that was taken in before, or a label that was; the first one stands."""
 
     transaction_id: str
     is_label: bool = False
@@ -66,7 +72,7 @@ class Repeated(msgspec.Struct, gc=False):
 Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
 
-Outcome = Decided | Learned | Repeated | Quarantined
+Outcome = Decided | Learned | Noted | Repeated | Quarantined
 
 
 class Processed(msgspec.Struct):
@@ -213,14 +219,17 @@ class Pipeline:
         for label, corrects in known.told_by(payment.transaction_id, self.memory.sequence):
             self.memory.learn_again(ids, label.known_at, fraud=label.fraud, corrects=corrects)
 
-    def _learn(self, label: Label, known: Known) -> Learned | Repeated:
+    def _learn(self, label: Label, known: Known) -> Learned | Noted | Repeated:
         one, sequence = label.transaction_id, self.memory.sequence
         ids, standing = known.entities.get(one), known.standing(one)
         for told, corrects in known.told_by(one, sequence):
             if told.sequence == sequence and ids is not None:
                 self.memory.learn_again(ids, told.known_at, fraud=told.fraud, corrects=corrects)
         if not label.overrules(standing):
-            return Repeated(one, is_label=True)
+            if known.has(label):
+                return Repeated(one, is_label=True)
+            known.noted.setdefault(one, []).append(label)
+            return Noted(label)
         known.labels.setdefault(one, []).append(label)
         corrects = None if standing is None else standing.known_at
         if ids is not None:

@@ -49,12 +49,18 @@ class Known(msgspec.Struct):
     taken_in: payments that were decided before or are of warmed-up history; each with the number of its
     event where that may come again because its decision was kept but not its profiles, else with 0.
     entities: of payments that labels speak of, where they are known.  labels: that have come before, in
-    the order in which they came; of payments still to come too.
+    the order in which they came; of payments still to come too.  noted: labels that changed nothing.
     """
 
     taken_in: dict[str, int]
     entities: dict[str, tuple[str | None, ...]]
     labels: dict[str, list[Label]]
+    noted: dict[str, list[Label]] = {}
+
+    def has(self, label: Label) -> bool:
+        """Tell whether the same news came before."""
+        told = (*self.labels.get(label.transaction_id, ()), *self.noted.get(label.transaction_id, ()))
+        return any(label.says_as(one) for one in told)
 
     def standing(self, transaction_id: str) -> Label | None:
         """Return the label of a payment that stands so far."""

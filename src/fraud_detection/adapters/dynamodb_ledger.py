@@ -52,6 +52,14 @@ class Unsaved(msgspec.Struct, frozen=True, array_like=True):
     label: bytes = b""
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """A label, the lane by which it came, and whether it changed nothing."""
+
+    label: Label
+    lane: str
+    noted: bool = False
+
+
 class DynamoLedger:
     """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
 
@@ -64,7 +72,7 @@ class DynamoLedger:
         self._days = days
         self._client, self._decisions, self._labels = client, decisions, labels
         self._kept: dict[str, KeptDecision] = {}
-        self._told: dict[str, list[tuple[Label, str]]] = {}
+        self._told: dict[str, list[_Told]] = {}
 
     def forget(self) -> None:
         """Read everything anew from now on."""
@@ -87,7 +95,8 @@ class DynamoLedger:
                 if one in kept
             },
             {one: kept[one].entities for one in told_of if one in kept},
-            {one: [self._here(*told) for told in self._told[one]] for one in ids if one in self._told},
+            {one: self._labels_of(one, noted=False) for one in ids if one in self._told},
+            {one: self._labels_of(one, noted=True) for one in ids if one in self._told},
         )
 
     def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
@@ -119,15 +128,21 @@ class DynamoLedger:
         # No id of a payment begins so: ids are printable.
         return f"\n{self.lane}"
 
-    def record(self, decisions: Sequence[KeptDecision], labels: Iterable[Label]) -> None:
-        """Keep decisions and labels of one batch; labels carry the numbers of their events."""
+    def record(
+        self, decisions: Sequence[KeptDecision], labels: Iterable[Label], noted: Iterable[Label] = ()
+    ) -> None:
+        """Keep decisions and labels of one batch; labels carry the numbers of their events.
+
+        noted: labels that changed nothing.
+        """
         batch_put(
             self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in decisions]
         )
         changed: set[str] = set()
-        for label in labels:
-            self._told.setdefault(label.transaction_id, []).append((label, self.lane))
-            changed.add(label.transaction_id)
+        for told, beside in ((labels, False), (noted, True)):
+            for label in told:
+                self._told.setdefault(label.transaction_id, []).append(_Told(label, self.lane, beside))
+                changed.add(label.transaction_id)
         batch_put(self._client, self._labels, [self._labels_item(one) for one in sorted(changed)])
         self._kept |= {one.transaction_id: one for one in decisions}
 
@@ -148,8 +163,12 @@ class DynamoLedger:
         noted = [KeptDecision(one, "", HISTORY, 0, ids, b"", b"") for one, ids in payments]
         batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
 
-    def _here(self, label: Label, lane: str) -> Label:
-        return label if lane == self.lane else msgspec.structs.replace(label, sequence=0)
+    def _labels_of(self, one: str, *, noted: bool) -> list[Label]:
+        return [
+            told.label if told.lane == self.lane else msgspec.structs.replace(told.label, sequence=0)
+            for told in self._told[one]
+            if told.noted is noted
+        ]
 
     def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
         absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
@@ -165,11 +184,7 @@ class DynamoLedger:
                 self._told[item["id"]["S"]] = _labels(item["l"]["B"])
 
     def _labels_item(self, one: str) -> dict[str, Any]:
-        plain = [
-            (label.fraud, label.known_at, label.source, str(label.sequence), lane)
-            for label, lane in self._told[one]
-        ]
-        content = {"B": msgspec.msgpack.encode([one, plain])}
+        content = {"B": msgspec.msgpack.encode([one, [_plain(told) for told in self._told[one]]])}
         return {"id": {"S": one}, "l": content, **expiry(self._days)}
 
 
@@ -186,9 +201,16 @@ def _decision(content: bytes) -> KeptDecision:
     return msgspec.convert(plain, KeptDecision)
 
 
-def _labels(content: bytes) -> list[tuple[Label, str]]:
+def _plain(told: _Told) -> tuple[object, ...]:
+    label = told.label
+    number = str(label.sequence)
+    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.noted)
+
+
+def _labels(content: bytes) -> list[_Told]:
     one, plain = msgspec.msgpack.decode(content)
     return [
-        (Label(one, fraud, known_at, source, int(sequence)), lane)
-        for fraud, known_at, source, sequence, lane in plain
+        # Those of before end with the lane.
+        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), lane, *more[1:])
+        for fraud, known_at, source, number, lane, *more in plain
     ]

@@ -34,6 +34,7 @@ class MemoryLedger:
         """Start empty."""
         self._entities: dict[str, Ids] = {}
         self._labels: dict[str, list[Label]] = {}
+        self._noted: dict[str, list[Label]] = {}
 
     def note_payment(self, transaction_id: str, ids: Ids) -> None:
         """Enter a payment that was decided, or is of warmed-up history."""
@@ -43,10 +44,15 @@ class MemoryLedger:
         """Enter a label, whether its payment has come or not."""
         self._labels.setdefault(label.transaction_id, []).append(label)
 
+    def note_beside(self, label: Label) -> None:
+        """Enter a label that changed nothing."""
+        self._noted.setdefault(label.transaction_id, []).append(label)
+
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
         return Known(
             {one: 0 for one in payments if one in self._entities},
             {one: self._entities[one] for one in told_of if one in self._entities},
             {one: [*self._labels[one]] for one in (*payments, *told_of) if one in self._labels},
+            {one: [*self._noted[one]] for one in told_of if one in self._noted},
         )

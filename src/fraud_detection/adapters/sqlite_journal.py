@@ -11,10 +11,12 @@ import sqlite3
 import msgspec
 
 from fraud_detection.parse.drift import Kept
-from fraud_detection.pipeline import Decided, Learned
+from fraud_detection.pipeline import Decided, Learned, Noted
 
 DecisionRow = tuple[int, str, int, int, float | None, str, str, str, bytes, bytes, bytes]
-LabelRow = tuple[int, str, bool, int, str, int | None, int | None]
+LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool]
+"""Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
+happened, and whether it was only noted."""
 QuarantineRow = tuple[int, str, str, bytes]
 Place = tuple[str, int, str]
 """Name of a source, the place reached in it, and the mark of the event before that place."""
@@ -106,10 +108,13 @@ def decision_row(seq: int, outcome: Decided) -> DecisionRow:
     )
 
 
-def label_row(seq: int, outcome: Learned) -> LabelRow:
+def label_row(seq: int, outcome: Learned | Noted) -> LabelRow:
     """Return a label as the tables hold it."""
-    label, at = outcome.label, None if outcome.ids is None else seq
-    return (seq, label.transaction_id, label.fraud, label.known_at, label.source, outcome.corrects, at)
+    label = outcome.label
+    told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
+    if isinstance(outcome, Noted):
+        return (*told, None, None, label.happened_at, True)
+    return (*told, outcome.corrects, None if outcome.ids is None else seq, label.happened_at, False)
 
 
 def _insert(

@@ -34,7 +34,7 @@ class SqliteLedger:
 
     def look_for_awaited(self) -> None:
         """Find out of which payments labels have come before them."""
-        rows = self._db.execute("SELECT transaction_id FROM labels WHERE applied_at IS NULL")
+        rows = self._db.execute("SELECT transaction_id FROM labels WHERE applied_at IS NULL AND NOT noted")
         self.awaited = {row[0] for row in rows}
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
@@ -48,7 +48,7 @@ class SqliteLedger:
         labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         if not labelled:
             return Known(taken_in, {}, {})
-        return Known(taken_in, self.entities(told_of), self._labels(labelled))
+        return Known(taken_in, self.entities(told_of), *self._labels(labelled))
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
@@ -79,16 +79,21 @@ class SqliteLedger:
             for one, fraud, known_at in self._db.execute(query, (latest,))
         ]
 
-    def _labels(self, transaction_ids: Sequence[str]) -> dict[str, list[Label]]:
-        found: dict[str, list[Label]] = {}
-        of_stream = "SELECT transaction_id, fraud, known_at, source, seq FROM labels WHERE transaction_id"
+    def _labels(
+        self, transaction_ids: Sequence[str]
+    ) -> tuple[dict[str, list[Label]], dict[str, list[Label]]]:
+        """Return the labels that changed something, and those that were only noted."""
+        found: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
+        of_stream = (
+            "SELECT transaction_id, fraud, known_at, source, seq, noted FROM labels WHERE transaction_id"
+        )
         of_history = (
-            "SELECT transaction_id, fraud, known_at, 'history', 0 FROM history "
+            "SELECT transaction_id, fraud, known_at, 'history', 0, 0 FROM history "
             "WHERE fraud IS NOT NULL AND transaction_id"
         )
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
-        for one, fraud, known_at, source, _ in sorted(rows, key=lambda row: int(row[4])):
-            found.setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
+        for one, fraud, known_at, source, _, noted in sorted(rows, key=lambda row: int(row[4])):
+            found[bool(noted)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
         return found
 
     def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
                     corrects=None,
                 )
             )
-        for _, one, fraud, known_at, _, corrects, applied_at in entry.labels:
+        for _, one, fraud, known_at, _, corrects, applied_at, _, _ in entry.labels:
             if applied_at is None:
                 continue
             owner = owners.get(one) or _owner(ledger, one)

@@ -27,11 +27,13 @@ from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import Quarantined
 from fraud_detection.parse.drift import Kept, SchemaDrift
-from fraud_detection.pipeline import Decided, Learned, Outcome
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 from fraud_detection.ports import ProfileKey
 
 WAIT_FOR_LOCK_S = 5.0
 MAPPED_BYTES = 1 << 30
+APPLY = """
+    UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT noted"""
 SAVE = """
     INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
@@ -255,6 +257,8 @@ class SqliteSite:
                 labels.append(journal.label_row(self.seq, outcome))
                 if outcome.ids is None:
                     self.ledger.awaited.add(outcome.label.transaction_id)
+            elif isinstance(outcome, Noted):
+                labels.append(journal.label_row(self.seq, outcome))
             elif isinstance(outcome, Quarantined):
                 quarantined.append((self.seq, outcome.reason, outcome.path, outcome.raw))
         changes, left = drift.take_changes(), self._left
@@ -267,6 +271,4 @@ class SqliteSite:
         awaited = self.ledger.awaited
         rows = [row[:2] for entry in self._waiting for row in entry.decisions if row[1] in awaited]
         if rows:
-            self._db.executemany(
-                "UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL", rows
-            )
+            self._db.executemany(APPLY, rows)

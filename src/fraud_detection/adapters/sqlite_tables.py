@@ -19,9 +19,9 @@ CREATE TABLE decisions (
     entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL);
 CREATE TABLE labels (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
-    source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER);
+    source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER, happened_at INTEGER, noted INTEGER NOT NULL);
 CREATE INDEX labels_payment ON labels (transaction_id);
-CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL;
+CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT noted;
 CREATE INDEX labels_applied ON labels (applied_at);
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL);

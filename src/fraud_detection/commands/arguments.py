@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +31,36 @@ def command(
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--headless", action="store_true", help="print plain lines, as without a terminal")
     return parser
+
+
+def past(parser: argparse.ArgumentParser) -> None:
+    """Let a command take past payments, labels beside them, and the moment from which it looks back."""
+    parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")
+    parser.add_argument(
+        "--labels", type=Path, action="append", default=[], metavar="FILE", help="more labels, repeatable"
+    )
+    parser.add_argument(
+        "--as-of",
+        type=moment,
+        metavar="TIME",
+        help="know nothing later, such as 2026-03-01 or 2026-03-01T12:00Z",
+    )
+
+
+def moment(text: str) -> int:
+    """Return the time that ISO 8601 names, in ms since 1970; without a zone it is UTC.
+
+    >>> moment("1970-01-02"), moment("1970-01-01T01:00+01:00")
+    (86400000, 0)
+    """
+    try:
+        named = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a day or a time such as 2026-03-01T12:00Z, got {text!r}"
+        ) from None
+    zoned = named if named.tzinfo else named.replace(tzinfo=dt.UTC)
+    return round(zoned.timestamp() * 1000)
 
 
 def config(parser: argparse.ArgumentParser, *, default: Path | None = Path("params.yaml")) -> None:

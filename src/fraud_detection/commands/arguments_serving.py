@@ -78,6 +78,18 @@ def api_key(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--keys", type=Path, default=Path("keys.yaml"), help="where it is kept (keys.yaml)")
 
 
+def label(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud label import`."""
+    outer = commands.add_parser("label", help="tell what became of past payments")
+    kinds = outer.add_subparsers(dest="kind", required=True, metavar="import")
+    parser = command(kinds, "import", "labels:import_labels", "learn the labels of a file, each once")
+    parser.add_argument("file", type=Path, help="CSV, Parquet or JSON Lines, a label a row")
+    parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+    parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
+    parser.add_argument("--to", metavar="URL", help="a running `fraud serve`, instead of a state file")
+    parser.add_argument("--key", metavar="KEY", help="for --to; or FRAUD_KEY in the environment")
+
+
 def deploy(commands: Commands[OneSentenceParser]) -> None:
     """Take `fraud deploy` and its steps."""
     outer = commands.add_parser("deploy", help="make, change and remove the system on AWS")

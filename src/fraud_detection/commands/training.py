@@ -109,7 +109,9 @@ def prequential_scores(arguments: Namespace) -> None:
 
 
 def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:
-    report = make_features(project, _history(project, arguments), out, screen.progress)
+    report = make_features(
+        project, _history(project, arguments), out, screen.progress, arguments.labels, arguments.as_of
+    )
     screen.say(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
         f"{report.strays:,} labels without their payment), "

@@ -40,6 +40,13 @@ class PastPayment(msgspec.Struct, frozen=True):
         first, *later = [(label.fraud, label.known_at) for label in standing]
         return PastPayment(self.payment, first[0], first[1], tuple(later))
 
+    def known_by(self, as_of: int) -> PastPayment:
+        """Return the payment as somebody knew it at a moment in ms: without what became known later."""
+        if self.fraud is None or self.known_at > as_of:
+            return PastPayment(self.payment, None, self.known_at)
+        later = tuple(one for one in self.corrections if one[1] <= as_of)
+        return PastPayment(self.payment, self.fraud, self.known_at, later)
+
     def standing(self) -> tuple[bool | None, int]:
         """Return the verdict that stands at the end of history, and when it became known in ms."""
         return self.corrections[-1] if self.corrections else (self.fraud, self.known_at)

@@ -9,6 +9,7 @@ from fraud_detection.errors import RejectError
 from fraud_detection.parse.times import TimeBounds, time_reader
 
 MISSING: Final = (None, "")
+LONGEST_SOURCE: Final = 40
 
 
 class LabelReader:
@@ -41,6 +42,31 @@ class LabelReader:
         """Return when the label of a row of history became known, in ms: never before its payment."""
         told = self.told_at(event) if self.in_rows else None
         return event_time + self.delay_ms if told is None else max(told, event_time)
+
+    def source(self, event: dict[str, object]) -> str:
+        """Return who says so; raise RejectError for what is no short text."""
+        value = event.get("source")
+        if value in MISSING:
+            return "feed"
+        if not isinstance(value, str) or len(value) > LONGEST_SOURCE:
+            raise RejectError(
+                f"the source of a label is a word such as chargeback, of at most {LONGEST_SOURCE} letters",
+                "$.source",
+            )
+        return value
+
+    def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
+        """Return when what the label tells of happened, in ms; None where it does not say."""
+        value = event.get("happened_at")
+        if value in MISSING:
+            return None
+        try:
+            happened_at: int = self.read_time(value)
+        except RejectError as error:
+            raise RejectError(error.reason, "$.happened_at") from None
+        if happened_at > known_at:
+            raise RejectError("a label cannot be known before it happened", "$.happened_at")
+        return happened_at
 
     def told_at(self, event: dict[str, object]) -> int | None:
         """Return the time at which the event says its label became known, in ms; None where it does not."""

@@ -139,7 +139,13 @@ class Parser:
         known_at = self.labels.told_at(event)
         if known_at is None:
             raise RejectError("a label needs the time it became known", f"$.{self.labels.known_at_field}")
-        return Label(self._identity(event, None), verdict, known_at, str(event.get("source", "feed")))
+        return Label(
+            self._identity(event, None),
+            verdict,
+            known_at,
+            self.labels.source(event),
+            happened_at=self.labels.happened_at(event, known_at),
+        )
 
     def _transaction(self, event: dict[str, object], identity: str | None) -> Transaction:
         try:

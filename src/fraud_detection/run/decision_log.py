@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fraud_detection.events import Action, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
 
 NAMESPACE = "FraudDetection"
@@ -130,7 +130,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         sum(decision.score is None for decision in decisions),
         kinds.count(Quarantined),
         kinds.count(Repeated),
-        kinds.count(Learned),
+        kinds.count(Learned) + kinds.count(Noted),
     )
     return dict(zip(COUNTS, numbers, strict=True))
 

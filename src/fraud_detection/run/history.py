@@ -24,7 +24,8 @@ from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
 from fraud_detection.parse import Parser
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.garbage import few_collections
-from fraud_detection.train.dataset import Dataset, FeatureTableInfo
+from fraud_detection.run.label_file import label_events
+from fraud_detection.train.dataset import Correction, Dataset, FeatureTableInfo
 from fraud_detection.train.split import UNKNOWN, Boundaries, boundaries
 
 READ_ROWS = 4096
@@ -39,6 +40,7 @@ class History(msgspec.Struct):
     About half a kilobyte of memory a payment.
     refused: path and reason of each row that cannot be read.  strays: labels without their payment.
     empty: declared fields without a readable value in any row, as path in the project file and field.
+    as_of: the moment in ms after which nothing is known; None where the file tells all.
     """
 
     payments: list[PastPayment] = []
@@ -46,6 +48,7 @@ class History(msgspec.Struct):
     repeated: int = 0
     strays: int = 0
     empty: list[tuple[str, str]] = []
+    as_of: int | None = None
 
 
 def is_textual(path: Path) -> bool:
@@ -53,11 +56,18 @@ def is_textual(path: Path) -> bool:
     return path.suffix.lower() not in {".parquet", ".jsonl", ".ndjson", ".json"}
 
 
-def read_history(project: Project, path: Path, progress: Progress) -> History:
+def read_history(
+    project: Project,
+    path: Path,
+    progress: Progress,
+    labels: Sequence[Path] = (),
+    as_of: int | None = None,
+) -> History:
     """Read, parse and order a file of past payments; repeated ids keep their first row.
 
-    Lines of the type 'label' are joined to their payments.  Raises ConfigError when most of the rows
-    cannot be read: then the project file does not fit.
+    Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
+    as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
+    of the rows cannot be read: then the project file does not fit.
     """
     numbered = project.schema.transaction_id.field is None
     parser = Parser(project.schema, textual=is_textual(path))
@@ -71,9 +81,13 @@ def read_history(project: Project, path: Path, progress: Progress) -> History:
                 reader.take(raw, identity)
             rows += len(batch.events)
             progress(f"reading {path.name}: {rows:,} rows", 0.0)
-    progress(f"reading {path.name}: {rows:,} rows", 1.0)
-    _refuse_misfit(path, reader.history, rows)
-    return reader.finished(project.schema)
+        progress(f"reading {path.name}: {rows:,} rows", 1.0)
+        _refuse_misfit(path, reader.history, rows)
+        for file in labels:
+            for raw in label_events(file):
+                reader.take(raw, None)
+            progress(f"reading {file.name}", 1.0)
+    return reader.finished(project.schema, as_of)
 
 
 def refuse_empty(history: History, path: Path) -> None:
@@ -108,7 +122,9 @@ def feature_table(
     replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
     matrix = _replayed(replay, history.payments, progress)
     definitions = replay.memory.extractor.definitions
-    info = FeatureTableInfo(fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms)
+    info = FeatureTableInfo(
+        fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms, history.as_of
+    )
     return _dataset(project, history.payments, times, matrix, info), replay
 
 
@@ -143,12 +159,19 @@ class _Reader:
         self.seen.add(payment.transaction_id)
         self.history.payments.append(past)
 
-    def finished(self, schema: Schema) -> History:
+    def finished(self, schema: Schema, as_of: int | None) -> History:
         history, labels = self.history, self.labels
         if labels:
             history.payments = [
                 past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
             ]
+        if as_of is not None:
+            history.payments = [
+                past.known_by(as_of) for past in history.payments if past.payment.event_time <= as_of
+            ]
+            if not history.payments:
+                raise ConfigError("no payment is left: all of them are after --as-of")
+        history.as_of = as_of
         history.strays = len(labels.keys() - self.seen)
         history.payments.sort(key=lambda past: past.payment.event_time)
         history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
@@ -205,17 +228,23 @@ def _dataset(
     info: FeatureTableInfo,
 ) -> Dataset:
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
-    standing = [past.standing() for past in payments]
     return Dataset(
         transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
         event_time=times,
         amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
         card=np.array([_ordering_entity(past) for past in payments], dtype=object),
-        label=np.array([UNKNOWN if fraud is None else int(fraud) for fraud, _ in standing], dtype=np.int8),
-        known_at=np.array([known_at for _, known_at in standing], dtype=np.int64),
+        label=np.array(
+            [UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8
+        ),
+        known_at=np.array([past.known_at for past in payments], dtype=np.int64),
+        corrections=np.array([_corrections(past) for past in payments], dtype=object),
         features=matrix,
         info=info,
     )
+
+
+def _corrections(past: PastPayment) -> str:
+    return Correction.write([Correction(int(fraud), known_at) for fraud, known_at in past.corrections])
 
 
 def _major(amount: int | None, scale: float) -> float:

@@ -26,7 +26,7 @@ from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Pipeline
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
@@ -183,6 +183,7 @@ class Processor:
         since_put_ms: list[float] = []
         kept: list[KeptDecision] = []
         labels: list[Label] = []
+        noted: list[Label] = []
         for record, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, Decided):
                 decision, waited_ms = self._kept(lane, record, outcome)
@@ -191,13 +192,15 @@ class Processor:
                 lines.append(decision.line.encode())
             elif isinstance(outcome, Learned):
                 labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
+            elif isinstance(outcome, Noted):
+                noted.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
             elif isinstance(outcome, Quarantined):
                 self.quarantine.put(lane, record.number, outcome)
                 lines.append(self.log.quarantined(lane, record.number, outcome))
             elif not outcome.is_label:
                 again = self.ledger.again(outcome.transaction_id, record.sequence)
                 lines += [] if again is None else [again.line.encode()]
-        self.ledger.record(kept, labels)
+        self.ledger.record(kept, labels, noted)
         return lines, since_put_ms
 
     def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:

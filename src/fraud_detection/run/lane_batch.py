@@ -9,7 +9,7 @@ import msgspec
 
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.events import Quarantined
-from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
 
@@ -43,7 +43,7 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
     """Tell whether an event may have to change one of the profiles again."""
-    if isinstance(outcome, Quarantined):
+    if isinstance(outcome, Quarantined | Noted):
         return False
     if isinstance(outcome, Repeated):
         # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.

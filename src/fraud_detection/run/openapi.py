@@ -85,7 +85,8 @@ def label(schema: Schema) -> Json:
         **{field: {"type": ["string", "null"], "description": words} for field in ordering},
         verdict: {"description": "fraud or not, as the project file spells it"},
         known_at: {"type": ["string", "number"], "description": "when it became known"},
-        "source": {"type": "string", "description": "who says so"},
+        "source": {"type": "string", "description": "who says so: chargeback, analyst, customer, rule ..."},
+        "happened_at": {"type": ["string", "number"], "description": "when it was found out or claimed"},
     }
     return {"type": "object", "properties": fields, "required": [one, verdict, known_at]}
 

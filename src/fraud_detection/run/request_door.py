@@ -20,7 +20,7 @@ from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Decision, Label, Quarantined
 from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.pipeline import Decided, Learned, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 Answer = Told | Label | Quarantined | Repeated
-"""Repeated is a payment of history, which was never decided here, or a label that tells nothing new."""
+"""Repeated is a payment of history, which was never decided here, or a label that had come before."""
 
 Tell = Callable[[list[Answer] | RetryError], None]
 
@@ -139,7 +139,7 @@ class RequestDoor:
             told = Told(outcome.decision, outcome.payment.event_time)
             self._remember(told)
             return told
-        if isinstance(outcome, Learned):
+        if isinstance(outcome, Learned | Noted):
             return outcome.label
         if isinstance(outcome, Repeated) and not outcome.is_label:
             before = self.find(outcome.transaction_id)

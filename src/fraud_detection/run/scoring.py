@@ -22,7 +22,7 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Event, Learned, Outcome, Pipeline, Repeated
+from fraud_detection.pipeline import Decided, Event, Learned, Noted, Outcome, Pipeline, Repeated
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
@@ -119,6 +119,8 @@ class _Scoring:
                 self.ledger.note_payment(outcome.payment.transaction_id, outcome.payment.entities)
             elif isinstance(outcome, Learned):
                 self.ledger.note_label(outcome.label)
+            elif isinstance(outcome, Noted):
+                self.ledger.note_beside(outcome.label)
         return processed.outcomes
 
     def _warm_up(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,9 +29,16 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-def make_features(project: Project, history_path: Path, out: Path, progress: Progress) -> FeaturesReport:
-    """Replay the history file into a table of features."""
-    history = read_history(project, history_path, progress)
+def make_features(
+    project: Project,
+    history_path: Path,
+    out: Path,
+    progress: Progress,
+    labels: Sequence[Path] = (),
+    as_of: int | None = None,
+) -> FeaturesReport:
+    """Replay the history file into a table of features, with labels of other files, as known at a moment."""
+    history = read_history(project, history_path, progress, labels, as_of)
     refuse_empty(history, history_path)
     dataset, _ = feature_table(project, history, progress)
     progress(f"writing {out.name}", 0.0)

@@ -18,6 +18,7 @@ from fraud_detection.events import FeatureDefinition
 from fraud_detection.train.split import UNKNOWN, Boundaries, labels_as_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 METADATA_KEY = "fraud_detection"
@@ -31,6 +32,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     fingerprint: of the feature code and settings that made the columns.
     vocabulary: the codes of the categories, as the replay left them.
     delay_ms: how long after a payment its label usually becomes known.
+    as_of: the moment in ms by which all this was known; None where history was told to its end.
     """
 
     fingerprint: str
@@ -38,6 +40,12 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     boundaries: Boundaries
     vocabulary: dict[str, dict[str, float]]
     delay_ms: int
+    as_of: int | None = None
+
+    @property
+    def mature_until(self) -> int | None:
+        """Return the time in ms of the last payments whose labels are in by now; None where all are."""
+        return None if self.as_of is None else self.as_of - self.delay_ms
 
     @property
     def names(self) -> list[str]:
@@ -45,13 +53,38 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
         return [feature.name for feature in self.features]
 
 
+class Correction(msgspec.Struct, frozen=True, array_like=True):
+    """A verdict that took the one before it back, when it became known in ms.
+
+    >>> text = Correction.write([Correction(0, 5), Correction(1, 9)])
+    >>> text, Correction.read(text)
+    ('[[0,5],[1,9]]', [Correction(fraud=0, known_at=5), Correction(fraud=1, known_at=9)])
+    >>> Correction.write([]), Correction.read("")
+    ('', [])
+    """
+
+    fraud: int
+    known_at: int
+
+    @classmethod
+    def write(cls, corrections: Sequence[Correction]) -> str:
+        """Return them as the table holds them, in the order in which they became known."""
+        return msgspec.json.encode(corrections).decode() if corrections else ""
+
+    @classmethod
+    def read(cls, text: str) -> list[Correction]:
+        """Return what `write` wrote."""
+        return msgspec.json.decode(text, type=list[cls]) if text else []  # type: ignore[valid-type]
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Payments with their features, each array of n rows, in order of event time.
 
     event_time, known_at: int64 ms since 1970 UTC; amount: float64 major units, NaN where none.
-    card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, as it stands at
-    the end of history.  features: float32, shape (n, number of features), NaN where missing.
+    card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, the first that became
+    known, at `known_at`.  corrections: what took it back and when, see `Correction`; "" where nothing did.
+    features: float32, shape (n, number of features), NaN where missing.
     """
 
     transaction_id: np.ndarray
@@ -60,6 +93,7 @@ class Dataset:
     card: np.ndarray
     label: np.ndarray
     known_at: np.ndarray
+    corrections: np.ndarray
     features: np.ndarray
     info: FeatureTableInfo
 
@@ -78,7 +112,12 @@ class Dataset:
 
     def labels(self, as_of: int) -> np.ndarray:
         """Return 1, 0 or UNKNOWN a row, as somebody asking at `as_of` would have heard."""
-        return labels_as_of(self.label, self.known_at, self.event_time, as_of, self.info.delay_ms)
+        heard = labels_as_of(self.label, self.known_at, self.event_time, as_of, self.info.delay_ms)
+        for row in np.flatnonzero(self.corrections != ""):
+            for correction in Correction.read(self.corrections[row]):
+                if correction.known_at <= as_of:
+                    heard[row] = correction.fraud
+        return heard
 
     def labelled(self, as_of: int) -> Dataset:
         """Return the rows whose label was known at `as_of`, with that label and no later one.

@@ -9,7 +9,7 @@ import numpy as np
 from fraud_detection.config import Project, Split
 from fraud_detection.events import FeatureDefinition
 from fraud_detection.strict import decode
-from fraud_detection.train.dataset import Dataset, FeatureTableInfo
+from fraud_detection.train.dataset import Correction, Dataset, FeatureTableInfo
 from fraud_detection.train.split import UNKNOWN, boundaries
 
 DAY = 86_400_000
@@ -67,6 +67,7 @@ def history(payments: int = 6000, days: int = 80, seed: int = 1, unlabelled: flo
         card=np.array([f"c{i}" for i in rng.integers(0, 300, payments)], object),
         label=label,
         known_at=event_time + DELAY,
+        corrections=np.full(payments, "", object),
         features=np.column_stack(columns).astype(np.float32),
         info=info,
     )
@@ -80,6 +81,13 @@ def spoilt_after(dataset: Dataset, moment: int) -> Dataset:
     features = np.where(after[:, None], np.float32(-777.0), dataset.features)
     amount = np.where(after, 1e6, dataset.amount)
     return replace(dataset, label=turned, features=features, amount=amount)
+
+
+def taken_back(dataset: Dataset, after: int) -> Dataset:
+    """Return the same history where every other fraud is taken back so many ms after it became known."""
+    back = (dataset.label == 1) & (np.arange(len(dataset)) % 2 == 0)
+    texts = [Correction.write([Correction(0, int(at) + after)]) for at in dataset.known_at]
+    return replace(dataset, corrections=np.where(back, np.array(texts, object), ""))
 
 
 def told_late(dataset: Dataset) -> Dataset:

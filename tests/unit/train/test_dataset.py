@@ -12,7 +12,7 @@ from fraud_detection.config import Split
 from fraud_detection.errors import ConfigError
 from fraud_detection.train.dataset import COLUMNS, METADATA_KEY, PREFIX, read_dataset, write_dataset
 from fraud_detection.train.split import UNKNOWN, boundaries
-from tests.unit.train.history import DAY, START, history
+from tests.unit.train.history import DAY, START, history, taken_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,20 @@ def test_a_fraud_reported_late_counts_as_good_until_then() -> None:
     late = replace(dataset, known_at=np.where(dataset.label == 1, START + 60 * DAY, dataset.known_at))
     assert not late.labelled(START + 59 * DAY).label.any()
     assert late.labelled(START + 60 * DAY).label.any()
+
+
+def test_a_verdict_stands_until_the_moment_it_was_taken_back(tmp_path: Path) -> None:
+    dataset = taken_back(history(3000), after=10 * DAY)
+    write_dataset(tmp_path / "f.parquet", dataset)
+    dataset = read_dataset(tmp_path / "f.parquet")
+    back = dataset.corrections != ""
+    assert back.sum() > 20
+    for row in np.flatnonzero(back):
+        at = int(dataset.known_at[row])
+        told = [dataset.labels(moment)[row] for moment in (at, at + 10 * DAY - 1, at + 10 * DAY)]
+        assert told == [1, 1, 0]
+    end = int(dataset.known_at.max()) + 11 * DAY
+    assert dataset.labelled(end).label.sum() == (dataset.label == 1).sum() - back.sum()
 
 
 def test_a_table_without_its_description_or_a_column_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""`fraud label import`: labels of a file, into a state file or to a running server."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.label_import import Imported, into_server, into_state
+from fraud_detection.run.stream import open_door
+
+MOST_REFUSALS = 5
+
+
+def import_labels(arguments: Namespace) -> None:
+    """Learn the labels, and say what became of them."""
+    screen = terminal(arguments)
+    if arguments.to is None:
+        _, door = open_door(arguments.bundle, arguments.state)
+        try:
+            with few_collections():
+                found = into_state(door, arguments.file, screen.progress)
+        finally:
+            door.close()
+    else:
+        key = arguments.key or os.environ.get("FRAUD_KEY", "")
+        found = into_server(arguments.to, key, arguments.file, screen.progress)
+    screen.finish()
+    for path, reason in found.refused[:MOST_REFUSALS]:
+        screen.say(f"refused: {reason} - at `{path}`")
+    screen.say(_sentence(found))
+    write_figures(
+        arguments,
+        {
+            "learned": found.learned,
+            "noted": found.noted,
+            "repeated": found.repeated,
+            "refused": len(found.refused),
+            "waiting": found.waiting,
+        },
+    )
+
+
+def _sentence(found: Imported) -> str:
+    waiting = f" ({found.waiting:,} wait for their payment)" if found.waiting else ""
+    return (
+        f"{found.learned:,} labels learned{waiting}, {found.noted:,} that change nothing kept beside them, "
+        f"{found.repeated:,} had come before, {len(found.refused):,} refused"
+    )

@@ -1,0 +1,93 @@
+"""Labels of a file, taken in as a stream would tell them: each once, however often the file comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.http_client import post_json
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Quarantined
+from fraud_detection.pipeline import Learned, Noted, Outcome, Repeated
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.label_file import label_batches
+
+Progress = Callable[[str, float], None]
+PATH = "/v1/labels"
+
+
+class Imported(msgspec.Struct):
+    """What became of the rows: learned (waiting ones among them), noted, repeated, and why some were refused.
+
+    waiting: learned labels whose payment is not known yet.  refused: path and reason.
+    """
+
+    learned: int = 0
+    waiting: int = 0
+    noted: int = 0
+    repeated: int = 0
+    refused: list[tuple[str, str]] = []
+
+
+class Told(msgspec.Struct):
+    """A server's answer to one label."""
+
+    label: str | None = None
+    repeated: bool = False
+    error: str | None = None
+    quarantined: str | None = None
+    path: str = "$"
+
+
+def into_state(door: EmbeddedDoor, file: Path, progress: Progress) -> Imported:
+    """Learn the labels of a file; a file that was read to some place before is read on from there."""
+    found = Imported()
+    name, done = str(file.resolve()), 0
+    for batch in label_batches(file):
+        for outcome in door.take(batch, name):
+            _count(found, outcome)
+        door.catch_up()
+        done += len(batch.events)
+        progress(f"learning labels: {done:,}", 0.0)
+    progress(f"learning labels: {done:,}", 1.0)
+    return found
+
+
+def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
+    """Send the labels of a file to a running server; raise ConfigError when it refuses all of them."""
+    found = Imported()
+    done = 0
+    for batch in label_batches(file):
+        body = b"[" + b",".join(batch.events) + b"]"
+        for told in msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[Told]):
+            _count_told(found, told)
+        done += len(batch.events)
+        progress(f"sending labels: {done:,}", 0.0)
+    progress(f"sending labels: {done:,}", 1.0)
+    return found
+
+
+def _count(found: Imported, outcome: Outcome) -> None:
+    if isinstance(outcome, Learned):
+        found.learned += 1
+        found.waiting += outcome.ids is None
+    elif isinstance(outcome, Noted):
+        found.noted += 1
+    elif isinstance(outcome, Repeated):
+        found.repeated += 1
+    elif isinstance(outcome, Quarantined):
+        found.refused.append((outcome.path, outcome.reason))
+    else:
+        raise ConfigError(f"{outcome.payment.transaction_id}: a payment among labels")
+
+
+def _count_told(found: Imported, told: Told) -> None:
+    reason = told.error or told.quarantined
+    if reason is not None:
+        found.refused.append((told.path, reason))
+    elif told.repeated:
+        found.repeated += 1
+    else:
+        found.learned += 1

@@ -1,0 +1,198 @@
+"""Labels from a file: into a state file, to a running server, into a table, each as of its moment."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.cli import main
+from fraud_detection.run.history import feature_table, read_history
+from fraud_detection.run.stream import open_door
+from fraud_detection.run.training import make_features
+from fraud_detection.train.dataset import read_dataset
+from fraud_detection.train.split import UNKNOWN
+from tests.conftest import SmallWorld
+from tests.functional.test_request_door import served
+
+DAY = 86_400_000
+
+
+def iso(time_ms: int) -> str:
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).isoformat()
+
+
+def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def decided(world: SmallWorld, state: Path, count: int) -> list[dict[str, Any]]:
+    events = world.live(count, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    door = open_door(world.bundle, state)[1]
+    door.take(Batch(events, None, 0), "test")
+    door.close()
+    return [json.loads(event) for event in events]
+
+
+def told(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analyst") -> dict[str, object]:
+    at = dt.datetime.fromisoformat(payment["event_time"]) + dt.timedelta(days=days)
+    return {
+        "transaction_id": payment["transaction_id"],
+        "is_fraud": fraud,
+        "label_known_at": at.isoformat(),
+        "source": source,
+        "happened_at": (at - dt.timedelta(days=1)).isoformat(),
+    }
+
+
+def kept(state: Path) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, fraud, source, corrects IS NOT NULL, noted, happened_at FROM labels"
+        return db.execute(query + " ORDER BY seq").fetchall()
+
+
+def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
+    figures = tmp_path / "figures.json"
+    assert main(["label", "import", "--headless", f"--json={figures}", *arguments]) == 0
+    found: dict[str, int] = json.loads(figures.read_text())
+    return found
+
+
+def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    first, second, third = decided(small_world, state, 3)
+    rows = [
+        told(first, 5, fraud=1, source="customer"),
+        told(first, 9, fraud=1, source="chargeback"),
+        told(first, 20, fraud=0, source="chargeback"),
+        told(second, 3, fraud=0),
+        {**told(third, 3, fraud=1), "transaction_id": "still to come"},
+    ]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    arguments = (str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    expected = {"learned": 4, "noted": 1, "repeated": 0, "refused": 0, "waiting": 1}
+    assert imported(tmp_path, *arguments) == expected
+    assert imported(tmp_path, *arguments) == {
+        "learned": 0, "noted": 0, "repeated": 5, "refused": 0, "waiting": 0
+    }
+    one = first["transaction_id"]
+    found = kept(state)
+    assert [row[1:5] for row in found if row[0] == one] == [
+        (1, "customer", 0, 0), (1, "chargeback", 0, 1), (0, "chargeback", 1, 0)
+    ]
+    assert all(row[5] is not None for row in found)
+
+
+def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_learned(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.db"
+    first, second = decided(small_world, state, 2)
+    rows = [
+        told(first, 5, fraud=1),
+        {**told(second, 5, fraud=1), "is_fraud": "perhaps"},
+        {**told(second, 5, fraud=1), "happened_at": told(second, 9, fraud=1)["label_known_at"]},
+        {**told(second, 5, fraud=1), "source": "x" * 41},
+    ]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    assert (found["learned"], found["refused"]) == (1, 3)
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert "a label needs a verdict that the schema declares - at `$.is_fraud`" in text
+    assert "a label cannot be known before it happened - at `$.happened_at`" in text
+    assert "at most 40 letters - at `$.source`" in text
+
+
+def test_a_running_server_learns_the_labels_of_a_file(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.db"
+    payments = decided(small_world, state, 4)
+    file = write_csv(tmp_path / "labels.csv", [told(one, 4, fraud=1) for one in payments])
+    with served(small_world, state) as door:
+        # The state is the server's: whoever wants to write beside it is told so.
+        command = ["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]
+        assert main(command) == 2
+        assert "another process" in capsys.readouterr().err
+        found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}/")
+        assert (found["learned"], found["refused"]) == (4, 0)
+        again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}")
+        assert (again["learned"], again["repeated"]) == (0, 4)
+        door.stop()
+    assert [row[1] for row in kept(state)] == [1] * 4
+    assert main(["label", "import", str(file), "--to=http://127.0.0.1:1"]) == 2
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project, history = small_world.project, small_world.history
+    whole = read_history(project, history, lambda *_: None)
+    times = [past.payment.event_time for past in whole.payments]
+    as_of = times[len(times) // 2]
+    corrections = write_csv(
+        tmp_path / "corrections.csv",
+        [
+            {
+                "transaction_id": past.payment.transaction_id,
+                "is_fraud": 0,
+                "label_known_at": iso(past.known_at + 3 * DAY),
+            }
+            for past in whole.payments
+            if past.fraud
+        ],
+    )
+    early = read_history(project, history, lambda *_: None, [corrections], as_of)
+    known = {
+        past.payment.transaction_id: [(one.fraud, one.known_at) for one in past.labels()]
+        for past in early.payments
+    }
+    naive = {}
+    for past in whole.payments:
+        if past.payment.event_time <= as_of:
+            told_of = [(one.fraud, one.known_at) for one in past.labels()]
+            told_of += [(False, past.known_at + 3 * DAY)] if past.fraud else []
+            naive[past.payment.transaction_id] = [one for one in told_of if one[1] <= as_of]
+    assert known == naive
+    assert any(len(one) == 2 for one in known.values())
+    assert any(not one for one in known.values())
+
+
+def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project = small_world.project
+    whole = read_history(project, small_world.history, lambda *_: None)
+    times = [past.payment.event_time for past in whole.payments]
+    as_of = times[9 * len(times) // 10]
+    table = tmp_path / "features.parquet"
+    make_features(project, small_world.history, table, lambda *_: None, (), as_of)
+    dataset = read_dataset(table)
+    assert dataset.info.as_of == as_of
+    assert int(dataset.event_time.max()) <= as_of
+    assert (dataset.known_at[dataset.label != UNKNOWN] <= as_of).all()
+    # A leak, planted: the same cut with every later label told beforehand must change the features.
+    cut = read_history(project, small_world.history, lambda *_: None, (), as_of)
+    honest = feature_table(project, cut, lambda *_: None)[0]
+    assert np.array_equal(honest.features, dataset.features, equal_nan=True)
+    leaky = [past for past in whole.payments if past.payment.event_time <= as_of]
+    cut.payments = [
+        type(past)(past.payment, past.fraud, min(past.known_at, past.payment.event_time)) for past in leaky
+    ]
+    leaked = feature_table(project, cut, lambda *_: None)[0]
+    assert not np.array_equal(leaked.features, dataset.features, equal_nan=True)
