@@ -151,7 +151,7 @@ class SqliteSite:
             raise RetryError(f"the state file cannot be written: {error}") from None
 
     def _patiently(self, write: Callable[[], object]) -> None:
-        """Do a first write, which has to wait while another process, or the merging of the log, holds the file.
+        """Do a first write; it has to wait while another process, or the merging of the log, holds the file.
 
         SQLite itself would sleep for longer and longer, and oversleep the end of a short wait.
         """

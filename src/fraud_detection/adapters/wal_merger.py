@@ -65,7 +65,7 @@ class WalMerger(threading.Thread):
     def _merge(self) -> str:
         """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
         with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
-            # While one pass copies, the writer goes on; each pass leaves the next one less to copy and to flush.
+            # The writer goes on meanwhile: each pass leaves the next one less to copy and to flush.
             for _ in range(PASSES):
                 _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if frames - copied <= FEW_FRAMES:
