@@ -10,7 +10,8 @@ changed; the events that they had not seen by then are remembered again at the s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 from fraud_detection.ports import ProfileKey
 
 WAIT_FOR_LOCK_S = 5.0
+LOOK_EVERY_S = 0.0002
 MAPPED_BYTES = 1 << 30
 APPLY = """
     UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT noted"""
@@ -70,9 +72,11 @@ class SqliteSite:
             # `WalMerger` does it, so that no payment waits for it.
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
             prepare(self._db, path)
+            if not reading:
+                self._db.execute("PRAGMA busy_timeout = 0")
         except (sqlite3.DatabaseError, OSError) as error:
             raise ConfigError(f"{path}: cannot be used as a state file: {error}") from None
-        self._reading = reading
+        self._reading, self._wait_s = reading, wait_s
         self._waiting = journal.entries(self._db)
         # Whether a commit has failed: what it should have kept goes before anything new.
         self._failed = False
@@ -115,7 +119,7 @@ class SqliteSite:
     def transaction(self) -> Iterator[None]:
         """Commit everything inside together, or nothing; raise RetryError when the file is locked or full."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
         except sqlite3.OperationalError as error:
             raise RetryError(f"the state file is busy: {error}; is another process writing to it?") from None
         try:
@@ -143,10 +147,26 @@ class SqliteSite:
             self.settle()
             return
         try:
-            journal.append(self._db, entry)
+            self._patiently(lambda: journal.append(self._db, entry))
         except sqlite3.OperationalError as error:
             self._failed = True
             raise RetryError(f"the state file cannot be written: {error}") from None
+
+    def _patiently(self, write: Callable[[], object]) -> None:
+        """Do a first write; it has to wait while another process, or the merging of the log, holds the file.
+
+        SQLite itself would sleep for longer and longer, and oversleep the end of a short wait.
+        """
+        until = time.monotonic() + self._wait_s
+        while True:
+            try:
+                write()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(LOOK_EVERY_S)
+            else:
+                return
 
     def retry(self) -> None:
         """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""

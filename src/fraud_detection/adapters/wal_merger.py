@@ -15,6 +15,9 @@ LOOK_EVERY_S = 2.0
 TELL_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
+PASSES = 5
+FEW_FRAMES = 100
+"""Pages that are left for the moment in which the writer has to wait."""
 
 
 class WalMerger(threading.Thread):
@@ -62,7 +65,11 @@ class WalMerger(threading.Thread):
     def _merge(self) -> str:
         """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
         with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            # The writer goes on meanwhile: each pass leaves the next one less to copy and to flush.
+            for _ in range(PASSES):
+                _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if frames - copied <= FEW_FRAMES:
+                    break
             # Measured: truncating the log holds the writer up for 40 to 90 ms, restarting it for 2 to 3.
             busy = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
         return "another process is reading or writing it" if busy else ""

@@ -19,7 +19,7 @@ from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
 SAVE_AFTER_EVENTS = 50_000
-BEHIND_EVENTS = 32
+BEHIND_EVENTS = 8
 """So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
 
 
