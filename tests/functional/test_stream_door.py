@@ -388,6 +388,35 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
+def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    payment = next(event for event in events if b'"card_id"' in event and b'"label"' not in event)
+    plain = json.loads(payment)
+    label = {
+        "type": "label",
+        "transaction_id": plain["transaction_id"],
+        "is_fraud": 1,
+        "label_known_at": plain["event_time"],
+    }
+    first = json.dumps(label | {"source": "customer"}).encode()
+    second = json.dumps(label | {"source": "chargeback", "happened_at": plain["event_time"]}).encode()
+    clouds = []
+    for told in ([first], [first, second]):
+        cloud = Cloud(small_world)
+        records = [Record(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
+        for _ in range(2):  # at least once is what Lambda promises
+            assert cloud.processor().handle("shardId-000000000000", records) == []
+        clouds.append(cloud)
+    once, twice = clouds
+    assert profiles(once) == profiles(twice)
+    _, kept = msgspec.msgpack.decode(twice.dynamo.tables["labels"][plain["transaction_id"]]["l"]["B"])
+    assert [(fraud, source, noted) for fraud, _, source, _, _, _, noted in kept] == [
+        (True, "customer", False),
+        (True, "chargeback", True),
+    ]
+
+
 def test_an_endpoint_that_is_away_means_review_and_never_approval(
     small_world: SmallWorld, events: list[bytes], code: str
 ) -> None:
