@@ -49,6 +49,10 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     sent_at: int | None = None
 
 
+HISTORY = "history"
+"""The source of labels that came with past payments."""
+
+
 class Label(msgspec.Struct, frozen=True, gc=False):
     """A verdict on an earlier payment, usable from `known_at` on.
 
@@ -85,11 +89,14 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     def says_as(self, other: Label) -> bool:
         """Tell whether the other is the same news: same verdict and source, known at the same time.
 
+        History does not tell who said so: its labels are the same whoever tells them again.
+
         >>> told = Label("t1", fraud=True, known_at=5, source="analyst")
         >>> told.says_as(Label("t1", fraud=True, known_at=5, source="chargeback"))
         False
         """
-        return (self.fraud, self.known_at, self.source) == (other.fraud, other.known_at, other.source)
+        same_source = self.source == other.source or HISTORY in {self.source, other.source}
+        return same_source and (self.fraud, self.known_at) == (other.fraud, other.known_at)
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):

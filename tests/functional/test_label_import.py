@@ -86,12 +86,18 @@ def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
     expected = {"learned": 4, "noted": 1, "repeated": 0, "refused": 0, "waiting": 1}
     assert imported(tmp_path, *arguments) == expected
     assert imported(tmp_path, *arguments) == {
-        "learned": 0, "noted": 0, "repeated": 5, "refused": 0, "waiting": 0
+        "learned": 0,
+        "noted": 0,
+        "repeated": 5,
+        "refused": 0,
+        "waiting": 0,
     }
     one = first["transaction_id"]
     found = kept(state)
     assert [row[1:5] for row in found if row[0] == one] == [
-        (1, "customer", 0, 0), (1, "chargeback", 0, 1), (0, "chargeback", 1, 0)
+        (1, "customer", 0, 0),
+        (1, "chargeback", 0, 1),
+        (0, "chargeback", 1, 0),
     ]
     assert all(row[5] is not None for row in found)
 

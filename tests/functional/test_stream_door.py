@@ -388,6 +388,24 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
+def test_an_endpoint_that_is_away_means_review_and_never_approval(
+    small_world: SmallWorld, events: list[bytes], code: str
+) -> None:
+    cloud = Cloud(small_world)
+
+    def trouble() -> None:
+        raise refusal(code, "InvokeEndpoint")
+
+    cloud.runtime.trouble = trouble
+    (lane, records), *_ = shards(events).items()
+    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    lines = cloud.told("decision")
+    assert lines
+    assert all(
+        line["degraded"] and line["action"] != "approve" and "no_score" in line["reasons"] for line in lines
+    )
+
+
 def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
@@ -415,24 +433,6 @@ def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
         (True, "customer", False),
         (True, "chargeback", True),
     ]
-
-
-def test_an_endpoint_that_is_away_means_review_and_never_approval(
-    small_world: SmallWorld, events: list[bytes], code: str
-) -> None:
-    cloud = Cloud(small_world)
-
-    def trouble() -> None:
-        raise refusal(code, "InvokeEndpoint")
-
-    cloud.runtime.trouble = trouble
-    (lane, records), *_ = shards(events).items()
-    assert cloud.processor().handle(lane, records[:BATCH]) == []
-    lines = cloud.told("decision")
-    assert lines
-    assert all(
-        line["degraded"] and line["action"] != "approve" and "no_score" in line["reasons"] for line in lines
-    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.events import Label
+from fraud_detection.events import HISTORY, Label
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.ports import Known
 
@@ -75,7 +75,7 @@ class SqliteLedger:
             SELECT transaction_id, fraud, known_at FROM due
             WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
         return [
-            Label(one, bool(fraud), known_at, "history")
+            Label(one, bool(fraud), known_at, HISTORY)
             for one, fraud, known_at in self._db.execute(query, (latest,))
         ]
 

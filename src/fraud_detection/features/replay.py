@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from fraud_detection.events import Label, Transaction
+from fraud_detection.events import HISTORY, Label, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
 
 
@@ -27,7 +27,7 @@ class PastPayment(msgspec.Struct, frozen=True):
         if self.fraud is None:
             return []
         told = [(self.fraud, self.known_at), *self.corrections]
-        return [Label(self.payment.transaction_id, fraud, known_at, "history") for fraud, known_at in told]
+        return [Label(self.payment.transaction_id, fraud, known_at, HISTORY) for fraud, known_at in told]
 
     def with_labels(self, told: Sequence[Label]) -> PastPayment:
         """Return the payment with labels that came apart from it, as a stream would have learned them."""
@@ -109,7 +109,7 @@ class Replay:
     def still_due(self) -> list[Label]:
         """Return the labels that are held back, the latest first."""
         return [
-            Label(due.transaction_id, due.fraud, due.known_at, "history")
+            Label(due.transaction_id, due.fraud, due.known_at, HISTORY)
             for due in sorted(self.due, reverse=True)
         ]
 
