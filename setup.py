@@ -22,6 +22,7 @@ from setuptools.command.build_ext import build_ext
 # The one list of compiled modules; the Makefile reads it here.  A file that does not exist is left out.
 HOT_MODULES = (
     "src/fraud_detection/features/windows.py",
+    "src/fraud_detection/features/neighbours.py",
     "src/fraud_detection/features/profile.py",
     "src/fraud_detection/features/geography.py",
     "src/fraud_detection/features/extract.py",

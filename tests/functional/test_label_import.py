@@ -9,16 +9,21 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.cli import main
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
 from fraud_detection.run.history import feature_table, read_history
 from fraud_detection.run.stream import open_door
 from fraud_detection.run.training import make_features
+from fraud_detection.strict import Duration
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.workflow import evaluate, train
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import served
 
@@ -179,10 +184,17 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
     assert any(not one for one in known.values())
 
 
+def labelled_in_days(project: Project) -> Project:
+    """Return the project with a delay that leaves room for its slices before the end of a short history."""
+    assert project.schema.label is not None
+    label = msgspec.structs.replace(project.schema.label, delay=Duration.parse("4d"))
+    return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, label=label))
+
+
 def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    project = small_world.project
+    project = labelled_in_days(small_world.project)
     whole = read_history(project, small_world.history, lambda *_: None)
     times = [past.payment.event_time for past in whole.payments]
     as_of = times[9 * len(times) // 10]
@@ -202,3 +214,22 @@ def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
     ]
     leaked = feature_table(project, cut, lambda *_: None)[0]
     assert not np.array_equal(leaked.features, dataset.features, equal_nan=True)
+
+
+def test_what_is_immature_is_counted_and_left_out_of_every_figure(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project, history = labelled_in_days(small_world.project), small_world.history
+    times = [past.payment.event_time for past in read_history(project, history, lambda *_: None).payments]
+    table, bundle = tmp_path / "features.parquet", tmp_path / "bundle"
+    as_of = times[9 * len(times) // 10]
+    make_features(project, history, table, lambda *_: None, (), as_of)
+    train(project, table, bundle)
+    dataset, metrics = read_dataset(table), evaluate(project, table, bundle, tmp_path / "out").metrics
+    cut, delay = dataset.info.boundaries, dataset.info.delay_ms
+    known = [time for time in times if time <= as_of]
+    mature = [time for time in known if time + delay <= as_of]
+    assert metrics["immature_count"] == len(known) - len(mature) > 0
+    assert metrics["payments_count"] == sum(time >= cut.test_from for time in mature) > 0
+    with pytest.raises(ConfigError, match="no label can be in by now"):
+        make_features(project, history, table, lambda *_: None, (), times[0] + delay - 1)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fraud_detection.errors import ConfigError
-from fraud_detection.features.windows import Neighbours, Window
+from fraud_detection.features.neighbours import Neighbours
+from fraud_detection.features.windows import Window
 
 LAYOUT: Final = 2
 """Raised whenever `dump` writes another layout."""

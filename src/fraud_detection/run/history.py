@@ -114,7 +114,7 @@ def feature_table(
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     if learn_until is None:
-        cut = boundaries(times, project.split, delay_ms)
+        cut = boundaries(_mature(times, history.as_of, delay_ms), project.split, delay_ms)
     else:
         until = learn_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
@@ -201,6 +201,17 @@ def _refuse_misfit(path: Path, history: History, rows: int) -> None:
             f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
             f"`{place}`; does the schema in the project file fit this file?"
         )
+
+
+def _mature(times: np.ndarray, as_of: int | None, delay_ms: int) -> np.ndarray:
+    """Return the times of payments whose labels are in by now; no slice begins or ends later."""
+    mature = times if as_of is None else times[times <= as_of - delay_ms]
+    if not mature.size:
+        raise ConfigError(
+            "no label can be in by now: no payment is older than `schema.label.delay`; give more history, "
+            "or a later --as-of"
+        )
+    return mature
 
 
 def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundaries) -> Vocabulary:

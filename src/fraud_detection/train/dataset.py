@@ -43,11 +43,6 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     as_of: int | None = None
 
     @property
-    def mature_until(self) -> int | None:
-        """Return the time in ms of the last payments whose labels are in by now; None where all are."""
-        return None if self.as_of is None else self.as_of - self.delay_ms
-
-    @property
     def names(self) -> list[str]:
         """Return the feature columns in order."""
         return [feature.name for feature in self.features]

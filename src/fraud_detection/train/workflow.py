@@ -128,7 +128,7 @@ def evaluate(
     tell("reading features", 1.0)
     tell("measuring", 0.0)
     metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
-    metrics["immature_count"] = float(len(dataset.slice(cut.test_from, cut.test_until)) - len(scored.rows))
+    metrics["immature_count"] = float(len(dataset.slice(cut.test_until, EVER)))
     tell("measuring", 1.0)
     tell("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
@@ -148,7 +148,7 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
 
 
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
-    """Score the test slice, with every label that history holds; immature payments are left out."""
+    """Score the test slice, with every label that history holds."""
     cut = dataset.info.boundaries
     learned_until = bundle.manifest.periods.labels_as_of
     if learned_until > iso(cut.test_from):
@@ -156,14 +156,7 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
             f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
         )
-    mature_until = dataset.info.mature_until
-    until = cut.test_until if mature_until is None else min(cut.test_until, mature_until + 1)
-    span = (cut.test_from, until)
-    if span[1] <= span[0]:
-        raise ConfigError(
-            f"no label of the test slice can be in by now: it begins {iso(cut.test_from)}, and labels take "
-            "`schema.label.delay`; wait, or take an earlier slice with `split.test_from`"
-        )
+    span = (cut.test_from, cut.test_until)
     rows = dataset.slice(*span)
     scored = Scored.between(rows, np.array(scorer.score(rows.features)), span, EVER)
     if not len(scored.labelled().rows):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import deviation
+from fraud_detection.features.neighbours import Neighbours
 from fraud_detection.features.profile import SPARE, Profile, ProfilePlan
-from fraud_detection.features.windows import Aggregate, Neighbours, Window
+from fraud_detection.features.windows import Aggregate, Window
 
 PANES = 24
 LENGTH = 24_000
