@@ -7,6 +7,7 @@ again after a restart: each profile takes only those that it had not seen when i
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from fraud_detection.ports import ProfileKey, StateStore
 
 LARGEST_NUMBER: Final = 1 << 63
 ALL: Final = 1 << 62
+LOOKED_AT: Final = 256
 
 Ids = tuple[str | None, ...]
 
@@ -25,7 +27,8 @@ Ids = tuple[str | None, ...]
 class FeatureMemory:
     """Makes the feature rows of a stream, payment by payment.
 
-    capacity: how many profiles stay in memory once they are saved; without a store all do.
+    capacity: how many profiles, of all kinds together, stay in memory once they are saved; without a store
+    all do.
     sequence: the number of the event in hand, set by the owner.
     """
 
@@ -38,8 +41,12 @@ class FeatureMemory:
         self.capacity: int = capacity
         self.indexes: list[int] = [entity.index for entity in extractor.entities]
         self.cached: list[dict[str, Profile]] = [{} for _ in extractor.entities]
-        # For each changed profile the number of the event that changed it first, in that order.
+        # For each changed profile the number of the event that changed it first; and the same in that order.
+        # A dictionary alone would have to pass over all that was deleted before its first entry.
         self.changed: list[dict[str, int]] = [{} for _ in extractor.entities]
+        self.unsaved: list[deque[str]] = [deque() for _ in extractor.entities]
+        # What is in memory, in the order in which it came.
+        self.arrived: list[deque[str]] = [deque() for _ in extractor.entities]
         self.sequence: int = 0
 
     def prefetch(self, payments: list[Ids]) -> None:
@@ -63,7 +70,7 @@ class FeatureMemory:
                 kept = msgspec.msgpack.decode(content)
                 profile.saved_at = int(kept[0])
                 profile.restore(kept[1])
-            self.cached[slot][key[1]] = profile
+            self._enter(slot, key[1], profile)
 
     def observe(self, payment: Transaction) -> list[float]:
         """Return the features of the payment, then remember it."""
@@ -107,8 +114,9 @@ class FeatureMemory:
         number = self.sequence if self.sequence < LARGEST_NUMBER else str(self.sequence)
         for slot, index in enumerate(self.indexes):
             cached = self.cached[slot]
-            for count, (entity_id, first) in enumerate(self.changed[slot].items()):
-                if first >= sequence or count >= most:
+            changed = self.changed[slot]
+            for count, entity_id in enumerate(self.unsaved[slot]):
+                if changed[entity_id] >= sequence or count >= most:
                     break
                 saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
         if len(saved) > 0:
@@ -123,6 +131,8 @@ class FeatureMemory:
         for key in saved:
             slot = self.indexes.index(key[0])
             cached = self.cached[slot]
+            # They are the first of their kind, in this order.
+            self.unsaved[slot].popleft()
             del self.changed[slot][key[1]]
             if key in refused:
                 del cached[key[1]]
@@ -132,11 +142,22 @@ class FeatureMemory:
     def unsaved_since(self) -> int:
         """Return the number of the event that made the oldest unsaved change, or of the next event."""
         oldest = self.sequence + 1
-        for changed in self.changed:
-            for first in changed.values():
-                oldest = min(oldest, first)
-                break
+        for slot, unsaved in enumerate(self.unsaved):
+            if len(unsaved) > 0:
+                oldest = min(oldest, self.changed[slot][unsaved[0]])
         return oldest
+
+    def part(self, extractor: Extractor, slots: list[int]) -> FeatureMemory:
+        """Return a memory of some of the kinds, over the same profiles: what one changes, the other sees.
+
+        extractor: of just these kinds.  Each of the two is told the number of the event in hand.
+        """
+        part = FeatureMemory(extractor, self.store, self.capacity)
+        part.cached = [self.cached[slot] for slot in slots]
+        part.changed = [self.changed[slot] for slot in slots]
+        part.unsaved = [self.unsaved[slot] for slot in slots]
+        part.arrived = [self.arrived[slot] for slot in slots]
+        return part
 
     def size(self) -> int:
         """Return how many profiles are in memory."""
@@ -176,20 +197,41 @@ class FeatureMemory:
             profile = cached.get(entity_id)
             if profile is None:
                 profile = Profile(self.extractor.entities[slot].plan)
-                cached[entity_id] = profile
+                self._enter(slot, entity_id, profile)
         return profile
 
     def _note_change(self, slot: int, ids: Ids) -> None:
         entity_id = ids[self.indexes[slot]]
         if entity_id is not None and entity_id not in self.changed[slot]:
             self.changed[slot][entity_id] = self.sequence
+            self.unsaved[slot].append(entity_id)
+
+    def _enter(self, slot: int, entity_id: str, profile: Profile) -> None:
+        self.cached[slot][entity_id] = profile
+        self.arrived[slot].append(entity_id)
 
     def _shrink(self) -> None:
-        """Drop saved profiles, those that came into memory first, until the capacity is kept."""
-        for slot, cached in enumerate(self.cached):
-            surplus = len(cached) - self.capacity // max(len(self.cached), 1)
-            if surplus > 0:
-                changed = self.changed[slot]
-                saved = [entity_id for entity_id in cached if entity_id not in changed]
-                for entity_id in saved[:surplus]:
-                    del cached[entity_id]
+        """Drop saved profiles, the oldest ones of the kinds that have most, until the capacity is kept."""
+        surplus = self.size() - self.capacity
+        if surplus <= 0:
+            return
+        by_size: list[tuple[int, int]] = sorted([(-len(one), slot) for slot, one in enumerate(self.cached)])
+        for _, slot in by_size:
+            surplus -= self._drop(slot, surplus)
+
+    def _drop(self, slot: int, most: int) -> int:
+        """Drop so many profiles of a kind, if they can go; return how many did."""
+        cached, changed, arrived = self.cached[slot], self.changed[slot], self.arrived[slot]
+        dropped = 0
+        # If many of the first ones cannot go yet, the next save goes on looking.
+        for _ in range(min(len(arrived), 2 * most + LOOKED_AT)):
+            if dropped >= most:
+                break
+            entity_id = arrived.popleft()
+            if entity_id in changed:
+                # It cannot go yet; by then it is one of the later ones.
+                arrived.append(entity_id)
+            elif entity_id in cached:
+                del cached[entity_id]
+                dropped += 1
+        return dropped

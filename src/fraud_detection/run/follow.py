@@ -180,10 +180,7 @@ def shared_profiles(engine: Engine, memory: FeatureMemory) -> FeatureMemory:
     slots = [slot for slot, entity in enumerate(entities) if entity.index != ORDERING]
     extractor = Extractor(engine.project, engine.bundle.contents.features.vocabulary)
     extractor.entities = [entities[slot] for slot in slots]
-    shared = FeatureMemory(extractor, memory.store)
-    shared.cached = [memory.cached[slot] for slot in slots]
-    shared.changed = [memory.changed[slot] for slot in slots]
-    return shared
+    return memory.part(extractor, slots)
 
 
 def _without_ordering(past: PastPayment) -> PastPayment:
