@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from fractions import Fraction
 from random import Random
 
@@ -131,6 +132,38 @@ def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) ->
         assert same(cramped.observe(one), steady.observe(one))
         cramped.save_all()
         assert cramped.size() == 0
+
+
+def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None:
+    engine = memory(store=MemoryStore(), capacity=10)
+    for number in range(20):
+        engine.sequence = number
+        engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+    # Half is saved; the later half has still to be.
+    engine.save_changed_before(10)
+    assert (engine.size(), engine.unsaved_since()) == (10, 10)
+    assert set(engine.cached[0]) == {f"c{number}" for number in range(10, 20)}
+    engine.save_all()
+    assert engine.size() == 10
+    assert engine.unsaved_since() == engine.sequence + 1
+
+
+def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
+    engine = memory(store=MemoryStore(), capacity=100)
+
+    def seconds(numbers: range) -> float:
+        began = time.perf_counter()
+        for number in numbers:
+            engine.sequence = number
+            engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+            engine.save_changed_before(number - 2_000, 4)
+            engine.unsaved_since()
+        return time.perf_counter() - began
+
+    seconds(range(3_000))
+    first, later = seconds(range(3_000, 5_000)), seconds(range(5_000, 25_000))
+    # What is passed over again and again would make it tens of times as much.
+    assert later / 10 < 4 * first
 
 
 def test_a_payment_does_not_see_itself() -> None:
