@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -159,11 +161,33 @@ def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
     assert json.loads(found[1][2])["bytes"] == 1 << 20
 
 
+def test_a_body_without_end_ends_the_connection() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                line.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+            pytest.fail("32 MB were read of a request that may have one")
+
+
+def test_a_request_that_comes_too_slowly_is_not_waited_for() -> None:
+    with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in post("/slow", b"x" * 100):
+                line.sendall(bytes([byte]))
+                time.sleep(0.05)
+        assert time.monotonic() - began < 5
+        assert read_all(line) == b""
+
+
 def test_an_error_of_the_server_is_no_silence() -> None:
     with listening(Echo()) as (port, _), connected(port) as line:
-        line.sendall(post("/broken"))
-        data = read_all(line)
-        assert not data or answers(data)[0][0] == 500
+        line.sendall(post("/later/1") + post("/broken"))
+        found = answers(read_all(line))
+        # What was asked before it is answered first, and then the connection ends.
+        assert [status for status, _, _ in found] == [200, 500]
+        assert found[1][1]["connection"] == "close"
         with connected(port) as other:
             other.sendall(LAST)
             assert answers(read_all(other))[0][0] == 200

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -23,6 +25,7 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.cli import main
+from fraud_detection.errors import RetryError
 from fraud_detection.run.access import Access, Caller, Key, add_key, load_keys
 from fraud_detection.run.api import Api
 from fraud_detection.run.openapi import openapi
@@ -132,6 +135,7 @@ WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
     "no such decision": ("GET", "/v1/decisions/nobody", b"", 404, "no decision on 'nobody'"),
     "no such path": ("GET", "/v2", b"", 404, "/openapi.json"),
     "another method": ("GET", "/v1/decisions", b"", 405, "takes POST"),
+    "an id in the path that is no text": ("GET", "/v1/decisions/%ff", b"", 400, "not text in UTF-8"),
     "a label without a verdict": ("POST", "/v1/labels", b'{"transaction_id":"x"}', 422, "verdict"),
     "a label that is no object": ("POST", "/v1/labels", b"7", 400, "expected a label"),
 }
@@ -346,6 +350,62 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
         assert len(await door.submit(events[8:11])) == 3
 
     on_a_loop(small_world, tmp_path, ask)
+
+
+def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        await door.submit(events[:1])
+        door._recent.clear()  # as after a restart
+        site, rows = door.door.site, door.door.site.rows
+
+        def busy(*_: object) -> list[tuple[Any, ...]]:
+            raise RetryError("the state file is busy")
+
+        site.rows = busy  # type: ignore[method-assign, assignment]
+        again, fresh = door.submit(events[:1]), door.submit(events[1:2])
+        with pytest.raises(RetryError, match="busy"):
+            await asyncio.wait_for(again, PATIENCE_S)
+        (told,) = await asyncio.wait_for(fresh, PATIENCE_S)
+        assert isinstance(told, Told)
+        site.rows = rows  # type: ignore[method-assign]
+        ((told_again,),) = [await door.submit(events[:1])]
+        assert isinstance(told_again, Told)
+        assert told_again.repeated
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_an_id_with_any_letters_is_found_by_its_path(
+    small_world: SmallWorld, tmp_path: Path, events: list[bytes]
+) -> None:
+    one = "a b/ü?#%"
+    payment = json.loads(events[0]) | {"transaction_id": one}
+    with served(small_world, tmp_path / "state.db") as door:
+        assert door.decide(json.dumps(payment).encode())[0] == 200
+        status, found, _ = door.ask("GET", f"/v1/decisions/{quote(one, safe='')}")
+        assert (status, found["transaction_id"]) == (200, one)
+
+
+def test_a_door_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
+    small_world: SmallWorld, tmp_path: Path, events: list[bytes]
+) -> None:
+    state = tmp_path / "state.db"
+    with served(small_world, state) as door:
+        assert door.decide(events[0])[0] == 200
+        with closing(sqlite3.connect(state, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            status, told, headers = door.decide(events[1])
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "state file" in told["error"]
+            assert door.ask("GET", "/readyz")[0] == 503
+            assert time.monotonic() - began < 2
+            other.execute("ROLLBACK")
+        status, told, _ = door.decide(events[1])
+        assert (status, told["repeated"]) == (200, True)
+        assert door.ask("GET", "/readyz")[0] == 200
 
 
 def test_requests_that_wait_together_are_decided_together(

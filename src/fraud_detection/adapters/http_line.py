@@ -8,6 +8,7 @@ docs/adr/0008-a-line-of-our-own.md.  Answers may come in any order and are writt
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import uuid
 from collections import deque
@@ -16,13 +17,19 @@ from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 import httptools
+import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+LOG = logging.getLogger(__name__)
+
 MOST_HEAD_BYTES = 1 << 16
 MOST_BODY_BYTES = 1 << 20
+MOST_PASSED_OVER = 1 << 24
+TOO_LARGE = f"a request has at most {MOST_BODY_BYTES:,} bytes"
 MOST_AT_ONCE = 64
-"""Requests of one connection that wait for their answers; more are not read yet."""
+"""When so many requests of one connection wait for their answers, no more is read of it.  Those that came
+with the last piece, of at most 64 kB, are taken all the same."""
 
 JSON = b"application/json"
 HARMLESS = re.compile(rb"[!-~]{1,128}")
@@ -119,7 +126,6 @@ class HttpLine(asyncio.Protocol):
         """Read what has arrived; a request that is not HTTP ends the connection."""
         if self._ending:
             return
-        self._active_at = self._loop.time()
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -127,9 +133,8 @@ class HttpLine(asyncio.Protocol):
             # The request is answered as what it is; what another protocol would send next is not understood.
             self._end_after_answers()
         except httptools.HttpParserCallbackError:
-            # Not the caller's fault, but ours: the loop tells it in the log.
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "this request met an error of the server")
-            raise
+            LOG.exception("a request met an error of ours; its connection ends")
+            self._give_up()
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
         if self._reading_head and self._head_bytes > MOST_HEAD_BYTES:
@@ -158,7 +163,8 @@ class HttpLine(asyncio.Protocol):
     # --- called by the parser -----------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Start a request; it has to come whole within the time that a silent line has."""
+        self._active_at = self._loop.time()
         self._begin()
 
     def on_url(self, url: bytes) -> None:
@@ -180,10 +186,12 @@ class HttpLine(asyncio.Protocol):
         self._reading_head = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; too large a one is not kept."""
+        """Take a part of the body; too large a one is passed over, one without end ends the connection."""
         self._size += len(body)
         if self._size <= MOST_BODY_BYTES:
             self._body.append(body)
+        elif self._size > MOST_PASSED_OVER:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def on_message_complete(self) -> None:
         """Let the request be answered."""
@@ -195,17 +203,15 @@ class HttpLine(asyncio.Protocol):
             path = ""
         method = self._parser.get_method().decode("ascii")
         self._count += 1
-        if not HARMLESS.fullmatch(self._id):
-            self._id = b"%b-%x" % (self._name, self._count)
-        request = Request(method, path, b"".join(self._body), self._authorization, self._id)
+        request = Request(method, path, b"".join(self._body), self._authorization, self._id_or_own())
         turn = _Turn(request, last=not self._parser.should_keep_alive())
         self._turns.append(turn)
         self._reading_head, self._head_bytes = True, 0  # what follows belongs to the next head
         if len(self._turns) >= MOST_AT_ONCE:
             self._transport.pause_reading()
+        self._active_at = self._loop.time()
         if self._size > MOST_BODY_BYTES:
-            words = f'{{"error":"a request has at most {MOST_BODY_BYTES:,} bytes"}}'
-            self._told(turn, Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words.encode()))
+            self._told(turn, _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE))
         else:
             self._application.take(request, lambda answer: self._told(turn, answer))
 
@@ -248,10 +254,22 @@ class HttpLine(asyncio.Protocol):
         """Answer somebody who cannot be understood, and hear no more of it."""
         if self._ending:
             return
-        turn = _Turn(Request("", "", b"", b"", self._name), last=True)
+        turn = _Turn(Request("", "", b"", b"", self._id_or_own()), last=True)
         self._turns.append(turn)
-        self._told(turn, Answer(status, words.encode(), b"text/plain; charset=utf-8"))
-        self._end_after_answers()
+        self._ending = True
+        self._told(turn, _problem(status, words))
+
+    def _give_up(self) -> None:
+        """Answer the request that met an error, after those before it, and end."""
+        if self._turns and self._turns[-1].answer is None:
+            self._turns[-1].last = self._ending = True
+            words = "this request met an error of the server; what it asked may have been done"
+            self._told(self._turns[-1], _problem(HTTPStatus.INTERNAL_SERVER_ERROR, words))
+        else:
+            self._end_after_answers()
+
+    def _id_or_own(self) -> bytes:
+        return self._id if HARMLESS.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
 
     def _end_after_answers(self) -> None:
         self._ending = True
@@ -275,6 +293,10 @@ class HttpLine(asyncio.Protocol):
             self._transport.close()
         else:
             self._timer = self._loop.call_later(max(rest, 1.0), self._look)
+
+
+def _problem(status: HTTPStatus, words: str) -> Answer:
+    return Answer(status, msgspec.json.encode({"error": words}))
 
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}

@@ -168,6 +168,11 @@ class SqliteSite:
             else:
                 return
 
+    @property
+    def failed(self) -> bool:
+        """Tell whether something is decided that could not be committed so far."""
+        return self._failed
+
     def retry(self) -> None:
         """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
         if self._failed:

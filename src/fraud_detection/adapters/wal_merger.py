@@ -15,6 +15,7 @@ LOOK_EVERY_S = 2.0
 TELL_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
 WAIT_FOR_WRITER_S = 1.0
+WAIT_FOR_READERS_MS = 5
 PASSES = 5
 FEW_FRAMES = 100
 """Pages that are left for the moment in which the writer has to wait."""
@@ -70,6 +71,8 @@ class WalMerger(threading.Thread):
                 _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if frames - copied <= FEW_FRAMES:
                     break
-            # Measured: truncating the log holds the writer up for 40 to 90 ms, restarting it for 2 to 3.
+            # Measured: truncating the log holds the writer up for 40 to 90 ms, restarting it for 2 to 3.  It
+            # would hold him up, too, while it waits for whoever reads; the next look tries again.
+            db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS:d}")
             busy = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
         return "another process is reading or writing it" if busy else ""

@@ -30,7 +30,7 @@ _METRIC = "logloss"
 
 
 _FEW = 128
-"""Up to so many rows the walk in numpy is quicker than XGBoost's own call; see docs/performance.md."""
+"""Up to so many rows the walk in numpy is quicker than XGBoost's own call; see docs/adr/0010."""
 
 _PROBES = 64
 

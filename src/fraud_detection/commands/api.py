@@ -20,7 +20,7 @@ from fraud_detection.run.api import Api
 from fraud_detection.run.embedded import has_past
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
-from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.request_door import WAIT_S, RequestDoor
 from fraud_detection.run.shards import refuse_other_workers
 from fraud_detection.run.side_source import SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
@@ -46,7 +46,11 @@ def serve(arguments: Namespace) -> None:
         return
     refuse_other_workers(arguments.state, arguments.workers)
     engine, door = open_door(
-        arguments.bundle, arguments.state, project=today(arguments), synchronous=arguments.synchronous
+        arguments.bundle,
+        arguments.state,
+        project=today(arguments),
+        synchronous=arguments.synchronous,
+        wait_s=WAIT_S,
     )
     try:
         if arguments.history is not None and not has_past(door.site):
@@ -59,8 +63,11 @@ def serve(arguments: Namespace) -> None:
         listening = listen(arguments.host, arguments.port, shared=False)
         scheme = "http" if arguments.certificate is None else "https"
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
-        with few_collections(), ending_on_signals(Stop()):
-            run_loop(serve_beside(api, listening, beside, (arguments.certificate, arguments.private_key)))
+        stop = Stop()
+        with few_collections(), ending_on_signals(stop):
+            run_loop(
+                serve_beside(api, listening, beside, stop, (arguments.certificate, arguments.private_key))
+            )
     finally:
         door.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")

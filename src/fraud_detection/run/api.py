@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -36,6 +37,7 @@ class Problem(Exception):  # noqa: N818 - an answer, not an error of ours
         """Take what is answered."""
         super().__init__(words)
         self.status, self.later = status, later
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Api:
@@ -81,7 +83,10 @@ class Api:
             return self._find
         known = [method for method, path in self._routes if path == request.path]
         if known:
-            raise Problem(405, f"{request.path} takes {', '.join(known)}, not {request.method}")
+            allow = ", ".join(known)
+            problem = Problem(405, f"{request.path} takes {allow}, not {request.method}")
+            problem.headers = ((b"allow", allow.encode()),)
+            raise problem
         raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
 
     def _decide(self, request: Request, tell: Tell) -> None:
@@ -98,6 +103,8 @@ class Api:
         early = caller.spend(len(events))
         if early:
             raise too_early(caller, early)
+        if len(events) > self.door.most_waiting:
+            raise Problem(413, f"a list may have {self.door.most_waiting} events here, got {len(events)}")
 
         def told(answers: list[request_door.Answer] | RetryError) -> None:
             tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
@@ -105,20 +112,37 @@ class Api:
         self.door.ask(events, told)
 
     def _find(self, request: Request, tell: Tell) -> None:
-        self._allowed(request, "read")
-        one = request.path.removeprefix("/v1/decisions/")
+        one = self.asked_for(request)
         found = self.door.find(one)
         if found is None:
             raise Problem(404, f"no decision on {one!r}")
         tell(Answer(*line(found)))
+
+    def asked_for(self, request: Request) -> str:
+        """Return the payment whose decision is asked for by somebody who may."""
+        caller = self._allowed(request, "read")
+        early = caller.spend(1)
+        if early:
+            raise too_early(caller, early)
+        try:
+            return unquote(request.path.removeprefix("/v1/decisions/"), errors="strict")
+        except UnicodeDecodeError:
+            raise Problem(
+                400, "the id in the path is not text in UTF-8, with % before each other byte"
+            ) from None
 
     def _health(self, _: Request, tell: Tell) -> None:
         tell(Answer(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, tell: Tell) -> None:
         bundle = self.door.door.pipeline.answerer.bundle
-        told = {"status": "ready", "bundle": bundle, "waiting": self.door.waiting}
-        tell(Answer(OK, msgspec.json.encode(told)))
+        failed = self.door.door.site.failed
+        told = {
+            "status": "cannot commit" if failed else "ready",
+            "bundle": bundle,
+            "waiting": self.door.waiting,
+        }
+        tell(Answer(UNAVAILABLE if failed else OK, msgspec.json.encode(told)))
 
     def _metrics(self, request: Request, tell: Tell) -> None:
         self._allowed(request, "operate")
@@ -130,19 +154,24 @@ class Api:
     def _allowed(self, request: Request, role: Role) -> Caller:
         caller = self.access.caller(request.authorization.decode("latin-1"))
         if caller is None:
-            raise Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
+            problem = Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
+            problem.headers = ((b"www-authenticate", b"Bearer"),)
+            raise problem
         if role not in caller.roles:
             raise Problem(403, f"{caller.name} may not do this: it needs the role {role!r}")
         return caller
 
 
 OK = 200
+UNAVAILABLE = 503
 
 
 def refusal(problem: Problem | RetryError) -> Answer:
     """Return the answer to who has to do something else, or to come again later."""
     status, later = (problem.status, problem.later) if isinstance(problem, Problem) else (503, 1.0)
-    headers = () if later is None else ((b"retry-after", b"%d" % max(1, round(later))),)
+    headers = problem.headers if isinstance(problem, Problem) else ()
+    if later is not None:
+        headers = (*headers, (b"retry-after", b"%d" % max(1, round(later))))
     return Answer(status, msgspec.json.encode({"error": str(problem)}), JSON, headers)
 
 

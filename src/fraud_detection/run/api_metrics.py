@@ -25,7 +25,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     counts = {
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
         "fraud_repeated_total": (tally.repeated, "Events that had come before."),
-        "fraud_labels_total": (tally.labels, "Labels learned."),
+        "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():

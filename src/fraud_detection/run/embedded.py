@@ -64,9 +64,12 @@ class EmbeddedDoor:
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = pipeline.process(batch.events, batch.identities)
         self.site.note_place(source, batch.position, batch.mark)
-        self._keep(processed.log)
-        pipeline.stages.lap(Stage.PERSIST)
-        self._measure(processed.outcomes, time.perf_counter() - start)
+        try:
+            self._keep(processed.log)
+        finally:
+            # What could not be committed is decided all the same.
+            pipeline.stages.lap(Stage.PERSIST)
+            self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
 
     def _keep(self, log: Sequence[Outcome]) -> None:
@@ -82,9 +85,9 @@ class EmbeddedDoor:
         if self._behind < BEHIND_EVENTS:
             return
         # No event changes more than one profile of a kind: so many saved keep pace with those changed.
-        most, self._behind = self._behind, 0
         self.site.settle()
-        self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, most)
+        self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, self._behind)
+        self._behind = 0
         sweep()
 
     def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:

@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 
 SOURCE = "requests"
 MOST_WAITING = 2_000
+WAIT_S = 0.1
+"""How long a commit may wait for another process that holds the file: nobody else is heard meanwhile."""
+
 MOST_A_BATCH = 256
 REMEMBERED = 50_000
 
@@ -124,7 +127,11 @@ class RequestDoor:
         now = time.perf_counter()
         for (_, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
-            asked.add(self._told(outcome))
+            try:
+                asked.add(self._told(outcome))
+            except RetryError as error:
+                # It was decided before, but its decision cannot be looked up just now.
+                asked.refuse(error)
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._catch_up)
 

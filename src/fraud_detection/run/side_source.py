@@ -19,7 +19,7 @@ from fraud_detection.adapters.http_server import serve_on
 from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.run.api import Api
 from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import place_in
+from fraud_detection.run.stream import Stop, place_in
 
 BATCH = 16
 """Few: a request that comes meanwhile waits for them."""
@@ -95,6 +95,7 @@ async def serve_beside(
     api: Api,
     listening: socket.socket,
     beside: SideSource | None,
+    stop: Stop,
     tls: tuple[Path | None, Path | None] = (None, None),
 ) -> None:
     """Answer requests until told to stop, and read a source beside them; raise what made it fail.
@@ -106,7 +107,7 @@ async def serve_beside(
     await serve_on(
         listening,
         api,
-        lambda: beside is not None and beside.failed is not None,
+        lambda: stop.asked or (beside is not None and beside.failed is not None),
         certificate=tls[0],
         private_key=tls[1],
     )

@@ -11,7 +11,7 @@ from types import FrameType
 import msgspec
 
 from fraud_detection.adapters.event_sources import Source, is_object, open_source
-from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
@@ -57,10 +57,14 @@ def open_door(
     project: Project | None = None,
     textual: bool = False,
     synchronous: str = "NORMAL",
+    wait_s: float = WAIT_FOR_LOCK_S,
 ) -> tuple[Engine, EmbeddedDoor]:
-    """Load a bundle over a state file, and recover what the last process left."""
+    """Load a bundle over a state file, and recover what the last process left.
+
+    wait_s: how long a commit waits for another process that holds the file.
+    """
     engine = load_engine(bundle, project)
-    site = SqliteSite(state, synchronous=synchronous)
+    site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
     return engine, EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
 
 

@@ -111,6 +111,7 @@ class Together:
         """Answer another worker."""
         match what:
             case "take":
+                self.drained.discard(other)
                 return await self._take_here(body)
             case "find":
                 found = self.door.find(body)

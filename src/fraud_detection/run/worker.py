@@ -26,7 +26,7 @@ from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serv
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.config import Project
-from fraud_detection.errors import FraudDetectionError
+from fraud_detection.errors import ConfigError, FraudDetectionError
 from fraud_detection.run.access import Access, load_keys
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project
@@ -37,13 +37,14 @@ from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import read_history
 from fraud_detection.run.openapi import openapi
-from fraud_detection.run.request_door import MOST_WAITING, RequestDoor
+from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
 from fraud_detection.run.stream import Stop, ending_on_signals
 from fraud_detection.run.together import Together
 from fraud_detection.run.worker_api import WorkerApi
 
 REFUSED = 2
+AWAY = 1
 LOOK_EVERY_S = 0.02
 ORPHAN_ENDS_WITHIN_S = 30.0
 PARENT = 0
@@ -109,10 +110,11 @@ class Worker:
 
     async def _serve(self, stop: Stop) -> None:
         links = self.together.links
+        # Before anybody asks: what the others have committed while this one was not there.
+        await self.following.catch_up()
         await links.open()
         beside = [asyncio.ensure_future(self.together.tell_news())]
         if await self._links_stand(stop):
-            # Before the first request: what the others have committed while this one was not there.
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
             # Without these it would lag behind for ever; it ends, and is started again.
@@ -148,7 +150,7 @@ class Worker:
     def _open(self, engine: Engine) -> WorkerDoor:
         settings = self.settings
         paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
-        site = SqliteSite(paths[settings.worker], synchronous=settings.synchronous)
+        site = SqliteSite(paths[settings.worker], synchronous=settings.synchronous, wait_s=WAIT_S)
         others = {
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
@@ -172,7 +174,8 @@ def main(arguments: Sequence[str]) -> int:
         Worker(settings).run()
     except FraudDetectionError as error:
         sys.stderr.write(f"worker {settings.worker}: {error}\n")
-        return REFUSED
+        # What may be well again in a moment is tried again by the parent.
+        return REFUSED if isinstance(error, ConfigError) else AWAY
     finally:
         if orphaned.is_set():
             shutil.rmtree(settings.folder, ignore_errors=True)

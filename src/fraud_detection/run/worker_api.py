@@ -25,8 +25,7 @@ class WorkerApi(Api):
         self.later(self._taken(caller, body), tell)
 
     def _find(self, request: Request, tell: Tell) -> None:
-        self._allowed(request, "read")
-        self.later(self._found(request.path.removeprefix("/v1/decisions/")), tell)
+        self.later(self._found(self.asked_for(request)), tell)
 
     def _ready(self, request: Request, tell: Tell) -> None:
         away = [one.other for one in self.together.links.lines.values() if not one.up]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ def write(db: sqlite3.Connection) -> None:
 def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalMerger:
     monkeypatch.setattr(wal_merger, "MERGE_FROM_BYTES", 0)
     monkeypatch.setattr(wal_merger, "TELL_AFTER_S", 0.0)
-    monkeypatch.setattr(wal_merger, "WAIT_FOR_WRITER_S", 0.01)
     return WalMerger(tmp_path / "s.db")
 
 
@@ -44,6 +44,10 @@ def test_a_reader_that_holds_the_log_up_is_told_once_for_each_stretch(
                 f"{tmp_path / 's.db-wal'} grows: it could not be merged into its file for 0 s "
                 "(another process is reading or writing it); nothing is lost so far"
             )
+            began = time.monotonic()
+            merger.look()
+            # The writer would have to wait as long.
+            assert time.monotonic() - began < 0.5
             reader.rollback()
             merger.look()
             assert len(caplog.records) == 1
