@@ -32,7 +32,7 @@ def rows(figures: Figures) -> Iterator[Row]:
     if figures.http is not None:
         yield from http_rows(figures.http)
     for one in figures.peers or ():
-        yield from beside_rows(one)
+        yield from beside_rows(one, "beside the peers: ")
     for ratio in figures.ratios or ():
         yield (
             f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
@@ -84,11 +84,11 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
     yield "memory of the server behind it all", memory
 
 
-def beside_rows(found: Beside) -> Iterator[Row]:
+def beside_rows(found: Beside, where: str = "") -> Iterator[Row]:
     """Yield the rows of one server in a closed loop."""
-    yield f"{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
+    yield f"{where}{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
     answers = f"{found.many.answered_per_s:,.0f}/s, {latency_words(found.many)}"
-    yield f"{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
+    yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
 
 
 def micros_words(one: Micros) -> str:
