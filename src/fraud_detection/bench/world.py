@@ -23,6 +23,7 @@ from fraud_detection.bench.load import HOLE
 from fraud_detection.config import Model, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.features.profile import Profile
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.project_file import load_project
@@ -160,27 +161,25 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
             memory.prefetch([alone(index, one) for one in group])
             with site.transaction():
                 for place, name in enumerate(names):
-                    _save_copy(memory, slot, group, name, [others[place] for others in renamed])
+                    others = [one[place] for one in renamed]
+                    copies_of = {
+                        (index, one + name): _copy(memory.cached[slot][one], others) for one in group
+                    }
+                    site.save(copies_of)
             done += len(group)
             progress(f"copying the world: {copies} times {total:,} profiles", done / total)
     site.close()
 
 
-def _save_copy(
-    memory: FeatureMemory, slot: int, ids: Sequence[str], name: str, renamed: Sequence[dict[int, int]]
-) -> None:
-    cached, changed = memory.cached[slot], memory.changed[slot]
-    for one in ids:
-        profile = cached[one]
-        seen = [neighbours.last_seen for neighbours in profile.neighbours]
-        for neighbours, new in zip(profile.neighbours, renamed, strict=True):
-            neighbours.last_seen = {new.get(key, key): at for key, at in neighbours.last_seen.items()}
-        cached[one + name] = profile
-        changed[one + name] = 0
-        memory.save_all()
-        for neighbours, old in zip(profile.neighbours, seen, strict=True):
-            neighbours.last_seen = old
-        del cached[one + name]
+def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
+    """Return a profile at rest with other neighbours; nobody has seen an event of its own yet."""
+    seen = [neighbours.last_seen for neighbours in profile.neighbours]
+    for neighbours, new in zip(profile.neighbours, renamed, strict=True):
+        neighbours.last_seen = {new.get(key, key): at for key, at in neighbours.last_seen.items()}
+    content = msgspec.msgpack.encode([0, profile.dump()])
+    for neighbours, old in zip(profile.neighbours, seen, strict=True):
+        neighbours.last_seen = old
+    return content
 
 
 def _renamed(ids: Sequence[str], names: Sequence[str]) -> list[dict[int, int]]:
