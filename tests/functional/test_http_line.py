@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fraud_detection.adapters.http_line import MOST_AT_ONCE, Answer, HttpLine, Request
+from fraud_detection.adapters.http_line import MOST_AT_ONCE, HttpLine
+from fraud_detection.adapters.http_messages import Answer, Request
 
 PATIENCE_S = 10.0
 

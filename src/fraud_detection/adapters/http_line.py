@@ -12,14 +12,15 @@ import logging
 import re
 import uuid
 from collections import deque
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import httptools
 import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+
+from fraud_detection.adapters.http_messages import Answer, Application, Request
 
 LOG = logging.getLogger(__name__)
 
@@ -31,39 +32,8 @@ MOST_AT_ONCE = 64
 """When so many requests of one connection wait for their answers, no more is read of it.  Those that came
 with the last piece, of at most 64 kB, are taken all the same."""
 
-JSON = b"application/json"
 HARMLESS = re.compile(rb"[!-~]{1,128}")
 """An id of a request that may be repeated as it is."""
-
-
-class Request:
-    """A request: its method and path as they were sent, its body, and the two headers that matter here."""
-
-    __slots__ = ("authorization", "body", "id", "method", "path")
-
-    def __init__(self, method: str, path: str, body: bytes, authorization: bytes, request_id: bytes) -> None:
-        """Take its parts; the path is without the query."""
-        self.method, self.path, self.body = method, path, body
-        self.authorization, self.id = authorization, request_id
-
-
-class Answer:
-    """An answer: status, body, its type, and headers of its own."""
-
-    __slots__ = ("body", "headers", "kind", "status")
-
-    def __init__(
-        self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> None:
-        """Take its parts."""
-        self.status, self.body, self.kind, self.headers = status, body, kind, headers
-
-
-class Application(Protocol):
-    """What answers: each request gets one answer, at once or later, by a call of `tell` in the loop."""
-
-    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
-        """Answer a request."""
 
 
 class _Turn:

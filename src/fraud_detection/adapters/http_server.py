@@ -12,7 +12,8 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http_line import Application, HttpLine
+from fraud_detection.adapters.http_line import HttpLine
+from fraud_detection.adapters.http_messages import Application
 from fraud_detection.errors import ConfigError
 
 IDLE_S = 75

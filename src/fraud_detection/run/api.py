@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from fraud_detection.adapters.http_line import JSON, Answer, Request
+from fraud_detection.adapters.http_messages import JSON, Answer, Request
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Label, Quarantined
 from fraud_detection.pipeline import Repeated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.adapters.http_line import Answer, Request
+from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import OK, TEXT, Api, Problem, Tell, events_of, too_early
 from fraud_detection.run.together import Together

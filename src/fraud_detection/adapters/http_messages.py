@@ -1,0 +1,38 @@
+"""What passes between an HTTP connection and the application behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+JSON = b"application/json"
+
+
+class Request:
+    """A request: its method and path as they were sent, its body, and the two headers that matter here."""
+
+    __slots__ = ("authorization", "body", "id", "method", "path")
+
+    def __init__(self, method: str, path: str, body: bytes, authorization: bytes, request_id: bytes) -> None:
+        """Take its parts; the path is without the query."""
+        self.method, self.path, self.body = method, path, body
+        self.authorization, self.id = authorization, request_id
+
+
+class Answer:
+    """An answer: status, body, its type, and headers of its own."""
+
+    __slots__ = ("body", "headers", "kind", "status")
+
+    def __init__(
+        self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        """Take its parts."""
+        self.status, self.body, self.kind, self.headers = status, body, kind, headers
+
+
+class Application(Protocol):
+    """What answers: each request gets one answer, at once or later, by a call of `tell` in the loop."""
+
+    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+        """Answer a request."""
