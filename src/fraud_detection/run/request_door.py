@@ -27,8 +27,9 @@ LOG = logging.getLogger(__name__)
 
 SOURCE = "requests"
 MOST_WAITING = 2_000
-WAIT_S = 0.1
-"""How long a commit may wait for another process that holds the file: nobody else is heard meanwhile."""
+WAIT_S = 1.0
+"""How long a commit may wait for another process that holds the file: nobody else is heard meanwhile.  Under
+lists of hundreds of payments, merging the log has held it for more than a tenth of that."""
 
 MOST_A_BATCH = 256
 REMEMBERED = 50_000
