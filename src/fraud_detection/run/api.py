@@ -13,12 +13,13 @@ from urllib.parse import unquote
 import msgspec
 
 from fraud_detection.adapters.http_messages import JSON, Answer, Request
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Label, Quarantined
 from fraud_detection.pipeline import Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
+from fraud_detection.run.label_file import as_label
 from fraud_detection.run.output import told_line
 from fraud_detection.run.request_door import RequestDoor, Told
 
@@ -95,7 +96,10 @@ class Api:
     def _label(self, request: Request, tell: Tell) -> None:
         caller = self._allowed(request, "label")
         events, many = events_of(request.body)
-        typed = [_as_label(event) for event in events]
+        try:
+            typed = [as_label(event) for event in events]
+        except RejectError as error:
+            raise Problem(400, error.reason) from None
         self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell)
 
     def _take(self, caller: Caller, body: bytes, tell: Tell) -> None:
@@ -215,15 +219,6 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
     if not 0 < len(events) <= MOST_EVENTS:
         raise Problem(400, f"a list has 1 to {MOST_EVENTS} events, got {len(events)}")
     return events, True
-
-
-def _as_label(event: bytes) -> bytes:
-    """Return the event marked as a label, whether it says so or not."""
-    try:
-        fields = msgspec.json.decode(event, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Problem(400, f"expected a label as a JSON object: {error}") from None
-    return msgspec.json.encode(fields | {"type": msgspec.Raw(b'"label"')})
 
 
 async def _answered(work: Coroutine[Any, Any, Answer], tell: Tell) -> None:

@@ -42,7 +42,7 @@ class Told(msgspec.Struct):
 
 
 def into_state(door: EmbeddedDoor, file: Path, progress: Progress) -> Imported:
-    """Learn the labels of a file; a file that was read to some place before is read on from there."""
+    """Learn the labels of a file, from its beginning: what had come before is counted as repeated."""
     found = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):
