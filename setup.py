@@ -28,6 +28,7 @@ HOT_MODULES = (
     "src/fraud_detection/features/extract.py",
     "src/fraud_detection/features/memory.py",
     "src/fraud_detection/metrics.py",
+    "src/fraud_detection/answerer.py",
     "src/fraud_detection/pipeline.py",
     "src/fraud_detection/parse/drift.py",
     "src/fraud_detection/parse/times.py",

@@ -2,7 +2,7 @@
 
 It says which fields of an event mean what (`schema`), which features to make of
 them (`features`), how to train (`split`, `model`), what mistakes cost (`costs`)
-and how to answer (`policy`, `rules`).  Unknown keys and wrong values are refused
+and how to answer (see `answering`).  Unknown keys and wrong values are refused
 with their path.  DVC reads the same file as its parameters.
 """
 
@@ -12,20 +12,19 @@ import datetime as dt
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from fraud_detection.strict import Duration
+from fraud_detection.answering import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
+from fraud_detection.strict import Count, Duration, Money, Name, Settings, Share
 
-Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
-Money = Annotated[float, Meta(ge=0)]
 Hour = Annotated[int, Meta(ge=0, le=24)]
 Statistic = Literal["count", "sum", "mean", "min", "max", "std", "zscore", "ratio"]
-
-
-class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A block of settings that refuses keys it does not know."""
 
 
 class FieldSource(Settings, frozen=True):
@@ -121,9 +120,9 @@ class Schema(Settings, frozen=True):
     event_time: TimeSource
     transaction_id: IdSource = IdSource()
     amount: AmountSource | None = None
-    entities: dict[Name, EntitySource] = {}
-    numbers: dict[Name, FieldSource] = {}
-    categories: dict[Name, FieldSource] = {}
+    entities: dict[Name, EntitySource] = msgspec.field(default_factory=dict)
+    numbers: dict[Name, FieldSource] = msgspec.field(default_factory=dict)
+    categories: dict[Name, FieldSource] = msgspec.field(default_factory=dict)
     place: PlaceSource | None = None
     label: LabelSource | None = None
     sent_at: str | None = None
@@ -140,7 +139,7 @@ class EntityFeatures(Settings, frozen=True):
 
     windows: tuple[Duration, ...] = ()
     statistics: tuple[Statistic, ...] = ("count", "sum", "mean", "std", "max")
-    distinct: dict[Name, tuple[Duration, ...]] = {}
+    distinct: dict[Name, tuple[Duration, ...]] = msgspec.field(default_factory=dict)
     first_seen: tuple[Name, ...] = ()
     since_last: bool = True
     speed: bool = False
@@ -157,7 +156,7 @@ class Features(Settings, frozen=True):
     late: how late a payment may come; it is then seen with what its entities have done meanwhile.
     """
 
-    entities: dict[Name, EntityFeatures] = {}
+    entities: dict[Name, EntityFeatures] = msgspec.field(default_factory=dict)
     calendar: tuple[Literal["hour", "weekday", "night"], ...] = ("hour", "weekday", "night")
     night: tuple[Hour, Hour] = (22, 6)
     late: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
@@ -215,28 +214,6 @@ class Costs(Settings, frozen=True):
     declined_good_fixed: Money = 10.0
 
 
-class PolicySettings(Settings, frozen=True):
-    """How scores become answers.  Cut-offs that are not given are chosen by money in training.
-
-    review_capacity_per_day: payments that people can look at in a day; None means no limit.
-    """
-
-    name: str = "by-money"
-    review_at: Share | None = None
-    decline_at: Share | None = None
-    review_capacity_per_day: Money | None = None
-    reasons: Annotated[int, Meta(ge=1, le=10)] = 3
-
-
-class RuleSettings(Settings, frozen=True):
-    """A named condition on the payment and its features; when it holds, at least `action`."""
-
-    name: Name
-    when: str
-    action: Literal["review", "decline"]
-    words: str = ""
-
-
 class Tracking(Settings, frozen=True):
     """Where experiments and models are kept."""
 
@@ -257,4 +234,7 @@ class Project(Settings, frozen=True):
     costs: Costs = Costs()
     policy: PolicySettings = PolicySettings()
     rules: tuple[RuleSettings, ...] = ()
+    lists: tuple[ListSettings, ...] = ()
+    limiter: LimiterSettings | None = None
+    let_through: LetThroughSettings | None = None
     tracking: Tracking = Tracking()

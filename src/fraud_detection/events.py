@@ -107,6 +107,10 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
+LIMITER = "limiter"
+"""The code of the reason on a payment that may not be declined because too many were."""
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """One opinion on a payment, by a rule or by the score."""
 
@@ -115,11 +119,23 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     words: str
 
 
+class LetThrough(msgspec.Struct, frozen=True, gc=False):
+    """A payment that was approved by lot, to learn what it was.
+
+    instead_of: the answer it would have had.  share: the probability with which such payments are chosen,
+    whose inverse is the weight of this one in estimates.
+    """
+
+    instead_of: Action
+    share: float
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The answer for one payment.
 
     score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
-    reasons: what led to a review or a decline; empty for an approval.
+    reasons: what led to a review or a decline, also where that was let through; of an approval only the list
+    that demanded it.  setup: names the bundle, policy, rules and lists by their content.
     """
 
     transaction_id: str
@@ -128,6 +144,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     reasons: tuple[Verdict, ...]
     policy: str
     bundle: str
+    setup: str = ""
+    let_through: LetThrough | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Tell whether it would have been declined, had not too many been."""
+        return bool(self.reasons) and self.reasons[0].code == LIMITER
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ Buckets grow by 2 %, so a percentile is within 2 % of the exact one, from a micr
 
 from __future__ import annotations
 
+import enum
 import math
 import time
 
@@ -43,6 +44,18 @@ class LatencyHistogram:
             if rest <= 0:
                 return 1000 * SMALLEST_S * math.exp(bucket * GROWTH)
         return math.nan
+
+
+class Stage(enum.IntEnum):
+    """The stages whose time is taken; persisting is the caller's."""
+
+    PARSE = 0
+    LOOKUP = 1
+    FEATURES = 2
+    SCORE = 3
+    DECIDE = 4
+    REASONS = 5
+    PERSIST = 6
 
 
 class StageTimes:

@@ -6,34 +6,19 @@ given, in order: decided, learned, repeated or quarantined; it does no I/O of it
 
 from __future__ import annotations
 
-import enum
 import itertools
 from array import array
 from collections.abc import Sequence
 
 import msgspec
 
-from fraud_detection.decide.policy import Policy, explained
-from fraud_detection.decide.rules import RuleSet
-from fraud_detection.errors import RejectError, RetryError
+from fraud_detection.answerer import Answerer, Answering
+from fraud_detection.errors import RejectError
 from fraud_detection.events import Action, Decision, Label, Quarantined, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
-from fraud_detection.metrics import StageTimes
+from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
-from fraud_detection.ports import Known, Ledger, Scorer
-from fraud_detection.score.reasons import Reasons
-
-
-class Stage(enum.IntEnum):
-    """The stages whose time is taken; persisting is the caller's."""
-
-    PARSE = 0
-    LOOKUP = 1
-    FEATURES = 2
-    SCORE = 3
-    DECIDE = 4
-    REASONS = 5
-    PERSIST = 6
+from fraud_detection.ports import Known, Ledger
 
 
 class Decided(msgspec.Struct, gc=False):
@@ -86,17 +71,6 @@ class Processed(msgspec.Struct):
     log: list[Outcome]
 
 
-class Answerer(msgspec.Struct, frozen=True):
-    """What turns feature rows into decisions; without a scorer every payment goes to review."""
-
-    policy: Policy
-    rules: RuleSet
-    scorer: Scorer | None = None
-    reasons: Reasons | None = None
-    reasons_shown: int = 3
-    bundle: str = ""
-
-
 class Pipeline:
     """Decides batches of raw events, in order, exactly once per transaction id.
 
@@ -108,9 +82,9 @@ class Pipeline:
         """Put the stages together."""
         self.parser = parser
         self.memory = memory
-        self.answerer = answerer
-        self.ledger = ledger
         self.stages = StageTimes([stage.name.lower() for stage in Stage])
+        self.answering = Answering(answerer, self.stages)
+        self.ledger = ledger
         self.due: list[Label] = []
         self.latest = -1
 
@@ -133,7 +107,10 @@ class Pipeline:
         self.stages.lap(Stage.PARSE)
         result = self._remember(events, parsed, sequences)
         self.stages.lap(Stage.FEATURES)
-        self._answer([one for one in result.outcomes if isinstance(one, Decided)])
+        decided = [one for one in result.outcomes if isinstance(one, Decided)]
+        decisions = self.answering.answer([one.payment for one in decided], [one.values for one in decided])
+        for one, decision in zip(decided, decisions, strict=True):
+            one.decision = decision
         return result
 
     def learn_due(self, time_ms: int) -> list[Outcome]:
@@ -235,46 +212,6 @@ class Pipeline:
         if ids is not None:
             self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
         return Learned(label, ids, corrects)
-
-    def _answer(self, decided: Sequence[Decided]) -> None:
-        answerer = self.answerer
-        verdicts = [answerer.rules.fired(item.payment, item.values) for item in decided]
-        stopped = [place for place, fired in enumerate(verdicts) if fired]
-        self.stages.lap(Stage.DECIDE)
-        scores = self._scores([item.values for item in decided], stopped)
-        self.stages.lap(Stage.SCORE)
-        doubtful: list[Decided] = []
-        for item, score, fired in zip(decided, scores, verdicts, strict=True):
-            item.decision = answerer.policy.decide(item.payment.transaction_id, score, fired, answerer.bundle)
-            if item.decision.action is not Action.APPROVE:
-                doubtful.append(item)
-        self.stages.lap(Stage.DECIDE)
-        self._explain(doubtful)
-        self.stages.lap(Stage.REASONS)
-
-    def _scores(self, rows: list[array[float]], stopped: list[int]) -> Sequence[float | None]:
-        scorer = self.answerer.scorer
-        if scorer is None or not rows:
-            return [None] * len(rows)
-        try:
-            return scorer.score(rows, stopped)
-        except RetryError:
-            # The policy sends a payment without a score to review, and says so.
-            return [None] * len(rows)
-
-    def _explain(self, doubtful: Sequence[Decided]) -> None:
-        answerer = self.answerer
-        scored = [item for item in doubtful if item.decision.score is not None]
-        if answerer.scorer is None or answerer.reasons is None or not scored:
-            return
-        try:
-            contributions = answerer.scorer.contributions([item.values for item in scored])
-        except RetryError:
-            # The decision stands without the model's words: its own reasons are there.
-            return
-        for item, row in zip(scored, contributions, strict=True):
-            top = answerer.reasons.top(item.values, row, answerer.reasons_shown, item.decision.action)
-            item.decision = explained(item.decision, top)
 
 
 _UNDECIDED = Decision("", Action.REVIEW, None, (), "", "")

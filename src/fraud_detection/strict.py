@@ -6,18 +6,30 @@ keys, and the nearest one to what was written.
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
+from msgspec import Meta
 
 from fraud_detection.errors import ConfigError
 
 T = TypeVar("T")
+
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Money = Annotated[float, Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A block of settings that refuses keys it does not know."""
+
 
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -62,6 +74,55 @@ class Duration:
     def __hash__(self) -> int:
         """Hash by length."""
         return hash(self.ms)
+
+
+class Moment:
+    """A point in time, written as a date or as a date and time; without an offset it is UTC.
+
+    >>> Moment.parse("2026-12-01").ms == Moment.parse("2026-12-01T01:00:00+01:00").ms
+    True
+    >>> str(Moment.parse("2026-12-01T10:00:00"))
+    '2026-12-01T10:00:00Z'
+    """
+
+    __slots__ = ("ms",)
+
+    def __init__(self, ms: int) -> None:
+        """Take milliseconds since 1970-01-01 UTC."""
+        self.ms = ms
+
+    @classmethod
+    def parse(cls, value: object) -> Moment:
+        """Read ISO 8601 text, or what YAML has made of it; raise ValueError for anything else."""
+        if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+            value = value.isoformat()
+        try:
+            read = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
+        except ValueError:
+            message = f"expected a moment such as 2026-12-01 or 2026-12-01T10:00:00Z, got {value!r}"
+            raise ValueError(message) from None
+        known = read if read.tzinfo is not None else read.replace(tzinfo=dt.UTC)
+        return cls((known - _EPOCH) // dt.timedelta(milliseconds=1))
+
+    def __str__(self) -> str:
+        """Return it in UTC, in full."""
+        moment = _EPOCH + dt.timedelta(milliseconds=self.ms)
+        return moment.isoformat().replace("+00:00", "Z")
+
+    def __repr__(self) -> str:
+        """Return a form that shows the time."""
+        return f"Moment({self!s})"
+
+    def __eq__(self, other: object) -> bool:
+        """Two moments are equal when they are the same time."""
+        return isinstance(other, Moment) and other.ms == self.ms
+
+    def __hash__(self) -> int:
+        """Hash by time."""
+        return hash(self.ms)
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def decode(data: object, kind: type[T], origin: str) -> T:
@@ -135,6 +196,8 @@ class _NoDuplicates(yaml.SafeLoader):
 def _custom_type(kind: type, value: object) -> object:
     if kind is Duration:
         return Duration.parse(value)
+    if kind is Moment:
+        return Moment.parse(value)
     message = f"settings of type {kind} cannot be decoded"
     raise TypeError(message)
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fraud_detection import config
+from fraud_detection import answering, config
 from fraud_detection.cli import build_parser
 from fraud_detection.project_file import load_project
 from fraud_detection.run.demo import demo_project
+from fraud_detection.strict import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     kind
-    for kind in vars(config).values()
-    if isinstance(kind, type) and issubclass(kind, config.Settings) and kind is not config.Settings
+    for kind in (vars(config) | vars(answering)).values()
+    if isinstance(kind, type) and issubclass(kind, Settings) and kind is not Settings
 ]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.config import RuleSettings
+from fraud_detection.answering import RuleSettings
 from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, has_past

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.answerer import Answerer
 from fraud_detection.config import IdSource
 from fraud_detection.decide.policy import Policy
 from fraud_detection.decide.rules import compile_rules
@@ -23,7 +24,7 @@ from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Answerer, Decided, Pipeline
+from fraud_detection.pipeline import Decided, Pipeline
 from fraud_detection.run.embedded import EmbeddedDoor, settle
 from tests.unit.features.worlds import DAY, PROJECT, START, payment
 

@@ -16,7 +16,7 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeRuntime, FakeS3, refusal
 from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
-from fraud_detection.config import RuleSettings
+from fraud_detection.answering import RuleSettings
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor

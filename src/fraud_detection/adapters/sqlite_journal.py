@@ -10,14 +10,20 @@ import sqlite3
 
 import msgspec
 
+from fraud_detection.adapters.hash_chain import START, label_content, link
+from fraud_detection.events import Quarantined
 from fraud_detection.parse.drift import Kept
 from fraud_detection.pipeline import Decided, Learned, Noted
 
-DecisionRow = tuple[int, str, int, int, float | None, str, str, str, bytes, bytes, bytes]
-LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool]
+DecisionRow = tuple[
+    int, str, int, int, float | None, str, str, str, bytes, bytes, bytes, str, int | None, float | None, bytes
+]
+"""As the columns of the table: the last four are the setup, what was let through with which share, and the
+link of the chain."""
+LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, bytes]
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
-happened, and whether it was only noted."""
-QuarantineRow = tuple[int, str, str, bytes]
+happened, whether it was only noted, and the link of the chain."""
+QuarantineRow = tuple[int, str, str, bytes, bytes]
 Place = tuple[str, int, str]
 """Name of a source, the place reached in it, and the mark of the event before that place."""
 
@@ -29,6 +35,7 @@ class Progress(msgspec.Struct, array_like=True):
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
     labels, which are beside them.  position, mark: the place reached in the source that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
+    chain: the last link of the chain of what was kept, see `hash_chain`.
     """
 
     seq: int = 0
@@ -39,6 +46,7 @@ class Progress(msgspec.Struct, array_like=True):
     source: str = ""
     position: int = 0
     mark: str = ""
+    chain: bytes = START
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -89,11 +97,11 @@ def move(db: sqlite3.Connection, waiting: list[Entry]) -> None:
     db.execute("DELETE FROM journal")
 
 
-def decision_row(seq: int, outcome: Decided) -> DecisionRow:
-    """Return a decided payment as the tables hold it."""
-    decision, payment = outcome.decision, outcome.payment
+def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
+    """Return a decided payment as the tables hold it, linked to the row before it."""
+    decision, payment, let = outcome.decision, outcome.payment, outcome.decision.let_through
     told = [(v.action.label, v.code, v.words) for v in decision.reasons]
-    return (
+    row = (
         seq,
         decision.transaction_id,
         payment.event_time,
@@ -105,16 +113,27 @@ def decision_row(seq: int, outcome: Decided) -> DecisionRow:
         msgspec.msgpack.encode(payment.entities),
         outcome.raw,
         outcome.values.tobytes(),
+        decision.setup,
+        None if let is None else int(let.instead_of),
+        None if let is None else let.share,
     )
+    return (*row, link(chain, row))
 
 
-def label_row(seq: int, outcome: Learned | Noted) -> LabelRow:
-    """Return a label as the tables hold it."""
-    label = outcome.label
+def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
+    """Return a label as the tables hold it, linked to the row before it."""
+    label, noted = outcome.label, isinstance(outcome, Noted)
     told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
-    if isinstance(outcome, Noted):
-        return (*told, None, None, label.happened_at, True)
-    return (*told, outcome.corrects, None if outcome.ids is None else seq, label.happened_at, False)
+    corrects = outcome.corrects if isinstance(outcome, Learned) else None
+    applied_at = seq if isinstance(outcome, Learned) and outcome.ids is not None else None
+    content = label_content(*told, corrects, label.happened_at, noted)
+    return (*told, corrects, applied_at, label.happened_at, noted, link(chain, content))
+
+
+def quarantine_row(seq: int, outcome: Quarantined, chain: bytes) -> QuarantineRow:
+    """Return a refused event as the tables hold it, linked to the row before it."""
+    row = (seq, outcome.reason, outcome.path, outcome.raw)
+    return (*row, link(chain, row))
 
 
 def _insert(

@@ -46,7 +46,7 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
     owners: dict[str, Ids] = {}
     found: list[PastEvent] = []
     for entry in waiting:
-        for at, one, time_ms, _, _, _, _, _, ids, event, features in entry.decisions:
+        for at, one, time_ms, _, _, _, _, _, ids, event, features, *_ in entry.decisions:
             owners[one] = _ids(ids)
             found.append(
                 PastEvent(
@@ -60,7 +60,7 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
                     corrects=None,
                 )
             )
-        for _, one, fraud, known_at, _, corrects, applied_at, _, _ in entry.labels:
+        for _, one, fraud, known_at, _, corrects, applied_at, *_ in entry.labels:
             if applied_at is None:
                 continue
             owner = owners.get(one) or _owner(ledger, one)

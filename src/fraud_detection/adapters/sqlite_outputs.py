@@ -15,20 +15,21 @@ import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Action, Decision, Label, Quarantined, Verdict
+from fraud_detection.events import Action, Decision, Label, LetThrough, Quarantined, Verdict
 
 Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
 
 SINCE = """
-    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle
-    FROM decisions WHERE seq > :seq
-    UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, NULL, NULL, NULL
+    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of,
+           share FROM decisions WHERE seq > :seq
+    UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, NULL, NULL, NULL, NULL, NULL, NULL
     FROM labels WHERE seq > :seq
-    UNION ALL SELECT seq, 2, reason, path, event, NULL, NULL, NULL, NULL FROM quarantine WHERE seq > :seq
+    UNION ALL SELECT seq, 2, reason, path, event, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
 ONE = """
-    SELECT transaction_id, event_time, action, score, reasons, policy, bundle
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of, share
     FROM decisions WHERE transaction_id = :one"""
 
 
@@ -91,10 +92,20 @@ class OutputFile:
 
 
 def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
-    one: str, event_time: int, action: int, score: float | None, reasons: str, policy: str, bundle: str
+    one: str,
+    event_time: int,
+    action: int,
+    score: float | None,
+    reasons: str,
+    policy: str,
+    bundle: str,
+    setup: str,
+    instead_of: int | None,
+    share: float | None,
 ) -> tuple[Decision, int]:
     words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
-    return Decision(one, Action(action), score, tuple(words), policy, bundle), event_time
+    let = None if instead_of is None or share is None else LetThrough(Action(instead_of), share)
+    return Decision(one, Action(action), score, tuple(words), policy, bundle, setup, let), event_time
 
 
 def _reasons(text: str) -> list[tuple[str, str, str]]:

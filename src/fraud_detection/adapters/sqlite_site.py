@@ -206,6 +206,12 @@ class SqliteSite:
         self.progress = msgspec.structs.replace(self.progress, seq=self.seq, saved_before=saved_before)
         self.put_meta("progress", self.progress)
 
+    def note_setup(self, name: str, content: bytes) -> None:
+        """Keep what answers from now on, by its name; raise RetryError when the file is locked or full."""
+        if not self.rows("SELECT 1 FROM setups WHERE name = ?", (name,)):
+            with self.transaction():
+                self._db.execute("INSERT INTO setups VALUES (?, ?)", (name, content))
+
     def note_output(self, name: str, length: int) -> None:
         """Put down that all is told in a file of that length in bytes; inside a transaction."""
         self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
@@ -274,21 +280,24 @@ class SqliteSite:
         decisions: list[journal.DecisionRow] = []
         labels: list[journal.LabelRow] = []
         quarantined: list[journal.QuarantineRow] = []
+        chain = self.progress.chain
         for outcome in outcomes:
             self.seq += 1
             if isinstance(outcome, Decided):
-                decisions.append(journal.decision_row(self.seq, outcome))
-            elif isinstance(outcome, Learned):
-                labels.append(journal.label_row(self.seq, outcome))
-                if outcome.ids is None:
+                decisions.append(journal.decision_row(self.seq, outcome, chain))
+                chain = decisions[-1][-1]
+            elif isinstance(outcome, Learned | Noted):
+                labels.append(journal.label_row(self.seq, outcome, chain))
+                chain = labels[-1][-1]
+                if isinstance(outcome, Learned) and outcome.ids is None:
                     self.ledger.awaited.add(outcome.label.transaction_id)
-            elif isinstance(outcome, Noted):
-                labels.append(journal.label_row(self.seq, outcome))
             elif isinstance(outcome, Quarantined):
-                quarantined.append((self.seq, outcome.reason, outcome.path, outcome.raw))
+                quarantined.append(journal.quarantine_row(self.seq, outcome, chain))
+                chain = quarantined[-1][-1]
         changes, left = drift.take_changes(), self._left
         self._left = None
-        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels, *self._place)
+        place = self._place
+        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels, *place, chain)
         return Entry(self.progress, decisions, labels, quarantined, changes, left)
 
     def _apply_awaited(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Action, Decision, Verdict
+from fraud_detection.events import LIMITER, Action, Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,13 @@ class Policy:
     >>> action.label, [reason.code for reason in reasons]
     ('decline', ['score', 'new_device'])
 
+    But for a list of what is always approved, which stands alone:
+
+    >>> trusted = Verdict(Action.APPROVE, "trusted", "card is on the list `trusted`")
+    >>> action, reasons = policy.verdicts(0.97, [rule, trusted])
+    >>> action.label, [reason.code for reason in reasons]
+    ('approve', ['trusted'])
+
     No score means that the model did not answer.  That is never an approval:
 
     >>> action, (reason,) = policy.verdicts(None)
@@ -60,19 +67,30 @@ class Policy:
     def verdicts(
         self, score: float | None, fired: Sequence[Verdict] = ()
     ) -> tuple[Action, tuple[Verdict, ...]]:
-        """Return the most severe answer, and every verdict but approvals, the most severe first."""
+        """Return the most severe answer, and every verdict that led there or near, the most severe first.
+
+        A verdict in `fired` that approves is that of an allow list: nothing else counts then.
+        """
+        allowed = tuple(verdict for verdict in fired if verdict.action is Action.APPROVE)
+        if allowed:
+            return Action.APPROVE, allowed
         opinions = [*self._on_score(score), *fired]
         against = [verdict for verdict in opinions if verdict.action is not Action.APPROVE]
         against.sort(key=lambda verdict: -verdict.action)
         return (against[0].action if against else Action.APPROVE), tuple(against)
 
     def decide(
-        self, transaction_id: str, score: float | None, fired: Sequence[Verdict] = (), bundle: str = ""
+        self,
+        transaction_id: str,
+        score: float | None,
+        fired: Sequence[Verdict] = (),
+        bundle: str = "",
+        setup: str = "",
     ) -> Decision:
         """Return the decision, with the score's and the rules' reasons; `explained` adds the model's."""
         action, reasons = self.verdicts(score, fired)
         known = score if _is_possible(score) else None
-        return Decision(transaction_id, action, known, reasons, policy=self.name, bundle=bundle)
+        return Decision(transaction_id, action, known, reasons, policy=self.name, bundle=bundle, setup=setup)
 
     def _on_score(self, score: float | None) -> list[Verdict]:
         if score is None:
@@ -103,6 +121,18 @@ def explained(decision: Decision, explanation: Sequence[Verdict]) -> Decision:
     if decision.action is Action.APPROVE:
         return decision
     return msgspec.structs.replace(decision, reasons=(*decision.reasons, *explanation))
+
+
+def limited(decision: Decision, words: str) -> Decision:
+    """Return a decline as a review, with the limiter's reason before those that led to the decline.
+
+    >>> policy = Policy("p", review_at=0.5, decline_at=0.9)
+    >>> held = limited(policy.decide("t1", 0.97), "too many declines")
+    >>> held.action.label, [reason.code for reason in held.reasons]
+    ('review', ['limiter', 'score'])
+    """
+    reason = Verdict(Action.REVIEW, LIMITER, words)
+    return msgspec.structs.replace(decision, action=Action.REVIEW, reasons=(reason, *decision.reasons))
 
 
 def _is_possible(score: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""Declared rules: conditions on a payment and its features, compiled once, checked at start.
+"""Declared rules and lists: conditions on a payment and its features, compiled once, checked at start.
 
 A rule whose inputs are missing does not fire, unless it asks for that with `missing(name)`.
 The language of conditions is in `language`; what names mean is decided here.
@@ -10,23 +10,26 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from fraud_detection.decide.language import compile_condition
+from fraud_detection.decide.lists import Span, ValueList, compile_list, span
 from fraud_detection.decide.terms import Condition, Field, Number, ReadNumber, ReadText, Text
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Action, Transaction, Verdict
+from fraud_detection.events import LIMITER, Action, Transaction, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fraud_detection.config import RuleSettings, Schema
+    from fraud_detection.answering import ListSettings, RuleSettings
+    from fraud_detection.config import Schema
 
-RESERVED: Final = ("score", "no_score")
-"""Codes of the policy's own verdicts, which no rule may take."""
+RESERVED: Final = ("score", "no_score", LIMITER)
+"""Codes of the policy's own verdicts, which no rule or list may take."""
 
 
 class RuleSet:
-    """Rules ready to be asked about payments.
+    """Rules and lists, ready to be asked about payments.
 
-    >>> from fraud_detection.config import RuleSettings, Schema, TimeSource
+    >>> from fraud_detection.answering import RuleSettings
+    >>> from fraud_detection.config import Schema, TimeSource
     >>> rule = RuleSettings(name="burst", when="card_count_1h >= 10", action="review", words="a burst")
     >>> rules = compile_rules([rule], Schema(event_time=TimeSource(field="t")), ["card_count_1h"])
     >>> rules.fired(Transaction("t1", 0, 999), [12.0])
@@ -35,21 +38,49 @@ class RuleSet:
     []
     """
 
-    def __init__(self, rules: Sequence[tuple[Condition, Verdict]]) -> None:
-        """Take conditions, each with the verdict to give when it holds; see `compile_rules`."""
+    def __init__(
+        self, rules: Sequence[tuple[Condition, Verdict, Span]], lists: Sequence[ValueList] = ()
+    ) -> None:
+        """Take conditions, each with the verdict to give when it holds, and lists; see `compile_rules`."""
         self._rules = tuple(rules)
+        self._lists = tuple(lists)
+        self._final = frozenset(one.name for one in lists if one.denies)
 
     def fired(self, payment: Transaction, values: Sequence[float]) -> list[Verdict]:
-        """Return the verdict of every rule that holds, in the order of declaration."""
-        return [verdict for holds, verdict in self._rules if holds(payment, values)]
+        """Return the verdict of every list and rule that holds, in the order of declaration.
+
+        Where a list denies, no list approves.
+        """
+        time_ms = payment.event_time
+        found = [
+            verdict
+            for holds, verdict, (since, until) in self._rules
+            if since <= time_ms < until and holds(payment, values)
+        ]
+        if not self._lists:
+            return found
+        told = [verdict for one in self._lists if (verdict := one.verdict(payment)) is not None]
+        if any(verdict.action is Action.DECLINE for verdict in told):
+            told = [verdict for verdict in told if verdict.action is not Action.APPROVE]
+        return told + found
+
+    def is_final(self, reasons: Sequence[Verdict]) -> bool:
+        """Tell whether a list that denies is among the reasons of a decision."""
+        return bool(self._final) and any(reason.code in self._final for reason in reasons)
 
 
-def compile_rules(rules: Sequence[RuleSettings], schema: Schema, feature_names: Sequence[str]) -> RuleSet:
-    """Compile all rules; raise ConfigError with the path of the first that is wrong.
+def compile_rules(
+    rules: Sequence[RuleSettings],
+    schema: Schema,
+    feature_names: Sequence[str],
+    lists: Sequence[ListSettings] = (),
+) -> RuleSet:
+    """Compile all rules and lists; raise ConfigError with the path of the first that is wrong.
 
     feature_names are those of the bundle, in the order of the values given to `fired`.
 
-    >>> from fraud_detection.config import RuleSettings, Schema, TimeSource
+    >>> from fraud_detection.answering import RuleSettings
+    >>> from fraud_detection.config import Schema, TimeSource
     >>> typo = RuleSettings(name="burst", when="card_cuont_1h >= 10", action="review")
     >>> compile_rules([typo], Schema(event_time=TimeSource(field="t")), ["card_count_1h", "amount"])
     Traceback (most recent call last):
@@ -58,12 +89,15 @@ def compile_rules(rules: Sequence[RuleSettings], schema: Schema, feature_names: 
 `card_cuont_1h`; nearest: `card_count_1h`, `amount`, `transaction_id` - at `$.rules[0].when`
     """
     fields = _fields(schema, feature_names)
-    _refuse_taken([rule.name for rule in rules])
+    names = [(rule.name, f"$.rules[{place}]") for place, rule in enumerate(rules)]
+    _refuse_taken([*names, *((one.name, f"$.lists[{place}]") for place, one in enumerate(lists))])
+    texts = {name: field.read for name, field in fields.items() if isinstance(field, Text)}
     return RuleSet(
         [
-            (compile_condition(rule.when, fields, f"$.rules[{position}].when"), _verdict(rule))
-            for position, rule in enumerate(rules)
-        ]
+            (compile_condition(rule.when, fields, f"$.rules[{place}].when"), _verdict(rule), span(rule))
+            for place, rule in enumerate(rules)
+        ],
+        [compile_list(one, texts, f"$.lists[{place}]") for place, one in enumerate(lists)],
     )
 
 
@@ -71,12 +105,13 @@ def _verdict(rule: RuleSettings) -> Verdict:
     return Verdict(Action[rule.action.upper()], rule.name, rule.words or " ".join(rule.when.split()))
 
 
-def _refuse_taken(names: Sequence[str]) -> None:
-    for position, name in enumerate(names):
-        if name in names[:position] or name in RESERVED:
-            owner = "another rule" if name in names[:position] else "a reason of the policy"
-            message = f"the name `{name}` is taken by {owner}; choose another - at `$.rules[{position}].name`"
+def _refuse_taken(names: Sequence[tuple[str, str]]) -> None:
+    taken = dict.fromkeys(RESERVED, "a reason of the policy")
+    for name, place in names:
+        if name in taken:
+            message = f"the name `{name}` is taken by {taken[name]}; choose another - at `{place}.name`"
             raise ConfigError(message)
+        taken[name] = "another list" if place.startswith("$.lists") else "another rule"
 
 
 def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from fraud_detection.config import Count, Settings, Share
 from fraud_detection.generate.arrivals import Arrivals, Faults, Labels, Told, arrivals_of
 from fraud_detection.generate.behaviour import behave
 from fraud_detection.generate.columns import joined
@@ -23,6 +22,7 @@ from fraud_detection.generate.messages import EventWriter, Timed
 from fraud_detection.generate.population import make_population
 from fraud_detection.generate.simulate import Simulation
 from fraud_detection.generate.world import DAY, Purpose, SimulatorSettings
+from fraud_detection.strict import Count, Settings, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from fraud_detection.config import Count, Money, Settings, Share
+from fraud_detection.strict import Count, Money, Settings, Share
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint64]

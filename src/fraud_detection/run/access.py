@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from fraud_detection.config import Settings
 from fraud_detection.errors import ConfigError, RetryError
-from fraud_detection.strict import decode, read_yaml
+from fraud_detection.strict import Settings, decode, read_yaml
 
 Role = Literal["decide", "read", "label", "operate"]
 ROLES: tuple[Role, ...] = ("decide", "read", "label", "operate")

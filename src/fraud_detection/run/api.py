@@ -139,7 +139,7 @@ class Api:
         tell(Answer(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, tell: Tell) -> None:
-        bundle = self.door.door.pipeline.answerer.bundle
+        bundle = self.door.door.pipeline.answering.champion.bundle
         failed = self.door.door.site.failed
         told = {
             "status": "cannot commit" if failed else "ready",

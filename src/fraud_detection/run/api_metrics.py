@@ -26,6 +26,8 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
         "fraud_repeated_total": (tally.repeated, "Events that had come before."),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
+        "fraud_limited_total": (tally.limited, "Payments reviewed because no more may be declined."),
+        "fraud_let_through_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
         "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():

@@ -73,6 +73,8 @@ class DecisionLog:
                 "degraded": decision.score is None,
                 "policy": decision.policy,
                 "bundle": decision.bundle,
+                "setup": decision.setup,
+                "let_through": decision.let_through,
                 "model": model,
                 "event_time": payment.event_time,
                 "entities": {name: self.token(one) for name, one in ids.items()},

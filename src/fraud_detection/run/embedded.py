@@ -8,19 +8,29 @@ from collections.abc import Callable, Sequence
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.answerer import Canary
+from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Transaction
+from fraud_detection.events import Action, Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
-from fraud_detection.metrics import LatencyHistogram
+from fraud_detection.metrics import LatencyHistogram, Stage
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Outcome, Pipeline, Stage
+from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.tally import Tally
 
 SAVE_AFTER_EVENTS = 50_000
 BEHIND_EVENTS = 8
 """So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
+
+
+PART = 10_000
+ANSWERED = f"""
+    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)) FROM decisions
+    WHERE seq < ? ORDER BY seq DESC LIMIT ?"""  # noqa: S608 - no value of a user
+"""What was answered before a number, the latest first; a payment that was let through counts as declined."""
 
 
 class EmbeddedDoor:
@@ -45,12 +55,40 @@ class EmbeddedDoor:
         pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
         pipeline.due = site.ledger.due(pipeline.latest)
+        if pipeline.answering.limiter is not None:
+            remember_answers(pipeline.answering.limiter, site)
+        self._fingerprint = ""
         self.recovered = self._recover()
 
     @property
     def stages(self) -> dict[str, LatencyHistogram]:
         """Return the time of each stage, by name: that of the batch, once for each of its payments."""
         return self.pipeline.stages.histograms
+
+    def answer_by(self, champion: Engine, canary: Engine | None = None, share: float = 0.0) -> None:
+        """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
+
+        Raises ConfigError when the features are others than those remembered here.
+        """
+        answering, limiter = self.pipeline.answering, self.pipeline.answering.limiter
+        for engine in filter(None, (champion, canary)):
+            known = self._fingerprint or engine.bundle.manifest.fingerprint
+            if engine.bundle.manifest.fingerprint != known:
+                raise ConfigError(
+                    f"bundle {engine.bundle.name} needs other features (fingerprint "
+                    f"{engine.bundle.manifest.fingerprint}) than those remembered here ({known}); it needs a "
+                    "new state file, with `--history FILE`"
+                )
+            self._fingerprint = known
+            self.site.note_setup(engine.setup.name, engine.setup.content)
+        settings = champion.project.limiter
+        if settings is None:
+            limiter = None
+        elif limiter is None or limiter.settings != settings:
+            limiter = DeclineLimiter(settings)
+            remember_answers(limiter, self.site)
+        answering.champion, answering.limiter = champion.answerer, limiter
+        answering.canary = None if canary is None else Canary(canary.answerer, share)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event.
@@ -161,6 +199,21 @@ def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> Non
     payment = parser.parse(past.event, past.transaction_id)
     if isinstance(payment, Transaction):
         memory.remember_again(payment)
+
+
+def remember_answers(limiter: DeclineLimiter, site: SqliteSite) -> None:
+    """Let a limiter count again what was answered in its last interval before the process ended."""
+    since = site.progress.latest - limiter.settings.interval.ms
+    before, answered = site.seq + 1, list[tuple[int, bool]]()
+    while True:
+        part = site.rows(ANSWERED, (before, PART))
+        found = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
+        answered += found
+        if not found:
+            break
+        before = part[-1][0]
+    for time_ms, declined in sorted(answered):
+        limiter.note(time_ms, declined=bool(declined))
 
 
 def settle(

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 
 import msgspec
 
+from fraud_detection.answerer import Answerer
 from fraud_detection.config import Project
+from fraud_detection.decide.let_through import Draw
+from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.decide.policy import Policy
 from fraud_detection.decide.rules import compile_rules
+from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Answerer, Pipeline
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import Ledger, Scorer, StateStore
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.reasons import Reasons
+from fraud_detection.strict import to_plain
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What answers, by its content: the bundle's name and the whole project file of that day.
+
+    Its name stands in every decision, so that a decision can be made again later.
+    """
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def of(cls, bundle: str, project: Project) -> Setup:
+        """Name a bundle with a project file; equal contents have equal names."""
+        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(project)}, order="sorted")
+        return cls(hashlib.blake2b(content, digest_size=8).hexdigest(), content)
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -26,12 +49,16 @@ class Engine(msgspec.Struct, frozen=True):
     bundle: Bundle
     extractor: Extractor
     answerer: Answerer
+    setup: Setup
 
     def pipeline(self, store: StateStore | None, ledger: Ledger, *, textual: bool = False) -> Pipeline:
         """Return the whole path, over the given state."""
         vocabulary = self.bundle.contents.features.vocabulary
         parser = Parser(self.project.schema, vocabulary, textual=textual)
-        return Pipeline(parser, FeatureMemory(self.extractor, store), self.answerer, ledger)
+        pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.answerer, ledger)
+        if self.project.limiter is not None:
+            pipeline.answering.limiter = DeclineLimiter(self.project.limiter)
+        return pipeline
 
 
 def make_engine(bundle: Bundle, scorer: Scorer, project: Project | None = None) -> Engine:
@@ -42,10 +69,12 @@ def make_engine(bundle: Bundle, scorer: Scorer, project: Project | None = None) 
     today = project or bundle.contents.project
     vocabulary = bundle.contents.features.vocabulary
     bundle.check_fingerprint(fingerprint(today, vocabulary))
-    return Engine(today, bundle, Extractor(today, vocabulary), _answerer(today, bundle, scorer))
+    setup = Setup.of(bundle.name, today)
+    answerer = _answerer(today, bundle, scorer, setup)
+    return Engine(today, bundle, Extractor(today, vocabulary), answerer, setup)
 
 
-def _answerer(project: Project, bundle: Bundle, scorer: Scorer) -> Answerer:
+def _answerer(project: Project, bundle: Bundle, scorer: Scorer, setup: Setup) -> Answerer:
     cutoffs, settings = bundle.manifest.cutoffs, project.policy
     features = bundle.contents.features
     review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
@@ -54,9 +83,25 @@ def _answerer(project: Project, bundle: Bundle, scorer: Scorer) -> Answerer:
     values = {f"{name}_code": list(shares) for name, shares in features.vocabulary.items()}
     return Answerer(
         Policy(settings.name, review_at, decline_at),
-        compile_rules(project.rules, project.schema, features.names),
+        compile_rules(project.rules, project.schema, features.names, project.lists),
         scorer,
         Reasons(features.definitions, usual, values),
         settings.reasons,
         bundle.name,
+        setup.name,
+        _draw(project),
     )
+
+
+def _draw(project: Project) -> Draw | None:
+    settings = project.let_through
+    if settings is None:
+        return None
+    key = os.environ.get(settings.key_variable, "")
+    if not key:
+        raise ConfigError(
+            "`let_through` needs a key, so that nobody can foresee who is chosen: set "
+            f"{settings.key_variable} to some long random text, the same on every machine"
+        )
+    decimals = 2 if project.schema.amount is None else project.schema.amount.decimals
+    return Draw(settings.share, round(settings.maximum_amount * 10**decimals), key.encode())

@@ -106,6 +106,15 @@ DECISION: Json = {
         "reasons": {"type": "array", "items": REASON},
         "policy": {"type": "string"},
         "bundle": {"type": "string"},
+        "setup": {"type": "string", "description": "names bundle, policy, rules and lists by their content"},
+        "let_through": {
+            "type": "object",
+            "description": "only where it was approved by lot, to learn what it was",
+            "properties": {
+                "instead_of": {"type": "string", "enum": ["review", "decline"]},
+                "share": {"type": "number", "description": "the probability of being chosen"},
+            },
+        },
         "repeated": {"type": "boolean", "description": "true where it was decided before"},
     },
     "required": ["transaction_id", "event_time", "action", "score", "reasons", "policy", "bundle"],

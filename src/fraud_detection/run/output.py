@@ -67,8 +67,18 @@ def _decision_line(decision: Decision, event_time: int) -> bytes:
             "reasons": [{"code": reason.code, "words": reason.words} for reason in decision.reasons],
             "policy": decision.policy,
             "bundle": decision.bundle,
+            **_beside(decision),
         }
     )
+
+
+def _beside(decision: Decision) -> dict[str, object]:
+    """Return what only some decisions have: what they were let through instead of, and with which share."""
+    let = decision.let_through
+    told: dict[str, object] = {"setup": decision.setup} if decision.setup else {}
+    if let is None:
+        return told
+    return told | {"let_through": {"instead_of": let.instead_of.label, "share": let.share}}
 
 
 def _line(content: dict[str, object]) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.answerer import Answerer
 from fraud_detection.config import Project
 from fraud_detection.decide.policy import Policy
 from fraud_detection.decide.rules import compile_rules
@@ -25,7 +26,7 @@ from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.vocabulary import Vocabulary
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Answerer, Pipeline
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.history import Progress
 from fraud_detection.run.tally import Tally

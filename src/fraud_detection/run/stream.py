@@ -65,7 +65,9 @@ def open_door(
     """
     engine = load_engine(bundle, project)
     site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
-    return engine, EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+    door = EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+    door.answer_by(engine)
+    return engine, door
 
 
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:

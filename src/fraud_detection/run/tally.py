@@ -20,6 +20,7 @@ class Tally(msgspec.Struct):
     """What came in and what became of it.
 
     transactions = decided + quarantined; repeated events, some of them labels, are beside them.
+    limited: reviewed because no more may be declined; let_through: approved by lot.
     engine: the engine's own time a payment, commit included; latency: the time since sending.
     """
 
@@ -33,13 +34,18 @@ class Tally(msgspec.Struct):
     engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     repeated_labels: int = 0
+    limited: int = 0
+    let_through: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
         if isinstance(outcome, Decided):
             self.transactions += 1
             self.decided += 1
-            self.actions[outcome.decision.action] += 1
+            decision = outcome.decision
+            self.actions[decision.action] += 1
+            self.limited += decision.is_limited
+            self.let_through += decision.let_through is not None
         elif isinstance(outcome, Quarantined):
             self.transactions += 1
             self.quarantined += 1

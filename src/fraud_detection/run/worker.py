@@ -137,7 +137,7 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
+        sys.stdout.write(f"{self.door.pipeline.answering.champion.bundle}\n")
         sys.stdout.flush()
         await serve_on(
             listening,
@@ -155,6 +155,7 @@ class Worker:
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
         door = WorkerDoor(engine, settings.worker, site, others)
+        door.answer_by(engine)
         if door.recovered:
             self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
         return door

@@ -17,7 +17,8 @@ from fraud_detection.score.bundle import Cutoffs
 from fraud_detection.train.split import UNKNOWN
 
 if TYPE_CHECKING:
-    from fraud_detection.config import Costs, PolicySettings
+    from fraud_detection.answering import PolicySettings
+    from fraud_detection.config import Costs
 
 PRIOR_FRAUDS = 20.0
 """The calibrated score's own opinion weighs as much as so many confirmed frauds.

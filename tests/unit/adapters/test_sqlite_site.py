@@ -113,8 +113,9 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
     door = open_door(small_world.bundle, undisturbed)[1]
     one_by_one(door, [*events[:10], payment, *events[10:]])
     door.close()
-    of = [row[1:] for row in in_tables(state)]
-    assert of == [row[1:] for row in in_tables(undisturbed)]
+    # Numbers, and with them the links of the chain, are others.
+    of = [row[1:-1] for row in in_tables(state)]
+    assert of == [row[1:-1] for row in in_tables(undisturbed)]
 
 
 def test_profiles_that_could_not_be_saved_are_saved_later(

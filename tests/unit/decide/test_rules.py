@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.config import AmountSource, EntitySource, FieldSource, RuleSettings, Schema, TimeSource
+from fraud_detection.answering import RuleSettings
+from fraud_detection.config import AmountSource, EntitySource, FieldSource, Schema, TimeSource
 from fraud_detection.decide.rules import compile_rules
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Transaction, Verdict

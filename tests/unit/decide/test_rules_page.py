@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_detection.config import AmountSource, EntitySource, FieldSource, RuleSettings, Schema, TimeSource
+from fraud_detection.answering import RuleSettings
+from fraud_detection.config import AmountSource, EntitySource, FieldSource, Project, Schema, TimeSource
 from fraud_detection.decide.rules import RuleSet, compile_rules
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
@@ -39,7 +40,13 @@ VALUES = [900.0, 3.0, 1.0, math.nan, 0.0, *[math.nan] * 4]
 
 
 def compiled(block: str) -> RuleSet:
-    return compile_rules(decode(yaml.safe_load(block), tuple[RuleSettings, ...], "rules"), SCHEMA, FEATURES)
+    content = yaml.safe_load(block)
+    if isinstance(content, dict):
+        project = decode(
+            {"project": "page", "schema": {"event_time": {"field": "t"}}} | content, Project, "page"
+        )
+        return compile_rules(project.rules, SCHEMA, FEATURES, project.lists)
+    return compile_rules(decode(content, tuple[RuleSettings, ...], "rules"), SCHEMA, FEATURES)
 
 
 def fires(condition: str) -> bool:

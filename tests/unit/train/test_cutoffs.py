@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.config import Costs, PolicySettings
+from fraud_detection.answering import PolicySettings
+from fraud_detection.config import Costs
 from fraud_detection.score.calibration import Calibration
 from fraud_detection.train.cutoffs import Prices, cheapest, choose, prices, round_between, smoothed
 from fraud_detection.train.split import UNKNOWN

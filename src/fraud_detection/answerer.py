@@ -1,0 +1,152 @@
+"""From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, let-through.
+
+It knows the order of these and nothing of where rows come from: live doors, replays and trials of a change
+answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_detection.decide.let_through import Draw
+from fraud_detection.decide.limiter import DeclineLimiter
+from fraud_detection.decide.policy import Policy, explained, limited
+from fraud_detection.decide.rules import RuleSet
+from fraud_detection.errors import RetryError
+from fraud_detection.events import Action, Decision, LetThrough, Transaction
+from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.ports import Scorer
+from fraud_detection.score.reasons import Reasons
+
+_SHARES = 1 << 64
+
+
+class Answerer(msgspec.Struct, frozen=True):
+    """What turns feature rows into decisions; without a scorer every payment goes to review.
+
+    setup: names all of it by its content.
+    """
+
+    policy: Policy
+    rules: RuleSet
+    scorer: Scorer | None = None
+    reasons: Reasons | None = None
+    reasons_shown: int = 3
+    bundle: str = ""
+    setup: str = ""
+    draw: Draw | None = None
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """Another answerer for a share of the cards; a card stays with it.
+
+    Cards are those of the entity that orders the stream; a payment without one stays with the champion.
+    """
+
+    answerer: Answerer
+    share: float
+
+    def takes(self, payment: Transaction) -> bool:
+        """Tell whether a payment is one of its share."""
+        card = payment.entities[0] if payment.entities else None
+        if card is None:
+            return False
+        salted = f"{self.answerer.setup}\0{card}".encode()
+        return int.from_bytes(hashlib.blake2b(salted, digest_size=8).digest(), "big") < self.share * _SHARES
+
+
+class Answering:
+    """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches."""
+
+    def __init__(self, champion: Answerer, stages: StageTimes) -> None:
+        """Let one answerer answer everything, without a limit."""
+        self.champion = champion
+        self.canary: Canary | None = None
+        self.limiter: DeclineLimiter | None = None
+        self.stages = stages
+
+    def answer(self, payments: Sequence[Transaction], rows: Sequence[array[float]]) -> list[Decision]:
+        """Return one decision a payment, in order."""
+        canary = self.canary
+        if canary is None:
+            return self._answer(self.champion, payments, rows)
+        taken = [canary.takes(payment) for payment in payments]
+        decided: dict[bool, list[Decision]] = {}
+        for mine, answerer in ((True, canary.answerer), (False, self.champion)):
+            places = [place for place, one in enumerate(taken) if one is mine]
+            decided[mine] = self._answer(answerer, [payments[i] for i in places], [rows[i] for i in places])
+        ready = {mine: iter(decisions) for mine, decisions in decided.items()}
+        return [next(ready[mine]) for mine in taken]
+
+    def _answer(
+        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+    ) -> list[Decision]:
+        verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
+        stopped = [place for place, fired in enumerate(verdicts) if fired]
+        self.stages.lap(Stage.DECIDE)
+        scores = _scores(answerer, rows, stopped)
+        self.stages.lap(Stage.SCORE)
+        decisions: list[Decision] = []
+        doubtful: list[int] = []
+        for place, payment in enumerate(payments):
+            decision = answerer.policy.decide(
+                payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.setup
+            )
+            if self.limiter is not None:
+                decision = self._limit(self.limiter, payment, decision)
+            if decision.action is not Action.APPROVE:
+                doubtful.append(place)
+            decisions.append(decision)
+        self.stages.lap(Stage.DECIDE)
+        _explain(answerer, rows, decisions, doubtful)
+        if answerer.draw is not None:
+            for place in doubtful:
+                decisions[place] = _let_through(answerer, answerer.draw, payments[place], decisions[place])
+        self.stages.lap(Stage.REASONS)
+        return decisions
+
+    def _limit(self, limiter: DeclineLimiter, payment: Transaction, decision: Decision) -> Decision:
+        wanted = decision.action is Action.DECLINE
+        given = wanted and limiter.admits(payment.event_time)
+        limiter.note(payment.event_time, declined=given)
+        return decision if given is wanted else limited(decision, limiter.words)
+
+
+def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]) -> Sequence[float | None]:
+    scorer = answerer.scorer
+    if scorer is None or not rows:
+        return [None] * len(rows)
+    try:
+        return scorer.score(rows, stopped)
+    except RetryError:
+        # The policy sends a payment without a score to review, and says so.
+        return [None] * len(rows)
+
+
+def _explain(
+    answerer: Answerer, rows: Sequence[array[float]], decisions: list[Decision], doubtful: Sequence[int]
+) -> None:
+    """Add the model's own reasons to those decisions that need some and have a score."""
+    scored = [place for place in doubtful if decisions[place].score is not None]
+    if answerer.scorer is None or answerer.reasons is None or not scored:
+        return
+    try:
+        contributions = answerer.scorer.contributions([rows[place] for place in scored])
+    except RetryError:
+        # The decision stands without the model's words: its own reasons are there.
+        return
+    for place, row in zip(scored, contributions, strict=True):
+        decision = decisions[place]
+        top = answerer.reasons.top(rows[place], row, answerer.reasons_shown, decision.action)
+        decisions[place] = explained(decision, top)
+
+
+def _let_through(answerer: Answerer, draw: Draw, payment: Transaction, decision: Decision) -> Decision:
+    if not draw.chooses(payment) or answerer.rules.is_final(decision.reasons):
+        return decision
+    mark = LetThrough(decision.action, draw.share)
+    return msgspec.structs.replace(decision, action=Action.APPROVE, let_through=mark)
