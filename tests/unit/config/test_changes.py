@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_detection.answering import PolicySettings, RuleSettings
 from fraud_detection.changes import Change, PolicyChange, apply_change, described, load_change
-from fraud_detection.config import PolicySettings, Project, RuleSettings
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.demo import demo_project
 
@@ -92,7 +93,7 @@ def test_an_empty_change_changes_nothing() -> None:
         ),
         (
             "name: c\nrules:\n" + "- {name: a, when: 'True', action: review}\n" * 2,
-            r"the name `a` stands twice - at `\$\.rules\[1\]\.name`",
+            r"`a` stands twice - at `\$\.rules\[1\]`",
         ),
         ("rules: []\n", "missing required field `name`"),
     ],
