@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_release as releasing
 from fraud_detection.commands import arguments_serving as serving
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _prequential,
+        offline.backtest,
         _score,
         _run,
         serving.serve,

@@ -101,13 +101,19 @@ def refuse_empty(history: History, path: Path) -> None:
 
 
 def feature_table(
-    project: Project, history: History, progress: Progress, learn_until: int | None = None
+    project: Project,
+    history: History,
+    progress: Progress,
+    learn_until: int | None = None,
+    *,
+    exact: bool = False,
 ) -> tuple[Dataset, Replay]:
     """Replay the history; return every payment's features, as they would have been served, and the replay.
 
     The replay's memory is as a live engine's would be at the end of history.
     learn_until: the categories are learned from payments before that time in ms, and the table is not
     cut into slices; without it both follow the project's split.
+    exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
     """
     times = np.fromiter(
         (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
@@ -120,7 +126,7 @@ def feature_table(
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
     vocabulary = _vocabulary(project, history.payments, cut)
     replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
-    matrix = _replayed(replay, history.payments, progress)
+    matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(
         fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms, history.as_of
@@ -220,15 +226,18 @@ def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundari
     return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
 
 
-def _replayed(replay: Replay, payments: Sequence[PastPayment], progress: Progress) -> np.ndarray:
-    values = array("f")
+def _replayed(
+    replay: Replay, payments: Sequence[PastPayment], progress: Progress, *, exact: bool
+) -> np.ndarray:
+    kind = np.float64 if exact else np.float32
+    values: array[float] = array("d" if exact else "f")
     with few_collections():
         for number, row in enumerate(replay.rows(payments), start=1):
             values.extend(row)
             if number % READ_ROWS == 0:
                 progress(f"replaying: {number:,} payments", number / len(payments))
     progress(f"replaying: {len(payments):,} payments", 1.0)
-    return np.frombuffer(values, dtype=np.float32).reshape(len(payments), -1)
+    return np.frombuffer(values, dtype=kind).reshape(len(payments), -1)
 
 
 def _dataset(
