@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.tables import read_columns, write_columns
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.answering import RuleSettings
+from fraud_detection.answering import LimiterSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.changes import Change, apply_change, load_change
 from fraud_detection.cli import main
 from fraud_detection.config import Split
@@ -43,6 +44,12 @@ DEAR = RuleSettings(
 )
 CENTS = RuleSettings(name="cents", when="card_amount_sum_1d >= 33.33 or amount >= 19.99", action="review")
 
+OFTEN = RuleSettings(name="often", when="card_count_1d >= 3", action="decline")
+LIMITER = LimiterSettings(interval=Duration.parse("1d"), share=0.05, least=20)
+WATCHED = ListSettings(
+    name="watched", kind="watch", of="channel", entries=(ListEntry(value="atm"),)
+)
+
 
 def silent(*_: object) -> None:
     """Say nothing."""
@@ -57,23 +64,23 @@ def decided(world: SmallWorld, changes: list[Change], **window: int) -> tuple[Tr
 
 def test_history_is_decided_as_the_doors_decide_it(small_world: SmallWorld) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
-    change = Change(name="more", rules=(DEAR, CENTS))
+    change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), limiter=LIMITER)
     traffic, (_, answers) = decided(small_world, [change])
     lines: list[bytes] = []
     engine = load_engine(small_world.bundle, apply_change(small_world.project, change))
     score_file(engine, small_world.history, lines.append, silent)
     served = {one["transaction_id"]: one for one in map(json.loads, lines)}
     assert len(served) == len(traffic)
-    own = {"score", "no_score", *(rule.name for rule in engine.project.rules)}
-    fired = 0
+    own = {"score", "no_score", "limiter", "watched", *(rule.name for rule in engine.project.rules)}
+    fired: Counter[str] = Counter()
     for row, one in enumerate(traffic.transaction_id.tolist()):
         live = served[one]
         codes = tuple(reason["code"] for reason in live["reasons"] if reason["code"] in own)
         assert ("approve", "review", "decline")[answers.action[row]] == live["action"]
         assert answers.score[row] == live["score"]
         assert answers.codes(row) == codes
-        fired += "cents" in codes
-    assert fired > 100
+        fired.update(codes)
+    assert all(fired[code] > 20 for code in ("cents", "limiter", "watched", "often", "score"))
 
 
 def test_a_change_of_nothing_differs_nowhere(small_world: SmallWorld) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.judge.comparison import Comparison, Report
+from fraud_detection.judge.page import page
 from fraud_detection.judge.words import Row, headline, rows, span
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.checks import open_project
@@ -44,7 +45,9 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "backtest.json"
     figures.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    return [figures]
+    shown = folder / "backtest.html"
+    shown.write_text(page(report), encoding="utf-8")
+    return [shown, figures]
 
 
 def lines(report: Report) -> Iterator[str]:

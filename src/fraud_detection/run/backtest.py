@@ -8,7 +8,6 @@ with what was known at its own time, and judged by the labels that were known at
 from __future__ import annotations
 
 import datetime as dt
-import os
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +20,12 @@ from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.answerer import Answering
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
-from fraud_detection.decide.let_through import Draw
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import LIMITER, Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.metrics import Stage, StageTimes
-from fraud_detection.run.engine import Engine, draw_of, make_engine
+from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
@@ -37,14 +35,10 @@ from fraud_detection.train.past import PastRows, PastTable
 TODAY = "today"
 """The name of the side that nothing is changed on."""
 
-LOT = "let_through"
-"""The code beside the reasons of a payment that was approved by lot."""
-
 SCORE_WORDS = {
     "score": "fraud probability at or above the cut-off",
     "no_score": "the model did not answer",
     LIMITER: "would be declined, but too many were",
-    LOT: "approved by lot, to learn what it was",
 }
 
 
@@ -67,7 +61,10 @@ class Model:
         bundle.check_vectors(self.scorer)
 
     def engine(self, project: Project) -> Engine:
-        """Return what decides by this model and a project file, without the lot."""
+        """Return what decides by this model and a project file; it lets nobody through by lot.
+
+        What it would have answered is asked for, and the key of the lot is for the doors.
+        """
         return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, let_through=None))
 
 
@@ -80,9 +77,7 @@ class Side:
         self.engine = model.engine(project)
         self._scored = _Scored()
         # The model's own words are dear, and change no answer.
-        answerer = msgspec.structs.replace(
-            self.engine.answerer, scorer=self._scored, reasons=None, draw=lot(project)
-        )
+        answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
         self._answering = Answering(answerer, StageTimes([stage.name for stage in Stage]))
         if project.limiter is not None:
             self._answering.limiter = DeclineLimiter(project.limiter)
@@ -95,8 +90,7 @@ class Side:
         self._scored.scores = scores
         add = self._book.add
         for decision in self._answering.answer(payments, rows):
-            codes = [reason.code for reason in decision.reasons]
-            add(decision.action, decision.score, codes if decision.let_through is None else [*codes, LOT])
+            add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
     def answers(self) -> Answers:
         """Return all answers."""
@@ -118,17 +112,6 @@ class _Scored:
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
         raise NotImplementedError(f"nobody explains {len(rows)} payments here")
-
-
-def lot(project: Project) -> Draw | None:
-    """Return the lot by which payments are let through, None where none are.
-
-    Whoever does not hold the key draws with another one: other payments, but as many.
-    """
-    settings = project.let_through
-    if settings is None:
-        return None
-    return draw_of(project, settings, os.environ.get(settings.key_variable) or TODAY)
 
 
 @dataclass(slots=True)

@@ -78,6 +78,8 @@ def _table(
     project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
 ) -> Path:
     if settings.features is not None and settings.data is None:
+        if settings.labels:
+            raise ConfigError("--labels: belong to payments that are replayed; name those with --data")
         refuse_other_features(project, settings.features)
         return settings.features
     table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
@@ -95,6 +97,8 @@ def _table(
 def _notes(project: Project, sides: Sequence[Side], window: Window) -> Iterator[str]:
     if project.schema.label is None:
         yield "The project file declares no label: answers are counted, and nothing is judged."
+    if any(side.project.let_through is not None for side in sides):
+        yield "Nobody is let through by lot here: what would have been answered otherwise is judged."
     for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
         until = learned_until(bundle)
         if until > window.start:

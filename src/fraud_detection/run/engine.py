@@ -9,7 +9,6 @@ import os
 import msgspec
 
 from fraud_detection.answerer import Answerer
-from fraud_detection.answering import LetThroughSettings
 from fraud_detection.config import Project
 from fraud_detection.decide.let_through import Draw
 from fraud_detection.decide.limiter import DeclineLimiter
@@ -107,10 +106,5 @@ def _draw(project: Project) -> Draw | None:
             "`let_through` needs a key, so that nobody can foresee who is chosen: set "
             f"{settings.key_variable} to some long random text, the same on every machine"
         )
-    return draw_of(project, settings, key)
-
-
-def draw_of(project: Project, settings: LetThroughSettings, key: str) -> Draw:
-    """Return the lot that chooses which payments are let through."""
     decimals = 2 if project.schema.amount is None else project.schema.amount.decimals
     return Draw(settings.share, round(settings.maximum_amount * 10**decimals), key.encode())
