@@ -46,9 +46,7 @@ CENTS = RuleSettings(name="cents", when="card_amount_sum_1d >= 33.33 or amount >
 
 OFTEN = RuleSettings(name="often", when="card_count_1d >= 3", action="decline")
 LIMITER = LimiterSettings(interval=Duration.parse("1d"), share=0.05, least=20)
-WATCHED = ListSettings(
-    name="watched", kind="watch", of="channel", entries=(ListEntry(value="atm"),)
-)
+WATCHED = ListSettings(name="watched", kind="watch", of="channel", entries=(ListEntry(value="atm"),))
 
 
 def silent(*_: object) -> None:

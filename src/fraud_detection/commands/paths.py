@@ -32,9 +32,10 @@ def check_paths(arguments: Namespace) -> None:
 
 def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        value = getattr(arguments, name, None)
-        if value is not None and str(value) != STANDARD and "://" not in str(value):
-            yield ("FILE" if name == "file" else f"--{name}"), Path(value)
+        given = getattr(arguments, name, None)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and str(value) != STANDARD and "://" not in str(value):
+                yield ("FILE" if name == "file" else f"--{name}"), Path(value)
 
 
 def _same(one: Path, other: Path) -> bool:

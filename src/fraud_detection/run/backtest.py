@@ -25,6 +25,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.events import LIMITER, Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.ports import Scorer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
 from fraud_detection.score.archive import read_bundle
@@ -75,7 +76,7 @@ class Side:
         """Put rules, cut-offs and model together, as the doors do."""
         self.name, self.model, self.project = name, model, project
         self.engine = model.engine(project)
-        self._scored = _Scored()
+        self._scored = _Scored(model.scorer)
         # The model's own words are dear, and change no answer.
         answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
         self._answering = Answering(answerer, StageTimes([stage.name for stage in Stage]))
@@ -104,14 +105,15 @@ class Side:
 class _Scored:
     """A scorer that was asked before: the scores of the payments at hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
         self.scores: list[float] = []
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - they are known
         return self.scores
 
-    def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-        raise NotImplementedError(f"nobody explains {len(rows)} payments here")
+    def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
+        return self._scorer.contributions(rows)
 
 
 @dataclass(slots=True)
