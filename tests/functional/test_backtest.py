@@ -36,6 +36,7 @@ from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "changes"
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
 DEAR = RuleSettings(
     name="dear",
@@ -240,6 +241,9 @@ def test_the_command_prints_the_money_and_writes_the_report(
     again = tmp_path / "again"
     assert main([*command[:-2], f"--out={again}"]) == 0
     assert (again / "backtest.json").read_bytes() == (out / "backtest.json").read_bytes()
+    shown = (out / "backtest.html").read_text()
+    assert shown == (again / "backtest.html").read_text()
+    assert "stricter" in shown
 
 
 @pytest.mark.parametrize(
@@ -248,6 +252,8 @@ def test_the_command_prints_the_money_and_writes_the_report(
         ("name: today\n", "`today` is taken by what is in force"),
         ("name: c\nrules: [{name: r, when: card_cuont > 1, action: review}]\n", "nearest"),
         ("name: c\nbundle: nowhere\n", "nowhere"),
+        ("name: c\nlists: [{name: l, kind: deny, of: crad}]\n", "no entity or category"),
+        ("name: c\nentries: {nobody: []}\n", "no list `nobody`"),
     ],
 )
 def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
@@ -256,3 +262,12 @@ def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
     (tmp_path / "c.yaml").write_text(change)
     with pytest.raises(ConfigError, match=words):
         sides_of(small_world.project, small_world.bundle, [load_change(tmp_path / "c.yaml")])
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_changes_that_are_shown_fit_the_simulated_world(small_world: SmallWorld, example: Path) -> None:
+    change = load_change(example)
+    assert change.owner
+    assert change.reason
+    (today, side) = sides_of(small_world.project, small_world.bundle, [change])
+    assert side.project != today.project

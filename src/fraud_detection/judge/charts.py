@@ -15,10 +15,11 @@ from fraud_detection.judge.comparison import Estimate
 from fraud_detection.judge.words import money, signed
 
 WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 14, 52
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 24, 52
 ROW, NAMES, VALUES = 26, 150, 190
 FEWEST_STEPS = 4
 MOST_LABELS = 9
+SMALLEST = 1e-9
 
 
 class Bars(msgspec.Struct, frozen=True):
@@ -34,8 +35,8 @@ class Scale:
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         """Make room for all values."""
         self.low, self.high = min([0.0, *values]), max([0.0, *values])
-        if self.low == self.high:
-            self.high = 1.0
+        if self.high - self.low < SMALLEST:
+            self.high = self.low + 1.0
         self.start, self.end = start, end
 
     def place(self, value: float) -> float:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from fraud_detection.judge.charts import Bars, by_week, intervals
-from fraud_detection.judge.comparison import Comparison, Difference, Estimate, Part, Report, Side, Variant
+from fraud_detection.judge.comparison import (
+    Comparison,
+    Difference,
+    Estimate,
+    Judged,
+    Part,
+    Report,
+    Side,
+    Variant,
+)
 from fraud_detection.judge.page_tables import actions, examples, reasons, table
 from fraud_detection.judge.style import STYLE
 from fraud_detection.judge.words import Row, headline, money, plus, rows, share, signed, span
@@ -145,22 +154,26 @@ def _row(row: Row) -> Sequence[str]:
 
 def _weeks(found: Comparison) -> Iterator[str]:
     names = [week.since[:10] for week in found.weeks]
-    shown = (
-        ("Money saved", lambda side: side.judged.money_saved),
-        ("Fraud missed, in money", lambda side: side.judged.money_missed),
-        ("Good payments declined", lambda side: side.judged.good_declined.payments),
+    shown: tuple[tuple[str, Callable[[Judged], float]], ...] = (
+        ("Money saved", lambda side: side.money_saved),
+        ("Fraud missed, in money", lambda side: side.money_missed),
+        ("Good payments declined", lambda side: side.good_declined.payments),
     )
     for title, take in shown:
-        sides = [
-            Bars(name, [take(getattr(week, side)) if week.mature else None for week in found.weeks])
-            for name, side in ((found.first, "first"), (found.second, "second"))
-        ]
-        yield _figure(title, by_week(title, names, sides))
-    reviews = [
-        Bars(name, [getattr(week, side).reviews_per_day for week in found.weeks])
-        for name, side in ((found.first, "first"), (found.second, "second"))
-    ]
-    yield _figure("Reviews a day", by_week("Reviews a day", names, reviews, found.capacity_per_day[1]))
+        judged = [[side.judged for side in sides] for sides in _sides(found)]
+        values = [[None if one is None else take(one) for one in side] for side in judged]
+        yield _figure(title, by_week(title, names, _bars(found, values)))
+    reviews = [[side.reviews_per_day for side in sides] for sides in _sides(found)]
+    title = "Reviews a day"
+    yield _figure(title, by_week(title, names, _bars(found, reviews), found.capacity_per_day[1]))
+
+
+def _sides(found: Comparison) -> tuple[list[Side], list[Side]]:
+    return [week.first for week in found.weeks], [week.second for week in found.weeks]
+
+
+def _bars(found: Comparison, values: Sequence[Sequence[float | None]]) -> list[Bars]:
+    return [Bars(name, own) for name, own in zip((found.first, found.second), values, strict=True)]
 
 
 def _figure(title: str, picture: str) -> str:
@@ -199,7 +212,8 @@ def _parts(parts: Sequence[Part]) -> str:
         "precision",
         "recall",
     )
-    return table(heads, [_line(part) for part in parts])
+    sizes = '<p class="soft">Large figures are those of the change, small ones those of today.</p>'
+    return sizes + table(heads, [_line(part) for part in parts])
 
 
 def _line(part: Part) -> Sequence[str]:

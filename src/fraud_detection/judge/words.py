@@ -10,6 +10,7 @@ import msgspec
 from fraud_detection.judge.comparison import Comparison, Estimate, Harm, Judged, Part, Side
 
 NOTHING = "-"
+WHOLE_FROM = 100
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -156,7 +157,7 @@ def money(value: float | None) -> str:
     """
     if value is None:
         return NOTHING
-    return f"{value:z,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:z,.1f}"  # noqa: PLR2004 - digits
+    return f"{value:z,.0f}" if abs(value) >= WHOLE_FROM else f"{value:z,.1f}".removesuffix(".0")
 
 
 def signed(found: Estimate) -> str:
