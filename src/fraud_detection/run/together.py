@@ -102,7 +102,7 @@ class Together:
         """Say that no more will be asked, and answer the others until they say the same, or for `most_s`."""
         self.links.tell(DRAINED, None)
         until = asyncio.get_running_loop().time() + most_s
-        while any(one.up and one.other not in self.drained for one in self.links.lines.values()):
+        while any(one.well and one.other not in self.drained for one in self.links.lines.values()):
             if asyncio.get_running_loop().time() > until:
                 return
             await asyncio.sleep(TELL_AFTER_S)

@@ -3,7 +3,8 @@
     python -m fraud_detection.run.worker SETTINGS    # JSON, see `WorkerSettings`
 
 Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
-in hand and ends.  On its standard output it says, once, that it answers.
+in hand and ends.  On its standard output it says, once, that it answers, and beats as long as it does not
+hang.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.heart import Heart
 from fraud_detection.run.history import read_history
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
@@ -78,7 +80,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Load the model, recover the state, take history in where there is no past."""
-        self.settings = settings
+        self.settings, self.heart = settings, Heart(sys.stdout.fileno())
         self._screen = Terminal(plain=True)
         engine = load_engine(Path(settings.bundle), _project(settings))
         self.ownership = Ownership(engine.project.schema, settings.workers)
@@ -110,10 +112,11 @@ class Worker:
 
     async def _serve(self, stop: Stop) -> None:
         links = self.together.links
+        beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
         # Before anybody asks: what the others have committed while this one was not there.
         await self.following.catch_up()
         await links.open()
-        beside = [asyncio.ensure_future(self.together.tell_news())]
+        beside.append(asyncio.ensure_future(self.together.tell_news()))
         if await self._links_stand(stop):
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
@@ -137,8 +140,7 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        sys.stdout.write(f"{self.door.pipeline.answerer.bundle}\n")
-        sys.stdout.flush()
+        self.heart.tell(self.door.pipeline.answerer.bundle)
         await serve_on(
             listening,
             self.api,
