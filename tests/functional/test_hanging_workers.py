@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.adapters.links import SILENT_AFTER_S
+from fraud_detection.run.access import add_key
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.shards import Ownership
 from fraud_detection.run.workers import HANGS_AFTER_S
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served, served
-from tests.functional.test_workers import TWO, WORKERS, Asker, alive, children, metrics, until
+from tests.functional.test_workers import TWO, WORKERS, Asker, alive, children, metrics, total, until
 
 SLACK_S = 3.0
 """For a machine that has other things to do."""
@@ -32,28 +33,28 @@ def number_of(pid: int) -> int:
 
 
 @contextmanager
-def askers_by_worker(one: Served) -> Iterator[list[Asker]]:
+def askers_by_worker(one: Served, **headers: str) -> Iterator[list[Asker]]:
     """Open a line to each worker; the metrics tell whom a new one has reached."""
     found: dict[int, Asker] = {}
     with ExitStack() as stack:
         while len(found) < WORKERS:
             asker = stack.enter_context(closing(Asker(one.port)))
-            before = _not_found(one)
+            before = _not_found(one, **headers)
             assert asker.ask("GET", "/no-such-path")[0] == 404
-            after = _not_found(one)
+            after = _not_found(one, **headers)
             (reached,) = [worker for worker in range(WORKERS) if after[worker] > before[worker]]
             found.setdefault(reached, asker)
         yield [found[worker] for worker in range(WORKERS)]
 
 
-def _not_found(one: Served) -> list[float]:
-    counted, name = metrics(one), 'fraud_requests_total{{worker="{}",status="404"}}'
+def _not_found(one: Served, **headers: str) -> list[float]:
+    counted, name = metrics(one, **headers), 'fraud_requests_total{{worker="{}",status="404"}}'
     return [counted.get(name.format(worker), 0.0) for worker in range(WORKERS)]
 
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(200, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
 
 
 def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
@@ -115,3 +116,34 @@ def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
         assert children(one.process.pid) == workers
         one.stop()
     assert one.process.returncode == 0
+
+
+def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    keys, rate = tmp_path / "keys.yaml", 40.0
+    asked_by = {"Authorization": f"Bearer {add_key(keys, 'till', ('decide',), rate)}"}
+    free = {"Authorization": f"Bearer {add_key(keys, 'office', ('operate',), None)}"}
+    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    home = ownership.of_id("till")
+    own = [event for event in events if ownership.place(event).owner != home]
+    with served(small_world, tmp_path / "state.db", TWO, f"--keys={keys}") as one:
+        (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
+        with askers_by_worker(one, **free) as asked:
+            other = asked[1 - home]
+            os.kill(keeper, signal.SIGSTOP)
+            until(lambda: other.ask("GET", "/readyz")[0] == 503)
+            start = time.monotonic()
+            found = [other.ask("POST", "/v1/decisions", event, **asked_by) for event in own[:60]]
+            share = rate / WORKERS * (1 + time.monotonic() - start)
+            assert other.ask("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
+            statuses = [status for status, _, _ in found]
+            assert set(statuses) == {200, 429}
+            assert rate / WORKERS <= statuses.count(200) <= share + 1
+            until(lambda: other.ask("GET", "/readyz")[0] == 200)
+            # The whole rate holds again, and what was counted meanwhile is told.
+            one._line.close()
+            assert total(one, "fraud_rate_shared_events_total", **free) == 60
+            time.sleep(1)
+            again = [other.ask("POST", "/v1/decisions", event, **asked_by)[0] for event in own[60 : 60 + 30]]
+            assert again == [200] * 30

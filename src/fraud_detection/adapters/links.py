@@ -32,6 +32,10 @@ SILENT_AFTER_S = 3.0
 """Longer than a loop stands still while a commit and what is put off behind it wait for the file."""
 
 
+class AwayError(RetryError):
+    """The other worker is not there, hangs, or goes away before it has answered."""
+
+
 class Line(asyncio.Protocol):
     """The line to one other worker, on which this one asks; it is made anew whenever it breaks.
 
@@ -76,7 +80,7 @@ class Line(asyncio.Protocol):
             await asyncio.sleep(AGAIN_S)
 
     def ask(self, what: str, body: object) -> asyncio.Future[Any]:
-        """Ask; the answer raises RetryError when the other worker refuses, or goes away."""
+        """Ask; the answer raises RetryError when the other worker refuses, AwayError when it goes away."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if self._transport is None or not self.well:
@@ -140,8 +144,8 @@ class Line(asyncio.Protocol):
             if not future.done():
                 future.set_exception(self._away())
 
-    def _away(self) -> RetryError:
-        return RetryError(f"worker {self.other} does not answer; ask again in a moment")
+    def _away(self) -> AwayError:
+        return AwayError(f"worker {self.other} does not answer; ask again in a moment")
 
 
 class Asked(asyncio.Protocol):
