@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import listen, run_loop
+from fraud_detection.adapters.http_server import listen, make_room, run_loop
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.commands.serving import today
@@ -39,6 +39,7 @@ def serve(arguments: Namespace) -> None:
         )
     if (arguments.certificate is None) != (arguments.private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
+    make_room(arguments.most_connections)
     if arguments.workers > 1:
         if arguments.source is not None:
             raise ConfigError("--source is read by one process: leave out --workers")
@@ -65,9 +66,8 @@ def serve(arguments: Namespace) -> None:
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
         stop = Stop()
         with few_collections(), ending_on_signals(stop):
-            run_loop(
-                serve_beside(api, listening, beside, stop, (arguments.certificate, arguments.private_key))
-            )
+            tls = (arguments.certificate, arguments.private_key)
+            run_loop(serve_beside(api, listening, beside, stop, tls, arguments.most_connections))
     finally:
         door.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
@@ -93,6 +93,7 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         certificate=named(arguments.certificate),
         private_key=named(arguments.private_key),
         most_waiting=arguments.most_waiting,
+        most_connections=arguments.most_connections,
         synchronous=arguments.synchronous,
     )
     stop = Stop()

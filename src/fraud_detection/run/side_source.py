@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import serve_on
 from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.run.api import Api
@@ -97,6 +98,7 @@ async def serve_beside(
     beside: SideSource | None,
     stop: Stop,
     tls: tuple[Path | None, Path | None] = (None, None),
+    most_connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Answer requests until told to stop, and read a source beside them; raise what made it fail.
 
@@ -110,6 +112,7 @@ async def serve_beside(
         lambda: stop.asked or (beside is not None and beside.failed is not None),
         certificate=tls[0],
         private_key=tls[1],
+        most_connections=most_connections,
     )
     if beside is not None:
         await beside.stop()

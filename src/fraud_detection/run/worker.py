@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
@@ -72,6 +73,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     certificate: str | None = None
     private_key: str | None = None
     most_waiting: int = MOST_WAITING
+    most_connections: int = MOST_CONNECTIONS
     synchronous: str = "normal"
 
 
@@ -147,6 +149,7 @@ class Worker:
             told,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
+            most_connections=settings.most_connections,
         )
 
     def _open(self, engine: Engine) -> WorkerDoor:
