@@ -14,7 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
+import msgspec
+
 from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import serve_on
 from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.run.api import Api
@@ -92,17 +95,25 @@ class SideSource(threading.Thread):
             done.set_result(None)
 
 
+class Listening(msgspec.Struct, frozen=True):
+    """A socket that listens, with what TLS needs and how many connections may be open."""
+
+    socket: socket.socket
+    certificate: Path | None = None
+    private_key: Path | None = None
+    most_connections: int = MOST_CONNECTIONS
+
+
 async def serve_beside(
     api: Api,
-    listening: socket.socket,
+    listening: Listening,
     beside: SideSource | None,
     stop: Stop,
-    tls: tuple[Path | None, Path | None] = (None, None),
     releases: ReleaseFollower | None = None,
 ) -> None:
     """Answer requests until told to stop, and read a source beside them; raise what made it fail.
 
-    tls: certificate and private key.  releases: followed between requests.
+    releases: followed between requests.
     """
 
     def told() -> bool:
@@ -113,11 +124,12 @@ async def serve_beside(
     if beside is not None:
         beside.begin(asyncio.get_running_loop())
     await serve_on(
-        listening,
+        listening.socket,
         api,
         told,
-        certificate=tls[0],
-        private_key=tls[1],
+        certificate=listening.certificate,
+        private_key=listening.private_key,
+        most_connections=listening.most_connections,
     )
     if beside is not None:
         await beside.stop()

@@ -3,7 +3,8 @@
     python -m fraud_detection.run.worker SETTINGS    # JSON, see `WorkerSettings`
 
 Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
-in hand and ends.  On its standard output it says, once, that it answers.
+in hand and ends.  On its standard output it says, once, that it answers, and beats as long as it does not
+hang.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import SqliteSite
@@ -36,6 +38,7 @@ from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.heart import Heart
 from fraud_detection.run.history import read_history
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
@@ -71,6 +74,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     certificate: str | None = None
     private_key: str | None = None
     most_waiting: int = MOST_WAITING
+    most_connections: int = MOST_CONNECTIONS
     synchronous: str = "normal"
     live: str | None = None
 
@@ -80,7 +84,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Load the model, recover the state, take history in where there is no past."""
-        self.settings = settings
+        self.settings, self.heart = settings, Heart(sys.stdout.fileno())
         self._screen = Terminal(plain=True)
         loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
@@ -120,10 +124,11 @@ class Worker:
 
     async def _serve(self, stop: Stop) -> None:
         links = self.together.links
+        beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
         # Before anybody asks: what the others have committed while this one was not there.
         await self.following.catch_up()
         await links.open()
-        beside = [asyncio.ensure_future(self.together.tell_news())]
+        beside.append(asyncio.ensure_future(self.together.tell_news()))
         if await self._links_stand(stop):
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
@@ -153,14 +158,14 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        sys.stdout.write(f"{self.door.pipeline.answering.champion.bundle}\n")
-        sys.stdout.flush()
+        self.heart.tell(self.door.pipeline.answering.champion.bundle)
         await serve_on(
             listening,
             self.api,
             told,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
+            most_connections=settings.most_connections,
         )
 
     def _open(self, engine: Engine) -> WorkerDoor:
