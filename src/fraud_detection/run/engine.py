@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,7 @@ from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import Ledger, Scorer, StateStore
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.reasons import Reasons
-from fraud_detection.strict import to_plain
+from fraud_detection.strict import decode, to_plain
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -38,8 +39,31 @@ class Setup(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, bundle: str, project: Project) -> Setup:
         """Name a bundle with a project file; equal contents have equal names."""
-        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(project)}, order="sorted")
-        return cls(hashlib.blake2b(content, digest_size=8).hexdigest(), content)
+        # Keys keep their order: that of a schema's entities has a meaning.
+        content = msgspec.json.encode(_Content(bundle, to_plain(project)))
+        return cls(_name(content), content)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the content is the one that was named so."""
+        return self.name == _name(self.content)
+
+    def read(self) -> tuple[str, Project]:
+        """Return the bundle's name and the project file; raise ConfigError when they cannot be read."""
+        try:
+            content = msgspec.json.decode(self.content, type=_Content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"setup {self.name}: its content cannot be read: {error}") from None
+        return content.bundle, decode(content.project, Project, f"setup {self.name}")
+
+
+class _Content(msgspec.Struct, frozen=True):
+    bundle: str
+    project: dict[str, Any]
+
+
+def _name(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 class Engine(msgspec.Struct, frozen=True):
