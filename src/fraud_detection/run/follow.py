@@ -102,7 +102,7 @@ class WorkerDoor(EmbeddedDoor):
                 replay.expect(past)
             else:
                 self.shared.observe(past.payment)
-                replay.expect(_without_ordering(past))
+                replay.expect(without_ordering(past))
         own = {past.payment.transaction_id for past in mine}
         replay.due = [label for label in replay.due if label.transaction_id in own]
         settle(self.site, replay, mine)
@@ -183,7 +183,7 @@ def shared_profiles(engine: Engine, memory: FeatureMemory) -> FeatureMemory:
     return memory.part(extractor, slots)
 
 
-def _without_ordering(past: PastPayment) -> PastPayment:
+def without_ordering(past: PastPayment) -> PastPayment:
     """Return the payment as its labels are learned by those who do not own it."""
     ids = past.payment.entities
     masked = (*ids[:ORDERING], None, *ids[ORDERING + 1 :]) if ids else ids
