@@ -53,12 +53,12 @@ def serve(arguments: Namespace) -> None:
         synchronous=arguments.synchronous,
         wait_s=WAIT_S,
     )
+    requests = RequestDoor(door, arguments.most_waiting)
     try:
         if arguments.history is not None and not has_past(door.site):
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        requests = RequestDoor(door, arguments.most_waiting)
         api = Api(requests, Access(keys), description)
         beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
         listening = listen(arguments.host, arguments.port, shared=False)
@@ -69,7 +69,7 @@ def serve(arguments: Namespace) -> None:
             tls = (arguments.certificate, arguments.private_key)
             run_loop(serve_beside(api, listening, beside, stop, tls, arguments.most_connections))
     finally:
-        door.close()
+        requests.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
 
 

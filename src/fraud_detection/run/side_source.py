@@ -17,7 +17,7 @@ from pathlib import Path
 from fraud_detection.adapters.event_sources import Batch, open_source
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import serve_on
-from fraud_detection.errors import FraudDetectionError, RetryError
+from fraud_detection.errors import RetryError
 from fraud_detection.run.api import Api
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.stream import Stop, place_in
@@ -38,7 +38,7 @@ class SideSource(threading.Thread):
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
         super().__init__(name="side-source", daemon=True)
         engine = door.door
-        self.failed: FraudDetectionError | None = None
+        self.failed: Exception | None = None
         self._door, self._source, self._say = door, source, say
         self._opened = open_source(source, numbered=not engine.pipeline.parser.has_id, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened, say)
@@ -63,7 +63,7 @@ class SideSource(threading.Thread):
                     return
                 if batch.events:
                     self._hand_over(batch)
-        except FraudDetectionError as error:
+        except Exception as error:  # noqa: BLE001 - raised again where the requests are answered
             self.failed = error
             return
         self._say(f"{self._source} has ended; requests are answered on")
@@ -86,7 +86,7 @@ class SideSource(threading.Thread):
     def _take(self, batch: Batch, done: Future[None]) -> None:
         try:
             self._door.take_beside(batch, self._name)
-        except RetryError as error:
+        except Exception as error:  # noqa: BLE001 - the thread waits for it, whatever it is
             done.set_exception(error)
         else:
             done.set_result(None)
@@ -100,16 +100,23 @@ async def serve_beside(
     tls: tuple[Path | None, Path | None] = (None, None),
     most_connections: int = MOST_CONNECTIONS,
 ) -> None:
-    """Answer requests until told to stop, and read a source beside them; raise what made it fail.
+    """Answer requests until told to stop or the door is broken, and read a source beside them.
+
+    Raises what made the source fail.
 
     tls: certificate and private key.
     """
     if beside is not None:
         beside.begin(asyncio.get_running_loop())
+
+    def told() -> bool:
+        broken = api.door.health.broken is not None
+        return stop.asked or broken or (beside is not None and beside.failed is not None)
+
     await serve_on(
         listening,
         api,
-        lambda: stop.asked or (beside is not None and beside.failed is not None),
+        told,
         certificate=tls[0],
         private_key=tls[1],
         most_connections=most_connections,

@@ -91,8 +91,9 @@ class Worker:
             self._warm_up(engine, Path(settings.history))
         following = Following(self.door)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
-        requests = RequestDoor(self.door, settings.most_waiting)
-        self.together = Together(requests, self.ownership, access, following, Path(settings.folder))
+        self.requests = RequestDoor(self.door, settings.most_waiting)
+        following.refused = self.requests.health.put_off
+        self.together = Together(self.requests, self.ownership, access, following, Path(settings.folder))
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         self.api = WorkerApi(self.together, access, description)
         self.following = following
@@ -105,7 +106,7 @@ class Worker:
             with few_collections(), ending_on_signals(stop):
                 run_loop(self._serve(stop))
         finally:
-            self.door.close()
+            self.requests.close()
         self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
 
     def say(self, text: str) -> None:
@@ -113,23 +114,31 @@ class Worker:
         self._screen.say(f"worker {self.settings.worker}: {text}")
 
     async def _serve(self, stop: Stop) -> None:
-        links = self.together.links
+        links, health = self.together.links, self.requests.health
         beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
         # Before anybody asks: what the others have committed while this one was not there.
-        await self.following.catch_up()
+        with health.guarded:
+            await self.following.catch_up()
         await links.open()
         beside.append(asyncio.ensure_future(self.together.tell_news()))
         if await self._links_stand(stop):
-            await self.following.catch_up()
-            beside.append(asyncio.ensure_future(self.following.run()))
+            with health.guarded:
+                await self.following.catch_up()
+            beside.append(asyncio.ensure_future(self._follow()))
             # Without these it would lag behind for ever; it ends, and is started again.
-            await self._answer(lambda: stop.asked or any(task.done() for task in beside))
-        await self.together.drain(GRACE_S)
+            await self._answer(lambda: stop.asked or health.broken or any(task.done() for task in beside))
+        if stop.asked:
+            # Else it ends alone, and nobody else is about to.
+            await self.together.drain(GRACE_S)
         await links.close()
         for task in beside:
             if task.done():
                 task.result()
             task.cancel()
+
+    async def _follow(self) -> None:
+        with self.requests.health.guarded:
+            await self.following.run()
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -139,7 +148,7 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, told: Callable[[], bool]) -> None:
+    async def _answer(self, told: Callable[[], object]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
         self.heart.tell(self.door.pipeline.answerer.bundle)
