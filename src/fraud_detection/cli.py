@@ -23,6 +23,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    decided,
     past,
     world,
 )
@@ -169,6 +170,7 @@ def _features(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "features", "training:features", "replay history into a table of features")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--out", type=Path, default=FEATURES, help=f"where to write it ({FEATURES})")
 
 
@@ -176,6 +178,7 @@ def _train(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "train", "training:train", "train a model and pack it into a bundle")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"where to write the bundle ({BUNDLE})")
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-READ = ("data", "file", "features", "history", "config", "source", "settings")
+READ = ("data", "labels", "file", "features", "history", "config", "source", "settings")
 WRITTEN = ("out", "json", "truth", "to")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
@@ -32,9 +32,10 @@ def check_paths(arguments: Namespace) -> None:
 
 def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        value = getattr(arguments, name, None)
-        if value is not None and str(value) != STANDARD and "://" not in str(value):
-            yield ("FILE" if name == "file" else f"--{name}"), Path(value)
+        named = getattr(arguments, name, None)
+        for value in named if isinstance(named, list) else [named]:
+            if value is not None and str(value) != STANDARD and "://" not in str(value):
+                yield ("FILE" if name == "file" else f"--{name}"), Path(value)
 
 
 def _same(one: Path, other: Path) -> bool:

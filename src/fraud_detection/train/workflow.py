@@ -166,7 +166,7 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
 
 def _doubts(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
     score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
-    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs)
+    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight)
 
 
 def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
