@@ -13,7 +13,9 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
+from fraud_detection.commands import arguments_release as releasing
 from fraud_detection.commands import arguments_serving as serving
 from fraud_detection.commands.arguments import (
     BUNDLE,
@@ -83,11 +85,15 @@ def build_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _prequential,
+        offline.backtest,
         _score,
         _run,
         serving.serve,
         serving.api_key,
         serving.label,
+        releasing.release,
+        releasing.rollback,
+        releasing.shadow,
         _report,
         _parity,
         measuring.bench,
@@ -220,7 +226,7 @@ def _run(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument(
         "--source", required=True, help="JSON Lines, CSV or Parquet; - for JSON Lines on standard input"
     )
-    parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+    serving.answered_by(parser)
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")

@@ -45,7 +45,9 @@ class Served:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", *more]
-        command += [f"--bundle={world.bundle}", f"--state={state}", f"--port={self.port}"]
+        if not any(one.startswith("--live") for one in more):
+            command.append(f"--bundle={world.bundle}")
+        command += [f"--state={state}", f"--port={self.port}"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
         self._line = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 

@@ -125,6 +125,28 @@ def read_columns(path: Path, names: Sequence[str] | None = None) -> tuple[Column
     return {name: _array_or_list(table.column(name)) for name in wanted}, metadata
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's columns."""
+    with _opened(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def read_batches(
+    path: Path, names: Sequence[str], start: int, stop: int, rows: int
+) -> Iterator[dict[str, np.ndarray | list[object]]]:
+    """Yield columns of the rows from `start` until before `stop`, at most `rows` at a time, in order."""
+    with _opened(path) as file:
+        wanted = known(names, file.schema_arrow.names, path)
+        edges = np.cumsum([0, *(file.metadata.row_group(n).num_rows for n in range(file.num_row_groups))])
+        groups = [n for n in range(file.num_row_groups) if edges[n] < stop and edges[n + 1] > start]
+        at = int(edges[groups[0]]) if groups else 0
+        for batch in file.iter_batches(rows, row_groups=groups, columns=list(wanted)):
+            own = batch.slice(min(max(start - at, 0), batch.num_rows), max(stop - max(start, at), 0))
+            at += batch.num_rows
+            if own.num_rows:
+                yield {name: _array_or_list(own.column(name)) for name in wanted}
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
@@ -186,6 +208,6 @@ def _without_nan(column: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
 def _array_or_list(column: Any) -> np.ndarray | list[object]:  # noqa: ANN401 - pyarrow ships no types
     is_float = pa.types.is_floating(column.type)
     if is_float or (column.null_count == 0 and _is_numeric(column.type)):
-        array: np.ndarray = column.to_numpy()
+        array: np.ndarray = column.to_numpy(zero_copy_only=False)
         return array
     return list(column.to_pylist())

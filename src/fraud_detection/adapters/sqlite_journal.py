@@ -7,13 +7,14 @@ that.  So a payment is answered after its row is in the journal, and the tables 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
 from fraud_detection.adapters.hash_chain import START, label_content, link
 from fraud_detection.events import Quarantined
 from fraud_detection.parse.drift import Kept
-from fraud_detection.pipeline import Decided, Learned, Noted
+from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 
 DecisionRow = tuple[
     int, str, int, int, float | None, str, str, str, bytes, bytes, bytes, str, int | None, float | None, bytes
@@ -95,6 +96,39 @@ def move(db: sqlite3.Connection, waiting: list[Entry]) -> None:
         if entry.left is not None:
             db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", entry.left)
     db.execute("DELETE FROM journal")
+
+
+class Rows(msgspec.Struct):
+    """What a batch adds to the tables, up to the number and the link reached.
+
+    awaited: payments of which a label came before them.
+    """
+
+    seq: int
+    chain: bytes
+    decisions: list[DecisionRow] = []
+    labels: list[LabelRow] = []
+    quarantined: list[QuarantineRow] = []
+    awaited: list[str] = []
+
+
+def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes) -> Rows:
+    """Return the rows of a batch, numbered and linked behind those before."""
+    rows = Rows(seq, chain)
+    for outcome in outcomes:
+        rows.seq += 1
+        if isinstance(outcome, Decided):
+            rows.decisions.append(decision_row(rows.seq, outcome, rows.chain))
+            rows.chain = rows.decisions[-1][-1]
+        elif isinstance(outcome, Learned | Noted):
+            rows.labels.append(label_row(rows.seq, outcome, rows.chain))
+            rows.chain = rows.labels[-1][-1]
+            if isinstance(outcome, Learned) and outcome.ids is None:
+                rows.awaited.append(outcome.label.transaction_id)
+        elif isinstance(outcome, Quarantined):
+            rows.quarantined.append(quarantine_row(rows.seq, outcome, rows.chain))
+            rows.chain = rows.quarantined[-1][-1]
+    return rows
 
 
 def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:

@@ -26,9 +26,8 @@ from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables
 from fraud_detection.adapters.sqlite_tables import prepare
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import ConfigError, RetryError
-from fraud_detection.events import Quarantined
 from fraud_detection.parse.drift import Kept, SchemaDrift
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
+from fraud_detection.pipeline import Outcome
 from fraud_detection.ports import ProfileKey
 
 WAIT_FOR_LOCK_S = 5.0
@@ -62,6 +61,7 @@ class SqliteSite:
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         wait_s: how long a commit waits for another process that holds the file.
         """
+        self.path = path
         self._lock = None if reading else FileLock(path)
         try:
             self._db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
@@ -277,28 +277,15 @@ class SqliteSite:
     def _entry(
         self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift
     ) -> Entry:
-        decisions: list[journal.DecisionRow] = []
-        labels: list[journal.LabelRow] = []
-        quarantined: list[journal.QuarantineRow] = []
-        chain = self.progress.chain
-        for outcome in outcomes:
-            self.seq += 1
-            if isinstance(outcome, Decided):
-                decisions.append(journal.decision_row(self.seq, outcome, chain))
-                chain = decisions[-1][-1]
-            elif isinstance(outcome, Learned | Noted):
-                labels.append(journal.label_row(self.seq, outcome, chain))
-                chain = labels[-1][-1]
-                if isinstance(outcome, Learned) and outcome.ids is None:
-                    self.ledger.awaited.add(outcome.label.transaction_id)
-            elif isinstance(outcome, Quarantined):
-                quarantined.append(journal.quarantine_row(self.seq, outcome, chain))
-                chain = quarantined[-1][-1]
+        rows = journal.linked(outcomes, self.seq, self.progress.chain)
+        self.seq = rows.seq
+        self.ledger.awaited.update(rows.awaited)
         changes, left = drift.take_changes(), self._left
         self._left = None
-        place = self._place
-        self.progress = Progress(self.seq, saved_before, latest, drift.events, drift.labels, *place, chain)
-        return Entry(self.progress, decisions, labels, quarantined, changes, left)
+        self.progress = Progress(
+            self.seq, saved_before, latest, drift.events, drift.labels, *self._place, rows.chain
+        )
+        return Entry(self.progress, rows.decisions, rows.labels, rows.quarantined, changes, left)
 
     def _apply_awaited(self) -> None:
         """Enter with their payments the labels that came before these."""

@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from fraud_detection.adapters.parquet_tables import ParquetTable, read_columns, write_columns
+from fraud_detection.adapters.parquet_tables import (
+    ParquetTable,
+    column_names,
+    read_batches,
+    read_columns,
+    write_columns,
+)
 from fraud_detection.adapters.text_tables import CsvTable, JsonTable
 from fraud_detection.errors import ConfigError
 
-__all__ = ["Table", "open_table", "read_columns", "write_columns"]
+__all__ = ["Table", "column_names", "open_table", "read_batches", "read_columns", "write_columns"]
 
 
 class Table(Protocol):

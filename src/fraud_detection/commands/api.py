@@ -12,8 +12,9 @@ import msgspec
 
 from fraud_detection.adapters.http_server import listen, run_loop
 from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
-from fraud_detection.commands.serving import today
+from fraud_detection.commands.serving import opened
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
 from fraud_detection.run.api import Api
@@ -23,7 +24,7 @@ from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import WAIT_S, RequestDoor
 from fraud_detection.run.shards import refuse_other_workers
 from fraud_detection.run.side_source import SideSource, serve_beside
-from fraud_detection.run.stream import Stop, ending_on_signals, open_door, warm_up
+from fraud_detection.run.stream import Stop, ending_on_signals, warm_up
 from fraud_detection.run.worker import WorkerSettings
 from fraud_detection.run.workers import serve_with_workers
 
@@ -45,13 +46,7 @@ def serve(arguments: Namespace) -> None:
         _serve_with_workers(arguments, screen)
         return
     refuse_other_workers(arguments.state, arguments.workers)
-    engine, door = open_door(
-        arguments.bundle,
-        arguments.state,
-        project=today(arguments),
-        synchronous=arguments.synchronous,
-        wait_s=WAIT_S,
-    )
+    engine, door, releases = opened(arguments, wait_s=WAIT_S)
     try:
         if arguments.history is not None and not has_past(door.site):
             warm_up(door, engine.project, arguments.history, screen.progress)
@@ -65,11 +60,12 @@ def serve(arguments: Namespace) -> None:
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
         stop = Stop()
         with few_collections(), ending_on_signals(stop):
-            run_loop(
-                serve_beside(api, listening, beside, stop, (arguments.certificate, arguments.private_key))
-            )
+            tls = (arguments.certificate, arguments.private_key)
+            run_loop(serve_beside(api, listening, beside, stop, tls, releases))
     finally:
         door.close()
+        if releases is not None:
+            releases.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
 
 
@@ -83,7 +79,8 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         worker=0,
         workers=arguments.workers,
         folder="",
-        bundle=str(arguments.bundle),
+        bundle=str(arguments.bundle or BUNDLE),
+        live=named(arguments.live),
         state=str(arguments.state),
         port=arguments.port,
         host=arguments.host,

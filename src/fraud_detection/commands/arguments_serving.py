@@ -46,7 +46,7 @@ def aws_demo(commands: Commands[OneSentenceParser]) -> None:
 def serve(commands: Commands[OneSentenceParser]) -> None:
     """Take `fraud serve`."""
     parser = command(commands, "serve", "api:serve", "decide payments over HTTP while the customer waits")
-    parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle ({BUNDLE})")
+    answered_by(parser)
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
@@ -64,6 +64,14 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     )
     parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
+    )
+
+
+def answered_by(parser: argparse.ArgumentParser) -> None:
+    """Let a command take what answers: a bundle, or what is live."""
+    parser.add_argument("--bundle", type=Path, help=f"the bundle ({BUNDLE})")
+    parser.add_argument(
+        "--live", type=Path, metavar="DIR", help="answer by what is released there, and follow it"
     )
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_outputs import OutputFile
-from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
 from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import (
     Figures,
     output,
@@ -26,7 +28,9 @@ from fraud_detection.pipeline import Outcome
 from fraud_detection.project_file import load_project
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project
-from fraud_detection.run.embedded import has_past
+from fraud_detection.run.embedded import EmbeddedDoor, has_past
+from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.history import read_history
 from fraud_detection.run.output import outcome_line, told_line
 from fraud_detection.run.scoring import score_file, score_pipe
@@ -34,6 +38,7 @@ from fraud_detection.run.stream import (
     Stop,
     ending_on_signals,
     open_door,
+    open_live_door,
     run_stream,
     source_is_textual,
     warm_up,
@@ -66,11 +71,9 @@ def score(arguments: Namespace) -> None:
 
 def run(arguments: Namespace) -> None:
     """Decide a stream with durable state, until it ends or is interrupted."""
-    screen, stop, project = terminal(arguments), Stop(), today(arguments)
+    screen, stop = terminal(arguments), Stop()
     textual = source_is_textual(arguments.source)
-    engine, door = open_door(
-        arguments.bundle, arguments.state, project=project, textual=textual, synchronous=arguments.synchronous
-    )
+    engine, door, releases = opened(arguments, textual=textual)
     _say_other_rules(arguments, engine.project, screen)
     if door.recovered:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
@@ -87,15 +90,44 @@ def run(arguments: Namespace) -> None:
 
     began = time.perf_counter()
     with ending_on_signals(stop):
-        run_stream(door, arguments.source, stop, show, screen.say)
+        run_stream(door, arguments.source, stop, show, screen.say, releases)
     if out is not None:
         out.close()
     door.close()
+    if releases is not None:
+        releases.close()
     screen.finish()
     screen.say(summary(door.tally))
     if (misfit := door.tally.misfit()) is not None:
         screen.say(f"warning: {misfit}")
     write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
+
+
+def opened(
+    arguments: Namespace, *, textual: bool = False, wait_s: float = WAIT_FOR_LOCK_S
+) -> tuple[Engine, EmbeddedDoor, ReleaseFollower | None]:
+    """Open a door over the state file, by a bundle or by what is live."""
+    if arguments.live is None:
+        engine, door = open_door(
+            arguments.bundle or BUNDLE,
+            arguments.state,
+            project=today(arguments),
+            textual=textual,
+            synchronous=arguments.synchronous,
+            wait_s=wait_s,
+        )
+        return engine, door, None
+    if arguments.bundle is not None or arguments.config is not None:
+        raise ConfigError(
+            "--live says what answers: leave out --bundle and --config, and change it with `fraud release`"
+        )
+    return open_live_door(
+        LiveFolder(arguments.live),
+        arguments.state,
+        textual=textual,
+        synchronous=arguments.synchronous,
+        wait_s=wait_s,
+    )
 
 
 def schema_report(arguments: Namespace) -> None:
@@ -156,7 +188,7 @@ def speed(tally: Tally, seconds: float) -> Figures:
 
 def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> None:
     """Say so when the project file at hand answers differently than the bundle's copy of it."""
-    if arguments.config is not None or not PROJECT_FILE.is_file():
+    if arguments.config is not None or getattr(arguments, "live", None) or not PROJECT_FILE.is_file():
         return
     try:
         here = load_project(PROJECT_FILE)

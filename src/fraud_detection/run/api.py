@@ -139,11 +139,13 @@ class Api:
         tell(Answer(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, tell: Tell) -> None:
-        bundle = self.door.door.pipeline.answering.champion.bundle
+        champion = self.door.door.pipeline.answering.champion
         failed = self.door.door.site.failed
         told = {
             "status": "cannot commit" if failed else "ready",
-            "bundle": bundle,
+            "bundle": champion.bundle,
+            "setup": champion.setup,
+            "release": self.door.door.release,
             "waiting": self.door.waiting,
         }
         tell(Answer(UNAVAILABLE if failed else OK, msgspec.json.encode(told)))

@@ -36,6 +36,8 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
     for status, count in sorted(statuses.items()):
         yield f'fraud_requests_total{{status="{status}"}} {count}'
+    yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
+    yield f"fraud_release {door.door.release}"
     yield from head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
     yield f"fraud_waiting_events {door.waiting}"
     yield from summary("fraud_wait_seconds", "From being taken to being answered.", door.waits)

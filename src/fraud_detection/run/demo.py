@@ -32,7 +32,7 @@ from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import History, Progress, feature_table, read_history
 from fraud_detection.run.stream import BATCH, Stop, open_door
 from fraud_detection.run.tally import Tally
-from fraud_detection.train.dataset import write_dataset
+from fraud_detection.run.training import keep_table
 from fraud_detection.train.workflow import train
 
 SHOW_EVERY_S = 0.25
@@ -105,8 +105,8 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     past = folder / "history.parquet"
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
     history = read_history(project, past, progress)
-    dataset, replay = feature_table(project, history, progress)
-    write_dataset(folder / "features.parquet", dataset)
+    dataset, replay = feature_table(project, history, progress, exact=True)
+    keep_table(folder / "features.parquet", project, dataset, history, [past])
     train(project, folder / "features.parquet", folder / "bundle", progress=progress)
     return history, replay
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,6 +27,8 @@ BEHIND_EVENTS = 8
 """So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
 
 
+LOG = logging.getLogger(__name__)
+WARN_EVERY_MS = 60_000
 PART = 10_000
 ANSWERED = f"""
     SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)) FROM decisions
@@ -57,6 +60,8 @@ class EmbeddedDoor:
         pipeline.due = site.ledger.due(pipeline.latest)
         if pipeline.answering.limiter is not None:
             remember_answers(pipeline.answering.limiter, site)
+        self.release = 0
+        self._warned = 0.0
         self._fingerprint = ""
         self.recovered = self._recover()
 
@@ -65,8 +70,12 @@ class EmbeddedDoor:
         """Return the time of each stage, by name: that of the batch, once for each of its payments."""
         return self.pipeline.stages.histograms
 
-    def answer_by(self, champion: Engine, canary: Engine | None = None, share: float = 0.0) -> None:
+    def answer_by(
+        self, champion: Engine, canary: Engine | None = None, share: float = 0.0, release: int = 0
+    ) -> None:
         """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
+
+        release: the number of the release that says so.
 
         Raises ConfigError when the features are others than those remembered here.
         """
@@ -87,6 +96,7 @@ class EmbeddedDoor:
         elif limiter is None or limiter.settings != settings:
             limiter = DeclineLimiter(settings)
             remember_answers(limiter, self.site)
+        self.release = release
         answering.champion, answering.limiter = champion.answerer, limiter
         answering.canary = None if canary is None else Canary(canary.answerer, share)
 
@@ -180,15 +190,27 @@ class EmbeddedDoor:
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
         now_ms = time.time() * 1000
-        before = self.tally.decided
+        before, limited = self.tally.decided, self.tally.limited
         for outcome in outcomes:
             self.tally.add(outcome)
             if isinstance(outcome, Decided) and outcome.payment.sent_at is not None:
                 self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
+        if self.tally.limited > limited:
+            self._warn_of_limit(now_ms)
         decided = self.tally.decided - before
         if decided:
             self.tally.engine.add(seconds, decided)
         self.pipeline.stages.end(decided)
+
+    def _warn_of_limit(self, now_ms: float) -> None:
+        if now_ms - self._warned < WARN_EVERY_MS:
+            return
+        self._warned = now_ms
+        LOG.warning(
+            "limiter: %d payments so far are reviewed that would have been declined, because too many were; "
+            "look at what changed last, and take it back with `fraud rollback`",
+            self.tally.limited,
+        )
 
 
 def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:

@@ -37,8 +37,11 @@ class Setup(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, bundle: str, project: Project) -> Setup:
-        """Name a bundle with a project file; equal contents have equal names."""
-        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(project)}, order="sorted")
+        """Name a bundle with a project file; equal contents have equal names.
+
+        Keys stay in their order: the first entity orders the stream.
+        """
+        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(project)})
         return cls(hashlib.blake2b(content, digest_size=8).hexdigest(), content)
 
 

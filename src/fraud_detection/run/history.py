@@ -108,7 +108,9 @@ def feature_table(
     history: History,
     progress: Progress,
     learn_until: int | None = None,
+    *,
     vocabulary: Vocabulary | None = None,
+    exact: bool = False,
 ) -> tuple[Dataset, Replay]:
     """Replay the history; return every payment's features, as they would have been served, and the replay.
 
@@ -116,6 +118,7 @@ def feature_table(
     learn_until: the categories are learned from payments before that time in ms, and the table is not
     cut into slices; without it both follow the project's split.
     vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
+    exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
     """
     times = np.fromiter(
         (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
@@ -129,7 +132,7 @@ def feature_table(
     if vocabulary is None:
         vocabulary = _vocabulary(project, history.payments, cut)
     replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
-    matrix = _replayed(replay, history.payments, progress)
+    matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(
         fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms, history.as_of
@@ -154,15 +157,18 @@ def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundari
     return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
 
 
-def _replayed(replay: Replay, payments: Sequence[PastPayment], progress: Progress) -> np.ndarray:
-    values = array("f")
+def _replayed(
+    replay: Replay, payments: Sequence[PastPayment], progress: Progress, *, exact: bool
+) -> np.ndarray:
+    kind = np.float64 if exact else np.float32
+    values: array[float] = array("d" if exact else "f")
     with few_collections():
         for number, row in enumerate(replay.rows(payments), start=1):
             values.extend(row)
             if number % READ_ROWS == 0:
                 progress(f"replaying: {number:,} payments", number / len(payments))
     progress(f"replaying: {len(payments):,} payments", 1.0)
-    return np.frombuffer(values, dtype=np.float32).reshape(len(payments), -1)
+    return np.frombuffer(values, dtype=kind).reshape(len(payments), -1)
 
 
 def _dataset(

@@ -18,6 +18,7 @@ from fraud_detection.adapters.event_sources import Batch, open_source
 from fraud_detection.adapters.http_server import serve_on
 from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.run.api import Api
+from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.stream import Stop, place_in
 
@@ -97,17 +98,24 @@ async def serve_beside(
     beside: SideSource | None,
     stop: Stop,
     tls: tuple[Path | None, Path | None] = (None, None),
+    releases: ReleaseFollower | None = None,
 ) -> None:
     """Answer requests until told to stop, and read a source beside them; raise what made it fail.
 
-    tls: certificate and private key.
+    tls: certificate and private key.  releases: followed between requests.
     """
+
+    def told() -> bool:
+        if releases is not None:
+            releases.look()
+        return stop.asked or (beside is not None and beside.failed is not None)
+
     if beside is not None:
         beside.begin(asyncio.get_running_loop())
     await serve_on(
         listening,
         api,
-        lambda: stop.asked or (beside is not None and beside.failed is not None),
+        told,
         certificate=tls[0],
         private_key=tls[1],
     )

@@ -11,12 +11,14 @@ from types import FrameType
 import msgspec
 
 from fraud_detection.adapters.event_sources import Source, is_object, open_source
+from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
 
@@ -70,6 +72,22 @@ def open_door(
     return engine, door
 
 
+def open_live_door(
+    folder: LiveFolder,
+    state: Path,
+    *,
+    textual: bool = False,
+    synchronous: str = "NORMAL",
+    wait_s: float = WAIT_FOR_LOCK_S,
+) -> tuple[Engine, EmbeddedDoor, ReleaseFollower]:
+    """Do the same with what is live, and follow it."""
+    loaded = load_release(folder)
+    engine = loaded.engines[loaded.release.champion]
+    site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
+    door = EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+    return engine, door, ReleaseFollower(folder, door, loaded)
+
+
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
     """Remember a file of past payments; return how many there were."""
     payments = read_history(project, history_path, progress).payments
@@ -87,9 +105,17 @@ def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: 
 
 
 def run_stream(
-    door: EmbeddedDoor, source: str, stop: Stop, show: Show, say: Callable[[str], None] = lambda _: None
+    door: EmbeddedDoor,
+    source: str,
+    stop: Stop,
+    show: Show,
+    say: Callable[[str], None] = lambda _: None,
+    releases: ReleaseFollower | None = None,
 ) -> None:
-    """Decide everything the source gives, from the place that was reached before; `say` what is unusual."""
+    """Decide everything the source gives, from the place that was reached before; `say` what is unusual.
+
+    releases: followed between batches.
+    """
     opened = open_source(source, numbered=not door.pipeline.parser.has_id, growing=True)
     name, start = place_in(door, source, opened, say)
     with few_collections():
@@ -98,6 +124,8 @@ def run_stream(
                 say("labels in the rows are not learned: `run` takes them as events of their own")
             show(door.take(batch, name) if batch.events else [])
             door.catch_up()
+            if releases is not None:
+                releases.look()
             if stop.asked:
                 return
     if opened.unfinished:

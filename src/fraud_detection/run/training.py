@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,9 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
+from fraud_detection.run.ready_table import source_of
 from fraud_detection.train.dataset import Dataset, read_info, write_dataset
+from fraud_detection.train.past import declared_columns
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate, train
 
@@ -52,12 +55,22 @@ def make_features(  # noqa: PLR0913 - where the past is told, and by when
     """
     history = read_history(project, history_path, progress, labels, as_of, states)
     refuse_empty(history, history_path or states[0])
-    dataset, _ = feature_table(project, history, progress)
+    dataset, _ = feature_table(project, history, progress, exact=True)
     progress(f"writing {out.name}", 0.0)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_dataset(out, dataset)
+    # A state file goes on growing: no table that was made of one is taken for ready later.
+    files = [] if states else [path for path in (history_path, *labels) if path is not None]
+    keep_table(out, project, dataset, history, files)
     progress(f"writing {out.name}", 1.0)
     return _features_report(history, dataset)
+
+
+def keep_table(
+    out: Path, project: Project, dataset: Dataset, history: History, files: Sequence[Path]
+) -> None:
+    """Write a table of features with what its payments declared, and what it was made of."""
+    info = msgspec.structs.replace(dataset.info, source=source_of(project.schema, files))
+    payments = [past.payment for past in history.payments]
+    write_dataset(out, replace(dataset, info=info), declared_columns(project.schema, payments))
 
 
 def refuse_other_features(project: Project, table: Path) -> None:

@@ -23,9 +23,9 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
+from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError, FraudDetectionError
 from fraud_detection.run.access import Access, load_keys
 from fraud_detection.run.assemble import load_engine
@@ -33,6 +33,7 @@ from fraud_detection.run.checks import open_project
 from fraud_detection.run.embedded import has_past
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
+from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import read_history
@@ -71,6 +72,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     private_key: str | None = None
     most_waiting: int = MOST_WAITING
     synchronous: str = "normal"
+    live: str | None = None
 
 
 class Worker:
@@ -80,9 +82,15 @@ class Worker:
         """Load the model, recover the state, take history in where there is no past."""
         self.settings = settings
         self._screen = Terminal(plain=True)
-        engine = load_engine(Path(settings.bundle), _project(settings))
+        loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
+        engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self.ownership = Ownership(engine.project.schema, settings.workers)
         self.door = self._open(engine)
+        self.releases = None
+        if settings.live is not None and loaded is not None:
+            self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.door, loaded)
+        else:
+            self.door.answer_by(engine)
         if settings.history is not None and not has_past(self.door.site):
             self._warm_up(engine, Path(settings.history))
         following = Following(self.door)
@@ -102,6 +110,8 @@ class Worker:
                 run_loop(self._serve(stop))
         finally:
             self.door.close()
+            if self.releases is not None:
+                self.releases.close()
         self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
 
     def say(self, text: str) -> None:
@@ -118,13 +128,19 @@ class Worker:
             await self.following.catch_up()
             beside.append(asyncio.ensure_future(self.following.run()))
             # Without these it would lag behind for ever; it ends, and is started again.
-            await self._answer(lambda: stop.asked or any(task.done() for task in beside))
+            await self._answer(lambda: self._told(stop, beside))
         await self.together.drain(GRACE_S)
         await links.close()
         for task in beside:
             if task.done():
                 task.result()
             task.cancel()
+
+    def _told(self, stop: Stop, beside: Sequence[asyncio.Future[None]]) -> bool:
+        """Tell whether to end; asked again and again, it lets the door follow the releases."""
+        if self.releases is not None:
+            self.releases.look()
+        return stop.asked or any(task.done() for task in beside)
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -155,7 +171,6 @@ class Worker:
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
         door = WorkerDoor(engine, settings.worker, site, others)
-        door.answer_by(engine)
         if door.recovered:
             self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
         return door
@@ -201,8 +216,9 @@ def _end_with_parent() -> threading.Event:
     return orphaned
 
 
-def _project(settings: WorkerSettings) -> Project | None:
-    return None if settings.project is None else open_project(Path(settings.project))
+def _engine(settings: WorkerSettings) -> Engine:
+    project = None if settings.project is None else open_project(Path(settings.project))
+    return load_engine(Path(settings.bundle), project)
 
 
 if __name__ == "__main__":

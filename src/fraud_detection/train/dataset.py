@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.tables import read_columns, write_columns
+from fraud_detection.adapters.tables import column_names, read_columns, write_columns
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import FeatureDefinition
 from fraud_detection.train.split import UNKNOWN, Boundaries, labels_as_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 METADATA_KEY = "fraud_detection"
 PREFIX = "feature."
 """Of the columns that hold features, so that one named `amount` is not taken for the amount."""
+
+READ_AT_ONCE = 16
+"""Columns of features."""
 
 
 class FeatureTableInfo(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     vocabulary: the codes of the categories, as the replay left them.
     delay_ms: how long after a payment its label usually becomes known.
     as_of: the moment in ms by which all this was known; None where history was told to its end.
+    source: a hash of the files and of the schema that the payments were read by; "" where that was not kept.
     """
 
     fingerprint: str
@@ -41,6 +45,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     vocabulary: dict[str, dict[str, float]]
     delay_ms: int
     as_of: int | None = None
+    source: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +85,8 @@ class Dataset:
     card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, the first that became
     known, at `known_at`.  corrections: what took it back and when, see `Correction`; "" where nothing did.
     weight: float64, for how many payments it stands in what is learned and measured, see docs/labels.md.
-    features: float32, shape (n, number of features), NaN where missing.
+    features: shape (n, number of features), NaN where missing; float32, or float64 where they are to be
+    kept exactly as they were served.
     """
 
     transaction_id: np.ndarray
@@ -135,11 +141,17 @@ _TYPES: dict[str, type] = {
 }
 
 
-def write_dataset(path: Path, dataset: Dataset) -> None:
-    """Write the table with its description; equal tables give equal files."""
+def write_dataset(
+    path: Path, dataset: Dataset, more: Mapping[str, np.ndarray | Sequence[object]] | None = None
+) -> None:
+    """Write the table with its description; equal tables give equal files.
+
+    more: columns that stand beside the table and that training does not read.
+    """
     columns = {column: getattr(dataset, column) for column in COLUMNS}
-    columns |= {PREFIX + name: dataset.features[:, i] for i, name in enumerate(dataset.info.names)}
-    write_columns(path, columns, {METADATA_KEY: msgspec.json.encode(dataset.info).decode()})
+    columns |= {PREFIX + name: _narrow(dataset.features[:, i]) for i, name in enumerate(dataset.info.names)}
+    described = {METADATA_KEY: msgspec.json.encode(dataset.info).decode()}
+    write_columns(path, {**columns, **(more or {})}, described)
 
 
 def read_info(path: Path) -> FeatureTableInfo:
@@ -149,18 +161,27 @@ def read_info(path: Path) -> FeatureTableInfo:
 
 def read_dataset(path: Path) -> Dataset:
     """Read the table; raise ConfigError when it is no feature table or a column is missing."""
-    columns, metadata = read_columns(path)
-    info = _info(path, metadata)
+    info = read_info(path)
     features = [PREFIX + name for name in info.names]
-    missing = [name for name in (*COLUMNS, *features) if name not in columns]
+    refuse_missing(path, [*COLUMNS, *features])
+    columns = read_columns(path, COLUMNS)[0]
+    named: dict[str, Any] = {name: typed(name, columns.pop(name)) for name in COLUMNS}
+    return Dataset(**named, features=_matrix(path, features, len(named["event_time"])), info=info)
+
+
+def refuse_missing(path: Path, names: Sequence[str]) -> None:
+    """Raise ConfigError when the table lacks one of the columns."""
+    present = set(column_names(path))
+    missing = [name for name in names if name not in present]
     if missing:
         raise ConfigError(
             f"{path}: no column {', '.join(missing)}; make the table again with `fraud features`"
         )
-    named: dict[str, Any] = {
-        name: np.asarray(columns[name], dtype=_TYPES.get(name, object)) for name in COLUMNS
-    }
-    return Dataset(**named, features=_matrix(columns, features, len(named["event_time"])), info=info)
+
+
+def typed(name: str, values: np.ndarray | list[object]) -> np.ndarray:
+    """Return one of COLUMNS in the type that it has in a Dataset."""
+    return np.asarray(values, dtype=_TYPES.get(name, object))
 
 
 def _info(path: Path, metadata: dict[str, str]) -> FeatureTableInfo:
@@ -170,9 +191,18 @@ def _info(path: Path, metadata: dict[str, str]) -> FeatureTableInfo:
         raise ConfigError(f"{path}: is no feature table ({error}); make one with `fraud features`") from None
 
 
-def _matrix(columns: dict[str, np.ndarray | list[object]], names: list[str], rows: int) -> np.ndarray:
-    # Filled column by column and freed on the way: the table is held in memory once, not twice.
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Return the values as float32 if that loses nothing."""
+    narrow = values.astype(np.float32)
+    return narrow if np.array_equal(narrow, values, equal_nan=True) else values
+
+
+def _matrix(path: Path, names: list[str], rows: int) -> np.ndarray:
+    # Read and freed some columns at a time: the table is held in memory once, not twice.
     matrix = np.empty((rows, len(names)), np.float32)
-    for i, name in enumerate(names):
-        matrix[:, i] = np.asarray(columns.pop(name), np.float32)
+    for start in range(0, len(names), READ_AT_ONCE):
+        some = names[start : start + READ_AT_ONCE]
+        columns, _ = read_columns(path, some)
+        for i, name in enumerate(some, start=start):
+            matrix[:, i] = np.asarray(columns.pop(name), np.float32)
     return matrix

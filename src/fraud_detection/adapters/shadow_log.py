@@ -1,0 +1,113 @@
+"""What shadows decided, in a file of its own beside the state file they follow.
+
+The place reached in the log of decisions is committed with what was decided up to it: a process that is
+killed goes on where it was, and decides nothing twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S
+from fraud_detection.errors import ConfigError
+
+FORMAT = 1
+SUFFIX = ".shadows"
+TABLES = """
+CREATE TABLE decided (
+    setup TEXT NOT NULL, seq INTEGER NOT NULL, transaction_id TEXT NOT NULL, event_time INTEGER NOT NULL,
+    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, us REAL NOT NULL, PRIMARY KEY (setup, seq)
+) WITHOUT ROWID;
+CREATE TABLE places (setup TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class ShadowDecision(msgspec.Struct, frozen=True):
+    """What a shadow would have answered.
+
+    seq: number of the payment in the log of decisions.  reasons: their codes.  us: how long scoring and
+    deciding took, a payment, in microseconds.
+    """
+
+    seq: int
+    transaction_id: str
+    event_time: int
+    action: int
+    score: float | None
+    reasons: tuple[str, ...]
+    us: float
+
+
+def shadow_path(state: Path) -> Path:
+    """Return where the decisions of shadows stand that follow a state file."""
+    return state.with_name(state.name + SUFFIX)
+
+
+class ShadowLog:
+    """One file, with one writer at a time and any number of readers."""
+
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """Open or create the file; raise ConfigError when it is something else."""
+        if reading and not path.is_file():
+            raise ConfigError(
+                f"{path}: no shadow has decided anything here; name one with `fraud release shadow`, and let "
+                "`fraud shadow` run beside the door"
+            )
+        try:
+            self._db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._prepare(path)
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path}: cannot be used for shadows: {error}") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def place(self, setup: str, first: int) -> int:
+        """Return up to which number a shadow has decided; a new one begins behind `first`."""
+        self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (setup, first, first))
+        return int(self._db.execute("SELECT seq FROM places WHERE setup = ?", (setup,)).fetchone()[0])
+
+    def keep(self, setup: str, decisions: Sequence[ShadowDecision], reached: int) -> None:
+        """Commit decisions together with the place reached."""
+        rows = [
+            (setup, one.seq, one.transaction_id, one.event_time, one.action, one.score, _text(one), one.us)
+            for one in decisions
+        ]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO decided VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._db.execute("UPDATE places SET seq = ? WHERE setup = ?", (reached, setup))
+
+    def setups(self) -> list[str]:
+        """Return which shadows have decided here."""
+        return [row[0] for row in self._db.execute("SELECT setup FROM places ORDER BY first, setup")]
+
+    def decisions(self, setup: str, since_ms: int = 0) -> list[ShadowDecision]:
+        """Return what a shadow decided of payments from a moment on, in order of the log."""
+        query = """
+            SELECT seq, transaction_id, event_time, action, score, reasons, us FROM decided
+            WHERE setup = ? AND event_time >= ? ORDER BY seq"""
+        return [
+            ShadowDecision(seq, one, time_ms, action, score, tuple(reasons.split()), us)
+            for seq, one, time_ms, action, score, reasons, us in self._db.execute(query, (setup, since_ms))
+        ]
+
+    def _prepare(self, path: Path) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+        elif version != FORMAT:
+            raise ConfigError(
+                f"{path}: holds no shadows of this version (found {version}, expected {FORMAT})"
+            )
+
+
+def _text(one: ShadowDecision) -> str:
+    return " ".join(one.reasons)

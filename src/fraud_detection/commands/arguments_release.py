@@ -1,0 +1,67 @@
+"""The arguments of what changes the live system: releases, promotion, rollback, shadows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fraud_detection.commands.arguments import BUNDLE, STATE, Commands, OneSentenceParser, command, config
+
+LIVE = Path("build/live")
+
+
+def release(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud release` and its steps."""
+    outer = commands.add_parser("release", help="say what answers, from one moment to the next")
+    steps = outer.add_subparsers(dest="step", required=True, metavar="start|change|canary|shadow|show")
+    parser = command(steps, "start", "release:start", "make the first release of a folder")
+    parser.add_argument("--bundle", type=Path, help=f"the bundle ({BUNDLE})")
+    config(parser, default=None)
+    _released(parser)
+    parser = command(steps, "change", "release:change", "put rules, lists, cut-offs or limits live")
+    parser.add_argument("change", type=Path, help="YAML with blocks of the project file")
+    _released(parser)
+    parser = command(steps, "canary", "release:canary", "let a change answer a share of the cards")
+    parser.add_argument("change", type=Path, nargs="?", help="YAML with blocks of the project file")
+    parser.add_argument("--share", type=float, default=0.05, help="of the cards (0.05)")
+    parser.add_argument("--end", action="store_true", help="end the canary")
+    _released(parser)
+    parser = command(steps, "shadow", "release:shadow", "let changes decide beside, without an answer")
+    parser.add_argument("change", type=Path, nargs="*", help="YAML with blocks of the project file")
+    parser.add_argument("--end", action="append", default=[], metavar="SETUP", help="end one, repeatable")
+    _released(parser)
+    parser = command(steps, "show", "release:show", "print the releases, and who answers by which")
+    parser.add_argument("--last", type=int, default=20, help="how many (20)")
+    live(parser)
+
+
+def rollback(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud rollback`."""
+    parser = command(commands, "rollback", "release:rollback", "bring back what answered before, everywhere")
+    _released(parser)
+
+
+def shadow(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud shadow`."""
+    words = "let the shadows decide every live payment too, beside the doors"
+    parser = command(commands, "shadow", "shadow:shadow", words)
+    live(parser)
+    parser.add_argument(
+        "--state",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help=f"the state file of a door, repeatable ({STATE})",
+    )
+    parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
+
+
+def live(parser: argparse.ArgumentParser) -> None:
+    """Let a command name the folder that says what is live."""
+    parser.add_argument("--live", type=Path, default=LIVE, metavar="DIR", help=f"what is live ({LIVE})")
+
+
+def _released(parser: argparse.ArgumentParser) -> None:
+    live(parser)
+    parser.add_argument("--by", metavar="NAME", help="who wants it (the user of this process)")
+    parser.add_argument("--reason", required=True, metavar="WORDS", help="why")

@@ -1,0 +1,76 @@
+"""`fraud backtest`: try a change on history and see the money."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.judge.comparison import Comparison, Report
+from fraud_detection.judge.words import Row, headline, rows, span
+from fraud_detection.run.backtest_report import BacktestSettings, backtest
+from fraud_detection.run.checks import open_project
+
+WIDTHS = (36, 32, 32)
+
+
+def try_changes(arguments: Namespace) -> None:
+    """Decide history again with each change, print what differs, and write the page."""
+    project, screen = open_project(arguments.config), terminal(arguments)
+    settings = BacktestSettings(
+        tuple(arguments.change),
+        arguments.bundle,
+        arguments.features,
+        arguments.data,
+        tuple(arguments.labels),
+        arguments.start,
+        arguments.end,
+        arguments.as_of,
+    )
+    report = backtest(project, settings, screen.progress, screen.say)
+    screen.finish()
+    files = write_report(report, arguments.out)
+    for line in lines(report):
+        print_line(line)
+    screen.say(f"wrote {' and '.join(map(str, files))}")
+    write_figures(arguments, msgspec.to_builtins(report))
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write the report for people and for programs into a folder; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = folder / "backtest.json"
+    figures.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return [figures]
+
+
+def lines(report: Report) -> Iterator[str]:
+    """Yield the report as a screen shows it."""
+    for note in report.notes:
+        yield f"note: {note}"
+    for variant in report.variants:
+        yield ""
+        yield f"{variant.name}: {'; '.join(variant.changes) or 'changes nothing'}"
+        yield headline(variant.comparison)
+        yield from _table(variant.comparison)
+
+
+def _table(found: Comparison) -> Iterator[str]:
+    part = found.total or found.traffic
+    judged = sum(week.mature for week in found.weeks)
+    yield (
+        f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {judged} of "
+        f"{len(found.weeks)} weeks are in"
+    )
+    yield _line(Row("", found.first, found.second, "difference (95 %)"))
+    for row in rows(part):
+        yield _line(row)
+
+
+def _line(row: Row) -> str:
+    cells = (row.figure, row.first, row.second)
+    padded = [cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)]
+    return f"  {''.join(padded)}{row.difference}".rstrip()

@@ -1,0 +1,148 @@
+"""`fraud release` and `fraud rollback`: what is live, and every step that changes it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.live_folder import LiveFolder, Release
+from fraud_detection.changes import apply_change, load_change
+from fraud_detection.commands.arguments import BUNDLE
+from fraud_detection.commands.printing import Figures, print_line, terminal, write_figures
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run import live
+from fraud_detection.run.checks import open_project
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
+
+FOLLOWED_WITHIN_S = 15.0
+
+
+def start(arguments: Namespace) -> None:
+    """Make the first release."""
+    bundle = read_bundle(arguments.bundle or BUNDLE)
+    project = bundle.contents.project if arguments.config is None else open_project(arguments.config)
+    _told(arguments, live.start(LiveFolder(arguments.live), bundle, project, _author(arguments)))
+
+
+def change(arguments: Namespace) -> None:
+    """Put a change of rules, lists, policy, limiter or let-through live."""
+    folder = LiveFolder(arguments.live)
+    bundle, project = changed(folder, arguments.change)
+    if bundle.name != live.bundle_of(folder, live.standing(folder).champion).name:
+        raise ConfigError(
+            f"{arguments.change}: another bundle goes live by `fraud promote`, which asks the gate; or for a "
+            "share of the cards by `fraud release canary`"
+        )
+    _told(arguments, live.put_live(folder, project, _author(arguments)))
+
+
+def canary(arguments: Namespace) -> None:
+    """Let a change answer a share of the cards, or end that."""
+    folder = LiveFolder(arguments.live)
+    if (arguments.change is None) == (not arguments.end):
+        raise ConfigError("give a change and its --share, or --end")
+    now = live.standing(folder)
+    if arguments.end:
+        _, project = live.content_of(folder, now.champion)
+        _told(arguments, live.set_canary(folder, None, project, 0.0, _author(arguments)))
+        return
+    bundle, project = changed(folder, arguments.change)
+    _told(arguments, live.set_canary(folder, bundle, project, arguments.share, _author(arguments)))
+
+
+def shadow(arguments: Namespace) -> None:
+    """Let changes decide in the shadow, or end some."""
+    folder = LiveFolder(arguments.live)
+    if not arguments.change and not arguments.end:
+        raise ConfigError("give a change, or --end SETUP")
+    new = [changed(folder, one) for one in arguments.change]
+    released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end))
+    _told(arguments, released)
+
+
+def rollback(arguments: Namespace) -> None:
+    """Bring back what answered before."""
+    _told(arguments, live.roll_back(LiveFolder(arguments.live), _author(arguments)))
+
+
+def show(arguments: Namespace) -> None:
+    """Print every release, and which one each door answers by."""
+    folder = LiveFolder(arguments.live)
+    live.standing(folder)
+    releases, doors = folder.releases(), folder.doors()
+    for one in releases[-arguments.last :]:
+        print_line(_line(one))
+    for door in doors:
+        behind = "" if not door.problem else f"; cannot follow: {door.problem}"
+        print_line(f"door {door.door} ({door.state}) answers by release {door.release}{behind}")
+    if not doors:
+        print_line("no door answers by this folder on this machine")
+    write_figures(
+        arguments,
+        {
+            "releases": [msgspec.to_builtins(one) for one in releases],
+            "doors": [msgspec.to_builtins(one) for one in doors],
+        },
+    )
+
+
+def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:
+    """Return the bundle and the project that a change makes of what is live."""
+    asked = load_change(path)
+    name, project = live.content_of(folder, live.standing(folder).champion)
+    bundle = folder.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
+    return bundle, apply_change(project, asked)
+
+
+def follow(folder: LiveFolder, release: Release) -> int:
+    """Wait until every door of this machine answers by a release; return how many do.
+
+    Raises ConfigError when one cannot: the release is there, and that door answers by the one before.
+    """
+    until = time.monotonic() + FOLLOWED_WITHIN_S
+    while True:
+        doors = folder.doors()
+        behind = [door for door in doors if door.release < release.number]
+        stuck = [door for door in behind if door.problem]
+        if stuck or (behind and time.monotonic() > until):
+            door = (stuck or behind)[0]
+            why = door.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
+            raise ConfigError(
+                f"release {release.number} is made, but door {door.door} ({door.state}) answers by release "
+                f"{door.release} on: {why}; take it back with `fraud rollback`"
+            )
+        if not behind:
+            return len(doors)
+        time.sleep(0.05)
+
+
+def _told(arguments: Namespace, release: Release) -> None:
+    folder = LiveFolder(arguments.live)
+    print_line(_line(release))
+    doors = follow(folder, release)
+    terminal(arguments).say(
+        f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
+    )
+    figures: Figures = {"release": msgspec.to_builtins(release), "doors": doors}
+    write_figures(arguments, figures)
+
+
+def _line(one: Release) -> str:
+    words = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
+    if one.canary:
+        words += f", canary {one.canary} for {100 * one.share:g} % of the cards"
+    if one.shadows:
+        words += f", in the shadow {', '.join(one.shadows)}"
+    if one.restores:
+        words += f", as release {one.restores}"
+    return f"{words})"
+
+
+def _author(arguments: Namespace) -> live.Author:
+    return live.Author(arguments.by or getpass.getuser(), arguments.reason)

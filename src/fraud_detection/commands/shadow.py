@@ -1,0 +1,34 @@
+"""`fraud shadow`: setups that decide every live payment too, and answer nobody."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.commands.arguments import STATE
+from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.shadow import Shadows
+from fraud_detection.run.stream import Stop, ending_on_signals
+
+
+def shadow(arguments: Namespace) -> None:
+    """Decide beside the doors until told to stop, or until all is decided."""
+    screen, stop = terminal(arguments), Stop()
+    states = arguments.state or [STATE]
+    for state in states:
+        if not state.is_file():
+            raise ConfigError(f"{state}: no such state file; name that of a door with --state")
+    shadows = Shadows(LiveFolder(arguments.live), states, screen.say)
+    try:
+        with ending_on_signals(stop):
+            if arguments.once:
+                while shadows.step() and not stop.asked:
+                    screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)
+            else:
+                shadows.run(lambda: stop.asked)
+    finally:
+        shadows.close()
+    screen.finish()
+    screen.say(f"decided in the shadow: {shadows.decided:,}")
+    write_figures(arguments, {"decided": shadows.decided})

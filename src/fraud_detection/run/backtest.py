@@ -1,0 +1,241 @@
+"""Decide past payments again, as they are decided today and as they would be with a change.
+
+Features are read from the table that history was replayed into; scores are computed once for each
+bundle; rules and cut-offs are those of the doors, asked one payment at a time.  Each payment is decided
+with what was known at its own time, and judged by the labels that were known at one later moment.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.changes import Change, apply_change
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Transaction
+from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.pipeline import Answerer
+from fraud_detection.run.engine import Engine, make_engine
+from fraud_detection.run.history import Progress
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
+from fraud_detection.train.measures import DAY_MS
+from fraud_detection.train.past import PastRows, PastTable
+from fraud_detection.train.weights import are_equal
+
+TODAY = "today"
+"""The name of the side that nothing is changed on."""
+
+SCORE_WORDS = {
+    "score": "fraud probability at or above the cut-off",
+    "no_score": "the model did not answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which payments are decided again, in ms (the end is exclusive), and by when labels were known."""
+
+    start: int
+    end: int
+    as_of: int
+
+
+class Model:
+    """A bundle with its scorer, and the scores and features of the rows at hand."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        """Load the model; raise ConfigError when it does not score as it did in training."""
+        self.bundle = bundle
+        self.scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
+        bundle.check_vectors(self.scorer)
+
+    def engine(self, project: Project) -> Engine:
+        """Return what decides by this model and a project file."""
+        return make_engine(self.bundle, self.scorer, project)
+
+
+class Side:
+    """One way to decide, and the answers it has given so far."""
+
+    def __init__(self, name: str, model: Model, project: Project) -> None:
+        """Put rules, cut-offs and model together, as the doors do."""
+        self.name, self.model, self.project = name, model, project
+        self.engine = model.engine(project)
+        self._book = AnswerBook()
+
+    def decide(
+        self, payments: Sequence[Transaction], values: Sequence[Sequence[float]], scores: Sequence[float]
+    ) -> None:
+        """Answer some payments, in order, with their features and scores."""
+        answerer, add = self.engine.answerer, self._book.add
+        for payment, row, score in zip(payments, values, scores, strict=True):
+            action, reasons = verdict(answerer, payment, row, score)
+            add(action, score, reasons)
+
+    def answers(self) -> Answers:
+        """Return all answers."""
+        words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in self.project.rules}
+        return self._book.answers(
+            self.name, {**SCORE_WORDS, **words}, self.project.policy.review_capacity_per_day
+        )
+
+
+def verdict(
+    answerer: Answerer, payment: Transaction, values: Sequence[float], score: float
+) -> tuple[int, tuple[str, ...]]:
+    """Return the action and the codes of its reasons, without the model's own."""
+    action, reasons = answerer.policy.verdicts(score, answerer.rules.fired(payment, values))
+    return action, tuple([reason.code for reason in reasons])
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The payments that were decided, column by column, without their features."""
+
+    categories: tuple[str, ...]
+    ids: list[str] = field(default_factory=list)
+    times: array[int] = field(default_factory=lambda: array("q"))
+    amounts: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    known_at: list[np.ndarray] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    card: Coder = field(default_factory=Coder)
+    segments: list[Coder] = field(default_factory=list)
+
+    def take(self, rows: PastRows) -> None:
+        self.segments = self.segments or [Coder() for _ in self.categories]
+        self.ids += [payment.transaction_id for payment in rows.payments]
+        self.times.extend([payment.event_time for payment in rows.payments])
+        self.amounts.append(rows.amount)
+        self.labels.append(rows.label)
+        self.known_at.append(rows.known_at)
+        self.weights.append(rows.weight)
+        self.card.add([payment.entities[0] if payment.entities else None for payment in rows.payments])
+        for place, coder in enumerate(self.segments):
+            coder.add([payment.categories[place] for payment in rows.payments])
+
+    def traffic(self, window: Window, delay_ms: int) -> Traffic:
+        segments = self.segments or [Coder() for _ in self.categories]
+        weight = np.concatenate(self.weights)
+        return Traffic(
+            span=(window.start, window.end),
+            as_of=window.as_of,
+            delay_ms=delay_ms,
+            transaction_id=np.array(self.ids, object),
+            event_time=np.array(self.times, np.int64),
+            amount=np.concatenate(self.amounts),
+            card=self.card.coded(),
+            label=np.concatenate(self.labels),
+            known_at=np.concatenate(self.known_at),
+            segments={name: one.coded() for name, one in zip(self.categories, segments, strict=True)},
+            weight=None if are_equal(weight) else weight,
+        )
+
+
+def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Side]:
+    """Return today's side and one a change; a bundle that several use is loaded once."""
+    models: dict[Path, Model] = {}
+
+    def model(path: Path) -> Model:
+        place = path.resolve()
+        if place not in models:
+            models[place] = Model(read_bundle(path), project.model.threads)
+        return models[place]
+
+    _refuse_equal_names([change.name for change in changes])
+    sides = [Side(TODAY, model(bundle), project)]
+    for change in changes:
+        own = bundle if change.bundle is None else Path(change.bundle)
+        try:
+            sides.append(Side(change.name, model(own), apply_change(project, change)))
+        except ConfigError as error:
+            raise ConfigError(f"change {change.name}: {error}") from None
+    return sides
+
+
+def decide_again(
+    table: PastTable, sides: Sequence[Side], window: Window, progress: Progress
+) -> tuple[Traffic, list[Answers]]:
+    """Let every side decide the payments of the window; return them, and each side's answers."""
+    start, stop = np.searchsorted(table.times(), (window.start, window.end)).tolist()
+    if start == stop:
+        raise ConfigError(f"{table.path}: holds no payment of that time")
+    seen = _Seen(tuple(table.schema.categories))
+    for rows in table.batches(start, stop, window.as_of):
+        seen.take(rows)
+        for model, own in _by_model(sides).items():
+            values, scores = _scored(model, own[0].engine, rows)
+            for side in own:
+                side.decide(rows.payments, values, scores)
+        done = len(seen.ids)
+        progress(f"deciding again: {done:,} payments", done / (stop - start))
+    return seen.traffic(window, table.info.delay_ms), [side.answers() for side in sides]
+
+
+def _by_model(sides: Sequence[Side]) -> Mapping[Model, list[Side]]:
+    grouped: dict[Model, list[Side]] = {}
+    for side in sides:
+        grouped.setdefault(side.model, []).append(side)
+    return grouped
+
+
+def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[list[float]], list[float]]:
+    """Return the features of each payment as this bundle serves them, and its scores.
+
+    What a payment says by itself is read anew: another bundle has other codes for the same categories.
+    """
+    reader = engine.extractor.payment
+    width = len(reader.definitions)
+    own: list[list[float]] = []
+    for payment in rows.payments:
+        row: list[float] = []
+        reader.read(payment, row)
+        own.append(row)
+    matrix = np.array(own, np.float64).reshape(len(own), width)
+    features = np.concatenate([matrix, rows.features[:, width:]], axis=1)
+    return features.tolist(), model.scorer.score(features)
+
+
+def _refuse_equal_names(names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name == TODAY or name in names[:place]:
+            taken = "what is in force" if name == TODAY else "another change"
+            raise ConfigError(f"the name `{name}` is taken by {taken}; give the change another - at `$.name`")
+
+
+def learned_until(bundle: Bundle) -> int:
+    """Return the moment in ms until which labels taught the bundle: earlier figures would be too good."""
+    return round(dt.datetime.fromisoformat(bundle.manifest.periods.labels_as_of).timestamp() * 1000)
+
+
+def window_of(
+    table: PastTable, bundle: Bundle, start: int | None, end: int | None, as_of: int | None
+) -> Window:
+    """Return the time to decide again, cut to whole days that the table has.
+
+    Without a start it begins where the bundle stopped learning; without `as_of` all that the table knows
+    is known.  Raises ConfigError when the table knows less than is asked for.
+    """
+    kept = table.info.as_of
+    if as_of is not None and kept is not None and as_of > kept:
+        raise ConfigError(
+            f"{table.path}: was made as of an earlier moment than --as-of; make it anew by `fraud features`"
+        )
+    asked = kept if as_of is None else as_of
+    known = table.latest_news() if asked is None else asked
+    times = table.times()
+    first, last = int(times[0]) // DAY_MS * DAY_MS, (int(times[-1]) // DAY_MS + 1) * DAY_MS
+    begin = learned_until(bundle) if start is None else start
+    until = last if end is None else min(end, last)
+    window = Window(max(begin, first), min(until, known + 1), known)
+    if window.start >= window.end:
+        raise ConfigError("nothing is left to decide again: need --from before --to, both within history")
+    return window

@@ -1,0 +1,105 @@
+"""A whole backtest, from files to one report: which table, which window, every change beside today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.changes import described, load_change
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.judge.compare import compare
+from fraud_detection.judge.comparison import Report, Variant
+from fraud_detection.judge.parts import iso
+from fraud_detection.run.backtest import Side, Window, decide_again, learned_until, sides_of, window_of
+from fraud_detection.run.history import Progress
+from fraud_detection.run.ready_table import ready_table
+from fraud_detection.run.training import make_features, refuse_other_features
+from fraud_detection.train.past import PastTable
+
+KEPT_TABLE = Path("build/features.parquet")
+
+
+class BacktestSettings(msgspec.Struct, frozen=True):
+    """Which changes, on which payments, with what known; times in ms.
+
+    features: a table that is used as it is; without one, `data` is replayed into KEPT_TABLE when that
+    does not fit.  data: without one, the history of the project file.
+    """
+
+    changes: tuple[Path, ...]
+    bundle: Path
+    features: Path | None = None
+    data: Path | None = None
+    labels: tuple[Path, ...] = ()
+    start: int | None = None
+    end: int | None = None
+    as_of: int | None = None
+
+
+def backtest(
+    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+) -> Report:
+    """Try the changes on history and judge each beside what is in force.
+
+    Raises ConfigError for a change, a table or a time that does not fit.
+    """
+    changes = [load_change(path) for path in settings.changes]
+    sides = sides_of(project, settings.bundle, changes)
+    table = PastTable(_table(project, settings, progress, say), project.schema)
+    window = window_of(table, sides[0].model.bundle, settings.start, settings.end, settings.as_of)
+    traffic, (today, *others) = decide_again(table, sides, window, progress)
+    variants = []
+    for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
+        progress("judging", number / len(changes))
+        comparison = compare(traffic, today, answers, project.costs, project.model.seed)
+        words = tuple(described(project, change))
+        variants.append(
+            Variant(
+                name=change.name,
+                owner=change.owner,
+                reason=change.reason,
+                changes=words,
+                comparison=comparison,
+            )
+        )
+    progress("judging", 1.0)
+    return Report(
+        project=project.project,
+        bundle=sides[0].model.bundle.name,
+        notes=tuple(_notes(project, sides, window)),
+        variants=tuple(variants),
+    )
+
+
+def _table(
+    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+) -> Path:
+    if settings.features is not None and settings.data is None:
+        refuse_other_features(project, settings.features)
+        return settings.features
+    table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
+    if not data.is_file():
+        raise ConfigError(f"{data}: no such file; name past payments with --data, or a table with --features")
+    return ready_table(
+        project,
+        table,
+        [data, *settings.labels],
+        lambda out: make_features(project, data, out, progress, settings.labels),
+        say,
+    )
+
+
+def _notes(project: Project, sides: Sequence[Side], window: Window) -> Iterator[str]:
+    if project.schema.label is None:
+        yield "The project file declares no label: answers are counted, and nothing is judged."
+    for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
+        until = learned_until(bundle)
+        if until > window.start:
+            yield (
+                f"The bundle {bundle.name} learned from labels until {iso(until)}, this time begins "
+                f"{iso(window.start)}: its scores before are better than they will be. Trust what rules and "
+                "cut-offs change less there, and compare bundles only on later payments."
+            )

@@ -1,0 +1,119 @@
+"""A door that answers by the latest release, and takes the next one while traffic flows.
+
+A release is loaded by a thread beside the door and taken between two batches: nothing is dropped, and every
+decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one before it
+goes on answering, and the door says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from fraud_detection.adapters.live_folder import DoorReport, LiveFolder, Release
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.engine import Engine
+from fraud_detection.run.live import engine_of, standing
+
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 0.2
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A release whose engines are loaded, by the names of their setups."""
+
+    release: Release
+    engines: dict[str, Engine]
+
+
+def load_release(folder: LiveFolder, known: Mapping[str, Engine] | None = None) -> Loaded:
+    """Load the latest release; engines that are `known` are not loaded again."""
+    release, there = standing(folder), known or {}
+    setups = [one for one in (release.champion, release.canary) if one]
+    return Loaded(release, {one: there.get(one) or engine_of(folder, one) for one in setups})
+
+
+class ReleaseFollower:
+    """Lets one door answer by the latest release; `look` is called between batches, again and again.
+
+    release: the one that it answers by.  problem: why a later one cannot be followed; empty while all is
+    well.
+    """
+
+    def __init__(self, folder: LiveFolder, door: EmbeddedDoor, first: Loaded) -> None:
+        """Let the door answer by a release that is loaded already."""
+        self.folder, self._door = folder, door
+        self.problem = ""
+        self._stamp = (0, 0)
+        self._looked = 0.0
+        self._loading: threading.Thread | None = None
+        self._found: Loaded | ConfigError | None = None
+        self._loaded = first
+        self._switch(first)
+
+    @property
+    def release(self) -> Release:
+        """Return what the door answers by."""
+        return self._loaded.release
+
+    def look(self) -> None:
+        """Take the latest release if it is another one and is loaded; costs a look at a file at times."""
+        if self._found is not None:
+            found, self._found, self._loading = self._found, None, None
+            self._take(found)
+        now = time.monotonic()
+        if self._loading is not None or now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        stamp = self.folder.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._loading = threading.Thread(target=self._load, name="release", daemon=True)
+            self._loading.start()
+
+    def close(self) -> None:
+        """Say that this door answers no more."""
+        if self._loading is not None:
+            self._loading.join()
+        self.folder.withdraw(self._name)
+
+    @property
+    def _name(self) -> str:
+        return str(os.getpid())
+
+    def _load(self) -> None:
+        try:
+            self._found = load_release(self.folder, self._loaded.engines)
+        except ConfigError as error:
+            self._found = error
+
+    def _take(self, found: Loaded | ConfigError) -> None:
+        try:
+            if isinstance(found, ConfigError):
+                raise found
+            if found.release.number != self.release.number:
+                self._switch(found)
+        except ConfigError as error:
+            self.problem = str(error)
+            LOG.warning("release not taken, the one before it goes on answering: %s", error)
+            self._report()
+
+    def _switch(self, loaded: Loaded) -> None:
+        release, engines = loaded.release, loaded.engines
+        canary = engines[release.canary] if release.canary else None
+        self._door.answer_by(engines[release.champion], canary, release.share, release.number)
+        self._loaded, self.problem = loaded, ""
+        self._report()
+        LOG.info("answering by release %d (%s): %s", release.number, release.kind, release.reason)
+
+    def _report(self) -> None:
+        state = str(self._door.site.path.resolve())
+        self.folder.report(
+            DoorReport(self._name, os.getpid(), self.release.number, time.time(), state, self.problem)
+        )

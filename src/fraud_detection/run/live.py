@@ -1,0 +1,177 @@
+"""What is live: releases, which are added to a folder and never changed.
+
+Every change of what answers is a release, whoever makes it: a rule, a list, a cut-off, a bundle, a canary, a
+shadow, a rollback.  Doors follow the folder, see `follow_release`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+
+from fraud_detection.adapters.live_folder import LiveFolder, Release
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.engine import Engine, Setup, make_engine
+from fraud_detection.score.bundle import Bundle
+from fraud_detection.strict import decode
+
+
+class Author(msgspec.Struct, frozen=True):
+    """Who wants a release, and why."""
+
+    by: str
+    reason: str
+
+
+def start(folder: LiveFolder, bundle: Bundle, project: Project, author: Author) -> Release:
+    """Make the first release; raise ConfigError when there is one."""
+    with folder.writing():
+        if (there := folder.latest()) is not None:
+            raise ConfigError(f"{folder.path}: release {there.number} is live already; change it, or promote")
+        return folder.add(_release("start", author, champion=keep(folder, bundle, project).name))
+
+
+def put_live(folder: LiveFolder, project: Project, author: Author) -> Release:
+    """Let the champion's bundle answer by another project: rules, lists, policy, limiter, let-through."""
+    with folder.writing():
+        now = standing(folder)
+        bundle = bundle_of(folder, now.champion)
+        champion = keep(folder, bundle, project).name
+        _refuse_same(now.champion, champion)
+        return folder.add(_after(now, "change", author, champion=champion))
+
+
+def promote(
+    folder: LiveFolder, bundle: Bundle, project: Project, author: Author, evidence: str = ""
+) -> Release:
+    """Let another bundle answer everything; its canary and its shadow end.
+
+    evidence: what the gate found, in the folder.
+    """
+    with folder.writing():
+        now = standing(folder)
+        champion = keep(folder, bundle, project).name
+        _refuse_same(now.champion, champion)
+        shadows = tuple(one for one in now.shadows if one not in {champion, now.champion})
+        promoted = _after(now, "promote", author, champion=champion, evidence=evidence, shadows=shadows)
+        return folder.add(msgspec.structs.replace(promoted, canary="", share=0.0))
+
+
+def set_canary(
+    folder: LiveFolder, bundle: Bundle | None, project: Project, share: float, author: Author
+) -> Release:
+    """Let another setup answer a share of the cards; without a bundle the canary ends."""
+    if bundle is not None and not 0 < share < 1:
+        raise ConfigError(f"--share {share:g}: expected a part of the cards, more than 0 and less than 1")
+    with folder.writing():
+        now = standing(folder)
+        canary = "" if bundle is None else keep(folder, bundle, project).name
+        if bundle is None and not now.canary:
+            raise ConfigError("there is no canary to end")
+        if canary == now.champion:
+            raise ConfigError("this is what the champion does already; a canary of it would show nothing")
+        part = 0.0 if bundle is None else share
+        return folder.add(_after(now, "canary", author, canary=canary, share=part))
+
+
+def set_shadows(
+    folder: LiveFolder, shadows: list[tuple[Bundle, Project]], author: Author, *, ended: tuple[str, ...] = ()
+) -> Release:
+    """Let more setups decide in the shadow, and end others; the answers stay what they are."""
+    with folder.writing():
+        now = standing(folder)
+        unknown = sorted(set(ended) - set(now.shadows))
+        if unknown:
+            there = ", ".join(now.shadows) or "none"
+            raise ConfigError(f"no shadow is called {', '.join(unknown)} (there are: {there})")
+        new = [keep(folder, bundle, project).name for bundle, project in shadows]
+        if now.champion in new:
+            raise ConfigError("this is what the champion does already; a shadow of it would show nothing")
+        kept = [one for one in now.shadows if one not in ended]
+        return folder.add(_after(now, "shadow", author, shadows=tuple(dict.fromkeys([*kept, *new]))))
+
+
+def roll_back(folder: LiveFolder, author: Author) -> Release:
+    """Bring back champion and canary as they were before those of today."""
+    with folder.writing():
+        releases = folder.releases()
+        now = standing(folder)
+        origin = releases[(now.restores or now.number) - 1]
+        for before in reversed(releases[: origin.number - 1]):
+            if (before.champion, before.canary, before.share) != (now.champion, now.canary, now.share):
+                brought = _after(now, "rollback", author, champion=before.champion, canary=before.canary)
+                return folder.add(
+                    msgspec.structs.replace(
+                        brought, share=before.share, restores=before.restores or before.number
+                    )
+                )
+        raise ConfigError(f"{folder.path}: nothing was live before release {origin.number}")
+
+
+def standing(folder: LiveFolder) -> Release:
+    """Return what is live; raise ConfigError where nothing ever was."""
+    latest = folder.latest()
+    if latest is None:
+        raise ConfigError(
+            f"{folder.path}: nothing is live here; begin with `fraud release start --live {folder.path} "
+            "--bundle BUNDLE`"
+        )
+    return latest
+
+
+def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Setup:
+    """Keep a bundle with a project in the folder, and return its setup."""
+    make_engine(bundle, XGBoostScorer(bundle.contents.model, bundle.manifest.calibration), project)
+    setup = Setup.of(bundle.name, project)
+    folder.keep_bundle(bundle)
+    folder.keep_setup(setup.name, setup.content)
+    return setup
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """What a setup consists of."""
+
+    bundle: str
+    project: object
+
+
+def content_of(folder: LiveFolder, setup: str) -> tuple[str, Project]:
+    """Return the name of the bundle and the project that a setup consists of."""
+    content = msgspec.json.decode(folder.setup(setup), type=_Content)
+    return content.bundle, decode(content.project, Project, f"setup {setup}")
+
+
+def bundle_of(folder: LiveFolder, setup: str) -> Bundle:
+    """Return the bundle of a setup."""
+    return folder.bundle(content_of(folder, setup)[0])
+
+
+def engine_of(folder: LiveFolder, setup: str) -> Engine:
+    """Load what a setup consists of, and check it: files, fingerprint, test vectors."""
+    name, project = content_of(folder, setup)
+    bundle = folder.bundle(name)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    bundle.check_vectors(scorer)
+    return make_engine(bundle, scorer, project)
+
+
+def _release(kind: str, author: Author, champion: str) -> Release:
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if not author.by.strip() or not author.reason.strip():
+        raise ConfigError("a release says who wants it and why: give --by and --reason")
+    return Release(0, at, kind, author.by, author.reason, champion)
+
+
+def _after(now: Release, kind: str, author: Author, **changes: object) -> Release:
+    """Return a release that is like the standing one, but for its changes."""
+    draft = _release(kind, author, now.champion)
+    kept = {"canary": now.canary, "share": now.share, "shadows": now.shadows}
+    return msgspec.structs.replace(draft, **(kept | changes))
+
+
+def _refuse_same(now: str, champion: str) -> None:
+    if now == champion:
+        raise ConfigError("nothing would change: this is what answers already")

@@ -1,0 +1,294 @@
+"""Releases: made in one step, followed while traffic flows, and taken back by one command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.live_folder import LOG, LiveFolder, Release
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.answering import LimiterSettings, RuleSettings
+from fraud_detection.config import Model, Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run import live
+from fraud_detection.run.follow_release import ReleaseFollower
+from fraud_detection.run.stream import open_live_door
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
+from fraud_detection.strict import Duration
+from fraud_detection.train.workflow import train
+from tests.conftest import SmallWorld
+from tests.functional.test_request_door import Served
+
+ANN = live.Author("ann", "a test")
+EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
+LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=20)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(4_000, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+@pytest.fixture(scope="module")
+def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return another model over the same features."""
+    project = msgspec.structs.replace(small_world.project, model=Model(rounds=10, max_depth=2, threads=1))
+    path = tmp_path_factory.mktemp("challenger") / "bundle"
+    train(project, small_world.features, path)
+    return read_bundle(path)
+
+
+@pytest.fixture
+def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
+    made = LiveFolder(tmp_path / "live")
+    live.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    return made
+
+
+def with_rules(world: SmallWorld, *rules: RuleSettings, limiter: LimiterSettings | None = None) -> Project:
+    return msgspec.structs.replace(world.project, rules=rules, limiter=limiter)
+
+
+def wait_for(told: Callable[[], bool], seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not told():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def reached(follower: ReleaseFollower, number: int) -> bool:
+    follower.look()
+    return follower.release.number == number
+
+
+def answered_by(folder: LiveFolder, release: Release) -> bool:
+    doors = folder.doors()
+    return bool(doors) and all(door.release == release.number for door in doors)
+
+
+def setups(state: Path) -> list[tuple[Any, ...]]:
+    with closing(SqliteSite(state, reading=True)) as site:
+        return site.rows("SELECT transaction_id, setup, bundle, action FROM decisions ORDER BY seq")
+
+
+def test_every_step_is_a_release_with_who_and_why(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    first = live.standing(folder)
+    changed = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    canary = live.set_canary(folder, challenger, small_world.project, 0.1, ANN)
+    shadow = live.set_shadows(folder, [(challenger, small_world.project)], ANN)
+    promoted = live.promote(folder, challenger, small_world.project, ANN)
+    assert [one.kind for one in folder.releases()] == ["start", "change", "canary", "shadow", "promote"]
+    assert [one.number for one in folder.releases()] == [1, 2, 3, 4, 5]
+    assert changed.champion not in {first.champion, promoted.champion}
+    assert canary.canary == promoted.champion == shadow.shadows[0]
+    assert (promoted.canary, promoted.shadows) == ("", ())
+    for nobody in (live.Author("", "why"), live.Author("ann", " ")):
+        with pytest.raises(ConfigError, match="give --by and --reason"):
+            live.put_live(folder, with_rules(small_world), nobody)
+    assert len(folder.releases()) == 5
+
+
+def test_each_rollback_goes_one_step_further_back(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    first = live.standing(folder)
+    second = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    live.set_shadows(folder, [(challenger, small_world.project)], ANN)
+    live.set_canary(folder, challenger, small_world.project, 0.1, ANN)
+    assert [(live.roll_back(folder, ANN)).champion for _ in range(2)] == [second.champion, first.champion]
+    latest = live.standing(folder)
+    assert (latest.canary, latest.restores, len(latest.shadows)) == ("", first.number, 1)
+    with pytest.raises(ConfigError, match="nothing was live before release 1"):
+        live.roll_back(folder, ANN)
+
+
+def test_what_changes_nothing_is_refused(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    same = read_bundle(small_world.bundle)
+    wrongs: list[tuple[Callable[[], object], str]] = [
+        (lambda: live.start(folder, same, small_world.project, ANN), "release 1 is live already"),
+        (lambda: live.put_live(folder, small_world.project, ANN), "nothing would change"),
+        (lambda: live.promote(folder, same, small_world.project, ANN), "nothing would change"),
+        (lambda: live.set_canary(folder, same, small_world.project, 0.1, ANN), "what the champion does"),
+        (lambda: live.set_canary(folder, challenger, small_world.project, 1.5, ANN), "--share 1.5"),
+        (lambda: live.set_canary(folder, None, small_world.project, 0.0, ANN), "no canary to end"),
+        (lambda: live.set_shadows(folder, [], ANN, ended=("x",)), "no shadow is called x"),
+    ]
+    for wrong, words in wrongs:
+        with pytest.raises(ConfigError, match=words):
+            wrong()
+    rule = RuleSettings(name="typo", when="amuont > 3", action="review")
+    with pytest.raises(ConfigError, match="nearest: `amount`"):
+        live.put_live(folder, with_rules(small_world, rule), ANN)
+    assert [one.kind for one in folder.releases()] == ["start"]
+
+
+def test_a_release_that_was_not_wholly_written_is_none(small_world: SmallWorld, folder: LiveFolder) -> None:
+    log = folder.path / LOG
+    whole = log.read_bytes()
+    for cut in range(1, len(whole), 37):
+        log.write_bytes(whole + whole[:cut])
+        assert len(folder.releases()) == 1
+    added = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    assert folder.releases()[-1] == added
+    assert log.read_bytes().startswith(whole)
+
+
+def test_a_log_that_was_changed_is_refused(small_world: SmallWorld, folder: LiveFolder) -> None:
+    live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    live.put_live(folder, with_rules(small_world), ANN)
+    log = folder.path / LOG
+    lines = log.read_bytes().splitlines(keepends=True)
+    for changed in (
+        [lines[0].replace(b"ann", b"bob"), *lines[1:]],
+        [lines[0], lines[2]],
+        [lines[1], lines[0], lines[2]],
+        lines[1:],
+    ):
+        log.write_bytes(b"".join(changed))
+        with pytest.raises(ConfigError, match="does not follow the line before it"):
+            folder.releases()
+
+
+def test_a_door_takes_each_release_between_two_batches(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
+) -> None:
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    steps: Iterator[Callable[[], Release]] = iter(
+        [
+            lambda: live.put_live(folder, with_rules(small_world, EVERYTHING), ANN),
+            lambda: live.promote(folder, challenger, small_world.project, ANN),
+            lambda: live.roll_back(folder, ANN),
+        ]
+    )
+    expected: list[str] = []
+    for start in range(0, 400, 100):
+        for at in range(start, start + 100, 20):
+            door.take(Batch(events[at : at + 20], None, 0), "test")
+        expected += [live.standing(folder).champion] * 100
+        if (step := next(steps, None)) is not None:
+            released = step()
+            wait_for(partial(reached, follower, released.number))
+    door.close()
+    follower.close()
+    assert [row[1] for row in setups(tmp_path / "state.db")] == expected
+    assert len(set(expected)) == 3
+    assert folder.doors() == []
+
+
+def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_door_says_so(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
+) -> None:
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    live.promote(folder, challenger, small_world.project, ANN)
+    folder.bundle_path(challenger.name).write_bytes(b"damaged")
+
+    wait_for(lambda: reached(follower, 1) and bool(follower.problem))
+    (report,) = folder.doors()
+    assert (report.release, bool(report.problem)) == (1, True)
+    door.take(Batch(events[:1], None, 0), "test")
+    assert door.tally.decided == 1
+    live.roll_back(folder, ANN)
+    wait_for(lambda: reached(follower, 3))
+    assert not follower.problem
+    door.close()
+    follower.close()
+
+
+def test_promotion_and_rollback_under_traffic_drop_nothing(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
+) -> None:
+    served = Served(small_world, tmp_path / "state.db", f"--live={folder.path}")
+    try:
+        served.wait()
+        statuses: list[int] = []
+        told: list[str] = []
+        stop = threading.Event()
+
+        def send() -> None:
+            for event in events:
+                if stop.is_set():
+                    return
+                status, body, _ = served.decide(event)
+                statuses.append(status)
+                told.append(body["setup"])
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        champions = [live.standing(folder).champion]
+        steps: list[Callable[[], Release]] = [
+            lambda: live.promote(folder, challenger, small_world.project, ANN),
+            lambda: live.roll_back(folder, ANN),
+            lambda: live.put_live(folder, with_rules(small_world, EVERYTHING), ANN),
+        ]
+        for step in steps:
+            released = step()
+            champions.append(released.champion)
+            wait_for(partial(answered_by, folder, released))
+            before = len(told)
+            wait_for(lambda: len(told) > before + 20)  # noqa: B023 - asked at once
+        stop.set()
+        sender.join()
+        assert set(statuses) == {200}
+        changes = [one for place, one in enumerate(told) if place == 0 or told[place - 1] != one]
+        assert changes == champions
+        assert served.ask("GET", "/readyz")[1]["release"] == 4
+    finally:
+        served.stop(signal.SIGTERM)
+    assert [row[1] for row in setups(tmp_path / "state.db")] == told
+
+
+def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
+    small_world: SmallWorld, tmp_path: Path, events: list[bytes]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    project = with_rules(small_world, limiter=LIMITER)
+    live.start(folder, read_bundle(small_world.bundle), project, ANN)
+    served = Served(small_world, tmp_path / "state.db", f"--live={folder.path}")
+
+    def counted(name: str) -> float:
+        lines = served.ask("GET", "/metrics")[1].splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def send(part: list[bytes]) -> list[str]:
+        return [served.decide(event)[1]["action"] for event in part]
+
+    try:
+        served.wait()
+        before = send(events[:200])
+        assert counted("fraud_limited_total") == 0
+        bad = live.put_live(folder, with_rules(small_world, EVERYTHING, limiter=LIMITER), ANN)
+        wait_for(lambda: answered_by(folder, bad))
+        during = send(events[200:400])
+        assert before.count("approve") > 60
+        assert during.count("approve") == 0
+        assert during.count("decline") <= 0.1 * 400
+        assert counted("fraud_limited_total") == during.count("review") >= 160
+        command = [sys.executable, "-m", "fraud_detection.cli", "rollback", f"--live={folder.path}"]
+        command += ["--by=ben", "--reason=it declines everything", "--headless"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        assert done.returncode == 0, done.stderr
+        assert "1 door of this machine answers by it" in done.stderr + done.stdout
+        after = send(events[400:600])
+        assert after.count("approve") > 60
+    finally:
+        said = served.stop(signal.SIGTERM)
+    assert "limiter" in said
+    assert json.loads((folder.path / LOG).read_bytes().splitlines()[-1])["by"] == "ben"
