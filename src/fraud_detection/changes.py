@@ -13,10 +13,11 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fraud_detection.config import Count, Money, PolicySettings, Project, RuleSettings, Settings, Share
+from fraud_detection.answering import PolicySettings, RuleSettings
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.project_file import contradictions
-from fraud_detection.strict import decode, read_yaml
+from fraud_detection.strict import Count, Money, Settings, Share, decode, read_yaml
 
 ADVICE = "a change is a YAML file with blocks of the project file, see docs/backtest.md"
 

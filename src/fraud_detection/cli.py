@@ -94,6 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
         releasing.release,
         releasing.rollback,
         releasing.shadow,
+        releasing.compare,
+        releasing.promote,
         _report,
         _parity,
         measuring.bench,

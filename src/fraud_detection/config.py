@@ -214,6 +214,27 @@ class Costs(Settings, frozen=True):
     declined_good_fixed: Money = 10.0
 
 
+class Gate(Settings, frozen=True):
+    """What a challenger must show before it takes the champion's place.
+
+    metric: what it must be better in; the lower end of the 95 % interval of the difference must be above
+    minus `tolerance`.  least_days, least_frauds: of payments whose labels are in.  calibration: by which
+    factor expected and seen frauds may differ beyond chance.  segment_recall_loss: recall may fall by so much
+    in a segment of at least `segment_frauds` frauds.  capacity: reviews a day, as a multiple of what people
+    can make.  latency: p99 of a payment, as a multiple of the champion's.
+    """
+
+    metric: Literal["money_saved", "average_precision", "recall"] = "money_saved"
+    tolerance: Money = 0.0
+    least_days: Count = 7
+    least_frauds: Count = 50
+    calibration: Annotated[float, Meta(ge=1)] = 1.5
+    segment_recall_loss: Share = 0.1
+    segment_frauds: Count = 20
+    capacity: Annotated[float, Meta(gt=0)] = 1.2
+    latency: Annotated[float, Meta(ge=1)] = 1.5
+
+
 class Tracking(Settings, frozen=True):
     """Where experiments and models are kept."""
 
@@ -237,4 +258,5 @@ class Project(Settings, frozen=True):
     lists: tuple[ListSettings, ...] = ()
     limiter: LimiterSettings | None = None
     let_through: LetThroughSettings | None = None
+    gate: Gate = Gate()
     tracking: Tracking = Tracking()

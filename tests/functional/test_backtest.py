@@ -12,9 +12,10 @@ import pytest
 
 from fraud_detection.adapters.tables import read_columns, write_columns
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.answering import RuleSettings
 from fraud_detection.changes import Change, apply_change, load_change
 from fraud_detection.cli import main
-from fraud_detection.config import RuleSettings, Split
+from fraud_detection.config import Split
 from fraud_detection.errors import ConfigError
 from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison, Report

@@ -104,6 +104,14 @@ def test_every_step_is_a_release_with_who_and_why(
     assert len(folder.releases()) == 5
 
 
+def test_what_was_kept_has_the_same_name_when_it_is_read(small_world: SmallWorld, folder: LiveFolder) -> None:
+    whole = msgspec.structs.replace(
+        small_world.project, costs=msgspec.structs.replace(small_world.project.costs, review=7)
+    )
+    released = live.put_live(folder, whole, ANN)
+    assert live.engine_of(folder, released.champion).setup.name == released.champion
+
+
 def test_each_rollback_goes_one_step_further_back(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:

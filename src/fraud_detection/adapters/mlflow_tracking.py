@@ -77,6 +77,17 @@ class MlflowTracker:
                 self.client.log_artifact(run_id, str(picture), "plots")
             self.client.set_terminated(run_id)
 
+    def promoted(self, bundle_name: str) -> str | None:
+        """Call a bundle the champion; return its version, None where the registry does not know it."""
+        with self._errors():
+            version = self._version_of(bundle_name)
+            if version is not None:
+                model = self.settings.model
+                self.client.set_registered_model_alias(model, CHAMPION, version)
+                if self.client.get_registered_model(model).aliases.get(CHALLENGER) == version:
+                    self.client.delete_registered_model_alias(model, CHALLENGER)
+            return version
+
     def _run(self, bundle: Bundle, directory: Path, rounds: int) -> str:
         manifest = bundle.manifest
         blocks = {
@@ -155,6 +166,15 @@ class MlflowTracker:
             if "MlflowException" not in kinds:
                 raise
             raise _ours(error, self.settings.uri) from None
+
+
+def is_kept(uri: str) -> bool:
+    """Tell whether there is a registry: a file that exists, or a server that is named.
+
+    >>> is_kept("sqlite:////nowhere/mlflow.db"), is_kept("https://mlflow.example")
+    (False, True)
+    """
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fraud_detection.commands.arguments import BUNDLE, STATE, Commands, OneSentenceParser, command, config
+from fraud_detection.commands.arguments import (
+    BUNDLE,
+    STATE,
+    Commands,
+    OneSentenceParser,
+    command,
+    config,
+    moment,
+)
 
 LIVE = Path("build/live")
 
@@ -32,6 +40,7 @@ def release(commands: Commands[OneSentenceParser]) -> None:
     _released(parser)
     parser = command(steps, "show", "release:show", "print the releases, and who answers by which")
     parser.add_argument("--last", type=int, default=20, help="how many (20)")
+    parser.add_argument("--registry", action="store_true", help="tell MLflow again who the champion is")
     live(parser)
 
 
@@ -41,11 +50,40 @@ def rollback(commands: Commands[OneSentenceParser]) -> None:
     _released(parser)
 
 
+def promote(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud promote`."""
+    parser = command(commands, "promote", "release:promote", "let a shadow answer, if the gate opens")
+    _compared(parser)
+    parser.add_argument("--anyway", action="store_true", help="even if the gate is shut; the log says so")
+    _released(parser)
+
+
+def compare(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud compare`."""
+    words = "a shadow beside the champion on live traffic, in money"
+    parser = command(commands, "compare", "compare:compare", words)
+    _compared(parser)
+    live(parser)
+
+
 def shadow(commands: Commands[OneSentenceParser]) -> None:
     """Take `fraud shadow`."""
     words = "let the shadows decide every live payment too, beside the doors"
     parser = command(commands, "shadow", "shadow:shadow", words)
     live(parser)
+    _states(parser)
+    parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
+
+
+def _compared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--setup", metavar="NAME", help="which shadow (the only one)")
+    _states(parser)
+    parser.add_argument(
+        "--as-of", type=moment, metavar="TIME", help="by when labels were known (all that are)"
+    )
+
+
+def _states(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
@@ -53,7 +91,6 @@ def shadow(commands: Commands[OneSentenceParser]) -> None:
         metavar="FILE",
         help=f"the state file of a door, repeatable ({STATE})",
     )
-    parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
 
 
 def live(parser: argparse.ArgumentParser) -> None:
@@ -65,3 +102,4 @@ def _released(parser: argparse.ArgumentParser) -> None:
     live(parser)
     parser.add_argument("--by", metavar="NAME", help="who wants it (the user of this process)")
     parser.add_argument("--reason", required=True, metavar="WORDS", help="why")
+    parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")

@@ -54,8 +54,13 @@ def lines(report: Report) -> Iterator[str]:
     for variant in report.variants:
         yield ""
         yield f"{variant.name}: {'; '.join(variant.changes) or 'changes nothing'}"
-        yield headline(variant.comparison)
-        yield from _table(variant.comparison)
+        yield from lines_of(variant.comparison)
+
+
+def lines_of(found: Comparison) -> Iterator[str]:
+    """Yield one comparison as a screen shows it."""
+    yield headline(found)
+    yield from _table(found)
 
 
 def _table(found: Comparison) -> Iterator[str]:

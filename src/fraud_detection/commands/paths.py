@@ -32,8 +32,8 @@ def check_paths(arguments: Namespace) -> None:
 
 def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        named = getattr(arguments, name, None)
-        for value in named if isinstance(named, list) else [named]:
+        given = getattr(arguments, name, None)
+        for value in given if isinstance(given, list) else [given]:
             if value is not None and str(value) != STANDARD and "://" not in str(value):
                 yield ("FILE" if name == "file" else f"--{name}"), Path(value)
 

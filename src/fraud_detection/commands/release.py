@@ -10,12 +10,14 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.live_folder import LiveFolder, Release
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker, is_kept
 from fraud_detection.changes import apply_change, load_change
-from fraud_detection.commands.arguments import BUNDLE
+from fraud_detection.commands import compare as compared
+from fraud_detection.commands.arguments import BUNDLE, STATE
 from fraud_detection.commands.printing import Figures, print_line, terminal, write_figures
 from fraud_detection.config import Project
-from fraud_detection.errors import ConfigError
-from fraud_detection.run import live
+from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.run import live, promotion
 from fraud_detection.run.checks import open_project
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
@@ -66,6 +68,24 @@ def shadow(arguments: Namespace) -> None:
     _told(arguments, released)
 
 
+def promote(arguments: Namespace) -> None:
+    """Let a shadow answer everything, if the gate opens."""
+    screen, folder = terminal(arguments), LiveFolder(arguments.live)
+    setup = promotion.chosen(folder, arguments.setup)
+    screen.progress("comparing", 0.0)
+    found = promotion.compared(folder, arguments.state or [STATE], setup, arguments.as_of)
+    screen.finish()
+    for line in compared.lines(found):
+        print_line(line)
+    released = promotion.promote(folder, found, _author(arguments), anyway=arguments.anyway)
+    if released is None:
+        write_figures(arguments, msgspec.to_builtins(found))
+        raise ConfigError(
+            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --anyway"
+        )
+    _told(arguments, released)
+
+
 def rollback(arguments: Namespace) -> None:
     """Bring back what answered before."""
     _told(arguments, live.roll_back(LiveFolder(arguments.live), _author(arguments)))
@@ -74,8 +94,10 @@ def rollback(arguments: Namespace) -> None:
 def show(arguments: Namespace) -> None:
     """Print every release, and which one each door answers by."""
     folder = LiveFolder(arguments.live)
-    live.standing(folder)
+    now = live.standing(folder)
     releases, doors = folder.releases(), folder.doors()
+    if arguments.registry:
+        _tell_registry(folder, now)
     for one in releases[-arguments.last :]:
         print_line(_line(one))
     for door in doors:
@@ -125,12 +147,32 @@ def follow(folder: LiveFolder, release: Release) -> int:
 def _told(arguments: Namespace, release: Release) -> None:
     folder = LiveFolder(arguments.live)
     print_line(_line(release))
+    if not arguments.no_tracking:
+        _tell_registry(folder, release)
     doors = follow(folder, release)
     terminal(arguments).say(
         f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
     )
     figures: Figures = {"release": msgspec.to_builtins(release), "doors": doors}
     write_figures(arguments, figures)
+
+
+def _tell_registry(folder: LiveFolder, release: Release) -> None:
+    """Let the registry's champion be the one that answers; what it missed before is made good too."""
+    name, project = live.content_of(folder, release.champion)
+    if not is_kept(project.tracking.uri):
+        return
+    try:
+        version = MlflowTracker(project).promoted(name)
+    except RetryError as error:
+        raise RetryError(
+            f"release {release.number} is made, but the registry could not be told: {error}; the next "
+            "release tells it, or `fraud release show --registry`"
+        ) from None
+    if version is None:
+        print_line(f"the registry does not know the bundle {name}; its champion stays what it was")
+    else:
+        print_line(f"the registry's champion of {project.tracking.model} is version {version}")
 
 
 def _line(one: Release) -> str:

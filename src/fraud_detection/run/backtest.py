@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.answerer import Answerer
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
-from fraud_detection.pipeline import Answerer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
 from fraud_detection.score.archive import read_bundle

@@ -23,7 +23,7 @@ from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import Ledger, Scorer, StateStore
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.reasons import Reasons
-from fraud_detection.strict import to_plain
+from fraud_detection.strict import decode, to_plain
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -41,7 +41,9 @@ class Setup(msgspec.Struct, frozen=True):
 
         Keys stay in their order: the first entity orders the stream.
         """
-        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(project)})
+        # Decoded once more, so that a whole number where a fraction may stand is written as one.
+        read = decode(to_plain(project), Project, "project")
+        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(read)})
         return cls(hashlib.blake2b(content, digest_size=8).hexdigest(), content)
 
 

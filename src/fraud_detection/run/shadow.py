@@ -137,13 +137,15 @@ class Shadows:
         for gone in self._shadows.keys() - set(wanted):
             del self._shadows[gone]
             self._say(f"the shadow {gone} has ended")
-        for name in wanted:
-            if name not in self._shadows:
-                engine = engine_of(self._folder, name)
-                for state, site in self._sites.items():
-                    self._logs[state].place(name, _latest(site))
-                self._shadows[name] = {state: Shadow(engine, log) for state, log in self._logs.items()}
-                self._say(f"the shadow {name} decides too (bundle {engine.bundle.name})")
+        new = [name for name in wanted if name not in self._shadows]
+        for state, site in self._sites.items():
+            latest = _latest(site)
+            for name in new:
+                self._logs[state].place(name, latest)
+        for name in new:
+            engine = engine_of(self._folder, name)
+            self._shadows[name] = {state: Shadow(engine, log) for state, log in self._logs.items()}
+            self._say(f"the shadow {name} decides too (bundle {engine.bundle.name})")
 
 
 def _reading(state: Path) -> SqliteSite:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_detection.answering import PolicySettings, RuleSettings
 from fraud_detection.changes import Change, PolicyChange, apply_change, described, load_change
-from fraud_detection.config import PolicySettings, Project, RuleSettings
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.demo import demo_project
 

@@ -1,0 +1,37 @@
+"""`fraud compare`: a shadow beside the champion on live traffic, and what the gate would say."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import msgspec
+
+from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.commands.arguments import STATE
+from fraud_detection.commands.backtest import lines_of
+from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.run.promotion import Compared, chosen, compared
+
+
+def compare(arguments: Namespace) -> None:
+    """Print agreement, differences, money, latency, and each question of the gate."""
+    screen, folder = terminal(arguments), LiveFolder(arguments.live)
+    screen.progress("comparing", 0.0)
+    setup = chosen(folder, arguments.setup)
+    found = compared(folder, arguments.state or [STATE], setup, arguments.as_of)
+    screen.finish()
+    for line in lines(found):
+        print_line(line)
+    write_figures(arguments, msgspec.to_builtins(found))
+
+
+def lines(found: Compared) -> Iterator[str]:
+    """Yield what was found as a screen shows it."""
+    yield f"shadow {found.setup} (bundle {found.bundle}) beside the champion"
+    yield from lines_of(found.comparison)
+    champion, challenger = found.facts.p99_us
+    yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"
+    for check in found.verdict.checks:
+        yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.words}"
+    yield "the gate is open" if found.verdict.passed else "the gate is shut"

@@ -1,0 +1,172 @@
+"""Whether a challenger may take the champion's place: every question, its answer, and why.
+
+Nothing is measured here.  What is not known fails: a gate that cannot see does not open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fraud_detection.config import Gate
+from fraud_detection.judge.comparison import Comparison, Estimate, Part, Record
+
+
+class Check(Record, frozen=True):
+    """One question: its name, whether it was passed, and what was found, in words."""
+
+    name: str
+    passed: bool
+    words: str
+
+
+class Facts(Record, frozen=True):
+    """What is known of a challenger beside the comparison of its answers with the champion's.
+
+    average_precision: the challenger's less the champion's.  expected_frauds: the sum of its scores over the
+    payments whose label is in; frauds: how many of them there were, both weighted.  p99_us: of scoring and
+    deciding one payment, of champion and challenger in turns.  rescored, different: payments whose score
+    was computed again from the stored features, and how many of these were not equal to the last bit.
+    same_features, same_schema: as the doors remember and read them now.
+    """
+
+    average_precision: Estimate | None
+    expected_frauds: float
+    frauds: float
+    p99_us: tuple[float, float]
+    rescored: int
+    different: int
+    same_features: bool
+    same_schema: bool
+
+
+class Verdict(Record, frozen=True):
+    """What the gate says, and on which grounds."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+
+def judge_challenger(found: Comparison, facts: Facts, gate: Gate) -> Verdict:
+    """Ask every question; all have to be passed."""
+    checks = tuple(_checks(found, facts, gate))
+    return Verdict(passed=all(check.passed for check in checks), checks=checks)
+
+
+def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
+    total = found.total
+    yield _enough(total, gate)
+    yield _better(total, facts, gate)
+    yield _calibrated(facts, gate)
+    yield _segments(found, gate)
+    yield _capacity(total, found, gate)
+    yield _latency(facts, gate)
+    yield Check(
+        name="parity",
+        passed=facts.rescored > 0 and facts.different == 0,
+        words=f"{facts.rescored:,} live payments scored again from their stored features, "
+        f"{facts.different:,} of them not to the same bit",
+    )
+    both = facts.same_features and facts.same_schema
+    yield Check(
+        name="schema",
+        passed=both,
+        words="the same features and fields as the doors have now"
+        if both
+        else "other features or fields than the doors have now: it needs a new state, with `--history`",
+    )
+
+
+def _enough(total: Part | None, gate: Gate) -> Check:
+    days = 0.0 if total is None else total.days
+    frauds = 0.0 if total is None else total.frauds or 0.0
+    return Check(
+        name="enough labels",
+        passed=days >= gate.least_days and frauds >= gate.least_frauds,
+        words=f"{days:.0f} days whose labels are in (at least {gate.least_days}), with {frauds:,.0f} frauds "
+        f"(at least {gate.least_frauds})",
+    )
+
+
+def _better(total: Part | None, facts: Facts, gate: Gate) -> Check:
+    difference = None if total is None else total.difference
+    gain = facts.average_precision if gate.metric == "average_precision" else None
+    if gate.metric != "average_precision" and difference is not None:
+        gain = {"money_saved": difference.money_saved, "recall": difference.recall}[gate.metric]
+    known = gain is not None and gain.low is not None
+    return Check(
+        name="better",
+        passed=gain is not None and gain.low is not None and gain.low > -gate.tolerance,
+        words=f"{gate.metric}: {_said(gain)} in place of the champion's; its lower end must be above "
+        f"{-gate.tolerance:g}"
+        if known
+        else f"{gate.metric} is not known: no labels are in",
+    )
+
+
+def _calibrated(facts: Facts, gate: Gate) -> Check:
+    spread = 1.96 * max(facts.frauds, 1.0) ** 0.5
+    low, high = max(facts.frauds - spread, 0.0), facts.frauds + spread
+    passed = facts.frauds > 0 and low / gate.calibration <= facts.expected_frauds <= high * gate.calibration
+    return Check(
+        name="calibrated",
+        passed=passed,
+        words=f"its scores expect {facts.expected_frauds:,.1f} frauds where {facts.frauds:,.0f} were "
+        f"(chance: {low:,.0f} to {high:,.0f}); allowed is a factor of {gate.calibration:g}",
+    )
+
+
+def _segments(found: Comparison, gate: Gate) -> Check:
+    worse = [
+        f"{name} {part.name}: {words}"
+        for name, parts in found.segments.items()
+        for part in parts
+        if (part.frauds or 0.0) >= gate.segment_frauds and (words := _loss(part, gate))
+    ]
+    return Check(
+        name="no segment worse",
+        passed=found.total is not None and not worse,
+        words="; ".join(worse)
+        or f"in no segment with {gate.segment_frauds} frauds does recall fall by more than "
+        f"{100 * gate.segment_recall_loss:g} points, and in none is money lost for sure",
+    )
+
+
+def _loss(part: Part, gate: Gate) -> str:
+    """Say what a segment loses that it may not; nothing where it loses nothing."""
+    difference = part.difference
+    if difference is None:
+        return ""
+    if (difference.recall.value or 0.0) < -gate.segment_recall_loss:
+        return f"recall {_said(difference.recall)}"
+    lost = (difference.money_saved.high or 0.0) < 0
+    return f"money saved {_said(difference.money_saved)}" if lost else ""
+
+
+def _capacity(total: Part | None, found: Comparison, gate: Gate) -> Check:
+    part = total or found.traffic
+    capacity, reviews = found.capacity_per_day[1], part.second.reviews_per_day
+    most = None if capacity is None else capacity * gate.capacity
+    return Check(
+        name="reviewers",
+        passed=most is None or reviews <= most,
+        words=f"{reviews:,.1f} reviews a day, "
+        + ("and no limit" if capacity is None else f"where {capacity:,.0f} can be made"),
+    )
+
+
+def _latency(facts: Facts, gate: Gate) -> Check:
+    champion, challenger = facts.p99_us
+    return Check(
+        name="latency",
+        passed=0 < challenger <= champion * gate.latency,
+        words=f"p99 of a payment {challenger:,.0f} us, the champion's {champion:,.0f} us; allowed is "
+        f"{gate.latency:g} times as much",
+    )
+
+
+def _said(one: Estimate | None) -> str:
+    if one is None or one.value is None:
+        return "not known"
+    if one.low is None or one.high is None:
+        return f"{one.value:+,.4g}"
+    return f"{one.value:+,.4g} ({one.low:+,.4g} to {one.high:+,.4g})"

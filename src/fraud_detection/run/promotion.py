@@ -1,0 +1,163 @@
+"""From a shadow to the champion: the gate asks, and one release promotes it everywhere."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.live_folder import LiveFolder, Release
+from fraud_detection.adapters.shadow_log import ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.answerer import Answering
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Transaction
+from fraud_detection.judge.compare import compare
+from fraud_detection.judge.comparison import Comparison
+from fraud_detection.judge.gate import Facts, Verdict, judge_challenger
+from fraud_detection.judge.parts import mature_only, weeks
+from fraud_detection.judge.ranking import ranked
+from fraud_detection.judge.traffic import Answers, Traffic
+from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.parse import Parser
+from fraud_detection.run import live
+from fraud_detection.run.compare import live_traffic
+from fraud_detection.run.engine import Engine
+from fraud_detection.train.split import UNKNOWN
+
+RESCORED = 500
+ROUNDS = 3
+STORED = "SELECT transaction_id, event, features FROM decisions WHERE seq = ?"
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """A shadow beside the champion: the figures, and what the gate says of them."""
+
+    setup: str
+    bundle: str
+    comparison: Comparison
+    facts: Facts
+    verdict: Verdict
+
+
+def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int | None) -> Compared:
+    """Compare a shadow with the champion on live traffic, and ask the gate."""
+    release = live.standing(folder)
+    champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
+    traffic, first, second = live_traffic(states, challenger, setup, as_of)
+    project = champion.project
+    found = compare(traffic, first, second, project.costs, project.model.seed)
+    facts = _facts(traffic, (first, second), (champion, challenger), states)
+    verdict = judge_challenger(found, facts, project.gate)
+    return Compared(setup, challenger.bundle.name, found, facts, verdict)
+
+
+def chosen(folder: LiveFolder, setup: str | None) -> str:
+    """Return the shadow that is meant: the named one, or the only one there is."""
+    shadows = live.standing(folder).shadows
+    if setup is None and len(shadows) == 1:
+        return shadows[0]
+    if setup in shadows:
+        return str(setup)
+    there = ", ".join(shadows) or "none; make one with `fraud release shadow`"
+    raise ConfigError(f"--setup: name one of the shadows (there are: {there})")
+
+
+def promote(
+    folder: LiveFolder, found: Compared, author: live.Author, *, anyway: bool = False
+) -> Release | None:
+    """Make the shadow the champion if the gate opens; return None where it does not.
+
+    anyway: by the author's will alone, which the release says.
+    """
+    evidence = folder.keep_evidence(
+        f"{found.setup}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
+    )
+    if not found.verdict.passed:
+        if not anyway:
+            return None
+        failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
+        author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
+    name, project = live.content_of(folder, found.setup)
+    return live.promote(folder, folder.bundle(name), project, author, evidence)
+
+
+def _facts(
+    traffic: Traffic, answers: tuple[Answers, Answers], engines: tuple[Engine, Engine], states: Sequence[Path]
+) -> Facts:
+    champion, challenger = engines
+    judged = (mature_only(weeks(traffic), "")[0].piece >= 0) & (traffic.label != UNKNOWN)
+    fraud, weight = (traffic.label[judged] == 1).astype(float), traffic.weights()[judged]
+    scores = [np.nan_to_num(side.score[judged], nan=1.0) for side in answers]
+    gain = None
+    if fraud.any():
+        seed = champion.project.model.seed
+        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[judged], seed)
+    rescored, different = _rescored(challenger, states)
+    return Facts(
+        average_precision=gain,
+        expected_frauds=float((scores[1] * weight).sum()),
+        frauds=float((fraud * weight).sum()),
+        p99_us=_latencies(engines, states),
+        rescored=rescored,
+        different=different,
+        same_features=champion.bundle.manifest.fingerprint == challenger.bundle.manifest.fingerprint,
+        same_schema=champion.project.schema == challenger.project.schema,
+    )
+
+
+def _rescored(engine: Engine, states: Sequence[Path]) -> tuple[int, int]:
+    """Score the latest payments of a shadow again, one at a time; return how many, and how many differ."""
+    scorer = engine.answerer.scorer
+    count = different = 0
+    for state in states:
+        with (
+            closing(ShadowLog(shadow_path(state), reading=True)) as log,
+            closing(SqliteSite(state, reading=True)) as site,
+        ):
+            for one in log.decisions(engine.setup.name)[-RESCORED:]:
+                ((_, _, features),) = site.rows(STORED, (one.seq,))
+                again = None if scorer is None else scorer.score([array("d", features)])[0]
+                count += 1
+                different += again != one.score
+    return count, different
+
+
+def _latencies(engines: tuple[Engine, Engine], states: Sequence[Path]) -> tuple[float, float]:
+    """Return the p99 of scoring and deciding a payment by each, in us, by turns; the best of some rounds."""
+    rows = [row for state in states for row in _latest(state)]
+    parser = Parser(engines[0].project.schema)
+    payments = [
+        (payment, array("d", features))
+        for one, event, features in rows
+        if isinstance(payment := parser.parse(event, one), Transaction)
+    ]
+    best = [float("inf"), float("inf")]
+    for _ in range(ROUNDS):
+        for place, engine in enumerate(engines):
+            answering = Answering(engine.answerer, StageTimes([stage.name.lower() for stage in Stage]))
+            best[place] = min(best[place], _p99(answering.answer, payments))
+    return best[0], best[1]
+
+
+def _latest(state: Path) -> list[tuple[str, bytes, bytes]]:
+    query = "SELECT transaction_id, event, features FROM decisions ORDER BY seq DESC LIMIT ?"
+    with closing(SqliteSite(state, reading=True)) as site:
+        return [(one, event, features) for one, event, features in site.rows(query, (RESCORED,))]
+
+
+def _p99(
+    answer: Callable[[Sequence[Transaction], Sequence[array[float]]], object],
+    payments: Sequence[tuple[Transaction, array[float]]],
+) -> float:
+    taken = []
+    for payment, row in payments:
+        start = time.perf_counter()
+        answer([payment], [row])
+        taken.append(1e6 * (time.perf_counter() - start))
+    return float(np.percentile(taken, 99)) if taken else 0.0

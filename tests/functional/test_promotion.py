@@ -1,0 +1,212 @@
+"""From a shadow to the champion: by labels as they were known, through a gate, in one step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker
+from fraud_detection.cli import main
+from fraud_detection.config import Gate, Model, Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run import compare as comparing
+from fraud_detection.run import live
+from fraud_detection.run.promotion import Compared, compared
+from fraud_detection.run.shadow import Shadows
+from fraud_detection.run.stream import open_live_door
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.train.workflow import train
+from tests.conftest import SmallWorld
+
+ANN = live.Author("ann", "a test")
+LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
+DAY_MS = 86_400_000
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """A folder with a champion and shadows, and a state file whose decisions they have followed."""
+
+    folder: LiveFolder
+    state: Path
+    good: str
+    bad: str
+
+
+def trained(world: SmallWorld, path: Path, model: Model) -> Path:
+    train(msgspec.structs.replace(world.project, model=model), world.features, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """Return a champion that ranks by little, a shadow that is better, and one that is worse."""
+    root = tmp_path_factory.mktemp("promotion")
+    weak = trained(small_world, root / "weak", Model(rounds=2, max_depth=1, threads=1, learning_rate=0.01))
+    good = trained(small_world, root / "good", Model(rounds=120, max_depth=4, threads=1))
+    project: Project = msgspec.structs.replace(small_world.project, gate=LENIENT)
+    folder = LiveFolder(root / "live")
+    live.start(folder, read_bundle(weak), project, ANN)
+    blind = msgspec.structs.replace(
+        project, policy=msgspec.structs.replace(project.policy, review_at=1.0, decline_at=1.0)
+    )
+    shadowed = live.set_shadows(folder, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN)
+    state = root / "state.db"
+    _, door, follower = open_live_door(folder, state)
+    shadows = Shadows(folder, [state], lambda _: None)
+    shadows.step()
+    events = small_world.live(9_000, late_share=0, repeat_share=0, poison_share=0)
+    for start in range(0, len(events), 250):
+        door.take(Batch(events[start : start + 250], None, 0), "test")
+    door.close()
+    follower.close()
+    while shadows.step():
+        pass
+    shadows.close()
+    return Trial(folder, state, *shadowed.shadows)
+
+
+def command(*words: str) -> int:
+    return main([*words, "--headless"])
+
+
+def checks(found: Compared) -> dict[str, bool]:
+    return {check.name: check.passed for check in found.verdict.checks}
+
+
+def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial) -> None:
+    good = compared(trial.folder, [trial.state], trial.good, None)
+    assert checks(good) == dict.fromkeys(checks(good), True)
+    assert good.comparison.traffic.payments > 5_000
+    bad = compared(trial.folder, [trial.state], trial.bad, None)
+    assert not bad.verdict.passed
+    assert not checks(bad)["better"]
+    assert checks(bad)["parity"]
+    assert checks(bad)["schema"]
+
+
+def test_a_comparison_counts_what_the_tables_say(trial: Trial) -> None:
+    found = compared(trial.folder, [trial.state], trial.good, None).comparison
+    with closing(sqlite3.connect(trial.state)) as db:
+        ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
+    with closing(sqlite3.connect(f"{trial.state}.shadows")) as db:
+        theirs = dict(db.execute("SELECT transaction_id, action FROM decided WHERE setup = ?", (trial.good,)))
+    both = ours.keys() & theirs.keys()
+    assert found.traffic.payments == len(both)
+    for one in range(3):
+        for other in range(3):
+            counted = sum(ours[payment] == one and theirs[payment] == other for payment in both)
+            assert found.actions[one][other] == counted
+
+
+def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> None:
+    """A leak in this place would see labels of the future: figures as of a moment must not change by them."""
+    with closing(sqlite3.connect(trial.state)) as db:
+        ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
+    as_of = latest - 12 * DAY_MS
+    state = tmp_path / "state.db"
+    for suffix in ("", ".shadows"):
+        with (
+            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
+            closing(sqlite3.connect(f"{state}{suffix}")) as target,
+        ):
+            source.backup(target)
+    honest = compared(trial.folder, [trial.state], trial.good, as_of)
+    with closing(sqlite3.connect(state)) as db, db:
+        gone = db.execute("DELETE FROM labels WHERE known_at > ?", (as_of,)).rowcount
+    assert gone > 20
+    without = compared(trial.folder, [state], trial.good, as_of)
+    assert without.comparison == honest.comparison
+    assert without.facts.average_precision == honest.facts.average_precision
+    # Planted: the same labels, told as if they had been known all along.
+    shutil.copy(f"{trial.state}.shadows", f"{state}.shadows")
+    with closing(sqlite3.connect(trial.state)) as source, closing(sqlite3.connect(state)) as target:
+        source.backup(target)
+        with target:
+            target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
+    leaking = compared(trial.folder, [state], trial.good, as_of)
+    assert leaking.comparison != honest.comparison
+
+
+def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:
+    bundle = trial.folder.bundle(live.content_of(trial.folder, trial.good)[0])
+    periods = msgspec.structs.replace(bundle.manifest.periods, labels_as_of="2027-01-01T00:00:00.000Z")
+    later = msgspec.structs.replace(
+        bundle, manifest=msgspec.structs.replace(bundle.manifest, periods=periods)
+    )
+    assert later.manifest.periods.labels_as_of > "2026-12"
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+
+    engine = live.engine_of(folder, trial.good)
+    learned = msgspec.structs.replace(engine, bundle=later)
+    with pytest.raises(ConfigError, match="decided nothing yet of payments after 2027-01-01"):
+        comparing.live_traffic([trial.state], learned, trial.good, None)
+
+
+def test_promote_asks_the_gate_and_says_why_not(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--by=ann", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", *named) == 2
+    said = capsys.readouterr()
+    assert "FAILED  better" in said.out
+    assert "the gate stays shut, and nothing is changed" in said.err
+    assert live.standing(folder).number == 2
+    assert command("promote", f"--setup={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
+    promoted = live.standing(folder)
+    assert (promoted.kind, promoted.champion, promoted.by) == ("promote", trial.good, "ann")
+    evidence = json.loads((folder.path / promoted.evidence).read_bytes())
+    assert evidence["verdict"]["passed"] is True
+    assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
+    assert command("rollback", f"--live={folder.path}", "--reason=tried", "--no-tracking") == 0
+    assert live.standing(folder).champion == live.standing(trial.folder).champion
+
+
+def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=it is urgent", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 0
+    promoted = live.standing(folder)
+    assert promoted.champion == trial.bad
+    assert "against the gate: " in promoted.reason
+    assert "better" in promoted.reason
+
+
+@pytest.mark.filterwarnings("default")  # MLflow's own
+def test_the_registry_follows_what_answers(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracking = msgspec.structs.replace(small_world.project.tracking, uri=uri)
+    project = msgspec.structs.replace(small_world.project, tracking=tracking, gate=LENIENT)
+    tracker = MlflowTracker(project)
+    names = {}
+    for kind, rounds in (("first", 5), ("second", 6)):
+        path = trained(small_world, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
+        bundle = read_bundle(path)
+        names[kind] = tracker.trained(bundle, path, rounds)
+    folder = LiveFolder(tmp_path / "live")
+    live.start(folder, read_bundle(tmp_path / "first"), project, ANN)
+    live.promote(folder, read_bundle(tmp_path / "second"), project, ANN)
+    assert command("release", "show", f"--live={folder.path}", "--registry") == 0
+    model = project.tracking.model
+
+    def champion() -> str:
+        return str(tracker.client.get_model_version_by_alias(model, "champion").version)
+
+    assert champion() == names["second"]
+    assert command("rollback", f"--live={folder.path}", "--reason=tried") == 0
+    assert champion() == names["first"]
+    assert f"champion of {model} is version {names['first']}" in capsys.readouterr().out
