@@ -16,6 +16,7 @@ from pathlib import Path
 from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_release as releasing
+from fraud_detection.commands import arguments_retrain as learning
 from fraud_detection.commands import arguments_serving as serving
 from fraud_detection.commands.arguments import (
     BUNDLE,
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _prequential,
+        learning.retrain,
         offline.backtest,
         _score,
         _run,
