@@ -17,6 +17,7 @@ from fraud_detection.commands import arguments_audit as auditing
 from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_release as releasing
+from fraud_detection.commands import arguments_retrain as learning
 from fraud_detection.commands import arguments_serving as serving
 from fraud_detection.commands.arguments import (
     BUNDLE,
@@ -26,6 +27,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    decided,
     past,
     world,
 )
@@ -88,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _prequential,
+        learning.retrain,
         offline.backtest,
         _score,
         _run,
@@ -183,6 +186,7 @@ def _features(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "features", "training:features", "replay history into a table of features")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--out", type=Path, default=FEATURES, help=f"where to write it ({FEATURES})")
 
 
@@ -190,6 +194,7 @@ def _train(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "train", "training:train", "train a model and pack it into a bundle")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"where to write the bundle ({BUNDLE})")
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")

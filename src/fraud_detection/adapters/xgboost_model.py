@@ -43,10 +43,14 @@ _NOISE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0."""
+    """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0.
+
+    weight: how many payments each stands for, shape (n,); None where each stands for itself.
+    """
 
     features: np.ndarray
     label: np.ndarray
+    weight: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,10 @@ def fit(
     Equal samples and settings give equal bytes, with any number of threads.
     """
     _refuse_one_class(train)
-    matrix = xgb.QuantileDMatrix(train.features, train.label, nthread=settings.threads)
+    matrix = _matrix(train, settings)
     watched = []
     if later is not None:
-        watch = xgb.QuantileDMatrix(later.features, later.label, ref=matrix, nthread=settings.threads)
-        watched = [(watch, "later")]
+        watched = [(_matrix(later, settings, matrix), "later")]
     history: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
         _parameters(train, settings),
@@ -204,14 +207,21 @@ class _Progress(xgb.callback.TrainingCallback):
         return False
 
 
+def _matrix(rows: Sample, settings: Model, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
+    return xgb.QuantileDMatrix(
+        rows.features, rows.label, weight=rows.weight, ref=like, nthread=settings.threads
+    )
+
+
 def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
-    weighted = settings.positive_weight * float(train.label.sum())
+    weight = np.ones(train.label.size) if train.weight is None else train.weight
+    weighted = settings.positive_weight * float(weight[train.label == 1].sum())
     return {
         "objective": "binary:logistic",
         "eval_metric": _METRIC,
         "tree_method": "hist",
         # Given, not estimated: XGBoost 3 estimates it in one step that depends on its version.
-        "base_score": weighted / (weighted + float((train.label == 0).sum())),
+        "base_score": weighted / (weighted + float(weight[train.label == 0].sum())),
         "seed": settings.seed,
         "nthread": settings.threads,
         "max_depth": settings.max_depth,
