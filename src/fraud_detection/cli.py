@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from fraud_detection.commands import arguments_audit as auditing
 from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_release as releasing
@@ -39,7 +40,10 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 when all went as asked, 2 when it was refused, with one sentence."""
+    """Run one command; return 0 when all went as asked, 2 when it was refused, with one sentence.
+
+    What checks something returns 1 when it is not as it should be.
+    """
     parser = build_parser()
     chosen = parser.parse_args(arguments)
     if chosen.run is None:
@@ -51,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_paths(chosen)
         # Imported only now: a command that needs no model should not wait for its libraries.
-        getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
+        code = getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
     except FraudDetectionError as error:
         print(f"fraud {chosen.command}: {error}", file=sys.stderr)
         return REFUSED
@@ -62,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
+    return code or 0
 
 
 def _reader_went_away() -> int:
@@ -98,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
         releasing.shadow,
         releasing.compare,
         releasing.promote,
+        auditing.explain,
+        auditing.audit,
         _report,
         _parity,
         measuring.bench,

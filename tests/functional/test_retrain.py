@@ -168,6 +168,7 @@ def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_fo
     assert "the champion has other features" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default")  # MLflow's own
 def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_as_the_challenger(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
