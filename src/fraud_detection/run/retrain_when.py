@@ -20,6 +20,8 @@ from fraud_detection.train.measures import DAY_MS
 
 RECENT_DAYS = 7
 MOST_PAYMENTS = 100_000
+RISK = "_fraud_"
+"""In the name of every feature that follows labels."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -32,12 +34,14 @@ class Reason(msgspec.Struct, frozen=True):
 class Drift(msgspec.Struct, frozen=True):
     """What changed in the payments of late; indexes by feature, those that drifted most first.
 
-    score: of the champion's own decisions; None with too few of them.
+    score: of the champion's own decisions; None with too few of them.  risk: of features that follow labels:
+    told, but no reason, since a week of a slow rate over few merchants is never like the months before.
     """
 
     payments: int
     score: float | None
     features: dict[str, float]
+    risk: dict[str, float] = {}
 
     def reason(self) -> Reason:
         """Say whether it is enough to train again."""
@@ -84,7 +88,10 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
         for place, feature in enumerate(reference.features)
     }
     ordered = dict(sorted(indexes.items(), key=lambda one: -one[1])) if len(matrix) else {}
-    return Drift(len(matrix), stability_index(reference.score, np.array(scores)) if enough else None, ordered)
+    follows = {name: value for name, value in ordered.items() if RISK in name}
+    payments = {name: value for name, value in ordered.items() if name not in follows}
+    score = stability_index(reference.score, np.array(scores)) if enough else None
+    return Drift(len(matrix), score, payments, follows)
 
 
 def _recent(path: Path, now_ms: int) -> list[PastDecision]:
