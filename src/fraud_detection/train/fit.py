@@ -73,7 +73,7 @@ def learn(slices: Slices, settings: Model, progress: Callable[[float], None] | N
 
 def sample(rows: Dataset) -> Sample:
     """Return what a model learns from; every row of `rows` must have a label."""
-    return Sample(rows.features, rows.label)
+    return Sample(rows.features, rows.label, tuple(rows.info.names))
 
 
 def suspects(train: Dataset) -> dict[str, float]:
