@@ -13,9 +13,11 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from fraud_detection.commands import arguments_audit as auditing
 from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
 from fraud_detection.commands import arguments_release as releasing
+from fraud_detection.commands import arguments_retrain as learning
 from fraud_detection.commands import arguments_serving as serving
 from fraud_detection.commands.arguments import (
     BUNDLE,
@@ -25,6 +27,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    decided,
     past,
     world,
 )
@@ -37,7 +40,10 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 when all went as asked, 2 when it was refused, with one sentence."""
+    """Run one command; return 0 when all went as asked, 2 when it was refused, with one sentence.
+
+    What checks something returns 1 when it is not as it should be.
+    """
     parser = build_parser()
     chosen = parser.parse_args(arguments)
     if chosen.run is None:
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_paths(chosen)
         # Imported only now: a command that needs no model should not wait for its libraries.
-        getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
+        code = getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
     except FraudDetectionError as error:
         print(f"fraud {chosen.command}: {error}", file=sys.stderr)
         return REFUSED
@@ -60,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
+    return code or 0
 
 
 def _reader_went_away() -> int:
@@ -84,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         _train,
         _evaluate,
         _prequential,
+        learning.retrain,
         offline.backtest,
         _score,
         _run,
@@ -95,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
         releasing.shadow,
         releasing.compare,
         releasing.promote,
+        auditing.explain,
+        auditing.audit,
         _report,
         _parity,
         measuring.bench,
@@ -177,6 +186,7 @@ def _features(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "features", "training:features", "replay history into a table of features")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--out", type=Path, default=FEATURES, help=f"where to write it ({FEATURES})")
 
 
@@ -184,6 +194,7 @@ def _train(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "train", "training:train", "train a model and pack it into a bundle")
     config(parser)
     past(parser)
+    decided(parser)
     parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"where to write the bundle ({BUNDLE})")
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")

@@ -141,6 +141,10 @@ def test_many_more_requests_than_may_wait_are_all_answered() -> None:
         (b"NONSENSE\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000, 431),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nhost: y\r\n\r\n", 400),
     ],
 )
 def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, status: int) -> None:
@@ -220,6 +224,59 @@ def test_who_waits_to_be_told_to_go_on_is_told() -> None:
         assert line.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
         line.sendall(b"abc" + LAST)
         assert json.loads(answers(read_all(line))[0][2])["bytes"] == 3
+
+
+def test_who_waits_behind_other_requests_is_told_to_go_on_after_their_answers() -> None:
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1") + post("/2") + asked)
+        told = b""
+        while not told.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+            part = line.recv(1 << 16)
+            assert part
+            told += part
+        before = answers(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        assert [json.loads(body)["path"] for _, _, body in before] == ["/later/1", "/2"]
+        line.sendall(b"abc" + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
+
+
+def test_who_does_not_wait_to_be_told_is_not_told() -> None:
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1") + asked + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
+
+
+def test_who_waits_behind_the_last_answer_is_not_told_to_go_on() -> None:
+    last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(last + asked)
+        assert len(answers(read_all(line))) == 1
+
+
+def test_a_request_of_http_1_0_needs_no_host_and_is_told_nothing_that_it_cannot_know() -> None:
+    asked = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(asked)
+        line.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            line.recv(1 << 16)
+        line.settimeout(PATIENCE_S)
+        line.sendall(b"abc")
+        assert answers(read_all(line))[0][0] == 200
+
+
+def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
+    asked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(asked + LAST)
+        found = answers(read_all(line))
+    assert json.loads(found[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
 
 
 def test_an_offer_of_another_protocol_is_passed_over() -> None:

@@ -126,6 +126,43 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
     assert "a label needs a verdict that the schema declares - at `$.is_fraud`" in text
     assert "a label cannot be known before it happened - at `$.happened_at`" in text
     assert "at most 40 letters - at `$.source`" in text
+    assert "3 refused; mend those and import the file again" in text
+
+
+@pytest.mark.parametrize("to_a_server", [False, True])
+def test_a_file_of_which_every_row_is_refused_is_no_success(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, to_a_server: bool
+) -> None:
+    state = tmp_path / "state.db"
+    payments = decided(small_world, state, 3)
+    rows = [{**told(one, 5, fraud=1), "is_fraud": "perhaps"} for one in payments]
+    command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--headless"]
+    command.append(f"--json={tmp_path / 'figures.json'}")
+    if to_a_server:
+        with served(small_world, state) as door:
+            assert main([*command, f"--to=http://127.0.0.1:{door.port}"]) == 2
+            door.stop()
+    else:
+        assert main([*command, f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+    said = capsys.readouterr().err
+    assert "none of its 3 rows was taken; the first: a label needs a verdict" in said
+    assert "at `$.is_fraud`" in said
+    assert "import it again" in said
+    # The figures are written all the same, and what was refused left no label behind.
+    assert json.loads((tmp_path / "figures.json").read_text())["refused"] == 3
+    assert kept(state) == []
+
+
+def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    (payment,) = decided(small_world, state, 1)
+    rows = [told(payment, 5, fraud=1), {**told(payment, 5, fraud=1), "is_fraud": "perhaps"}]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    for learned in (1, 0):
+        found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+        assert (found["learned"], found["repeated"], found["refused"]) == (learned, 1 - learned, 1)
 
 
 def test_a_running_server_learns_the_labels_of_a_file(

@@ -58,14 +58,14 @@ def askers(port: int, count: int = 12) -> Iterator[list[Asker]]:
         yield [stack.enter_context(closing(Asker(port))) for _ in range(count)]
 
 
-def metrics(one: Served) -> dict[str, float]:
-    text = one.ask("GET", "/metrics")[1]
+def metrics(one: Served, **headers: str) -> dict[str, float]:
+    text = one.ask("GET", "/metrics", b"", **headers)[1]
     rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
     return {name: float(value) for name, value in rows}
 
 
-def total(one: Served, name: str) -> float:
-    return sum(value for sample, value in metrics(one).items() if sample.partition("{")[0] == name)
+def total(one: Served, name: str, **headers: str) -> float:
+    return sum(value for sample, value in metrics(one, **headers).items() if sample.partition("{")[0] == name)
 
 
 def until(true: Callable[[], bool]) -> None:

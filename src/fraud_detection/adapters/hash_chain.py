@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import cast
 
 import msgspec
 
@@ -31,10 +33,15 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 class Link(msgspec.Struct, frozen=True):
-    """One row of the chain: its number, what it is, the link it carries, and the one it should carry."""
+    """One row of the chain: its number, what it is, the link it carries, and the one it should carry.
+
+    about: the payment; of a refused event the reason.  setup: of a decision, what answered; else empty.
+    """
 
     seq: int
     kind: str
+    about: str
+    setup: str
     carried: bytes
     expected: bytes
 
@@ -62,16 +69,40 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
     return (seq, transaction_id, int(fraud), known_at, source, corrects, happened_at, int(noted))
 
 
-def links(db: sqlite3.Connection) -> Iterator[Link]:
-    """Yield every row of the tables in order; after a broken one the chain goes on from what it carries."""
+def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[Link]:
+    """Yield every row in order; after a broken one the chain goes on from what it carries.
+
+    waiting: rows that are not in the tables yet, as `ROWS` has them, where fewer columns may stand.
+    """
     before = START
-    for seq, kind, *row, carried in db.execute(ROWS):
-        expected = link(before, _content(kind, seq, row))
-        yield Link(seq, KINDS[kind], carried, expected)
-        before = carried
+    for row in chain(db.execute(ROWS), waiting):
+        kind, carried = cast("int", row[1]), row[-1]
+        expected = link(before, _content(kind, row))
+        # Of what is no link at all nothing can follow: the next row is judged as if this one were whole.
+        before = carried if isinstance(carried, bytes) else expected
+        yield Link(
+            cast("int", row[0]),
+            KINDS[kind],
+            str(row[3] if kind == 0 else row[2]),
+            str(row[13]) if kind == 0 else "",
+            carried if isinstance(carried, bytes) else START,
+            expected,
+        )
 
 
-def _content(kind: int, seq: int, row: list[object]) -> Sequence[object]:
+def _content(kind: int, row: Sequence[object]) -> Sequence[object]:
     if kind == 0:
-        return row
-    return (seq, *row[:7]) if kind == 1 else (seq, *row[:3])
+        return row[2:-1]
+    return (row[0], *row[2:9]) if kind == 1 else (row[0], *row[2:5])
+
+
+def as_text(raw: bytes) -> str | bytes:
+    r"""Return text as SQLite keeps it; what somebody has made no text of stays bytes, and breaks the chain.
+
+    >>> as_text(b"t1"), as_text(b"t\xff")
+    ('t1', b't\xff')
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw

@@ -27,10 +27,15 @@ LOG = logging.getLogger(__name__)
 MOST_HEAD_BYTES = 1 << 16
 MOST_BODY_BYTES = 1 << 20
 MOST_PASSED_OVER = 1 << 24
+NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
 TOO_LARGE = f"a request has at most {MOST_BODY_BYTES:,} bytes"
 MOST_AT_ONCE = 64
 """When so many requests of one connection wait for their answers, no more is read of it.  Those that came
 with the last piece, of at most 64 kB, are taken all the same."""
+
+MATTERS = frozenset((b"authorization", b"x-request-id", b"host", b"expect"))
+"""Headers that are read; all others cost one look into this set."""
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 HARMLESS = re.compile(rb"[!-~]{1,128}")
 """An id of a request that may be repeated as it is."""
@@ -144,16 +149,29 @@ class HttpLine(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header that matters."""
         lowered = name.lower()
+        # What follows the body speaks for nobody.
+        if lowered not in MATTERS or not self._reading_head:
+            return
         if lowered == b"authorization":
             self._authorization = value
+        elif lowered == b"host":
+            self._hosts += 1
         elif lowered == b"x-request-id":
             self._id = value
-        elif lowered == b"expect" and value.lower() == b"100-continue" and not self._turns:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            self._waits = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        """Go on to the body."""
+        """Go on to the body, and let the caller send it if it waits for that."""
         self._reading_head = False
+        if self._hosts == 1 and not self._waits:
+            return
+        current = self._parser.get_http_version() == "1.1"
+        self._waits = self._waits and current
+        if self._hosts > 1 or (current and not self._hosts):
+            self._refuse(HTTPStatus.BAD_REQUEST, NO_HOST)
+        else:
+            self._let_go_on()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; too large a one is passed over, one without end ends the connection."""
@@ -167,6 +185,7 @@ class HttpLine(asyncio.Protocol):
         """Let the request be answered."""
         if self._ending:
             return
+        self._waits = False
         try:
             path = (httptools.parse_url(self._url).path or b"").decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
@@ -196,7 +215,15 @@ class HttpLine(asyncio.Protocol):
                 self._turns.clear()
                 self._ending = True
                 self._transport.close()
+        if self._waits:
+            self._let_go_on()
         self._read_on()
+
+    def _let_go_on(self) -> None:
+        """Tell a caller that waits to send its body, behind the answers to what it asked before."""
+        if self._waits and not self._turns and not self._ending:
+            self._waits = False
+            self._transport.write(GO_ON)
 
     def _write(self, turn: _Turn, answer: Answer) -> None:
         self._server.total_requests += 1
@@ -249,11 +276,11 @@ class HttpLine(asyncio.Protocol):
             self._transport.close()
 
     def _begin(self) -> None:
-        self._url = b""
+        self._url = self._authorization = self._id = b""
         self._body: list[bytes] = []
         self._size = 0
-        self._authorization = b""
-        self._id = b""
+        self._hosts: int = 0
+        self._waits = False
         self._reading_head = True
 
     def _look(self) -> None:

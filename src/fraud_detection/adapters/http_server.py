@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
+import resource
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http_line import HttpLine
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS, Bound, BoundedLine
 from fraud_detection.adapters.http_messages import Application
 from fraud_detection.errors import ConfigError
 
@@ -23,6 +24,9 @@ GRACE_S = 10
 """How long requests in hand may still take when the server has been told to stop."""
 
 BACKLOG = 2048
+
+OTHER_FILES = 256
+"""What a process opens besides connections: state files, lines to other workers, libraries."""
 
 
 def serve(
@@ -41,12 +45,15 @@ async def serve_on(
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
+    most_connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Do the same on a socket, in the loop that runs already, for an application that takes requests.
 
-    told: returns whether it was told to stop before the server could hear of it.
+    told: returns whether it was told to stop before the server could hear of it.  most_connections: one more
+    is answered 503 and closed.
     """
-    config = uvicorn.Config(_nothing, http=_lines(application), **_settings(certificate, private_key))
+    lines: Any = partial(BoundedLine, application, Bound(most_connections))
+    config = uvicorn.Config(_nothing, http=lines, **_settings(certificate, private_key))
     await _Server(config, told).serve([listening])
 
 
@@ -54,6 +61,22 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine on the loop that the server would take."""
     with asyncio.Runner(loop_factory=uvicorn.Config(_nothing).get_loop_factory()) as runner:
         runner.run(main)
+
+
+def make_room(most_connections: int) -> None:
+    """Let this process, and those that it starts, open so many connections.
+
+    Raises ConfigError where the system does not allow it.
+    """
+    needed = most_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in {soft, hard} and hard < needed:
+        raise ConfigError(
+            f"--most-connections {most_connections}: {needed:,} files would be open, and this user may have "
+            f"{hard:,}; raise that (`ulimit -Hn`), or take {max(hard - OTHER_FILES, 1):,} connections at most"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def reserve(host: str, port: int) -> socket.socket:
@@ -98,10 +121,6 @@ class _Server(uvicorn.Server):
 
 async def _nothing(_scope: object, _receive: object, _send: object) -> None:
     """Stand where uvicorn wants an ASGI application; nobody asks it."""
-
-
-def _lines(application: Application) -> Any:  # noqa: ANN401 - uvicorn wants a class, and calls it
-    return partial(HttpLine, application)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:

@@ -2,91 +2,45 @@
 
 Every worker listens at a socket of its own in a folder that only this user may enter, and holds one line to
 each of the others on which it asks; many questions may be under way at once, and a number matches each answer
-with its question.  A line that breaks answers every open question with RetryError and is made anew; a worker
-that hangs is waited for ten seconds.
+with its question.  A line that breaks answers every open question with RetryError and is made anew.  So does
+one on which the other has not been heard for three seconds, whatever it was asked; who is heard, and does not
+answer, is waited for ten.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
-
+from fraud_detection.adapters.frames import Frame, Frames, packed
 from fraud_detection.errors import RetryError
 
 Answerer = Callable[[int, str, Any], Awaitable[Any]]
 """Answers a question of another worker: its number, what it asks, and about what.  RetryError refuses."""
 
-LENGTH = struct.Struct(">I")
-ANSWER, REFUSAL, GREETING = "", "!", "hello"
+ANSWER, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
+PINGED = -1
+"""The number of every ping: nobody waits for the answer, it is enough that one comes."""
 AGAIN_S = 0.05
 PATIENCE_S = 10.0
-LOOK_EVERY_S = 1.0
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class Frame(msgspec.Struct, frozen=True, array_like=True):
-    """What crosses a line at once.
-
-    number: of the question, 0 for what needs no answer.  what: the kind of question, or of answer.
-    """
-
-    number: int
-    what: str
-    body: Any = None
+PING_EVERY_S = 0.5
+SILENT_AFTER_S = 3.0
+"""Longer than a loop stands still while a commit and what is put off behind it wait for the file."""
 
 
-_decode = msgspec.msgpack.Decoder(Frame).decode
-
-
-def packed(frame: Frame) -> bytes:
-    r"""Return the bytes of a frame, its length before it.
-
-    >>> packed(Frame(1, "find", "a"))
-    b'\x00\x00\x00\t\x93\x01\xa4find\xa1a'
-    """
-    content = _encode(frame)
-    return LENGTH.pack(len(content)) + content
-
-
-class Frames:
-    """Cuts what arrives on a line into frames, however it was broken up.
-
-    >>> frames = Frames()
-    >>> whole = packed(Frame(1, "find", "a")) * 2
-    >>> [len(list(frames.of(part))) for part in (whole[:3], whole[3:20], whole[20:])]
-    [0, 1, 1]
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing left over."""
-        self._rest = b""
-
-    def of(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are complete with these bytes."""
-        data = self._rest + data if self._rest else data
-        place, size = 0, LENGTH.size
-        while len(data) - place >= size:
-            end = place + size + LENGTH.unpack_from(data, place)[0]
-            if end > len(data):
-                break
-            yield _decode(memoryview(data)[place + size : end])
-            place = end
-        self._rest = data[place:]
+class AwayError(RetryError):
+    """The other worker is not there, hangs, or goes away before it has answered."""
 
 
 class Line(asyncio.Protocol):
     """The line to one other worker, on which this one asks; it is made anew whenever it breaks.
 
     up: it stands.  changed: is called when it has been made, and when it has broken.  patience_s: who asks
-    waits about as long for a worker that hangs.
+    waits about as long for an answer of a worker that answers others.
     """
 
     def __init__(
@@ -97,8 +51,13 @@ class Line(asyncio.Protocol):
         self._own, self._path, self._changed = own, path, changed
         self._frames, self._ended = Frames(), asyncio.Event()
         self._asked: dict[int, tuple[asyncio.Future[Any], float]] = {}
-        self._number = 0
+        self._number, self._heard_at = 0, 0.0
         self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def well(self) -> bool:
+        """Return whether it stands, and the other has been heard on it of late."""
+        return self.up and asyncio.get_running_loop().time() - self._heard_at < SILENT_AFTER_S
 
     async def keep(self) -> None:
         """Make the line, and again whenever it has broken, until cancelled."""
@@ -115,16 +74,16 @@ class Line(asyncio.Protocol):
             while not self._ended.is_set():
                 # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes together with the end.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(LOOK_EVERY_S, self.patience_s)):
+                    async with asyncio.timeout(min(PING_EVERY_S, self.patience_s)):
                         await self._ended.wait()
-                self._give_up(asked_before=loop.time() - self.patience_s)
+                self._look(loop.time())
             await asyncio.sleep(AGAIN_S)
 
     def ask(self, what: str, body: object) -> asyncio.Future[Any]:
-        """Ask; the answer raises RetryError when the other worker refuses, or goes away."""
+        """Ask; the answer raises RetryError when the other worker refuses, AwayError when it goes away."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        if self._transport is None:
+        if self._transport is None or not self.well:
             future.set_exception(self._away())
             return future
         self._number += 1
@@ -140,11 +99,13 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the other worker."""
         self._transport, self.up = cast("asyncio.WriteTransport", transport), True
+        self._heard_at = asyncio.get_running_loop().time()
         self.tell(GREETING, self._own)
         self._changed(self.other)
 
     def data_received(self, data: bytes) -> None:
         """Hand answers to those who asked."""
+        self._heard_at = asyncio.get_running_loop().time()
         for frame in self._frames.of(data):
             future, _ = self._asked.pop(frame.number, (None, 0.0))
             if future is None or future.done():
@@ -167,6 +128,12 @@ class Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _look(self, now: float) -> None:
+        """Ask whether the other lives, and give up what has waited too long."""
+        self._give_up(asked_before=now - self.patience_s if self.well else math.inf)
+        if self._transport is not None:
+            self._transport.write(packed(Frame(PINGED, PING)))
+
     def _give_up(self, asked_before: float) -> None:
         """Tell those who asked before a time that there is no answer; questions stand in their order."""
         while self._asked:
@@ -177,8 +144,8 @@ class Line(asyncio.Protocol):
             if not future.done():
                 future.set_exception(self._away())
 
-    def _away(self) -> RetryError:
-        return RetryError(f"worker {self.other} does not answer; ask again in a moment")
+    def _away(self) -> AwayError:
+        return AwayError(f"worker {self.other} does not answer; ask again in a moment")
 
 
 class Asked(asyncio.Protocol):
@@ -208,6 +175,9 @@ class Asked(asyncio.Protocol):
             if frame.what == GREETING:
                 self._other = frame.body
                 continue
+            if frame.what == PING:
+                self._write(Frame(frame.number, ANSWER))
+                continue
             task = loop.create_task(self._reply(frame))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -224,8 +194,12 @@ class Asked(asyncio.Protocol):
             answer = Frame(frame.number, ANSWER, await self._answer(self._other, frame.what, frame.body))
         except RetryError as error:
             answer = Frame(frame.number, REFUSAL, str(error))
-        if frame.number and self._transport is not None:
-            self._transport.write(packed(answer))
+        if frame.number:
+            self._write(answer)
+
+    def _write(self, frame: Frame) -> None:
+        if self._transport is not None:
+            self._transport.write(packed(frame))
 
 
 class Links:

@@ -16,6 +16,7 @@ import xgboost as xgb
 from fraud_detection.adapters.xgboost_shap import ShapTables
 from fraud_detection.adapters.xgboost_trees import TreeWalk
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.directions import directions
 from fraud_detection.score.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ _NOISE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0."""
+    """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0.
+
+    weight: how many payments each stands for, shape (n,); None where each stands for itself.
+    names: of the k features; only `model.monotone` asks for them.
+    """
 
     features: np.ndarray
     label: np.ndarray
+    weight: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +79,10 @@ def fit(
     Equal samples and settings give equal bytes, with any number of threads.
     """
     _refuse_one_class(train)
-    matrix = xgb.QuantileDMatrix(train.features, train.label, nthread=settings.threads)
+    matrix = _matrix(train, settings)
     watched = []
     if later is not None:
-        watch = xgb.QuantileDMatrix(later.features, later.label, ref=matrix, nthread=settings.threads)
-        watched = [(watch, "later")]
+        watched = [(_matrix(later, settings, matrix), "later")]
     history: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
         _parameters(train, settings),
@@ -204,14 +210,21 @@ class _Progress(xgb.callback.TrainingCallback):
         return False
 
 
+def _matrix(rows: Sample, settings: Model, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
+    return xgb.QuantileDMatrix(
+        rows.features, rows.label, weight=rows.weight, ref=like, nthread=settings.threads
+    )
+
+
 def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
-    weighted = settings.positive_weight * float(train.label.sum())
+    weight = np.ones(train.label.size) if train.weight is None else train.weight
+    weighted = settings.positive_weight * float(weight[train.label == 1].sum())
     return {
         "objective": "binary:logistic",
         "eval_metric": _METRIC,
         "tree_method": "hist",
         # Given, not estimated: XGBoost 3 estimates it in one step that depends on its version.
-        "base_score": weighted / (weighted + float((train.label == 0).sum())),
+        "base_score": weighted / (weighted + float(weight[train.label == 0].sum())),
         "seed": settings.seed,
         "nthread": settings.threads,
         "max_depth": settings.max_depth,
@@ -221,7 +234,14 @@ def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
         "colsample_bytree": settings.colsample,
         "reg_lambda": settings.reg_lambda,
         "scale_pos_weight": settings.positive_weight,
+        **_constraints(train, settings),
     }
+
+
+def _constraints(train: Sample, settings: Model) -> dict[str, tuple[int, ...]]:
+    if not settings.monotone:
+        return {}
+    return {"monotone_constraints": tuple(directions(settings.monotone, train.names))}
 
 
 def _refuse_one_class(train: Sample) -> None:

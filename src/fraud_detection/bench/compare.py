@@ -15,7 +15,7 @@ from fraud_detection.pipeline import Decided
 from fraud_detection.score.archive import read_bundle
 
 ROWS = 500
-PAYMENTS = 400_000
+PAYMENTS = 600_000
 
 
 def measure_peers(

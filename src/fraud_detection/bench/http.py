@@ -24,7 +24,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     step_s: float = 5.0
     step_warm_up_s: float = 1.0
     starts: int = 3
-    payments: int = 600_000
+    payments: int = 1_200_000
     sweep: SweepSettings = SweepSettings()
     closed: BesideSettings = BesideSettings()
 

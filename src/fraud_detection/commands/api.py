@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import listen, run_loop
+from fraud_detection.adapters.http_server import listen, make_room, run_loop
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
@@ -23,7 +23,7 @@ from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import WAIT_S, RequestDoor
 from fraud_detection.run.shards import refuse_other_workers
-from fraud_detection.run.side_source import SideSource, serve_beside
+from fraud_detection.run.side_source import Listening, SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, warm_up
 from fraud_detection.run.worker import WorkerSettings
 from fraud_detection.run.workers import serve_with_workers
@@ -40,6 +40,7 @@ def serve(arguments: Namespace) -> None:
         )
     if (arguments.certificate is None) != (arguments.private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
+    make_room(arguments.most_connections)
     if arguments.workers > 1:
         if arguments.source is not None:
             raise ConfigError("--source is read by one process: leave out --workers")
@@ -47,23 +48,27 @@ def serve(arguments: Namespace) -> None:
         return
     refuse_other_workers(arguments.state, arguments.workers)
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
+    requests = RequestDoor(door, arguments.most_waiting)
     try:
         if arguments.history is not None and not has_past(door.site):
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        requests = RequestDoor(door, arguments.most_waiting)
         api = Api(requests, Access(keys), description)
         beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
-        listening = listen(arguments.host, arguments.port, shared=False)
+        listening = Listening(
+            listen(arguments.host, arguments.port, shared=False),
+            arguments.certificate,
+            arguments.private_key,
+            arguments.most_connections,
+        )
         scheme = "http" if arguments.certificate is None else "https"
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
         stop = Stop()
         with few_collections(), ending_on_signals(stop):
-            tls = (arguments.certificate, arguments.private_key)
-            run_loop(serve_beside(api, listening, beside, stop, tls, releases))
+            run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
-        door.close()
+        requests.close()
         if releases is not None:
             releases.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
@@ -90,6 +95,7 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         certificate=named(arguments.certificate),
         private_key=named(arguments.private_key),
         most_waiting=arguments.most_waiting,
+        most_connections=arguments.most_connections,
         synchronous=arguments.synchronous,
     )
     stop = Stop()

@@ -47,6 +47,18 @@ def past(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def decided(parser: argparse.ArgumentParser) -> None:
+    """Let a command take what a live system has decided as its past."""
+    parser.add_argument(
+        "--state",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="state file whose decided payments and labels follow --data, repeatable",
+    )
+
+
 def moment(text: str) -> int:
     """Return the time that ISO 8601 names, in ms since 1970; without a zone it is UTC.
 

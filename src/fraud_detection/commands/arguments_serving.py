@@ -63,6 +63,13 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
         "--most-waiting", type=int, default=2000, help="events that may wait; more are refused at once (2000)"
     )
     parser.add_argument(
+        "--most-connections",
+        type=_at_least_one,
+        default=1000,
+        metavar="N",
+        help="that may be open, of each worker; one more is answered 503 and closed (1000)",
+    )
+    parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
     )
 
@@ -131,6 +138,12 @@ def _duration(text: str) -> Duration:
 def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    return int(text)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
     return int(text)
 
 

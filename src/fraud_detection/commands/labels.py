@@ -1,4 +1,7 @@
-"""`fraud label import`: labels of a file, into a state file or to a running server."""
+"""`fraud label import`: labels of a file, into a state file or to a running server.
+
+Refused rows are told and counted, and the others stand; where nothing else is in the file, the import fails.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 from argparse import Namespace
 
 from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.errors import ConfigError
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.label_import import Imported, into_server, into_state
 from fraud_detection.run.stream import open_door
@@ -40,11 +44,18 @@ def import_labels(arguments: Namespace) -> None:
             "waiting": found.waiting,
         },
     )
+    if found.refused and not found.taken:
+        path, reason = found.refused[0]
+        raise ConfigError(
+            f"{arguments.file}: none of its {len(found.refused):,} rows was taken; the first: {reason} - at "
+            f"`{path}`. Name its columns as `schema` in the project file does, and import it again"
+        )
 
 
 def _sentence(found: Imported) -> str:
     waiting = f" ({found.waiting:,} wait for their payment)" if found.waiting else ""
+    advice = "; mend those and import the file again, each label counts once" if found.refused else ""
     return (
         f"{found.learned:,} labels learned{waiting}, {found.noted:,} that change nothing kept beside them, "
-        f"{found.repeated:,} had come before, {len(found.refused):,} refused"
+        f"{found.repeated:,} had come before, {len(found.refused):,} refused{advice}"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-READ = ("data", "file", "features", "history", "config", "source", "settings")
-WRITTEN = ("out", "json", "truth", "to")
+READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "from_note")
+WRITTEN = ("out", "json", "truth", "to", "note")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 
@@ -35,7 +35,7 @@ def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, 
         given = getattr(arguments, name, None)
         for value in given if isinstance(given, list) else [given]:
             if value is not None and str(value) != STANDARD and "://" not in str(value):
-                yield ("FILE" if name == "file" else f"--{name}"), Path(value)
+                yield ("FILE" if name == "file" else f"--{name.replace('_', '-')}"), Path(value)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -110,14 +110,32 @@ def prequential_scores(arguments: Namespace) -> None:
 
 def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:
     report = make_features(
-        project, _history(project, arguments), out, screen.progress, arguments.labels, arguments.as_of
+        project,
+        past_file(project, arguments),
+        out,
+        screen.progress,
+        arguments.labels,
+        arguments.as_of,
+        states=arguments.state,
     )
     screen.say(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
         f"{report.strays:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
+    if report.decided:
+        screen.say(
+            f"{report.decided:,} of them out of state files, {report.let_through:,} let through, which stand "
+            f"for {report.left_out:,} that were stopped"
+        )
     return report
+
+
+def past_file(project: Project, arguments: Namespace) -> Path | None:
+    """Return the file of past payments; None where state files tell all, since there is no such file."""
+    named: Path = _history(project, arguments)
+    told_elsewhere = arguments.state and arguments.data is None and not named.exists()
+    return None if told_elsewhere else named
 
 
 def _history(project: Project, arguments: Namespace) -> Path:

@@ -64,6 +64,13 @@ class RuleSet:
             told = [verdict for verdict in told if verdict.action is not Action.APPROVE]
         return told + found
 
+    def conditions(self, payment: Transaction, values: Sequence[float]) -> list[bool | None]:
+        """Return what each rule's condition says, in order, also of rules that are not in force.
+
+        None where that is not known, because a value is missing.
+        """
+        return [holds(payment, values) for holds, _, _ in self._rules]
+
     def is_final(self, reasons: Sequence[Verdict]) -> bool:
         """Tell whether a list that denies is among the reasons of a decision."""
         return bool(self._final) and any(reason.code in self._final for reason in reasons)

@@ -45,6 +45,13 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
             minutes=3,
             of_them=2,
         ),
+        "Limited": _alarm(
+            settings,
+            "limited",
+            "The limiter holds: something declines more than it may, and the rest goes to review.",
+            _ours("limited", settings) | {"Statistic": "Sum"},
+            0,
+        ),
         "FailuresWaiting": _alarm(
             settings,
             "failures-waiting",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from fraud_detection.errors import ConfigError, RetryError
@@ -38,13 +39,24 @@ class Caller:
     def __init__(self, name: str, key: Key, clock: Callable[[], float] = time.monotonic) -> None:
         """Start with a full allowance."""
         self.name, self.roles = name, frozenset(key.roles)
-        self._per_second, self._clock = key.per_second, clock
+        self._key, self._per_second, self._clock = key, key.per_second, clock
         self._left, self._at = key.per_second or 0.0, clock()
 
     @property
     def limited(self) -> bool:
         """Return whether there is a rate to keep."""
         return self._per_second is not None
+
+    def share(self, of: int) -> Caller:
+        """Return the same caller with one part of so many of its rate, counted by itself.
+
+        >>> caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=4.0), lambda: 0.0)
+        >>> share = caller.share(2)
+        >>> share.spend(2), share.spend(1), caller.spend(4)
+        (0.0, 0.5, 0.0)
+        """
+        rate = None if self._per_second is None else self._per_second / of
+        return Caller(self.name, msgspec.structs.replace(self._key, per_second=rate), self._clock)
 
     def spend(self, events: int) -> float:
         """Take events from the allowance; return 0, or how many seconds too early they come.

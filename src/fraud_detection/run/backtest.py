@@ -32,6 +32,7 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.measures import DAY_MS
 from fraud_detection.train.past import PastRows, PastTable
+from fraud_detection.train.weights import are_equal
 
 TODAY = "today"
 """The name of the side that nothing is changed on."""
@@ -126,6 +127,7 @@ class _Seen:
     amounts: list[np.ndarray] = field(default_factory=list)
     labels: list[np.ndarray] = field(default_factory=list)
     known_at: list[np.ndarray] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
     card: Coder = field(default_factory=Coder)
     segments: list[Coder] = field(default_factory=list)
 
@@ -136,12 +138,14 @@ class _Seen:
         self.amounts.append(rows.amount)
         self.labels.append(rows.label)
         self.known_at.append(rows.known_at)
+        self.weights.append(rows.weight)
         self.card.add([payment.entities[0] if payment.entities else None for payment in rows.payments])
         for place, coder in enumerate(self.segments):
             coder.add([payment.categories[place] for payment in rows.payments])
 
     def traffic(self, window: Window, delay_ms: int) -> Traffic:
         segments = self.segments or [Coder() for _ in self.categories]
+        weight = np.concatenate(self.weights)
         return Traffic(
             span=(window.start, window.end),
             as_of=window.as_of,
@@ -153,6 +157,7 @@ class _Seen:
             label=np.concatenate(self.labels),
             known_at=np.concatenate(self.known_at),
             segments={name: one.coded() for name, one in zip(self.categories, segments, strict=True)},
+            weight=None if are_equal(weight) else weight,
         )
 
 

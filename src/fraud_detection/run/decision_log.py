@@ -19,7 +19,18 @@ from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
 
 NAMESPACE = "FraudDetection"
-COUNTS = ("decided", "approved", "reviewed", "declined", "degraded", "quarantined", "repeated", "labels")
+COUNTS = (
+    "decided",
+    "approved",
+    "reviewed",
+    "declined",
+    "degraded",
+    "limited",
+    "let_through",
+    "quarantined",
+    "repeated",
+    "labels",
+)
 BANDS = 4
 BEFORE_VALUES = re.compile(", got |: | of ")
 MOST_VALUES = 100
@@ -120,7 +131,10 @@ class DecisionLog:
 
 
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return how many outcomes there are of each kind; `degraded` are decisions without a score."""
+    """Return how many outcomes there are of each kind; `degraded` are decisions without a score.
+
+    limited: reviewed because no more may be declined.  let_through: approved by lot.
+    """
     decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
     kinds = [type(one) for one in outcomes]
     actions = [decision.action for decision in decisions]
@@ -130,6 +144,8 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         actions.count(Action.REVIEW),
         actions.count(Action.DECLINE),
         sum(decision.score is None for decision in decisions),
+        sum(decision.is_limited for decision in decisions),
+        sum(decision.let_through is not None for decision in decisions),
         kinds.count(Quarantined),
         kinds.count(Repeated),
         kinds.count(Learned) + kinds.count(Noted),

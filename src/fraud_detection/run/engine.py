@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from typing import Any
 
 import msgspec
 
@@ -39,12 +40,34 @@ class Setup(msgspec.Struct, frozen=True):
     def of(cls, bundle: str, project: Project) -> Setup:
         """Name a bundle with a project file; equal contents have equal names.
 
-        Keys stay in their order: the first entity orders the stream.
+        Keys keep their order: that of a schema's entities has a meaning.
         """
         # Decoded once more, so that a whole number where a fraction may stand is written as one.
         read = decode(to_plain(project), Project, "project")
-        content = msgspec.json.encode({"bundle": bundle, "project": to_plain(read)})
-        return cls(hashlib.blake2b(content, digest_size=8).hexdigest(), content)
+        content = msgspec.json.encode(_Content(bundle, to_plain(read)))
+        return cls(_name(content), content)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the content is the one that was named so."""
+        return self.name == _name(self.content)
+
+    def read(self) -> tuple[str, Project]:
+        """Return the bundle's name and the project file; raise ConfigError when they cannot be read."""
+        try:
+            content = msgspec.json.decode(self.content, type=_Content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"setup {self.name}: its content cannot be read: {error}") from None
+        return content.bundle, decode(content.project, Project, f"setup {self.name}")
+
+
+class _Content(msgspec.Struct, frozen=True):
+    bundle: str
+    project: dict[str, Any]
+
+
+def _name(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 class Engine(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fraud_detection.adapters.live_folder import DoorReport, LiveFolder, Release
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.live import engine_of, standing
@@ -65,8 +65,12 @@ class ReleaseFollower:
     def look(self) -> None:
         """Take the latest release if it is another one and is loaded; costs a look at a file at times."""
         if self._found is not None:
-            found, self._found, self._loading = self._found, None, None
-            self._take(found)
+            try:
+                self._take(self._found)
+            except RetryError as error:
+                LOG.warning("%s; the release is taken in a moment", error)
+                return
+            self._found = self._loading = None
         now = time.monotonic()
         if self._loading is not None or now - self._looked < LOOK_EVERY_S:
             return

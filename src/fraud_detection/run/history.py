@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from fraud_detection.adapters.event_sources import open_source
-from fraud_detection.config import Project, Schema
-from fraud_detection.errors import ConfigError, RejectError
-from fraud_detection.events import Label, Transaction
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.features.vocabulary import Vocabulary, learn_vocabulary
-from fraud_detection.parse import Parser
-from fraud_detection.parse.values import content_id
+from fraud_detection.run.decided import Decided, state_files
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.label_file import label_events
+from fraud_detection.run.past_reader import History, PastReader, refuse_misfit
 from fraud_detection.train.dataset import Correction, Dataset, FeatureTableInfo
 from fraud_detection.train.split import UNKNOWN, Boundaries, boundaries
 
+__all__ = ["History", "Progress", "feature_table", "is_textual", "read_history", "refuse_empty"]
+
 READ_ROWS = 4096
-WORST_SHARE_REFUSED = 0.5
 
 Progress = Callable[[str, float], None]
-
-
-class History(msgspec.Struct):
-    """Past payments in order of time, and what was left out and why.
-
-    About half a kilobyte of memory a payment.
-    refused: path and reason of each row that cannot be read.  strays: labels without their payment.
-    empty: declared fields without a readable value in any row, as path in the project file and field.
-    as_of: the moment in ms after which nothing is known; None where the file tells all.
-    """
-
-    payments: list[PastPayment] = []
-    refused: list[tuple[str, str]] = []
-    repeated: int = 0
-    strays: int = 0
-    empty: list[tuple[str, str]] = []
-    as_of: int | None = None
 
 
 def is_textual(path: Path) -> bool:
@@ -58,36 +38,59 @@ def is_textual(path: Path) -> bool:
 
 def read_history(
     project: Project,
-    path: Path,
+    path: Path | None,
     progress: Progress,
     labels: Sequence[Path] = (),
     as_of: int | None = None,
+    states: Sequence[Path] = (),
 ) -> History:
     """Read, parse and order a file of past payments; repeated ids keep their first row.
 
     Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
+    states: state files whose decided payments and labels follow; of all that was known by the last payment,
+    where no `as_of` is given.
     as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
     of the rows cannot be read: then the project file does not fit.
     """
-    numbered = project.schema.transaction_id.field is None
-    parser = Parser(project.schema, textual=is_textual(path))
-    parser.bounds.arrived(int(time.time() * 1000))
-    reader = _Reader(parser)
-    rows = 0
+    reader = PastReader(project.schema, textual=path is not None and is_textual(path))
     with few_collections():
-        for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
-            names = batch.identities or itertools.repeat(None)
-            for raw, identity in zip(batch.events, names, strict=False):
-                reader.take(raw, identity)
-            rows += len(batch.events)
-            progress(f"reading {path.name}: {rows:,} rows", 0.0)
-        progress(f"reading {path.name}: {rows:,} rows", 1.0)
-        _refuse_misfit(path, reader.history, rows)
+        if path is not None:
+            _read_file(reader, path, progress)
+        for state in state_files(states):
+            _read_state(reader, state, progress)
         for file in labels:
             for raw in label_events(file):
                 reader.take(raw, None)
             progress(f"reading {file.name}", 1.0)
+    if states and as_of is None and reader.history.payments:
+        as_of = max(past.payment.event_time for past in reader.history.payments)
     return reader.finished(project.schema, as_of)
+
+
+def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
+    numbered = not reader.parser.has_id
+    rows = 0
+    for batch in open_source(str(path), numbered=numbered).batches(0, READ_ROWS):
+        names = batch.identities or itertools.repeat(None)
+        for raw, identity in zip(batch.events, names, strict=False):
+            reader.take(raw, identity)
+        rows += len(batch.events)
+        progress(f"reading {path.name}: {rows:,} rows", 0.0)
+    progress(f"reading {path.name}: {rows:,} rows", 1.0)
+    refuse_misfit(path, reader.history, rows)
+
+
+def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:
+    decided = Decided(path)
+    rows = 0
+    for decision, lot in decided.decisions():
+        reader.take_decided(decision, lot)
+        rows += 1
+        if rows % READ_ROWS == 0:
+            progress(f"reading {path.name}: {rows:,} decisions", 0.0)
+    for label in decided.past.labels:
+        reader.labels.setdefault(label.transaction_id, []).append(label)
+    progress(f"reading {path.name}: {rows:,} decisions", 1.0)
 
 
 def refuse_empty(history: History, path: Path) -> None:
@@ -106,6 +109,7 @@ def feature_table(
     progress: Progress,
     learn_until: int | None = None,
     *,
+    vocabulary: Vocabulary | None = None,
     exact: bool = False,
 ) -> tuple[Dataset, Replay]:
     """Replay the history; return every payment's features, as they would have been served, and the replay.
@@ -113,6 +117,7 @@ def feature_table(
     The replay's memory is as a live engine's would be at the end of history.
     learn_until: the categories are learned from payments before that time in ms, and the table is not
     cut into slices; without it both follow the project's split.
+    vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
     exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
     """
     times = np.fromiter(
@@ -124,89 +129,15 @@ def feature_table(
     else:
         until = learn_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
-    vocabulary = _vocabulary(project, history.payments, cut)
+    if vocabulary is None:
+        vocabulary = _vocabulary(project, history.payments, cut)
     replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
     matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(
         fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms, history.as_of
     )
-    return _dataset(project, history.payments, times, matrix, info), replay
-
-
-class _Reader:
-    """Takes the rows of a file one by one, and joins what belongs together when all are there."""
-
-    def __init__(self, parser: Parser) -> None:
-        self.parser = parser
-        self.history = History()
-        self.seen: set[str] = set()
-        self.labels: dict[str, list[Label]] = {}
-
-    def take(self, raw: bytes, identity: str | None) -> None:
-        try:
-            event = self.parser.decode(raw)
-            if self.parser.is_label(event):
-                label = self.parser.label(event)
-                self.labels.setdefault(label.transaction_id, []).append(label)
-                return
-            payment = self.parser.record(event, identity or content_id(raw))
-            past = PastPayment(
-                payment,
-                self.parser.labels.verdict(event),
-                self.parser.labels.known_at(event, payment.event_time),
-            )
-        except RejectError as error:
-            self.history.refused.append((error.path, error.reason))
-            return
-        if payment.transaction_id in self.seen:
-            self.history.repeated += 1
-            return
-        self.seen.add(payment.transaction_id)
-        self.history.payments.append(past)
-
-    def finished(self, schema: Schema, as_of: int | None) -> History:
-        history, labels = self.history, self.labels
-        if labels:
-            history.payments = [
-                past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
-            ]
-        if as_of is not None:
-            history.payments = [
-                past.known_by(as_of) for past in history.payments if past.payment.event_time <= as_of
-            ]
-            if not history.payments:
-                raise ConfigError("no payment is left: all of them are after --as-of")
-        history.as_of = as_of
-        history.strays = len(labels.keys() - self.seen)
-        history.payments.sort(key=lambda past: past.payment.event_time)
-        history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
-        return history
-
-
-def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
-    for place, (name, entity) in enumerate(schema.entities.items()):
-        if all(payment.entities[place] is None for payment in payments):
-            yield f"$.schema.entities.{name}", entity.field
-    for place, (name, number) in enumerate(schema.numbers.items()):
-        if all(math.isnan(payment.numbers[place]) for payment in payments):
-            yield f"$.schema.numbers.{name}", number.field
-    for place, (name, category) in enumerate(schema.categories.items()):
-        if all(payment.categories[place] is None for payment in payments):
-            yield f"$.schema.categories.{name}", category.field
-    if schema.place is not None and all(payment.place is None for payment in payments):
-        yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"
-
-
-def _refuse_misfit(path: Path, history: History, rows: int) -> None:
-    if rows == 0:
-        raise ConfigError(f"{path}: has no rows")
-    if len(history.refused) > WORST_SHARE_REFUSED * rows:
-        place, reason = history.refused[0]
-        raise ConfigError(
-            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
-            f"`{place}`; does the schema in the project file fit this file?"
-        )
+    return _dataset(project, history, times, matrix, info), replay
 
 
 def _mature(times: np.ndarray, as_of: int | None, delay_ms: int) -> np.ndarray:
@@ -242,11 +173,12 @@ def _replayed(
 
 def _dataset(
     project: Project,
-    payments: Sequence[PastPayment],
+    history: History,
     times: np.ndarray,
     matrix: np.ndarray,
     info: FeatureTableInfo,
 ) -> Dataset:
+    payments, weights = history.payments, history.weights
     scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
     return Dataset(
         transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
@@ -258,6 +190,7 @@ def _dataset(
         ),
         known_at=np.array([past.known_at for past in payments], dtype=np.int64),
         corrections=np.array([_corrections(past) for past in payments], dtype=object),
+        weight=np.array([weights.get(past.payment.transaction_id, 1.0) for past in payments], np.float64),
         features=matrix,
         info=info,
     )

@@ -30,6 +30,11 @@ class Imported(msgspec.Struct):
     repeated: int = 0
     refused: list[tuple[str, str]] = []
 
+    @property
+    def taken(self) -> int:
+        """Return how many rows were understood, whatever they changed."""
+        return self.learned + self.noted + self.repeated
+
 
 class Told(msgspec.Struct):
     """A server's answer to one label."""

@@ -16,7 +16,6 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.engine import Engine, Setup, make_engine
 from fraud_detection.score.bundle import Bundle
-from fraud_detection.strict import decode
 
 
 class Author(msgspec.Struct, frozen=True):
@@ -41,7 +40,8 @@ def put_live(folder: LiveFolder, project: Project, author: Author) -> Release:
         bundle = bundle_of(folder, now.champion)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
-        return folder.add(_after(now, "change", author, champion=champion))
+        shadows = tuple(one for one in now.shadows if one != champion)
+        return folder.add(_after(now, "change", author, champion=champion, shadows=shadows))
 
 
 def promote(
@@ -131,17 +131,9 @@ def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Setup:
     return setup
 
 
-class _Content(msgspec.Struct, frozen=True):
-    """What a setup consists of."""
-
-    bundle: str
-    project: object
-
-
 def content_of(folder: LiveFolder, setup: str) -> tuple[str, Project]:
     """Return the name of the bundle and the project that a setup consists of."""
-    content = msgspec.json.decode(folder.setup(setup), type=_Content)
-    return content.bundle, decode(content.project, Project, f"setup {setup}")
+    return Setup(setup, folder.setup(setup)).read()
 
 
 def bundle_of(folder: LiveFolder, setup: str) -> Bundle:

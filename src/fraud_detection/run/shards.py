@@ -103,6 +103,18 @@ def shard_path(state: Path, worker: int, workers: int) -> Path:
     return state.with_name(f"{state.stem}.worker-{worker}-of-{workers}{state.suffix}")
 
 
+def kept_files(state: Path) -> list[Path]:
+    """Return the state files under a name: that of one process, or those of all workers.
+
+    Raises ConfigError when there is none.
+    """
+    found = sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}"))
+    files = [state, *found] if state.is_file() else found
+    if not files:
+        raise ConfigError(f"{state}: no such state file; name one with --state")
+    return files
+
+
 def refuse_other_workers(state: Path, workers: int) -> None:
     """Raise ConfigError when another number of workers has left state under this name."""
     for path in sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}")):

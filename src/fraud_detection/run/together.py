@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from fraud_detection.adapters.links import Links
+from fraud_detection.adapters.links import AwayError, Links
 from fraud_detection.errors import RetryError
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import Reply, line
@@ -29,7 +29,8 @@ class Together:
     """Answers for all workers, whichever of them has the event, the decision or the caller's allowance.
 
     statuses: how many requests this worker answered, by status.  forwarded: events that were handed to
-    their owners.  drained: the others that have answered their last request and are about to end.
+    their owners.  drained: the others that have answered their last request and are about to end.  shared:
+    events counted here against a share of a rate, while the worker that keeps the rate was away.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Together:
         self.door, self.ownership, self.access, self.following = door, ownership, access, following
         self.own = following.door.worker
         self.statuses: dict[int, int] = {}
-        self.forwarded = 0
+        self.forwarded = self.shared = 0
+        self._shares: dict[str, Caller] = {}
         self.drained: set[int] = set()
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
@@ -77,11 +79,20 @@ class Together:
         return None
 
     async def spend(self, caller: Caller, events: int) -> float:
-        """Take events from the caller's allowance, which one worker keeps for all of them."""
+        """Take events from the caller's allowance, which one worker keeps for all of them.
+
+        While that one is away each of the others allows its share: together less than the whole.
+        """
         home = self.ownership.of_id(caller.name)
         if home == self.own or not caller.limited:
             return caller.spend(events)
-        return float(await self.links.lines[home].ask("spend", [caller.name, events]))
+        try:
+            return float(await self.links.lines[home].ask("spend", [caller.name, events]))
+        except AwayError:
+            self.shared += events
+            if caller.name not in self._shares:
+                self._shares[caller.name] = caller.share(self.ownership.workers)
+            return self._shares[caller.name].spend(events)
 
     async def metrics(self) -> str:
         """Return the metrics of all workers; those that do not answer are said to be down."""
@@ -102,13 +113,17 @@ class Together:
         """Say that no more will be asked, and answer the others until they say the same, or for `most_s`."""
         self.links.tell(DRAINED, None)
         until = asyncio.get_running_loop().time() + most_s
-        while any(one.up and one.other not in self.drained for one in self.links.lines.values()):
+        while any(one.well and one.other not in self.drained for one in self.links.lines.values()):
             if asyncio.get_running_loop().time() > until:
                 return
             await asyncio.sleep(TELL_AFTER_S)
 
     async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
-        """Answer another worker."""
+        """Answer another worker; whatever goes wrong, it is told so."""
+        with self.door.health.guarded:
+            return await self._answer(other, what, body)
+
+    async def _answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         match what:
             case "take":
                 self.drained.discard(other)

@@ -20,7 +20,11 @@ from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate
 
 
 class FeaturesReport(msgspec.Struct, frozen=True):
-    """What became of a file of history."""
+    """What became of a file of history.
+
+    decided: payments out of state files; let_through: those of them that stand for others, left_out: those
+    that others stand for.
+    """
 
     payments: int
     refused: int
@@ -30,22 +34,32 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     frauds: int
     features: int
     fingerprint: str
+    decided: int = 0
+    let_through: int = 0
+    left_out: int = 0
 
 
-def make_features(
+def make_features(  # noqa: PLR0913 - where the past is told, and by when
     project: Project,
-    history_path: Path,
+    history_path: Path | None,
     out: Path,
     progress: Progress,
     labels: Sequence[Path] = (),
     as_of: int | None = None,
+    *,
+    states: Sequence[Path] = (),
 ) -> FeaturesReport:
-    """Replay the history file into a table of features, with labels of other files, as known at a moment."""
-    history = read_history(project, history_path, progress, labels, as_of)
-    refuse_empty(history, history_path)
+    """Replay history into a table of features, with labels of other files, as known at a moment.
+
+    It is told by a file, by state files, or by both.
+    """
+    history = read_history(project, history_path, progress, labels, as_of, states)
+    refuse_empty(history, history_path or states[0])
     dataset, _ = feature_table(project, history, progress, exact=True)
     progress(f"writing {out.name}", 0.0)
-    keep_table(out, project, dataset, history, [history_path, *labels])
+    # A state file goes on growing: no table that was made of one is taken for ready later.
+    files = [] if states else [path for path in (history_path, *labels) if path is not None]
+    keep_table(out, project, dataset, history, files)
     progress(f"writing {out.name}", 1.0)
     return _features_report(history, dataset)
 
@@ -90,4 +104,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         frauds=int((dataset.label == 1).sum()),
         features=len(dataset.info.features),
         fingerprint=dataset.info.fingerprint,
+        decided=history.decided,
+        let_through=int((dataset.weight > 1).sum()),
+        left_out=int((dataset.weight == 0).sum()),
     )

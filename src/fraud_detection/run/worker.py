@@ -3,7 +3,8 @@
     python -m fraud_detection.run.worker SETTINGS    # JSON, see `WorkerSettings`
 
 Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
-in hand and ends.  On its standard output it says, once, that it answers.
+in hand and ends.  On its standard output it says, once, that it answers, and beats as long as it does not
+hang.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import SqliteSite
@@ -36,6 +38,7 @@ from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
+from fraud_detection.run.heart import Heart
 from fraud_detection.run.history import read_history
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
@@ -71,6 +74,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     certificate: str | None = None
     private_key: str | None = None
     most_waiting: int = MOST_WAITING
+    most_connections: int = MOST_CONNECTIONS
     synchronous: str = "normal"
     live: str | None = None
 
@@ -80,7 +84,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Load the model, recover the state, take history in where there is no past."""
-        self.settings = settings
+        self.settings, self.heart = settings, Heart(sys.stdout.fileno())
         self._screen = Terminal(plain=True)
         loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
@@ -95,8 +99,9 @@ class Worker:
             self._warm_up(engine, Path(settings.history))
         following = Following(self.door)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
-        requests = RequestDoor(self.door, settings.most_waiting)
-        self.together = Together(requests, self.ownership, access, following, Path(settings.folder))
+        self.requests = RequestDoor(self.door, settings.most_waiting)
+        following.refused = self.requests.health.put_off
+        self.together = Together(self.requests, self.ownership, access, following, Path(settings.folder))
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         self.api = WorkerApi(self.together, access, description)
         self.following = following
@@ -109,7 +114,7 @@ class Worker:
             with few_collections(), ending_on_signals(stop):
                 run_loop(self._serve(stop))
         finally:
-            self.door.close()
+            self.requests.close()
             if self.releases is not None:
                 self.releases.close()
         self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
@@ -119,17 +124,22 @@ class Worker:
         self._screen.say(f"worker {self.settings.worker}: {text}")
 
     async def _serve(self, stop: Stop) -> None:
-        links = self.together.links
+        links, health = self.together.links, self.requests.health
+        beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
         # Before anybody asks: what the others have committed while this one was not there.
-        await self.following.catch_up()
-        await links.open()
-        beside = [asyncio.ensure_future(self.together.tell_news())]
-        if await self._links_stand(stop):
+        with health.guarded:
             await self.following.catch_up()
-            beside.append(asyncio.ensure_future(self.following.run()))
+        await links.open()
+        beside.append(asyncio.ensure_future(self.together.tell_news()))
+        if await self._links_stand(stop):
+            with health.guarded:
+                await self.following.catch_up()
+            beside.append(asyncio.ensure_future(self._follow()))
             # Without these it would lag behind for ever; it ends, and is started again.
             await self._answer(lambda: self._told(stop, beside))
-        await self.together.drain(GRACE_S)
+        if stop.asked:
+            # Else it ends alone, and nobody else is about to.
+            await self.together.drain(GRACE_S)
         await links.close()
         for task in beside:
             if task.done():
@@ -140,7 +150,12 @@ class Worker:
         """Tell whether to end; asked again and again, it lets the door follow the releases."""
         if self.releases is not None:
             self.releases.look()
-        return stop.asked or any(task.done() for task in beside)
+        broken = self.requests.health.broken is not None
+        return stop.asked or broken or any(task.done() for task in beside)
+
+    async def _follow(self) -> None:
+        with self.requests.health.guarded:
+            await self.following.run()
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -150,17 +165,17 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, told: Callable[[], bool]) -> None:
+    async def _answer(self, told: Callable[[], object]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        sys.stdout.write(f"{self.door.pipeline.answering.champion.bundle}\n")
-        sys.stdout.flush()
+        self.heart.tell(self.door.pipeline.answering.champion.bundle)
         await serve_on(
             listening,
             self.api,
             told,
             certificate=None if settings.certificate is None else Path(settings.certificate),
             private_key=None if settings.private_key is None else Path(settings.private_key),
+            most_connections=settings.most_connections,
         )
 
     def _open(self, engine: Engine) -> WorkerDoor:

@@ -28,7 +28,7 @@ class WorkerApi(Api):
         self.later(self._found(self.asked_for(request)), tell)
 
     def _ready(self, request: Request, tell: Tell) -> None:
-        away = [one.other for one in self.together.links.lines.values() if not one.up]
+        away = [one.other for one in self.together.links.lines.values() if not one.well]
         if away:
             told = msgspec.json.encode({"status": "not ready", "workers_away": away})
             tell(Answer(NOT_YET, told))

@@ -23,6 +23,7 @@ def _of_links(one: Together) -> Iterator[str]:
     counts = {
         "fraud_forwarded_events_total": (one.forwarded, "Events handed to the workers that own them."),
         "fraud_followed_events_total": (following.followed, "Events of other workers taken in."),
+        "fraud_rate_shared_events_total": (one.shared, "Events counted against a share of a key's rate."),
         "fraud_follow_retries_total": (following.retries, "Parts that could not be put down at once."),
     }
     for name, (count, words) in counts.items():

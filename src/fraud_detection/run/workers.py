@@ -1,4 +1,4 @@
-"""Many cores behind one port: start workers, start again what dies, and end with all of them.
+"""Many cores behind one port: start workers, start again what dies or hangs, and end with all of them.
 
 This process decides nothing and holds nothing that a payment needs: it keeps the port and the folder in which
 the workers meet, and is the one to tell when all shall stop.
@@ -33,6 +33,11 @@ MOST_DEATHS = 5
 STEADY_S = 10.0
 FIRST_PAUSE_S = 0.1
 END_WITHIN_S = 30.0
+HANGS_AFTER_S = 5.0
+"""Without a heartbeat; longer than a worker is silent while its commit waits, or the system is busy."""
+STARTS_WITHIN_S = 60.0
+"""The same until it answers: a cold disk is slow to load what it needs."""
+MOST_SAID = 1 << 16
 
 Say = Callable[[str], None]
 
@@ -41,7 +46,7 @@ class Member:
     """One worker's process, and how often it has died at once.
 
     due_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
-    it answers.
+    it answers.  silent_s: how long it has not been heard.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -53,7 +58,7 @@ class Member:
         """Start a process, with a line to this one at either end."""
         settings = msgspec.json.encode(self.settings).decode()
         self.due_at: float | None = None
-        self.bundle, self.started_at = "", time.monotonic()
+        self.bundle, self.silent_s, self.started_at = "", 0.0, time.monotonic()
         # A session of its own: Ctrl-C reaches this process alone, which tells the workers to stop.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "fraud_detection.run.worker", settings],
@@ -67,6 +72,22 @@ class Member:
     def said(self) -> IO[bytes]:
         """Return the end of the line on which it says that it answers."""
         return cast("IO[bytes]", self.process.stdout)
+
+    def heard(self, said: bytes) -> None:
+        """Take note of what it said: heartbeats, and once its bundle."""
+        self.silent_s = 0.0
+        self.bundle = said.decode().strip() or self.bundle
+
+    def hangs(self, passed_s: float) -> bool:
+        """Return whether it has been silent for too long, when more time has passed."""
+        self.silent_s += passed_s
+        return self.silent_s > (HANGS_AFTER_S if self.bundle else STARTS_WITHIN_S)
+
+    def kill(self) -> str:
+        """End it, even if it is stopped, and say why; its end is noticed as any other."""
+        silent_s, self.silent_s = self.silent_s, 0.0
+        self.process.kill()
+        return f"worker {self.settings.worker} has not been heard for {silent_s:.0f} s: it is ended"
 
     def bury(self, now: float) -> str:
         """Take note of its end, and say it; raise ConfigError when it makes no sense to start it again."""
@@ -98,7 +119,7 @@ class Crew:
     def __init__(self, settings: WorkerSettings, say: Say) -> None:
         """Start them; `settings` are those of the first."""
         numbered = [msgspec.structs.replace(settings, worker=one) for one in range(settings.workers)]
-        self._say, self._told = say, False
+        self._say, self._told, self._looked_at = say, False, time.monotonic()
         self._selector = selectors.DefaultSelector()
         self.members: list[Member] = []
         for one in numbered:
@@ -138,14 +159,20 @@ class Crew:
     def _look(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
             member: Member = key.data
-            said = os.read(key.fd, 4096)
+            said = os.read(key.fd, MOST_SAID)
             if said:
-                member.bundle = said.decode().strip()
+                member.heard(said)
                 continue
             self._selector.unregister(member.said)
             self._say(member.bury(time.monotonic()))
+        # Where this process itself was held up, nobody is to blame for silence.
+        passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
+        self._looked_at = time.monotonic()
         for member in self.members:
-            if member.due_at is not None and time.monotonic() >= member.due_at:
+            if member.due_at is None:
+                if member.hangs(passed_s):
+                    self._say(member.kill())
+            elif time.monotonic() >= member.due_at:
                 member.start()
                 self._watch(member)
 

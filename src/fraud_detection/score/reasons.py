@@ -65,6 +65,15 @@ class Reasons:
         against = sorted((row for row in rows if row[0] > 0), key=lambda row: -row[0])
         return [Verdict(action, said.name, said.words(value)) for _, said, value in against[:n]]
 
+    def sentences(self, values: Sequence[float]) -> list[str]:
+        """Return what every feature says of a payment, in their order.
+
+        >>> age = FeatureDefinition("age", "{value} since the last payment, usually {usual}", "seconds")
+        >>> Reasons([age], usual=[7200.0]).sentences([90.0])
+        ['90 seconds since the last payment, usually 2 hours']
+        """
+        return [said.words(value) for said, value in zip(self._said, values, strict=True)]
+
 
 class _Said:
     """One feature, as a person says it; the sentences are made ready at start."""

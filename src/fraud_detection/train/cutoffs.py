@@ -15,6 +15,7 @@ import numpy as np
 
 from fraud_detection.score.bundle import Cutoffs
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.weights import effective
 
 if TYPE_CHECKING:
     from fraud_detection.answering import PolicySettings
@@ -35,6 +36,10 @@ class Prices:
     reviewed: np.ndarray
     declined: np.ndarray
 
+    def weighted(self, weight: np.ndarray) -> Prices:
+        """Return the prices of all payments that each of these stands for."""
+        return Prices(self.approved * weight, self.reviewed * weight, self.declined * weight)
+
 
 def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
     """Return the expected prices, where `fraud` is the probability (or the truth, 1 or 0) of fraud.
@@ -53,37 +58,47 @@ def prices(fraud: np.ndarray, amount: np.ndarray, costs: Costs) -> Prices:
     return Prices(missed, reviewed, offended)
 
 
-def smoothed(label: np.ndarray, score: np.ndarray, prior_frauds: float = PRIOR_FRAUDS) -> np.ndarray:
+def smoothed(
+    label: np.ndarray,
+    score: np.ndarray,
+    prior_frauds: float = PRIOR_FRAUDS,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the truth, mixed with the calibrated score where frauds are few.
+
+    Frauds that weigh differently are as many as they are worth.
 
     >>> smoothed(np.array([1, 0]), np.array([0.6, 0.2]), prior_frauds=1).round(2).tolist()
     [0.8, 0.1]
     """
-    frauds = float((label == 1).sum())
-    weight = prior_frauds / (prior_frauds + frauds) if prior_frauds else 0.0
-    mixed: np.ndarray = (1.0 - weight) * (label == 1) + weight * score
+    frauds = effective((np.ones(label.size) if weight is None else weight)[label == 1])
+    own = prior_frauds / (prior_frauds + frauds) if prior_frauds else 0.0
+    mixed: np.ndarray = (1.0 - own) * (label == 1) + own * score
     return mixed
 
 
-def choose(
+def choose(  # noqa: PLR0913 - what prices and traffic are made of
     score: np.ndarray,
     label: np.ndarray,
     amount: np.ndarray,
     costs: Costs,
     policy: PolicySettings,
     days: float,
+    *,
+    weight: np.ndarray | None = None,
 ) -> Cutoffs:
     """Return the cheapest cut-offs, or those that the settings give.
 
-    score: calibrated, shape (n,); label: 1, 0 or UNKNOWN; days: how long the n payments took.
+    score: calibrated, shape (n,); label: 1, 0 or UNKNOWN; days: how long the n payments took; weight: how
+    many payments each one's price stands for.
     A payment with an unknown label has no price, but it fills the reviewers' day like any other.
     """
     if policy.review_at is not None and policy.decline_at is not None:
         return Cutoffs(review_at=policy.review_at, decline_at=policy.decline_at, origin="settings")
-    known = label != UNKNOWN
-    each = prices(np.where(known, smoothed(label, score), 0.0), amount, costs)
+    stands_for = np.where(label == UNKNOWN, 0.0, 1.0 if weight is None else weight)
+    truth = np.where(label == UNKNOWN, 0.0, smoothed(label, score, weight=stands_for))
     capacity = math.inf if policy.review_capacity_per_day is None else policy.review_capacity_per_day * days
-    return cheapest(score, _only(each, known), capacity)
+    return cheapest(score, prices(truth, amount, costs).weighted(stands_for), capacity)
 
 
 def cheapest(score: np.ndarray, each: Prices, capacity: float) -> Cutoffs:
@@ -120,10 +135,6 @@ def round_between(low: float, high: float) -> float:
         if low < candidate <= high:
             return candidate
     return high
-
-
-def _only(each: Prices, known: np.ndarray) -> Prices:
-    return Prices(each.approved * known, each.reviewed * known, each.declined * known)
 
 
 def _running(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -84,6 +84,7 @@ class Dataset:
     event_time, known_at: int64 ms since 1970 UTC; amount: float64 major units, NaN where none.
     card: the ordering entity's id, "" where none.  label: int8, 1, 0 or UNKNOWN, the first that became
     known, at `known_at`.  corrections: what took it back and when, see `Correction`; "" where nothing did.
+    weight: float64, for how many payments it stands in what is learned and measured, see docs/labels.md.
     features: shape (n, number of features), NaN where missing; float32, or float64 where they are to be
     kept exactly as they were served.
     """
@@ -95,6 +96,7 @@ class Dataset:
     label: np.ndarray
     known_at: np.ndarray
     corrections: np.ndarray
+    weight: np.ndarray
     features: np.ndarray
     info: FeatureTableInfo
 
@@ -135,6 +137,7 @@ _TYPES: dict[str, type] = {
     "amount": np.float64,
     "label": np.int8,
     "known_at": np.int64,
+    "weight": np.float64,
 }
 
 

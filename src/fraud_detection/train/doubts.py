@@ -13,10 +13,13 @@ FEW_FRAUDS = 30
 MOST_STOPPED = 0.5
 
 
-def doubts(frauds: int, score: np.ndarray, cutoffs: Cutoffs) -> tuple[str, ...]:
+def doubts(
+    frauds: int, score: np.ndarray, cutoffs: Cutoffs, weight: np.ndarray | None = None
+) -> tuple[str, ...]:
     """Return what is doubtful, a sentence each.
 
-    frauds: in the training slice.  score: calibrated, of the traffic after it, shape (n,).
+    frauds: in the training slice.  score: calibrated, of the traffic after it, shape (n,).  weight: for how
+    many payments each of that traffic stands.
 
     >>> from fraud_detection.score.bundle import Cutoffs
     >>> cutoffs = Cutoffs(review_at=0.5, decline_at=0.9)
@@ -35,5 +38,10 @@ def doubts(frauds: int, score: np.ndarray, cutoffs: Cutoffs) -> tuple[str, ...]:
         found.append(
             f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model tells too little "
             "apart for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"
+        )
+    if weight is not None and (weight == 0).any() and not (weight > 1).any():
+        found.append(
+            f"{int((weight == 0).sum()):,} payments were stopped and none was let through: no figure speaks "
+            "of such payments; wait, or raise `let_through.share`"
         )
     return tuple(found)

@@ -1,7 +1,7 @@
 """Judge a scored slice of history: every figure that is reported, in one flat table.
 
 The key says the unit where a figure has one.  Payments without a label count as
-traffic (reviews a day) and in nothing else.
+traffic (reviews a day) and in nothing else; the others as many times as they weigh.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_detection.train.cutoffs import Prices, prices
+from fraud_detection.train.intervals import share_interval
 from fraud_detection.train.measures import (
     DAY_MS,
     Ranking,
@@ -20,8 +21,10 @@ from fraud_detection.train.measures import (
     brier,
     calibration_bins,
     card_precision,
+    mean,
 )
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.weights import are_equal, effective
 
 if TYPE_CHECKING:
     from fraud_detection.config import Costs
@@ -46,9 +49,14 @@ class Scored:
         """Take the rows of `dataset`, which all lie in `span`, with labels as known at `as_of`."""
         return cls(dataset, score, dataset.labels(as_of), (span[1] - span[0]) / DAY_MS)
 
+    @property
+    def weight(self) -> np.ndarray:
+        """Return for how many payments each row stands, shape (n,)."""
+        return self.rows.weight
+
     def labelled(self) -> Scored:
-        """Return the rows whose label is known."""
-        known = self.label != UNKNOWN
+        """Return the rows whose label is known and that stand for any payment."""
+        known = (self.label != UNKNOWN) & (self.weight > 0)
         return Scored(self.rows.take(known), self.score[known], self.label[known], self.days)
 
 
@@ -60,9 +68,10 @@ def judge(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str
     known = scored.labelled()
     figures = {
         **_counts(scored, known),
+        **_lots(scored, known),
         **_ranking(known, seed),
         **_calibration(known),
-        **_answers(known, cutoffs),
+        **_answers(known, cutoffs, seed),
         **_traffic(scored, cutoffs),
         **money(known, cutoffs, costs),
     }
@@ -74,7 +83,7 @@ def money(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, float]:
 
     A day's figure spreads the whole over the slice's days.
     """
-    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+    each = _prices(known, costs)
     everything, policy = float(each.approved.sum()), float(_price_of(each, known.score, cutoffs).sum())
     return {
         "cost_approving_all_major_units": everything,
@@ -90,7 +99,7 @@ def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np
 
     Keys 'review' and 'decline'; values are places (rising distinct scores) and savings.
     """
-    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+    each = _prices(known, costs)
     below = known.score < cutoffs.decline_at
     above = known.score >= cutoffs.review_at
     reviewing, declining = each.approved - each.reviewed, each.approved - each.declined
@@ -101,6 +110,11 @@ def savings(known: Scored, cutoffs: Cutoffs, costs: Costs) -> dict[str, tuple[np
         name: (places, sums / known.days)
         for name, (places, sums) in (("review", review), ("decline", decline))
     }
+
+
+def _prices(known: Scored, costs: Costs) -> Prices:
+    each = prices((known.label == 1).astype(float), known.rows.amount, costs)
+    return each.weighted(known.weight)
 
 
 def _price_of(each: Prices, score: np.ndarray, cutoffs: Cutoffs) -> np.ndarray:
@@ -115,20 +129,32 @@ def _falling_sums(score: np.ndarray, gain: np.ndarray, start: float) -> tuple[np
 
 
 def _counts(scored: Scored, known: Scored) -> dict[str, float]:
-    frauds = int((known.label == 1).sum())
+    frauds, payments = float(known.weight[known.label == 1].sum()), float(known.weight.sum())
     return {
         "days": scored.days,
         "payments_count": scored.label.size,
-        "unlabelled_count": scored.label.size - known.label.size,
+        "unlabelled_count": int((scored.label == UNKNOWN).sum()),
         "frauds_count": frauds,
-        "fraud_share": frauds / max(known.label.size, 1),
-        "accuracy_always_legitimate": 1 - frauds / max(known.label.size, 1),
+        "fraud_share": frauds / max(payments, 1),
+        "accuracy_always_legitimate": 1 - frauds / max(payments, 1),
+    }
+
+
+def _lots(scored: Scored, known: Scored) -> dict[str, float]:
+    """Return how much of the slice speaks for the rest; nothing where each payment speaks for itself."""
+    if are_equal(scored.weight):
+        return {}
+    return {
+        "let_through_count": int((known.weight > 1).sum()),
+        "left_out_count": int((scored.weight == 0).sum()),
+        "effective_count": effective(known.weight),
     }
 
 
 def _ranking(known: Scored, seed: int) -> dict[str, float]:
-    ranking = Ranking.of(known.score, known.label == 1)
-    amount = Ranking.of(np.nan_to_num(known.rows.amount, nan=-math.inf), known.label == 1)
+    fraud, weight = known.label == 1, known.weight
+    ranking = Ranking.of(known.score, fraud, weight)
+    amount = Ranking.of(np.nan_to_num(known.rows.amount, nan=-math.inf), fraud, weight)
     bounds = ranking.intervals(seed)
     return {
         "average_precision": ranking.average_precision(),
@@ -139,24 +165,40 @@ def _ranking(known: Scored, seed: int) -> dict[str, float]:
         "auc_high": bounds["auc"][1],
         "recall_at_0_1_percent_false_positives": ranking.recall_at(0.001),
         "recall_at_1_percent_false_positives": ranking.recall_at(0.01),
-        "card_precision_at_100": card_precision(
-            known.score, known.label, known.rows.card, known.rows.event_time
-        ),
+        "card_precision_at_100": _card_precision(known),
         "amount_only_average_precision": amount.average_precision(),
         "amount_only_auc": amount.auc(),
     }
 
 
+def _card_precision(known: Scored) -> float:
+    # A lot is drawn for a payment, not for a card: no weight says how many cards one stands for.
+    if not are_equal(known.weight):
+        return math.nan
+    return card_precision(known.score, known.label, known.rows.card, known.rows.event_time)
+
+
 def _calibration(known: Scored) -> dict[str, float]:
+    weight = None if are_equal(known.weight) else known.weight
     return {
-        "brier": brier(known.score, known.label),
-        "calibration_error": calibration_bins(known.score, known.label).error(),
-        "score_mean": float(known.score.mean()),
+        "brier": brier(known.score, known.label, weight),
+        "calibration_error": calibration_bins(known.score, known.label, weight=weight).error(),
+        "score_mean": mean(known.score, known.weight),
     }
 
 
-def _answers(known: Scored, cutoffs: Cutoffs) -> dict[str, float]:
-    return answers(known.score >= cutoffs.review_at, known.label)
+def _answers(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
+    flagged, fraud, weight = known.score >= cutoffs.review_at, known.label == 1, known.weight
+    found = answers(flagged, known.label, weight)
+    precision = share_interval(fraud[flagged], weight[flagged], seed)
+    recall = share_interval(flagged[fraud], weight[fraud], seed)
+    return {
+        **found,
+        "precision_low": precision[0],
+        "precision_high": precision[1],
+        "recall_low": recall[0],
+        "recall_high": recall[1],
+    }
 
 
 def _traffic(scored: Scored, cutoffs: Cutoffs) -> dict[str, float]:

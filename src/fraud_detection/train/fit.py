@@ -15,6 +15,7 @@ from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
 from fraud_detection.errors import ConfigError
 from fraud_detection.train.calibrate import fit_calibration
 from fraud_detection.train.measures import Ranking
+from fraud_detection.train.weights import are_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,13 +68,19 @@ def learn(slices: Slices, settings: Model, progress: Callable[[float], None] | N
     later = sample(slices.validation)
     fitted = fit(sample(slices.train), later, settings, progress)
     raw = XGBoostScorer(fitted.model, threads=settings.threads).margins(later.features)
-    calibration = fit_calibration(raw, later.label, settings.positive_weight)
+    calibration = fit_calibration(raw, later.label, settings.positive_weight, later.weight)
     return Learned(fitted.model, calibration, fitted.rounds)
 
 
 def sample(rows: Dataset) -> Sample:
-    """Return what a model learns from; every row of `rows` must have a label."""
-    return Sample(rows.features, rows.label)
+    """Return what a model learns from; every row of `rows` must have a label.
+
+    Rows that stand for no payment are not among it.
+    """
+    counted = rows.weight > 0
+    own = rows if counted.all() else rows.take(counted)
+    weight = None if are_equal(own.weight) else own.weight
+    return Sample(own.features, own.label, weight, tuple(own.info.names))
 
 
 def suspects(train: Dataset) -> dict[str, float]:

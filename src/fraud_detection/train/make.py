@@ -26,7 +26,13 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     info = slices.train.info
     scored = _validated(slices, learned, project.model.threads)
     cutoffs = choose(
-        scored.score, scored.label, scored.rows.amount, project.costs, project.policy, scored.days
+        scored.score,
+        scored.label,
+        scored.rows.amount,
+        project.costs,
+        project.policy,
+        scored.days,
+        weight=scored.weight,
     )
     figures = judge(scored, cutoffs, project.costs, project.model.seed)
     metrics = {name: value for name, value in figures.items() if math.isfinite(value)}

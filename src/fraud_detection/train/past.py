@@ -49,6 +49,7 @@ class PastRows:
 
     amount: float64 major units, NaN where none.  label, known_at: the verdict that stood at the moment that
     was asked for, UNKNOWN where none was known, and when it became known in ms.
+    weight: float64, for how many payments each stands, see docs/labels.md.
     features: float64, shape (rows, number of features), as they were served.
     """
 
@@ -56,6 +57,7 @@ class PastRows:
     amount: np.ndarray
     label: np.ndarray
     known_at: np.ndarray
+    weight: np.ndarray
     features: np.ndarray
 
 
@@ -95,7 +97,8 @@ class PastTable:
             amount = typed("amount", columns["amount"])
             features = [np.asarray(columns[name], np.float64) for name in self._features]
             payments = self._payments(columns, amount)
-            yield PastRows(payments, amount, label, known_at, np.column_stack(features))
+            weight = typed("weight", columns["weight"])
+            yield PastRows(payments, amount, label, known_at, weight, np.column_stack(features))
 
     def _payments(
         self, columns: Mapping[str, np.ndarray | list[object]], amount: np.ndarray

@@ -26,7 +26,8 @@ def draw(
 ) -> tuple[Path, ...]:
     """Draw every picture into `out_dir`; return their paths."""
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
-    ranking, bins = Ranking.of(known.score, known.label == 1), risk_bins(known.score, known.label)
+    ranking = Ranking.of(known.score, known.label == 1, known.weight)
+    bins = risk_bins(known.score, known.label, weight=known.weight)
     places = savings(known, cutoffs, costs)
     moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
     names = bundle.contents.features.names

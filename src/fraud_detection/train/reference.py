@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_detection.score.bundle import Distribution, FeatureReference, Reference, Vectors
+from fraud_detection.train.measures import mean
 
 if TYPE_CHECKING:
     from fraud_detection.adapters.xgboost_model import XGBoostScorer
@@ -27,7 +28,7 @@ def reference(train: Dataset, score: np.ndarray) -> Reference:
     good = train.label == 0
     return Reference(
         rows=len(train),
-        fraud_share=_short(float((train.label == 1).mean())),
+        fraud_share=_short(mean(train.label == 1, train.weight)),
         features=tuple(_feature(definition, values, values[good]) for definition, values in columns),
         score=distribution(score, SCORE_EDGES),
     )

@@ -101,8 +101,8 @@ def train(
         train_rows=len(slices.train),
         validation_rows=len(slices.validation),
         suspects=suspects(slices.train),
-        doubts=_doubts(slices, learned, bundle),
-        tracked=_tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
+        doubts=doubts_of(slices, learned, bundle),
+        tracked=tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
     )
 
 
@@ -134,7 +134,7 @@ def evaluate(
     metrics_file = _write_metrics(out_dir, metrics)
     report = EvaluateReport(metrics, metrics_file, draw(scored, bundle, scorer, project.costs, out_dir))
     if tracking:
-        _tracker(project).evaluated(bundle.name, metrics, report.pictures)
+        tracker(project).evaluated(bundle.name, metrics, report.pictures)
     tell("drawing", 1.0)
     return report
 
@@ -164,9 +164,10 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
     return scored
 
 
-def _doubts(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
+def doubts_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
+    """Return why a training should not be trusted, a sentence each."""
     score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
-    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs)
+    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight)
 
 
 def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
@@ -177,7 +178,8 @@ def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
     return path
 
 
-def _tracker(project: Project) -> Tracker:
+def tracker(project: Project) -> Tracker:
+    """Return where the project keeps its experiments; opening it takes some seconds."""
     from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415 - takes seconds, seldom needed
 
     return MlflowTracker(project)

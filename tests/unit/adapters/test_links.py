@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.links import Answerer, Frame, Frames, Links, packed
+from fraud_detection.adapters.frames import Frame, Frames, packed
+from fraud_detection.adapters.links import Answerer, Links
 from fraud_detection.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)

@@ -167,4 +167,4 @@ def test_ticks_are_few_and_within_the_values(values: list[float]) -> None:
 )
 def test_differences_are_said_with_their_sign(found: Estimate, words: str) -> None:
     assert signed(found) == words
-    assert money(-0.04) == "0.0"
+    assert money(-0.04) == "0"

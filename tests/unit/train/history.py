@@ -68,6 +68,7 @@ def history(payments: int = 6000, days: int = 80, seed: int = 1, unlabelled: flo
         label=label,
         known_at=event_time + DELAY,
         corrections=np.full(payments, "", object),
+        weight=np.ones(payments),
         features=np.column_stack(columns).astype(np.float32),
         info=info,
     )

@@ -1,0 +1,139 @@
+"""Measure what a shadow costs: `fraud serve` at a fixed rate with and without `fraud shadow` beside it.
+
+    python -m benchmarks.bench_shadow [--rate R] [--seconds S] [--rounds N] [--directory DIR] [--json FILE]
+
+Rounds with and without the shadow take turns on one server, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.shadow_log import ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.answering import RuleSettings
+from fraud_detection.bench.beside import Session
+from fraud_detection.bench.load import Plan
+from fraud_detection.bench.machine import Machine, machine
+from fraud_detection.bench.server import FraudServer
+from fraud_detection.bench.world import World, prepared
+from fraud_detection.local_aws.processes import Child
+from fraud_detection.run import live
+from fraud_detection.score.archive import read_bundle
+
+GRACE_S = 20.0
+LOOK_EVERY_S = 0.2
+RULE = RuleSettings(name="bench_large", when="amount > 200", action="review")
+
+
+class Round(msgspec.Struct, frozen=True):
+    """Latency since each request was due, in ms, without and with a shadow; what that had decided by then."""
+
+    p50_ms: tuple[float, float]
+    p99_ms: tuple[float, float]
+    decided: int
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Every round, and the ratio of the medians of p99."""
+
+    machine: Machine
+    rate: float
+    rounds: list[Round]
+    p99_ratio: float
+
+
+def measure(world: World, rate: float, seconds: float, rounds: int) -> Figures:
+    """Take turns with and without a shadow that has the champion's model and one rule more."""
+    measured_on = machine()
+    needed = int(2 * rounds * rate * (seconds + 4)) + 1000
+    with (
+        tempfile.TemporaryDirectory() as root,
+        FraudServer(world.bundle, world.state, world.events(needed)) as server,
+    ):
+        folder = _live(Path(root) / "live", world)
+        session = Session(server.start())
+        plan = Plan(seconds, rate, 64, 3.0)
+        found = []
+        for _ in range(rounds):
+            alone = session.run(plan).latencies
+            with _shadow(folder, server.state):
+                beside = session.run(plan).latencies
+            with closing(ShadowLog(shadow_path(server.state), reading=True)) as log:
+                decided = len(log.decisions(live.standing(folder).shadows[0]))
+            found.append(Round((alone.p50_ms, beside.p50_ms), (alone.p99_ms, beside.p99_ms), decided))
+    medians = [statistics.median(one.p99_ms[side] for one in found) for side in (0, 1)]
+    return Figures(measured_on, rate, found, medians[1] / medians[0])
+
+
+def _live(path: Path, world: World) -> LiveFolder:
+    folder, author = LiveFolder(path), live.Author("bench", "measured")
+    bundle = read_bundle(world.bundle)
+    live.start(folder, bundle, world.project, author)
+    other = msgspec.structs.replace(world.project, rules=(*world.project.rules, RULE))
+    live.set_shadows(folder, [(bundle, other)], author)
+    return folder
+
+
+@contextmanager
+def _shadow(folder: LiveFolder, state: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
+    command += [f"--live={folder.path}", f"--state={state}"]
+    with (state.parent / "shadow.log").open("ab") as log:
+        child = Child(command, os.environ, Path.cwd(), log)
+        try:
+            _wait_until_it_follows(folder, state)
+            yield
+        finally:
+            child.stop(GRACE_S)
+
+
+def _wait_until_it_follows(folder: LiveFolder, state: Path) -> None:
+    """Let the shadow decide first what came while it was away."""
+    (setup,) = live.standing(folder).shadows
+    with closing(SqliteSite(state, reading=True)) as site:
+        wanted = int(site.rows("SELECT max(seq) FROM decisions")[0][0])
+    while True:
+        if shadow_path(state).is_file():
+            with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+                if setup in log.setups() and log.place(setup, 0) >= wanted:
+                    return
+        time.sleep(LOOK_EVERY_S)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=1000.0)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--directory", type=Path, default=Path("build/bench"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    screen = Terminal(plain=True)
+    world = prepared(arguments.directory, screen.progress)
+    figures = measure(world, arguments.rate, arguments.seconds, arguments.rounds)
+    for one in figures.rounds:
+        screen.say(
+            f"p50 {one.p50_ms[0]:.2f} and {one.p50_ms[1]:.2f} ms, p99 {one.p99_ms[0]:.2f} and "
+            f"{one.p99_ms[1]:.2f} ms, decided in the shadow {one.decided:,}"
+        )
+    screen.say(f"p99 with a shadow is {figures.p99_ratio:.2f} times that without")
+    if arguments.json is not None:
+        arguments.json.write_bytes(msgspec.json.encode(figures))
+
+
+if __name__ == "__main__":
+    main()

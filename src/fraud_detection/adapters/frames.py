@@ -1,0 +1,63 @@
+"""What crosses a line between workers at once, and how the next begins: its length stands before it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """What crosses a line at once.
+
+    number: of the question, 0 for what needs no answer.  what: the kind of question, or of answer.
+    """
+
+    number: int
+    what: str
+    body: Any = None
+
+
+_decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def packed(frame: Frame) -> bytes:
+    r"""Return the bytes of a frame, its length before it.
+
+    >>> packed(Frame(1, "find", "a"))
+    b'\x00\x00\x00\t\x93\x01\xa4find\xa1a'
+    """
+    content = _encode(frame)
+    return LENGTH.pack(len(content)) + content
+
+
+class Frames:
+    """Cuts what arrives on a line into frames, however it was broken up.
+
+    >>> frames = Frames()
+    >>> whole = packed(Frame(1, "find", "a")) * 2
+    >>> [len(list(frames.of(part))) for part in (whole[:3], whole[3:20], whole[20:])]
+    [0, 1, 1]
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing left over."""
+        self._rest = b""
+
+    def of(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are complete with these bytes."""
+        data = self._rest + data if self._rest else data
+        place, size = 0, LENGTH.size
+        while len(data) - place >= size:
+            end = place + size + LENGTH.unpack_from(data, place)[0]
+            if end > len(data):
+                break
+            yield _decode(memoryview(data)[place + size : end])
+            place = end
+        self._rest = data[place:]

@@ -1,0 +1,83 @@
+"""Optuna: propose settings, and learn from what they were worth; the only module that imports optuna.
+
+Nothing is trained here.  The proposals depend on the seed and on what was told, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fraud_detection.errors import ConfigError
+
+if TYPE_CHECKING:
+    import optuna
+
+DIGITS = 4
+AT_RANDOM = 8
+"""So many proposals explore before the others follow what was good."""
+
+
+class Knob(msgspec.Struct, frozen=True):
+    """A setting that may be turned between two values.
+
+    whole: only integers.  by_factor: what counts is by how many times a value is larger.
+    """
+
+    name: str
+    low: float
+    high: float
+    whole: bool = False
+    by_factor: bool = False
+
+    def within(self, value: float) -> float:
+        """Return the value, or the end of the range that is nearest to it."""
+        return min(max(value, self.low), self.high)
+
+
+class OptunaTuner:
+    """Proposes values for knobs by a tree-structured Parzen estimator."""
+
+    def __init__(self, knobs: Sequence[Knob], seed: int) -> None:
+        """Begin a search; raise ConfigError where Optuna is not installed."""
+        try:
+            import optuna  # noqa: PLC0415 - takes a moment, seldom needed
+        except ImportError as error:
+            raise ConfigError(
+                f"Optuna is not installed ({error}); install the extra 'tune', or give --trials 0"
+            ) from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._knobs = {knob.name: knob for knob in knobs}
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=AT_RANDOM)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._space = {knob.name: self._range(knob) for knob in knobs}
+        self._open: optuna.Trial | None = None
+
+    def know(self, values: Mapping[str, float], worth: float) -> None:
+        """Take note of values that were tried already; what is out of range counts as its end."""
+        near = {name: self._plain(name, self._knobs[name].within(value)) for name, value in values.items()}
+        trial = self._optuna.trial.create_trial(params=near, distributions=self._space, value=worth)
+        self._study.add_trial(trial)
+
+    def propose(self) -> dict[str, float]:
+        """Return the values to try next, with few digits; `answer` says what they were worth."""
+        self._open = self._study.ask(self._space)
+        return {name: self._plain(name, value) for name, value in self._open.params.items()}
+
+    def answer(self, worth: float) -> None:
+        """Say what the proposed values were worth; more is better."""
+        if self._open is None:
+            raise ValueError("nothing was proposed")
+        self._study.tell(self._open, worth)
+        self._open = None
+
+    def _plain(self, name: str, value: float) -> float:
+        return int(value) if self._knobs[name].whole else float(f"{value:.{DIGITS}g}")
+
+    def _range(self, knob: Knob) -> optuna.distributions.BaseDistribution:
+        if knob.whole:
+            return self._optuna.distributions.IntDistribution(int(knob.low), int(knob.high))
+        return self._optuna.distributions.FloatDistribution(knob.low, knob.high, log=knob.by_factor)

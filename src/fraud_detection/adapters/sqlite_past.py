@@ -1,0 +1,118 @@
+"""Read what a state file has decided and been told; another process may be at work on it meanwhile.
+
+Nothing is written.  All that is read is of one moment, however long the reading takes: rows are only ever
+added to a state file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters import sqlite_journal as journal
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.errors import ConfigError
+from fraud_detection.events import Label
+
+READ_ROWS = 4096
+COLUMNS = """
+    seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
+    instead_of, share, chain"""
+
+
+class PastDecision(msgspec.Struct, frozen=True, gc=False):
+    """A payment that was decided: its raw event, and how it was answered.
+
+    reasons: as JSON.  features: the served values, float64, as bytes.  instead_of, share: of one that was
+    let through, see `events.LetThrough`.
+    """
+
+    transaction_id: str
+    event_time: int
+    action: int
+    score: float | None
+    reasons: str
+    bundle: str
+    event: bytes
+    features: bytes
+    setup: str
+    instead_of: int | None
+    share: float | None
+
+    @property
+    def codes(self) -> list[str]:
+        """Return the codes of the reasons."""
+        return [code for _, code, _ in msgspec.json.decode(self.reasons, type=list[tuple[str, str, str]])]
+
+
+class StatePast:
+    """A state file as it is when this is made."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raise ConfigError when there is none, or it is no state file of this version."""
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such state file; name one of `fraud run` or `fraud serve`")
+        self._site = SqliteSite(path, reading=True)
+        db = self._site.database
+        db.execute("BEGIN")
+        try:
+            self._last: int = db.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0]
+            self._waiting = journal.entries(db)
+            self.setups: dict[str, bytes] = dict(db.execute("SELECT name, content FROM setups"))
+            told = db.execute(
+                "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
+                "WHERE NOT noted ORDER BY seq"
+            ).fetchall()
+        finally:
+            db.execute("COMMIT")
+        told += [
+            (row[1], row[2], row[3], row[4], row[0], row[7])
+            for entry in self._waiting
+            for row in entry.labels
+            if not row[8]
+        ]
+        self.labels = [Label(one, bool(fraud), *more) for one, fraud, *more in told]
+        """Those that changed what is known, in the order in which they came; later ones take earlier back."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._site.close()
+
+    def decisions(self) -> Iterator[PastDecision]:
+        """Yield all decisions, in the order in which they were taken."""
+        done = 0
+        query = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own columns
+        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+            yield from (_decision(row) for row in rows)
+            done = rows[-1][0]
+        for entry in self._waiting:
+            yield from (_decision(row) for row in entry.decisions)
+
+    def recent(self, since: int) -> Iterator[PastDecision]:
+        """Yield the decisions on payments from `since` on, in ms, the latest first.
+
+        Stops where a whole page of decisions is older: a payment that came later than that is missed.
+        """
+        for entry in reversed(self._waiting):
+            yield from (_decision(row) for row in reversed(entry.decisions) if row[2] >= since)
+        before = self._last + 1
+        query = f"SELECT {COLUMNS} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own columns
+        while rows := self._site.rows(query, (before, READ_ROWS)):
+            young = [row for row in rows if row[2] >= since]
+            yield from (_decision(row) for row in young)
+            if not young:
+                return
+            before = rows[-1][0]
+
+    @property
+    def latest(self) -> int:
+        """Return the latest event time of a payment, in ms; -1 without one."""
+        return self._waiting[-1].progress.latest if self._waiting else self._site.progress.latest
+
+
+def _decision(row: tuple[object, ...]) -> PastDecision:
+    _, one, time_ms, action, score, reasons, _, bundle, _, event, features, setup, instead_of, share, _ = row
+    told = (one, time_ms, action, score, reasons, bundle, event, features, setup, instead_of, share)
+    return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`

@@ -1,0 +1,139 @@
+"""Past payments, read row by row and decision by decision, and joined with what was told of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite_past import PastDecision
+from fraud_detection.config import Schema
+from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.events import Label, Transaction
+from fraud_detection.features.replay import PastPayment
+from fraud_detection.parse import Parser
+from fraud_detection.parse.values import content_id
+from fraud_detection.run.decided import Lot, weight_of
+
+WORST_SHARE_REFUSED = 0.5
+
+
+class History(msgspec.Struct):
+    """Past payments in order of time, and what was left out and why.
+
+    About half a kilobyte of memory a payment.
+    refused: path and reason of each row that cannot be read.  strays: labels without their payment.
+    decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
+    empty: declared fields without a readable value in any row, as path in the project file and field.
+    as_of: the moment in ms after which nothing is known; None where the file tells all.
+    """
+
+    payments: list[PastPayment] = []
+    refused: list[tuple[str, str]] = []
+    repeated: int = 0
+    strays: int = 0
+    empty: list[tuple[str, str]] = []
+    as_of: int | None = None
+    decided: int = 0
+    weights: dict[str, float] = {}
+
+
+def refuse_misfit(path: Path, history: History, rows: int) -> None:
+    """Raise ConfigError when most rows of a file cannot be read: then the project file does not fit."""
+    if rows == 0:
+        raise ConfigError(f"{path}: has no rows")
+    if len(history.refused) > WORST_SHARE_REFUSED * rows:
+        place, reason = history.refused[0]
+        raise ConfigError(
+            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
+            f"`{place}`; does the schema in the project file fit this file?"
+        )
+
+
+class PastReader:
+    """Takes rows of files and decisions one by one, and joins what belongs together when all are there."""
+
+    def __init__(self, schema: Schema, *, textual: bool = False) -> None:
+        """Read by the schema; textual: the file holds nothing but text."""
+        self.parser = Parser(schema, textual=textual)
+        self.parser.bounds.arrived(int(time.time() * 1000))
+        self.history = History()
+        self.seen: set[str] = set()
+        self.labels: dict[str, list[Label]] = {}
+
+    def take(self, raw: bytes, identity: str | None) -> None:
+        """Take a payment with what its row says of its label, or a label."""
+        try:
+            event = self.parser.decode(raw)
+            if self.parser.is_label(event):
+                label = self.parser.label(event)
+                self.labels.setdefault(label.transaction_id, []).append(label)
+                return
+            payment = self.parser.record(event, identity or content_id(raw))
+            past = PastPayment(
+                payment,
+                self.parser.labels.verdict(event),
+                self.parser.labels.known_at(event, payment.event_time),
+            )
+        except RejectError as error:
+            self.history.refused.append((error.path, error.reason))
+            return
+        if payment.transaction_id in self.seen:
+            self.history.repeated += 1
+            return
+        self.seen.add(payment.transaction_id)
+        self.history.payments.append(past)
+
+    def take_decided(self, decision: PastDecision, lot: Lot | None) -> None:
+        """Take a payment that was decided; what its own row says of its label nobody was told."""
+        one = decision.transaction_id
+        try:
+            payment = self.parser.record(self.parser.decode(decision.event), one)
+        except RejectError as error:
+            self.history.refused.append((error.path, error.reason))
+            return
+        self.history.decided += 1
+        weight = weight_of(decision, payment.amount, lot)
+        if weight != 1:
+            self.history.weights[one] = weight
+        if one in self.seen:
+            self.history.repeated += 1
+            return
+        self.seen.add(one)
+        self.history.payments.append(PastPayment(payment, None, payment.event_time))
+
+    def finished(self, schema: Schema, as_of: int | None) -> History:
+        """Join labels and payments, and leave out what was not known at `as_of` in ms."""
+        history, labels = self.history, self.labels
+        if labels:
+            history.payments = [
+                past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
+            ]
+        if as_of is not None:
+            history.payments = [
+                past.known_by(as_of) for past in history.payments if past.payment.event_time <= as_of
+            ]
+            if not history.payments:
+                raise ConfigError("no payment is left: all of them are after --as-of")
+        history.as_of = as_of
+        history.strays = len(labels.keys() - self.seen)
+        history.payments.sort(key=lambda past: past.payment.event_time)
+        history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
+        return history
+
+
+def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
+    for place, (name, entity) in enumerate(schema.entities.items()):
+        if all(payment.entities[place] is None for payment in payments):
+            yield f"$.schema.entities.{name}", entity.field
+    for place, (name, number) in enumerate(schema.numbers.items()):
+        if all(math.isnan(payment.numbers[place]) for payment in payments):
+            yield f"$.schema.numbers.{name}", number.field
+    for place, (name, category) in enumerate(schema.categories.items()):
+        if all(payment.categories[place] is None for payment in payments):
+            yield f"$.schema.categories.{name}", category.field
+    if schema.place is not None and all(payment.place is None for payment in payments):
+        yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"

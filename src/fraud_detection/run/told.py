@@ -1,0 +1,154 @@
+"""The story of one decision as a record: what was known, what spoke for and against, what came of it.
+
+It is made in `story`, and printed or written as JSON elsewhere.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+FIRED = "fired"
+"""What a rule or a list said that spoke."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something that is stored otherwise than it comes out."""
+
+    what: str
+    stored: str
+    rebuilt: str
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What was replayed: payments of history and events of the log that share an entity with the payment."""
+
+    history: int
+    events: int
+    values: int
+    differences: list[Difference]
+
+
+class PaymentTold(msgspec.Struct, frozen=True):
+    """The payment as it was read: amount in major units, ids and attributes by their names."""
+
+    transaction_id: str
+    event_time: str
+    amount: float | None
+    entities: dict[str, str | None]
+    numbers: dict[str, float | None]
+    categories: dict[str, str | None]
+    place: tuple[float, float] | None
+    event: str
+
+
+class FeatureTold(msgspec.Struct, frozen=True):
+    """A feature as it was known before the payment, and what it added to the log-odds."""
+
+    name: str
+    value: float | None
+    words: str
+    contribution: float
+
+
+class ScoreTold(msgspec.Struct, frozen=True):
+    """How the score came about; log-odds are those before calibration.
+
+    base: the log-odds without any feature.  probability: as it comes out today; score: as it was stored.
+    origin: who chose the cut-offs: money (in training) or settings.
+    """
+
+    base: float
+    log_odds: float
+    slope: float
+    intercept: float
+    probability: float
+    score: float | None
+    review_at: float
+    decline_at: float
+    origin: str
+
+
+class RuleTold(msgspec.Struct, frozen=True):
+    """A rule or a list, and what it said; why not, where it said nothing."""
+
+    name: str
+    kind: str
+    said: str
+    what: str
+    action: str
+    owner: str
+    reason: str
+    version: int | None = None
+
+    @property
+    def fired(self) -> bool:
+        """Tell whether it spoke."""
+        return self.said == FIRED
+
+
+class LabelTold(msgspec.Struct, frozen=True):
+    """A label that came; `stands` where it is the one that counts today."""
+
+    verdict: str
+    source: str
+    known_at: str
+    happened_at: str | None
+    note: str
+    stands: bool
+
+
+class LimiterTold(msgspec.Struct, frozen=True):
+    """What the limiter did, and what its counts say."""
+
+    asked: bool
+    did: str
+    payments: int
+    declines: int
+    agrees: bool | None
+
+
+class MadeBy(msgspec.Struct, frozen=True):
+    """What decided: names by content, and what the bundle was trained on."""
+
+    setup: str
+    policy: str
+    bundle: str
+    project: str
+    fingerprint: str
+    train_from: str
+    train_until: str
+    labels_as_of: str
+
+
+class ReasonTold(msgspec.Struct, frozen=True):
+    """One reason of the stored decision."""
+
+    action: str
+    code: str
+    words: str
+
+
+class Story(msgspec.Struct, frozen=True):
+    """Everything that can be told of one decision.
+
+    same: it came out again to the last bit.  taken: what had to be taken as it is stored.
+    """
+
+    payment: PaymentTold
+    state: str
+    number: int
+    action: str
+    reasons: list[ReasonTold]
+    instead_of: str | None
+    share: float | None
+    same: bool
+    differences: list[Difference]
+    taken: list[str]
+    score: ScoreTold
+    features: list[FeatureTold]
+    rules: list[RuleTold]
+    limiter: LimiterTold | None
+    labels: list[LabelTold]
+    judgement: str
+    made_by: MadeBy
+    replayed: Replayed | None = None

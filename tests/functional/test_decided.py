@@ -1,0 +1,237 @@
+"""What a live system has decided becomes the history that training reads: payments, labels and weights."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.answering import LetThroughSettings, ListEntry, ListSettings, RuleSettings
+from fraud_detection.cli import main
+from fraud_detection.config import Project
+from fraud_detection.errors import ConfigError
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.history import feature_table, read_history
+from fraud_detection.run.shards import Ownership, shard_path
+from fraud_detection.run.stream import open_door, warm_up
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.train.dataset import Correction, Dataset, read_dataset
+from fraud_detection.train.split import UNKNOWN
+from tests.conftest import SmallWorld
+
+SHARE = 0.3
+MOST = 100
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(6_000, late_share=0, repeat_share=0, poison_share=0)
+
+
+def is_label(event: bytes) -> bool:
+    return b'"type":"label"' in event.replace(b" ", b"")
+
+
+@pytest.fixture(scope="module")
+def project(small_world: SmallWorld, events: list[bytes]) -> Project:
+    denied = next(json.loads(event)["card_id"] for event in events if not is_label(event))
+    deny = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value=denied),))
+    rule = RuleSettings(name="not_small", when="amount >= 40", action="review")
+    lot = LetThroughSettings(share=SHARE, maximum_amount=MOST)
+    return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), let_through=lot)
+
+
+@pytest.fixture(scope="module")
+def key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+        yield
+
+
+def serve(door: EmbeddedDoor, events: list[bytes]) -> None:
+    for start in range(0, len(events), 50):
+        door.take(Batch(events[start : start + 50], None, 0), "test")
+        door.catch_up()
+
+
+@pytest.fixture(scope="module")
+def state(
+    small_world: SmallWorld,
+    project: Project,
+    events: list[bytes],
+    key: None,  # noqa: ARG001 - it is set
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return the state file of a door that remembers history and has decided all events, labels too."""
+    path = tmp_path_factory.mktemp("decided") / "state.db"
+    door = open_door(small_world.bundle, path, project=project)[1]
+    warm_up(door, project, small_world.history, lambda *_: None)
+    serve(door, events)
+    door.close()
+    return path
+
+
+def decisions(state: Path) -> dict[str, tuple[Any, ...]]:
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, action, reasons, instead_of, share, event, features FROM decisions"
+        return {row[0]: row[1:] for row in db.execute(query)}
+
+
+@pytest.fixture(scope="module")
+def dataset(small_world: SmallWorld, state: Path) -> Dataset:
+    history = read_history(small_world.project, small_world.history, lambda *_: None, (), None, [state])
+    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
+    return feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+
+
+def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
+    (denied,) = project.lists[0].entries
+    kinds: dict[str, int] = {}
+    taken = decisions(state)
+    weights = dict(zip(dataset.transaction_id, dataset.weight, strict=True))
+    for one, (action, reasons, instead_of, share, event, _) in taken.items():
+        payment = json.loads(event)
+        if instead_of is not None:
+            kind, expected = "let through", 1 / SHARE
+            assert share == SHARE
+        elif action == 0:
+            kind, expected = "approved", 1.0
+        elif payment["card_id"] == denied.value:
+            kind, expected = "denied", 1.0
+            assert "stolen" in reasons
+        elif payment["amount"] > MOST:
+            kind, expected = "too large for a lot", 1.0
+        else:
+            kind, expected = "stopped", 0.0
+        assert weights[one] == pytest.approx(expected), kind
+        kinds[kind] = kinds.get(kind, 0) + 1
+    assert min(kinds.values()) >= 5
+    assert set(kinds) == {"let through", "approved", "denied", "too large for a lot", "stopped"}
+    of_history = [weights[one] for one in weights.keys() - taken.keys()]
+    assert len(of_history) > 1_000
+    assert set(of_history) == {1.0}
+    # Those let through stand for all that would have been stopped and could be let through.
+    candidates = kinds["let through"] + kinds["stopped"]
+    assert kinds["let through"] / SHARE == pytest.approx(candidates, rel=0.25)
+
+
+def test_features_of_decided_payments_are_those_that_were_served(dataset: Dataset, state: Path) -> None:
+    taken = decisions(state)
+    compared = 0
+    for one, row in zip(dataset.transaction_id, dataset.features, strict=True):
+        if one in taken:
+            served = np.frombuffer(taken[one][5]).astype(np.float32)
+            assert np.array_equal(row, served, equal_nan=True), one
+            compared += 1
+    assert compared == len(taken) > 4_000
+
+
+def test_labels_are_those_that_were_told_by_the_last_payment(
+    dataset: Dataset, state: Path, small_world: SmallWorld
+) -> None:
+    last = int(dataset.event_time.max())
+    assert dataset.info.as_of == last
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, fraud, known_at FROM labels WHERE known_at <= ? ORDER BY seq"
+        told = db.execute(query, (last,)).fetchall()
+    live = set(decisions(state))
+    heard = {one: fraud for one, fraud, _ in told if one in live}
+    assert len(heard) > 50
+    for row, one in enumerate(dataset.transaction_id):
+        if one in live:
+            assert dataset.label[row] == heard.get(one, UNKNOWN), one
+    known = dataset.label != UNKNOWN
+    assert (dataset.known_at[known] <= last).all()
+    # Labels of history that the stream told are the same news, not more of it.
+    alone = read_history(small_world.project, small_world.history, lambda *_: None, (), last)
+    expected = {past.payment.transaction_id: past.fraud for past in alone.payments}
+    found = dict(zip(dataset.transaction_id, dataset.label, strict=True))
+    differ = [one for one, fraud in expected.items() if (UNKNOWN if fraud is None else fraud) != found[one]]
+    assert differ == []
+    assert not any(Correction.read(text) for text in dataset.corrections)
+
+
+def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
+    small_world: SmallWorld, state: Path, events: list[bytes], tmp_path: Path
+) -> None:
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(b"\n".join(event for event in events if not is_label(event)))
+    files = [
+        read_history(small_world.project, path, lambda *_: None, (), None, [state]) for path in (again, None)
+    ]
+    both, alone = ([past.payment.transaction_id for past in one.payments] for one in files)
+    assert both == alone
+    assert len(set(both)) == len(both) == files[0].repeated == files[0].decided
+    assert files[0].weights == files[1].weights != {}
+
+
+def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
+    small_world: SmallWorld, state: Path, dataset: Dataset
+) -> None:
+    times = dataset.event_time
+    began = int(times[times.size - len(decisions(state))])
+    as_of = (began + int(times[-1])) // 2
+    early = read_history(small_world.project, small_world.history, lambda *_: None, (), as_of, [state])
+    assert max(past.payment.event_time for past in early.payments) <= as_of
+    told = [label for past in early.payments for label in past.labels()]
+    assert max(label.known_at for label in told) <= as_of
+    assert sum(past.payment.event_time >= began for past in early.payments) > 1_000
+
+
+def test_a_door_at_work_is_read_up_to_its_latest_answer(
+    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    # Neither settled nor closed: the last batches stand in the journal alone.
+    for start in range(0, 300, 10):
+        door.take(Batch(events[start : start + 10], None, 0), "test")
+    found = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
+    assert sorted(past.payment.transaction_id for past in found.payments) == sorted(payments)
+    door.take(Batch(events[300:350], None, 0), "test")
+    door.close()
+
+
+def test_the_files_of_workers_are_found_under_their_common_name(
+    small_world: SmallWorld, project: Project, events: list[bytes], state: Path, key: None, tmp_path: Path
+) -> None:
+    del key
+    owners = Ownership(project.schema, 2)
+    payments = [event for event in events if not is_label(event)]
+    for worker in range(2):
+        path = shard_path(tmp_path / "state.db", worker, 2)
+        door = open_door(small_world.bundle, path, project=project)[1]
+        serve(door, [event for event in payments if owners.place(event).owner == worker])
+        door.close()
+    together = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    assert together.decided == len(payments) == len(decisions(state))
+    with pytest.raises(ConfigError, match="no such state file"):
+        read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "none.db"])
+
+
+def test_the_command_trains_on_files_and_state_together(
+    small_world: SmallWorld, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, figures = tmp_path / "params.yaml", tmp_path / "figures.json"
+    small = msgspec.structs.replace(small_world.project, history=str(tmp_path / "absent.parquet"))
+    config.write_bytes(msgspec.json.encode(msgspec.to_builtins(small, enc_hook=str)))
+    out = tmp_path / "features.parquet"
+    given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--headless"]
+    assert main(["features", f"--data={small_world.history}", *given]) == 0
+    told = json.loads(figures.read_text())
+    found = read_dataset(out)
+    assert told["decided"] == len(decisions(state))
+    assert told["let_through"] == (found.weight > 1).sum() > 0
+    assert told["left_out"] == (found.weight == 0).sum() > 0
+    assert "let through, which stand for" in capsys.readouterr().err
+    # Without a file of past payments the state tells all; with a wrong name it is missed.
+    assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *given]) == 2
+    assert "no such file" in capsys.readouterr().err

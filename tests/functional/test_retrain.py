@@ -1,0 +1,276 @@
+"""A challenger: when it is time, of what was known, beside the champion, into the shadow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker
+from fraud_detection.adapters.simulator_files import write_history
+from fraud_detection.cli import main
+from fraud_detection.config import Model, Project, Tracking
+from fraud_detection.generate.live import LiveOptions, LiveStream
+from fraud_detection.generate.world import SimulatorSettings
+from fraud_detection.project_file import load_project
+from fraud_detection.run import live
+from fraud_detection.run.demo import demo_project
+from fraud_detection.run.history import read_history
+from fraud_detection.run.retrain import as_of_last_payment
+from fraud_detection.run.retrain_when import drift_of, latest_time, older_than
+from fraud_detection.run.stream import open_door, warm_up
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.strict import decode, to_plain
+from fraud_detection.train.dataset import read_dataset
+from fraud_detection.train.drift import DRIFTED, LEAST_PAYMENTS
+
+DAY = 86_400_000
+WORLD = SimulatorSettings(seed=5, days=100, cards=180, fraud_share=0.06)
+
+
+class Bank(msgspec.Struct, frozen=True):
+    """A history of a hundred days, and a champion that was trained when 65 of them had passed."""
+
+    folder: Path
+    config: Path
+    history: Path
+    champion: Path
+    project: Project
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    folder = tmp_path_factory.mktemp("bank")
+    history, config, champion = (
+        folder / "history.parquet",
+        folder / "params.yaml",
+        folder / "first" / "bundle",
+    )
+    write_history(WORLD, history)
+    tracking = Tracking(uri=f"sqlite:///{folder}/mlflow.db")
+    model = Model(rounds=30, max_depth=3, threads=1, early_stopping=8)
+    project = msgspec.structs.replace(demo_project(), model=model, tracking=tracking, history=str(history))
+    config.write_text(json.dumps(to_plain(project)))
+    assert load_project(config) == project
+    first = read_history(project, history, lambda *_: None).payments[0].payment.event_time
+    champion.parent.mkdir()
+    moment = f"--as-of={iso(first + 65 * DAY)}"
+    given = ["--headless", "--no-tracking", f"--config={config}", moment]
+    assert main(["train", *given, f"--bundle={champion}"]) == 0
+    return Bank(folder, config, history, champion, project)
+
+
+def iso(ms: int) -> str:
+    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat()
+
+
+def retrained(bank: Bank, out: Path, *more: str) -> dict[str, Any]:
+    figures = out.with_suffix(".json")
+    given = [f"--config={bank.config}", f"--out={out}", f"--json={figures}", "--headless"]
+    champion = () if any(one.startswith("--live") for one in more) else (f"--bundle={bank.champion}",)
+    assert main(["retrain", *given, *champion, *more]) == 0
+    found: dict[str, Any] = json.loads(figures.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(bank: Bank) -> dict[str, Any]:
+    return retrained(bank, bank.folder / "challengers", "--trials=3", "--no-tracking")
+
+
+def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_features(
+    bank: Bank, found: dict[str, Any]
+) -> None:
+    made = bank.folder / "challengers" / found["bundle"]
+    champion, challenger = (read_bundle(one) for one in (bank.champion, made))
+    assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
+    assert challenger.manifest.fingerprint == champion.manifest.fingerprint
+    assert challenger.contents.features.vocabulary == champion.contents.features.vocabulary
+    assert found["trials"] == 3
+    assert found["worth"] >= found["worth_today"]
+    table = read_dataset(bank.folder / "challengers" / "features.parquet")
+    cut, as_of = table.info.boundaries, table.info.as_of
+    assert as_of == int(table.event_time.max())
+    assert cut.test_until <= as_of - table.info.delay_ms + 1
+    assert (table.known_at[table.label >= 0] <= as_of).all()
+
+
+def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_change(
+    found: dict[str, Any],
+) -> None:
+    for name in ("payments_count", "frauds_count", "days", "amount_only_average_precision"):
+        assert found["champion"][name] == found["challenger"][name], name
+    assert found["champion"]["average_precision"] != found["challenger"]["average_precision"]
+    (variant,) = found["backtest"]["variants"]
+    assert variant["name"] == f"challenger-{found['bundle']}"
+    assert found["backtest"]["notes"] == []
+    whole = variant["comparison"]["traffic"]
+    assert whole["payments"] >= found["champion"]["payments_count"]
+    assert whole["changed"] > 0
+
+
+def test_the_same_seed_and_trials_give_the_same_bundle(
+    bank: Bank, found: dict[str, Any], tmp_path: Path
+) -> None:
+    again = retrained(bank, tmp_path / "again", "--trials=3", "--no-tracking")
+    assert again["bundle"] == found["bundle"]
+    names = [one / f"{found['bundle']}.tar.gz" for one in (tmp_path / "again", bank.folder / "challengers")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
+    bank: Bank, found: dict[str, Any], tmp_path: Path
+) -> None:
+    history = read_history(bank.project, bank.history, lambda *_: None)
+    last = history.payments[-1].payment.event_time
+    later = [past for past in history.payments if past.fraud and past.known_at > last]
+    assert len(later) > 5
+    as_of_last_payment(history)
+    assert not any(label.known_at > last for past in history.payments for label in past.labels())
+    # Planted: the verdicts of tomorrow, and corrections of what is known, told a day after the end.
+    told = tmp_path / "tomorrow.jsonl"
+    rows = [
+        {"transaction_id": past.payment.transaction_id, "is_fraud": 0, "label_known_at": iso(last + DAY)}
+        for past in history.payments
+        if past.fraud
+    ]
+    told.write_text("\n".join(map(json.dumps, rows)))
+    again = retrained(bank, tmp_path / "out", "--trials=3", "--no-tracking", f"--labels={told}")
+    assert again["bundle"] == found["bundle"]
+    # The same told a day before the test slice begins is learned from.
+    cut = read_dataset(bank.folder / "challengers" / "features.parquet").info.boundaries
+    early = told.with_name("early.jsonl")
+    early.write_text(
+        "\n".join(json.dumps(row | {"label_known_at": iso(cut.test_from - DAY)}) for row in rows)
+    )
+    other = retrained(bank, tmp_path / "other", "--trials=0", "--no-tracking", f"--labels={early}")
+    assert other["bundle"] != found["bundle"]
+
+
+def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_for(
+    bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = msgspec.structs.replace(
+        bank.project, features=msgspec.structs.replace(bank.project.features, calendar=("hour",))
+    )
+    config = tmp_path / "params.yaml"
+    config.write_text(json.dumps(to_plain(changed)))
+    given = [f"--config={config}", f"--bundle={bank.champion}", f"--out={tmp_path / 'out'}", "--trials=0"]
+    assert main(["retrain", "--headless", "--no-tracking", *given]) == 2
+    assert "with --new-features it needs a new state file" in capsys.readouterr().err
+    assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
+    assert "the champion has other features" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")  # MLflow's own
+def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_as_the_challenger(
+    bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    live.start(folder, read_bundle(bank.champion), bank.project, live.Author("ann", "a test"))
+    champion = live.standing(folder).champion
+    told = retrained(bank, tmp_path / "out", "--trials=0", f"--live={folder.path}", "--by=ann")
+    now = live.standing(folder)
+    assert (now.champion, now.shadows) == (champion, (told["shadow"],))
+    assert live.bundle_of(folder, told["shadow"]).name == told["bundle"]
+    assert "in the shadow" in capsys.readouterr().out
+    registry, model = MlflowTracker(bank.project).client, bank.project.tracking.model
+    aliases = registry.get_registered_model(model).aliases
+    assert str(aliases["challenger"]) == told["tracked"]
+
+
+@pytest.fixture(scope="module")
+def events() -> list[bytes]:
+    plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "poison_share": 0}
+    options = decode(plain, LiveOptions, "test")
+    return [event.data.rstrip(b"\n") for chunk in LiveStream(WORLD, options).chunks(0) for event in chunk]
+
+
+def decided(bank: Bank, state: Path, events: list[bytes]) -> Path:
+    door = open_door(bank.champion, state)[1]
+    for start in range(0, len(events), 100):
+        door.take(Batch(events[start : start + 100], None, 0), "test")
+        door.catch_up()
+    door.close()
+    return state
+
+
+def test_a_schedule_waits_until_labels_are_old_enough(
+    bank: Bank, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = decided(bank, tmp_path / "state.db", events[:300])
+    champion = read_bundle(bank.champion)
+    last = latest_time([state])
+    assert last is not None
+    learned = dt.datetime.fromisoformat(champion.manifest.periods.labels_as_of)
+    age = last - round(learned.timestamp() * 1000)
+    assert older_than(champion, last, age).due
+    assert not older_than(champion, last, age + 1).due
+    told = retrained(bank, tmp_path / "out", f"--state={state}", "--when-older-than=900d", "--no-tracking")
+    assert told["due"] is False
+    assert "not yet" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert main(["retrain", f"--config={bank.config}", "--when-drifted", f"--bundle={bank.champion}"]) == 2
+    assert "name a state file with --state" in capsys.readouterr().err
+
+
+def test_drift_is_seen_in_what_was_served_and_nothing_is_seen_in_too_few(
+    bank: Bank, events: list[bytes], tmp_path: Path
+) -> None:
+    champion = read_bundle(bank.champion)
+    changed = []
+    for event in events:
+        payment = json.loads(event)
+        changed.append(json.dumps(payment | {"amount": round(20 * payment["amount"], 2)}).encode())
+    state = decided(bank, tmp_path / "changed.db", changed)
+    last = latest_time([state]) or 0
+    found = drift_of(champion, [state], last)
+    assert found.features["amount"] >= DRIFTED
+    assert found.reason().due
+    few = decided(bank, tmp_path / "few.db", changed[: LEAST_PAYMENTS // 2])
+    assert not drift_of(champion, [few], latest_time([few]) or 0).reason().due
+    # Nothing that came later than the moment is looked at.
+    assert drift_of(champion, [state], last - 400 * DAY).payments == 0
+
+
+def test_payments_that_go_on_as_before_have_not_drifted(
+    bank: Bank, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The first champion has learned from little more than a week: no yardstick of anything.
+    champion = tmp_path / "later" / "bundle"
+    given = ["--headless", "--no-tracking", f"--config={bank.config}", f"--bundle={champion}"]
+    assert main(["train", *given]) == 0
+    bank = msgspec.structs.replace(bank, champion=champion)
+    state = tmp_path / "state.db"
+    door = open_door(champion, state)[1]
+    warm_up(door, bank.project, bank.history, lambda *_: None)
+    door.close()
+    decided(bank, state, events)
+    found = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)
+    assert found.payments >= LEAST_PAYMENTS
+    assert found.score is not None
+    assert not found.reason().due, found
+    # A rate that follows labels may move, and is told.
+    assert found.risk
+    told = retrained(bank, tmp_path / "out", f"--state={state}", "--when-drifted", "--when-older-than=900d")
+    assert told["due"] is False
+    assert "no drift: the largest index is" in capsys.readouterr().err
+
+
+def test_a_challenger_is_trained_of_what_was_decided_too(
+    bank: Bank, events: list[bytes], tmp_path: Path
+) -> None:
+    state = decided(bank, tmp_path / "state.db", events)
+    told = retrained(
+        bank, tmp_path / "out", f"--state={state}", "--trials=0", "--no-tracking", "--when-older-than=7d"
+    )
+    assert told["due"] is True
+    table = read_dataset(tmp_path / "out" / "features.parquet")
+    ids = {json.loads(event)["transaction_id"] for event in events}
+    assert ids <= set(table.transaction_id)
