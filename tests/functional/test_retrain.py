@@ -182,7 +182,7 @@ def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_as_the_c
     assert "in the shadow" in capsys.readouterr().out
     registry, model = MlflowTracker(bank.project).client, bank.project.tracking.model
     aliases = registry.get_registered_model(model).aliases
-    assert aliases["challenger"] == told["tracked"]
+    assert str(aliases["challenger"]) == told["tracked"]
 
 
 @pytest.fixture(scope="module")
