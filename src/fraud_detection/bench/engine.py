@@ -150,7 +150,8 @@ def _alone(
     total, behind = LatencyHistogram(), LatencyHistogram()
     with few_collections():
         take_all(door, events[: settings.before])
-        door.pipeline.stages = StageTimes(list(door.stages))
+        pipeline = door.pipeline
+        pipeline.stages = pipeline.answering.stages = StageTimes(list(door.stages))
         for event in events[settings.before : settings.before + settings.alone]:
             answered, put_off = take_alone(door, event)
             total.add(answered)
