@@ -10,7 +10,7 @@ from pathlib import Path
 from fraud_detection.errors import ConfigError
 
 READ = ("data", "file", "features", "history", "config", "source", "settings")
-WRITTEN = ("out", "json", "truth", "to")
+WRITTEN = ("out", "json", "truth", "to", "chart")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 

@@ -104,28 +104,41 @@ def prequential(
     return Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in Scores.__slots__))
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Models that learned the same and differ in their seed only."""
+
+    scorers: tuple[XGBoostScorer, ...]
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Return the probability of the mean log-odds for each row, shape (n,); it is not calibrated."""
+        total = np.zeros(len(features))
+        for scorer in self.scorers:
+            total += scorer.margins(features)
+        chances: np.ndarray = 1.0 / (1.0 + np.exp(-total / len(self.scorers)))
+        return chances
+
+
+def learn_fold(dataset: Dataset, fold: Fold, settings: Model) -> Models:
+    """Learn from the fold's history with the labels known when its test days begin, and no later ones."""
+    known = dataset.slice(fold.history_from, fold.until).labelled(fold.test_from)
+    early = known.take(known.event_time < fold.stop_from)
+    late = known.take(known.event_time >= fold.stop_from)
+    rounds = fit(sample(early), sample(late), settings).rounds
+    seeds = range(settings.seed, settings.seed + SEEDS)
+    each = [msgspec.structs.replace(settings, rounds=rounds, seed=seed) for seed in seeds]
+    models = [fit(sample(known), None, one).model for one in each]
+    return Models(tuple(XGBoostScorer(model, threads=settings.threads) for model in models))
+
+
 def _fold(dataset: Dataset, start: dt.date, plan: Plan, settings: Model) -> Scores:
     fold = Fold.of(start, plan)
     test = dataset.slice(fold.test_from, fold.test_until)
-    known = dataset.slice(fold.history_from, fold.until).labelled(fold.test_from)
-    if not len(test) or not len(known):
-        raise ConfigError(f"fold {start}: {len(known)} payments to learn from and {len(test)} to score")
-    margin = _margins(known, fold.stop_from, settings, test.features)
-    score = 1.0 / (1.0 + np.exp(-margin))
+    known = len(dataset.slice(fold.history_from, fold.until).labelled(fold.test_from))
+    if not len(test) or not known:
+        raise ConfigError(f"fold {start}: {known} payments to learn from and {len(test)} to score")
+    score = learn_fold(dataset, fold, settings).score(test.features)
     return Scores(np.full(len(test), start.isoformat()), test.transaction_id, score)
-
-
-def _margins(known: Dataset, stop_from: int, settings: Model, features: np.ndarray) -> np.ndarray:
-    """Return the mean log-odds of models that differ in their seed only."""
-    early = known.take(known.event_time < stop_from)
-    late = known.take(known.event_time >= stop_from)
-    rounds = fit(sample(early), sample(late), settings).rounds
-    total = np.zeros(len(features))
-    for seed in range(settings.seed, settings.seed + SEEDS):
-        changed = msgspec.structs.replace(settings, rounds=rounds, seed=seed)
-        model = fit(sample(known), None, changed).model
-        total += XGBoostScorer(model, threads=settings.threads).margins(features)
-    return total / SEEDS
 
 
 def _numbers(ids: np.ndarray) -> np.ndarray:
