@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         _prequential,
         learning.retrain,
         offline.backtest,
+        _novelty,
         _score,
         _run,
         serving.serve,
@@ -220,6 +221,25 @@ def _prequential(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("scores.parquet"), help="fold, id and score of each payment"
     )
+
+
+def _novelty(commands: Commands[OneSentenceParser]) -> None:
+    words = "show how soon a new kind of fraud is found, week by week, in a simulated world"
+    parser = command(commands, "novelty", "novelty:novelty", words)
+    parser.add_argument("--kind", default="account_takeover", help="what begins late (account_takeover)")
+    parser.add_argument("--from-day", type=int, default=98, help="the day on which it begins (98)")
+    parser.add_argument(
+        "--weight", type=float, default=0.2, help="how much of it, see docs/simulator.md (0.2)"
+    )
+    parser.add_argument("--drift", action="append", default=[], help="a drift of behaviour, repeatable")
+    parser.add_argument("--review-share", type=float, default=0.01, help="of payments (0.01)")
+    parser.add_argument("--history-days", type=int, default=56, help="that each model learns from (56)")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/novelty"), help="where its world is put"
+    )
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw it into a PNG file")
+    world(parser)
+    parser.set_defaults(days=182)
 
 
 def _score(commands: Commands[OneSentenceParser]) -> None:

@@ -16,16 +16,18 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from fraud_detection.errors import ConfigError
+from fraud_detection.generate.behaviour import behave
 from fraud_detection.generate.catalogue import SCENARIOS
 from fraud_detection.generate.naming import FIELDS, TRUTH_FIELDS, Naming, Word
 from fraud_detection.generate.population import make_population
 from fraud_detection.generate.simulate import Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fraud_detection.generate.columns import Block
+    from fraud_detection.generate.drift import Drift
     from fraud_detection.generate.opaque import Texts
     from fraud_detection.generate.world import Flags, SimulatorSettings
 
@@ -76,10 +78,12 @@ def write_history(
     path: Path,
     truth_path: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    drifts: Sequence[Drift] = (),
 ) -> HistorySummary:
     """Write days 0 .. settings.days - 1, and the truth about them to a second file.
 
-    on_progress is told how many days, and how many payments, have been written.
+    on_progress is told how many days, and how many payments, have been written.  drifts: of behaviour; those
+    of fields are of the live stream only.
     """
     counts, began = _Counts(), time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -87,7 +91,8 @@ def write_history(
         truth = stack.enter_context(_rows_to(truth_path)) if truth_path is not None else None
         population = make_population(settings)
         naming = Naming(population)
-        for number, block in zip(range(1, settings.days + 1), Simulation(population).days(), strict=False):
+        for number, lived in zip(range(1, settings.days + 1), Simulation(population).days(), strict=False):
+            block = behave(population, lived, drifts, int(counts.scenarios.sum()))
             table = history_table(block, naming)
             history.write(table)
             if truth is not None:

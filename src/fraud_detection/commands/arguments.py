@@ -86,4 +86,4 @@ def world(parser: argparse.ArgumentParser) -> None:
     """Let a command choose its simulated world."""
     parser.add_argument("--seed", type=int, default=7, help="of the world (7)")
     parser.add_argument("--cards", type=int, help="how many cards there are (5,000)")
-    parser.add_argument("--days", type=int, help="how many days the history has (90)")
+    parser.add_argument("--days", type=int, help="how many days the history has (90; `novelty`: 182)")

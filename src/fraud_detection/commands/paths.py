@@ -10,7 +10,7 @@ from pathlib import Path
 from fraud_detection.errors import ConfigError
 
 READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "from_note")
-WRITTEN = ("out", "json", "truth", "to", "note")
+WRITTEN = ("out", "json", "truth", "to", "note", "chart")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 

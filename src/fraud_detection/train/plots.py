@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fraud_detection.score.bundle import Cutoffs
     from fraud_detection.train.measures import Bins, Ranking
+    from fraud_detection.train.novelty import Week
 
 INK, GOOD, FRAUD, SOFT, REVIEW = "#22303c", "#4c78a8", "#d1495b", "#9aa5b1", "#e09f3e"
 _STYLE: dict[Any, Any] = {
@@ -170,6 +171,25 @@ def score_by_class(path: Path, score: np.ndarray, label: np.ndarray, cutoffs: Cu
         axes.set_xlabel("score (probability of fraud)")
         axes.set_ylabel("payments")
         axes.legend(loc="upper right")
+
+
+def novelty(path: Path, kind: str, weeks: Sequence[Week]) -> None:
+    """Draw, by week since a new kind of fraud began, the share of it that is found and that is known."""
+    since = np.arange(1, len(weeks) + 1)
+    lines = (
+        ("recall", FRAUD, "-", 2.5, "found: retrained each week"),
+        ("recall_never_retrained", GOOD, "-", 2.5, "found: never retrained"),
+        ("recall_other_kinds", SOFT, ":", 1.5, "found of other kinds of fraud, retrained"),
+        ("known", INK, "--", 1.2, "known as fraud when the week began"),
+    )
+    with _picture(path, f"A new kind of fraud begins: {kind.replace('_', ' ')}") as axes:
+        for name, colour, style, width, words in lines:
+            shares = 100 * np.array([getattr(week, name) for week in weeks])
+            axes.plot(since, shares, style, color=colour, linewidth=width, marker="o", ms=4, label=words)
+        axes.set(xlim=(0.5, len(weeks) + 0.5), ylim=(0, 103), xticks=since)
+        axes.set_xlabel("week since the kind began")
+        axes.set_ylabel("% of the kind's payments")
+        axes.legend(loc="lower right", fontsize=8)
 
 
 def _percent_axis(axes: Axes, *, both: bool = False) -> None:

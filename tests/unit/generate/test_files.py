@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
@@ -9,12 +10,15 @@ import threading
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.errors import ConfigError
+from fraud_detection.generate.drift import parse_drift
 from fraud_detection.generate.live import LiveOptions
 from fraud_detection.generate.naming import FIELDS, TRUTH_FIELDS
 from fraud_detection.generate.pace import FakeClock
@@ -77,6 +81,18 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     first = (tmp_path / "h.csv").read_text().splitlines()[1].split(",")[1]
     assert first.startswith('"2026-01-01T0')
     assert first.endswith('Z"')
+
+
+def test_behaviour_drifts_in_a_history_from_its_moment_on_and_not_before(tmp_path: Path) -> None:
+    drift = parse_drift("behaviour:amount_scale=3:from=2026-01-08")
+    write_history(TOWN, tmp_path / "plain.parquet")
+    write_history(TOWN, tmp_path / "changed.parquet", drifts=[drift])
+    plain, changed = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("plain", "changed"))
+    begun = pc.greater_equal(plain["event_time"], pa.scalar(dt.datetime(2026, 1, 8, tzinfo=dt.UTC)))
+    assert changed.filter(pc.invert(begun)).equals(plain.filter(pc.invert(begun)))
+    before, after = (table.filter(begun)["amount"].to_numpy() for table in (plain, changed))
+    assert len(before) > 500
+    assert after == pytest.approx(3 * before, abs=0.02)
 
 
 def test_progress_is_told_day_by_day(tmp_path: Path) -> None:
