@@ -110,7 +110,7 @@ def tune(
         else:
             tuner.answer(worth)
         tried.append((worth, settings))
-        progress(f"tuning: {len(tried):,} settings tried", len(tried) / budget.trials)
+        progress(f"tuning: {len(tried):,} settings tried", (len(tried) - 1) / budget.trials)
     progress(f"tuning: {len(tried):,} settings tried", 1.0)
     worth, best = max(tried, key=lambda one: one[0])
     return Tuned(best, len(tried), worth, tried[0][0])

@@ -27,7 +27,7 @@ def arrays(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return np.array([score for score, _ in rows]), np.array([fraud for _, fraud in rows])
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)  # the first call of scikit-learn may take long
 @given(judged)
 def test_average_precision_auc_and_brier_are_those_of_scikit_learn(rows: Rows) -> None:
     score, fraud = arrays(rows)

@@ -86,7 +86,7 @@ judged = st.lists(st.tuples(scores, st.booleans(), st.integers(0, 5)), min_size=
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(judged)
 def test_a_payment_that_weighs_five_counts_as_five_of_its_kind(rows: list[tuple[float, bool, int]]) -> None:
     score, fraud, weight = (np.array(column) for column in zip(*rows, strict=True))
