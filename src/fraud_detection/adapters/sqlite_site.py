@@ -121,12 +121,12 @@ class SqliteSite:
         try:
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
         except sqlite3.OperationalError as error:
-            raise RetryError(f"the state file is busy: {error}; is another process writing to it?") from None
+            raise RetryError(f"the state file is busy: {error}; is another process writing to it?") from error
         try:
             yield
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise RetryError(f"the state file cannot be written: {error}") from None
+            raise RetryError(f"the state file cannot be written: {error}") from error
         finally:
             # SQLite itself takes back what it could not write, but not always.
             if self._db.in_transaction:
@@ -150,7 +150,7 @@ class SqliteSite:
             self._patiently(lambda: journal.append(self._db, entry))
         except sqlite3.OperationalError as error:
             self._failed = True
-            raise RetryError(f"the state file cannot be written: {error}") from None
+            raise RetryError(f"the state file cannot be written: {error}") from error
 
     def _patiently(self, write: Callable[[], object]) -> None:
         """Do a first write; it has to wait while another process, or the merging of the log, holds the file.

@@ -48,10 +48,10 @@ class WalMerger(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        """Merge the log if it is long; a busy or full file is left for the next look."""
+        """Merge the log if it is long; a file that is busy, full or damaged is left for the next look."""
         try:
             trouble = self._merge() if self._size() > MERGE_FROM_BYTES else ""
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.Error) as error:
             trouble = str(error)
         if not trouble:
             self._merged_at, self._told = time.monotonic(), False

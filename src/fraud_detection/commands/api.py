@@ -48,12 +48,12 @@ def serve(arguments: Namespace) -> None:
         return
     refuse_other_workers(arguments.state, arguments.workers)
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
+    requests = RequestDoor(door, arguments.most_waiting)
     try:
         if arguments.history is not None and not has_past(door.site):
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        requests = RequestDoor(door, arguments.most_waiting)
         api = Api(requests, Access(keys), description)
         beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
         listening = Listening(
@@ -68,9 +68,11 @@ def serve(arguments: Namespace) -> None:
         with few_collections(), ending_on_signals(stop):
             run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
-        door.close()
-        if releases is not None:
-            releases.close()
+        try:
+            requests.close()
+        finally:
+            if releases is not None:
+                releases.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
 
 

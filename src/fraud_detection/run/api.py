@@ -72,9 +72,17 @@ class Api:
 
     def later(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
         """Answer when some work is done that has to wait for others."""
-        task = asyncio.get_running_loop().create_task(_answered(work, tell))
+        task = asyncio.get_running_loop().create_task(self._answered(work, tell))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _answered(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+        try:
+            with self.door.health.guarded:
+                answer = await _refused_or(work)
+        except RetryError as problem:
+            answer = refusal(problem)
+        tell(answer)
 
     def _route(self, request: Request) -> Handler:
         found = self._routes.get((request.method, request.path))
@@ -140,15 +148,15 @@ class Api:
 
     def _ready(self, _: Request, tell: Tell) -> None:
         champion = self.door.door.pipeline.answering.champion
-        failed = self.door.door.site.failed
+        well = "cannot commit" if self.door.door.site.failed else "ready"
         told = {
-            "status": "cannot commit" if failed else "ready",
+            "status": well if self.door.health.broken is None else "ends",
             "bundle": champion.bundle,
             "setup": champion.setup,
             "release": self.door.door.release,
             "waiting": self.door.waiting,
         }
-        tell(Answer(UNAVAILABLE if failed else OK, msgspec.json.encode(told)))
+        tell(Answer(OK if told["status"] == "ready" else UNAVAILABLE, msgspec.json.encode(told)))
 
     def _metrics(self, request: Request, tell: Tell) -> None:
         self._allowed(request, "operate")
@@ -223,9 +231,8 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
     return events, True
 
 
-async def _answered(work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+async def _refused_or(work: Coroutine[Any, Any, Answer]) -> Answer:
     try:
-        answer = await work
-    except (Problem, RetryError) as problem:
-        answer = refusal(problem)
-    tell(answer)
+        return await work
+    except Problem as problem:
+        return refusal(problem)

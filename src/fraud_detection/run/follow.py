@@ -21,6 +21,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_trouble import reading
 from fraud_detection.errors import RetryError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
@@ -115,15 +116,19 @@ class WorkerDoor(EmbeddedDoor):
             file.close()
 
     def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
-        """Return the next events of another's log, and never half of those that share a number."""
+        """Return the next events of another's log, and never half of those that share a number.
+
+        Raises RetryError when that file cannot be read.
+        """
         part: list[PastEvent] = []
-        for past in self.others[worker].since(after):
-            if until is None:
-                if len(part) >= MOST_AT_ONCE and past.seq != part[-1].seq:
+        with reading(f"the state file of worker {worker}"):
+            for past in self.others[worker].since(after):
+                if until is None:
+                    if len(part) >= MOST_AT_ONCE and past.seq != part[-1].seq:
+                        break
+                elif past.seq > until:
                     break
-            elif past.seq > until:
-                break
-            part.append(past)
+                part.append(past)
         return part
 
     def _put_down(self, worker: int, until: int) -> None:

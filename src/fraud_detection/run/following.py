@@ -7,12 +7,16 @@ a second, and when a line was made or broke, a log is looked at anyway: a word m
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
+from collections.abc import Callable
 
 from fraud_detection.errors import RetryError
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.run.follow import Mark, WorkerDoor
+
+LOG = logging.getLogger(__name__)
 
 TELL_AFTER_S = 0.02
 LOOK_ANYWAY_S = 1.0
@@ -26,7 +30,7 @@ class Following:
 
     behind: from a commit there until it was taken in here, an event; what was committed while no line
     stood is not counted.  followed: events taken in.  retries: parts that could not be put down
-    because the own state file was busy or full; they are taken in later.
+    because the own state file was busy or full, or not read, and are taken in later.  refused: is told of it.
     """
 
     def __init__(self, door: WorkerDoor) -> None:
@@ -35,6 +39,8 @@ class Following:
         self.behind = LatencyHistogram()
         self.followed = self.retries = 0
         self.news: list[Mark] = []
+        self.refused: Callable[[RetryError], None] = _nobody
+        self._hindered: set[int] = set()
         self._marks = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
         self._taken = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
         self._due = set(door.others)
@@ -76,10 +82,15 @@ class Following:
         try:
             numbers = self.door.follow(other)
             self.door.catch_up()
-        except RetryError:
+        except RetryError as error:
             # The next look tries the same part again, or what it has put off.
             self.retries += 1
+            if other not in self._hindered:
+                self._hindered.add(other)
+                LOG.warning("%s; what worker %d has decided is taken in later", error, other)
+            self.refused(error)
             return False
+        self._hindered.discard(other)
         self.followed += len(numbers)
         now = time.monotonic()
         self._taken[other].extend((number, now) for number in numbers)
@@ -99,3 +110,7 @@ class Following:
             # A mark that was lost is passed over: the next one would be of a later commit.
             if at >= committed_at:
                 self.behind.add(at - committed_at)
+
+
+def _nobody(_: RetryError) -> None:
+    """Tell nobody."""

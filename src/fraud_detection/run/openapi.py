@@ -14,7 +14,7 @@ ERRORS = {
     "403": "The key lacks the role.",
     "413": "The request is too large.",
     "429": "The key asks more than it may; Retry-After says when to ask again.",
-    "503": "Too much waits, the state is busy, or a worker is away; Retry-After says when to ask again.",
+    "503": "Too much waits, the state cannot be written, or a process ends; Retry-After says when to try.",
 }
 
 

@@ -2,7 +2,7 @@
 
 While one batch is decided, the next requests arrive; they become the next batch.  So a payment alone is
 decided at once, and many share the cost of a commit.  A payment is answered only after its commit: a
-process that is killed has lost no answer that it gave.
+process that is killed has lost no answer that it gave.  What becomes of errors is in `health`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.events import Decision, Label, Quarantined
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.health import BrokenError, Health
 
 LOG = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class RequestDoor:
         self.most_waiting = most_waiting
         self.refused = 0
         self.waits = LatencyHistogram()
+        self.health = Health(door.site, self._refuse_all)
         self._waiting: list[tuple[bytes, _Asked]] = []
         self._recent: OrderedDict[str, Told] = OrderedDict()
         self._due = False
@@ -78,8 +80,9 @@ class RequestDoor:
     def ask(self, events: Sequence[bytes], tell: Tell) -> None:
         """Take events, all or none, and `tell` all their answers when the last of them is decided.
 
-        Raises FullError when too many wait already.
+        Raises FullError when too many wait already, RetryError when the door is broken.
         """
+        self.health.check()
         if len(self._waiting) + len(events) > self.most_waiting:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
@@ -100,9 +103,11 @@ class RequestDoor:
     def take_beside(self, batch: Batch, source: str) -> None:
         """Take events that nobody waits for, such as those of a stream.
 
-        Raises RetryError as the engine does.
+        Raises RetryError as the engine does, and when the door is broken.
         """
-        self.door.take(batch, source)
+        self.health.check()
+        with self.health.guarded:
+            self.door.take(batch, source)
         self._catch_up()
 
     def find(self, transaction_id: str) -> Told | None:
@@ -110,21 +115,44 @@ class RequestDoor:
         recent = self._recent.get(transaction_id)
         if recent is not None:
             return recent
-        stored = told_of(self.door.site, transaction_id)
+        with self.health.guarded:
+            stored = told_of(self.door.site, transaction_id)
         return None if stored is None else Told(*stored)
 
+    def close(self) -> None:
+        """Save the profiles and close the state; raise BrokenError where nothing could be saved."""
+        if self.health.broken is None:
+            try:
+                self.door.close()
+            except FraudDetectionError:
+                raise
+            except Exception as error:  # noqa: BLE001 - told like any other
+                self.health.fail(error)
+            else:
+                return
+        self.door.site.close()
+        raise BrokenError("ended by an error; it stands above, with what to do") from self.health.broken
+
     def _decide(self) -> None:
+        if self.health.broken is not None:
+            return
         batch, self._waiting = self._waiting[:MOST_A_BATCH], self._waiting[MOST_A_BATCH:]
         self._due = bool(self._waiting)
         loop = asyncio.get_running_loop()
         if self._due:
             loop.call_soon(self._decide)
         try:
-            outcomes = self.door.take(Batch([event for event, _ in batch], None, 0), SOURCE)
+            with self.health.guarded:
+                self._answer(batch)
         except RetryError as error:
             for asked in dict.fromkeys(asked for _, asked in batch):
                 asked.refuse(error)
             return
+        # Behind the answers, which the loop writes first.
+        loop.call_soon(self._catch_up)
+
+    def _answer(self, batch: Sequence[tuple[bytes, _Asked]]) -> None:
+        outcomes = self.door.take(Batch([event for event, _ in batch], None, 0), SOURCE)
         now = time.perf_counter()
         for (_, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
@@ -133,12 +161,18 @@ class RequestDoor:
             except RetryError as error:
                 # It was decided before, but its decision cannot be looked up just now.
                 asked.refuse(error)
-        # Behind the answers, which the loop writes first.
-        loop.call_soon(self._catch_up)
+
+    def _refuse_all(self, error: RetryError) -> None:
+        waiting, self._waiting = self._waiting, []
+        for asked in dict.fromkeys(asked for _, asked in waiting):
+            asked.refuse(error)
 
     def _catch_up(self) -> None:
+        if self.health.broken is not None:
+            return
         try:
-            self.door.catch_up()
+            with self.health.guarded:
+                self.door.catch_up()
         except RetryError as error:
             LOG.warning("%s; nothing is lost: the decisions are in the journal", error)
 

@@ -19,7 +19,7 @@ import msgspec
 from fraud_detection.adapters.event_sources import Batch, open_source
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import serve_on
-from fraud_detection.errors import FraudDetectionError, RetryError
+from fraud_detection.errors import RetryError
 from fraud_detection.run.api import Api
 from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
@@ -41,7 +41,7 @@ class SideSource(threading.Thread):
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
         super().__init__(name="side-source", daemon=True)
         engine = door.door
-        self.failed: FraudDetectionError | None = None
+        self.failed: Exception | None = None
         self._door, self._source, self._say = door, source, say
         self._opened = open_source(source, numbered=not engine.pipeline.parser.has_id, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened, say)
@@ -66,7 +66,7 @@ class SideSource(threading.Thread):
                     return
                 if batch.events:
                     self._hand_over(batch)
-        except FraudDetectionError as error:
+        except Exception as error:  # noqa: BLE001 - raised again where the requests are answered
             self.failed = error
             return
         self._say(f"{self._source} has ended; requests are answered on")
@@ -89,7 +89,7 @@ class SideSource(threading.Thread):
     def _take(self, batch: Batch, done: Future[None]) -> None:
         try:
             self._door.take_beside(batch, self._name)
-        except RetryError as error:
+        except Exception as error:  # noqa: BLE001 - the thread waits for it, whatever it is
             done.set_exception(error)
         else:
             done.set_result(None)
@@ -111,7 +111,9 @@ async def serve_beside(
     stop: Stop,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Answer requests until told to stop, and read a source beside them; raise what made it fail.
+    """Answer requests until told to stop or the door is broken, and read a source beside them.
+
+    Raises what made the source fail.
 
     releases: followed between requests.
     """
@@ -119,7 +121,8 @@ async def serve_beside(
     def told() -> bool:
         if releases is not None:
             releases.look()
-        return stop.asked or (beside is not None and beside.failed is not None)
+        broken = api.door.health.broken is not None
+        return stop.asked or broken or (beside is not None and beside.failed is not None)
 
     if beside is not None:
         beside.begin(asyncio.get_running_loop())

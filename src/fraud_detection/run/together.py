@@ -119,7 +119,11 @@ class Together:
             await asyncio.sleep(TELL_AFTER_S)
 
     async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
-        """Answer another worker."""
+        """Answer another worker; whatever goes wrong, it is told so."""
+        with self.door.health.guarded:
+            return await self._answer(other, what, body)
+
+    async def _answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         match what:
             case "take":
                 self.drained.discard(other)

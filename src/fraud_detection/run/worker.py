@@ -99,8 +99,9 @@ class Worker:
             self._warm_up(engine, Path(settings.history))
         following = Following(self.door)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
-        requests = RequestDoor(self.door, settings.most_waiting)
-        self.together = Together(requests, self.ownership, access, following, Path(settings.folder))
+        self.requests = RequestDoor(self.door, settings.most_waiting)
+        following.refused = self.requests.health.put_off
+        self.together = Together(self.requests, self.ownership, access, following, Path(settings.folder))
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         self.api = WorkerApi(self.together, access, description)
         self.following = following
@@ -113,9 +114,11 @@ class Worker:
             with few_collections(), ending_on_signals(stop):
                 run_loop(self._serve(stop))
         finally:
-            self.door.close()
-            if self.releases is not None:
-                self.releases.close()
+            try:
+                self.requests.close()
+            finally:
+                if self.releases is not None:
+                    self.releases.close()
         self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
 
     def say(self, text: str) -> None:
@@ -123,29 +126,38 @@ class Worker:
         self._screen.say(f"worker {self.settings.worker}: {text}")
 
     async def _serve(self, stop: Stop) -> None:
-        links = self.together.links
+        links, health = self.together.links, self.requests.health
         beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
         # Before anybody asks: what the others have committed while this one was not there.
-        await self.following.catch_up()
+        with health.guarded:
+            await self.following.catch_up()
         await links.open()
         beside.append(asyncio.ensure_future(self.together.tell_news()))
         if await self._links_stand(stop):
-            await self.following.catch_up()
-            beside.append(asyncio.ensure_future(self.following.run()))
+            with health.guarded:
+                await self.following.catch_up()
+            beside.append(asyncio.ensure_future(self._follow()))
             # Without these it would lag behind for ever; it ends, and is started again.
             await self._answer(lambda: self._told(stop, beside))
-        await self.together.drain(GRACE_S)
+        if stop.asked:
+            # Else it ends alone, and nobody else is about to.
+            await self.together.drain(GRACE_S)
         await links.close()
         for task in beside:
             if task.done():
                 task.result()
             task.cancel()
 
+    async def _follow(self) -> None:
+        with self.requests.health.guarded:
+            await self.following.run()
+
     def _told(self, stop: Stop, beside: Sequence[asyncio.Future[None]]) -> bool:
         """Tell whether to end; asked again and again, it lets the door follow the releases."""
         if self.releases is not None:
             self.releases.look()
-        return stop.asked or any(task.done() for task in beside)
+        broken = self.requests.health.broken is not None
+        return stop.asked or broken or any(task.done() for task in beside)
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -227,4 +239,7 @@ def _engine(settings: WorkerSettings) -> Engine:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    sys.stderr.flush()
+    # All is closed by now.  To take millions of profiles apart would be silence, and look like hanging.
+    os._exit(code)

@@ -1,0 +1,223 @@
+"""A state file that is damaged or cannot be written: everybody is told, nobody waits, nothing gets worse."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import shutil
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.errors import RetryError
+from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.health import GIVE_UP_AFTER_S, BrokenError
+from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.shards import Ownership, shard_path
+from fraud_detection.run.stream import open_door
+from tests.conftest import SmallWorld
+from tests.functional.test_http_line import answers
+from tests.functional.test_request_door import PATIENCE_S, Served, served
+from tests.functional.test_workers import TWO, WORKERS, children, until
+
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(200, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+@pytest.fixture(scope="module")
+def remembered(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a state file, well closed, that has taken history in and decided nothing."""
+    state = tmp_path_factory.mktemp("remembered") / "state.db"
+    with served(small_world, state, f"--history={small_world.history}") as one:
+        one.stop()
+    return state
+
+
+def damage(state: Path, table: str) -> None:
+    """Overwrite the page at which a table begins, as a broken disk might."""
+    with closing(sqlite3.connect(state)) as db:
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with state.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def profiles(state: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(state)) as db:
+        return db.execute("SELECT entity, id, content FROM profiles ORDER BY entity, id").fetchall()
+
+
+def ended(one: Served) -> int:
+    return one.process.wait(PATIENCE_S)
+
+
+def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
+    """Yield the answers to payments that are all on their way before the first is answered."""
+    with ExitStack() as stack:
+        address = ("127.0.0.1", one.port)
+        lines = [stack.enter_context(closing(socket.create_connection(address, PATIENCE_S))) for _ in events]
+        for line in lines:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert answers(line.recv(1 << 16))[0][0] == 200
+        for line, event in zip(lines, events, strict=True):
+            head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(event)
+            line.sendall(head + event)
+        for line in lines:
+            yield answers(line.recv(1 << 16))[0]
+
+
+def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
+    small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
+) -> None:
+    state = Path(shutil.copy(remembered, tmp_path / "state.db"))
+    damage(state, "history")
+    kept = profiles(state)
+    with served(small_world, state) as one:
+        began = time.monotonic()
+        for status, headers, body in ask_at_once(one, events[:CALLERS]):
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "met an error and ends" in json.loads(body)["error"]
+        assert time.monotonic() - began < 3
+        assert ended(one) != 0
+        said = one.stop()
+    assert said.count("is damaged (database disk image is malformed)") == 1
+    assert ".recover" in said
+    assert "ended by an error; it stands above" in said
+    assert profiles(state) == kept
+    # What is said to do is enough.
+    shutil.copy(remembered, state)
+    with served(small_world, state) as again:
+        assert [again.decide(event)[0] for event in events[:CALLERS]] == [200] * CALLERS
+
+
+def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
+    small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
+) -> None:
+    state, source = Path(shutil.copy(remembered, tmp_path / "state.db")), tmp_path / "events.jsonl"
+    damage(state, "history")
+    source.write_bytes(b"\n".join(events) + b"\n")
+    one = Served(small_world, state, f"--source={source}")
+    assert ended(one) != 0
+    assert one.stop().count("is damaged (database disk image is malformed)") == 1
+
+
+def limit_files(one: Served, most: int) -> None:
+    """Let a process write no file beyond a size: to SQLite that is an error of the disk, and no full one."""
+    hard = resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (most, hard))
+
+
+def test_a_disk_that_is_well_again_is_noticed_though_nobody_asks(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    with served(small_world, tmp_path / "state.db") as one:
+        assert one.decide(events[0])[0] == 200
+        limit_files(one, 1)
+        for event in events[1:4]:
+            status, told, headers = one.decide(event)
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "disk I/O error" in told["error"]
+        assert one.ask("GET", "/readyz")[0] == 503
+        limit_files(one, resource.RLIM_INFINITY)
+        # A balancer that looks at this sends nothing meanwhile.
+        until(lambda: one.ask("GET", "/readyz")[0] == 200)
+        assert [one.decide(event)[1].get("repeated", False) for event in events[:5]] == [
+            True,
+            True,
+            False,
+            False,
+            False,
+        ]
+        said = one.stop()
+    assert one.process.returncode == 0
+    assert said.count("cannot be read or written (disk I/O error, SQLITE_IOERR_WRITE)") == 1
+    assert said.count("can be written again") == 1
+
+
+def test_a_disk_that_stays_ill_ends_the_process_and_no_answer_is_lost(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    with served(small_world, state) as one:
+        told = [one.decide(event)[1] for event in events[:20]]
+        limit_files(one, 1)
+        began = time.monotonic()
+        assert one.decide(events[20])[0] == 503
+        while one.process.poll() is None:
+            assert time.monotonic() - began < GIVE_UP_AFTER_S + PATIENCE_S
+            time.sleep(0.1)
+        assert time.monotonic() - began >= GIVE_UP_AFTER_S
+        assert one.process.returncode not in {0, -signal.SIGKILL}
+        assert "Look at its disk" in one.stop()
+    with served(small_world, state) as again:
+        assert [again.decide(event)[1] for event in events[:20]] == [
+            body | {"repeated": True} for body in told
+        ]
+
+
+def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    with served(small_world, state, TWO, f"--history={small_world.history}") as one:
+        one.stop()
+    damage(shard_path(state, 0, WORKERS), "history")
+    theirs = [event for event in events if ownership.place(event).owner == 0]
+    own = [event for event in events if ownership.place(event).owner == 1]
+    with served(small_world, state, TWO) as one:
+        before = set(children(one.process.pid))
+        began = time.monotonic()
+        status, told, _ = one.decide(b"[" + b",".join([theirs[0], own[0]]) + b"]")
+        assert (status, time.monotonic() - began < 3) == (503, True)
+        assert "met an error and ends" in told["error"] or "does not answer" in told["error"]
+        until(lambda: len(set(children(one.process.pid)) - before) == 1)
+        one.wait()
+        assert [one.decide(event)[0] for event in own[:10]] == [200] * 10
+        said = one.stop()
+    assert f"{shard_path(state, 0, WORKERS)}: is damaged (database disk image is malformed)" in said
+    assert f"{shard_path(state, 1, WORKERS)}: is damaged" not in said
+    assert "worker 0: ended by an error; it stands above" in said
+    assert "worker 0 ended with code" in said
+
+
+def test_an_error_of_the_program_is_told_to_everybody_and_nothing_of_it_is_saved(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, embedded = open_door(small_world.bundle, tmp_path / "state.db")
+    door = RequestDoor(embedded)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def ask() -> None:
+        await door.submit(events[:3])
+        embedded.take = broken  # type: ignore[method-assign, assignment]
+        waiting = [door.submit([event]) for event in events[3:300]]
+        for one in waiting:
+            with pytest.raises(RetryError, match="met an error and ends"):
+                await asyncio.wait_for(one, PATIENCE_S)
+        with pytest.raises(RetryError, match="met an error and ends"):
+            door.submit(events[:1])
+
+    asyncio.run(ask())
+    with pytest.raises(BrokenError, match="ended by an error"):
+        door.close()
+    (record,) = [one for one in caplog.records if one.levelname == "CRITICAL"]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+    assert profiles(tmp_path / "state.db") == []
