@@ -68,9 +68,11 @@ def serve(arguments: Namespace) -> None:
         with few_collections(), ending_on_signals(stop):
             run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
-        requests.close()
-        if releases is not None:
-            releases.close()
+        try:
+            requests.close()
+        finally:
+            if releases is not None:
+                releases.close()
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
 
 

@@ -114,9 +114,11 @@ class Worker:
             with few_collections(), ending_on_signals(stop):
                 run_loop(self._serve(stop))
         finally:
-            self.requests.close()
-            if self.releases is not None:
-                self.releases.close()
+            try:
+                self.requests.close()
+            finally:
+                if self.releases is not None:
+                    self.releases.close()
         self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
 
     def say(self, text: str) -> None:
@@ -146,16 +148,16 @@ class Worker:
                 task.result()
             task.cancel()
 
+    async def _follow(self) -> None:
+        with self.requests.health.guarded:
+            await self.following.run()
+
     def _told(self, stop: Stop, beside: Sequence[asyncio.Future[None]]) -> bool:
         """Tell whether to end; asked again and again, it lets the door follow the releases."""
         if self.releases is not None:
             self.releases.look()
         broken = self.requests.health.broken is not None
         return stop.asked or broken or any(task.done() for task in beside)
-
-    async def _follow(self) -> None:
-        with self.requests.health.guarded:
-            await self.following.run()
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -165,7 +167,7 @@ class Worker:
             await asyncio.sleep(LOOK_EVERY_S)
         return False
 
-    async def _answer(self, told: Callable[[], object]) -> None:
+    async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
         self.heart.tell(self.door.pipeline.answering.champion.bundle)
@@ -237,4 +239,7 @@ def _engine(settings: WorkerSettings) -> Engine:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    sys.stderr.flush()
+    # All is closed by now.  To take millions of profiles apart would be silence, and look like hanging.
+    os._exit(code)

@@ -35,8 +35,9 @@ FIRST_PAUSE_S = 0.1
 END_WITHIN_S = 30.0
 HANGS_AFTER_S = 5.0
 """Without a heartbeat; longer than a worker is silent while its commit waits, or the system is busy."""
-STARTS_WITHIN_S = 60.0
-"""The same until it answers: a cold disk is slow to load what it needs."""
+STARTS_WITHIN_S = 300.0
+"""The same until it answers: a cold disk or a busy machine is slow to load what it needs, and a start that is
+broken off for that would never end."""
 MOST_SAID = 1 << 16
 
 Say = Callable[[str], None]
