@@ -6,18 +6,24 @@ live.  Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fraud_detection.answering import PolicySettings, RuleSettings
+from fraud_detection.answering import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    RuleSettings,
+)
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.project_file import contradictions
-from fraud_detection.strict import Count, Money, Settings, Share, decode, read_yaml
+from fraud_detection.strict import Count, Money, Name, Settings, Share, decode, read_yaml, to_plain
 
 ADVICE = "a change is a YAML file with blocks of the project file, see docs/backtest.md"
 
@@ -36,8 +42,10 @@ class Change(Settings, frozen=True):
     """What is to be other, who wants it, and why.
 
     bundle: another model, as a path from the file of the change.
-    rules: one with the name of a standing rule takes its place, others come behind.
-    without_rules: names of rules that are taken away.
+    rules, lists: one with the name of a standing one takes its place, others come behind.
+    without_rules, without_lists: names of those that are taken away.
+    entries, without_entries: list -> entries that come onto it, and values that go from it.
+    limiter, let_through: the whole block; null takes it away.
     """
 
     name: str
@@ -47,6 +55,12 @@ class Change(Settings, frozen=True):
     policy: PolicyChange = PolicyChange()
     rules: tuple[RuleSettings, ...] = ()
     without_rules: tuple[str, ...] = ()
+    lists: tuple[ListSettings, ...] = ()
+    without_lists: tuple[str, ...] = ()
+    entries: dict[Name, tuple[ListEntry, ...]] = msgspec.field(default_factory=dict)
+    without_entries: dict[Name, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    limiter: LimiterSettings | UnsetType | None = UNSET
+    let_through: LetThroughSettings | UnsetType | None = UNSET
 
 
 def load_change(path: Path) -> Change:
@@ -72,16 +86,20 @@ def apply_change(project: Project, change: Change) -> Project:
     >>> apply_change(project, Change(name="milder", without_rules=("burst",)))
     Traceback (most recent call last):
     ...
-    fraud_detection.errors.ConfigError: milder: there is no `burst` to take away (there are: none) - at \
+    fraud_detection.errors.ConfigError: there is no `burst` to take away (there are: none) - at \
 `$.without_rules`
     """
+    rules = _merged(project.rules, change.rules, change.without_rules, _Block("rules", "name"))
+    lists = _merged(project.lists, change.lists, change.without_lists, _Block("lists", "name"))
     changed = msgspec.structs.replace(
         project,
-        policy=_policy(project.policy, change.policy),
-        rules=_merged(project.rules, change.rules, change.without_rules, _Place(change.name, "rules")),
+        policy=_replaced(project.policy, msgspec.structs.asdict(change.policy)),
+        rules=rules,
+        lists=_with_entries(lists, change),
     )
+    changed = _replaced(changed, {"limiter": change.limiter, "let_through": change.let_through})
     for problem, place in contradictions(changed):
-        raise ConfigError(f"{change.name}: {problem} - at `{place}`")
+        raise ConfigError(f"{problem} - at `{place}`")
     return changed
 
 
@@ -94,16 +112,32 @@ def described(project: Project, change: Change) -> Iterator[str]:
     >>> list(described(project, Change(name="c", policy=PolicyChange(review_at=0.2), rules=(burst,))))
     ['review_at: 0.2 in place of what training chose', 'new rule burst: review when card_count_1h >= 10']
     """
-    for key, value in _given(change.policy).items():
+    for key, value in _given(msgspec.structs.asdict(change.policy)).items():
         yield f"{key}: {_said(key, value)} in place of {_said(key, getattr(project.policy, key))}"
-    there = {rule.name for rule in project.rules}
-    for rule in change.rules:
-        kind = "rule" if rule.name in there else "new rule"
-        yield f"{kind} {rule.name}: {rule.action} when {' '.join(rule.when.split())}"
-    for name in change.without_rules:
-        yield f"without the rule {name}"
+    yield from _described_names(project, change)
+    for key, block in _given({"limiter": change.limiter, "let_through": change.let_through}).items():
+        words = ", ".join(f"{name} {value}" for name, value in to_plain(block).items()) if block else "none"
+        yield f"{key}: {words}"
     if change.bundle is not None:
         yield f"the bundle at {change.bundle}"
+
+
+def _described_names(project: Project, change: Change) -> Iterator[str]:
+    rules, lists = ({one.name for one in block} for block in (project.rules, project.lists))
+    for rule in change.rules:
+        kind = "rule" if rule.name in rules else "new rule"
+        yield f"{kind} {rule.name}: {rule.action} when {' '.join(rule.when.split())}"
+    for one in change.lists:
+        kind = "list" if one.name in lists else "new list"
+        yield f"{kind} {one.name}: {one.kind} {len(one.entries):,} values of {one.of}"
+    for name, entries in change.entries.items():
+        yield f"onto the list {name}: {', '.join(entry.value for entry in entries)}"
+    for name, values in change.without_entries.items():
+        yield f"off the list {name}: {', '.join(values)}"
+    for name in change.without_rules:
+        yield f"without the rule {name}"
+    for name in change.without_lists:
+        yield f"without the list {name}"
 
 
 def _said(key: str, value: object) -> str:
@@ -112,53 +146,66 @@ def _said(key: str, value: object) -> str:
     return str(value)
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
-T = TypeVar("T", bound=_Named)
+class _Block(msgspec.Struct, frozen=True):
+    """A block of named settings: where it stands, and what its settings are told apart by."""
+
+    path: str
+    key: Literal["name", "value"]
+
+    def keys(self, settings: Sequence[object]) -> list[str]:
+        return [str(getattr(one, self.key)) for one in settings]
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """Which block of which change is looked at."""
-
-    change: str
-    block: str
-
-    def error(self, words: str, key: str) -> ConfigError:
-        return ConfigError(f"{self.change}: {words} - at `$.{key}`")
+def _replaced(standing: S, given: Mapping[str, object]) -> S:
+    return msgspec.structs.replace(standing, **_given(given))
 
 
-def _policy(standing: PolicySettings, change: PolicyChange) -> PolicySettings:
-    return msgspec.structs.replace(standing, **_given(change))
+def _given(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not UNSET}
 
 
-def _given(change: PolicyChange) -> dict[str, object]:
-    return {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
+def _with_entries(lists: Sequence[ListSettings], change: Change) -> tuple[ListSettings, ...]:
+    """Put entries onto lists and take others off."""
+    names = {one.name for one in lists}
+    for block, wanted in (("entries", change.entries), ("without_entries", change.without_entries)):
+        for name in wanted:
+            if name not in names:
+                there = ", ".join(sorted(names)) or "none"
+                raise ConfigError(f"there is no list `{name}` (there are: {there}) - at `$.{block}.{name}`")
+    return tuple(_with_own_entries(one, change) for one in lists)
+
+
+def _with_own_entries(one: ListSettings, change: Change) -> ListSettings:
+    block = _Block(f"entries.{one.name}", "value")
+    given, without = change.entries.get(one.name, ()), change.without_entries.get(one.name, ())
+    return msgspec.structs.replace(one, entries=_merged(one.entries, given, without, block))
 
 
 def _merged(
-    standing: tuple[T, ...], given: Sequence[T], without: Sequence[str], place: _Place
+    standing: tuple[T, ...], given: Sequence[T], without: Sequence[str], block: _Block
 ) -> tuple[T, ...]:
-    """Lay named settings over others: equal names in place, new ones behind, unwanted ones away."""
-    for problem in _problems([one.name for one in standing], [one.name for one in given], without, place):
-        raise problem
-    new = {one.name: one for one in given}
-    kept = [new.pop(one.name, one) for one in standing if one.name not in without]
+    """Lay settings over others: equal keys in place, new ones behind, unwanted ones away."""
+    there, own = block.keys(standing), block.keys(given)
+    for problem in _problems(there, own, without, block.path):
+        raise ConfigError(problem)
+    new = dict(zip(own, given, strict=True))
+    kept = [new.pop(key, one) for key, one in zip(there, standing, strict=True) if key not in without]
     return (*kept, *new.values())
 
 
 def _problems(
-    standing: Sequence[str], given: Sequence[str], without: Sequence[str], place: _Place
-) -> Iterator[ConfigError]:
-    for name in without:
-        if name not in standing:
+    standing: Sequence[str], given: Sequence[str], without: Sequence[str], path: str
+) -> Iterator[str]:
+    for key in without:
+        if key not in standing:
             there = ", ".join(standing) or "none"
-            words = f"there is no `{name}` to take away (there are: {there})"
-            yield place.error(words, f"without_{place.block}")
-        if name in given:
-            yield place.error(f"`{name}` is given and taken away at once", f"without_{place.block}")
-    for position, name in enumerate(given):
-        if name in given[:position]:
-            yield place.error(f"the name `{name}` stands twice", f"{place.block}[{position}].name")
+            yield f"there is no `{key}` to take away (there are: {there}) - at `$.without_{path}`"
+        if key in given:
+            yield f"`{key}` is given and taken away at once - at `$.without_{path}`"
+    for position, key in enumerate(given):
+        if key in given[:position]:
+            yield f"`{key}` stands twice - at `$.{path}[{position}]`"

@@ -183,6 +183,7 @@ class Model(Settings, frozen=True):
 
     min_child_weight counts p * (1 - p) of the rows in a leaf: where frauds are one in two hundred, 1 means
     some two hundred payments, or as many frauds.  More keeps small files from learning anything.
+    monotone: features, `*` for any characters in a name, with which the score may only go up or down.
     """
 
     seed: int = 7
@@ -195,6 +196,7 @@ class Model(Settings, frozen=True):
     colsample: Annotated[float, Meta(gt=0, le=1)] = 0.6
     reg_lambda: Annotated[float, Meta(ge=0)] = 5.0
     positive_weight: Annotated[float, Meta(gt=0)] = 1.0
+    monotone: dict[str, Literal["up", "down"]] = msgspec.field(default_factory=dict)
     threads: Annotated[int, Meta(ge=0)] = 0
 
 

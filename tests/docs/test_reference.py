@@ -12,6 +12,7 @@ import pytest
 from fraud_detection import answering, config
 from fraud_detection.cli import build_parser
 from fraud_detection.project_file import load_project
+from fraud_detection.run.checks import open_project
 from fraud_detection.run.demo import demo_project
 from fraud_detection.strict import Settings
 
@@ -44,6 +45,11 @@ def test_every_command_is_in_the_readme(name: str) -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("params.yaml")), ids=str)
+def test_every_project_file_among_the_examples_can_be_worked_with(path: Path) -> None:
+    assert open_project(path).model.rounds > 0
 
 
 def test_the_project_file_at_the_top_is_that_of_the_simulated_world() -> None:

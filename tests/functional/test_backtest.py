@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.tables import read_columns, write_columns
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.answering import RuleSettings
+from fraud_detection.answering import LimiterSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.changes import Change, apply_change, load_change
 from fraud_detection.cli import main
 from fraud_detection.config import Split
@@ -35,6 +36,7 @@ from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "changes"
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
 DEAR = RuleSettings(
     name="dear",
@@ -42,6 +44,10 @@ DEAR = RuleSettings(
     action="review",
 )
 CENTS = RuleSettings(name="cents", when="card_amount_sum_1d >= 33.33 or amount >= 19.99", action="review")
+
+OFTEN = RuleSettings(name="often", when="card_count_1d >= 3", action="decline")
+LIMITER = LimiterSettings(interval=Duration.parse("1d"), share=0.05, least=20)
+WATCHED = ListSettings(name="watched", kind="watch", of="channel", entries=(ListEntry(value="atm"),))
 
 
 def silent(*_: object) -> None:
@@ -57,23 +63,23 @@ def decided(world: SmallWorld, changes: list[Change], **window: int) -> tuple[Tr
 
 def test_history_is_decided_as_the_doors_decide_it(small_world: SmallWorld) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
-    change = Change(name="more", rules=(DEAR, CENTS))
+    change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), limiter=LIMITER)
     traffic, (_, answers) = decided(small_world, [change])
     lines: list[bytes] = []
     engine = load_engine(small_world.bundle, apply_change(small_world.project, change))
     score_file(engine, small_world.history, lines.append, silent)
     served = {one["transaction_id"]: one for one in map(json.loads, lines)}
     assert len(served) == len(traffic)
-    own = {"score", "no_score", *(rule.name for rule in engine.project.rules)}
-    fired = 0
+    own = {"score", "no_score", "limiter", "watched", *(rule.name for rule in engine.project.rules)}
+    fired: Counter[str] = Counter()
     for row, one in enumerate(traffic.transaction_id.tolist()):
         live = served[one]
         codes = tuple(reason["code"] for reason in live["reasons"] if reason["code"] in own)
         assert ("approve", "review", "decline")[answers.action[row]] == live["action"]
         assert answers.score[row] == live["score"]
         assert answers.codes(row) == codes
-        fired += "cents" in codes
-    assert fired > 100
+        fired.update(codes)
+    assert all(fired[code] > 20 for code in ("cents", "limiter", "watched", "often", "score"))
 
 
 def test_a_change_of_nothing_differs_nowhere(small_world: SmallWorld) -> None:
@@ -235,6 +241,9 @@ def test_the_command_prints_the_money_and_writes_the_report(
     again = tmp_path / "again"
     assert main([*command[:-2], f"--out={again}"]) == 0
     assert (again / "backtest.json").read_bytes() == (out / "backtest.json").read_bytes()
+    shown = (out / "backtest.html").read_text()
+    assert shown == (again / "backtest.html").read_text()
+    assert "stricter" in shown
 
 
 @pytest.mark.parametrize(
@@ -243,6 +252,8 @@ def test_the_command_prints_the_money_and_writes_the_report(
         ("name: today\n", "`today` is taken by what is in force"),
         ("name: c\nrules: [{name: r, when: card_cuont > 1, action: review}]\n", "nearest"),
         ("name: c\nbundle: nowhere\n", "nowhere"),
+        ("name: c\nlists: [{name: l, kind: deny, of: crad}]\n", "no entity or category"),
+        ("name: c\nentries: {nobody: []}\n", "no list `nobody`"),
     ],
 )
 def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
@@ -251,3 +262,12 @@ def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
     (tmp_path / "c.yaml").write_text(change)
     with pytest.raises(ConfigError, match=words):
         sides_of(small_world.project, small_world.bundle, [load_change(tmp_path / "c.yaml")])
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_changes_that_are_shown_fit_the_simulated_world(small_world: SmallWorld, example: Path) -> None:
+    change = load_change(example)
+    assert change.owner
+    assert change.reason
+    (today, side) = sides_of(small_world.project, small_world.bundle, [change])
+    assert side.project != today.project

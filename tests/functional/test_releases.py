@@ -112,6 +112,17 @@ def test_what_was_kept_has_the_same_name_when_it_is_read(small_world: SmallWorld
     assert live.engine_of(folder, released.champion).setup.name == released.champion
 
 
+def test_a_shadow_that_goes_live_is_no_shadow_any_more(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    stricter = with_rules(small_world, EVERYTHING)
+    bundle = read_bundle(small_world.bundle)
+    live.set_shadows(folder, [(bundle, stricter), (challenger, small_world.project)], ANN)
+    changed = live.put_live(folder, stricter, ANN)
+    assert len(changed.shadows) == 1
+    assert changed.champion not in changed.shadows
+
+
 def test_each_rollback_goes_one_step_further_back(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:

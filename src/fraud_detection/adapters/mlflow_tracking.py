@@ -84,7 +84,7 @@ class MlflowTracker:
             if version is not None:
                 model = self.settings.model
                 self.client.set_registered_model_alias(model, CHAMPION, version)
-                if self.client.get_registered_model(model).aliases.get(CHALLENGER) == version:
+                if str(self.client.get_registered_model(model).aliases.get(CHALLENGER)) == version:
                     self.client.delete_registered_model_alias(model, CHALLENGER)
             return version
 

@@ -16,6 +16,7 @@ import xgboost as xgb
 from fraud_detection.adapters.xgboost_shap import ShapTables
 from fraud_detection.adapters.xgboost_trees import TreeWalk
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.directions import directions
 from fraud_detection.score.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ class Sample:
     """Rows to learn from: float32 features of shape (n, k), NaN where missing, and labels 1 or 0.
 
     weight: how many payments each stands for, shape (n,); None where each stands for itself.
+    names: of the k features; only `model.monotone` asks for them.
     """
 
     features: np.ndarray
     label: np.ndarray
     weight: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,14 @@ def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
         "colsample_bytree": settings.colsample,
         "reg_lambda": settings.reg_lambda,
         "scale_pos_weight": settings.positive_weight,
+        **_constraints(train, settings),
     }
+
+
+def _constraints(train: Sample, settings: Model) -> dict[str, tuple[int, ...]]:
+    if not settings.monotone:
+        return {}
+    return {"monotone_constraints": tuple(directions(settings.monotone, train.names))}
 
 
 def _refuse_one_class(train: Sample) -> None:

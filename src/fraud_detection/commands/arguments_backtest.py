@@ -36,6 +36,8 @@ def backtest(commands: Commands[OneSentenceParser]) -> None:
     )
     parser.add_argument("--to", dest="end", type=moment, metavar="TIME", help=f"{until} (end of history)")
     past(parser)
-    parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
+    parser.add_argument(
+        "--features", type=Path, help="a table of features, as it is; with --data it is made there"
+    )
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"the bundle in force ({BUNDLE})")
     parser.add_argument("--out", type=Path, default=REPORT, help=f"folder of the report ({REPORT})")

@@ -10,11 +10,10 @@ import msgspec
 
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.judge.comparison import Comparison, Report
+from fraud_detection.judge.page import page
 from fraud_detection.judge.words import Row, headline, rows, span
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.checks import open_project
-
-WIDTHS = (36, 32, 32)
 
 
 def try_changes(arguments: Namespace) -> None:
@@ -44,7 +43,9 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "backtest.json"
     figures.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    return [figures]
+    shown = folder / "backtest.html"
+    shown.write_text(page(report), encoding="utf-8")
+    return [shown, figures]
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -70,12 +71,8 @@ def _table(found: Comparison) -> Iterator[str]:
         f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {judged} of "
         f"{len(found.weeks)} weeks are in"
     )
-    yield _line(Row("", found.first, found.second, "difference (95 %)"))
-    for row in rows(part):
-        yield _line(row)
-
-
-def _line(row: Row) -> str:
-    cells = (row.figure, row.first, row.second)
-    padded = [cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)]
-    return f"  {''.join(padded)}{row.difference}".rstrip()
+    told = [Row("", found.first, found.second, "difference (95 %)"), *rows(part)]
+    lines = [(row.figure, row.first, row.second, row.difference) for row in told]
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(line, wide, strict=True))}".rstrip()

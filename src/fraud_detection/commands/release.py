@@ -150,9 +150,8 @@ def _told(arguments: Namespace, release: Release) -> None:
     if not arguments.no_tracking:
         _tell_registry(folder, release)
     doors = follow(folder, release)
-    terminal(arguments).say(
-        f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
-    )
+    followed = f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
+    terminal(arguments).say(followed if doors else "no door of this machine follows the folder now")
     figures: Figures = {"release": msgspec.to_builtins(release), "doors": doors}
     write_figures(arguments, figures)
 

@@ -73,7 +73,7 @@ def amount_bands(amount: np.ndarray) -> Coded:
     middle = [f"{low:,g} to {high:,g}" for low, high in itertools.pairwise(edges)]
     names = (f"under {edges[0]:,g}", *middle, f"from {edges[-1]:,g}")
     codes = np.searchsorted(np.array(edges), amount, side="right")
-    return Coded(np.where(np.isfinite(amount), codes, -1), names)
+    return Coded(np.where(np.isfinite(amount), codes, -1), names, ordered=True)
 
 
 def _round(value: float) -> float:

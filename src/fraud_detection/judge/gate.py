@@ -104,9 +104,13 @@ def _better(total: Part | None, facts: Facts, gate: Gate) -> Check:
 
 
 def _calibrated(facts: Facts, gate: Gate) -> Check:
+    if not facts.frauds:
+        return Check(
+            name="calibrated", passed=False, words="no fraud is among the payments whose label is in"
+        )
     spread = 1.96 * max(facts.frauds, 1.0) ** 0.5
     low, high = max(facts.frauds - spread, 0.0), facts.frauds + spread
-    passed = facts.frauds > 0 and low / gate.calibration <= facts.expected_frauds <= high * gate.calibration
+    passed = low / gate.calibration <= facts.expected_frauds <= high * gate.calibration
     return Check(
         name="calibrated",
         passed=passed,
@@ -125,7 +129,9 @@ def _segments(found: Comparison, gate: Gate) -> Check:
     return Check(
         name="no segment worse",
         passed=found.total is not None and not worse,
-        words="; ".join(worse)
+        words="no labels are in"
+        if found.total is None
+        else "; ".join(worse)
         or f"in no segment with {gate.segment_frauds} frauds does recall fall by more than "
         f"{100 * gate.segment_recall_loss:g} points, and in none is money lost for sure",
     )

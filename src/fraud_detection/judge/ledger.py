@@ -58,7 +58,7 @@ class Ledger:
         book = _Book(fraud, traffic.amount[rows], traffic.weights()[rows], costs)
         columns = [*book.shared(), *(column for side in sides for column in book.own(side.action[rows]))]
         card = traffic.card.codes[rows]
-        alone = len(traffic.card.names) + np.arange(rows.size)
+        alone = len(traffic.card.names) + rows
         return cls(rows, np.column_stack(columns), np.where(card == NONE, alone, card))
 
 

@@ -77,10 +77,14 @@ def mature_only(by_week: Parting, name: str) -> tuple[Parting, float]:
 
 
 def segment(coded: Coded, total: Parting, most: int) -> Parting:
-    """Part what is in `total` by a segment's values: the `most` frequent ones, the rest as others."""
+    """Part what is in `total` by a segment's values: the `most` frequent ones, the rest as others.
+
+    The most frequent stands first, but where the names have an order of their own.
+    """
     inside = total.piece != NONE
     counts = np.bincount(coded.codes[inside & (coded.codes != NONE)], minlength=len(coded.names))
-    order = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code]]
+    ranked = np.arange(counts.size) if coded.ordered else np.argsort(-counts, kind="stable")
+    order = [int(code) for code in ranked if counts[code]]
     kept = order if len(order) <= most else order[: most - 1]
     places = np.full(len(coded.names) + 1, len(kept), np.int64)
     places[kept] = np.arange(len(kept))

@@ -22,6 +22,8 @@ NONE = -1
 class Coded:
     """Texts of n payments: for each an int64 code, which is a place in `names`, or NONE.
 
+    ordered: the names have an order of their own, as bands of amounts have.
+
     >>> coded = Coded.of(["b", None, "a", "b"])
     >>> coded.codes.tolist(), coded.names
     ([0, -1, 1, 0], ('b', 'a'))
@@ -29,6 +31,7 @@ class Coded:
 
     codes: np.ndarray
     names: tuple[str, ...]
+    ordered: bool = False
 
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> Coded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from fraud_detection.judge.comparison import Comparison, Estimate, Harm, Judged, Part, Side
 
 NOTHING = "-"
+WHOLE_FROM = 100
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,13 +40,10 @@ def _doubt(saved: Estimate) -> str:
 
 
 def span(part: Part) -> str:
-    """Say from when until when a part goes.
-
-    The last moment is told, not the first one that is out.
-    """
-    return (
-        f"{part.since[:10]} to {part.until[:10]}" if part.since[:10] != part.until[:10] else part.since[:10]
-    )
+    """Say from which day to which day a part goes, both in it."""
+    last = dt.datetime.fromisoformat(part.until) - dt.timedelta(milliseconds=1)
+    since, until = part.since[:10], f"{last:%Y-%m-%d}"
+    return since if since == until else f"{since} to {until}"
 
 
 def rows(part: Part) -> Iterator[Row]:
@@ -126,7 +125,7 @@ def _hurt(one: Judged, two: Judged, part: Part) -> Iterator[Row]:
 
 
 def _counted(figure: str, first: float, second: float, meaning: str = "") -> Row:
-    return Row(figure, money(first), money(second), _plus(second - first), meaning)
+    return Row(figure, money(first), money(second), plus(second - first), meaning)
 
 
 def _of(value: float, whole: float | None) -> str:
@@ -158,7 +157,7 @@ def money(value: float | None) -> str:
     """
     if value is None:
         return NOTHING
-    return f"{value:z,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:z,.1f}"  # noqa: PLR2004 - digits
+    return f"{value:z,.0f}" if abs(value) >= WHOLE_FROM else f"{value:z,.1f}".removesuffix(".0")
 
 
 def signed(found: Estimate) -> str:
@@ -169,12 +168,17 @@ def signed(found: Estimate) -> str:
     """
     if found.value is None:
         return NOTHING
-    return _plus(found.value) + (
-        "" if found.low is None or found.high is None else f" ({_plus(found.low)} to {_plus(found.high)})"
+    return plus(found.value) + (
+        "" if found.low is None or found.high is None else f" ({plus(found.low)} to {plus(found.high)})"
     )
 
 
-def _plus(value: float) -> str:
+def plus(value: float) -> str:
+    """Say a difference with its sign.
+
+    >>> plus(5.0), plus(-5.0), plus(0.0)
+    ('+5', '-5', '0')
+    """
     said = money(value)
     return said if said.startswith("-") or said == "0" else f"+{said}"
 

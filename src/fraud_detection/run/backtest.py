@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import datetime as dt
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.answerer import Answerer
+from fraud_detection.answerer import Answering
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
+from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Transaction
+from fraud_detection.events import LIMITER, Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.ports import Scorer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
 from fraud_detection.score.archive import read_bundle
@@ -36,6 +40,7 @@ TODAY = "today"
 SCORE_WORDS = {
     "score": "fraud probability at or above the cut-off",
     "no_score": "the model did not answer",
+    LIMITER: "would be declined, but too many were",
 }
 
 
@@ -58,8 +63,11 @@ class Model:
         bundle.check_vectors(self.scorer)
 
     def engine(self, project: Project) -> Engine:
-        """Return what decides by this model and a project file."""
-        return make_engine(self.bundle, self.scorer, project)
+        """Return what decides by this model and a project file; it lets nobody through by lot.
+
+        What it would have answered is asked for, and the key of the lot is for the doors.
+        """
+        return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, let_through=None))
 
 
 class Side:
@@ -69,31 +77,44 @@ class Side:
         """Put rules, cut-offs and model together, as the doors do."""
         self.name, self.model, self.project = name, model, project
         self.engine = model.engine(project)
+        self._scored = _Scored(model.scorer)
+        # The model's own words are dear, and change no answer.
+        answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
+        self._answering = Answering(answerer, StageTimes([stage.name for stage in Stage]))
+        if project.limiter is not None:
+            self._answering.limiter = DeclineLimiter(project.limiter)
         self._book = AnswerBook()
 
     def decide(
-        self, payments: Sequence[Transaction], values: Sequence[Sequence[float]], scores: Sequence[float]
+        self, payments: Sequence[Transaction], rows: Sequence[array[float]], scores: list[float]
     ) -> None:
         """Answer some payments, in order, with their features and scores."""
-        answerer, add = self.engine.answerer, self._book.add
-        for payment, row, score in zip(payments, values, scores, strict=True):
-            action, reasons = verdict(answerer, payment, row, score)
-            add(action, score, reasons)
+        self._scored.scores = scores
+        add = self._book.add
+        for decision in self._answering.answer(payments, rows):
+            add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
     def answers(self) -> Answers:
         """Return all answers."""
         words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in self.project.rules}
+        words |= {one.name: f"{one.of} is on the list `{one.name}`" for one in self.project.lists}
         return self._book.answers(
             self.name, {**SCORE_WORDS, **words}, self.project.policy.review_capacity_per_day
         )
 
 
-def verdict(
-    answerer: Answerer, payment: Transaction, values: Sequence[float], score: float
-) -> tuple[int, tuple[str, ...]]:
-    """Return the action and the codes of its reasons, without the model's own."""
-    action, reasons = answerer.policy.verdicts(score, answerer.rules.fired(payment, values))
-    return action, tuple([reason.code for reason in reasons])
+class _Scored:
+    """A scorer that was asked before: the scores of the payments at hand."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.scores: list[float] = []
+
+    def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - they are known
+        return self.scores
+
+    def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
+        return self._scorer.contributions(rows)
 
 
 @dataclass(slots=True)
@@ -187,7 +208,7 @@ def _by_model(sides: Sequence[Side]) -> Mapping[Model, list[Side]]:
     return grouped
 
 
-def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[list[float]], list[float]]:
+def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[float]], list[float]]:
     """Return the features of each payment as this bundle serves them, and its scores.
 
     What a payment says by itself is read anew: another bundle has other codes for the same categories.
@@ -201,7 +222,7 @@ def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[list[flo
         own.append(row)
     matrix = np.array(own, np.float64).reshape(len(own), width)
     features = np.concatenate([matrix, rows.features[:, width:]], axis=1)
-    return features.tolist(), model.scorer.score(features)
+    return [array("d", row.tobytes()) for row in features], model.scorer.score(features)
 
 
 def _refuse_equal_names(names: Sequence[str]) -> None:

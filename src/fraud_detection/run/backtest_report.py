@@ -46,6 +46,8 @@ def backtest(
 
     Raises ConfigError for a change, a table or a time that does not fit.
     """
+    if project.schema.label is None:
+        raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
     changes = [load_change(path) for path in settings.changes]
     sides = sides_of(project, settings.bundle, changes)
     table = PastTable(_table(project, settings, progress, say), project.schema)
@@ -69,7 +71,7 @@ def backtest(
     return Report(
         project=project.project,
         bundle=sides[0].model.bundle.name,
-        notes=tuple(_notes(project, sides, window)),
+        notes=tuple(_notes(sides, window)),
         variants=tuple(variants),
     )
 
@@ -78,6 +80,8 @@ def _table(
     project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
 ) -> Path:
     if settings.features is not None and settings.data is None:
+        if settings.labels:
+            raise ConfigError("--labels: belong to payments that are replayed; name those with --data")
         refuse_other_features(project, settings.features)
         return settings.features
     table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
@@ -92,9 +96,9 @@ def _table(
     )
 
 
-def _notes(project: Project, sides: Sequence[Side], window: Window) -> Iterator[str]:
-    if project.schema.label is None:
-        yield "The project file declares no label: answers are counted, and nothing is judged."
+def _notes(sides: Sequence[Side], window: Window) -> Iterator[str]:
+    if any(side.project.let_through is not None for side in sides):
+        yield "Nobody is let through by lot here: what would have been answered otherwise is judged."
     for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
         until = learned_until(bundle)
         if until > window.start:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fraud_detection.config import Project
 from fraud_detection.decide.rules import compile_rules
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.directions import directions
 from fraud_detection.features.extract import Extractor
 from fraud_detection.project_file import load_project
 
@@ -17,6 +18,7 @@ def open_project(path: Path) -> Project:
     try:
         names = [feature.name for feature in Extractor(project, {}).definitions]
         compile_rules(project.rules, project.schema, names)
+        directions(project.model.monotone, names)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return project

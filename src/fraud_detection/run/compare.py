@@ -6,47 +6,38 @@ It reads what both have kept and decides nothing itself.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from fraud_detection.adapters.shadow_log import ShadowDecision, ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.parse import Parser
+from fraud_detection.run.backtest import learned_until
+from fraud_detection.run.decided import Decided, weight_of
 from fraud_detection.run.engine import Engine
 from fraud_detection.train.measures import DAY_MS
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.weights import are_equal
 
 CHAMPION = "champion"
-ANSWERED = """
-    SELECT seq, event, action, score, reasons, instead_of, share FROM decisions
-    WHERE seq BETWEEN ? AND ? ORDER BY seq"""
-KNOWN = """
-    SELECT transaction_id, fraud, known_at FROM labels WHERE NOT noted AND known_at <= ? ORDER BY seq"""
-AT_ONCE = 5_000
 
 
 @dataclass(slots=True)
 class Beside:
-    """Live payments that a shadow has decided too, column by column, in order of the logs.
-
-    stopped: whether the champion would have stopped the payment, had it not been let through by lot.
-    """
+    """Live payments that a shadow has decided too, column by column, in order of the logs."""
 
     champion: AnswerBook = field(default_factory=AnswerBook)
     shadow: AnswerBook = field(default_factory=AnswerBook)
     payments: list[Transaction] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     known_at: list[int] = field(default_factory=list)
-    share: list[float] = field(default_factory=list)
-    stopped: list[bool] = field(default_factory=list)
+    weight: list[float] = field(default_factory=list)
 
 
 def live_traffic(
@@ -57,68 +48,64 @@ def live_traffic(
     Only payments from after the moment are there until which labels taught the shadow's bundle: of earlier
     ones it knew the answer.  Raises ConfigError where there is none.
     """
-    beside = Beside()
-    since = learned_until(engine)
-    with ExitStack() as files:
-        sites = [files.enter_context(closing(SqliteSite(state, reading=True))) for state in states]
-        logs = [files.enter_context(closing(ShadowLog(shadow_path(state), reading=True))) for state in states]
-        if setup not in {name for log in logs for name in log.setups()}:
-            there = ", ".join(dict.fromkeys(name for log in logs for name in log.setups())) or "none"
-            raise ConfigError(f"no shadow {setup} has decided here (there are: {there})")
-        moment = max(map(latest_news, sites)) if as_of is None else as_of
-        for site, log in zip(sites, logs, strict=True):
-            _join(beside, site, log.decisions(setup, since), engine, moment)
-    if not beside.payments:
+    since, beside = learned_until(engine.bundle), Beside()
+    shadowed = {state: _decided(state, setup, since) for state in states}
+    if not any(shadowed.values()):
         raise ConfigError(
             f"the shadow {setup} has decided nothing yet of payments after {_iso(since)}, until when labels "
             "taught its bundle"
         )
+    pasts = {state: Decided(state) for state in states}
+    moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
+    for state, past in pasts.items():
+        _join(beside, past, shadowed[state], engine, moment)
+    if not beside.payments:
+        raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
     return _traffic(beside, engine, moment), *_answers(beside, engine)
 
 
-def learned_until(engine: Engine) -> int:
-    """Return the moment in ms until which labels taught a bundle."""
-    told = engine.bundle.manifest.periods.labels_as_of
-    return round(dt.datetime.fromisoformat(told).timestamp() * 1000)
+def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
+    """Return what a shadow decided of the payments of one state file."""
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        if setup not in log.setups():
+            there = ", ".join(log.setups()) or "none"
+            raise ConfigError(f"{state}: no shadow {setup} has decided here (there are: {there})")
+        return {one.transaction_id: one for one in log.decisions(setup, since)}
 
 
-def latest_news(site: SqliteSite) -> int:
+def latest_news(decided: Decided) -> int:
     """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
-    ((known,),) = site.rows("SELECT coalesce(max(known_at), 0) FROM labels")
-    ((paid,),) = site.rows("SELECT coalesce(max(event_time), 0) FROM decisions")
-    return int(max(known, paid))
+    return max([decided.past.latest, *(label.known_at for label in decided.past.labels)])
 
 
 def _join(
-    beside: Beside, site: SqliteSite, decided: Sequence[ShadowDecision], engine: Engine, as_of: int
+    beside: Beside, decided: Decided, shadowed: Mapping[str, ShadowDecision], engine: Engine, as_of: int
 ) -> None:
-    """Take what both have decided, a part of the log at a time."""
+    """Take what both have decided by a moment, in order of the log."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
-    known = {one: (fraud, known_at) for one, fraud, known_at in site.rows(KNOWN, (as_of,))}
-    for start in range(0, len(decided), AT_ONCE):
-        part = decided[start : start + AT_ONCE]
-        rows = {row[0]: row[1:] for row in site.rows(ANSWERED, (part[0].seq, part[-1].seq))}
-        for one in part:
-            event, action, score, reasons, instead_of, share = rows[one.seq]
-            if one.event_time > as_of:
-                continue
-            payment = parser.parse(event, one.transaction_id)
-            if not isinstance(payment, Transaction):
-                continue
-            beside.payments.append(payment)
-            answer = action if instead_of is None else instead_of
-            beside.champion.add(answer, score, [code for _, code, _ in msgspec.json.decode(reasons)])
-            beside.shadow.add(one.action, one.score, one.reasons)
-            fraud, known_at = known.get(one.transaction_id, (UNKNOWN, 0))
-            beside.labels.append(int(fraud))
-            beside.known_at.append(known_at)
-            beside.share.append(1.0 if share is None else share)
-            beside.stopped.append(bool(action) and instead_of is None)
+    known = {label.transaction_id: label for label in decided.past.labels if label.known_at <= as_of}
+    for decision, lot in decided.decisions():
+        one = shadowed.get(decision.transaction_id)
+        if one is None or decision.event_time > as_of:
+            continue
+        payment = parser.parse(decision.event, decision.transaction_id)
+        if not isinstance(payment, Transaction):
+            raise ConfigError(
+                f"the shadow's project file takes payment {decision.transaction_id} for a label"
+            )
+        answer = decision.action if decision.instead_of is None else decision.instead_of
+        beside.payments.append(payment)
+        beside.champion.add(answer, decision.score, decision.codes)
+        beside.shadow.add(one.action, one.score, one.reasons)
+        label = known.get(decision.transaction_id)
+        beside.labels.append(UNKNOWN if label is None else int(label.fraud))
+        beside.known_at.append(0 if label is None else label.known_at)
+        beside.weight.append(weight_of(decision, payment.amount, lot))
 
 
 def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
     schema = engine.project.schema
-    payments, share = beside.payments, np.array(beside.share)
+    payments, weight = beside.payments, np.array(beside.weight)
     times = np.array([payment.event_time for payment in payments], np.int64)
     decimals = 2 if schema.amount is None else schema.amount.decimals
     card = Coder()
@@ -128,9 +115,6 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
         coder = Coder()
         coder.add([payment.categories[place] for payment in payments])
         segments[name] = coder.coded()
-    # Those let through stand for all of their kind, which else have no label or one that people gave.
-    lots = bool((share < 1).any())
-    weight = np.where(np.array(beside.stopped), 0.0, 1 / share) if lots else None
     return Traffic(
         span=(int(times.min()) // DAY_MS * DAY_MS, int(times.max()) + 1),
         as_of=as_of,
@@ -144,7 +128,7 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
         label=np.array(beside.labels, np.int8),
         known_at=np.array(beside.known_at, np.int64),
         segments=segments,
-        weight=weight,
+        weight=None if are_equal(weight) else weight,
     )
 
 

@@ -40,7 +40,8 @@ def put_live(folder: LiveFolder, project: Project, author: Author) -> Release:
         bundle = bundle_of(folder, now.champion)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
-        return folder.add(_after(now, "change", author, champion=champion))
+        shadows = tuple(one for one in now.shadows if one != champion)
+        return folder.add(_after(now, "change", author, champion=champion, shadows=shadows))
 
 
 def promote(

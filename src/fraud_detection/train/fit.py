@@ -79,7 +79,8 @@ def sample(rows: Dataset) -> Sample:
     """
     counted = rows.weight > 0
     own = rows if counted.all() else rows.take(counted)
-    return Sample(own.features, own.label, weight=None if are_equal(own.weight) else own.weight)
+    weight = None if are_equal(own.weight) else own.weight
+    return Sample(own.features, own.label, weight, tuple(own.info.names))
 
 
 def suspects(train: Dataset) -> dict[str, float]:

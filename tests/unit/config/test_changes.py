@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.answering import PolicySettings, RuleSettings
+from fraud_detection.answering import (
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
 from fraud_detection.changes import Change, PolicyChange, apply_change, described, load_change
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
@@ -93,7 +99,7 @@ def test_an_empty_change_changes_nothing() -> None:
         ),
         (
             "name: c\nrules:\n" + "- {name: a, when: 'True', action: review}\n" * 2,
-            r"the name `a` stands twice - at `\$\.rules\[1\]\.name`",
+            r"`a` stands twice - at `\$\.rules\[1\]`",
         ),
         ("rules: []\n", "missing required field `name`"),
     ],
@@ -112,3 +118,25 @@ def test_a_bundle_is_named_as_seen_from_the_file_of_its_change(tmp_path: Path) -
 def test_there_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file; a change is a YAML file"):
         load_change(tmp_path / "c.yaml")
+
+
+def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_again() -> None:
+    stolen = ListSettings(
+        name="stolen", kind="deny", of="card", entries=(ListEntry(value="c1"), ListEntry(value="c2"))
+    )
+    project = msgspec.structs.replace(PROJECT, lists=(stolen,))
+    new = ListEntry(value="c3", owner="ann")
+    change = Change(name="c", entries={"stolen": (new,)}, without_entries={"stolen": ("c1",)})
+    (found,) = apply_change(project, change).lists
+    assert found.entries == (ListEntry(value="c2"), new)
+    assert (found.kind, found.of) == ("deny", "card")
+    assert list(described(project, change)) == ["onto the list stolen: c3", "off the list stolen: c1"]
+
+
+def test_a_limiter_comes_whole_and_null_takes_it_away(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "name: c\nlimiter: {share: 0.3}\n")
+    limited = apply_change(PROJECT, load_change(path))
+    assert limited.limiter == LimiterSettings(share=0.3)
+    assert apply_change(limited, Change(name="same")).limiter == limited.limiter
+    path = written(tmp_path / "c.yaml", "name: c\nlimiter: null\n")
+    assert apply_change(limited, load_change(path)).limiter is None
