@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from fraud_detection.judge.comparison import Estimate
+from fraud_detection.train.intervals import wilson
 from fraud_detection.train.measures import RESAMPLES
 
 DRAWN_AT_ONCE = 50
@@ -21,9 +22,6 @@ _POISSON = np.searchsorted(
     (np.arange(65536) + 0.5) / 65536,
 ).astype(np.uint8)
 """How often something is drawn, for each value of 16 random bits: Poisson with a mean of 1."""
-
-Z = 1.959964
-"""A normal value lies within so many deviations in 95 % of cases."""
 
 
 def resampled(group: np.ndarray, cluster: np.ndarray, sums: np.ndarray, groups: int, seed: int) -> np.ndarray:
@@ -99,20 +97,6 @@ def share(part: float, whole: float, effective: float, draws: np.ndarray) -> Est
         low=figure(min(lows, default=math.nan)),
         high=figure(max(highs, default=math.nan)),
     )
-
-
-def wilson(value: float, count: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share among `count` observations.
-
-    >>> [round(edge, 3) for edge in wilson(1.0, 3)], [round(edge, 3) for edge in wilson(0.5, 100)]
-    ([0.439, 1.0], [0.404, 0.596])
-    """
-    if not count or not math.isfinite(value):
-        return math.nan, math.nan
-    spread = Z * Z / count
-    middle = (value + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(value * (1 - value) / count + spread / (4 * count))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def figure(value: float) -> float | None:

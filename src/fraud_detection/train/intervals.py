@@ -42,11 +42,13 @@ def share_interval(
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share among `count` observations.
+    """Return Wilson's 95 % interval of a share among `count` observations; NaN without any.
 
     >>> [round(edge, 2) for edge in wilson(1.0, 3)], [round(edge, 3) for edge in wilson(0.5, 100)]
     ([0.44, 1.0], [0.404, 0.596])
     """
+    if not count or not math.isfinite(share):
+        return math.nan, math.nan
     spread = Z * Z / count
     middle = (share + spread / 2) / (1 + spread)
     half = Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
