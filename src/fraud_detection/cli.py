@@ -218,6 +218,7 @@ def _prequential(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--starts", required=True, help="first train days, YYYY-MM-DD,YYYY-MM-DD,...")
     for flag, days in (("train", 7), ("delay", 7), ("test", 7), ("history", 56)):
         parser.add_argument(f"--{flag}-days", type=int, default=days, help=f"({days})")
+    parser.add_argument("--seeds", type=int, default=2, help="models a fold that are averaged (2)")
     parser.add_argument(
         "--out", type=Path, default=Path("scores.parquet"), help="fold, id and score of each payment"
     )
@@ -226,7 +227,7 @@ def _prequential(commands: Commands[OneSentenceParser]) -> None:
 def _novelty(commands: Commands[OneSentenceParser]) -> None:
     words = "show how soon a new kind of fraud is found, week by week, in a simulated world"
     parser = command(commands, "novelty", "novelty:novelty", words)
-    parser.add_argument("--kind", default="account_takeover", help="what begins late (account_takeover)")
+    parser.add_argument("--kind", default="card_testing", help="what begins late (card_testing)")
     parser.add_argument("--from-day", type=int, default=98, help="the day on which it begins (98)")
     parser.add_argument(
         "--weight", type=float, default=0.2, help="how much of it, see docs/simulator.md (0.2)"

@@ -89,7 +89,13 @@ def evaluate(arguments: Namespace) -> None:
 def prequential_scores(arguments: Namespace) -> None:
     """Train anew for each start and write the scores of the days that follow."""
     project, screen = open_project(arguments.config), terminal(arguments)
-    plan = Plan(arguments.train_days, arguments.delay_days, arguments.test_days, arguments.history_days)
+    plan = Plan(
+        arguments.train_days,
+        arguments.delay_days,
+        arguments.test_days,
+        arguments.history_days,
+        arguments.seeds,
+    )
     starts = [_day(text) for text in arguments.starts.split(",")]
     history = read_history(project, _history(project, arguments), screen.progress)
     refuse_empty(history, _history(project, arguments))

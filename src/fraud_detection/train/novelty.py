@@ -56,14 +56,14 @@ class Watcher:
     cut: float
 
     @classmethod
-    def of(cls, dataset: Dataset, fold: Fold, settings: Model, review_share: float) -> Watcher:
-        """Learn, and cut off so that `review_share` of the payments of the delay lie above.
+    def of(cls, dataset: Dataset, fold: Fold, settings: Model, question: Question) -> Watcher:
+        """Learn, and cut off so that the share to review of the payments of the delay lie above.
 
         They are the latest traffic, nothing was learned from them, and it takes no label to rank them.
         """
-        models = learn_fold(dataset, fold, settings)
+        models = learn_fold(dataset, fold, settings, question.plan.seeds)
         latest = dataset.slice(fold.until, fold.test_from)
-        return cls(models, float(np.quantile(models.score(latest.features), 1 - review_share)))
+        return cls(models, float(np.quantile(models.score(latest.features), 1 - question.review_share)))
 
     def reviews(self, rows: Dataset) -> np.ndarray:
         """Return for each payment whether it lies above the cut-off."""
@@ -104,7 +104,7 @@ def novelty(
         if progress:
             progress(f"retraining: week of {day}", number / len(weeks))
         fold = Fold.of(day - dt.timedelta(days=plan.train_days + plan.delay_days), plan)
-        watcher = Watcher.of(dataset, fold, settings, question.review_share)
+        watcher = Watcher.of(dataset, fold, settings, question)
         first = first or watcher
         found.append(_week(dataset, kinds, fold, question.kind, (watcher, first)))
     return found

@@ -27,23 +27,24 @@ if TYPE_CHECKING:
     from fraud_detection.config import Model
     from fraud_detection.train.dataset import Dataset
 
-SEEDS = 2
-"""Models whose log-odds are averaged; each more costs its time and gains less."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many days each part takes; history ends where the train days end."""
+    """How many days each part takes; history ends where the train days end.
+
+    seeds: of how many models the log-odds are averaged; each more costs its time and gains less.
+    """
 
     train_days: int = 7
     delay_days: int = 7
     test_days: int = 7
     history_days: int = 56
+    seeds: int = 2
 
     def __post_init__(self) -> None:
         """Refuse a plan that leaves nothing to learn from before the early stopping's days."""
-        if min(self.train_days, self.test_days) < 1 or self.delay_days < 0:
-            raise ConfigError(f"prequential: days must be positive, got {self}")
+        if min(self.train_days, self.test_days, self.seeds) < 1 or self.delay_days < 0:
+            raise ConfigError(f"prequential: days and seeds must be positive, got {self}")
         if self.history_days <= self.train_days:
             raise ConfigError(f"prequential: need history_days > train_days, got {self}")
 
@@ -119,14 +120,16 @@ class Models:
         return chances
 
 
-def learn_fold(dataset: Dataset, fold: Fold, settings: Model) -> Models:
+def learn_fold(dataset: Dataset, fold: Fold, settings: Model, seeds: int) -> Models:
     """Learn from the fold's history with the labels known when its test days begin, and no later ones."""
     known = dataset.slice(fold.history_from, fold.until).labelled(fold.test_from)
     early = known.take(known.event_time < fold.stop_from)
     late = known.take(known.event_time >= fold.stop_from)
     rounds = fit(sample(early), sample(late), settings).rounds
-    seeds = range(settings.seed, settings.seed + SEEDS)
-    each = [msgspec.structs.replace(settings, rounds=rounds, seed=seed) for seed in seeds]
+    each = [
+        msgspec.structs.replace(settings, rounds=rounds, seed=settings.seed + number)
+        for number in range(seeds)
+    ]
     models = [fit(sample(known), None, one).model for one in each]
     return Models(tuple(XGBoostScorer(model, threads=settings.threads) for model in models))
 
@@ -137,7 +140,7 @@ def _fold(dataset: Dataset, start: dt.date, plan: Plan, settings: Model) -> Scor
     known = len(dataset.slice(fold.history_from, fold.until).labelled(fold.test_from))
     if not len(test) or not known:
         raise ConfigError(f"fold {start}: {known} payments to learn from and {len(test)} to score")
-    score = learn_fold(dataset, fold, settings).score(test.features)
+    score = learn_fold(dataset, fold, settings, plan.seeds).score(test.features)
     return Scores(np.full(len(test), start.isoformat()), test.transaction_id, score)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fraud_detection.errors import ConfigError
-from fraud_detection.train.prequential import Plan, prequential
+from fraud_detection.train.prequential import Fold, Plan, learn_fold, prequential
 from tests.unit.train.history import DAY, START, history, project, spoilt_after, told_late
 
 PLAN = Plan(train_days=7, delay_days=7, test_days=7, history_days=28)
@@ -60,6 +60,21 @@ def test_ids_that_are_no_plain_numbers_stay_text() -> None:
 def test_a_plan_without_history_before_the_train_days_is_refused() -> None:
     with pytest.raises(ConfigError, match="need history_days > train_days"):
         Plan(train_days=7, history_days=7)
+
+
+def test_models_of_different_seeds_are_averaged_in_log_odds() -> None:
+    dataset = history(4000)
+    one, three = (learn_fold(dataset, Fold.of(FIRST, PLAN), SETTINGS, seeds) for seeds in (1, 3))
+    rows = dataset.features[:300]
+    each = np.stack([scorer.margins(rows) for scorer in three.scorers]).astype(float)
+    assert np.array_equal(each[0], one.scorers[0].margins(rows))
+    assert (each.min(axis=0) < each.max(axis=0)).any()
+    assert three.score(rows) == pytest.approx(1 / (1 + np.exp(-each.mean(axis=0))))
+
+
+def test_a_fold_without_a_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="days and seeds must be positive"):
+        Plan(seeds=0)
 
 
 def test_a_start_outside_history_is_refused() -> None:
