@@ -183,12 +183,13 @@ class Model(Settings, frozen=True):
 
     min_child_weight counts p * (1 - p) of the rows in a leaf: where frauds are one in two hundred, 1 means
     some two hundred payments, or as many frauds.  More keeps small files from learning anything.
+    early_stopping: rounds without gain after which it ends; None grows all `rounds`.
     monotone: features, `*` for any characters in a name, with which the score may only go up or down.
     """
 
     seed: int = 7
     rounds: Count = 600
-    early_stopping: Count = 40
+    early_stopping: Count | None = 40
     max_depth: Annotated[int, Meta(ge=1, le=16)] = 5
     learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.08
     min_child_weight: Annotated[float, Meta(ge=0)] = 1.0

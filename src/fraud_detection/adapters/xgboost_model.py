@@ -74,7 +74,7 @@ def fit(
     settings: Model,
     progress: Callable[[float], None] | None = None,
 ) -> FittedModel:
-    """Grow trees on `train` until `later` gets no better; without `later`, grow all rounds.
+    """Grow trees on `train` until `later` gets no better; without `later`, or early stopping, all rounds.
 
     Equal samples and settings give equal bytes, with any number of threads.
     """
@@ -83,6 +83,7 @@ def fit(
     watched = []
     if later is not None:
         watched = [(_matrix(later, settings, matrix), "later")]
+    stopping = settings.early_stopping if watched else None
     history: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
         _parameters(train, settings),
@@ -90,11 +91,11 @@ def fit(
         settings.rounds,
         evals=watched,
         evals_result=history,
-        early_stopping_rounds=settings.early_stopping if watched else None,
+        early_stopping_rounds=stopping,
         callbacks=[_Progress(settings.rounds, progress)] if progress else None,
         verbose_eval=False,
     )
-    rounds = booster.best_iteration + 1 if watched else settings.rounds
+    rounds = settings.rounds if stopping is None else booster.best_iteration + 1
     losses = history.get("later", {}).get(_METRIC, [])
     return FittedModel(bytes(booster[:rounds].save_raw("ubj")), rounds, tuple(losses))
 

@@ -123,9 +123,11 @@ class Models:
 def learn_fold(dataset: Dataset, fold: Fold, settings: Model, seeds: int) -> Models:
     """Learn from the fold's history with the labels known when its test days begin, and no later ones."""
     known = dataset.slice(fold.history_from, fold.until).labelled(fold.test_from)
-    early = known.take(known.event_time < fold.stop_from)
-    late = known.take(known.event_time >= fold.stop_from)
-    rounds = fit(sample(early), sample(late), settings).rounds
+    rounds = settings.rounds
+    if settings.early_stopping is not None:
+        early = known.take(known.event_time < fold.stop_from)
+        late = known.take(known.event_time >= fold.stop_from)
+        rounds = fit(sample(early), sample(late), settings).rounds
     each = [
         msgspec.structs.replace(settings, rounds=rounds, seed=settings.seed + number)
         for number in range(seeds)

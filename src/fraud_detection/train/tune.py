@@ -26,6 +26,8 @@ from fraud_detection.train.prequential import Fold, learn_fold
 from fraud_detection.train.split import UNKNOWN, Boundaries
 
 FOLDS = 3
+MODELS = 2
+"""Of a fold, which are averaged: one alone would tell luck from skill less well."""
 LONGEST_MS = 7 * DAY_MS
 KNOBS = (
     Knob("max_depth", 3, 8, whole=True),
@@ -121,7 +123,7 @@ def fold_worth(dataset: Dataset, fold: Fold, settings: Model) -> float:
     test = dataset.slice(fold.test_from, fold.test_until)
     label = test.labels(dataset.info.boundaries.test_from)
     known = (label != UNKNOWN) & (test.weight > 0)
-    score = learn_fold(dataset, fold, settings).score(test.features[known])
+    score = learn_fold(dataset, fold, settings, MODELS).score(test.features[known])
     return Ranking.of(score, label[known] == 1, test.weight[known]).average_precision()
 
 

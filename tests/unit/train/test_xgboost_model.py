@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -24,6 +25,15 @@ def sample(rows: int = 3000, seed: int = 0, noise: float = 1.0) -> Sample:
 @pytest.fixture(scope="module")
 def fitted() -> FittedModel:
     return fit(sample(), sample(seed=1), SETTINGS)
+
+
+def test_without_early_stopping_all_rounds_are_grown_and_watching_changes_nothing() -> None:
+    settings = msgspec.structs.replace(SETTINGS, early_stopping=None, rounds=30)
+    alone, watched = fit(sample(), None, settings), fit(sample(), sample(seed=1), settings)
+    assert (alone.rounds, watched.rounds) == (30, 30)
+    assert alone.model == watched.model
+    stopping = msgspec.structs.replace(settings, early_stopping=1, rounds=300)
+    assert fit(sample(), sample(seed=1), stopping).rounds < 300
 
 
 def test_it_stops_where_the_later_slice_was_best_and_keeps_no_tree_after_that() -> None:
