@@ -53,15 +53,13 @@ class ShadowLog:
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         """Open or create the file; raise ConfigError when it is something else."""
         if reading and not path.is_file():
-            raise ConfigError(
-                f"{path}: no shadow has decided anything here; name one with `fraud release shadow`, and let "
-                "`fraud shadow` run beside the door"
-            )
+            raise _nothing_here(path)
         try:
             self._db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._prepare(path)
+            if not reading:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            self._prepare(path, reading=reading)
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{path}: cannot be used for shadows: {error}") from None
 
@@ -99,14 +97,24 @@ class ShadowLog:
             for seq, one, time_ms, action, score, reasons, us in self._db.execute(query, (setup, since_ms))
         ]
 
-    def _prepare(self, path: Path) -> None:
+    def _prepare(self, path: Path, *, reading: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            if reading:
+                self._db.close()
+                raise _nothing_here(path)
             self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         elif version != FORMAT:
             raise ConfigError(
                 f"{path}: holds no shadows of this version (found {version}, expected {FORMAT})"
             )
+
+
+def _nothing_here(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path}: no shadow has decided anything here; name one with `fraud release shadow`, and let "
+        "`fraud shadow` run beside the door"
+    )
 
 
 def _text(one: ShadowDecision) -> str:
