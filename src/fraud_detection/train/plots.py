@@ -179,7 +179,6 @@ def novelty(path: Path, kind: str, weeks: Sequence[Week]) -> None:
     lines = (
         ("recall", FRAUD, "-", 2.5, "found: retrained each week"),
         ("recall_never_retrained", GOOD, "-", 2.5, "found: never retrained"),
-        ("recall_other_kinds", SOFT, ":", 1.5, "found of other kinds of fraud, retrained"),
         ("known", INK, "--", 1.2, "known as fraud when the week began"),
     )
     with _picture(path, f"A new kind of fraud begins: {kind.replace('_', ' ')}") as axes:
@@ -189,7 +188,7 @@ def novelty(path: Path, kind: str, weeks: Sequence[Week]) -> None:
         axes.set(xlim=(0.5, len(weeks) + 0.5), ylim=(0, 103), xticks=since)
         axes.set_xlabel("week since the kind began")
         axes.set_ylabel("% of the kind's payments")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8)
 
 
 def _percent_axis(axes: Axes, *, both: bool = False) -> None:
