@@ -137,6 +137,16 @@ def test_each_rollback_goes_one_step_further_back(
         live.roll_back(folder, ANN)
 
 
+def test_a_shadow_named_after_a_rollback_does_not_bring_back_what_was_taken_back(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    live.roll_back(folder, ANN)
+    live.set_shadows(folder, [(challenger, small_world.project)], ANN)
+    with pytest.raises(ConfigError, match="nothing was live before release 1"):
+        live.roll_back(folder, ANN)
+
+
 def test_what_changes_nothing_is_refused(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:

@@ -35,7 +35,7 @@ class DeclineLimiter:
     def __init__(self, settings: LimiterSettings) -> None:
         """Start with an empty interval."""
         self.settings = settings
-        self.payments = self.declines = self.limited = 0
+        self.payments = self.declines = 0
         self._part_ms = max(settings.interval.ms // PARTS, 1)
         self._parts: dict[int, tuple[int, int]] = {}
         self._latest = 0

@@ -53,7 +53,7 @@ class ReleaseFollower:
         self._stamp = (0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None
-        self._found: Loaded | ConfigError | None = None
+        self._found: Loaded | ConfigError | OSError | None = None
         self._loaded = first
         self._switch(first)
 
@@ -94,16 +94,16 @@ class ReleaseFollower:
     def _load(self) -> None:
         try:
             self._found = load_release(self.folder, self._loaded.engines)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             self._found = error
 
-    def _take(self, found: Loaded | ConfigError) -> None:
+    def _take(self, found: Loaded | ConfigError | OSError) -> None:
         try:
-            if isinstance(found, ConfigError):
+            if not isinstance(found, Loaded):
                 raise found
             if found.release.number != self.release.number:
                 self._switch(found)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             self.problem = str(error)
             LOG.warning("release not taken, the one before it goes on answering: %s", error)
             self._report()

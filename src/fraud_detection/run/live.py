@@ -99,7 +99,9 @@ def roll_back(folder: LiveFolder, author: Author) -> Release:
     with folder.writing():
         releases = folder.releases()
         now = standing(folder)
-        origin = releases[(now.restores or now.number) - 1]
+        # One that changed only shadows is no step of its own: what answers is older than it.
+        last = next(one for one in reversed(releases) if one.kind != "shadow")
+        origin = releases[(last.restores or last.number) - 1]
         for before in reversed(releases[: origin.number - 1]):
             if (before.champion, before.canary, before.share) != (now.champion, now.canary, now.share):
                 brought = _after(now, "rollback", author, champion=before.champion, canary=before.canary)
