@@ -14,6 +14,7 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.mlflow_tracking import MlflowTracker
+from fraud_detection.answering import RuleSettings
 from fraud_detection.cli import main
 from fraud_detection.config import Gate, Model, Project
 from fraud_detection.errors import ConfigError
@@ -170,6 +171,25 @@ def test_promote_asks_the_gate_and_says_why_not(
     assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
     assert command("rollback", f"--live={folder.path}", "--reason=tried", "--no-tracking") == 0
     assert live.standing(folder).champion == live.standing(trial.folder).champion
+
+
+def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    _, project = live.content_of(folder, live.standing(folder).champion)
+    live.put_live(folder, msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 2
+    assert "promoting it would take the changes back" in capsys.readouterr().err
+    assert command("promote", f"--setup={trial.good}", "--anyway", *named) == 0
+    promoted = live.standing(folder)
+    bundle, project = live.content_of(folder, promoted.champion)
+    assert bundle == live.content_of(folder, trial.good)[0]
+    assert rule in project.rules
+    assert trial.good not in promoted.shadows
 
 
 def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:

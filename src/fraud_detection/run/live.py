@@ -45,17 +45,22 @@ def put_live(folder: LiveFolder, project: Project, author: Author) -> Release:
 
 
 def promote(
-    folder: LiveFolder, bundle: Bundle, project: Project, author: Author, evidence: str = ""
+    folder: LiveFolder,
+    bundle: Bundle,
+    project: Project,
+    author: Author,
+    evidence: str = "",
+    shadow: str = "",
 ) -> Release:
     """Let another bundle answer everything; its canary and its shadow end.
 
-    evidence: what the gate found, in the folder.
+    evidence: what the gate found, in the folder.  shadow: the setup that was judged.
     """
     with folder.writing():
         now = standing(folder)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
-        shadows = tuple(one for one in now.shadows if one not in {champion, now.champion})
+        shadows = tuple(one for one in now.shadows if one not in {champion, now.champion, shadow})
         promoted = _after(now, "promote", author, champion=champion, evidence=evidence, shadows=shadows)
         return folder.add(msgspec.structs.replace(promoted, canary="", share=0.0))
 

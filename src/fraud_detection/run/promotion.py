@@ -15,6 +15,7 @@ from fraud_detection.adapters.live_folder import LiveFolder, Release
 from fraud_detection.adapters.shadow_log import ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Answering
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.judge.compare import compare
@@ -83,8 +84,30 @@ def promote(
             return None
         failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
         author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    name, project = live.content_of(folder, found.setup)
-    return live.promote(folder, folder.bundle(name), project, author, evidence)
+    name, _ = live.content_of(folder, found.setup)
+    project = project_of(folder, found.setup)
+    return live.promote(folder, folder.bundle(name), project, author, evidence, found.setup)
+
+
+def project_of(folder: LiveFolder, setup: str) -> Project:
+    """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
+
+    A shadow that was another bundle alone takes the project of today.  Raises ConfigError where the
+    shadow has a project of its own, and what is live has changed since it was named.
+    """
+    named = next(one for one in folder.releases() if setup in one.shadows)
+    then, today, own = (
+        live.content_of(folder, one)[1] for one in (named.champion, live.standing(folder).champion, setup)
+    )
+    if own == then:
+        return today
+    if today == then:
+        return own
+    raise ConfigError(
+        f"rules, lists or limits that are live have changed since release {named.number} named the shadow "
+        f"{setup}, which has some of its own: promoting it would take the changes back; end it, and name "
+        "it anew with `fraud release shadow`"
+    )
 
 
 def _facts(
