@@ -30,6 +30,8 @@ HOT_MODULES = (
     "src/fraud_detection/metrics.py",
     "src/fraud_detection/answerer.py",
     "src/fraud_detection/pipeline.py",
+    "src/fraud_detection/adapters/tree_leaves.py",
+    "src/fraud_detection/adapters/id_filter.py",
     "src/fraud_detection/parse/drift.py",
     "src/fraud_detection/parse/times.py",
     "src/fraud_detection/parse/labels.py",

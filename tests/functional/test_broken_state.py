@@ -29,6 +29,8 @@ from tests.functional.test_request_door import PATIENCE_S, Served, served
 from tests.functional.test_workers import TWO, WORKERS, children, until
 
 CALLERS = 8
+PROFILES = "sqlite_autoindex_profiles_1"
+"""The index in which a payment's profiles are looked up, and nothing before the first payment."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def remembered(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
 
 
 def damage(state: Path, table: str) -> None:
-    """Overwrite the page at which a table begins, as a broken disk might."""
+    """Overwrite the page at which a table or an index begins, as a broken disk might."""
     with closing(sqlite3.connect(state)) as db:
         size = db.execute("PRAGMA page_size").fetchone()[0]
         root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
@@ -58,7 +60,7 @@ def damage(state: Path, table: str) -> None:
 
 def profiles(state: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(state)) as db:
-        return db.execute("SELECT entity, id, content FROM profiles ORDER BY entity, id").fetchall()
+        return db.execute("SELECT entity, id, content FROM profiles NOT INDEXED ORDER BY number").fetchall()
 
 
 def ended(one: Served) -> int:
@@ -84,7 +86,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
     state = Path(shutil.copy(remembered, tmp_path / "state.db"))
-    damage(state, "history")
+    damage(state, PROFILES)
     kept = profiles(state)
     with served(small_world, state) as one:
         began = time.monotonic()
@@ -104,11 +106,26 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
         assert [again.decide(event)[0] for event in events[:CALLERS]] == [200] * CALLERS
 
 
+@pytest.mark.parametrize("table", ["history", "decisions", "meta", "journal"])
+def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_do(
+    small_world: SmallWorld, remembered: Path, tmp_path: Path, table: str
+) -> None:
+    state = Path(shutil.copy(remembered, tmp_path / "state.db"))
+    damage(state, table)
+    one = Served(small_world, state)
+    try:
+        assert ended(one) == 2
+    finally:
+        said = one.stop()
+    assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
+    assert "Traceback" not in said
+
+
 def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
     small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
     state, source = Path(shutil.copy(remembered, tmp_path / "state.db")), tmp_path / "events.jsonl"
-    damage(state, "history")
+    damage(state, PROFILES)
     source.write_bytes(b"\n".join(events) + b"\n")
     one = Served(small_world, state, f"--source={source}")
     assert ended(one) != 0
@@ -176,13 +193,16 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
     with served(small_world, state, TWO, f"--history={small_world.history}") as one:
         one.stop()
-    damage(shard_path(state, 0, WORKERS), "history")
-    theirs = [event for event in events if ownership.place(event).owner == 0]
+    # Read for a label, and not at the start, which would end the worker again and again.
+    damage(shard_path(state, 0, WORKERS), "labels_payment")
+    theirs = next(json.loads(event) for event in events if ownership.place(event).owner == 0)
     own = [event for event in events if ownership.place(event).owner == 1]
+    label = {one: theirs[one] for one in ("transaction_id", "card_id")}
+    label |= {"is_fraud": 1, "label_known_at": theirs["event_time"]}
     with served(small_world, state, TWO) as one:
         before = set(children(one.process.pid))
         began = time.monotonic()
-        status, told, _ = one.decide(b"[" + b",".join([theirs[0], own[0]]) + b"]")
+        status, told, _ = one.ask("POST", "/v1/labels", json.dumps(label).encode())
         assert (status, time.monotonic() - began < 3) == (503, True)
         assert "met an error and ends" in told["error"] or "does not answer" in told["error"]
         until(lambda: len(set(children(one.process.pid)) - before) == 1)

@@ -1,7 +1,10 @@
 """The journal of a state file: small batches as one row each, until they are moved into the tables.
 
-A row of the journal costs a commit of one or two pages; the tables with their indexes cost three times
-that.  So a payment is answered after its row is in the journal, and the tables follow in groups.
+A row of the journal costs a commit of one page; the tables with their indexes cost several times that.  So a
+payment is answered after its row is in the journal, and the tables follow in groups.
+
+The rows of one group after another take the same slots, so that a commit neither asks for pages nor frees
+any.  Slot 0 has the number of the latest entry that is in the tables: what has a higher one waits.
 """
 
 from __future__ import annotations
@@ -75,18 +78,30 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Entry)
 
 
-def append(db: sqlite3.Connection, entry: Entry) -> None:
-    """Commit one entry; no transaction may be open."""
-    db.execute("INSERT INTO journal VALUES (NULL, ?)", (_ENCODER.encode(entry),))
+def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry) -> None:
+    """Commit the entry that has a place, from 1 on, among those that wait; no transaction may be open.
+
+    moved: number of the latest entry that is in the tables.
+    """
+    row = (place, moved + place, _ENCODER.encode(entry))
+    db.execute("INSERT OR REPLACE INTO journal VALUES (?, ?, ?)", row)
+
+
+def last_moved(db: sqlite3.Connection) -> int:
+    """Return the number of the latest entry that is in the tables."""
+    return int(db.execute("SELECT max(number) FROM journal WHERE slot = 0").fetchone()[0] or 0)
 
 
 def entries(db: sqlite3.Connection) -> list[Entry]:
     """Return what is not in the tables yet, in order."""
-    return [_DECODER.decode(row[0]) for row in db.execute("SELECT content FROM journal ORDER BY number")]
+    waiting = """
+        SELECT content FROM journal
+        WHERE slot > 0 AND number > (SELECT number FROM journal WHERE slot = 0) ORDER BY number"""
+    return [_DECODER.decode(row[0]) for row in db.execute(waiting)]
 
 
-def move(db: sqlite3.Connection, waiting: list[Entry]) -> None:
-    """Write entries into the tables, and empty the journal; inside a transaction."""
+def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
+    """Write all entries that wait into the tables, and say so; inside a transaction."""
     for entry in waiting:
         _insert(db, "decisions", entry.decisions)
         _insert(db, "labels", entry.labels)
@@ -95,7 +110,7 @@ def move(db: sqlite3.Connection, waiting: list[Entry]) -> None:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
         if entry.left is not None:
             db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", entry.left)
-    db.execute("DELETE FROM journal")
+    db.execute("INSERT OR REPLACE INTO journal VALUES (0, ?, x'')", (moved + len(waiting),))
 
 
 class Rows(msgspec.Struct):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 
+from fraud_detection.adapters.id_filter import IdFilter
 from fraud_detection.events import HISTORY, Label
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.ports import Known
@@ -16,6 +17,8 @@ from fraud_detection.ports import Known
 Ids = tuple[str | None, ...]
 
 MOST_PARAMETERS = 500
+NEXT_IDS = "SELECT transaction_id FROM {} WHERE transaction_id > ? ORDER BY transaction_id LIMIT ?"
+"""No id is empty, so the first ones come after the empty text."""
 
 
 class SqliteLedger:
@@ -31,6 +34,28 @@ class SqliteLedger:
         self._settle = settle
         self.unsettled: set[str] = set()
         self.awaited: set[str] = set()
+        self._ids = IdFilter()
+        # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
+        self._to_enter = {"decisions": "", "history": ""}
+
+    def enter(self, decided: Sequence[str]) -> None:
+        """Note payments that are decided, but not in the tables yet."""
+        self.unsettled.update(decided)
+        for one in decided:
+            self._ids.enter(one)
+
+    def enter_from_tables(self, most: int) -> None:
+        """Learn up to so many more ids from the tables; once all are learned, new ones need no look there."""
+        while self._to_enter and most > 0:
+            table, after = next(iter(self._to_enter.items()))
+            found = self._db.execute(NEXT_IDS.format(table), (after, most)).fetchall()
+            for (one,) in found:
+                self._ids.enter(one)
+            if len(found) < most:
+                del self._to_enter[table]
+            else:
+                self._to_enter[table] = found[-1][0]
+            most -= len(found)
 
     def look_for_awaited(self) -> None:
         """Find out of which payments labels have come before them."""
@@ -39,16 +64,21 @@ class SqliteLedger:
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
-        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
-        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
-        taken_in = {row[0]: 0 for row in where_in(self._db, payments, of_stream, of_history)}
-        for one in payments:
-            if one in self.unsettled:
-                taken_in[one] = 0
+        taken_in = dict.fromkeys(self._taken_in(payments), 0)
         labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         if not labelled:
             return Known(taken_in, {}, {})
         return Known(taken_in, self.entities(told_of), *self._labels(labelled))
+
+    def _taken_in(self, payments: Sequence[str]) -> Iterator[str]:
+        asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
+        if not asked:
+            return
+        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
+        for row in where_in(self._db, asked, of_stream, of_history):
+            yield row[0]
+        yield from self.unsettled.intersection(asked)
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
@@ -100,6 +130,7 @@ class SqliteLedger:
         one = past.payment.transaction_id
         told = [label for label in past.labels() if (one, label.known_at) not in to_come]
         fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
+        self._ids.enter(one)
         return (one, msgspec.msgpack.encode(past.payment.entities), fraud, known_at)
 
 

@@ -24,8 +24,9 @@ from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite_tables import prepare
+from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.adapters.wal_merger import WalMerger
-from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.errors import RetryError
 from fraud_detection.parse.drift import Kept, SchemaDrift
 from fraud_detection.pipeline import Outcome
 from fraud_detection.ports import ProfileKey
@@ -42,6 +43,8 @@ MOST_ROWS = 64
 """A larger batch goes straight into the tables."""
 MOST_ENTRIES = 64
 """More than so many do not wait, even if nobody asks to settle them."""
+IDS_AT_START = 100_000
+"""So many ids are learned in a tenth of a second; the others follow between the payments."""
 
 
 class SqliteSite:
@@ -61,9 +64,9 @@ class SqliteSite:
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         wait_s: how long a commit waits for another process that holds the file.
         """
-        self.path = path
+        self.path, self._reading, self._wait_s = path, reading, wait_s
         self._lock = None if reading else FileLock(path)
-        try:
+        with opening(path):
             self._db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -74,21 +77,19 @@ class SqliteSite:
             prepare(self._db, path)
             if not reading:
                 self._db.execute("PRAGMA busy_timeout = 0")
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise ConfigError(f"{path}: cannot be used as a state file: {error}") from None
-        self._reading, self._wait_s = reading, wait_s
-        self._waiting = journal.entries(self._db)
-        # Whether a commit has failed: what it should have kept goes before anything new.
-        self._failed = False
-        kept = msgspec.convert(self.meta("progress", ()), Progress)
-        self.progress = self._waiting[-1].progress if self._waiting else kept
-        self.seq: int = self.progress.seq
-        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
-        self._left: journal.Place | None = None
-        self.ledger = SqliteLedger(self._db, self.settle)
-        if not reading:
-            self.settle()
-            self.ledger.look_for_awaited()
+            self._moved, self._waiting = journal.last_moved(self._db), journal.entries(self._db)
+            # Whether a commit has failed: what it should have kept goes before anything new.
+            self._failed = False
+            kept = msgspec.convert(self.meta("progress", ()), Progress)
+            self.progress = self._waiting[-1].progress if self._waiting else kept
+            self.seq: int = self.progress.seq
+            self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
+            self._left: journal.Place | None = None
+            self.ledger = SqliteLedger(self._db, self.settle)
+            if not reading:
+                self.settle()
+                self.ledger.look_for_awaited()
+                self.ledger.enter_from_tables(IDS_AT_START)
         self._merger = None if reading else WalMerger(path)
         if self._merger is not None:
             self._merger.start()
@@ -140,14 +141,14 @@ class SqliteSite:
         entry = self._entry(outcomes, saved_before, latest, drift)
         self._waiting.append(entry)
         decided = [row[1] for row in entry.decisions]
-        self.ledger.unsettled.update(decided)
+        self.ledger.enter(decided)
         # A label that waits for its payment is entered with it, so that whoever reads the log misses none.
         awaited = not self.ledger.awaited.isdisjoint(decided)
         if awaited or entry.size > MOST_ROWS or len(self._waiting) > MOST_ENTRIES:
             self.settle()
             return
         try:
-            self._patiently(lambda: journal.append(self._db, entry))
+            self._patiently(lambda: journal.append(self._db, self._moved, len(self._waiting), entry))
         except sqlite3.OperationalError as error:
             self._failed = True
             raise RetryError(f"the state file cannot be written: {error}") from error
@@ -184,9 +185,10 @@ class SqliteSite:
             return
         self._failed = True
         with self.transaction():
-            journal.move(self._db, self._waiting)
+            journal.move(self._db, self._moved, self._waiting)
             self._apply_awaited()
             self.put_meta("progress", self.progress)
+        self._moved += len(self._waiting)
         self._waiting.clear()
         self.ledger.awaited -= self.ledger.unsettled
         self.ledger.unsettled.clear()

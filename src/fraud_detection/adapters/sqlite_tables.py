@@ -7,11 +7,12 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
-CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE journal (slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, content BLOB NOT NULL);
+INSERT INTO journal VALUES (0, 0, x'');
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import ConfigError, RetryError
 
 PASSING = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
 DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
@@ -28,11 +29,7 @@ def advice(error: BaseException, database: sqlite3.Connection) -> str | None:
         return None
     path = database.execute("PRAGMA database_list").fetchone()[2]
     if _kind(error) in DAMAGED:
-        return (
-            f"{path}: is damaged ({error}). Put a copy back, or save what can be read "
-            f"(`sqlite3 {path} .recover | sqlite3 NEW`), or name another --state and start it anew with "
-            "`--history FILE`"
-        )
+        return _damaged(path, error)
     if _kind(error) in PASSING:
         return f"{path}: cannot be written ({error}). Make room on the disk, or end what else holds the file"
     return (
@@ -42,12 +39,32 @@ def advice(error: BaseException, database: sqlite3.Connection) -> str | None:
 
 
 @contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Raise ConfigError, with what to do, where a file is of no use as a state file."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        # What is no database at all is more likely another file than a damaged one.
+        if isinstance(error, sqlite3.Error) and _kind(error) == sqlite3.SQLITE_CORRUPT:
+            raise ConfigError(_damaged(path, error)) from None
+        raise ConfigError(f"{path}: cannot be used as a state file: {error}") from None
+
+
+@contextmanager
 def reading(whose: str) -> Iterator[None]:
     """Raise RetryError, with whose file it is, where a file that another process writes cannot be read."""
     try:
         yield
     except sqlite3.Error as error:
         raise RetryError(f"{whose} cannot be read: {error}") from error
+
+
+def _damaged(path: Path | str, error: sqlite3.Error) -> str:
+    return (
+        f"{path}: is damaged ({error}). Put a copy back, or save what can be read "
+        f"(`sqlite3 {path} .recover | sqlite3 NEW`), or name another --state and start it anew with "
+        "`--history FILE`"
+    )
 
 
 def _kind(error: sqlite3.Error) -> int:

@@ -5,33 +5,30 @@ What trains and what serves is the same `XGBoostScorer`, made of the same bytes.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost as xgb
 
 from fraud_detection.adapters.xgboost_shap import ShapTables
-from fraud_detection.adapters.xgboost_trees import TreeWalk
+from fraud_detection.adapters.xgboost_trees import TreeWalk, as_matrix
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.directions import directions
 from fraud_detection.score.calibration import Calibration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
+    from fraud_detection.adapters.xgboost_trees import Rows
     from fraud_detection.config import Model
-
-    Rows = Sequence[Sequence[float]] | np.ndarray
 
 _METRIC = "logloss"
 """Stops early.  Average precision would be nearer to the aim, but jumps about with few frauds."""
 
 
 _FEW = 128
-"""Up to so many rows the walk in numpy is quicker than XGBoost's own call; see docs/adr/0010."""
+"""Up to so many rows the walk is quicker than XGBoost's own call, compiled or not; see docs/adr/0010."""
 
 _PROBES = 64
 
@@ -126,22 +123,23 @@ class XGBoostScorer:
     def score(self, rows: Rows, explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - both are at hand
         """Return one probability in [0, 1] a row, in order; NaN in a row means missing."""
         probability = self.calibration.probability
-        if len(rows) == 1 and self._walk is not None:
-            return [probability(self._walk.margin(self._matrix(rows)[0]))]
         return [probability(raw) for raw in self.margins(rows).tolist()]
 
     def margins(self, rows: Rows) -> np.ndarray:
         """Return the log-odds before calibration, float32, shape (rows,)."""
-        matrix = self._matrix(rows)
-        if len(matrix) <= _FEW and self._walk is not None:
-            return self._walk.margins(matrix)
-        return self._predict(matrix) if len(matrix) else np.empty(0, np.float32)
+        self._refuse_other_widths(rows)
+        if not len(rows):
+            return np.empty(0, np.float32)
+        if len(rows) <= _FEW and self._walk is not None:
+            return self._walk.margins(rows)
+        return self._predict(as_matrix(rows))
 
     def contributions(self, rows: Rows) -> np.ndarray:
         """Return exact SHAP values, shape (rows, features), in log-odds before calibration."""
-        matrix = self._matrix(rows)
-        if not len(matrix):
+        self._refuse_other_widths(rows)
+        if not len(rows):
             return np.empty((0, self.width), np.float32)
+        matrix = as_matrix(rows)
         # Quicker than XGBoost for any number of rows; and a row gets the same alone and among others.
         if self._tables is not None:
             return np.array([self._tables.contributions(row) for row in matrix], np.float32)
@@ -166,9 +164,7 @@ class XGBoostScorer:
             return None
         probes = walk.probes(_PROBES)
         expected = self._predict(probes)
-        alone = np.array([walk.margin(row) for row in probes], np.float32)
-        agree = np.array_equal(alone, expected) and np.array_equal(walk.margins(probes), expected)
-        return walk if agree else None
+        return walk if np.array_equal(walk.margins(probes), expected) else None
 
     def _shap_tables(self, walk: TreeWalk) -> ShapTables | None:
         """Return the tables, if they can be made and find XGBoost's own contributions."""
@@ -181,20 +177,10 @@ class XGBoostScorer:
         found = [tables.contributions(row) for row in probes]
         return tables if np.allclose(found, self._explain(probes), rtol=0, atol=_NOISE) else None
 
-    def _matrix(self, rows: Rows) -> np.ndarray:
+    def _refuse_other_widths(self, rows: Rows) -> None:
         for row in rows if not isinstance(rows, np.ndarray) else rows[:1]:
             if len(row) != self.width:
                 raise ConfigError(f"the model has {self.width} features, a row has {len(row)} values")
-        if isinstance(rows, np.ndarray):
-            return np.ascontiguousarray(rows, np.float32)
-        if len(rows) == 1 and isinstance(rows[0], array):
-            return np.frombuffer(rows[0]).astype(np.float32)[np.newaxis]
-        arrays = [row for row in rows if isinstance(row, array)]
-        if rows and len(arrays) == len(rows):
-            return np.frombuffer(b"".join(arrays)).reshape(len(rows), self.width).astype(np.float32)
-        # Several times faster than np.array on a list of lists.
-        flat = np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * self.width)
-        return flat.reshape(len(rows), self.width)
 
 
 class _Progress(xgb.callback.TrainingCallback):

@@ -25,6 +25,8 @@ from fraud_detection.run.tally import Tally
 SAVE_AFTER_EVENTS = 50_000
 BEHIND_EVENTS = 8
 """So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
+IDS_AN_EVENT = 32
+"""So many ids of earlier payments are learned an event: a million in half a minute at 1,000/s."""
 
 
 LOG = logging.getLogger(__name__)
@@ -128,13 +130,15 @@ class EmbeddedDoor:
     def catch_up(self) -> None:
         """Do what was put off until answers were given, if there is enough of it.
 
-        Moves decisions from the journal into the tables, saves profiles, and collects garbage.
+        Moves decisions from the journal into the tables, saves profiles, learns ids of earlier payments, and
+        collects garbage.
         """
         if self._behind < BEHIND_EVENTS:
             return
         # No event changes more than one profile of a kind: so many saved keep pace with those changed.
         self.site.settle()
         self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, self._behind)
+        self.site.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
         self._behind = 0
         sweep()
 

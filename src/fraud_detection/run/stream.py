@@ -13,6 +13,7 @@ import msgspec
 from fraud_detection.adapters.event_sources import Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
+from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.config import Project
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
@@ -66,8 +67,7 @@ def open_door(
     wait_s: how long a commit waits for another process that holds the file.
     """
     engine = load_engine(bundle, project)
-    site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
-    door = EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
     door.answer_by(engine)
     return engine, door
 
@@ -83,9 +83,14 @@ def open_live_door(
     """Do the same with what is live, and follow it."""
     loaded = load_release(folder)
     engine = loaded.engines[loaded.release.champion]
-    site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
-    door = EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
     return engine, door, ReleaseFollower(folder, door, loaded)
+
+
+def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedDoor:
+    with opening(state):
+        site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
+        return EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
 
 
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:

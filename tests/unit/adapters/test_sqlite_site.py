@@ -92,6 +92,30 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
     again.close()
 
 
+@pytest.mark.parametrize("taken", [*range(15, 35), 100])
+def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
+    taken: int, small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
+    for start in (0, taken):
+        door = open_door(small_world.bundle, state)[1]
+        one_by_one(door, events[start : start + taken], catch_up=True)
+        one_by_one(door, events[start + taken : start + taken + 3])
+        reader = SqliteSite(state, reading=True)
+        seen = list(reader.since(0))
+        reader.close()
+        door.site.close()  # as a kill would leave it
+        settled = SqliteSite(state)
+        assert list(settled.since(0)) == seen
+        settled.close()
+    door = open_door(small_world.bundle, at_once)[1]
+    door.take(Batch(events[: taken + 3], None, 0), "test")
+    door.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
+    door.close()
+    assert in_tables(state) == in_tables(at_once)
+    assert len(in_tables(state)) > taken
+
+
 def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked_again(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:

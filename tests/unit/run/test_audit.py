@@ -274,14 +274,15 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     site = SqliteSite(state)
     site.keep([decided(200), Quarantined(b"{", "bad", "$")], 1, 0, SchemaDrift())
     with closing(sqlite3.connect(state)) as db:
-        ((content,),) = db.execute("SELECT content FROM journal").fetchall()
+        latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"
+        ((slot, content),) = db.execute(latest).fetchall()
         assert checked(state).is_whole
         assert checked(state).last == site.seq
         for place in (content.index(b"t200"), content.index("wörds".encode()), content.index(b"bad")):
             altered = bytearray(content)
             altered[place] ^= 1
             with db:
-                db.execute("UPDATE journal SET content = ?", (bytes(altered),))
+                db.execute("UPDATE journal SET content = ? WHERE slot = ?", (bytes(altered), slot))
             assert not checked(state).is_whole
         with db:
             db.execute("DELETE FROM journal")

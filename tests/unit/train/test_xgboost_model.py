@@ -5,8 +5,11 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fraud_detection.adapters.xgboost_model import FittedModel, Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost_trees import reached_from
 from fraud_detection.config import Model
 from fraud_detection.errors import ConfigError
 from fraud_detection.score.calibration import Calibration
@@ -65,7 +68,25 @@ def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(dept
     scorer, rows = XGBoostScorer(model), sample(300, seed=5).features
     rows[0], rows[1], rows[2] = np.nan, np.inf, -np.inf
     assert scorer._walk is not None
-    assert np.array_equal([scorer._walk.margin(row) for row in rows], scorer._predict(rows))
+    expected = scorer._predict(rows)
+    assert np.array_equal(scorer._walk.margins(rows), expected)
+    assert np.array_equal([scorer._walk.margins(row[np.newaxis])[0] for row in rows], expected)
+    # Values of the engine are doubles, of which XGBoost sees the nearest float32.
+    probes = scorer._walk.probes(200).astype(float)
+    beside = probes * (1 + np.random.default_rng(0).choice([-1, 0, 1], probes.shape) * 2.0**-25)
+    assert np.array_equal(scorer._walk.margins(beside.tolist()), scorer._predict(beside.astype(np.float32)))
+    # Without a compiler numpy finds the leaves.
+    scorer._walk._finder = None
+    assert np.array_equal(scorer._walk.margins(rows), expected)
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(-1e39, 1e39))
+def test_a_double_reaches_a_threshold_when_its_float32_does(threshold: float, other: float) -> None:
+    reached = float(reached_from(np.array([threshold], np.float32))[0])
+    near = [reached, math.nextafter(reached, -math.inf), threshold, math.nextafter(threshold, -math.inf)]
+    with np.errstate(over="ignore"):
+        for one in (*near, (threshold + 3 * reached) / 4, other):
+            assert (one >= reached) == (np.float32(one) >= np.float32(threshold))
 
 
 def test_a_model_that_the_walk_cannot_read_is_scored_by_xgboost(fitted: FittedModel) -> None:

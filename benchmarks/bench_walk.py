@@ -1,0 +1,103 @@
+"""Measure what finds margins quickest: a compiled walk over the trees, the same in numpy, or XGBoost itself.
+
+    python -m benchmarks.bench_walk [--json FILE]
+
+Made-up rows of 45 values, a tenth of them missing, one thread.  Prints microseconds a call, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost_trees import TreeWalk
+from fraud_detection.bench.machine import Machine, machine
+from fraud_detection.config import Model
+
+WIDTH = 45
+TRAINED_ON = 20_000
+ROWS = (1, 2, 4, 16, 64, 128, 256, 512)
+FORESTS = ((66, 5), (300, 6))
+ROUNDS, ROUND_S = 15, 0.02
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Microseconds a call for so many rows."""
+
+    trees: int
+    depth: int
+    rows: int
+    compiled_us: float
+    numpy_us: float
+    xgboost_us: float
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """All calls."""
+
+    machine: Machine
+    calls: list[Call]
+
+
+def made_up(rows: int) -> np.ndarray:
+    """Return float32 values of shape (rows, 45), the same each time."""
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=(rows, WIDTH)).astype(np.float32)
+    found[rng.random(found.shape) < 0.1] = np.nan
+    return found
+
+
+def measure(trees: int, depth: int) -> list[Call]:
+    """Measure one forest; the three take turns, so that what else the machine does meets all alike."""
+    sample = made_up(TRAINED_ON)
+    told = np.nan_to_num(sample)
+    label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
+    settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
+    model = fit(Sample(sample, label.astype(np.int8)), None, settings).model
+    scorer = XGBoostScorer(model)
+    compiled, plain = scorer._walk, TreeWalk(bytes(scorer._booster.save_raw("json")))  # noqa: SLF001
+    if compiled is None or compiled._finder is None:  # noqa: SLF001
+        sys.exit("nothing is compiled here: `make setup`")
+    plain._finder = None  # noqa: SLF001
+    return [
+        Call(trees, depth, rows, *_micros(made_up(rows), (compiled.margins, plain.margins, scorer._predict)))  # noqa: SLF001
+        for rows in ROWS
+    ]
+
+
+def _micros(rows: np.ndarray, ways: tuple[Callable[[np.ndarray], np.ndarray], ...]) -> list[float]:
+    taken: list[list[float]] = [[] for _ in ways]
+    times = [max(1, int(ROUND_S / timeit.timeit(lambda way=way: way(rows), number=1))) for way in ways]  # type: ignore[misc]
+    for _ in range(ROUNDS):
+        for place, way in enumerate(ways):
+            taken[place].append(timeit.timeit(lambda way=way: way(rows), number=times[place]) / times[place])  # type: ignore[misc]
+    return [1e6 * median(one) for one in taken]
+
+
+def main() -> None:
+    """Measure and print a table."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    given = arguments.parse_args()
+    figures = Figures(machine(), [call for forest in FORESTS for call in measure(*forest)])
+    print(figures.machine.words())
+    print("trees  depth  rows  compiled  numpy  XGBoost (us)")
+    for one in figures.calls:
+        print(
+            f"{one.trees:5}  {one.depth:5}  {one.rows:4}  {one.compiled_us:8,.0f}  {one.numpy_us:5,.0f}  "
+            f"{one.xgboost_us:7,.0f}"
+        )
+    if given.json is not None:
+        given.json.write_bytes(msgspec.json.encode(figures))
+
+
+if __name__ == "__main__":
+    main()
