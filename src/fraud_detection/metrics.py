@@ -31,7 +31,7 @@ class LatencyHistogram:
 
     def add(self, seconds: float, times: int = 1) -> None:
         """Count a duration; what is shorter than a microsecond counts as one."""
-        bucket = round(math.log(max(seconds, SMALLEST_S) / SMALLEST_S) / GROWTH)
+        bucket = int(math.log(seconds / SMALLEST_S) / GROWTH + 0.5) if seconds > SMALLEST_S else 0
         self._buckets[bucket] = self._buckets.get(bucket, 0) + times
         self.count += times
         self.longest_s = max(self.longest_s, seconds)
