@@ -20,7 +20,7 @@ from fraud_detection.config import Gate, Model, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import compare as comparing
 from fraud_detection.run import live
-from fraud_detection.run.promotion import Compared, compared
+from fraud_detection.run.promotion import RESCORED, Compared, compared
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
@@ -134,6 +134,29 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
     leaking = compared(trial.folder, [state], trial.good, as_of)
     assert leaking.comparison != honest.comparison
+
+
+def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journal_alone(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    for suffix in ("", ".shadows"):
+        with (
+            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
+            closing(sqlite3.connect(f"{state}{suffix}")) as target,
+        ):
+            source.backup(target)
+    _, door, follower = open_live_door(trial.folder, state)
+    later = small_world.live(9_003, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
+    door.take(Batch(later, None, 0), "test")
+    with closing(Shadows(trial.folder, [state], lambda _: None)) as shadows:
+        while shadows.step():
+            pass
+        assert shadows.decided == 2 * len(later)
+    facts = compared(trial.folder, [state], trial.good, None).facts
+    door.close()
+    follower.close()
+    assert (facts.rescored, facts.different) == (RESCORED - len(later), 0)
 
 
 def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.mlflow_tracking import MlflowTracker
 from fraud_detection.adapters.simulator_files import write_history
+from fraud_detection.answering import RuleSettings
 from fraud_detection.cli import main
 from fraud_detection.config import Model, Project, Tracking
 from fraud_detection.generate.live import LiveOptions, LiveStream
@@ -166,6 +167,24 @@ def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_fo
     assert "with --new-features it needs a new state file" in capsys.readouterr().err
     assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
     assert "the champion has other features" in capsys.readouterr().err
+
+
+def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_the_rules_that_are_live(
+    bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    rule = RuleSettings(name="large", when="amount > 900", action="review")
+    today = msgspec.structs.replace(bank.project, rules=(rule,))
+    live.start(folder, read_bundle(bank.champion), today, live.Author("ann", "a test"))
+    features = msgspec.structs.replace(bank.project.features, calendar=("hour",))
+    config = tmp_path / "params.yaml"
+    config.write_text(json.dumps(to_plain(msgspec.structs.replace(bank.project, features=features))))
+    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--live={folder.path}", "--trials=0"]
+    assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
+    assert "`fraud shadow` makes them itself, and needs the --history" in capsys.readouterr().out
+    (setup,) = live.standing(folder).shadows
+    _, project = live.content_of(folder, setup)
+    assert (project.features, project.rules) == (features, (rule,))
 
 
 @pytest.mark.filterwarnings("default")  # MLflow's own

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S
 from fraud_detection.errors import ConfigError
 
+BUSY = "lets shadows follow this state file; end it, or wait for it"
 FORMAT = 1
 SUFFIX = ".shadows"
 TABLES = """
@@ -24,6 +26,16 @@ CREATE TABLE decided (
 ) WITHOUT ROWID;
 CREATE TABLE places (setup TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
+OWN_ROWS = """
+CREATE TABLE IF NOT EXISTS own_rows (
+    setup TEXT NOT NULL, seq INTEGER NOT NULL, features BLOB NOT NULL, PRIMARY KEY (setup, seq)
+) WITHOUT ROWID;
+"""
+KEPT_ROWS = 500
+"""Of each shadow that makes its features itself: enough to score its latest payments again."""
+FORGET = """
+    DELETE FROM own_rows WHERE setup = :setup AND seq <= (
+        SELECT seq FROM own_rows WHERE setup = :setup ORDER BY seq DESC LIMIT 1 OFFSET :kept)"""
 
 
 class ShadowDecision(msgspec.Struct, frozen=True):
@@ -51,9 +63,10 @@ class ShadowLog:
     """One file, with one writer at a time and any number of readers."""
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
-        """Open or create the file; raise ConfigError when it is something else."""
+        """Open or create the file; raise ConfigError when it is something else, or another process writes."""
         if reading and not path.is_file():
             raise _nothing_here(path)
+        self._lock = None if reading else FileLock(path, BUSY)
         try:
             self._db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
             if not reading:
@@ -66,14 +79,25 @@ class ShadowLog:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def place(self, setup: str, first: int) -> int:
         """Return up to which number a shadow has decided; a new one begins behind `first`."""
         self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (setup, first, first))
         return int(self._db.execute("SELECT seq FROM places WHERE setup = ?", (setup,)).fetchone()[0])
 
-    def keep(self, setup: str, decisions: Sequence[ShadowDecision], reached: int) -> None:
-        """Commit decisions together with the place reached."""
+    def keep(
+        self,
+        setup: str,
+        decisions: Sequence[ShadowDecision],
+        reached: int,
+        own_rows: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """Commit decisions together with the place reached.
+
+        own_rows: numbers of payments, and features (64-bit floats) that the shadow has made of them itself.
+        """
         rows = [
             (setup, one.seq, one.transaction_id, one.event_time, one.action, one.score, _text(one), one.us)
             for one in decisions
@@ -82,6 +106,10 @@ class ShadowLog:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO decided VALUES (?,?,?,?,?,?,?,?)", rows)
             self._db.execute("UPDATE places SET seq = ? WHERE setup = ?", (reached, setup))
+            if own_rows:
+                made = [(setup, *row) for row in own_rows]
+                self._db.executemany("INSERT INTO own_rows VALUES (?,?,?)", made)
+                self._db.execute(FORGET, {"setup": setup, "kept": KEPT_ROWS})
 
     def setups(self) -> list[str]:
         """Return which shadows have decided here."""
@@ -97,6 +125,12 @@ class ShadowLog:
             for seq, one, time_ms, action, score, reasons, us in self._db.execute(query, (setup, since_ms))
         ]
 
+    def own_rows(self, setup: str) -> dict[int, bytes]:
+        """Return the features that a shadow has made itself, of its latest `KEPT_ROWS` payments by number."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'own_rows'").fetchone():
+            return {}
+        return dict(self._db.execute("SELECT seq, features FROM own_rows WHERE setup = ?", (setup,)))
+
     def _prepare(self, path: Path, *, reading: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -108,6 +142,8 @@ class ShadowLog:
             raise ConfigError(
                 f"{path}: holds no shadows of this version (found {version}, expected {FORMAT})"
             )
+        if not reading:
+            self._db.execute(OWN_ROWS)
 
 
 def _nothing_here(path: Path) -> ConfigError:

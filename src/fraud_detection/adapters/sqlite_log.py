@@ -14,7 +14,8 @@ from fraud_detection.adapters.sqlite_ledger import Ids, SqliteLedger
 class PastEvent(msgspec.Struct, frozen=True):
     """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`).
 
-    corrects: when the opposite label became known that a label takes back, in ms.
+    corrects: when the opposite label became known that a label takes back, in ms.  bundle: the name of what
+    answered a payment.
     """
 
     seq: int
@@ -25,20 +26,21 @@ class PastEvent(msgspec.Struct, frozen=True):
     known_at: int
     features: bytes
     corrects: int | None
+    bundle: str = ""
 
 
 def tables_since(db: sqlite3.Connection, ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
     """Yield what the tables hold of payments and labels after `seq`, in order."""
     query = """
-        SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL
+        SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
         FROM decisions WHERE seq > :seq
         UNION ALL
-        SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, corrects
+        SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, corrects, ''
         FROM labels WHERE applied_at > :seq
         ORDER BY at, number"""
-    for at, _, one, event, ids, fraud, time_ms, features, corrects in db.execute(query, {"seq": seq}):
+    for at, _, one, event, ids, fraud, time_ms, features, corrects, bundle in db.execute(query, {"seq": seq}):
         owner = _owner(ledger, one) if ids is None else _ids(ids)
-        yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects)
+        yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects, bundle)
 
 
 def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
@@ -46,7 +48,7 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
     owners: dict[str, Ids] = {}
     found: list[PastEvent] = []
     for entry in waiting:
-        for at, one, time_ms, _, _, _, _, _, ids, event, features, *_ in entry.decisions:
+        for at, one, time_ms, _, _, _, _, bundle, ids, event, features, *_ in entry.decisions:
             owners[one] = _ids(ids)
             found.append(
                 PastEvent(
@@ -58,6 +60,7 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
                     known_at=time_ms,
                     features=features,
                     corrects=None,
+                    bundle=bundle,
                 )
             )
         for _, one, fraud, known_at, _, corrects, applied_at, *_ in entry.labels:

@@ -72,6 +72,12 @@ def shadow(commands: Commands[OneSentenceParser]) -> None:
     parser = command(commands, "shadow", "shadow:shadow", words)
     live(parser)
     _states(parser)
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="what the door began with, for shadows with features of their own",
+    )
     parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
 
 

@@ -23,6 +23,10 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 
 FOLLOWED_WITHIN_S = 15.0
+OWN_FEATURES = (
+    "bundle {} has other features than the doors: `fraud shadow` makes them itself, and needs the --history "
+    "that the door began with"
+)
 
 
 def start(arguments: Namespace) -> None:
@@ -65,6 +69,9 @@ def shadow(arguments: Namespace) -> None:
         raise ConfigError("give a change, or --end SETUP")
     new = [changed(folder, one) for one in arguments.change]
     released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end))
+    for bundle in {bundle.name: bundle for bundle, _ in new}.values():
+        if live.has_other_features(folder, bundle):
+            print_line(OWN_FEATURES.format(bundle.name))
     _told(arguments, released)
 
 
@@ -115,11 +122,14 @@ def show(arguments: Namespace) -> None:
 
 
 def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:
-    """Return the bundle and the project that a change makes of what is live."""
+    """Return the bundle and the project that a change makes of what is live.
+
+    A bundle with other features brings its own schema and features.
+    """
     asked = load_change(path)
     name, project = live.content_of(folder, live.standing(folder).champion)
     bundle = folder.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
-    return bundle, apply_change(project, asked)
+    return bundle, apply_change(live.fitting(bundle, project), asked)
 
 
 def follow(folder: LiveFolder, release: Release) -> int:

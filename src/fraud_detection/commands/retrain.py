@@ -14,6 +14,7 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.backtest import lines
 from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.commands.release import OWN_FEATURES
 from fraud_detection.commands.training import SHOWN, past_file
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
@@ -112,9 +113,12 @@ def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | N
         return None
     folder = LiveFolder(arguments.live)
     _, today = live.content_of(folder, live.standing(folder).champion)
-    setup = live.keep(folder, found.bundle, today).name
+    project = live.fitting(found.bundle, today)
+    setup = live.keep(folder, found.bundle, project).name
     author = live.Author(arguments.by or getpass.getuser(), f"retrained in place of {champion.name}")
-    live.set_shadows(folder, [(found.bundle, today)], author)
+    live.set_shadows(folder, [(found.bundle, project)], author)
+    if live.has_other_features(folder, found.bundle):
+        print_line(OWN_FEATURES.format(found.bundle.name))
     print_line(
         f"in the shadow as {setup}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"
     )

@@ -8,6 +8,7 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.commands.arguments import STATE
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.errors import ConfigError
+from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.stream import Stop, ending_on_signals
 
@@ -19,9 +20,11 @@ def shadow(arguments: Namespace) -> None:
     for state in states:
         if not state.is_file():
             raise ConfigError(f"{state}: no such state file; name that of a door with --state")
-    shadows = Shadows(LiveFolder(arguments.live), states, screen.say)
+    if arguments.history is not None and not arguments.history.is_file():
+        raise ConfigError(f"{arguments.history}: no such file; name the one that the door was started with")
+    shadows = Shadows(LiveFolder(arguments.live), states, screen.say, arguments.history, screen.progress)
     try:
-        with ending_on_signals(stop):
+        with few_collections(), ending_on_signals(stop):
             if arguments.once:
                 while shadows.step() and not stop.asked:
                     screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)

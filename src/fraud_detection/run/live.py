@@ -12,8 +12,9 @@ import msgspec
 
 from fraud_detection.adapters.live_folder import LiveFolder, Release
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.config import Project
+from fraud_detection.config import Project, Schema
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.engine import Engine, Setup, make_engine
 from fraud_detection.score.bundle import Bundle
 
@@ -54,10 +55,12 @@ def promote(
 ) -> Release:
     """Let another bundle answer everything; its canary and its shadow end.
 
-    evidence: what the gate found, in the folder.  shadow: the setup that was judged.
+    evidence: what the gate found, in the folder.  shadow: the setup that was judged.  Raises ConfigError
+    when its features are others than those that the doors remember.
     """
     with folder.writing():
         now = standing(folder)
+        refuse_other_features(folder, bundle)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
         shadows = tuple(one for one in now.shadows if one not in {champion, now.champion, shadow})
@@ -73,6 +76,8 @@ def set_canary(
         raise ConfigError(f"--share {share:g}: expected a part of the cards, more than 0 and less than 1")
     with folder.writing():
         now = standing(folder)
+        if bundle is not None:
+            refuse_other_features(folder, bundle)
         canary = "" if bundle is None else keep(folder, bundle, project).name
         if bundle is None and not now.canary:
             raise ConfigError("there is no canary to end")
@@ -136,6 +141,52 @@ def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Setup:
     folder.keep_bundle(bundle)
     folder.keep_setup(setup.name, setup.content)
     return setup
+
+
+def fitting(bundle: Bundle, today: Project) -> Project:
+    """Return the project under which a bundle decides beside what is live.
+
+    Where the bundle has other features than the project of today makes, schema and features are its own.
+    Raises ConfigError when it reads ids, times or labels otherwise: the log tells these as the doors read
+    them.
+    """
+    if fingerprint(today, bundle.contents.features.vocabulary) == bundle.manifest.fingerprint:
+        return today
+    own = bundle.contents.project
+    for name, (one, other) in _told(own.schema, today.schema).items():
+        if one != other:
+            raise ConfigError(
+                f"bundle {bundle.name}: its project file reads `schema.{name}` otherwise than the live one, "
+                "and a shadow takes ids, times and labels as the doors have read them; train it with that of "
+                "the live one"
+            )
+    return msgspec.structs.replace(today, schema=own.schema, features=own.features)
+
+
+def has_other_features(folder: LiveFolder, bundle: Bundle) -> bool:
+    """Tell whether a bundle needs other features than what is live."""
+    champion = bundle_of(folder, standing(folder).champion)
+    return bundle.manifest.fingerprint != champion.manifest.fingerprint
+
+
+def refuse_other_features(folder: LiveFolder, bundle: Bundle) -> None:
+    """Raise ConfigError when the doors cannot answer by a bundle, because they remember other features."""
+    if has_other_features(folder, bundle):
+        raise ConfigError(
+            f"bundle {bundle.name} needs other features than the doors that follow {folder.path} remember, "
+            "so they cannot answer by it; start a second door on a new state, with a history that reaches to "
+            f"now, and switch over: `fraud release start --live OTHER --bundle "
+            f"{folder.bundle_path(bundle.name)}`, then `fraud serve --live OTHER --state NEW --history FILE`"
+        )
+
+
+def _told(*schemas: Schema) -> dict[str, list[object]]:
+    """Return what ids, times and labels are read by, of each schema; aliases change nothing."""
+    return {
+        "transaction_id": [one.transaction_id.field for one in schemas],
+        "event_time": [msgspec.structs.replace(one.event_time, aliases=()) for one in schemas],
+        "label": [one.label for one in schemas],
+    }
 
 
 def content_of(folder: LiveFolder, setup: str) -> tuple[str, Project]:

@@ -33,7 +33,7 @@ from fraud_detection.train.split import UNKNOWN
 
 RESCORED = 500
 ROUNDS = 3
-STORED = "SELECT transaction_id, event, features FROM decisions WHERE seq = ?"
+STORED = "SELECT event, features FROM decisions WHERE seq = ?"
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -44,6 +44,18 @@ class Compared(msgspec.Struct, frozen=True):
     comparison: Comparison
     facts: Facts
     verdict: Verdict
+
+
+class Rescorable(msgspec.Struct, frozen=True):
+    """A live payment that a shadow has decided, and its score there.
+
+    rows: features as they were served, and as the shadow had them; 64-bit floats.
+    """
+
+    transaction_id: str
+    event: bytes
+    rows: tuple[bytes, bytes]
+    score: float | None
 
 
 def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int | None) -> Compared:
@@ -74,8 +86,11 @@ def promote(
 ) -> Release | None:
     """Make the shadow the champion if the gate opens; return None where it does not.
 
-    anyway: by the author's will alone, which the release says.
+    anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
+    are others than those that the doors remember, whatever the gate says.
     """
+    bundle = live.bundle_of(folder, found.setup)
+    live.refuse_other_features(folder, bundle)
     evidence = folder.keep_evidence(
         f"{found.setup}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
     )
@@ -84,9 +99,8 @@ def promote(
             return None
         failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
         author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    name, _ = live.content_of(folder, found.setup)
     project = project_of(folder, found.setup)
-    return live.promote(folder, folder.bundle(name), project, author, evidence, found.setup)
+    return live.promote(folder, bundle, project, author, evidence, found.setup)
 
 
 def project_of(folder: LiveFolder, setup: str) -> Project:
@@ -121,12 +135,13 @@ def _facts(
     if fraud.any():
         seed = champion.project.model.seed
         _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[judged], seed)
-    rescored, different = _rescored(challenger, states)
+    latest = [one for state in states for one in _latest(state, challenger.setup.name)]
+    rescored, different = _rescored(challenger, latest)
     return Facts(
         average_precision=gain,
         expected_frauds=float((scores[1] * weight).sum()),
         frauds=float((fraud * weight).sum()),
-        p99_us=_latencies(engines, states),
+        p99_us=_latencies(engines, latest),
         rescored=rescored,
         different=different,
         same_features=champion.bundle.manifest.fingerprint == challenger.bundle.manifest.fingerprint,
@@ -134,44 +149,48 @@ def _facts(
     )
 
 
-def _rescored(engine: Engine, states: Sequence[Path]) -> tuple[int, int]:
-    """Score the latest payments of a shadow again, one at a time; return how many, and how many differ."""
+def _latest(state: Path, setup: str) -> list[Rescorable]:
+    """Return the latest payments of a state file that a shadow has decided, in order."""
+    with (
+        closing(ShadowLog(shadow_path(state), reading=True)) as log,
+        closing(SqliteSite(state, reading=True)) as site,
+    ):
+        own = log.own_rows(setup)
+        return [
+            Rescorable(one.transaction_id, event, (served, own.get(one.seq, served)), one.score)
+            for one in log.decisions(setup)[-RESCORED:]
+            for event, served in site.rows(STORED, (one.seq,))
+        ]
+
+
+def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
+    """Score payments of a shadow again, one at a time; return how many, and how many differ."""
     scorer = engine.answerer.scorer
-    count = different = 0
-    for state in states:
-        with (
-            closing(ShadowLog(shadow_path(state), reading=True)) as log,
-            closing(SqliteSite(state, reading=True)) as site,
-        ):
-            for one in log.decisions(engine.setup.name)[-RESCORED:]:
-                ((_, _, features),) = site.rows(STORED, (one.seq,))
-                again = None if scorer is None else scorer.score([array("d", features)])[0]
-                count += 1
-                different += again != one.score
-    return count, different
+    again = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
+    return len(again), sum(score != one.score for score, one in zip(again, latest, strict=True))
 
 
-def _latencies(engines: tuple[Engine, Engine], states: Sequence[Path]) -> tuple[float, float]:
+def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:
     """Return the p99 of scoring and deciding a payment by each, in us, by turns; the best of some rounds."""
-    rows = [row for state in states for row in _latest(state)]
-    parser = Parser(engines[0].project.schema)
-    payments = [
-        (payment, array("d", features))
-        for one, event, features in rows
-        if isinstance(payment := parser.parse(event, one), Transaction)
-    ]
+    payments = [_payments(engine, latest, place) for place, engine in enumerate(engines)]
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
         for place, engine in enumerate(engines):
             answering = Answering(engine.answerer, StageTimes([stage.name.lower() for stage in Stage]))
-            best[place] = min(best[place], _p99(answering.answer, payments))
+            best[place] = min(best[place], _p99(answering.answer, payments[place]))
     return best[0], best[1]
 
 
-def _latest(state: Path) -> list[tuple[str, bytes, bytes]]:
-    query = "SELECT transaction_id, event, features FROM decisions ORDER BY seq DESC LIMIT ?"
-    with closing(SqliteSite(state, reading=True)) as site:
-        return [(one, event, features) for one, event, features in site.rows(query, (RESCORED,))]
+def _payments(
+    engine: Engine, latest: Sequence[Rescorable], place: int
+) -> list[tuple[Transaction, array[float]]]:
+    """Return payments as an engine reads them, with its own rows."""
+    parser = Parser(engine.project.schema)
+    return [
+        (payment, array("d", one.rows[place]))
+        for one in latest
+        if isinstance(payment := parser.parse(one.event, one.transaction_id), Transaction)
+    ]
 
 
 def _p99(

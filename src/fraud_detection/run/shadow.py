@@ -1,16 +1,17 @@
 """Shadows: setups that decide every live payment too, in a process of their own, and answer nobody.
 
-They follow the log of decisions and read the very features that were served.  So nothing that they do can
-slow or change an answer, and what they say is what they would have said.
+They follow the log of decisions, and read the very features that were served or make their own, see
+`shadow_rows`.  So nothing that they do can slow or change an answer, and what they say is what they would
+have said.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,13 +23,14 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Answering
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Action, Transaction
+from fraud_detection.events import Action
 from fraud_detection.metrics import Stage, StageTimes
-from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine
-from fraud_detection.run.live import engine_of, standing
+from fraud_detection.run.garbage import sweep
+from fraud_detection.run.history import Progress
+from fraud_detection.run.live import bundle_of, engine_of, standing
+from fraud_detection.run.shadow_rows import OwnRows, Rows, Say, ServedRows, next_part
 
-AT_ONCE = 256
 PAUSE_S = 0.2
 NICE = 10
 """Whoever answers goes first."""
@@ -37,11 +39,10 @@ NICE = 10
 class Shadow:
     """One setup over the decisions of a state file, from a place in its log on."""
 
-    def __init__(self, engine: Engine, log: ShadowLog) -> None:
-        """Take what decides, and remember what it declined lately."""
+    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows) -> None:
+        """Take what decides and where its rows come from, and remember what it declined lately."""
         self.setup = engine.setup.name
-        self._log = log
-        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+        self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
         answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
         self._answering = Answering(answerer, StageTimes([stage.name.lower() for stage in Stage]))
@@ -50,14 +51,18 @@ class Shadow:
             for one in log.decisions(self.setup):
                 limiter.note(one.event_time, declined=one.action == Action.DECLINE)
 
+    def remember(self) -> int:
+        """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
+        return next(self._past, 0)
+
     def decide(self, part: Sequence[PastEvent]) -> int:
         """Decide the payments of a part of the log, and keep that; return how many they are."""
-        paid = [past for past in part if past.event is not None]
-        payments = [self._parsed(past) for past in paid]
-        rows = [array("d", past.features) for past in paid]
+        rows = self._rows.take(part)
         start = time.perf_counter()
-        decisions = self._answering.answer(payments, rows)
-        us = 1e6 * (time.perf_counter() - start) / max(len(payments), 1)
+        decisions = self._answering.answer(
+            [payment for _, payment, _ in rows], [features for _, _, features in rows]
+        )
+        us = 1e6 * (time.perf_counter() - start) / max(len(rows), 1)
         kept = [
             ShadowDecision(
                 past.seq,
@@ -68,24 +73,31 @@ class Shadow:
                 tuple(reason.code for reason in decision.reasons),
                 us,
             )
-            for past, payment, decision in zip(paid, payments, decisions, strict=True)
+            for (past, payment, _), decision in zip(rows, decisions, strict=True)
         ]
-        self._log.keep(self.setup, kept, part[-1].seq)
+        own = [(past.seq, features.tobytes()) for past, _, features in rows] if self._rows.own else []
+        self._log.keep(self.setup, kept, part[-1].seq, own)
         return len(kept)
-
-    def _parsed(self, past: PastEvent) -> Transaction:
-        parsed = self._parser.parse(past.event or b"", past.transaction_id)
-        if not isinstance(parsed, Transaction):
-            raise ConfigError(f"the project file of shadow {self.setup} takes payment {past.seq} for a label")
-        return parsed
 
 
 class Shadows:
     """All shadows of the latest release over some state files."""
 
-    def __init__(self, folder: LiveFolder, states: Sequence[Path], say: Callable[[str], None]) -> None:
-        """Open the files; `say` which shadows come and go."""
+    def __init__(
+        self,
+        folder: LiveFolder,
+        states: Sequence[Path],
+        say: Say,
+        history: Path | None = None,
+        progress: Progress = lambda *_: None,
+    ) -> None:
+        """Open the files; `say` which shadows come and go.
+
+        history: what the state file began with, for shadows that make their features themselves.
+        """
         self._folder, self._say = folder, say
+        self._history, self._progress = history, progress
+        self._fingerprints: dict[str, str] = {}
         self._open = ExitStack()
         self._sites = {state: self._open.enter_context(closing(_reading(state))) for state in states}
         self._logs = {
@@ -100,15 +112,18 @@ class Shadows:
         self._open.close()
 
     def step(self) -> int:
-        """Let each shadow decide the next part of each log; return how many decisions were made."""
+        """Let each shadow decide the next part of each log; return how many events, 0 when there are no more.
+
+        One that makes its features itself remembers the past first, part by part, while others decide.
+        """
         self._follow()
-        made = 0
+        done = 0
         for name, by_state in self._shadows.items():
             for state, shadow in by_state.items():
-                part = self._next(state, name)
-                made += shadow.decide(part) if part else 0
-        self.decided += made
-        return made
+                done += shadow.remember() or self._decide(shadow, name, state)
+        if done:
+            sweep()
+        return done
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Go on until told to stop."""
@@ -117,16 +132,12 @@ class Shadows:
             if not self.step():
                 time.sleep(PAUSE_S)
 
-    def _next(self, state: Path, setup: str) -> list[PastEvent]:
-        site = self._sites[state]
-        place = self._logs[state].place(setup, 0)
-        part: list[PastEvent] = []
-        for past in site.since(place):
-            # Never half of the events that share a number.
-            if len(part) >= AT_ONCE and past.seq != part[-1].seq:
-                break
-            part.append(past)
-        return part
+    def _decide(self, shadow: Shadow, setup: str, state: Path) -> int:
+        """Let a shadow take the next part of a log; return how many events that has."""
+        part = next_part(self._sites[state], self._logs[state].place(setup, 0))
+        if part:
+            self.decided += shadow.decide(part)
+        return len(part)
 
     def _follow(self) -> None:
         stamp = self._folder.stamp()
@@ -144,8 +155,39 @@ class Shadows:
                 self._logs[state].place(name, latest)
         for name in new:
             engine = engine_of(self._folder, name)
-            self._shadows[name] = {state: Shadow(engine, log) for state, log in self._logs.items()}
+            self._shadows[name] = {
+                state: Shadow(engine, log, self._rows(engine, state)) for state, log in self._logs.items()
+            }
             self._say(f"the shadow {name} decides too (bundle {engine.bundle.name})")
+
+    def _rows(self, engine: Engine, state: Path) -> Rows:
+        site, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
+        fingerprint_of = partial(self._fingerprint, state)
+        if self._answered(site, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
+            return ServedRows(engine, fingerprint_of)
+        if len(self._sites) > 1:
+            raise ConfigError(
+                f"the shadow {engine.setup.name} needs other features than the doors have, and makes them "
+                "itself, of all payments in one order, which several files do not tell; name one --state"
+            )
+        return OwnRows(engine, site, self._history, place, self._progress, self._say)
+
+    def _answered(self, site: SqliteSite, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
+        """Return the fingerprints of what is live, and of what has answered the payments after a place."""
+        champion = bundle_of(self._folder, standing(self._folder).champion)
+        answered = site.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
+        return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
+
+    def _fingerprint(self, state: Path, bundle: str) -> str:
+        if bundle not in self._fingerprints:
+            if not self._folder.bundle_path(bundle).exists():
+                raise ConfigError(
+                    f"{state}: bundle {bundle}, which answers, is not kept in {self._folder.path}, so nobody "
+                    "knows whether its features are those of a shadow; let the door answer by that folder "
+                    "(--live)"
+                )
+            self._fingerprints[bundle] = self._folder.bundle(bundle).manifest.fingerprint
+        return self._fingerprints[bundle]
 
 
 def _reading(state: Path) -> SqliteSite:
