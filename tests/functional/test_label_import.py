@@ -270,3 +270,13 @@ def test_what_is_immature_is_counted_and_left_out_of_every_figure(
     assert metrics["payments_count"] == sum(time >= cut.test_from for time in mature) > 0
     with pytest.raises(ConfigError, match="no label can be in by now"):
         make_features(project, history, table, lambda *_: None, (), times[0] + delay - 1)
+
+
+def test_a_state_file_that_is_not_there_is_refused_and_not_made(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "labels.csv", [{"transaction_id": "t1", "is_fraud": 1}])
+    state = tmp_path / "typo.db"
+    assert main(["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+    assert f"{state}: no such state file; name that of a door with --state" in capsys.readouterr().err
+    assert not state.exists()

@@ -203,7 +203,7 @@ def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     shutil.copytree(trial.folder.path, folder.path)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     _, project = live.content_of(folder, live.standing(folder).champion)
-    live.put_live(folder, msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
+    live.put_live(folder, lambda _: msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
     named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
     assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 2
     assert "promoting it would take the changes back" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_every_step_is_a_release_with_who_and_why(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:
     first = live.standing(folder)
-    changed = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    changed = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
     canary = live.set_canary(folder, challenger, small_world.project, 0.1, ANN)
     shadow = live.set_shadows(folder, [(challenger, small_world.project)], ANN)
     promoted = live.promote(folder, challenger, small_world.project, ANN)
@@ -100,15 +100,37 @@ def test_every_step_is_a_release_with_who_and_why(
     assert (promoted.canary, promoted.shadows) == ("", ())
     for nobody in (live.Author("", "why"), live.Author("ann", " ")):
         with pytest.raises(ConfigError, match="give --by and --reason"):
-            live.put_live(folder, with_rules(small_world), nobody)
+            live.put_live(folder, lambda _: with_rules(small_world), nobody)
     assert len(folder.releases()) == 5
+
+
+def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    def with_emergency(project: Project) -> Project:
+        return msgspec.structs.replace(project, rules=(*project.rules, EVERYTHING))
+
+    own = RuleSettings(name="own", when="amount > 1", action="review")
+    live.set_canary(folder, challenger, with_rules(small_world, own), 0.5, ANN)
+    changed = live.put_live(folder, with_emergency, ANN)
+    for setup, names in ((changed.champion, ["everything"]), (changed.canary, ["own", "everything"])):
+        assert [rule.name for rule in live.content_of(folder, setup)[1].rules][-len(names) :] == names
+    assert live.bundle_of(folder, changed.canary).name == challenger.name
+    assert changed.share == 0.5
+
+
+def test_a_canary_ends_when_it_goes_live(small_world: SmallWorld, folder: LiveFolder) -> None:
+    stricter = with_rules(small_world, EVERYTHING)
+    canary = live.set_canary(folder, read_bundle(small_world.bundle), stricter, 0.5, ANN)
+    changed = live.put_live(folder, lambda _: stricter, ANN)
+    assert (changed.champion, changed.canary, changed.share) == (canary.canary, "", 0.0)
 
 
 def test_what_was_kept_has_the_same_name_when_it_is_read(small_world: SmallWorld, folder: LiveFolder) -> None:
     whole = msgspec.structs.replace(
         small_world.project, costs=msgspec.structs.replace(small_world.project.costs, review=7)
     )
-    released = live.put_live(folder, whole, ANN)
+    released = live.put_live(folder, lambda _: whole, ANN)
     assert live.engine_of(folder, released.champion).setup.name == released.champion
 
 
@@ -118,7 +140,7 @@ def test_a_shadow_that_goes_live_is_no_shadow_any_more(
     stricter = with_rules(small_world, EVERYTHING)
     bundle = read_bundle(small_world.bundle)
     live.set_shadows(folder, [(bundle, stricter), (challenger, small_world.project)], ANN)
-    changed = live.put_live(folder, stricter, ANN)
+    changed = live.put_live(folder, lambda _: stricter, ANN)
     assert len(changed.shadows) == 1
     assert changed.champion not in changed.shadows
 
@@ -127,7 +149,7 @@ def test_each_rollback_goes_one_step_further_back(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:
     first = live.standing(folder)
-    second = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    second = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
     live.set_shadows(folder, [(challenger, small_world.project)], ANN)
     live.set_canary(folder, challenger, small_world.project, 0.1, ANN)
     assert [(live.roll_back(folder, ANN)).champion for _ in range(2)] == [second.champion, first.champion]
@@ -140,7 +162,7 @@ def test_each_rollback_goes_one_step_further_back(
 def test_a_shadow_named_after_a_rollback_does_not_bring_back_what_was_taken_back(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:
-    live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
     live.roll_back(folder, ANN)
     live.set_shadows(folder, [(challenger, small_world.project)], ANN)
     with pytest.raises(ConfigError, match="nothing was live before release 1"):
@@ -153,7 +175,7 @@ def test_what_changes_nothing_is_refused(
     same = read_bundle(small_world.bundle)
     wrongs: list[tuple[Callable[[], object], str]] = [
         (lambda: live.start(folder, same, small_world.project, ANN), "release 1 is live already"),
-        (lambda: live.put_live(folder, small_world.project, ANN), "nothing would change"),
+        (lambda: live.put_live(folder, lambda _: small_world.project, ANN), "nothing would change"),
         (lambda: live.promote(folder, same, small_world.project, ANN), "nothing would change"),
         (lambda: live.set_canary(folder, same, small_world.project, 0.1, ANN), "what the champion does"),
         (lambda: live.set_canary(folder, challenger, small_world.project, 1.5, ANN), "--share 1.5"),
@@ -165,7 +187,7 @@ def test_what_changes_nothing_is_refused(
             wrong()
     rule = RuleSettings(name="typo", when="amuont > 3", action="review")
     with pytest.raises(ConfigError, match="nearest: `amount`"):
-        live.put_live(folder, with_rules(small_world, rule), ANN)
+        live.put_live(folder, lambda _: with_rules(small_world, rule), ANN)
     assert [one.kind for one in folder.releases()] == ["start"]
 
 
@@ -175,14 +197,14 @@ def test_a_release_that_was_not_wholly_written_is_none(small_world: SmallWorld, 
     for cut in range(1, len(whole), 37):
         log.write_bytes(whole + whole[:cut])
         assert len(folder.releases()) == 1
-    added = live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
+    added = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
     assert folder.releases()[-1] == added
     assert log.read_bytes().startswith(whole)
 
 
 def test_a_log_that_was_changed_is_refused(small_world: SmallWorld, folder: LiveFolder) -> None:
-    live.put_live(folder, with_rules(small_world, EVERYTHING), ANN)
-    live.put_live(folder, with_rules(small_world), ANN)
+    live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    live.put_live(folder, lambda _: with_rules(small_world), ANN)
     log = folder.path / LOG
     lines = log.read_bytes().splitlines(keepends=True)
     for changed in (
@@ -202,7 +224,7 @@ def test_a_door_takes_each_release_between_two_batches(
     _, door, follower = open_live_door(folder, tmp_path / "state.db")
     steps: Iterator[Callable[[], Release]] = iter(
         [
-            lambda: live.put_live(folder, with_rules(small_world, EVERYTHING), ANN),
+            lambda: live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN),
             lambda: live.promote(folder, challenger, small_world.project, ANN),
             lambda: live.roll_back(folder, ANN),
         ]
@@ -265,7 +287,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
         steps: list[Callable[[], Release]] = [
             lambda: live.promote(folder, challenger, small_world.project, ANN),
             lambda: live.roll_back(folder, ANN),
-            lambda: live.put_live(folder, with_rules(small_world, EVERYTHING), ANN),
+            lambda: live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN),
         ]
         for step in steps:
             released = step()
@@ -303,7 +325,7 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
         served.wait()
         before = send(events[:200])
         assert counted("fraud_limited_total") == 0
-        bad = live.put_live(folder, with_rules(small_world, EVERYTHING, limiter=LIMITER), ANN)
+        bad = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING, limiter=LIMITER), ANN)
         wait_for(lambda: answered_by(folder, bad))
         during = send(events[200:400])
         assert before.count("approve") > 60

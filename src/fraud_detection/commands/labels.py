@@ -21,6 +21,8 @@ def import_labels(arguments: Namespace) -> None:
     """Learn the labels, and say what became of them."""
     screen = terminal(arguments)
     if arguments.to is None:
+        if not arguments.state.is_file():
+            raise ConfigError(f"{arguments.state}: no such state file; name that of a door with --state")
         _, door = open_door(arguments.bundle, arguments.state)
         try:
             with few_collections():

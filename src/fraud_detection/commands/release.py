@@ -39,13 +39,14 @@ def start(arguments: Namespace) -> None:
 def change(arguments: Namespace) -> None:
     """Put a change of rules, lists, policy, limiter or let-through live."""
     folder = LiveFolder(arguments.live)
-    bundle, project = changed(folder, arguments.change)
+    bundle, _ = changed(folder, arguments.change)
     if bundle.name != live.bundle_of(folder, live.standing(folder).champion).name:
         raise ConfigError(
             f"{arguments.change}: another bundle goes live by `fraud promote`, which asks the gate; or for a "
             "share of the cards by `fraud release canary`"
         )
-    _told(arguments, live.put_live(folder, project, _author(arguments)))
+    asked = load_change(arguments.change)
+    _told(arguments, live.put_live(folder, lambda project: apply_change(project, asked), _author(arguments)))
 
 
 def canary(arguments: Namespace) -> None:

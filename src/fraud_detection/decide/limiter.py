@@ -1,7 +1,8 @@
 """How many payments may be declined, so that one bad rule or model cannot stop a business.
 
-It counts over a trailing interval of event time, cut into equal parts that are forgotten one at a time.
-Nothing here reads a clock.
+Each payment is judged by the interval that ends with it, in event time, cut into equal parts.  So one that
+comes late, or whose clock runs ahead, is judged by its own time, and frees nobody else.  Nothing here reads
+a clock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from fraud_detection.answering import LimiterSettings
 
 PARTS: Final = 60
+MOST_PARTS: Final = 8 * PARTS
+"""So many parts are kept, those nearest to the latest payment."""
 
 
 class DeclineLimiter:
@@ -35,10 +38,8 @@ class DeclineLimiter:
     def __init__(self, settings: LimiterSettings) -> None:
         """Start with an empty interval."""
         self.settings = settings
-        self.payments = self.declines = 0
         self._part_ms = max(settings.interval.ms // PARTS, 1)
         self._parts: dict[int, tuple[int, int]] = {}
-        self._latest = 0
         count = "" if settings.count is None else f" and {settings.count:,}"
         self.words = (
             f"would be declined, but no more than {100 * settings.share:.3g} %{count} of the payments in "
@@ -47,29 +48,27 @@ class DeclineLimiter:
 
     def admits(self, time_ms: int) -> bool:
         """Tell whether a payment of that time may be declined."""
-        self._forget(time_ms)
+        payments, declines = self.counted(time_ms)
         settings = self.settings
-        if settings.count is not None and self.declines >= settings.count:
+        if settings.count is not None and declines >= settings.count:
             return False
-        return self.declines + 1 <= settings.share * max(self.payments + 1, settings.least)
+        return declines + 1 <= settings.share * max(payments + 1, settings.least)
+
+    def counted(self, time_ms: int) -> tuple[int, int]:
+        """Return how many payments, and how many declines, are in the interval that ends at a time."""
+        last = time_ms // self._part_ms
+        payments = declines = 0
+        for part in range(last - PARTS + 1, last + 1):
+            noted = self._parts.get(part)
+            if noted is not None:
+                payments += noted[0]
+                declines += noted[1]
+        return payments, declines
 
     def note(self, time_ms: int, *, declined: bool) -> None:
-        """Count a payment; one that is older than the interval counts nowhere."""
-        self._forget(time_ms)
+        """Count a payment."""
         part = time_ms // self._part_ms
-        if part <= self._latest - PARTS:
-            return
         payments, declines = self._parts.get(part, (0, 0))
         self._parts[part] = (payments + 1, declines + declined)
-        self.payments += 1
-        self.declines += declined
-
-    def _forget(self, time_ms: int) -> None:
-        part = time_ms // self._part_ms
-        if part <= self._latest:
-            return
-        self._latest = part
-        for old in [one for one in self._parts if one <= part - PARTS]:
-            payments, declines = self._parts.pop(old)
-            self.payments -= payments
-            self.declines -= declines
+        if len(self._parts) > MOST_PARTS:
+            del self._parts[max(self._parts, key=lambda one: abs(one - part))]

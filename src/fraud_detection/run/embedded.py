@@ -229,10 +229,11 @@ def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> Non
 
 def remember_answers(limiter: DeclineLimiter, site: SqliteSite) -> None:
     """Let a limiter count again what was answered in its last interval before the process ended."""
-    since = site.progress.latest - limiter.settings.interval.ms
-    before, answered = site.seq + 1, list[tuple[int, bool]]()
-    while True:
-        part = site.rows(ANSWERED, (before, PART))
+    before, since, answered = site.seq + 1, None, list[tuple[int, bool]]()
+    while part := site.rows(ANSWERED, (before, PART)):
+        if since is None:
+            # Not from the latest time on: a clock that runs ahead would hide all the others.
+            since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - limiter.settings.interval.ms
         found = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
         answered += found
         if not found:

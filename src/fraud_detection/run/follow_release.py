@@ -23,6 +23,7 @@ from fraud_detection.run.live import engine_of, standing
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.2
+TRY_AGAIN_S = 2.0
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -105,6 +106,9 @@ class ReleaseFollower:
                 self._switch(found)
         except (ConfigError, OSError) as error:
             self.problem = str(error)
+            if isinstance(error, OSError):
+                # What cannot be read for a moment is asked for again, though no newer release comes.
+                self._stamp, self._looked = (0, 0), time.monotonic() + TRY_AGAIN_S
             LOG.warning("release not taken, the one before it goes on answering: %s", error)
             self._report()
 

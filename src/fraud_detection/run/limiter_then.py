@@ -92,15 +92,8 @@ def limiter_then(
     admitted = told is None
     same = limiter.admits(payment.event_time) is admitted
     agrees = same if same or len(setups) == 1 else None
-    return LimiterThen(
-        settings,
-        limiter.words,
-        wanted,
-        admitted,
-        limiter.payments,
-        limiter.declines,
-        agrees if wanted else None,
-    )
+    counted = limiter.counted(payment.event_time)
+    return LimiterThen(settings, limiter.words, wanted, admitted, *counted, agrees if wanted else None)
 
 
 def _told(stored: StoredDecision) -> str | None:

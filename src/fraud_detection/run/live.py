@@ -7,6 +7,7 @@ shadow, a rollback.  Doors follow the folder, see `follow_release`.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,15 +35,26 @@ def start(folder: LiveFolder, bundle: Bundle, project: Project, author: Author) 
         return folder.add(_release("start", author, champion=keep(folder, bundle, project).name))
 
 
-def put_live(folder: LiveFolder, project: Project, author: Author) -> Release:
-    """Let the champion's bundle answer by another project: rules, lists, policy, limiter, let-through."""
+def put_live(folder: LiveFolder, lay: Callable[[Project], Project], author: Author) -> Release:
+    """Let what answers answer by another project: rules, lists, policy, limiter, let-through.
+
+    lay: lays the change over a project: over the champion's and, since some cards are the canary's, over that
+    of the canary too; where the two are then the same, the canary ends.
+    """
     with folder.writing():
         now = standing(folder)
-        bundle = bundle_of(folder, now.champion)
-        champion = keep(folder, bundle, project).name
-        _refuse_same(now.champion, champion)
+        champion, canary = (_relaid(folder, one, lay) if one else "" for one in (now.champion, now.canary))
+        _refuse_same((now.champion, now.canary), (champion, canary))
         shadows = tuple(one for one in now.shadows if one != champion)
-        return folder.add(_after(now, "change", author, champion=champion, shadows=shadows))
+        after = _after(now, "change", author, champion=champion, canary=canary, shadows=shadows)
+        if canary == champion:
+            after = msgspec.structs.replace(after, canary="", share=0.0)
+        return folder.add(after)
+
+
+def _relaid(folder: LiveFolder, setup: str, lay: Callable[[Project], Project]) -> str:
+    _, project = content_of(folder, setup)
+    return keep(folder, bundle_of(folder, setup), lay(project)).name
 
 
 def promote(
@@ -222,6 +234,6 @@ def _after(now: Release, kind: str, author: Author, **changes: object) -> Releas
     return msgspec.structs.replace(draft, **(kept | changes))
 
 
-def _refuse_same(now: str, champion: str) -> None:
-    if now == champion:
+def _refuse_same(now: object, then: object) -> None:
+    if now == then:
         raise ConfigError("nothing would change: this is what answers already")
