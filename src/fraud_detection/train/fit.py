@@ -41,6 +41,7 @@ class Slices:
         """Cut by the table's own boundaries; refuse boundaries that would let the future in."""
         cut = dataset.info.boundaries
         _refuse_overlap(dataset)
+        _refuse_frauds_alone(dataset)
         traffic = dataset.slice(cut.validation_from, cut.validation_until)
         train = dataset.slice(cut.train_from, cut.train_until).labelled(cut.validation_from)
         validation = traffic.labelled(cut.test_from)
@@ -97,6 +98,16 @@ def _area(values: np.ndarray, label: np.ndarray) -> float:
     """Return the AUC in the better direction; a missing value counts as the lowest."""
     area = Ranking.of(np.nan_to_num(values, nan=-np.inf), label == 1).auc()
     return max(area, 1 - area)
+
+
+def _refuse_frauds_alone(dataset: Dataset) -> None:
+    frauds = int((dataset.label == 1).sum())
+    if frauds and not (dataset.label == 0).any():
+        raise ConfigError(
+            f"all {frauds:,} labels say fraud, as a feed of chargebacks does: what a legitimate payment is "
+            "like, no label tells, and silence is not taken for one. Give the label 0 to payments of which "
+            "nobody has complained once `schema.label.delay` has passed"
+        )
 
 
 def _refuse_overlap(dataset: Dataset) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from fraud_detection.errors import ConfigError
 from fraud_detection.train.dataset import Dataset
 from fraud_detection.train.fit import Slices
 from fraud_detection.train.split import UNKNOWN
@@ -33,3 +37,11 @@ def test_no_slice_holds_a_label_from_after_the_next_one_began() -> None:
         assert held == expected(dataset, start, end, as_of)
         at_the_end = dataset.take(np.isin(dataset.transaction_id, rows.transaction_id)).label
         assert (at_the_end != rows.label).sum() > 5
+
+
+def test_labels_that_all_say_fraud_are_refused_since_nothing_tells_what_is_legitimate() -> None:
+    dataset = told_late(history())
+    frauds = int((dataset.label == 1).sum())
+    told = replace(dataset, label=np.where(dataset.label == 1, 1, UNKNOWN).astype(np.int8))
+    with pytest.raises(ConfigError, match=f"all {frauds:,} labels say fraud.*`schema.label.delay`"):
+        Slices.of(told)
