@@ -24,7 +24,7 @@ from fraud_detection.run import live
 from fraud_detection.run.demo import demo_project
 from fraud_detection.run.history import read_history
 from fraud_detection.run.retrain import as_of_last_payment
-from fraud_detection.run.retrain_when import drift_of, latest_time, older_than
+from fraud_detection.run.retrain_when import RETRAINED, drift_of, latest_time, older_than, young_challenger
 from fraud_detection.run.stream import open_door, warm_up
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import decode, to_plain
@@ -280,6 +280,27 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     told = retrained(bank, tmp_path / "out", f"--state={state}", "--when-drifted", "--when-older-than=900d")
     assert told["due"] is False
     assert "no drift: the largest index is" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challenger_waits(
+    bank: Bank, tmp_path: Path
+) -> None:
+    folder, now = LiveFolder(tmp_path / "live"), dt.datetime.now(dt.UTC)
+    champion, day_ms = read_bundle(bank.champion), 86_400_000
+    live.start(folder, champion, champion.contents.project, live.Author("ann", "begins"))
+    other = RuleSettings(name="other", when="amount > 1", action="review")
+    project = msgspec.structs.replace(champion.contents.project, rules=(other,))
+    live.set_shadows(folder, [(champion, project)], live.Author("ann", "by hand"))
+    assert young_challenger(folder, now, 7 * day_ms) is None
+    project = msgspec.structs.replace(project, rules=())
+    live.set_shadows(folder, [(champion, project)], live.Author("cron", f"{RETRAINED} {champion.name}"))
+    waits = young_challenger(folder, now + dt.timedelta(days=6.5), 7 * day_ms)
+    assert waits is not None
+    assert not waits.due
+    assert waits.words == (
+        "release 3 put a challenger into the shadow 6.5 days ago: another one comes after 7"
+    )
+    assert young_challenger(folder, now + dt.timedelta(days=7.1), 7 * day_ms) is None
 
 
 def test_a_challenger_is_trained_of_what_was_decided_too(

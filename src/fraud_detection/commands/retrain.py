@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import time
 from argparse import Namespace
@@ -22,9 +23,18 @@ from fraud_detection.run import live
 from fraud_detection.run.checks import open_project
 from fraud_detection.run.decided import state_files
 from fraud_detection.run.retrain import Retrained, RetrainSettings, retrain
-from fraud_detection.run.retrain_when import Reason, drift_of, latest_time, older_than
+from fraud_detection.run.retrain_when import (
+    RECENT_DAYS,
+    RETRAINED,
+    Reason,
+    drift_of,
+    latest_time,
+    older_than,
+    young_challenger,
+)
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
+from fraud_detection.train.measures import DAY_MS
 from fraud_detection.train.tune import Budget
 
 
@@ -34,9 +44,12 @@ def train_challenger(arguments: Namespace) -> None:
     path = champion_path(arguments)
     champion = read_bundle(path)
     reasons = conditions(arguments, champion)
+    waits = _young_challenger(arguments) if any(reason.due for reason in reasons) else None
+    if waits is not None:
+        reasons.append(waits)
     for reason in reasons:
         screen.say(reason.words)
-    if reasons and not any(reason.due for reason in reasons):
+    if waits is not None or (reasons and not any(reason.due for reason in reasons)):
         print_line("not yet")
         write_figures(arguments, {"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
         return
@@ -68,6 +81,13 @@ def conditions(arguments: Namespace, champion: Bundle) -> list[Reason]:
     if arguments.when_drifted:
         found.append(drift_of(champion, states, now).reason())
     return found
+
+
+def _young_challenger(arguments: Namespace) -> Reason | None:
+    if arguments.live is None:
+        return None
+    age_ms = arguments.when_older_than or RECENT_DAYS * DAY_MS
+    return young_challenger(LiveFolder(arguments.live), dt.datetime.now(dt.UTC), age_ms)
 
 
 def _settings(arguments: Namespace, project: Project, champion: Path) -> RetrainSettings:
@@ -115,7 +135,7 @@ def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | N
     _, today = live.content_of(folder, live.standing(folder).champion)
     project = live.fitting(found.bundle, today)
     setup = live.keep(folder, found.bundle, project).name
-    author = live.Author(arguments.by or getpass.getuser(), f"retrained in place of {champion.name}")
+    author = live.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
     live.set_shadows(folder, [(found.bundle, project)], author)
     if live.has_other_features(folder, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))

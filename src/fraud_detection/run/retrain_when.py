@@ -5,12 +5,14 @@ Every answer is a sentence, so that the log of a scheduler tells why.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_past import PastDecision, StatePast
 from fraud_detection.run.backtest import learned_until
 from fraud_detection.run.decided import state_files
@@ -20,6 +22,8 @@ from fraud_detection.train.measures import DAY_MS
 
 RECENT_DAYS = 7
 MOST_PAYMENTS = 100_000
+RETRAINED = "retrained in place of"
+"""So begins what the release says that names a challenger as a shadow."""
 RISK = "_fraud_"
 """In the name of every feature that follows labels."""
 
@@ -64,6 +68,21 @@ def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:
     age = now_ms - learned_until(champion)
     words = f"the champion's labels are {age / DAY_MS:.1f} days old, of {age_ms / DAY_MS:g}"
     return Reason(due=age >= age_ms, words=words)
+
+
+def young_challenger(folder: LiveFolder, now: dt.datetime, age_ms: int) -> Reason | None:
+    """Return why to wait where a challenger came into the shadow of a live folder less than that ago.
+
+    What made it due lasts until that one is promoted, which takes labels of weeks.
+    """
+    named = [one for one in folder.releases() if one.kind == "shadow" and one.reason.startswith(RETRAINED)]
+    if not named:
+        return None
+    days = (now - dt.datetime.fromisoformat(named[-1].at)) / dt.timedelta(days=1)
+    if days * DAY_MS >= age_ms:
+        return None
+    words = f"release {named[-1].number} put a challenger into the shadow {days:.1f} days ago"
+    return Reason(due=False, words=f"{words}: another one comes after {age_ms / DAY_MS:g}")
 
 
 def latest_time(states: Sequence[Path]) -> int | None:
