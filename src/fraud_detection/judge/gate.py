@@ -23,15 +23,17 @@ class Facts(Record, frozen=True):
     """What is known of a challenger beside the comparison of its answers with the champion's.
 
     average_precision: the challenger's less the champion's.  expected_frauds: the sum of its scores over the
-    payments whose label is in; frauds: how many of them there were, both weighted.  p99_us: of scoring and
-    deciding one payment, of champion and challenger in turns.  rescored, different: payments whose score
-    was computed again from the stored features, and how many of these were not equal to the last bit.
-    same_features, same_schema: as the doors remember and read them now.
+    payments whose label is in; frauds: how many of them there were, both weighted.  left_out: payments
+    of the time that is judged which the challenger has decided and others than the champion have answered.
+    p99_us: of scoring and deciding one payment, of champion and challenger in turns.  rescored, different:
+    payments whose score was computed again from the stored features, and how many of these were not equal to
+    the last bit.  same_features, same_schema: as the doors remember and read them now.
     """
 
     average_precision: Estimate | None
     expected_frauds: float
     frauds: float
+    left_out: int
     p99_us: tuple[float, float]
     rescored: int
     different: int
@@ -58,7 +60,7 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
     yield _better(total, facts, gate)
     yield _calibrated(facts, gate)
     yield _segments(found, gate)
-    yield _capacity(total, found, gate)
+    yield _capacity(found, facts, gate)
     yield _latency(facts, gate)
     yield Check(
         name="parity",
@@ -148,14 +150,16 @@ def _loss(part: Part, gate: Gate) -> str:
     return f"money saved {_said(difference.money_saved)}" if lost else ""
 
 
-def _capacity(total: Part | None, found: Comparison, gate: Gate) -> Check:
-    part = total or found.traffic
-    capacity, reviews = found.capacity_per_day[1], part.second.reviews_per_day
+def _capacity(found: Comparison, facts: Facts, gate: Gate) -> Check:
+    part, capacity = found.total or found.traffic, found.capacity_per_day[1]
+    # Promoted, it answers what was left out too, and people review that as well.
+    reviews = part.second.reviews_per_day * (1 + facts.left_out / max(part.payments, 1))
     most = None if capacity is None else capacity * gate.capacity
     return Check(
         name="reviewers",
         passed=most is None or reviews <= most,
-        words=f"{reviews:,.1f} reviews a day, "
+        words=f"{reviews:,.1f} reviews a day"
+        + (f" (with their part of {facts.left_out:,} payments left out), " if facts.left_out else ", ")
         + ("and no limit" if capacity is None else f"where {capacity:,.0f} can be made"),
     )
 
