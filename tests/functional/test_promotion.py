@@ -256,6 +256,36 @@ def test_promote_asks_the_gate_and_says_why_not(
     assert live.standing(folder).champion == live.standing(trial.folder).champion
 
 
+def test_a_shadow_does_not_say_itself_how_much_people_can_review(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    _, project = live.content_of(folder, first)
+
+    def limited(capacity: float | None) -> Project:
+        policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
+        return msgspec.structs.replace(project, policy=policy)
+
+    live.put_live(folder, limited(0.01), ANN)
+    rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
+    boundless = msgspec.structs.replace(limited(None), rules=rules)
+    (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
+    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+        shadows.step()
+        _, door, follower = open_live_door(folder, state)
+        later = small_world.live(9_100, late_share=0, repeat_share=0, poison_share=0, labels="none")[-100:]
+        door.take(Batch(later, None, 0), "test")
+        door.close()
+        follower.close()
+        while shadows.step():
+            pass
+    found = compared(folder, [state], setup, None)
+    assert found.comparison.traffic.second.reviews_per_day > 1
+    assert found.comparison.capacity_per_day == (0.01, 0.01)
+    assert not checks(found)["reviewers"]
+
+
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,10 +35,12 @@ class Reign:
 
     Rules, lists and limits make new setups all the time, so it need not be the setup of today.  setups: all
     that were champions by the log of releases; None: no log is at hand, and the bundle decides alone.
+    capacity: reviews that people can make a day today, None: any number.
     """
 
     bundle: str
     setups: frozenset[str] | None = None
+    capacity: float | None = None
 
     def has(self, decision: PastDecision) -> bool:
         """Tell whether the champion made a decision, and no canary, nor a champion with another bundle."""
@@ -102,7 +104,7 @@ def live_traffic(
     if not beside.payments:
         raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
     left_out = np.array(beside.left_out, np.int64)
-    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine), left_out)
+    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign.capacity), left_out)
 
 
 def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
@@ -181,10 +183,10 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
     )
 
 
-def _answers(beside: Beside, engine: Engine) -> tuple[Answers, Answers]:
+def _answers(beside: Beside, engine: Engine, capacity: float | None) -> tuple[Answers, Answers]:
+    """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
     project = engine.project
     words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
-    capacity = project.policy.review_capacity_per_day
     return (
         beside.champion.answers(CHAMPION, words, capacity),
         beside.shadow.answers(engine.setup.name, words, capacity),

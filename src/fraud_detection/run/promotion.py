@@ -66,9 +66,9 @@ def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int 
     """Compare a shadow with the champion on live traffic, and ask the gate."""
     release = live.standing(folder)
     champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
-    reign = Reign(champion.bundle.name, frozenset(one.champion for one in folder.releases()))
+    project, champions = champion.project, frozenset(one.champion for one in folder.releases())
+    reign = Reign(champion.bundle.name, champions, project.policy.review_capacity_per_day)
     both = live_traffic(states, challenger, setup, as_of, reign)
-    project = champion.project
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
     facts = _facts(both, (champion, challenger), states)
     verdict = judge_challenger(found, facts, project.gate)
