@@ -29,6 +29,7 @@ from fraud_detection.run import live
 from fraud_detection.run.compare import LiveTraffic, Reign, live_traffic
 from fraud_detection.run.engine import Engine
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.weights import deviation
 
 RESCORED = 500
 ROUNDS = 3
@@ -146,6 +147,7 @@ def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[P
         average_precision=gain,
         expected_frauds=float((scores[1] * weight).sum()),
         frauds=float((fraud * weight).sum()),
+        deviation=deviation(weight, scores[1]),
         left_out=int(((both.left_out >= since) & (both.left_out < until)).sum()),
         p99_us=_latencies(engines, latest),
         rescored=rescored,
