@@ -74,6 +74,19 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     return Trial(folder, state, *shadowed.shadows)
 
 
+def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
+    """Return folder and state file once more, for more releases and payments."""
+    folder, state = LiveFolder(root / "live"), root / "state.db"
+    shutil.copytree(trial.folder.path, folder.path)
+    for suffix in ("", ".shadows"):
+        with (
+            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
+            closing(sqlite3.connect(f"{state}{suffix}")) as target,
+        ):
+            source.backup(target)
+    return folder, state
+
+
 def command(*words: str) -> int:
     return main([*words, "--headless"])
 
@@ -112,13 +125,7 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
     with closing(sqlite3.connect(trial.state)) as db:
         ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
     as_of = latest - 12 * DAY_MS
-    state = tmp_path / "state.db"
-    for suffix in ("", ".shadows"):
-        with (
-            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
-            closing(sqlite3.connect(f"{state}{suffix}")) as target,
-        ):
-            source.backup(target)
+    _, state = copied(trial, tmp_path)
     honest = compared(trial.folder, [trial.state], trial.good, as_of)
     with closing(sqlite3.connect(state)) as db, db:
         gone = db.execute("DELETE FROM labels WHERE known_at > ?", (as_of,)).rowcount
@@ -136,16 +143,69 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
     assert leaking.comparison != honest.comparison
 
 
+def test_only_answers_of_the_champions_bundle_as_champion_count(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    weak, good = live.bundle_of(folder, first), live.bundle_of(folder, trial.good)
+    _, project = live.content_of(folder, first)
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
+    lots = iter(small_world.live(9_400, late_share=0, repeat_share=0, poison_share=0, labels="none")[-400:])
+
+    def answered() -> None:
+        _, door, follower = open_live_door(folder, state)
+        door.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
+        door.close()
+        follower.close()
+
+    rules_canary = live.set_canary(folder, weak, ruled, 0.5, ANN).canary
+    answered()
+    model_canary = live.set_canary(folder, good, ruled, 0.5, ANN).canary
+    answered()
+    other = live.promote(folder, good, project, ANN).champion
+    answered()
+    live.roll_back(folder, ANN)
+    live.set_canary(folder, None, project, 0.0, ANN)
+    changed = msgspec.structs.replace(project, rules=())
+    later = live.put_live(folder, changed, ANN).champion
+    answered()
+    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+        while shadows.step():
+            pass
+
+    named = [f"--live={folder.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
+    assert command("compare", f"--setup={trial.bad}", *named) == 0
+    found = json.loads((tmp_path / "figures.json").read_bytes())
+    with closing(sqlite3.connect(state)) as db:
+        by = dict(db.execute("SELECT setup, count(*) FROM decisions GROUP BY setup").fetchall())
+    assert by.keys() == {first, later, rules_canary, model_canary, other}
+    assert found["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
+    assert found["comparison"]["traffic"]["payments"] == by[first] + by[later]
+    assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
+
+    shadow = live.engine_of(folder, trial.bad)
+    alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.Reign(weak.name))
+    assert alone.left_out.size == by[model_canary] + by[other]
+
+
+def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    live.promote(folder, live.bundle_of(folder, trial.good), live.content_of(folder, trial.good)[1], ANN)
+    assert command("compare", f"--live={folder.path}", f"--state={trial.state}") == 2
+    said = capsys.readouterr().err
+    assert "has answered none of " in said
+    assert "name their state file with --state" in said
+
+
 def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journal_alone(
     small_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
-    state = tmp_path / "state.db"
-    for suffix in ("", ".shadows"):
-        with (
-            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
-            closing(sqlite3.connect(f"{state}{suffix}")) as target,
-        ):
-            source.backup(target)
+    _, state = copied(trial, tmp_path)
     _, door, follower = open_live_door(trial.folder, state)
     later = small_world.live(9_003, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
     door.take(Batch(later, None, 0), "test")
@@ -172,7 +232,7 @@ def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tm
     engine = live.engine_of(folder, trial.good)
     learned = msgspec.structs.replace(engine, bundle=later)
     with pytest.raises(ConfigError, match="decided nothing yet of payments after 2027-01-01"):
-        comparing.live_traffic([trial.state], learned, trial.good, None)
+        comparing.live_traffic([trial.state], learned, trial.good, None, comparing.Reign("any"))
 
 
 def test_promote_asks_the_gate_and_says_why_not(
@@ -194,6 +254,36 @@ def test_promote_asks_the_gate_and_says_why_not(
     assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
     assert command("rollback", f"--live={folder.path}", "--reason=tried", "--no-tracking") == 0
     assert live.standing(folder).champion == live.standing(trial.folder).champion
+
+
+def test_a_shadow_does_not_say_itself_how_much_people_can_review(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    _, project = live.content_of(folder, first)
+
+    def limited(capacity: float | None) -> Project:
+        policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
+        return msgspec.structs.replace(project, policy=policy)
+
+    live.put_live(folder, limited(0.01), ANN)
+    rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
+    boundless = msgspec.structs.replace(limited(None), rules=rules)
+    (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
+    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+        shadows.step()
+        _, door, follower = open_live_door(folder, state)
+        later = small_world.live(9_100, late_share=0, repeat_share=0, poison_share=0, labels="none")[-100:]
+        door.take(Batch(later, None, 0), "test")
+        door.close()
+        follower.close()
+        while shadows.step():
+            pass
+    found = compared(folder, [state], setup, None)
+    assert found.comparison.traffic.second.reviews_per_day > 1
+    assert found.comparison.capacity_per_day == (0.01, 0.01)
+    assert not checks(found)["reviewers"]
 
 
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(

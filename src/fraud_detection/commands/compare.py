@@ -29,6 +29,7 @@ def compare(arguments: Namespace) -> None:
 def lines(found: Compared) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
     yield f"shadow {found.setup} (bundle {found.bundle}) beside the champion"
+    yield f"left out: {found.left_out:,} payments that a canary or a champion with another bundle answered"
     yield from lines_of(found.comparison)
     champion, challenger = found.facts.p99_us
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"

@@ -84,6 +84,7 @@ class Part(Record, frozen=True):
     since, until: the time it spans, ISO 8601 in UTC; the end is exclusive.
     mature: the labels are in; where they are not, nothing is judged.
     frauds, fraud_money: what was there to catch, as far as it is labelled; null where nothing is judged.
+    effective_frauds: how many equal frauds the weighted ones are worth.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Part(Record, frozen=True):
     payments: int
     unlabelled: int
     frauds: float | None
+    effective_frauds: float | None
     fraud_money: float | None
     changed: int
     first: Side

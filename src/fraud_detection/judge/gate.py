@@ -23,15 +23,19 @@ class Facts(Record, frozen=True):
     """What is known of a challenger beside the comparison of its answers with the champion's.
 
     average_precision: the challenger's less the champion's.  expected_frauds: the sum of its scores over the
-    payments whose label is in; frauds: how many of them there were, both weighted.  p99_us: of scoring and
-    deciding one payment, of champion and challenger in turns.  rescored, different: payments whose score
-    was computed again from the stored features, and how many of these were not equal to the last bit.
-    same_features, same_schema: as the doors remember and read them now.
+    payments whose label is in; frauds: how many of them there were, both weighted.  deviation: of the
+    weighted number of frauds, by chance alone, where the scores are right.  left_out: payments
+    of the time that is judged which the challenger has decided and others than the champion have answered.
+    p99_us: of scoring and deciding one payment, of champion and challenger in turns.  rescored, different:
+    payments whose score was computed again from the stored features, and how many of these were not equal to
+    the last bit.  same_features, same_schema: as the doors remember and read them now.
     """
 
     average_precision: Estimate | None
     expected_frauds: float
     frauds: float
+    deviation: float
+    left_out: int
     p99_us: tuple[float, float]
     rescored: int
     different: int
@@ -58,7 +62,7 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
     yield _better(total, facts, gate)
     yield _calibrated(facts, gate)
     yield _segments(found, gate)
-    yield _capacity(total, found, gate)
+    yield _capacity(found, facts, gate)
     yield _latency(facts, gate)
     yield Check(
         name="parity",
@@ -79,11 +83,13 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
 def _enough(total: Part | None, gate: Gate) -> Check:
     days = 0.0 if total is None else total.days
     frauds = 0.0 if total is None else total.frauds or 0.0
+    worth = 0.0 if total is None else total.effective_frauds or 0.0
     return Check(
         name="enough labels",
-        passed=days >= gate.least_days and frauds >= gate.least_frauds,
-        words=f"{days:.0f} days whose labels are in (at least {gate.least_days}), with {frauds:,.0f} frauds "
-        f"(at least {gate.least_frauds})",
+        passed=days >= gate.least_days and worth >= gate.least_frauds,
+        words=f"{days:.0f} days whose labels are in (at least {gate.least_days}), with {frauds:,.0f} frauds"
+        + (f", by weight, which are worth {worth:,.1f} equal ones" if round(frauds - worth, 3) else "")
+        + f" (at least {gate.least_frauds})",
     )
 
 
@@ -108,7 +114,7 @@ def _calibrated(facts: Facts, gate: Gate) -> Check:
         return Check(
             name="calibrated", passed=False, words="no fraud is among the payments whose label is in"
         )
-    spread = 1.96 * max(facts.frauds, 1.0) ** 0.5
+    spread = 1.96 * facts.deviation
     low, high = max(facts.frauds - spread, 0.0), facts.frauds + spread
     passed = low / gate.calibration <= facts.expected_frauds <= high * gate.calibration
     return Check(
@@ -124,7 +130,7 @@ def _segments(found: Comparison, gate: Gate) -> Check:
         f"{name} {part.name}: {words}"
         for name, parts in found.segments.items()
         for part in parts
-        if (part.frauds or 0.0) >= gate.segment_frauds and (words := _loss(part, gate))
+        if (part.effective_frauds or 0.0) >= gate.segment_frauds and (words := _loss(part, gate))
     ]
     return Check(
         name="no segment worse",
@@ -148,14 +154,16 @@ def _loss(part: Part, gate: Gate) -> str:
     return f"money saved {_said(difference.money_saved)}" if lost else ""
 
 
-def _capacity(total: Part | None, found: Comparison, gate: Gate) -> Check:
-    part = total or found.traffic
-    capacity, reviews = found.capacity_per_day[1], part.second.reviews_per_day
+def _capacity(found: Comparison, facts: Facts, gate: Gate) -> Check:
+    part, capacity = found.total or found.traffic, found.capacity_per_day[1]
+    # Promoted, it answers what was left out too, and people review that as well.
+    reviews = part.second.reviews_per_day * (1 + facts.left_out / max(part.payments, 1))
     most = None if capacity is None else capacity * gate.capacity
     return Check(
         name="reviewers",
         passed=most is None or reviews <= most,
-        words=f"{reviews:,.1f} reviews a day, "
+        words=f"{reviews:,.1f} reviews a day"
+        + (f" (with their part of {facts.left_out:,} payments left out), " if facts.left_out else ", ")
         + ("and no limit" if capacity is None else f"where {capacity:,.0f} can be made"),
     )
 

@@ -136,6 +136,7 @@ class Summing:
             payments=int(inside.sum()),
             unlabelled=int((self.traffic.label[inside] == UNKNOWN).sum()),
             frauds=round(known.of("frauds"), 6) if piece.mature else None,
+            effective_frauds=round(known.effective("frauds"), 6) if piece.mature else None,
             fraud_money=round(known.of("fraud_money"), 6) if piece.mature else None,
             changed=int((actions[0] != actions[1]).sum()),
             first=first,

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fraud_detection.adapters.shadow_log import ShadowDecision, ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite_past import PastDecision
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
@@ -28,6 +29,39 @@ from fraud_detection.train.weights import are_equal
 CHAMPION = "champion"
 
 
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """Whose answers count as the champion's: those of its bundle, under any setup that was a champion.
+
+    Rules, lists and limits make new setups all the time, so it need not be the setup of today.  setups: all
+    that were champions by the log of releases; None: no log is at hand, and the bundle decides alone.
+    capacity: reviews that people can make a day today, None: any number.
+    """
+
+    bundle: str
+    setups: frozenset[str] | None = None
+    capacity: float | None = None
+
+    def has(self, decision: PastDecision) -> bool:
+        """Tell whether the champion made a decision, and no canary, nor a champion with another bundle."""
+        if decision.bundle != self.bundle:
+            return False
+        return self.setups is None or decision.setup in self.setups
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTraffic:
+    """Payments that champion and shadow have decided, and the answers of both.
+
+    left_out: when those were paid, in ms, that the shadow has decided too and the champion has not.
+    """
+
+    traffic: Traffic
+    champion: Answers
+    shadow: Answers
+    left_out: np.ndarray
+
+
 @dataclass(slots=True)
 class Beside:
     """Live payments that a shadow has decided too, column by column, in order of the logs."""
@@ -38,11 +72,12 @@ class Beside:
     labels: list[int] = field(default_factory=list)
     known_at: list[int] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
 
 
 def live_traffic(
-    states: Sequence[Path], engine: Engine, setup: str, as_of: int | None
-) -> tuple[Traffic, Answers, Answers]:
+    states: Sequence[Path], engine: Engine, setup: str, as_of: int | None, reign: Reign
+) -> LiveTraffic:
     """Return the payments that both have decided, and the answers of champion and shadow.
 
     Only payments from after the moment are there until which labels taught the shadow's bundle: of earlier
@@ -58,10 +93,18 @@ def live_traffic(
     pasts = {state: Decided(state) for state in states}
     moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
     for state, past in pasts.items():
-        _join(beside, past, shadowed[state], engine, moment)
+        _join(beside, past, shadowed[state], engine, moment, reign)
+    if not beside.payments and beside.left_out:
+        raise ConfigError(
+            f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
+            f"that the shadow {setup} has decided too: a canary, a champion with another bundle, or a door "
+            "that follows no or another folder did; wait until doors that follow this one have answered some "
+            "(`fraud release show`) and `fraud shadow` has followed, or name their state file with --state"
+        )
     if not beside.payments:
         raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
-    return _traffic(beside, engine, moment), *_answers(beside, engine)
+    left_out = np.array(beside.left_out, np.int64)
+    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign.capacity), left_out)
 
 
 def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
@@ -79,7 +122,12 @@ def latest_news(decided: Decided) -> int:
 
 
 def _join(
-    beside: Beside, decided: Decided, shadowed: Mapping[str, ShadowDecision], engine: Engine, as_of: int
+    beside: Beside,
+    decided: Decided,
+    shadowed: Mapping[str, ShadowDecision],
+    engine: Engine,
+    as_of: int,
+    reign: Reign,
 ) -> None:
     """Take what both have decided by a moment, in order of the log."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
@@ -87,6 +135,9 @@ def _join(
     for decision, lot in decided.decisions():
         one = shadowed.get(decision.transaction_id)
         if one is None or decision.event_time > as_of:
+            continue
+        if not reign.has(decision):
+            beside.left_out.append(decision.event_time)
             continue
         payment = parser.parse(decision.event, decision.transaction_id)
         if not isinstance(payment, Transaction):
@@ -132,10 +183,10 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
     )
 
 
-def _answers(beside: Beside, engine: Engine) -> tuple[Answers, Answers]:
+def _answers(beside: Beside, engine: Engine, capacity: float | None) -> tuple[Answers, Answers]:
+    """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
     project = engine.project
     words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
-    capacity = project.policy.review_capacity_per_day
     return (
         beside.champion.answers(CHAMPION, words, capacity),
         beside.shadow.answers(engine.setup.name, words, capacity),

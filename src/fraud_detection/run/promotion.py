@@ -23,13 +23,13 @@ from fraud_detection.judge.comparison import Comparison
 from fraud_detection.judge.gate import Facts, Verdict, judge_challenger
 from fraud_detection.judge.parts import mature_only, weeks
 from fraud_detection.judge.ranking import ranked
-from fraud_detection.judge.traffic import Answers, Traffic
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
 from fraud_detection.run import live
-from fraud_detection.run.compare import live_traffic
+from fraud_detection.run.compare import LiveTraffic, Reign, live_traffic
 from fraud_detection.run.engine import Engine
 from fraud_detection.train.split import UNKNOWN
+from fraud_detection.train.weights import deviation
 
 RESCORED = 500
 ROUNDS = 3
@@ -37,10 +37,15 @@ STORED = "SELECT event, features FROM decisions WHERE seq = ?"
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """A shadow beside the champion: the figures, and what the gate says of them."""
+    """A shadow beside the champion: the figures, and what the gate says of them.
+
+    left_out: payments that the shadow has decided and somebody else than the champion has answered: a canary,
+    or a champion with another bundle.
+    """
 
     setup: str
     bundle: str
+    left_out: int
     comparison: Comparison
     facts: Facts
     verdict: Verdict
@@ -62,12 +67,13 @@ def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int 
     """Compare a shadow with the champion on live traffic, and ask the gate."""
     release = live.standing(folder)
     champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
-    traffic, first, second = live_traffic(states, challenger, setup, as_of)
-    project = champion.project
-    found = compare(traffic, first, second, project.costs, project.model.seed)
-    facts = _facts(traffic, (first, second), (champion, challenger), states)
+    project, champions = champion.project, frozenset(one.champion for one in folder.releases())
+    reign = Reign(champion.bundle.name, champions, project.policy.review_capacity_per_day)
+    both = live_traffic(states, challenger, setup, as_of, reign)
+    found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
+    facts = _facts(both, (champion, challenger), states)
     verdict = judge_challenger(found, facts, project.gate)
-    return Compared(setup, challenger.bundle.name, found, facts, verdict)
+    return Compared(setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
 
 
 def chosen(folder: LiveFolder, setup: str | None) -> str:
@@ -124,13 +130,13 @@ def project_of(folder: LiveFolder, setup: str) -> Project:
     )
 
 
-def _facts(
-    traffic: Traffic, answers: tuple[Answers, Answers], engines: tuple[Engine, Engine], states: Sequence[Path]
-) -> Facts:
-    champion, challenger = engines
-    judged = (mature_only(weeks(traffic), "")[0].piece >= 0) & (traffic.label != UNKNOWN)
+def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[Path]) -> Facts:
+    (champion, challenger), traffic = engines, both.traffic
+    mature = mature_only(weeks(traffic), "")[0]
+    since, until = mature.pieces[0].span if mature.pieces else traffic.span
+    judged = (mature.piece >= 0) & (traffic.label != UNKNOWN)
     fraud, weight = (traffic.label[judged] == 1).astype(float), traffic.weights()[judged]
-    scores = [np.nan_to_num(side.score[judged], nan=1.0) for side in answers]
+    scores = [np.nan_to_num(side.score[judged], nan=1.0) for side in (both.champion, both.shadow)]
     gain = None
     if fraud.any():
         seed = champion.project.model.seed
@@ -141,6 +147,8 @@ def _facts(
         average_precision=gain,
         expected_frauds=float((scores[1] * weight).sum()),
         frauds=float((fraud * weight).sum()),
+        deviation=deviation(weight, scores[1]),
+        left_out=int(((both.left_out >= since) & (both.left_out < until)).sum()),
         p99_us=_latencies(engines, latest),
         rescored=rescored,
         different=different,

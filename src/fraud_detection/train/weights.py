@@ -6,6 +6,8 @@ from is not known here.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -17,6 +19,15 @@ def effective(weight: np.ndarray) -> float:
     """
     squares = float((weight**2).sum())
     return float(weight.sum()) ** 2 / squares if squares else 0.0
+
+
+def deviation(weight: np.ndarray, chance: np.ndarray) -> float:
+    """Return the standard deviation of a weighted number of frauds, each payment one by its own chance.
+
+    >>> deviation(np.ones(4), np.full(4, 0.5)), deviation(np.array([100.0]), np.array([0.5]))
+    (1.0, 50.0)
+    """
+    return math.sqrt(float((weight**2 * chance * (1 - chance)).sum()))
 
 
 def in_effect(weight: np.ndarray) -> np.ndarray:
