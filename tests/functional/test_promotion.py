@@ -169,7 +169,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     live.roll_back(folder, ANN)
     live.set_canary(folder, None, project, 0.0, ANN)
     changed = msgspec.structs.replace(project, rules=())
-    later = live.put_live(folder, changed, ANN).champion
+    later = live.put_live(folder, lambda _: changed, ANN).champion
     answered()
     with closing(Shadows(folder, [state], lambda _: None)) as shadows:
         while shadows.step():
@@ -267,7 +267,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
         return msgspec.structs.replace(project, policy=policy)
 
-    live.put_live(folder, limited(0.01), ANN)
+    live.put_live(folder, lambda _: limited(0.01), ANN)
     rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
     boundless = msgspec.structs.replace(limited(None), rules=rules)
     (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
