@@ -58,7 +58,8 @@ class Label(msgspec.Struct, frozen=True, gc=False):
 
     source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of the event
     that told it, where its record keeps that; else 0.  happened_at: when it was found out or claimed, in
-    ms, where that is told; never after `known_at`.
+    ms, where that is told; never after `known_at`.  told_at: the time in ms that payments had reached when
+    it came, where its record tells that; else -1.
     """
 
     transaction_id: str
@@ -67,6 +68,18 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     source: str = "feed"
     sequence: int = 0
     happened_at: int | None = None
+    told_at: int = -1
+
+    @property
+    def usable_from(self) -> int:
+        """Return the first moment in ms at which a payment can have known of it, whatever date it bears.
+
+        >>> Label("t1", fraud=True, known_at=5).usable_from
+        5
+        >>> Label("t1", fraud=True, known_at=5, told_at=8).usable_from
+        9
+        """
+        return max(self.known_at, self.told_at + 1)
 
     def overrules(self, standing: Label | None) -> bool:
         """Tell whether this label changes what is known, given the one that stands so far.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from fraud_detection.answering import LetThroughSettings, ListEntry, ListSetting
 from fraud_detection.cli import main
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.features.replay import PastPayment
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.history import feature_table, read_history
 from fraud_detection.run.shards import Ownership, shard_path
@@ -137,7 +139,7 @@ def test_labels_are_those_that_were_told_by_the_last_payment(
     dataset: Dataset, state: Path, small_world: SmallWorld
 ) -> None:
     last = int(dataset.event_time.max())
-    assert dataset.info.as_of == last
+    assert dataset.info.as_of == last + 1
     with sqlite3.connect(state) as db:
         query = "SELECT transaction_id, fraud, known_at FROM labels WHERE known_at <= ? ORDER BY seq"
         told = db.execute(query, (last,)).fetchall()
@@ -183,6 +185,69 @@ def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
     told = [label for past in early.payments for label in past.labels()]
     assert max(label.known_at for label in told) <= as_of
     assert sum(past.payment.event_time >= began for past in early.payments) > 1_000
+
+
+def ms(time: str) -> int:
+    return round(dt.datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def late_labels(events: list[bytes], by: int) -> list[bytes]:
+    """Return the events, with every other label so many events later, as of a bank that tells in bulk."""
+    keyed: list[tuple[int, bytes]] = []
+    labels = 0
+    for place, event in enumerate(events):
+        labels += is_label(event)
+        is_late = is_label(event) and labels % 2 == 0
+        keyed.append((place + by if is_late else place, event))
+    return [event for _, event in sorted(keyed, key=lambda one: one[0])]
+
+
+def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
+    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    warm_up(door, project, small_world.history, lambda *_: None)
+    stream = late_labels(events, by=1_500)
+    serve(door, stream)
+    door.close()
+    # A recount by the stream itself: which payments had been decided when a label came.
+    heard: dict[str, int] = {}
+    reached = -1
+    for event in stream:
+        told = json.loads(event)
+        if is_label(event):
+            heard.setdefault(told["transaction_id"], reached)
+        else:
+            reached = max(reached, ms(told["event_time"]))
+    files = (small_world.history, lambda *_: None, (), None, [tmp_path / "state.db"])
+    history = read_history(small_world.project, *files)
+    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
+    table = feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+    taken, late = decisions(tmp_path / "state.db"), 0
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        dates = dict(db.execute("SELECT transaction_id, known_at FROM labels"))
+    for row, one in enumerate(table.transaction_id):
+        if one in taken:
+            served = np.frombuffer(taken[one][5]).astype(np.float32)
+            assert np.array_equal(table.features[row], served, equal_nan=True), one
+            if table.label[row] != UNKNOWN:
+                assert table.known_at[row] > heard[one]
+                late += int(dates[one] < table.known_at[row])
+    assert late > 20
+    # Somebody who goes by the dates alone sees other features than those that were served: a leak.
+    naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
+    leaky = feature_table(small_world.project, naive, lambda *_: None, vocabulary=vocabulary)[0]
+    assert not np.array_equal(leaky.features, table.features, equal_nan=True)
+    # As of a moment between its date and its coming, a label is not there.
+    of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}
+    one, date = next(iter(of_date.items()))
+    early = read_history(small_world.project, *files[:3], date, *files[4:])
+    assert [past.fraud for past in early.payments if past.payment.transaction_id == one] == [None]
+
+
+def _by_date(past: PastPayment) -> PastPayment:
+    return PastPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
 
 
 def test_a_door_at_work_is_read_up_to_its_latest_answer(

@@ -133,12 +133,17 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
     without = compared(trial.folder, [state], trial.good, as_of)
     assert without.comparison == honest.comparison
     assert without.facts.average_precision == honest.facts.average_precision
-    # Planted: the same labels, told as if they had been known all along.
+    # The same labels, dated back as if they had been known all along: the log says when they came.
     shutil.copy(f"{trial.state}.shadows", f"{state}.shadows")
     with closing(sqlite3.connect(trial.state)) as source, closing(sqlite3.connect(state)) as target:
         source.backup(target)
         with target:
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
+    dated_back = compared(trial.folder, [state], trial.good, as_of)
+    assert dated_back.comparison == honest.comparison
+    # Planted: their place in the log is forged too.
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("UPDATE labels SET seq = -seq")
     leaking = compared(trial.folder, [state], trial.good, as_of)
     assert leaking.comparison != honest.comparison
 

@@ -6,7 +6,9 @@ added to a state file.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,8 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.events import Label
 
 READ_ROWS = 4096
+CLOCK = 100
+"""The time that payments have reached is the latest of so many: one that is dated ahead is soon forgotten."""
 COLUMNS = """
     seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
     instead_of, share, chain"""
@@ -61,20 +65,49 @@ class StatePast:
             self._last: int = db.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0]
             self._waiting = journal.entries(db)
             self.setups: dict[str, bytes] = dict(db.execute("SELECT name, content FROM setups"))
-            told = db.execute(
+            self._told: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
                 "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
                 "WHERE NOT noted ORDER BY seq"
             ).fetchall()
         finally:
             db.execute("COMMIT")
-        told += [
+        self._told += [
             (row[1], row[2], row[3], row[4], row[0], row[7])
             for entry in self._waiting
             for row in entry.labels
             if not row[8]
         ]
-        self.labels = [Label(one, bool(fraud), *more) for one, fraud, *more in told]
-        """Those that changed what is known, in the order in which they came; later ones take earlier back."""
+
+    @cached_property
+    def labels(self) -> list[Label]:
+        """Those that changed what is known, in the order in which they came; later ones take earlier back.
+
+        Each says which time payments had reached when it came: the latest of those decided shortly before,
+        or the moment before the first one.
+        """
+        if not self._told:
+            return []
+        times = self._times(until=self._told[-1][4])
+        following = next(times, None)
+        reached = deque([-1 if following is None else following[1] - 1], CLOCK)
+        labels: list[Label] = []
+        for one, fraud, known_at, source, seq, happened_at in self._told:
+            while following is not None and following[0] < seq:
+                reached.append(following[1])
+                following = next(times, None)
+            labels.append(Label(one, bool(fraud), known_at, source, seq, happened_at, told_at=max(reached)))
+        return labels
+
+    def _times(self, until: int) -> Iterator[tuple[int, int]]:
+        """Yield number and event time of the decisions before a number; of the first one in any case."""
+        done = 0
+        query = "SELECT seq, event_time FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+            yield from rows
+            done = rows[-1][0]
+            if done > until:
+                return
+        yield from (row[:1] + row[2:3] for entry in self._waiting for row in entry.decisions)
 
     def close(self) -> None:
         """Close the file."""

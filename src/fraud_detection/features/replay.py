@@ -15,37 +15,47 @@ class PastPayment(msgspec.Struct, frozen=True):
     """A payment of history with its label: None where none ever came; known_at in ms.
 
     corrections: verdicts that each took the one before back, with the time they became known.
+    dated: of the label and each correction the date that it bears, where one of them was told later than
+    that; else empty.  Risk windows count by it, as they did live.
     """
 
     payment: Transaction
     fraud: bool | None
     known_at: int
     corrections: tuple[tuple[bool, int], ...] = ()
+    dated: tuple[int, ...] = ()
 
     def labels(self) -> list[Label]:
         """Return what was known of the payment, in the order in which it became known."""
         if self.fraud is None:
             return []
-        told = [(self.fraud, self.known_at), *self.corrections]
-        return [Label(self.payment.transaction_id, fraud, known_at, HISTORY) for fraud, known_at in told]
+        one, told = self.payment.transaction_id, [(self.fraud, self.known_at), *self.corrections]
+        if not self.dated:
+            return [Label(one, fraud, known_at, HISTORY) for fraud, known_at in told]
+        return [
+            Label(one, fraud, dated, HISTORY, told_at=known_at - 1)
+            for (fraud, known_at), dated in zip(told, self.dated, strict=True)
+        ]
 
     def with_labels(self, told: Sequence[Label]) -> PastPayment:
         """Return the payment with labels that came apart from it, as a stream would have learned them."""
         standing: list[Label] = []
-        for label in sorted([*self.labels(), *told], key=lambda label: label.known_at):
+        for label in sorted([*self.labels(), *told], key=lambda label: label.usable_from):
             if label.overrules(standing[-1] if standing else None):
                 standing.append(label)
         if not standing:
             return self
-        first, *later = [(label.fraud, label.known_at) for label in standing]
-        return PastPayment(self.payment, first[0], first[1], tuple(later))
+        first, *later = [(label.fraud, label.usable_from) for label in standing]
+        is_late = any(label.known_at < label.usable_from for label in standing)
+        dated = tuple(label.known_at for label in standing) if is_late else ()
+        return PastPayment(self.payment, first[0], first[1], tuple(later), dated)
 
     def known_by(self, as_of: int) -> PastPayment:
         """Return the payment as somebody knew it at a moment in ms: without what became known later."""
         if self.fraud is None or self.known_at > as_of:
             return PastPayment(self.payment, None, self.known_at)
         later = tuple(one for one in self.corrections if one[1] <= as_of)
-        return PastPayment(self.payment, self.fraud, self.known_at, later)
+        return PastPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
 
     def standing(self) -> tuple[bool | None, int]:
         """Return the verdict that stands at the end of history, and when it became known in ms."""
@@ -53,16 +63,17 @@ class PastPayment(msgspec.Struct, frozen=True):
 
 
 class DueLabel(msgspec.Struct, frozen=True, order=True):
-    """A label on its way: it may be learned from `known_at` on.
+    """A label on its way: it may be learned from `usable_from` on, and counts at `known_at`.
 
     corrects: when the opposite label became known that this one takes back.
     """
 
-    known_at: int
+    usable_from: int
     number: int
     transaction_id: str
     ids: Ids
     fraud: bool
+    known_at: int
     corrects: int | None = None
 
 
@@ -74,8 +85,8 @@ def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
     due: list[DueLabel] = []
     for label in past.labels():
         corrects = due[-1].known_at if due else None
-        place, ids = number + len(due), past.payment.entities
-        due.append(DueLabel(label.known_at, place, label.transaction_id, ids, label.fraud, corrects))
+        told = (label.transaction_id, past.payment.entities, label.fraud, label.known_at, corrects)
+        due.append(DueLabel(label.usable_from, number + len(due), *told))
     return due
 
 
@@ -102,7 +113,7 @@ class Replay:
     def learn_until(self, time_ms: int) -> None:
         """Learn every label that was known at `time_ms`."""
         due = self.due
-        while due and due[0].known_at <= time_ms:
+        while due and due[0].usable_from <= time_ms:
             label = heapq.heappop(due)
             self.memory.learn(label.ids, label.known_at, fraud=label.fraud, corrects=label.corrects)
 

@@ -47,8 +47,8 @@ def read_history(
     """Read, parse and order a file of past payments; repeated ids keep their first row.
 
     Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
-    states: state files whose decided payments and labels follow; of all that was known by the last payment,
-    where no `as_of` is given.
+    states: state files whose decided payments and labels follow; of all that was known when the last payment
+    had been decided, where no `as_of` is given.
     as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
     of the rows cannot be read: then the project file does not fit.
     """
@@ -63,7 +63,7 @@ def read_history(
                 reader.take(raw, None)
             progress(f"reading {file.name}", 1.0)
     if states and as_of is None and reader.history.payments:
-        as_of = max(past.payment.event_time for past in reader.history.payments)
+        as_of = max(past.payment.event_time for past in reader.history.payments) + 1
     return reader.finished(project.schema, as_of)
 
 
@@ -82,13 +82,13 @@ def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
 
 def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:
     decided = Decided(path)
-    rows = 0
+    rows, told = 0, decided.past.labels
     for decision, lot in decided.decisions():
         reader.take_decided(decision, lot)
         rows += 1
         if rows % READ_ROWS == 0:
             progress(f"reading {path.name}: {rows:,} decisions", 0.0)
-    for label in decided.past.labels:
+    for label in told:
         reader.labels.setdefault(label.transaction_id, []).append(label)
     progress(f"reading {path.name}: {rows:,} decisions", 1.0)
 
