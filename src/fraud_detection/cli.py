@@ -198,6 +198,7 @@ def _train(commands: Commands[OneSentenceParser]) -> None:
     decided(parser)
     parser.add_argument("--features", type=Path, help="a ready table of features, instead of --data")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help=f"where to write the bundle ({BUNDLE})")
+    parser.add_argument("--refit", action="store_true", help="judge it, then learn the latest payments too")
     parser.add_argument("--no-tracking", action="store_true", help="do not tell MLflow")
 
 

@@ -90,6 +90,8 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
 ) -> None:
     made = bank.folder / "challengers" / found["bundle"]
     champion, challenger = (read_bundle(one) for one in (bank.champion, made))
+    judged = read_bundle(bank.folder / "challengers" / found["judged"])
+    assert challenger.manifest.judged == judged.name
     assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
     assert challenger.manifest.fingerprint == champion.manifest.fingerprint
     assert challenger.contents.features.vocabulary == champion.contents.features.vocabulary
@@ -102,6 +104,68 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
     assert (table.known_at[table.label >= 0] <= as_of).all()
 
 
+def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_was_judged(
+    bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = bank.folder / "challengers"
+    final, judged = (read_bundle(out / found[name]) for name in ("bundle", "judged"))
+    table = read_dataset(out / "features.parquet")
+    cut, info = table.info.boundaries, table.info
+    assert info.as_of is not None
+    assert judged.manifest.periods.labels_as_of == moment(cut.test_from)
+    assert judged.manifest.judged is None
+    assert final.manifest.periods.labels_as_of == moment(info.as_of)
+    assert final.manifest.periods.train_until == moment(info.as_of - info.delay_ms + 1)
+    assert final.manifest.calibration == judged.manifest.calibration
+    assert final.manifest.cutoffs == judged.manifest.cutoffs
+    # A naive recount of what it may have learned from.
+    mature = (table.event_time >= cut.train_from) & (table.event_time <= info.as_of - info.delay_ms)
+    told = (table.label >= 0) & (table.known_at <= info.as_of)
+    assert final.contents.reference.rows == (mature & told).sum() > judged.contents.reference.rows
+    # Verdicts on payments of the test slice, told in time, teach it and not the one that is judged there.
+    late = (table.event_time >= cut.test_from) & mature & (table.label == 1)
+    assert late.sum() > 5
+    rows = [
+        {"transaction_id": one, "is_fraud": 0, "label_known_at": iso(info.as_of)}
+        for one in table.transaction_id[late]
+    ]
+    told_late = tmp_path / "late.jsonl"
+    told_late.write_text("\n".join(map(json.dumps, rows)))
+    again = retrained(bank, tmp_path / "out", "--trials=3", "--no-tracking", f"--labels={told_late}")
+    assert again["judged"] == found["judged"]
+    assert again["bundle"] != found["bundle"]
+    # Nobody is told figures of a slice that it has learned.
+    given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
+    capsys.readouterr()
+    bundle = f"--bundle={out / found['bundle']}"
+    assert main(["evaluate", "--headless", *given, bundle, f"--out={tmp_path / 'judged'}"]) == 2
+    assert "the figures would be too good" in capsys.readouterr().err
+
+
+def moment(ms: int) -> str:
+    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged(
+    bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = bank.folder / "challengers"
+    figures = tmp_path / "figures.json"
+    # A project file with other costs makes another challenger, whose champion is the one of before.
+    other = msgspec.structs.replace(bank.project, costs=msgspec.structs.replace(bank.project.costs, review=9))
+    config = tmp_path / "params.yaml"
+    config.write_text(json.dumps(to_plain(other)))
+    given = ["--headless", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
+    champion = f"--bundle={out / found['bundle']}"
+    assert main(["retrain", *given, champion, f"--out={tmp_path / 'elsewhere'}"]) == 0
+    assert f"as it was judged it is bundle {found['judged']}, which --out has not" in capsys.readouterr().err
+    assert json.loads(figures.read_text())["champion"] is None
+    assert main(["retrain", *given, champion, f"--out={out}"]) == 0
+    told = json.loads(figures.read_text())
+    assert told["champion"]["average_precision"] == found["challenger"]["average_precision"]
+    assert told["backtest"]["variants"][0]["comparison"]["traffic"]["payments"] > 0
+
+
 def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_change(
     found: dict[str, Any],
 ) -> None:
@@ -109,7 +173,7 @@ def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_chang
         assert found["champion"][name] == found["challenger"][name], name
     assert found["champion"]["average_precision"] != found["challenger"]["average_precision"]
     (variant,) = found["backtest"]["variants"]
-    assert variant["name"] == f"challenger-{found['bundle']}"
+    assert variant["name"] == f"challenger-{found['judged']}"
     assert found["backtest"]["notes"] == []
     whole = variant["comparison"]["traffic"]
     assert whole["payments"] >= found["champion"]["payments_count"]

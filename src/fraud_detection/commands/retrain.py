@@ -124,7 +124,10 @@ def _tell(screen: Terminal, found: Retrained) -> None:
     if found.report is not None:
         for line in lines(found.report):
             print_line(line)
-    print_line(f"challenger {found.bundle.name} in {found.directory}")
+    print_line(
+        f"challenger {found.bundle.name} in {found.directory}: judged as {found.judged.name}, then fitted "
+        f"again on payments until {found.bundle.manifest.periods.train_until}"
+    )
 
 
 def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | None:
@@ -150,6 +153,7 @@ def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> dic
         "due": True,
         "reasons": [msgspec.to_builtins(one) for one in reasons],
         "bundle": found.bundle.name,
+        "judged": found.judged.name,
         "trials": found.tuned.trials,
         "worth": found.tuned.worth,
         "worth_today": found.tuned.worth_today,

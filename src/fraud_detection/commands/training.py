@@ -20,6 +20,7 @@ from fraud_detection.run.training import (
     make_features,
     refuse_other_features,
     train_and_evaluate,
+    train_evaluate_and_refit,
 )
 from fraud_detection.train.prequential import Fold, Plan, prequential
 from fraud_detection.train.workflow import TrainReport
@@ -48,23 +49,31 @@ def train(arguments: Namespace) -> None:
     """Train a bundle; from a file of history it is judged on its last slice too."""
     project, screen = open_project(arguments.config), terminal(arguments)
     bundle, tracking = arguments.bundle, not arguments.no_tracking
-    if arguments.features is not None:
+    table = arguments.features
+    if table is not None:
         refuse_other_features(project, arguments.features)
-        trained = learn(project, arguments.features, bundle, progress=screen.progress, tracking=tracking)
+    if table is not None and not arguments.refit:
+        trained = learn(project, table, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
         _say_doubts(screen, trained)
         screen.say(f"bundle {trained.bundle.name} in {bundle}")
         write_figures(arguments, dict(trained.metrics))
         return
-    table = bundle.parent / "features.parquet"
-    _features(project, arguments, table, screen)
+    if table is None:
+        table = bundle.parent / "features.parquet"
+        _features(project, arguments, table, screen)
     evaluation = bundle.parent / "evaluation"
-    trained, judged = train_and_evaluate(
-        project, table, bundle, evaluation, screen.progress, tracking=tracking
-    )
+    work = train_evaluate_and_refit if arguments.refit else train_and_evaluate
+    trained, judged = work(project, table, bundle, evaluation, screen.progress, tracking=tracking)
     screen.finish()
     _say_doubts(screen, trained)
     _say_metrics(screen, judged.metrics, evaluation)
+    judged_as = trained.bundle.manifest.judged
+    if judged_as is not None:
+        until = trained.bundle.manifest.periods.train_until
+        screen.say(
+            f"these are the figures of {judged_as}; then it was fitted again on payments until {until}"
+        )
     screen.say(f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle}`")
     write_figures(arguments, dict(judged.metrics))
 

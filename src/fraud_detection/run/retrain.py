@@ -1,7 +1,8 @@
 """Train a challenger on what has matured, and say what it would change; the gate decides what goes live.
 
 The features stay the champion's, so that doors can change over without a new state.  The challenger is tuned
-on folds before the test slice, and both are judged on that slice by the same labels.
+on folds before the test slice, and both are judged on that slice by the same labels.  Then it is fitted again
+on all that has matured, that slice too: so it goes into the shadow.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.dataset import Dataset, read_dataset
 from fraud_detection.train.evaluate import judge
-from fraud_detection.train.fit import Slices, learn, suspects
-from fraud_detection.train.make import make_bundle
+from fraud_detection.train.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.train.make import make_bundle, make_refitted
 from fraud_detection.train.tune import Budget, Tuned, tune
-from fraud_detection.train.workflow import checked_scorer, doubts_of, evaluate, score_test, tracker
+from fraud_detection.train.workflow import (
+    EvaluateReport,
+    checked_scorer,
+    doubts_of,
+    evaluate,
+    score_test,
+    tracker,
+)
 
 TABLE = "features.parquet"
 
@@ -54,6 +62,8 @@ class RetrainSettings(msgspec.Struct, frozen=True):
 class Retrained(msgspec.Struct, frozen=True):
     """What came of it.
 
+    bundle: fitted on all that has matured.  judged: the one that was judged and tried, which had not learned
+    the test slice; challenger: its figures there.
     champion: figures of the test slice; None where the champion cannot be judged there, see `notes`.
     report: what the challenger would have changed in that time; None where it could not be asked.
     tracked: its version in the model registry, None where nothing was tracked.
@@ -61,6 +71,7 @@ class Retrained(msgspec.Struct, frozen=True):
 
     bundle: Bundle
     directory: Path
+    judged: Bundle
     tuned: Tuned
     challenger: dict[str, float]
     champion: dict[str, float] | None
@@ -86,31 +97,29 @@ def retrain(
     tuned = tune(dataset, project.model, [champion.contents.project.model], settings.budget, progress)
     better = msgspec.structs.replace(project, model=tuned.settings)
     learned = learn(slices, better.model, lambda share: progress("growing trees", share))
-    bundle = make_bundle(better, slices, learned)
+    judged = make_bundle(better, slices, learned)
+    write_bundle(judged, settings.out / judged.name)
+    progress("growing trees", 1.0)
+    evaluation = settings.out / f"{judged.name}.evaluation"
+    found = evaluate(better, table, settings.out / judged.name, evaluation, progress=progress)
+    notes, figures, report = _beside(project, champion, judged, settings, dataset, progress, say)
+    again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
+    bundle = make_refitted(judged, slices, again)
     directory = settings.out / bundle.name
     write_bundle(bundle, directory)
-    progress("growing trees", 1.0)
-    tracked = tracker(better).trained(bundle, directory, learned.rounds) if settings.tracking else None
-    judged = evaluate(
-        better,
-        table,
-        directory,
-        settings.out / f"{bundle.name}.evaluation",
-        progress=progress,
-        tracking=settings.tracking,
-    )
-    notes, figures, report = _beside(project, champion, bundle, settings, dataset, progress, say)
+    progress("fitting again", 1.0)
     return Retrained(
         bundle=bundle,
         directory=directory,
+        judged=judged,
         tuned=tuned,
-        challenger=judged.metrics,
+        challenger=found.metrics,
         champion=figures,
         suspects=suspects(slices.train),
         doubts=doubts_of(slices, learned, bundle),
         notes=notes,
         report=report,
-        tracked=tracked,
+        tracked=_tracked(better, bundle, directory, learned, found) if settings.tracking else None,
     )
 
 
@@ -141,6 +150,15 @@ def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:
     return path
 
 
+def _tracked(
+    project: Project, bundle: Bundle, directory: Path, learned: Learned, found: EvaluateReport
+) -> str:
+    kept = tracker(project)
+    version = kept.trained(bundle, directory, learned.rounds)
+    kept.evaluated(bundle.name, found.metrics, found.pictures)
+    return version
+
+
 def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> Dataset:
     history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
     refuse_empty(history, settings.data or settings.states[0])
@@ -162,6 +180,11 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     say: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
     """Judge the champion on the same rows, and decide them again by both."""
+    path = settings.champion
+    if champion.manifest.judged is not None and (settings.out / champion.manifest.judged).is_dir():
+        # What it had learned when it was judged leaves more of the past to judge it on.
+        path = settings.out / champion.manifest.judged
+        champion = read_bundle(path)
     problem = _why_not(champion, bundle, dataset)
     if problem:
         return (problem,), None, None
@@ -171,7 +194,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     figures = judge(scored, champion.manifest.cutoffs, project.costs, project.model.seed)
     tried = BacktestSettings(
         changes=(change_file(bundle, champion, settings.out),),
-        bundle=settings.champion,
+        bundle=path,
         features=settings.out / TABLE,
         start=cut.test_from,
         end=cut.test_until,
@@ -181,13 +204,15 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
 
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
     """Return why the champion cannot be judged on the test slice; empty where it can."""
+    judged = champion.manifest.judged
     if bundle.name == champion.name:
-        return "the challenger is the champion itself: nothing new was learned"
+        return "as it was judged the challenger is the champion: only payments after the test slice are new"
     if champion.manifest.fingerprint != dataset.info.fingerprint:
         return "the champion has other features: the two cannot be compared on one table"
     if learned_until(champion) > dataset.info.boundaries.test_from:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
             "compare them on later payments, in the shadow"
+            + (f"; as it was judged it is bundle {judged}, which --out has not" if judged else "")
         )
     return ""

@@ -16,7 +16,14 @@ from fraud_detection.run.ready_table import source_of
 from fraud_detection.train.dataset import Dataset, read_info, write_dataset
 from fraud_detection.train.past import declared_columns
 from fraud_detection.train.split import UNKNOWN
-from fraud_detection.train.workflow import EvaluateReport, TrainReport, evaluate, train
+from fraud_detection.train.workflow import (
+    EvaluateReport,
+    TrainReport,
+    evaluate,
+    refit_bundle,
+    tracker,
+    train,
+)
 
 
 class FeaturesReport(msgspec.Struct, frozen=True):
@@ -92,6 +99,19 @@ def train_and_evaluate(
         raise ConfigError("training needs labels: declare `schema.label` in the project file")
     trained = train(project, features, bundle, progress=progress, tracking=tracking)
     return trained, evaluate(project, features, bundle, evaluation, progress=progress, tracking=tracking)
+
+
+def train_evaluate_and_refit(
+    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+) -> tuple[TrainReport, EvaluateReport]:
+    """Train a bundle, judge it on the test slice, and fit it again on that slice too."""
+    trained, judged = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
+    trained = refit_bundle(trained, features, progress=progress)
+    if tracking:
+        kept = tracker(project)
+        trained = replace(trained, tracked=kept.trained(trained.bundle, bundle, trained.rounds))
+        kept.evaluated(trained.bundle.name, judged.metrics, judged.pictures)
+    return trained, judged
 
 
 def _features_report(history: History, dataset: Dataset) -> FeaturesReport:

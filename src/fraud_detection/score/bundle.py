@@ -61,11 +61,13 @@ class Periods(Part, frozen=True):
     labels_as_of: str
 
 
-class Manifest(Part, frozen=True):
+class Manifest(Part, frozen=True, omit_defaults=True):
     """What the bundle is, and the SHA-256 of each of its files.
 
     name: the first 12 hex digits of the hash of this manifest with an empty name.
     metrics: of the validation slice; the test slice is judged later, by `fraud evaluate`.
+    judged: where the trees were fitted again on all that had matured, the bundle whose calibration, cut-offs
+    and metrics these are; it had not learned the payments it was judged on.
     """
 
     name: str
@@ -76,7 +78,8 @@ class Manifest(Part, frozen=True):
     periods: Periods
     metrics: dict[str, float]
     files: dict[str, str]
-    format: int = FORMAT
+    format: int
+    judged: str | None = None
 
 
 class FeatureSet(Part, frozen=True):

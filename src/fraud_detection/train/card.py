@@ -30,9 +30,17 @@ _WORDS = {
 
 
 def model_card(
-    project: Project, periods: Periods, cutoffs: Cutoffs, metrics: Mapping[str, float], reference: Reference
+    project: Project,
+    periods: Periods,
+    cutoffs: Cutoffs,
+    metrics: Mapping[str, float],
+    reference: Reference,
+    judged: str | None = None,
 ) -> str:
-    """Return the card as Markdown; the same training gives the same text."""
+    """Return the card as Markdown; the same training gives the same text.
+
+    judged: the bundle whose figures these are, where the trees were fitted again since.
+    """
     return "\n".join(
         [
             f"# Model card: {project.project}",
@@ -42,7 +50,7 @@ def model_card(
             "or to score payments of another kind than those it learned from.",
             "",
             *_learned(periods, reference),
-            *_quality(metrics),
+            *_quality(metrics, judged),
             *_cutoffs(project, cutoffs),
             *_features(reference.features),
             *_limits(project),
@@ -73,7 +81,12 @@ def _learned(periods: Periods, reference: Reference) -> list[str]:
     ]
 
 
-def _quality(metrics: Mapping[str, float]) -> list[str]:
+def _quality(metrics: Mapping[str, float], judged: str | None) -> list[str]:
+    again = [
+        f"They are those of bundle {judged}, which had not learned these payments. Then as many trees were",
+        "fitted on all payments whose labels were in; calibration and cut-offs are still those of that one.",
+        "",
+    ]
     rows = [(words, f"{metrics[name]:.4g}") for name, words in _WORDS.items() if name in metrics]
     return [
         "## How good it is",
@@ -81,6 +94,7 @@ def _quality(metrics: Mapping[str, float]) -> list[str]:
         "On the validation slice, which also stopped the training and set calibration and cut-offs, so these",
         "figures are friendly. `fraud evaluate` judges the later test slice, which nothing was chosen on.",
         "",
+        *(again if judged else ()),
         *_table(("measure", "value"), rows),
         "",
     ]

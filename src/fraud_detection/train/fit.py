@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
@@ -71,6 +72,35 @@ def learn(slices: Slices, settings: Model, progress: Callable[[float], None] | N
     raw = XGBoostScorer(fitted.model, threads=settings.threads).margins(later.features)
     calibration = fit_calibration(raw, later.label, settings.positive_weight, later.weight)
     return Learned(fitted.model, calibration, fitted.rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A model that has learned all that had matured, with the calibration of the one that was judged.
+
+    rows: that it learned from: payments before `until`, by labels as of `as_of`, both in ms.
+    """
+
+    learned: Learned
+    rows: Dataset
+    until: int
+    as_of: int
+
+
+def refit(
+    dataset: Dataset, judged: Learned, settings: Model, progress: Callable[[float], None] | None = None
+) -> Refit:
+    """Fit as many rounds as were judged on every payment whose label is in, the latest ones included.
+
+    Nobody can judge that model before later payments have labels, so the calibration stays the one judged.
+    """
+    info = dataset.info
+    as_of = int(dataset.event_time.max()) if info.as_of is None else info.as_of
+    until = as_of - info.delay_ms + 1
+    rows = dataset.slice(info.boundaries.train_from, until).labelled(as_of)
+    counted = msgspec.structs.replace(settings, rounds=judged.rounds)
+    model = fit(sample(rows), None, counted, progress).model
+    return Refit(Learned(model, judged.calibration, judged.rounds), rows, until, as_of)
 
 
 def sample(rows: Dataset) -> Sample:

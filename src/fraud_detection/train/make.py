@@ -6,18 +6,19 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from fraud_detection.score.bundle import Bundle, Contents, FeatureSet, Manifest, Periods, assemble
+from fraud_detection.score.bundle import FORMAT, Bundle, Contents, FeatureSet, Manifest, Periods, assemble
 from fraud_detection.train.card import model_card
 from fraud_detection.train.cutoffs import choose
 from fraud_detection.train.evaluate import Scored, judge
-from fraud_detection.train.reference import reference, vectors
+from fraud_detection.train.reference import SCORE_EDGES, distribution, reference, vectors
 
 if TYPE_CHECKING:
     from fraud_detection.config import Project
     from fraud_detection.train.dataset import FeatureTableInfo
-    from fraud_detection.train.fit import Learned, Slices
+    from fraud_detection.train.fit import Learned, Refit, Slices
     from fraud_detection.train.split import Boundaries
 
 
@@ -36,7 +37,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     )
     figures = judge(scored, cutoffs, project.costs, project.model.seed)
     metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
-    normal = reference(slices.train, scored.score)
+    normal = reference(slices.train, distribution(scored.score, SCORE_EDGES))
     periods = _periods(info.boundaries)
     draft = Manifest(
         name="",
@@ -47,6 +48,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
         periods=periods,
         metrics=metrics,
         files={},
+        format=FORMAT,
     )
     contents = Contents(
         model=learned.model,
@@ -55,6 +57,24 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
         reference=normal,
         vectors=vectors(slices.traffic, learned.scorer(threads=1)),
         card=model_card(project, periods, cutoffs, metrics, normal),
+    )
+    return assemble(contents, draft)
+
+
+def make_refitted(judged: Bundle, slices: Slices, again: Refit) -> Bundle:
+    """Return the bundle that was judged with the trees that were fitted again in place of its own."""
+    was, before = judged.manifest, judged.contents
+    normal = reference(again.rows, before.reference.score)
+    periods = msgspec.structs.replace(
+        was.periods, train_until=iso(again.until), labels_as_of=iso(again.as_of)
+    )
+    draft = msgspec.structs.replace(was, name="", periods=periods, files={}, judged=was.name)
+    contents = msgspec.structs.replace(
+        before,
+        model=again.learned.model,
+        reference=normal,
+        vectors=vectors(slices.traffic, again.learned.scorer(threads=1)),
+        card=model_card(before.project, periods, was.cutoffs, was.metrics, normal, was.name),
     )
     return assemble(contents, draft)
 

@@ -22,15 +22,15 @@ SCORE_EDGES = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 VECTORS = 20
 
 
-def reference(train: Dataset, score: np.ndarray) -> Reference:
-    """Describe the labelled training slice, and the calibrated scores of a slice not learned from."""
+def reference(train: Dataset, score: Distribution) -> Reference:
+    """Describe the labelled training slice; score: of calibrated ones of a slice not learned from."""
     columns = zip(train.info.features, train.features.T, strict=True)
     good = train.label == 0
     return Reference(
         rows=len(train),
         fraud_share=_short(mean(train.label == 1, train.weight)),
         features=tuple(_feature(definition, values, values[good]) for definition, values in columns),
-        score=distribution(score, SCORE_EDGES),
+        score=score,
     )
 
 

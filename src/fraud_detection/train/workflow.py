@@ -6,7 +6,7 @@ without a seed.  The experiment tracker is only told; it decides nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,8 +18,8 @@ from fraud_detection.score.bundle import encode
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.doubts import doubts
 from fraud_detection.train.evaluate import EVER, Scored, judge
-from fraud_detection.train.fit import Learned, Slices, learn, suspects
-from fraud_detection.train.make import iso, make_bundle
+from fraud_detection.train.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.train.make import iso, make_bundle, make_refitted
 from fraud_detection.train.pictures import draw
 
 if TYPE_CHECKING:
@@ -104,6 +104,25 @@ def train(
         doubts=doubts_of(slices, learned, bundle),
         tracked=tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
     )
+
+
+def refit_bundle(
+    trained: TrainReport, features_path: Path, *, progress: Progress | None = None
+) -> TrainReport:
+    """Fit as many trees again on all that has matured, in place of the bundle that was judged.
+
+    That one is moved beside, into a folder of its name; calibration and cut-offs are its.
+    """
+    tell, judged = progress or _silent, trained.bundle
+    dataset = read_dataset(features_path)
+    was = Learned(judged.contents.model, judged.manifest.calibration, trained.rounds)
+    settings = judged.contents.project.model
+    again = refit(dataset, was, settings, lambda share: tell("fitting again", share))
+    bundle = make_refitted(judged, Slices.of(dataset), again)
+    write_bundle(judged, trained.directory.parent / judged.name)
+    archive = write_bundle(bundle, trained.directory)
+    tell("fitting again", 1.0)
+    return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
 
 
 def evaluate(

@@ -18,6 +18,7 @@ from fraud_detection.events import FeatureDefinition
 from fraud_detection.score.archive import pack, read_bundle, unpack, write_bundle
 from fraud_detection.score.bundle import (
     CONTENTS,
+    FORMAT,
     MANIFEST,
     Bundle,
     Contents,
@@ -83,6 +84,7 @@ def example(model: bytes = b"\x00trees") -> Bundle:
     )
     day = "2026-01-01T00:00:00.000Z"
     draft = Manifest(
+        format=FORMAT,
         name="",
         project="p",
         fingerprint="f1",

@@ -1,0 +1,78 @@
+"""How much a bundle gains that has learned the latest payments too, on the weeks that follow.
+
+    python -m benchmarks.bench_refit [--seeds 3] [--cards 2500]
+
+Worlds of half a year; in half of them a kind of fraud begins on day 98.  On day 154 a bundle is trained,
+judged and fitted again, as `fraud train --refit` does; both score the four weeks after it, unseen by either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from fraud_detection.adapters.simulator_files import write_history
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.generate.world import DAY, SimulatorSettings
+from fraud_detection.run.demo import demo_project
+from fraud_detection.run.history import feature_table, read_history
+from fraud_detection.run.novelty import NoveltySettings, changed_world
+from fraud_detection.run.training import make_features, train_evaluate_and_refit
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
+from fraud_detection.train.dataset import Dataset
+from fraud_detection.train.measures import Ranking
+
+TRAINED, WEEKS, BEGINS = 154, 4, 98
+
+
+def silent(_stage: str, _share: float) -> None:
+    """Tell nobody."""
+
+
+def average_precision(bundle: Bundle, rows: Dataset) -> float:
+    """Return that of a bundle on labelled rows."""
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    return Ranking.of(scorer.margins(rows.features), rows.label == 1).average_precision()
+
+
+def compared(world: SimulatorSettings, folder: Path) -> tuple[float, float, int]:
+    """Return average precision of the bundle that was judged and of the one fitted again, and the frauds."""
+    project, past = demo_project(), folder / "history.parquet"
+    write_history(world, past)
+    as_of = world.epoch + TRAINED * DAY
+    make_features(project, past, folder / "features.parquet", silent, as_of=as_of)
+    given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
+    final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
+    judged = read_bundle(folder / str(final.manifest.judged))
+    vocabulary = final.contents.features.vocabulary
+    table, _ = feature_table(project, read_history(project, past, silent), silent, vocabulary=vocabulary)
+    later = table.slice(as_of, as_of + 7 * WEEKS * DAY)
+    rows = later.take(later.label >= 0)
+    return average_precision(judged, rows), average_precision(final, rows), int((rows.label == 1).sum())
+
+
+def main() -> None:
+    """Compare in a few worlds and print a line for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cards", type=int, default=2_500)
+    arguments = parser.parse_args()
+    sys.stdout.write("world                      frauds   judged  fitted again\n")
+    for seed in range(1, arguments.seeds + 1):
+        plain = SimulatorSettings(seed=seed, cards=arguments.cards, days=TRAINED + 7 * WEEKS)
+        with tempfile.TemporaryDirectory() as name:
+            novel = NoveltySettings(plain, "card_testing", BEGINS, 0.4, Path(name))
+        for words, world in (("as ever", plain), ("a new kind of fraud", changed_world(novel))):
+            with tempfile.TemporaryDirectory() as name:
+                judged, again, frauds = compared(world, Path(name))
+            sys.stdout.write(f"{seed} {words:24} {frauds:6,}   {judged:.4f}   {again:.4f}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
