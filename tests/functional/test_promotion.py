@@ -106,6 +106,29 @@ def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial) ->
     assert checks(bad)["schema"]
 
 
+def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_hears_of_it(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
+        silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
+        assert db.execute(silent).rowcount > 20
+    found = compared(folder, [state], trial.bad, None)
+    assert not checks(found)["unseen"]
+    assert found.comparison.unseen is not None
+    assert found.comparison.total is not None
+    assert found.comparison.total.difference is not None
+    assert found.comparison.total.difference.money_saved.value == 0
+    stopped = found.comparison.total.first
+    assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
+    assert found.comparison.examples.newly_unseen
+    assert command("compare", f"--setup={trial.bad}", f"--live={folder.path}", f"--state={state}") == 0
+    said = capsys.readouterr().out
+    assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
+    assert "FAILED  unseen" in said
+
+
 def test_a_comparison_counts_what_the_tables_say(trial: Trial) -> None:
     found = compared(trial.folder, [trial.state], trial.good, None).comparison
     with closing(sqlite3.connect(trial.state)) as db:
