@@ -224,7 +224,9 @@ class Gate(Settings, frozen=True):
     minus `tolerance`.  least_days, least_frauds: of payments whose labels are in.  calibration: by which
     factor expected and seen frauds may differ beyond chance.  segment_recall_loss: recall may fall by so much
     in a segment of at least `segment_frauds` frauds.  capacity: reviews a day, as a multiple of what people
-    can make.  latency: p99 of a payment, as a multiple of the champion's.
+    can make.  latency: p99 of a payment, as a multiple of the champion's.  unseen: what payments may
+    cost that the champion stopped, it would approve, and nobody knows, were all of them fraud; as a share of
+    the money that it saves.
     """
 
     metric: Literal["money_saved", "average_precision", "recall"] = "money_saved"
@@ -236,6 +238,7 @@ class Gate(Settings, frozen=True):
     segment_frauds: Count = 20
     capacity: Annotated[float, Meta(gt=0)] = 1.2
     latency: Annotated[float, Meta(ge=1)] = 1.5
+    unseen: Annotated[float, Meta(ge=0)] = 0.1
 
 
 class Tracking(Settings, frozen=True):

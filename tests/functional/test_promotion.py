@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from fraud_detection.config import Gate, Model, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import compare as comparing
 from fraud_detection.run import live
-from fraud_detection.run.promotion import RESCORED, Compared, compared
+from fraud_detection.run.promotion import RESCORED, Compared, compared, promote
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
@@ -104,6 +105,29 @@ def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial) ->
     assert not checks(bad)["better"]
     assert checks(bad)["parity"]
     assert checks(bad)["schema"]
+
+
+def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_hears_of_it(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
+        silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
+        assert db.execute(silent).rowcount > 20
+    found = compared(folder, [state], trial.bad, None)
+    assert not checks(found)["unseen"]
+    assert found.comparison.unseen is not None
+    assert found.comparison.total is not None
+    assert found.comparison.total.difference is not None
+    assert found.comparison.total.difference.money_saved.value == 0
+    stopped = found.comparison.total.first
+    assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
+    assert found.comparison.examples.newly_unseen
+    assert command("compare", f"--setup={trial.bad}", f"--live={folder.path}", f"--state={state}") == 0
+    said = capsys.readouterr().out
+    assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
+    assert "FAILED  unseen" in said
 
 
 def test_a_comparison_counts_what_the_tables_say(trial: Trial) -> None:
@@ -308,6 +332,64 @@ def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     assert bundle == live.content_of(folder, trial.good)[0]
     assert rule in project.rules
     assert trial.good not in promoted.shadows
+
+
+class Overtaken(LiveFolder):
+    """A folder into which somebody else writes just before one who has read it takes the lock."""
+
+    def __init__(self, path: Path, other: Callable[[LiveFolder], object]) -> None:
+        super().__init__(path)
+        self.other = other
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self.other(LiveFolder(self.path))
+        with super().writing():
+            yield
+
+
+def changes_a_rule(folder: LiveFolder) -> None:
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    live.put_live(folder, lambda project: msgspec.structs.replace(project, rules=(rule,)), ANN)
+
+
+def sets_a_canary(folder: LiveFolder) -> None:
+    first = live.standing(folder).champion
+    ruleless = msgspec.structs.replace(live.content_of(folder, first)[1], rules=())
+    live.set_canary(folder, live.bundle_of(folder, first), ruleless, 0.1, ANN)
+
+
+def ends_the_shadows(folder: LiveFolder) -> None:
+    live.set_shadows(folder, [], ANN, ended=live.standing(folder).shadows)
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+@pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
+def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
+    trial: Trial, tmp_path: Path, other: Callable[[LiveFolder], None], *, anyway: bool
+) -> None:
+    path = tmp_path / "live"
+    shutil.copytree(trial.folder.path, path)
+    folder = Overtaken(path, other)
+    found = compared(folder, [trial.state], trial.good, None)
+    with pytest.raises(ConfigError, match="nothing is promoted: see"):
+        promote(folder, found, ANN, anyway=anyway)
+    latest = live.standing(LiveFolder(path))
+    assert latest.number == live.standing(trial.folder).number + 1
+    assert latest.kind != "promote"
+
+
+def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
+    trial: Trial, tmp_path: Path
+) -> None:
+    path = tmp_path / "live"
+    shutil.copytree(trial.folder.path, path)
+    bundle, project = live.bundle_of(trial.folder, trial.good), live.content_of(trial.folder, trial.good)[1]
+    ruleless = msgspec.structs.replace(project, rules=())
+    folder = Overtaken(path, lambda other: live.set_shadows(other, [(bundle, ruleless)], ANN))
+    released = promote(folder, compared(folder, [trial.state], trial.good, None), ANN)
+    assert released is not None
+    assert (released.champion, len(released.shadows)) == (trial.good, 2)
 
 
 def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:

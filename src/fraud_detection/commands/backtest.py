@@ -11,7 +11,7 @@ import msgspec
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.judge.comparison import Comparison, Report
 from fraud_detection.judge.page import page
-from fraud_detection.judge.words import Row, headline, rows, span
+from fraud_detection.judge.words import Row, headline, rows, span, unseen
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.checks import open_project
 
@@ -62,6 +62,8 @@ def lines_of(found: Comparison) -> Iterator[str]:
     """Yield one comparison as a screen shows it."""
     yield headline(found)
     yield from _table(found)
+    if said := unseen(found):
+        yield said
 
 
 def _table(found: Comparison) -> Iterator[str]:

@@ -11,6 +11,7 @@ from fraud_detection.judge.comparison import Answer, Example, Examples, Fired, R
 from fraud_detection.judge.parts import Parting, iso
 from fraud_detection.judge.resample import figure
 from fraud_detection.judge.traffic import NONE, Answers, Traffic
+from fraud_detection.judge.unseen import unseen_weights
 from fraud_detection.train.split import UNKNOWN
 
 MOST_EXAMPLES = 10
@@ -30,6 +31,7 @@ def examples(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -
         "newly_missed": fraud & (after == Action.APPROVE),
         "newly_hurt": good & (after > before),
         "newly_spared": good & (after < before),
+        "newly_unseen": unseen_weights(traffic, sides, total) > 0,
     }
     return Examples(**{name: tuple(_largest(traffic, sides, rows)) for name, rows in picked.items()})
 

@@ -17,6 +17,7 @@ from fraud_detection.judge.comparison import Comparison
 from fraud_detection.judge.ledger import Ledger
 from fraud_detection.judge.parts import Summing, everything, iso, mature_only, segment, weeks
 from fraud_detection.judge.traffic import Answers, Coded, Traffic
+from fraud_detection.judge.unseen import unseen
 from fraud_detection.train.measures import DAY_MS
 
 MOST_VALUES = 10
@@ -48,6 +49,7 @@ def compare(traffic: Traffic, first: Answers, second: Answers, costs: Costs, see
         weighted=traffic.weight is not None,
         traffic=whole,
         total=judged[0] if judged else None,
+        unseen=unseen(traffic, sides, total, costs) if judged else None,
         weeks=tuple(summing.parts(by_week)),
         segments={
             name: tuple(summing.parts(segment(coded, total, MOST_VALUES), days))

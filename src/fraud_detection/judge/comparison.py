@@ -142,6 +142,17 @@ class Example(Record, frozen=True):
     second: Answer
 
 
+class Unseen(Record, frozen=True):
+    """Payments that the first side stopped, the second would approve, and whose outcome no figure counts.
+
+    money: their amounts.  cost: by the prices of the project, if all of them were fraud.
+    """
+
+    payments: float
+    money: float
+    cost: float
+
+
 class Examples(Record, frozen=True):
     """Payments that the sides answer differently, the largest amounts first."""
 
@@ -150,6 +161,7 @@ class Examples(Record, frozen=True):
     newly_missed: tuple[Example, ...]
     newly_hurt: tuple[Example, ...]
     newly_spared: tuple[Example, ...]
+    newly_unseen: tuple[Example, ...]
 
 
 class Comparison(Record, frozen=True):
@@ -157,7 +169,7 @@ class Comparison(Record, frozen=True):
 
     as_of: the moment by which labels were known.  label_delay_days: how long they take.
     traffic: all payments, by answers alone.  total: the weeks whose labels are in,
-    None where there is none.
+    None where there is none; unseen: of these weeks too.
     actions: payments by the answers of both sides, in the order approve, review, decline; rows are the first.
     """
 
@@ -169,6 +181,7 @@ class Comparison(Record, frozen=True):
     weighted: bool
     traffic: Part
     total: Part | None
+    unseen: Unseen | None
     weeks: tuple[Part, ...]
     segments: dict[str, tuple[Part, ...]]
     actions: tuple[tuple[int, int, int], ...]

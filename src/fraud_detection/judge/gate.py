@@ -9,6 +9,12 @@ from collections.abc import Iterator
 
 from fraud_detection.config import Gate
 from fraud_detection.judge.comparison import Comparison, Estimate, Part, Record
+from fraud_detection.judge.words import money
+
+UNSEEN_ADVICE = (
+    "set `let_through`, so that some of them are approved and tell what they were, or look at them "
+    "(`--json FILE`, `comparison.examples.newly_unseen`) and overrule the gate with --anyway"
+)
 
 
 class Check(Record, frozen=True):
@@ -62,6 +68,7 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
     yield _better(total, facts, gate)
     yield _calibrated(facts, gate)
     yield _segments(found, gate)
+    yield _unseen(found, gate)
     yield _capacity(found, facts, gate)
     yield _latency(facts, gate)
     yield Check(
@@ -152,6 +159,21 @@ def _loss(part: Part, gate: Gate) -> str:
         return f"recall {_said(difference.recall)}"
     lost = (difference.money_saved.high or 0.0) < 0
     return f"money saved {_said(difference.money_saved)}" if lost else ""
+
+
+def _unseen(found: Comparison, gate: Gate) -> Check:
+    if found.total is None or found.unseen is None or found.total.second.judged is None:
+        return Check(name="unseen", passed=False, words="no labels are in")
+    unseen, saved = found.unseen, found.total.second.judged.money_saved
+    passed = unseen.cost <= gate.unseen * max(saved, 0.0)
+    return Check(
+        name="unseen",
+        passed=passed,
+        words=f"{money(unseen.payments)} payments ({money(unseen.money)} in money) that the champion stopped "
+        f"would pass, and nobody knows what they were: were all fraud, they would cost {money(unseen.cost)}; "
+        f"allowed is {gate.unseen:g} of the {money(saved)} that it saves"
+        + ("" if passed else f"; {UNSEEN_ADVICE}"),
+    )
 
 
 def _capacity(found: Comparison, facts: Facts, gate: Gate) -> Check:

@@ -18,7 +18,7 @@ from fraud_detection.judge.comparison import (
 )
 from fraud_detection.judge.page_tables import actions, examples, reasons, table
 from fraud_detection.judge.style import STYLE
-from fraud_detection.judge.words import Row, headline, money, plus, rows, share, signed, span
+from fraud_detection.judge.words import Row, headline, money, plus, rows, share, signed, span, unseen
 
 READING = """
 <h3>How to read this</h3>
@@ -145,6 +145,8 @@ def _figures(found: Comparison) -> Iterator[str]:
     yield f"<h3>Figures of {words}: {span(part)}, {payments}</h3>"
     heads = ("", escape(found.first), escape(found.second), "difference (95 %)")
     yield table(heads, [_row(row) for row in rows(part)])
+    if said := unseen(found):
+        yield f'<p class="note">{escape(said)}</p>'
 
 
 def _row(row: Row) -> Sequence[str]:

@@ -14,6 +14,7 @@ KINDS = {
     "newly_missed": "Frauds that today catches and the change misses",
     "newly_hurt": "Good customers whom the change answers more severely",
     "newly_spared": "Good customers whom the change answers more mildly",
+    "newly_unseen": "Payments that today stops and the change approves, and nobody knows what they were",
     "largest": "The largest payments of all that would be answered differently",
 }
 

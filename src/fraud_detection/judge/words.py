@@ -69,6 +69,18 @@ def rows(part: Part) -> Iterator[Row]:
     yield _counted("approved", first.approved, second.approved)
 
 
+def unseen(found: Comparison) -> str:
+    """Say how many payments would pass of which no figure counts the outcome; nothing where there is none."""
+    if found.unseen is None or not found.unseen.payments:
+        return ""
+    one = found.unseen
+    return (
+        f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that {found.first} "
+        f"stops and {found.second} approves: nobody knows what they were; were all fraud, they would cost "
+        f"{money(one.cost)}"
+    )
+
+
 def _judged(part: Part) -> Iterator[Row]:
     one, two, between = part.first.judged, part.second.judged, part.difference
     if one is None or two is None or between is None:

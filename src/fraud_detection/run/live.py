@@ -63,15 +63,19 @@ def promote(
     project: Project,
     author: Author,
     evidence: str = "",
-    shadow: str = "",
+    judged: tuple[int, str] | None = None,
 ) -> Release:
     """Let another bundle answer everything; its canary and its shadow end.
 
-    evidence: what the gate found, in the folder.  shadow: the setup that was judged.  Raises ConfigError
-    when its features are others than those that the doors remember.
+    evidence: what the gate found, in the folder.  judged: the number of the release that it looked at, and
+    the setup of the shadow.  Raises ConfigError when other answers went live since, or the shadow was ended,
+    and when the features of the bundle are others than those that the doors remember.
     """
+    shadow = "" if judged is None else judged[1]
     with folder.writing():
         now = standing(folder)
+        if judged is not None:
+            _refuse_overtaken(folder, *judged)
         refuse_other_features(folder, bundle)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
@@ -232,6 +236,20 @@ def _after(now: Release, kind: str, author: Author, **changes: object) -> Releas
     draft = _release(kind, author, now.champion)
     kept = {"canary": now.canary, "share": now.share, "shadows": now.shadows}
     return msgspec.structs.replace(draft, **(kept | changes))
+
+
+def _refuse_overtaken(folder: LiveFolder, number: int, shadow: str) -> None:
+    """Raise ConfigError when other answers went live after a release, or a shadow was ended; in `writing`."""
+    releases = folder.releases()
+    found = next((one for one in releases[number:] if one.kind != "shadow"), None)
+    if found is None and shadow not in releases[-1].shadows:
+        found = releases[-1]
+    if found is not None:
+        raise ConfigError(
+            f"{folder.path}: release {found.number} ({found.kind} by {found.by}: {found.reason}) was made "
+            f"after shadow {shadow} was compared with release {number}; nothing is promoted: see "
+            "`fraud release show`, and promote again if it is still wanted"
+        )
 
 
 def _refuse_same(now: object, then: object) -> None:

@@ -39,10 +39,11 @@ STORED = "SELECT event, features FROM decisions WHERE seq = ?"
 class Compared(msgspec.Struct, frozen=True):
     """A shadow beside the champion: the figures, and what the gate says of them.
 
-    left_out: payments that the shadow has decided and somebody else than the champion has answered: a canary,
-    or a champion with another bundle.
+    release: the number of the one that it was compared with.  left_out: payments that the shadow has decided
+    and somebody else than the champion has answered: a canary, or a champion with another bundle.
     """
 
+    release: int
     setup: str
     bundle: str
     left_out: int
@@ -73,7 +74,7 @@ def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int 
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
     facts = _facts(both, (champion, challenger), states)
     verdict = judge_challenger(found, facts, project.gate)
-    return Compared(setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
+    return Compared(release.number, setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
 
 
 def chosen(folder: LiveFolder, setup: str | None) -> str:
@@ -93,7 +94,8 @@ def promote(
     """Make the shadow the champion if the gate opens; return None where it does not.
 
     anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
-    are others than those that the doors remember, whatever the gate says.
+    are others than those that the doors remember, whatever the gate says, and when other answers went
+    live since the gate was asked, or the shadow was ended.
     """
     bundle = live.bundle_of(folder, found.setup)
     live.refuse_other_features(folder, bundle)
@@ -105,20 +107,21 @@ def promote(
             return None
         failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
         author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    project = project_of(folder, found.setup)
-    return live.promote(folder, bundle, project, author, evidence, found.setup)
+    project = project_of(folder, found.release, found.setup)
+    return live.promote(folder, bundle, project, author, evidence, (found.release, found.setup))
 
 
-def project_of(folder: LiveFolder, setup: str) -> Project:
+def project_of(folder: LiveFolder, number: int, setup: str) -> Project:
     """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
 
-    A shadow that was another bundle alone takes the project of today.  Raises ConfigError where the
-    shadow has a project of its own, and what is live has changed since it was named.
+    number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
+    Raises ConfigError where the shadow has a project of its own, and what is live has changed since it was
+    named.
     """
-    named = next(one for one in folder.releases() if setup in one.shadows)
-    then, today, own = (
-        live.content_of(folder, one)[1] for one in (named.champion, live.standing(folder).champion, setup)
-    )
+    releases = folder.releases()
+    named = next(one for one in releases if setup in one.shadows)
+    champions = named.champion, releases[number - 1].champion
+    then, today, own = (live.content_of(folder, one)[1] for one in (*champions, setup))
     if own == then:
         return today
     if today == then:

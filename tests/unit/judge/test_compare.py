@@ -232,6 +232,7 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
         "newly_missed": lambda one: one.label == 1 and one.first > 0 and one.second == 0 and one.week < 2,
         "newly_hurt": lambda one: one.label == 0 and one.second > one.first and one.week < 2,
         "newly_spared": lambda one: one.label == 0 and one.second < one.first and one.week < 2,
+        "newly_unseen": lambda one: one.label == -1 and one.first > 0 and one.second == 0 and one.week < 2,
         "largest": lambda one: one.first != one.second,
     }
     for name, fits in wanted.items():
@@ -243,6 +244,50 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
             assert fits(one)
             assert example.first.action == ("approve", "review", "decline")[one.first]
             assert example.second.reasons == ((), ("a burst of payments",), ("score",))[one.second]
+
+
+STOPPED = Paid(0, 5000, "a", -1, 2, 0)
+
+
+def unseen(*paid: Paid, weighted: bool = False) -> tuple[float, float, float]:
+    found = judged(list(paid), weighted=weighted).unseen
+    assert found is not None
+    return found.payments, found.money, found.cost
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"label": 0},
+        {"label": 1},
+        {"first": 0},
+        {"second": 1},
+        {"second": 2},
+        {"at": 15 * DAY},
+    ],
+    ids=["good", "fraud", "approved before", "reviewed", "declined", "young"],
+)
+def test_unseen_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[str, int]) -> None:
+    reviewed = msgspec.structs.replace(STOPPED, first=1, cents=None)
+    other = msgspec.structs.replace(STOPPED, **seen)
+    assert unseen(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
+
+
+def test_those_let_through_stand_for_the_stopped_once_one_of_them_is_labelled() -> None:
+    stopped = [msgspec.structs.replace(STOPPED, weight=0)] * 300
+    # People looked at one of them; as others may be let through instead, no figure counts what they said.
+    reviewed = msgspec.structs.replace(STOPPED, first=1, weight=0, label=1)
+    through = msgspec.structs.replace(STOPPED, weight=100, label=0)
+    untold = msgspec.structs.replace(STOPPED, weight=100)
+    without_lot = msgspec.structs.replace(STOPPED, cents=90_000)
+    assert unseen(*stopped, reviewed, weighted=True) == (301, 301 * 50, 301 * 70)
+    assert unseen(*stopped, untold, weighted=True)[0] == 301
+    assert unseen(*stopped, reviewed, through, weighted=True)[0] == 0
+    assert unseen(*stopped, through, untold, weighted=True) == (100, 5_000, 7_000)
+    assert unseen(*stopped, through, without_lot, weighted=True) == (1, 900, 920)
+    # One that the change would stop too says nothing of those that it would let pass.
+    elsewhere = msgspec.structs.replace(through, second=2)
+    assert unseen(*stopped, elsewhere, weighted=True)[0] == 300
 
 
 def test_more_payments_give_narrower_intervals_and_the_same_seed_the_same_ones() -> None:

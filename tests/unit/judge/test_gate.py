@@ -63,6 +63,33 @@ def test_a_segment_is_judged_by_the_frauds_it_is_worth() -> None:
     assert not check("no segment worse", compared(lost, weighted=True), facts(), gate).passed
 
 
+def stopped_before(count: int, label: int) -> list[Paid]:
+    """Return a hundred frauds that both sides stop, and payments that the champion alone does."""
+    caught = [Paid(number * DAY // 8, 48_000, f"c{number}", 1, 2, 2) for number in range(100)]
+    return caught + [Paid(number, 48_000, f"d{number}", label, 2, 0) for number in range(count)]
+
+
+def test_what_the_champion_stopped_may_not_pass_unseen_for_more_than_a_share_of_what_is_saved() -> None:
+    few, many = compared(stopped_before(10, -1)), compared(stopped_before(11, -1))
+    assert check("unseen", few, facts()).passed
+    shut = check("unseen", many, facts())
+    assert not shut.passed
+    assert shut.words.startswith("11 payments (5,280 in money) that the champion stopped would pass")
+    assert "they would cost 5,500; allowed is 0.1 of the 50,000 that it saves" in shut.words
+    assert "set `let_through`" in shut.words
+    assert "set `let_through`" not in check("unseen", few, facts()).words
+    assert check("unseen", many, facts(), Gate(unseen=0.11)).passed
+    assert check("unseen", compared(stopped_before(1_000, 0)), facts()).passed
+    # Nothing else asks for it: to approve what was declined looks free of cost.
+    assert check("better", many, facts(), Gate(tolerance=1)).passed
+
+
+def test_a_shadow_that_saves_nothing_may_let_nothing_pass_unseen() -> None:
+    missed = Paid(0, 48_000, "a", 1, 0, 0)
+    assert check("unseen", compared([missed]), facts()).passed
+    assert not check("unseen", compared([missed, Paid(0, 100, "a", -1, 2, 0)]), facts()).passed
+
+
 def test_scores_are_held_against_what_chance_does_to_weighted_frauds() -> None:
     gate = Gate(calibration=1.0)
     found = compared([Paid(0, 900, "a", 1, 0, 0)])

@@ -15,7 +15,7 @@ from fraud_detection.judge.charts import HEIGHT, WIDTH, Bars, Scale, by_week, in
 from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison, Estimate, Report, Variant
 from fraud_detection.judge.page import page
-from fraud_detection.judge.words import headline, money, rows, signed
+from fraud_detection.judge.words import headline, money, rows, signed, unseen
 from tests.unit.judge.payments import DAY, START, Paid, answers, payments, traffic
 
 VOID = {"meta", "br"}
@@ -72,6 +72,7 @@ def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
     for row in rows(found.total):
         for cell in (row.figure, row.first, row.second, row.difference):
             assert cell in text
+    assert unseen(found) in text
     for kind in msgspec.structs.asdict(found.examples).values():
         for one in kind:
             assert one.transaction_id in text
