@@ -136,7 +136,7 @@ def test_a_backtest_as_of_a_moment_is_the_one_somebody_would_have_made_then(
     as_of = moment(small_world)
     then = table_of_then(small_world, as_of, tmp_path / "then.parquet")
     now = report(small_world, tmp_path, small_world.features, as_of)
-    assert now == report(small_world, tmp_path, then)
+    assert now.variants == report(small_world, tmp_path, then).variants
     (variant,) = now.variants
     weeks = [week.mature for week in variant.comparison.weeks]
     assert True in weeks

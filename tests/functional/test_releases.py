@@ -21,6 +21,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.live_folder import LOG, LiveFolder, Release
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import LimiterSettings, RuleSettings
+from fraud_detection.cli import main
 from fraud_detection.config import Model, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import live
@@ -207,15 +208,60 @@ def test_a_log_that_was_changed_is_refused(small_world: SmallWorld, folder: Live
     live.put_live(folder, lambda _: with_rules(small_world), ANN)
     log = folder.path / LOG
     lines = log.read_bytes().splitlines(keepends=True)
-    for changed in (
-        [lines[0].replace(b"ann", b"bob"), *lines[1:]],
-        [lines[0], lines[2]],
-        [lines[1], lines[0], lines[2]],
-        lines[1:],
+    for changed, words in (
+        ([lines[0].replace(b"ann", b"bob"), *lines[1:]], "line 1 is not as it was written"),
+        ([*lines[:2], lines[2].replace(b"ann", b"bob")], "line 3 is not as it was written"),
+        ([*lines[:2], lines[2].replace(b',"by"', b', "by"')], "line 3 is not as it was written"),
+        ([*lines[:2], without_seal(lines[2])], "line 3 is not as it was written"),
+        ([lines[0], lines[2]], "line 2 does not follow the line before it"),
+        ([lines[1], lines[0], lines[2]], "line 1 does not follow the line before it"),
+        (lines[1:], "line 1 does not follow the line before it"),
     ):
         log.write_bytes(b"".join(changed))
-        with pytest.raises(ConfigError, match="does not follow the line before it"):
+        with pytest.raises(ConfigError, match=f"{words}.*: bring it back from a copy"):
             folder.releases()
+    log.write_bytes(b"".join(lines))
+    assert len(folder.releases()) == 3
+
+
+def without_seal(line: bytes) -> bytes:
+    release = msgspec.json.decode(line, type=Release)
+    return msgspec.json.encode(msgspec.structs.replace(release, seal="")) + b"\n"
+
+
+def test_a_log_of_before_is_read_and_goes_on(small_world: SmallWorld, folder: LiveFolder) -> None:
+    """Its lines had no hash of their own; those that come behind have one, and bind the last of them."""
+    log = folder.path / LOG
+    old = without_seal(log.read_bytes())
+    log.write_bytes(old)
+    added = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    assert folder.releases()[-1] == added
+    assert log.read_bytes().startswith(old)
+    log.write_bytes(log.read_bytes().replace(b'"reason":"a test"', b'"reason":"a jest"', 1))
+    with pytest.raises(ConfigError, match="line 2 does not follow the line before it"):
+        folder.releases()
+
+
+def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = small_world.project
+    kept = folder.keep_evidence("gate", b'{"passed":true}')
+    assert folder.keep_evidence("gate", b'{"passed":false}') != kept
+    promoted = live.promote(folder, challenger, project, ANN, kept)
+    show = ["release", "show", f"--live={folder.path}", "--headless"]
+    assert main(show) == 0
+    assert not folder.evidence_problem(promoted)
+    evidence = folder.path / kept
+    evidence.write_bytes(b'{"passed":True}')
+    assert main(show) == 2
+    said = capsys.readouterr()
+    assert f"{evidence}: is not what the gate found for release 2" in said.err
+    assert "release 2, " in said.out
+    evidence.unlink()
+    assert main(show) == 2
+    assert "the evidence of release 2 cannot be read" in capsys.readouterr().err
+    assert live.roll_back(folder, ANN).champion == folder.releases()[0].champion
 
 
 def test_a_door_takes_each_release_between_two_batches(

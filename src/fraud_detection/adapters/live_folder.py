@@ -1,8 +1,8 @@
 """The folder that says what is live: bundles, setups, and a log of releases that is only ever added to.
 
 A release is one line of `releases.jsonl`, written in one go: it is there wholly or not at all, and so a
-promotion is one step for every door that follows the folder.  Each line carries the hash of the line before.
-Nothing is decided here, and nothing is ever removed.
+promotion is one step for every door that follows the folder.  Each line carries the hash of the line before
+and its own.  Nothing is decided here, and nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from fraud_detection.score.bundle import Bundle
 
 LOG = "releases.jsonl"
 NAME = re.compile(r"[\w.-]{1,100}")
+SEAL = b',"seal":"%b"}'
+CHANGED = (
+    "; somebody has changed the log: bring it back from a copy, or begin a new folder with `fraud release "
+    "start --live OTHER` and start the doors on that"
+)
 
 
 class Release(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,8 +35,9 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
 
     at: the time in ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
     shadows: names of setups; the canary answers a `share` of the cards.  restores: the number of the release
-    whose champion and canary this one brings back.  evidence: what the gate found, as a file in the folder.
-    before: hash of the line before.
+    whose champion and canary this one brings back.  evidence: what the gate found, as a file in the folder,
+    and the hash of it.  before: hash of the line before.  seal: hash of this line without it; lines of before
+    have none.
     """
 
     number: int
@@ -45,7 +51,9 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     shadows: tuple[str, ...] = ()
     restores: int = 0
     evidence: str = ""
+    evidence_hash: str = ""
     before: str = ""
+    seal: str = ""
 
 
 class DoorReport(msgspec.Struct, frozen=True):
@@ -84,15 +92,19 @@ class LiveFolder:
         A last line without an end was not finished by a process that was killed: it is no release.
         """
         found: list[Release] = []
-        before = ""
+        before, sealed = "", False
         for number, line in enumerate(self._lines(), 1):
             place = f"{self.path / LOG}: line {number}"
             try:
                 release = msgspec.json.decode(line, type=Release)
             except msgspec.DecodeError as error:
-                raise ConfigError(f"{place} is no release: {error}") from None
+                raise ConfigError(f"{place} is no release: {error}{CHANGED}") from None
             if (release.number, release.before) != (number, before):
-                raise ConfigError(f"{place} does not follow the line before it; somebody has changed the log")
+                raise ConfigError(f"{place} does not follow the line before it{CHANGED}")
+            # Whoever takes a seal away would else make it a line of before.
+            sealed = sealed or bool(release.seal)
+            if sealed and not _is_sealed(line, release.seal):
+                raise ConfigError(f"{place} is not as it was written: its hash is another{CHANGED}")
             found.append(release)
             before = _hash(line)
         return found
@@ -116,7 +128,10 @@ class LiveFolder:
         """Append a release, with its number and the hash before it, and return it; inside `writing`."""
         lines = list(self._lines())
         before = _hash(lines[-1]) if lines else ""
-        numbered = msgspec.structs.replace(release, number=len(lines) + 1, before=before)
+        evidence = _hash((self.path / release.evidence).read_bytes()) if release.evidence else ""
+        numbered = _sealed(
+            msgspec.structs.replace(release, number=len(lines) + 1, before=before, evidence_hash=evidence)
+        )
         whole = sum(len(line) + 1 for line in lines)
         with (self.path / LOG).open("ab") as log:
             log.truncate(whole)
@@ -155,9 +170,23 @@ class LiveFolder:
 
     def keep_evidence(self, name: str, content: bytes) -> str:
         """Keep what a gate found; return its path in the folder."""
-        path = self.path / "evidence" / f"{_checked(name)}.json"
+        # A second one of that name is another file: a release may have named the first.
+        path = self.path / "evidence" / f"{_checked(name)}-{_hash(content)[:8]}.json"
         _put(path, content)
         return str(path.relative_to(self.path))
+
+    def evidence_problem(self, release: Release) -> str:
+        """Say that the evidence of a release is not as it was; empty where it is, or has no hash."""
+        if not release.evidence_hash:
+            return ""
+        path = self.path / release.evidence
+        try:
+            found = _hash(path.read_bytes())
+        except OSError as error:
+            return f"{path}: the evidence of release {release.number} cannot be read: {error}"
+        if found == release.evidence_hash:
+            return ""
+        return f"{path}: is not what the gate found for release {release.number}: its hash is another"
 
     def report(self, report: DoorReport) -> None:
         """Let a door say what it answers by."""
@@ -190,6 +219,17 @@ class LiveFolder:
 
 def _hash(line: bytes) -> str:
     return hashlib.blake2b(line, digest_size=16).hexdigest()
+
+
+def _sealed(release: Release) -> Release:
+    plain = msgspec.structs.replace(release, seal="")
+    return msgspec.structs.replace(plain, seal=_hash(msgspec.json.encode(plain)))
+
+
+def _is_sealed(line: bytes, seal: str) -> bool:
+    """Tell whether a line is, to the byte, what its seal was made over."""
+    end = SEAL % seal.encode()
+    return line.endswith(end) and _hash(line.removesuffix(end) + b"}") == seal
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -100,10 +100,11 @@ def rollback(arguments: Namespace) -> None:
 
 
 def show(arguments: Namespace) -> None:
-    """Print every release, and which one each door answers by."""
+    """Print every release, and which one each door answers by; tell evidence that was changed."""
     folder = LiveFolder(arguments.live)
     now = live.standing(folder)
     releases, doors = folder.releases(), folder.doors()
+    problems = [problem for one in releases if (problem := folder.evidence_problem(one))]
     if arguments.registry:
         _tell_registry(folder, now)
     for one in releases[-arguments.last :]:
@@ -118,8 +119,14 @@ def show(arguments: Namespace) -> None:
         {
             "releases": [msgspec.to_builtins(one) for one in releases],
             "doors": [msgspec.to_builtins(one) for one in doors],
+            "problems": problems,
         },
     )
+    if problems:
+        raise ConfigError(
+            f"{'; '.join(problems)}: bring back from a copy what the gate found. What answers does not "
+            "depend on it"
+        )
 
 
 def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:

@@ -13,6 +13,7 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.judge.parts import iso
 from fraud_detection.run.checks import open_project
 from fraud_detection.run.history import feature_table, read_history, refuse_empty
 from fraud_detection.run.training import (
@@ -143,7 +144,20 @@ def _features(project: Project, arguments: Namespace, out: Path, screen: Termina
             f"{report.decided:,} of them out of state files, {report.let_through:,} let through, which stand "
             f"for {report.left_out:,} that were stopped"
         )
+    if report.immature and report.moment is not None:
+        screen.say(_immature(report.immature, report.moment, named=arguments.as_of is not None))
     return report
+
+
+def _immature(count: int, moment: int, *, named: bool) -> str:
+    """Say which payments are in no slice, and what to do if that is wrong."""
+    words = (
+        f"the labels of {count:,} payments cannot be in at {iso(moment)}: they are younger than "
+        "`schema.label.delay`, and in no slice"
+    )
+    if named:
+        return words
+    return f"{words}; nothing is told of later than that: if the labels are, say of when with --as-of"
 
 
 def past_file(project: Project, arguments: Namespace) -> Path | None:

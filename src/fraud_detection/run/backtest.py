@@ -242,8 +242,8 @@ def window_of(
 ) -> Window:
     """Return the time to decide again, cut to whole days that the table has.
 
-    Without a start it begins where the bundle stopped learning; without `as_of` all that the table knows
-    is known.  Raises ConfigError when the table knows less than is asked for.
+    Without a start it begins where the bundle stopped learning; without `as_of` it is judged at the last
+    moment that the table tells of.  Raises ConfigError when the table knows less than is asked for.
     """
     kept = table.info.as_of
     if as_of is not None and kept is not None and as_of > kept:

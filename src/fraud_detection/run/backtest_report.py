@@ -71,7 +71,7 @@ def backtest(
     return Report(
         project=project.project,
         bundle=sides[0].model.bundle.name,
-        notes=tuple(_notes(sides, window)),
+        notes=(*_moment(table, settings.as_of, window), *_notes(sides, window)),
         variants=tuple(variants),
     )
 
@@ -91,9 +91,30 @@ def _table(
         project,
         table,
         [data, *settings.labels],
-        lambda out: make_features(project, data, out, progress, settings.labels),
+        lambda out: make_features(project, data, out, progress, settings.labels, for_training=False),
         say,
     )
+
+
+def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str]:
+    """Say which moment was taken for now, and why, where nobody named one."""
+    info, judged = table.info, f"Judged as of {iso(window.as_of)}"
+    if asked is not None:
+        return
+    if info.as_of is not None:
+        yield f"{judged}: the table was made as of then."
+    elif info.told_until is None:
+        yield (
+            f"{judged}, the last payment: an older version made the table, and it does not tell which labels "
+            "say when they became known. Make it anew with `fraud features`, or name the moment with --as-of."
+        )
+    elif window.as_of > int(table.times()[-1]):
+        yield f"{judged}: then the latest label became known that says when it did."
+    else:
+        yield (
+            f"{judged}, the last payment: no label says that it became known later. If the labels are of a "
+            "later moment, name it with --as-of."
+        )
 
 
 def _notes(sides: Sequence[Side], window: Window) -> Iterator[str]:

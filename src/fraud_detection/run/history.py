@@ -103,7 +103,7 @@ def refuse_empty(history: History, path: Path) -> None:
         )
 
 
-def feature_table(
+def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is for
     project: Project,
     history: History,
     progress: Progress,
@@ -111,6 +111,7 @@ def feature_table(
     *,
     vocabulary: Vocabulary | None = None,
     exact: bool = False,
+    for_training: bool = True,
 ) -> tuple[Dataset, Replay]:
     """Replay the history; return every payment's features, as they would have been served, and the replay.
 
@@ -119,13 +120,15 @@ def feature_table(
     cut into slices; without it both follow the project's split.
     vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
     exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
+    for_training: refuse a history that is too short for slices whose labels are in; else they are cut as if
+    all were.
     """
     times = np.fromiter(
         (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
     if learn_until is None:
-        cut = boundaries(_mature(times, history.as_of, delay_ms), project.split, delay_ms)
+        cut = _slices(project, history, times, delay_ms, for_training=for_training)
     else:
         until = learn_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
@@ -135,14 +138,32 @@ def feature_table(
     matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(
-        fingerprint(project, vocabulary), definitions, cut, vocabulary, delay_ms, history.as_of
+        fingerprint=fingerprint(project, vocabulary),
+        features=definitions,
+        boundaries=cut,
+        vocabulary=vocabulary,
+        delay_ms=delay_ms,
+        as_of=history.as_of,
+        told_until=history.told_until,
     )
     return _dataset(project, history, times, matrix, info), replay
 
 
-def _mature(times: np.ndarray, as_of: int | None, delay_ms: int) -> np.ndarray:
-    """Return the times of payments whose labels are in by now; no slice begins or ends later."""
-    mature = times if as_of is None else times[times <= as_of - delay_ms]
+def _slices(
+    project: Project, history: History, times: np.ndarray, delay_ms: int, *, for_training: bool
+) -> Boundaries:
+    moment = history.told_until if history.as_of is None else history.as_of
+    try:
+        return boundaries(_mature(times, moment, delay_ms), project.split, delay_ms)
+    except ConfigError:
+        if for_training:
+            raise
+        return boundaries(times, project.split, delay_ms)
+
+
+def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:
+    """Return the times of payments whose labels are in by then; no slice begins or ends later."""
+    mature = times if moment is None else times[times <= moment - delay_ms]
     if not mature.size:
         raise ConfigError(
             "no label can be in by now: no payment is older than `schema.label.delay`; give more history, "

@@ -15,6 +15,7 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
+from fraud_detection.parse.labels import MISSING
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.decided import Lot, weight_of
 
@@ -29,6 +30,8 @@ class History(msgspec.Struct):
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
     empty: declared fields without a readable value in any row, as path in the project file and field.
     as_of: the moment in ms after which nothing is known; None where the file tells all.
+    told_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
+    itself when it became known.
     """
 
     payments: list[PastPayment] = []
@@ -37,6 +40,7 @@ class History(msgspec.Struct):
     strays: int = 0
     empty: list[tuple[str, str]] = []
     as_of: int | None = None
+    told_until: int | None = None
     decided: int = 0
     weights: dict[str, float] = {}
 
@@ -63,6 +67,7 @@ class PastReader:
         self.history = History()
         self.seen: set[str] = set()
         self.labels: dict[str, list[Label]] = {}
+        self.told_in_rows = -1
 
     def take(self, raw: bytes, identity: str | None) -> None:
         """Take a payment with what its row says of its label, or a label."""
@@ -86,6 +91,8 @@ class PastReader:
             return
         self.seen.add(payment.transaction_id)
         self.history.payments.append(past)
+        if past.fraud is not None and self._tells_when(event):
+            self.told_in_rows = max(self.told_in_rows, past.known_at)
 
     def take_decided(self, decision: PastDecision, lot: Lot | None) -> None:
         """Take a payment that was decided; what its own row says of its label nobody was told."""
@@ -119,10 +126,22 @@ class PastReader:
             if not history.payments:
                 raise ConfigError("no payment is left: all of them are after --as-of")
         history.as_of = as_of
+        history.told_until = self._told_until() if as_of is None else None
         history.strays = len(labels.keys() - self.seen)
         history.payments.sort(key=lambda past: past.payment.event_time)
         history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
         return history
+
+    def _tells_when(self, event: dict[str, object]) -> bool:
+        """Tell whether a row says itself when its label became known; else that is reckoned by the delay."""
+        labels = self.parser.labels
+        return labels.in_rows and event.get(labels.known_at_field) not in MISSING
+
+    def _told_until(self) -> int | None:
+        joined = [told for one, told in self.labels.items() if one in self.seen]
+        apart = (label.usable_from for told in joined for label in told)
+        latest = max((past.payment.event_time for past in self.history.payments), default=None)
+        return None if latest is None else max([latest, self.told_in_rows, *apart])
 
 
 def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:

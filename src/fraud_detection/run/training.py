@@ -14,6 +14,7 @@ from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
 from fraud_detection.run.ready_table import source_of
 from fraud_detection.train.dataset import Dataset, read_info, write_dataset
+from fraud_detection.train.evaluate import EVER
 from fraud_detection.train.past import declared_columns
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import (
@@ -31,6 +32,8 @@ class FeaturesReport(msgspec.Struct, frozen=True):
 
     decided: payments out of state files; let_through: those of them that stand for others, left_out: those
     that others stand for.
+    immature: payments in no slice, since their labels cannot be in at `moment`, in ms: the one that was
+    named, or the last one that history tells of.
     """
 
     payments: int
@@ -44,6 +47,8 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     decided: int = 0
     let_through: int = 0
     left_out: int = 0
+    immature: int = 0
+    moment: int | None = None
 
 
 def make_features(  # noqa: PLR0913 - where the past is told, and by when
@@ -55,14 +60,15 @@ def make_features(  # noqa: PLR0913 - where the past is told, and by when
     as_of: int | None = None,
     *,
     states: Sequence[Path] = (),
+    for_training: bool = True,
 ) -> FeaturesReport:
     """Replay history into a table of features, with labels of other files, as known at a moment.
 
-    It is told by a file, by state files, or by both.
+    It is told by a file, by state files, or by both.  for_training: see `feature_table`.
     """
     history = read_history(project, history_path, progress, labels, as_of, states)
     refuse_empty(history, history_path or states[0])
-    dataset, _ = feature_table(project, history, progress, exact=True)
+    dataset, _ = feature_table(project, history, progress, exact=True, for_training=for_training)
     progress(f"writing {out.name}", 0.0)
     # A state file goes on growing: no table that was made of one is taken for ready later.
     files = [] if states else [path for path in (history_path, *labels) if path is not None]
@@ -127,4 +133,6 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         decided=history.decided,
         let_through=int((dataset.weight > 1).sum()),
         left_out=int((dataset.weight == 0).sum()),
+        immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
+        moment=history.told_until if history.as_of is None else history.as_of,
     )

@@ -95,7 +95,9 @@ def refit(
     Nobody can judge that model before later payments have labels, so the calibration stays the one judged.
     """
     info = dataset.info
-    as_of = int(dataset.event_time.max()) if info.as_of is None else info.as_of
+    as_of = info.told_until if info.as_of is None else info.as_of
+    if as_of is None:
+        as_of = int(dataset.event_time.max())
     until = as_of - info.delay_ms + 1
     rows = dataset.slice(info.boundaries.train_from, until).labelled(as_of)
     counted = msgspec.structs.replace(settings, rounds=judged.rounds)

@@ -83,10 +83,12 @@ class PastTable:
         return typed("event_time", read_columns(self.path, ["event_time"])[0]["event_time"])
 
     def latest_news(self) -> int:
-        """Return the last moment of which the table tells: of a payment, or of a label that became known."""
-        columns, _ = read_columns(self.path, ["event_time", "label", "known_at"])
-        times, label, known_at = (typed(name, columns[name]) for name in ("event_time", "label", "known_at"))
-        return max(int(times[-1]), int(known_at[label != UNKNOWN].max(initial=0)))
+        """Return the last moment in ms of which somebody told: of a payment, or when a label became known.
+
+        A label that does not say when it became known tells nothing: its time is reckoned by the delay.
+        """
+        told = self.info.told_until
+        return int(self.times()[-1]) if told is None else told
 
     def batches(self, start: int, stop: int, as_of: int) -> Iterator[PastRows]:
         """Yield the payments from row `start` until before row `stop`, as somebody knew them at `as_of`."""

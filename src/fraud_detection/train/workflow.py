@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fraud_detection.config import Project
     from fraud_detection.score.bundle import Bundle
-    from fraud_detection.train.dataset import Dataset
+    from fraud_detection.train.dataset import Dataset, FeatureTableInfo
 
     Progress = Callable[[str, float], None]
 
@@ -143,11 +143,11 @@ def evaluate(
     dataset = read_dataset(features_path)
     bundle = read_bundle(bundle_path)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
-    scored, cut = score_test(dataset, bundle, scorer), dataset.info.boundaries
+    scored = score_test(dataset, bundle, scorer)
     tell("reading features", 1.0)
     tell("measuring", 0.0)
     metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
-    metrics["immature_count"] = float(len(dataset.slice(cut.test_until, EVER)))
+    metrics["immature_count"] = float(len(dataset.slice(_test_until(dataset.info), EVER)))
     tell("measuring", 1.0)
     tell("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
@@ -167,7 +167,7 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
 
 
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
-    """Score the test slice, with every label that history holds."""
+    """Score what of the test slice has its labels in, with every label that history holds."""
     cut = dataset.info.boundaries
     learned_until = bundle.manifest.periods.labels_as_of
     if learned_until > iso(cut.test_from):
@@ -175,12 +175,23 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
             f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
         )
-    span = (cut.test_from, cut.test_until)
+    span = (cut.test_from, _test_until(dataset.info))
+    if span[1] <= span[0]:
+        raise ConfigError(
+            "no payment of the test slice is older than `schema.label.delay`, so its labels cannot be in; "
+            "give more history, or, where the labels are of a later moment, make the table with --as-of"
+        )
     rows = dataset.slice(*span)
     scored = Scored.between(rows, np.array(scorer.score(rows.features)), span, EVER)
     if not len(scored.labelled().rows):
         raise ConfigError("no payment of the test slice has a label; give more history, or wait for labels")
     return scored
+
+
+def _test_until(info: FeatureTableInfo) -> int:
+    """Return where the test slice ends, or the payments whose labels are in, if that is earlier."""
+    until = info.boundaries.test_until
+    return until if info.mature_until is None else min(until, info.mature_until)
 
 
 def doubts_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
