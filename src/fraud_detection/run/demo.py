@@ -23,7 +23,7 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.events import Action
 from fraud_detection.features.replay import Replay
-from fraud_detection.generate.world import SimulatorSettings
+from fraud_detection.generate.world import DAY, SimulatorSettings
 from fraud_detection.pipeline import Decided
 from fraud_detection.project_file import load_project
 from fraud_detection.run.demo_truth import Answer, Quality, quality
@@ -33,7 +33,7 @@ from fraud_detection.run.history import History, Progress, feature_table, read_h
 from fraud_detection.run.stream import BATCH, Stop, open_door
 from fraud_detection.run.tally import Tally
 from fraud_detection.run.training import keep_table
-from fraud_detection.train.workflow import train
+from fraud_detection.train.workflow import refit_bundle, train
 
 SHOW_EVERY_S = 0.25
 NEWEST = 8
@@ -104,10 +104,12 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     folder, world = settings.directory, settings.world
     past = folder / "history.parquet"
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
-    history = read_history(project, past, progress)
+    # The stream goes on from here, and tells the labels that become known from now on.
+    history = read_history(project, past, progress, as_of=world.epoch + world.days * DAY)
     dataset, replay = feature_table(project, history, progress, exact=True)
-    keep_table(folder / "features.parquet", project, dataset, history, [past])
-    train(project, folder / "features.parquet", folder / "bundle", progress=progress)
+    table = folder / "features.parquet"
+    keep_table(table, project, dataset, history, [past])
+    refit_bundle(train(project, table, folder / "bundle", progress=progress), table, progress=progress)
     return history, replay
 
 

@@ -11,7 +11,7 @@ import yaml
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.project_file import contradictions
-from fraud_detection.run.training import make_features, train_and_evaluate
+from fraud_detection.run.training import make_features, train_evaluate_and_refit
 from fraud_detection.strict import decode, read_yaml
 
 PROJECT = "params.yaml"
@@ -24,7 +24,7 @@ def run(root: Path) -> None:
     history, table = _one_file(root / "input" / "data" / "training"), output / "features.parquet"
     make_features(project, history, table, _tell)
     bundle = output / "bundle"
-    train_and_evaluate(project, table, bundle, output / "evaluation", _tell, tracking=False)
+    train_evaluate_and_refit(project, table, bundle, output / "evaluation", _tell, tracking=False)
     model = root / "model"
     model.mkdir(parents=True, exist_ok=True)
     for file in bundle.iterdir():
