@@ -214,6 +214,10 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     assert found["comparison"]["traffic"]["payments"] == by[first] + by[later]
     assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
 
+    # What a setup answered as a canary is its own, and counts once it is champion.
+    assert live.put_live(folder, lambda _: ruled, ANN).champion == rules_canary
+    assert compared(folder, [state], trial.bad, None).left_out == by[model_canary] + by[other]
+
     shadow = live.engine_of(folder, trial.bad)
     alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.Reign(weak.name))
     assert alone.left_out.size == by[model_canary] + by[other]
@@ -313,6 +317,35 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     assert found.comparison.traffic.second.reviews_per_day > 1
     assert found.comparison.capacity_per_day == (0.01, 0.01)
     assert not checks(found)["reviewers"]
+
+
+def test_each_side_tells_its_rules_in_its_own_words(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    _, project = live.content_of(folder, first)
+
+    def saying(words: str, *, action: str = "review", name: str = "all") -> Project:
+        rule = {"name": name, "when": "amount >= 0", "action": action, "words": words}
+        return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
+
+    lots = iter(small_world.live(9_080, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:])
+    shadow = [(live.bundle_of(folder, first), saying("we say", action="decline"))]
+    (*_, setup) = live.set_shadows(folder, shadow, ANN).shadows
+    for champion in (saying("it was so once", name="gone"), saying("they said")):
+        live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
+        with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+            shadows.step()
+            _, door, follower = open_live_door(folder, state)
+            door.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
+            door.close()
+            follower.close()
+            while shadows.step():
+                pass
+    shown = compared(folder, [state], setup, None).comparison.examples.largest
+    assert {one.second.reasons[0] for one in shown} == {"we say"}
+    assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
 
 
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(

@@ -11,6 +11,7 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.commands.arguments import STATE
 from fraud_detection.commands.backtest import lines_of
 from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.run.compare import OTHERS
 from fraud_detection.run.promotion import Compared, chosen, compared
 
 
@@ -29,7 +30,7 @@ def compare(arguments: Namespace) -> None:
 def lines(found: Compared) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
     yield f"shadow {found.setup} (bundle {found.bundle}) beside the champion"
-    yield f"left out: {found.left_out:,} payments that a canary or a champion with another bundle answered"
+    yield f"left out: {found.left_out:,} payments that {OTHERS} has answered"
     yield from lines_of(found.comparison)
     champion, challenger = found.facts.p99_us
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"

@@ -62,7 +62,6 @@ def _answer(side: Answers, row: int) -> Answer:
 
 def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -> tuple[Reason, ...]:
     """Return how often each reason stood on a decision, those that fired most first."""
-    words = {**sides[0].words, **sides[1].words}
     first, second = (_fired(traffic, side, total) for side in sides)
     codes = sorted(
         {*first, *second}, key=lambda code: (-max(_often(first, code), _often(second, code)), code)
@@ -71,12 +70,20 @@ def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) ->
     return tuple(
         Reason(
             code=code,
-            words=words.get(code, code),
+            words=_words(code, sides),
             first=first.get(code, none),
             second=second.get(code, none),
         )
         for code in codes
     )
+
+
+def _words(code: str, sides: tuple[Answers, Answers]) -> str:
+    """Return what people read for a code; that of each side where a change gave it another meaning."""
+    told = {side.words[code]: side.name for side in reversed(sides) if code in side.words}
+    if len(told) < len(sides):
+        return next(iter(told), code)
+    return "; ".join(f"{name}: {words}" for words, name in reversed(told.items()))
 
 
 def _often(fired: dict[str, Fired], code: str) -> int:

@@ -96,10 +96,8 @@ class Side:
 
     def answers(self) -> Answers:
         """Return all answers."""
-        words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in self.project.rules}
-        words |= {one.name: f"{one.of} is on the list `{one.name}`" for one in self.project.lists}
         return self._book.answers(
-            self.name, {**SCORE_WORDS, **words}, self.project.policy.review_capacity_per_day
+            self.name, words_of(self.project), self.project.policy.review_capacity_per_day
         )
 
 
@@ -159,6 +157,13 @@ class _Seen:
             segments={name: one.coded() for name, one in zip(self.categories, segments, strict=True)},
             weight=None if are_equal(weight) else weight,
         )
+
+
+def words_of(project: Project) -> dict[str, str]:
+    """Return what people read for the code of each reason that a project decides by."""
+    words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
+    lists = {one.name: f"{one.of} is on the list `{one.name}`" for one in project.lists}
+    return SCORE_WORDS | words | lists
 
 
 def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Side]:

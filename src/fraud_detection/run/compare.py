@@ -19,7 +19,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.parse import Parser
-from fraud_detection.run.backtest import learned_until
+from fraud_detection.run.backtest import learned_until, words_of
 from fraud_detection.run.decided import Decided, weight_of
 from fraud_detection.run.engine import Engine
 from fraud_detection.train.measures import DAY_MS
@@ -27,23 +27,28 @@ from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.weights import are_equal
 
 CHAMPION = "champion"
+OTHERS = "a canary, a champion with another bundle, or a door that does not follow this folder"
+"""Who has answered payments that no champion with the bundle of today has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reign:
     """Whose answers count as the champion's: those of its bundle, under any setup that was a champion.
 
-    Rules, lists and limits make new setups all the time, so it need not be the setup of today.  setups: all
-    that were champions by the log of releases; None: no log is at hand, and the bundle decides alone.
-    capacity: reviews that people can make a day today, None: any number.
+    Rules, lists and limits make new setups all the time, so it need not be the setup of today.  What a setup
+    answered as a canary counts too once it has been champion: the answers are its own, and a hash has chosen
+    the cards.  setups: all that were champions by the log of releases; None: no log is at hand, and the
+    bundle decides alone.  capacity: reviews that people can make a day today, None: any number.  words: what
+    people read for the codes of its reasons.
     """
 
     bundle: str
     setups: frozenset[str] | None = None
     capacity: float | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, decision: PastDecision) -> bool:
-        """Tell whether the champion made a decision, and no canary, nor a champion with another bundle."""
+        """Tell whether the champion made a decision, and none of OTHERS."""
         if decision.bundle != self.bundle:
             return False
         return self.setups is None or decision.setup in self.setups
@@ -97,14 +102,14 @@ def live_traffic(
     if not beside.payments and beside.left_out:
         raise ConfigError(
             f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
-            f"that the shadow {setup} has decided too: a canary, a champion with another bundle, or a door "
-            "that follows no or another folder did; wait until doors that follow this one have answered some "
-            "(`fraud release show`) and `fraud shadow` has followed, or name their state file with --state"
+            f"that the shadow {setup} has decided too: {OTHERS} did; wait until doors that follow it have "
+            "answered some (`fraud release show`) and `fraud shadow` has followed, or name their state file "
+            "with --state"
         )
     if not beside.payments:
         raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
     left_out = np.array(beside.left_out, np.int64)
-    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign.capacity), left_out)
+    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign), left_out)
 
 
 def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
@@ -183,13 +188,11 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
     )
 
 
-def _answers(beside: Beside, engine: Engine, capacity: float | None) -> tuple[Answers, Answers]:
+def _answers(beside: Beside, engine: Engine, reign: Reign) -> tuple[Answers, Answers]:
     """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
-    project = engine.project
-    words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
     return (
-        beside.champion.answers(CHAMPION, words, capacity),
-        beside.shadow.answers(engine.setup.name, words, capacity),
+        beside.champion.answers(CHAMPION, reign.words, reign.capacity),
+        beside.shadow.answers(engine.setup.name, words_of(engine.project), reign.capacity),
     )
 
 

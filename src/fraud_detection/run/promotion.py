@@ -26,6 +26,7 @@ from fraud_detection.judge.ranking import ranked
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
 from fraud_detection.run import live
+from fraud_detection.run.backtest import words_of
 from fraud_detection.run.compare import LiveTraffic, Reign, live_traffic
 from fraud_detection.run.engine import Engine
 from fraud_detection.train.split import UNKNOWN
@@ -40,7 +41,7 @@ class Compared(msgspec.Struct, frozen=True):
     """A shadow beside the champion: the figures, and what the gate says of them.
 
     release: the number of the one that it was compared with.  left_out: payments that the shadow has decided
-    and somebody else than the champion has answered: a canary, or a champion with another bundle.
+    and somebody else than the champion has answered: `OTHERS` of `run.compare`.
     """
 
     release: int
@@ -68,13 +69,24 @@ def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int 
     """Compare a shadow with the champion on live traffic, and ask the gate."""
     release = live.standing(folder)
     champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
-    project, champions = champion.project, frozenset(one.champion for one in folder.releases())
-    reign = Reign(champion.bundle.name, champions, project.policy.review_capacity_per_day)
+    project, reign = champion.project, _reign(folder, champion)
     both = live_traffic(states, challenger, setup, as_of, reign)
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
     facts = _facts(both, (champion, challenger), states)
     verdict = judge_challenger(found, facts, project.gate)
     return Compared(release.number, setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
+
+
+def _reign(folder: LiveFolder, champion: Engine) -> Reign:
+    """Return whose answers count as the champion's, with the words of all that it ever had; today's win."""
+    champions = dict.fromkeys(one.champion for one in folder.releases())
+    words: dict[str, str] = {}
+    for bundle, project in (live.content_of(folder, one) for one in champions):
+        if bundle == champion.bundle.name:
+            words |= words_of(project)
+    words |= words_of(champion.project)
+    capacity = champion.project.policy.review_capacity_per_day
+    return Reign(champion.bundle.name, frozenset(champions), capacity, words)
 
 
 def chosen(folder: LiveFolder, setup: str | None) -> str:

@@ -246,6 +246,16 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
             assert example.second.reasons == ((), ("a burst of payments",), ("score",))[one.second]
 
 
+def test_a_reason_that_means_something_else_on_each_side_is_told_in_the_words_of_both() -> None:
+    paid = [Paid(0, 5000, "a", 1, 1, 1)]
+    first, second = (answers(name, [1]) for name in ("today", "change"))
+    other = dataclasses.replace(second, words={"burst": "six in a minute"})
+    unsaid = dataclasses.replace(second, words={})
+    told = [compare(traffic(paid), first, one, COSTS).reasons[0].words for one in (second, other, unsaid)]
+    assert told[0] == told[2] == "a burst of payments"
+    assert told[1] == "today: a burst of payments; change: six in a minute"
+
+
 STOPPED = Paid(0, 5000, "a", -1, 2, 0)
 
 
