@@ -239,7 +239,7 @@ def _manifest(data: bytes, origin: str) -> Manifest:
     plain = _json(data, f"{origin}: {MANIFEST}")
     found = plain.get("format") if isinstance(plain, dict) else None
     if found != FORMAT:
-        raise ConfigError(f"{origin}: bundle format {found!r}, this version reads {FORMAT}; train again")
+        raise ConfigError(f"{origin}: {MANIFEST}: format {found!r}, this version reads {FORMAT}; train again")
     manifest = decode(plain, Manifest, f"{origin}: {MANIFEST}")
     if manifest.name != _name(manifest):
         raise ConfigError(
