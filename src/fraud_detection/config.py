@@ -184,6 +184,7 @@ class Model(Settings, frozen=True):
     min_child_weight counts p * (1 - p) of the rows in a leaf: where frauds are one in two hundred, 1 means
     some two hundred payments, or as many frauds.  More keeps small files from learning anything.
     early_stopping: rounds without gain after which it ends; None grows all `rounds`.
+    parallel_trees: trees grown in each round, of which the mean counts: steadier, and so many times slower.
     monotone: features, `*` for any characters in a name, with which the score may only go up or down.
     """
 
@@ -197,6 +198,7 @@ class Model(Settings, frozen=True):
     colsample: Annotated[float, Meta(gt=0, le=1)] = 0.6
     reg_lambda: Annotated[float, Meta(ge=0)] = 5.0
     positive_weight: Annotated[float, Meta(gt=0)] = 1.0
+    parallel_trees: Annotated[int, Meta(ge=1, le=64)] = 1
     monotone: dict[str, Literal["up", "down"]] = msgspec.field(default_factory=dict)
     threads: Annotated[int, Meta(ge=0)] = 0
 

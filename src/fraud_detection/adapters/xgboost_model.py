@@ -214,6 +214,7 @@ def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
         "base_score": weighted / (weighted + float(weight[train.label == 0].sum())),
         "seed": settings.seed,
         "nthread": settings.threads,
+        "num_parallel_tree": settings.parallel_trees,
         "max_depth": settings.max_depth,
         "learning_rate": settings.learning_rate,
         "min_child_weight": settings.min_child_weight,

@@ -48,6 +48,22 @@ def test_it_stops_where_the_later_slice_was_best_and_keeps_no_tree_after_that() 
     assert np.array_equal(again, cut)
 
 
+def test_trees_of_one_round_are_a_mean_that_is_nearer_to_that_of_many_models() -> None:
+    settings = Model(rounds=15, early_stopping=None, subsample=0.3, colsample=0.5, threads=1)
+    train, rows = sample(noise=5.0), sample(seed=3, noise=5.0).features
+
+    def margins(**changed: int) -> np.ndarray:
+        one = msgspec.structs.replace(settings, **changed)
+        return XGBoostScorer(fit(train, None, one).model).margins(rows)
+
+    mean = np.mean([margins(seed=seed) for seed in range(100, 140)], axis=0)
+    alone = np.mean([np.std(margins(seed=seed) - mean) for seed in range(5)])
+    together = np.mean([np.std(margins(seed=seed, parallel_trees=12) - mean) for seed in range(5)])
+    assert together < 0.5 * alone
+    forest = fit(train, sample(seed=1, noise=5.0), msgspec.structs.replace(settings, parallel_trees=3))
+    assert forest.rounds == 15
+
+
 def test_equal_data_and_seed_give_equal_bytes_with_any_number_of_threads() -> None:
     settings = [Model(rounds=6, early_stopping=5, max_depth=3, threads=threads) for threads in (1, 1, 2)]
     one, again, parallel = (fit(sample(800), sample(800, seed=1), each) for each in settings)
@@ -62,9 +78,12 @@ def test_a_row_scores_the_same_to_the_last_bit_alone_and_among_others(fitted: Fi
     assert XGBoostScorer(fitted.model, threads=2).score(rows) == together
 
 
-@pytest.mark.parametrize("depth", [1, 3, 8])
-def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(depth: int) -> None:
-    model = fit(sample(), None, Model(rounds=20, max_depth=depth, min_child_weight=1, threads=1)).model
+@pytest.mark.parametrize(("depth", "parallel"), [(1, 1), (3, 1), (8, 1), (4, 5)])
+def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(
+    depth: int, parallel: int
+) -> None:
+    settings = Model(rounds=20, max_depth=depth, min_child_weight=1, parallel_trees=parallel, threads=1)
+    model = fit(sample(), None, settings).model
     scorer, rows = XGBoostScorer(model), sample(300, seed=5).features
     rows[0], rows[1], rows[2] = np.nan, np.inf, -np.inf
     assert scorer._walk is not None
