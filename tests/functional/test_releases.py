@@ -120,6 +120,23 @@ def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
     assert changed.share == 0.5
 
 
+def test_nothing_is_made_of_a_project_that_is_not_live_any_more(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    seen, project = live.standing(folder).number, small_world.project
+    small = with_rules(small_world, RuleSettings(name="small", when="amount > 5", action="review"))
+    shadowed = live.set_shadows(folder, [(challenger, project)], ANN, seen=seen)
+    # A shadow more changes no answer; a rule does.
+    live.set_canary(folder, challenger, project, 0.1, ANN, seen=seen)
+    changed = live.put_live(folder, lambda _: small, ANN)
+    seen = shadowed.number
+    with pytest.raises(ConfigError, match="went live meanwhile"):
+        live.set_canary(folder, challenger, project, 0.2, ANN, seen=seen)
+    with pytest.raises(ConfigError, match="went live meanwhile"):
+        live.set_shadows(folder, [(challenger, small)], ANN, seen=seen)
+    assert live.standing(folder) == changed
+
+
 def test_a_canary_ends_when_it_goes_live(small_world: SmallWorld, folder: LiveFolder) -> None:
     stricter = with_rules(small_world, EVERYTHING)
     canary = live.set_canary(folder, read_bundle(small_world.bundle), stricter, 0.5, ANN)

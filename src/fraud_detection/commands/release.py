@@ -60,7 +60,8 @@ def canary(arguments: Namespace) -> None:
         _told(arguments, live.set_canary(folder, None, project, 0.0, _author(arguments)))
         return
     bundle, project = changed(folder, arguments.change)
-    _told(arguments, live.set_canary(folder, bundle, project, arguments.share, _author(arguments)))
+    author, share = _author(arguments), arguments.share
+    _told(arguments, live.set_canary(folder, bundle, project, share, author, seen=now.number))
 
 
 def shadow(arguments: Namespace) -> None:
@@ -68,8 +69,9 @@ def shadow(arguments: Namespace) -> None:
     folder = LiveFolder(arguments.live)
     if not arguments.change and not arguments.end:
         raise ConfigError("give a change, or --end SETUP")
+    seen = live.standing(folder).number
     new = [changed(folder, one) for one in arguments.change]
-    released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end))
+    released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end), seen=seen)
     for bundle in {bundle.name: bundle for bundle, _ in new}.values():
         if live.has_other_features(folder, bundle):
             print_line(OWN_FEATURES.format(bundle.name))

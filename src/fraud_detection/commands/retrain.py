@@ -135,11 +135,12 @@ def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | N
     if arguments.live is None or found.bundle.name == champion.name:
         return None
     folder = LiveFolder(arguments.live)
-    _, today = live.content_of(folder, live.standing(folder).champion)
+    now = live.standing(folder)
+    _, today = live.content_of(folder, now.champion)
     project = live.fitting(found.bundle, today)
     setup = live.keep(folder, found.bundle, project).name
     author = live.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
-    live.set_shadows(folder, [(found.bundle, project)], author)
+    live.set_shadows(folder, [(found.bundle, project)], author, seen=now.number)
     if live.has_other_features(folder, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))
     print_line(

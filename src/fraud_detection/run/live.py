@@ -85,13 +85,24 @@ def promote(
 
 
 def set_canary(
-    folder: LiveFolder, bundle: Bundle | None, project: Project, share: float, author: Author
+    folder: LiveFolder,
+    bundle: Bundle | None,
+    project: Project,
+    share: float,
+    author: Author,
+    *,
+    seen: int | None = None,
 ) -> Release:
-    """Let another setup answer a share of the cards; without a bundle the canary ends."""
+    """Let another setup answer a share of the cards; without a bundle the canary ends.
+
+    seen: number of the release of whose project this one is made.  Raises ConfigError when other answers went
+    live since.
+    """
     if bundle is not None and not 0 < share < 1:
         raise ConfigError(f"--share {share:g}: expected a part of the cards, more than 0 and less than 1")
     with folder.writing():
         now = standing(folder)
+        _refuse_unseen(folder, seen)
         if bundle is not None:
             refuse_other_features(folder, bundle)
         canary = "" if bundle is None else keep(folder, bundle, project).name
@@ -104,11 +115,20 @@ def set_canary(
 
 
 def set_shadows(
-    folder: LiveFolder, shadows: list[tuple[Bundle, Project]], author: Author, *, ended: tuple[str, ...] = ()
+    folder: LiveFolder,
+    shadows: list[tuple[Bundle, Project]],
+    author: Author,
+    *,
+    ended: tuple[str, ...] = (),
+    seen: int | None = None,
 ) -> Release:
-    """Let more setups decide in the shadow, and end others; the answers stay what they are."""
+    """Let more setups decide in the shadow, and end others; the answers stay what they are.
+
+    seen: as of a canary.
+    """
     with folder.writing():
         now = standing(folder)
+        _refuse_unseen(folder, seen)
         unknown = sorted(set(ended) - set(now.shadows))
         if unknown:
             there = ", ".join(now.shadows) or "none"
@@ -249,6 +269,16 @@ def _refuse_overtaken(folder: LiveFolder, number: int, shadow: str) -> None:
             f"{folder.path}: release {found.number} ({found.kind} by {found.by}: {found.reason}) was made "
             f"after shadow {shadow} was compared with release {number}; nothing is promoted: see "
             "`fraud release show`, and promote again if it is still wanted"
+        )
+
+
+def _refuse_unseen(folder: LiveFolder, seen: int | None) -> None:
+    """Raise ConfigError when other answers went live after a release; in `writing`."""
+    news = [] if seen is None else [one for one in folder.releases()[seen:] if one.kind != "shadow"]
+    if news:
+        raise ConfigError(
+            f"{folder.path}: release {news[0].number} ({news[0].kind} by {news[0].by}: {news[0].reason}) "
+            "went live meanwhile, and this one does not know it; nothing is changed: try again"
         )
 
 
