@@ -326,6 +326,25 @@ def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_door_says_so(
     follower.close()
 
 
+def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, tmp_path: Path
+) -> None:
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    promoted = live.promote(folder, challenger, small_world.project, ANN)
+    (kept,) = folder.path.glob(f"setups/{promoted.champion}*")
+    content = kept.read_bytes()
+    # A disk that fails for a moment: reading what is a folder fails as an error of the system.
+    kept.unlink()
+    kept.mkdir()
+    wait_for(lambda: reached(follower, 1) and bool(follower.problem))
+    kept.rmdir()
+    kept.write_bytes(content)
+    wait_for(lambda: reached(follower, promoted.number))
+    assert not follower.problem
+    door.close()
+    follower.close()
+
+
 def test_promotion_and_rollback_under_traffic_drop_nothing(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
 ) -> None:
