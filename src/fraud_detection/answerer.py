@@ -44,18 +44,20 @@ class Answerer(msgspec.Struct, frozen=True):
 class Canary(msgspec.Struct, frozen=True):
     """Another answerer for a share of the cards; a card stays with it.
 
+    salt: which cards these are; a canary keeps it when its rules change.
     Cards are those of the entity that orders the stream; a payment without one stays with the champion.
     """
 
     answerer: Answerer
     share: float
+    salt: str
 
     def takes(self, payment: Transaction) -> bool:
         """Tell whether a payment is one of its share."""
         card = payment.entities[0] if payment.entities else None
         if card is None:
             return False
-        salted = f"{self.answerer.setup}\0{card}".encode()
+        salted = f"{self.salt}\0{card}".encode()
         return int.from_bytes(hashlib.blake2b(salted, digest_size=8).digest(), "big") < self.share * _SHARES
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_past import StatePast
 from fraud_detection.answering import LetThroughSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.cli import main
 from fraud_detection.config import Project
@@ -244,6 +245,26 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     one, date = next(iter(of_date.items()))
     early = read_history(small_world.project, *files[:3], date, *files[4:])
     assert [past.fraud for past in early.payments if past.payment.transaction_id == one] == [None]
+
+
+def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for_long(
+    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    payments = [event for event in events if not is_label(event)][:900]
+    times = [ms(json.loads(event)["event_time"]) for event in payments]
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    ahead = json.loads(payments[300]) | {"transaction_id": "ahead", "event_time": "2027-01-01T00:00:00Z"}
+    paid = json.loads(payments[400])
+    label = {"type": "label", "transaction_id": paid["transaction_id"], "card_id": paid["card_id"]}
+    early = label | {"is_fraud": 1, "label_known_at": paid["event_time"]}
+    # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
+    serve(door, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
+    door.close()
+    (told,) = StatePast(tmp_path / "state.db").labels
+    assert max(times) - told.told_at < 0.1 * (max(times) - min(times))
+    assert told.told_at <= max(times)
+    assert told.usable_from > told.known_at
 
 
 def _by_date(past: PastPayment) -> PastPayment:

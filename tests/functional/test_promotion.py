@@ -405,7 +405,7 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
     shutil.copytree(trial.folder.path, path)
     folder = Overtaken(path, other)
     found = compared(folder, [trial.state], trial.good, None)
-    with pytest.raises(ConfigError, match="nothing is promoted: see"):
+    with pytest.raises(ConfigError, match="nothing is changed: see"):
         promote(folder, found, ANN, anyway=anyway)
     latest = live.standing(LiveFolder(path))
     assert latest.number == live.standing(trial.folder).number + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from fraud_detection.answering import LimiterSettings, RuleSettings
 from fraud_detection.cli import main
 from fraud_detection.config import Model, Project
 from fraud_detection.errors import ConfigError
-from fraud_detection.run import live
+from fraud_detection.run import live, promotion
 from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
@@ -130,11 +131,73 @@ def test_nothing_is_made_of_a_project_that_is_not_live_any_more(
     live.set_canary(folder, challenger, project, 0.1, ANN, seen=seen)
     changed = live.put_live(folder, lambda _: small, ANN)
     seen = shadowed.number
-    with pytest.raises(ConfigError, match="went live meanwhile"):
+    with pytest.raises(ConfigError, match="was made meanwhile"):
         live.set_canary(folder, challenger, project, 0.2, ANN, seen=seen)
-    with pytest.raises(ConfigError, match="went live meanwhile"):
+    with pytest.raises(ConfigError, match="was made meanwhile"):
         live.set_shadows(folder, [(challenger, small)], ANN, seen=seen)
     assert live.standing(folder) == changed
+
+
+def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
+) -> None:
+    def cards(release: Release) -> set[str]:
+        _, door, follower = open_live_door(folder, tmp_path / f"{release.number}.db")
+        door.take(Batch(events[:1_500], None, 0), "test")
+        door.close()
+        follower.close()
+        with closing(SqliteSite(tmp_path / f"{release.number}.db", reading=True)) as site:
+            query = "SELECT event FROM decisions WHERE setup = ?"
+            return {json.loads(event)["card_id"] for (event,) in site.rows(query, (release.canary,))}
+
+    first = live.set_canary(folder, challenger, small_world.project, 0.2, ANN)
+    before = cards(first)
+    stricter = RuleSettings(name="large", when="amount > 900", action="review")
+    changed = live.put_live(folder, lambda _: with_rules(small_world, stricter), ANN)
+    assert first.canary != changed.canary
+    assert before == cards(changed)
+    assert len(before) > 10
+    project = live.content_of(folder, changed.canary)[1]
+    more = live.set_canary(folder, challenger, project, 0.5, ANN)
+    assert before < cards(more)
+
+
+def test_a_shadow_that_was_ended_and_named_again_is_promoted_as_it_was_named_last(
+    small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
+) -> None:
+    (setup,) = live.set_shadows(folder, [(challenger, small_world.project)], ANN).shadows
+    live.set_shadows(folder, [], ANN, ended=(setup,))
+    rule = RuleSettings(name="large", when="amount > 900", action="review")
+    live.put_live(folder, lambda _: with_rules(small_world, rule), ANN)
+    # Named again without the rule, on purpose: that was compared, and that goes live.
+    named = live.set_shadows(folder, [(challenger, small_world.project)], ANN)
+    assert named.shadows == (setup,)
+    assert promotion.project_of(folder, named.number, setup).rules == small_world.project.rules
+
+
+def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refused(
+    folder: LiveFolder, events: list[bytes], tmp_path: Path
+) -> None:
+    # That version knew no `gate.unseen`.
+    plain = json.loads(folder.setup(live.standing(folder).champion))
+    del plain["project"]["gate"]["unseen"]
+    content = json.dumps(plain).encode()
+    name = hashlib.blake2b(content, digest_size=8).hexdigest()
+    folder.keep_setup(name, content)
+    with folder.writing():
+        folder.add(msgspec.structs.replace(live.standing(folder), champion=name))
+    assert live.engine_of(folder, name).setup.name == name
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    door.take(Batch(events[:50], None, 0), "test")
+    door.close()
+    follower.close()
+    with closing(SqliteSite(tmp_path / "state.db", reading=True)) as site:
+        assert site.rows("SELECT DISTINCT setup FROM decisions") == [(name,)]
+    (kept,) = folder.path.glob(f"setups/{name}*")
+    kept.write_bytes(content.replace(b'"review_at": null', b'"review_at": 0.99'))
+    assert kept.read_bytes() != content
+    with pytest.raises(ConfigError, match="is not as it was kept"):
+        live.engine_of(folder, name)
 
 
 def test_a_canary_ends_when_it_goes_live(small_world: SmallWorld, folder: LiveFolder) -> None:

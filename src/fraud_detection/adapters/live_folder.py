@@ -34,10 +34,10 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     """What answers from a moment on, and who wanted it.
 
     at: the time in ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
-    shadows: names of setups; the canary answers a `share` of the cards.  restores: the number of the release
-    whose champion and canary this one brings back.  evidence: what the gate found, as a file in the folder,
-    and the hash of it.  before: hash of the line before.  seal: hash of this line without it; lines of before
-    have none.
+    shadows: names of setups; the canary answers a `share` of the cards, which `salt` chooses.  restores: the
+    number of the release whose champion and canary this one brings back.  evidence: what the gate found, as
+    a file in the folder, and the hash of it.  before: hash of the line before.  seal: hash of this line
+    without it; lines of before have none.
     """
 
     number: int
@@ -48,6 +48,7 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     champion: str
     canary: str = ""
     share: float = 0.0
+    salt: str = ""
     shadows: tuple[str, ...] = ()
     restores: int = 0
     evidence: str = ""

@@ -20,7 +20,9 @@ from fraud_detection.events import Label
 
 READ_ROWS = 4096
 CLOCK = 100
-"""The time that payments have reached is the latest of so many: one that is dated ahead is soon forgotten."""
+"""The time that payments have reached is the latest of so many, so that one dated ahead is soon forgotten."""
+AHEAD = 5
+"""It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
 COLUMNS = """
     seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
     instead_of, share, chain"""
@@ -89,13 +91,17 @@ class StatePast:
             return []
         times = self._times(until=self._told[-1][4])
         following = next(times, None)
-        reached = deque([-1 if following is None else following[1] - 1], CLOCK)
+        first = -1 if following is None else following[1] - 1
+        reached, floor, since = deque([first], CLOCK), -1, 0
         labels: list[Label] = []
         for one, fraud, known_at, source, seq, happened_at in self._told:
             while following is not None and following[0] < seq:
                 reached.append(following[1])
-                following = next(times, None)
-            labels.append(Label(one, bool(fraud), known_at, source, seq, happened_at, told_at=max(reached)))
+                following, since = next(times, None), since + 1
+                if since % (CLOCK // 2) == 0:
+                    floor = max(floor, sorted(reached)[-AHEAD])
+            told_at = max(floor, *reached)
+            labels.append(Label(one, bool(fraud), known_at, source, seq, happened_at, told_at=told_at))
         return labels
 
     def _times(self, until: int) -> Iterator[tuple[int, int]]:

@@ -133,9 +133,10 @@ def _calibrated(facts: Facts, gate: Gate) -> Check:
 
 
 def _segments(found: Comparison, gate: Gate) -> Check:
+    whole = {} if found.total is None else {"all": (found.total,)}
     worse = [
         f"{name} {part.name}: {words}"
-        for name, parts in found.segments.items()
+        for name, parts in (whole | found.segments).items()
         for part in parts
         if (part.effective_frauds or 0.0) >= gate.segment_frauds and (words := _loss(part, gate))
     ]
@@ -145,8 +146,8 @@ def _segments(found: Comparison, gate: Gate) -> Check:
         words="no labels are in"
         if found.total is None
         else "; ".join(worse)
-        or f"in no segment with {gate.segment_frauds} frauds does recall fall by more than "
-        f"{100 * gate.segment_recall_loss:g} points, and in none is money lost for sure",
+        or f"neither in all nor in a segment with {gate.segment_frauds} frauds does recall fall by more than "
+        f"{100 * gate.segment_recall_loss:g} points, or is money lost for sure",
     )
 
 

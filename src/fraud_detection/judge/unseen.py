@@ -33,12 +33,15 @@ def unseen_weights(traffic: Traffic, sides: tuple[Answers, Answers], total: Part
     """Return, for each payment, how many unseen ones it stands for; float64, 0 for all others.
 
     A label is an outcome that was seen, also one by people who reviewed the payment.  Where a payment could
-    be let through by lot, its own label counts in no sum: those that were let through stand for it once one
-    of them is labelled, and until then each stands for itself alone.
+    be let through by lot, its own label counts in no sum: those that were let through stand for it once some
+    of them are labelled, and until then each stands for itself alone.  While none of n that are labelled is
+    fraud, up to 3 / n of what they stand for may be (the rule of three, 95 %).
     """
     newly = (total.piece != NONE) & (sides[0].action > Action.APPROVE) & (sides[1].action == Action.APPROVE)
     weight, known = traffic.weights(), traffic.label != UNKNOWN
     by_lot = newly & (weight != 1)
-    if (by_lot & known & (weight > 0)).any():
-        return np.where(newly & ~known, weight, 0.0)
+    told = by_lot & known & (weight > 0)
+    if told.any():
+        may_be = 0.0 if (traffic.label[told] == 1).any() else min(1.0, 3.0 / float(told.sum()))
+        return np.where(newly & ~known, weight, np.where(told, may_be * weight, 0.0))
     return np.where(newly & (by_lot | ~known), 1.0, 0.0)

@@ -73,11 +73,16 @@ class EmbeddedDoor:
         return self.pipeline.stages.histograms
 
     def answer_by(
-        self, champion: Engine, canary: Engine | None = None, share: float = 0.0, release: int = 0
+        self,
+        champion: Engine,
+        canary: Engine | None = None,
+        share: float = 0.0,
+        release: int = 0,
+        salt: str = "",
     ) -> None:
         """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
 
-        release: the number of the release that says so.
+        release: the number of the release that says so.  salt: chooses the cards; without it the setup does.
 
         Raises ConfigError when the features are others than those remembered here.
         """
@@ -100,7 +105,9 @@ class EmbeddedDoor:
             remember_answers(limiter, self.site)
         self.release = release
         answering.champion, answering.limiter = champion.answerer, limiter
-        answering.canary = None if canary is None else Canary(canary.answerer, share)
+        answering.canary = None
+        if canary is not None:
+            answering.canary = Canary(canary.answerer, share, salt or canary.setup.name)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event.

@@ -89,15 +89,19 @@ class Engine(msgspec.Struct, frozen=True):
         return pipeline
 
 
-def make_engine(bundle: Bundle, scorer: Scorer, project: Project | None = None) -> Engine:
+def make_engine(
+    bundle: Bundle, scorer: Scorer, project: Project | None = None, setup: Setup | None = None
+) -> Engine:
     """Put a bundle and a scorer together; raise ConfigError when the features are not the bundle's.
 
     project: the project file of today, whose rules, policy and aliases take the place of the bundle's.
+    setup: as it was kept, where it was: a later version, with settings of which it knows nothing, would name
+    the same project otherwise.
     """
     today = project or bundle.contents.project
     vocabulary = bundle.contents.features.vocabulary
     bundle.check_fingerprint(fingerprint(today, vocabulary))
-    setup = Setup.of(bundle.name, today)
+    setup = setup or Setup.of(bundle.name, today)
     answerer = _answerer(today, bundle, scorer, setup)
     return Engine(today, bundle, Extractor(today, vocabulary), answerer, setup)
 

@@ -115,7 +115,8 @@ class ReleaseFollower:
     def _switch(self, loaded: Loaded) -> None:
         release, engines = loaded.release, loaded.engines
         canary = engines[release.canary] if release.canary else None
-        self._door.answer_by(engines[release.champion], canary, release.share, release.number)
+        champion = engines[release.champion]
+        self._door.answer_by(champion, canary, release.share, release.number, release.salt)
         self._loaded, self.problem = loaded, ""
         self._report()
         LOG.info("answering by release %d (%s): %s", release.number, release.kind, release.reason)

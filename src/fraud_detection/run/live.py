@@ -48,7 +48,7 @@ def put_live(folder: LiveFolder, lay: Callable[[Project], Project], author: Auth
         shadows = tuple(one for one in now.shadows if one != champion)
         after = _after(now, "change", author, champion=champion, canary=canary, shadows=shadows)
         if canary == champion:
-            after = msgspec.structs.replace(after, canary="", share=0.0)
+            after = msgspec.structs.replace(after, canary="", share=0.0, salt="")
         return folder.add(after)
 
 
@@ -74,14 +74,13 @@ def promote(
     shadow = "" if judged is None else judged[1]
     with folder.writing():
         now = standing(folder)
-        if judged is not None:
-            _refuse_overtaken(folder, *judged)
+        _refuse_news(folder, *(judged or (None,)))
         refuse_other_features(folder, bundle)
         champion = keep(folder, bundle, project).name
         _refuse_same(now.champion, champion)
         shadows = tuple(one for one in now.shadows if one not in {champion, now.champion, shadow})
         promoted = _after(now, "promote", author, champion=champion, evidence=evidence, shadows=shadows)
-        return folder.add(msgspec.structs.replace(promoted, canary="", share=0.0))
+        return folder.add(msgspec.structs.replace(promoted, canary="", share=0.0, salt=""))
 
 
 def set_canary(
@@ -102,7 +101,7 @@ def set_canary(
         raise ConfigError(f"--share {share:g}: expected a part of the cards, more than 0 and less than 1")
     with folder.writing():
         now = standing(folder)
-        _refuse_unseen(folder, seen)
+        _refuse_news(folder, seen)
         if bundle is not None:
             refuse_other_features(folder, bundle)
         canary = "" if bundle is None else keep(folder, bundle, project).name
@@ -111,7 +110,8 @@ def set_canary(
         if canary == now.champion:
             raise ConfigError("this is what the champion does already; a canary of it would show nothing")
         part = 0.0 if bundle is None else share
-        return folder.add(_after(now, "canary", author, canary=canary, share=part))
+        salt = now.salt if canary == now.canary else canary
+        return folder.add(_after(now, "canary", author, canary=canary, share=part, salt=salt))
 
 
 def set_shadows(
@@ -128,7 +128,7 @@ def set_shadows(
     """
     with folder.writing():
         now = standing(folder)
-        _refuse_unseen(folder, seen)
+        _refuse_news(folder, seen)
         unknown = sorted(set(ended) - set(now.shadows))
         if unknown:
             there = ", ".join(now.shadows) or "none"
@@ -153,7 +153,10 @@ def roll_back(folder: LiveFolder, author: Author) -> Release:
                 brought = _after(now, "rollback", author, champion=before.champion, canary=before.canary)
                 return folder.add(
                     msgspec.structs.replace(
-                        brought, share=before.share, restores=before.restores or before.number
+                        brought,
+                        share=before.share,
+                        salt=before.salt,
+                        restores=before.restores or before.number,
                     )
                 )
         raise ConfigError(f"{folder.path}: nothing was live before release {origin.number}")
@@ -227,7 +230,7 @@ def _told(*schemas: Schema) -> dict[str, list[object]]:
 
 def content_of(folder: LiveFolder, setup: str) -> tuple[str, Project]:
     """Return the name of the bundle and the project that a setup consists of."""
-    return Setup(setup, folder.setup(setup)).read()
+    return _kept(folder, setup).read()
 
 
 def bundle_of(folder: LiveFolder, setup: str) -> Bundle:
@@ -237,11 +240,23 @@ def bundle_of(folder: LiveFolder, setup: str) -> Bundle:
 
 def engine_of(folder: LiveFolder, setup: str) -> Engine:
     """Load what a setup consists of, and check it: files, fingerprint, test vectors."""
-    name, project = content_of(folder, setup)
+    kept = _kept(folder, setup)
+    name, project = kept.read()
     bundle = folder.bundle(name)
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     bundle.check_vectors(scorer)
-    return make_engine(bundle, scorer, project)
+    return make_engine(bundle, scorer, project, kept)
+
+
+def _kept(folder: LiveFolder, setup: str) -> Setup:
+    """Return a setup; raise ConfigError when it is not as it was kept."""
+    kept = Setup(setup, folder.setup(setup))
+    if not kept.is_whole:
+        raise ConfigError(
+            f"{folder.path}: setup {setup} is not as it was kept: its name is not the hash of its content; "
+            "bring its file back from a copy, or take a release back that names it with `fraud rollback`"
+        )
+    return kept
 
 
 def _release(kind: str, author: Author, champion: str) -> Release:
@@ -254,31 +269,21 @@ def _release(kind: str, author: Author, champion: str) -> Release:
 def _after(now: Release, kind: str, author: Author, **changes: object) -> Release:
     """Return a release that is like the standing one, but for its changes."""
     draft = _release(kind, author, now.champion)
-    kept = {"canary": now.canary, "share": now.share, "shadows": now.shadows}
+    kept = {"canary": now.canary, "share": now.share, "salt": now.salt, "shadows": now.shadows}
     return msgspec.structs.replace(draft, **(kept | changes))
 
 
-def _refuse_overtaken(folder: LiveFolder, number: int, shadow: str) -> None:
+def _refuse_news(folder: LiveFolder, seen: int | None, shadow: str = "") -> None:
     """Raise ConfigError when other answers went live after a release, or a shadow was ended; in `writing`."""
     releases = folder.releases()
-    found = next((one for one in releases[number:] if one.kind != "shadow"), None)
-    if found is None and shadow not in releases[-1].shadows:
-        found = releases[-1]
-    if found is not None:
-        raise ConfigError(
-            f"{folder.path}: release {found.number} ({found.kind} by {found.by}: {found.reason}) was made "
-            f"after shadow {shadow} was compared with release {number}; nothing is promoted: see "
-            "`fraud release show`, and promote again if it is still wanted"
-        )
-
-
-def _refuse_unseen(folder: LiveFolder, seen: int | None) -> None:
-    """Raise ConfigError when other answers went live after a release; in `writing`."""
-    news = [] if seen is None else [one for one in folder.releases()[seen:] if one.kind != "shadow"]
+    news = [] if seen is None else [one for one in releases[seen:] if one.kind != "shadow"]
+    if shadow and not news and shadow not in releases[-1].shadows:
+        news = [releases[-1]]
     if news:
         raise ConfigError(
-            f"{folder.path}: release {news[0].number} ({news[0].kind} by {news[0].by}: {news[0].reason}) "
-            "went live meanwhile, and this one does not know it; nothing is changed: try again"
+            f"{folder.path}: release {news[0].number} ({news[0].kind} by {news[0].by}: {news[0].reason}) was "
+            f"made meanwhile, after release {seen} that this one is made of; nothing is changed: see `fraud "
+            "release show`, and try again if it is still wanted"
         )
 
 

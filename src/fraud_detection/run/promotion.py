@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -131,7 +132,9 @@ def project_of(folder: LiveFolder, number: int, setup: str) -> Project:
     named.
     """
     releases = folder.releases()
-    named = next(one for one in releases if setup in one.shadows)
+    # One that was ended and named again was judged since then.
+    since = itertools.takewhile(lambda one: setup in one.shadows, reversed(releases[:number]))
+    *_, named = since
     champions = named.champion, releases[number - 1].champion
     then, today, own = (live.content_of(folder, one)[1] for one in (*champions, setup))
     if own == then:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fraud_detection.config import Costs, Gate
 from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison
@@ -61,6 +63,18 @@ def test_a_segment_is_judged_by_the_frauds_it_is_worth() -> None:
     assert check("no segment worse", compared(lost, weighted=True), facts(), gate).passed
     lost = [Paid(number * DAY // 4, 900, f"c{number}", 1, 2, 0, weight=2) for number in range(50)]
     assert not check("no segment worse", compared(lost, weighted=True), facts(), gate).passed
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)], ids=["approves all", "declines all"])
+def test_what_is_lost_in_all_is_lost_though_no_segment_is_large_enough(before: int, after: int) -> None:
+    gate = Gate(segment_frauds=20)
+    amounts = (900, 4_000, 12_000, 40_000, 90_000)
+    frauds = [Paid(n * DAY // 4, amounts[n % 5], f"c{n}", 1, before, after) for n in range(50)]
+    goods = [Paid(n * DAY // 200, amounts[n % 5], f"d{n}", 0, 0, after) for n in range(2_000)]
+    shut = check("no segment worse", compared([*frauds, *goods]), facts(), gate)
+    assert not shut.passed
+    assert shut.words.startswith("all ")
+    assert check("no segment worse", compared([*frauds[:9], *goods[:1]]), facts(), gate).passed
 
 
 def stopped_before(count: int, label: int) -> list[Paid]:
