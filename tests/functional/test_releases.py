@@ -236,7 +236,7 @@ def test_each_rollback_goes_one_step_further_back(
     assert [(live.roll_back(folder, ANN)).champion for _ in range(2)] == [second.champion, first.champion]
     latest = live.standing(folder)
     assert (latest.canary, latest.restores, len(latest.shadows)) == ("", first.number, 1)
-    with pytest.raises(ConfigError, match="nothing was live before release 1"):
+    with pytest.raises(ConfigError, match="nothing else answered before release 1"):
         live.roll_back(folder, ANN)
 
 
@@ -246,7 +246,7 @@ def test_a_shadow_named_after_a_rollback_does_not_bring_back_what_was_taken_back
     live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
     live.roll_back(folder, ANN)
     live.set_shadows(folder, [(challenger, small_world.project)], ANN)
-    with pytest.raises(ConfigError, match="nothing was live before release 1"):
+    with pytest.raises(ConfigError, match="nothing else answered before release 1"):
         live.roll_back(folder, ANN)
 
 

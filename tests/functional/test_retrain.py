@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,13 @@ def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged
     config = tmp_path / "params.yaml"
     config.write_text(json.dumps(to_plain(other)))
     given = ["--headless", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
-    champion = f"--bundle={out / found['bundle']}"
-    assert main(["retrain", *given, champion, f"--out={tmp_path / 'elsewhere'}"]) == 0
-    assert f"as it was judged it is bundle {found['judged']}, which --out has not" in capsys.readouterr().err
+    shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
+    alone = f"--bundle={tmp_path / 'alone' / 'bundle'}"
+    assert main(["retrain", *given, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
+    said = capsys.readouterr().err
+    assert f"as it was judged it is bundle {found['judged']}: copy its folder into --out" in said
     assert json.loads(figures.read_text())["champion"] is None
-    assert main(["retrain", *given, champion, f"--out={out}"]) == 0
+    assert main(["retrain", *given, f"--bundle={out / found['bundle']}", f"--out={out}"]) == 0
     told = json.loads(figures.read_text())
     assert told["champion"]["average_precision"] == found["challenger"]["average_precision"]
     assert told["backtest"]["variants"][0]["comparison"]["traffic"]["payments"] > 0

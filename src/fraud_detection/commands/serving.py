@@ -54,6 +54,9 @@ def score(arguments: Namespace) -> None:
     screen = terminal(arguments)
     engine = load_engine(arguments.bundle, today(arguments))
     _say_other_rules(arguments, engine.project, screen)
+    if arguments.history is None and engine.project.schema.entities:
+        names = ", ".join(engine.project.schema.entities)
+        screen.say(f"no --history: every {names} is new to it, as few were in training")
     past = (
         read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
     )

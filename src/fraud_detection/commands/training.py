@@ -75,7 +75,10 @@ def train(arguments: Namespace) -> None:
         screen.say(
             f"these are the figures of {judged_as}; then it was fitted again on payments until {until}"
         )
-    screen.say(f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle}`")
+    screen.say(
+        f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
+        "--history PAST`, so that it remembers these payments"
+    )
     write_figures(arguments, dict(judged.metrics))
 
 

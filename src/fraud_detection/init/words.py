@@ -89,10 +89,11 @@ NOT_EVENT_TIME = _set(
     "birth birthday dob expiry expires expiration exp label labelled reported report chargeback "
     "dispute claimed open opened opening signup registered registration joined updated modified due "
     "settled settlement closed last first previous prev valid resolved confirmed detected "
-    "investigated account since"
+    "investigated account since known verdict"
 )
 LABEL_TIME = _set(
-    "label labelled chargeback reported report confirmed detected dispute fraud investigated resolved"
+    "label labelled chargeback reported report confirmed detected dispute fraud investigated resolved known "
+    "verdict"
 )
 LABEL = {
     "fraud": 4,

@@ -29,6 +29,11 @@ def headline(comparison: Comparison) -> str:
     share = f"{whole.changed:,} of {whole.payments:,} decisions would differ"
     if total is None or total.difference is None:
         return f"{share}; no week's labels are in yet, so nothing can be said of fraud and money."
+    if total.unlabelled == total.payments:
+        return (
+            f"{share}; none of {total.payments:,} payments old enough has a label, so nothing can be said of "
+            "fraud and money."
+        )
     saved = total.difference.money_saved
     return f"{share}; money saved: {signed(saved)} in {total.days:,.0f} days{_doubt(saved)}."
 

@@ -262,6 +262,12 @@ def window_of(
     begin = learned_until(bundle) if start is None else start
     until = last if end is None else min(end, last)
     window = Window(max(begin, first), min(until, known + 1), known)
+    if start is None and window.start >= min(until, known + 1):
+        raise ConfigError(
+            f"bundle {bundle.name} has learned labels until {bundle.manifest.periods.labels_as_of}, and no "
+            "payment is later: give later payments, the --bundle that it was judged as where it was fitted "
+            "again, or --from DAY for figures that are too good"
+        )
     if window.start >= window.end:
         raise ConfigError("nothing is left to decide again: need --from before --to, both within history")
     return window

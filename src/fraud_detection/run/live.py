@@ -159,7 +159,7 @@ def roll_back(folder: LiveFolder, author: Author) -> Release:
                         restores=before.restores or before.number,
                     )
                 )
-        raise ConfigError(f"{folder.path}: nothing was live before release {origin.number}")
+        raise ConfigError(f"{folder.path}: nothing else answered before release {origin.number}")
 
 
 def standing(folder: LiveFolder) -> Release:

@@ -180,11 +180,9 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     say: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
     """Judge the champion on the same rows, and decide them again by both."""
-    path = settings.champion
-    if champion.manifest.judged is not None and (settings.out / champion.manifest.judged).is_dir():
-        # What it had learned when it was judged leaves more of the past to judge it on.
-        path = settings.out / champion.manifest.judged
-        champion = read_bundle(path)
+    # What it had learned when it was judged leaves more of the past to judge it on.
+    path = _as_judged(champion, settings) or settings.champion
+    champion = read_bundle(path)
     problem = _why_not(champion, bundle, dataset)
     if problem:
         return (problem,), None, None
@@ -202,6 +200,15 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     return (), figures, backtest(project, tried, progress, say)
 
 
+def _as_judged(champion: Bundle, settings: RetrainSettings) -> Path | None:
+    """Return where the bundle is as which the champion was judged: in --out, or where training put it."""
+    name = champion.manifest.judged
+    if name is None:
+        return None
+    places = (settings.out, settings.out.parent, settings.champion.parent)
+    return next((place / name for place in places if (place / name).is_dir()), None)
+
+
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
     """Return why the champion cannot be judged on the test slice; empty where it can."""
     judged = champion.manifest.judged
@@ -213,6 +220,6 @@ def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
             "compare them on later payments, in the shadow"
-            + (f"; as it was judged it is bundle {judged}, which --out has not" if judged else "")
+            + (f"; as it was judged it is bundle {judged}: copy its folder into --out" if judged else "")
         )
     return ""

@@ -169,11 +169,12 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
     """Score what of the test slice has its labels in, with every label that history holds."""
     cut = dataset.info.boundaries
-    learned_until = bundle.manifest.periods.labels_as_of
+    learned_until, judged = bundle.manifest.periods.labels_as_of, bundle.manifest.judged
     if learned_until > iso(cut.test_from):
         raise ConfigError(
             f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
+            + (f", or the bundle {judged} that it was judged as, beside it" if judged else "")
         )
     span = (cut.test_from, _test_until(dataset.info))
     if span[1] <= span[0]:
