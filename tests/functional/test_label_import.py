@@ -221,6 +221,14 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
     assert any(not one for one in known.values())
 
 
+def test_a_file_of_labels_that_cannot_be_read_at_all_is_refused_with_the_first_reason(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    wrong = write_csv(tmp_path / "wrong.csv", [{"id": "t1", "verdict": 1}, {"id": "t2", "verdict": 0}])
+    with pytest.raises(ConfigError, match=r"wrong\.csv: none of 2 labels can be read; the first: .*`\$"):
+        read_history(small_world.project, small_world.history, lambda *_: None, [wrong])
+
+
 def labelled_in_days(project: Project) -> Project:
     """Return the project with a delay that leaves room for its slices before the end of a short history."""
     assert project.schema.label is not None

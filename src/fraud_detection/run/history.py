@@ -59,8 +59,7 @@ def read_history(
         for state in state_files(states):
             _read_state(reader, state, progress)
         for file in labels:
-            for raw in label_events(file):
-                reader.take(raw, None)
+            _read_labels(reader, file)
             progress(f"reading {file.name}", 1.0)
     if states and as_of is None and reader.history.payments:
         as_of = max(past.payment.event_time for past in reader.history.payments) + 1
@@ -78,6 +77,20 @@ def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
         progress(f"reading {path.name}: {rows:,} rows", 0.0)
     progress(f"reading {path.name}: {rows:,} rows", 1.0)
     refuse_misfit(path, reader.history, rows)
+
+
+def _read_labels(reader: PastReader, path: Path) -> None:
+    refused, rows = len(reader.history.refused), 0
+    for raw in label_events(path):
+        reader.take(raw, None)
+        rows += 1
+    found = reader.history.refused[refused:]
+    if found and len(found) == rows:
+        place, reason = found[0]
+        raise ConfigError(
+            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{place}`; name the "
+            "columns as `schema.transaction_id` and `schema.label` of the project file do"
+        )
 
 
 def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:

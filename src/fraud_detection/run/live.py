@@ -168,7 +168,7 @@ def standing(folder: LiveFolder) -> Release:
     if latest is None:
         raise ConfigError(
             f"{folder.path}: nothing is live here; begin with `fraud release start --live {folder.path} "
-            "--bundle BUNDLE`"
+            "--bundle BUNDLE --reason WHY`"
         )
     return latest
 
