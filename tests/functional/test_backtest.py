@@ -22,7 +22,7 @@ from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison, Report
 from fraud_detection.judge.traffic import Answers, Traffic
 from fraud_detection.run.assemble import load_engine
-from fraud_detection.run.backtest import decide_again, sides_of, window_of
+from fraud_detection.run.backtest import decide_again, learned_until, sides_of, window_of
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.ready_table import ready_table, why_not
 from fraud_detection.run.scoring import score_file
@@ -212,6 +212,8 @@ def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tm
     change = load_change(tmp_path / "new.yaml")
     past = PastTable(small_world.features, small_world.project.schema)
     window = window_of(past, read_bundle(small_world.bundle), None, None, None)
+    # It learned from the earlier ones, and would look better there than it is.
+    assert window.start >= learned_until(read_bundle(small_world.bundle)) > int(past.times()[0])
     sides = sides_of(small_world.project, small_world.bundle, [change])
     traffic, (_, answers) = decide_again(past, sides, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
