@@ -104,12 +104,13 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
     folder, world = settings.directory, settings.world
     past = folder / "history.parquet"
     write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
-    # The stream goes on from here, and tells the labels that become known from now on.
-    history = read_history(project, past, progress, as_of=world.epoch + world.days * DAY)
+    history = read_history(project, past, progress)
     dataset, replay = feature_table(project, history, progress, exact=True)
     table = folder / "features.parquet"
     keep_table(table, project, dataset, history, [past])
-    refit_bundle(train(project, table, folder / "bundle", progress=progress), table, progress=progress)
+    trained = train(project, table, folder / "bundle", progress=progress)
+    # The stream goes on from here, and tells the labels that become known from now on.
+    refit_bundle(trained, table, progress=progress, as_of=world.epoch + world.days * DAY)
     return history, replay
 
 

@@ -88,14 +88,20 @@ class Refit:
 
 
 def refit(
-    dataset: Dataset, judged: Learned, settings: Model, progress: Callable[[float], None] | None = None
+    dataset: Dataset,
+    judged: Learned,
+    settings: Model,
+    progress: Callable[[float], None] | None = None,
+    as_of: int | None = None,
 ) -> Refit:
     """Fit as many rounds as were judged on every payment whose label is in, the latest ones included.
 
     Nobody can judge that model before later payments have labels, so the calibration stays the one judged.
+    as_of: the moment in ms by which labels are in; without it the last one that the table tells of.
     """
     info = dataset.info
-    as_of = info.told_until if info.as_of is None else info.as_of
+    if as_of is None:
+        as_of = info.told_until if info.as_of is None else info.as_of
     if as_of is None:
         as_of = int(dataset.event_time.max())
     until = as_of - info.delay_ms + 1

@@ -107,17 +107,18 @@ def train(
 
 
 def refit_bundle(
-    trained: TrainReport, features_path: Path, *, progress: Progress | None = None
+    trained: TrainReport, features_path: Path, *, progress: Progress | None = None, as_of: int | None = None
 ) -> TrainReport:
     """Fit as many trees again on all that has matured, in place of the bundle that was judged.
 
-    That one is moved beside, into a folder of its name; calibration and cut-offs are its.
+    That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
+    in ms by which labels are in, where it is another than the table tells.
     """
     tell, judged = progress or _silent, trained.bundle
     dataset = read_dataset(features_path)
     was = Learned(judged.contents.model, judged.manifest.calibration, trained.rounds)
     settings = judged.contents.project.model
-    again = refit(dataset, was, settings, lambda share: tell("fitting again", share))
+    again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
     bundle = make_refitted(judged, Slices.of(dataset), again)
     write_bundle(judged, trained.directory.parent / judged.name)
     archive = write_bundle(bundle, trained.directory)
