@@ -66,8 +66,7 @@ class Manifest(Part, frozen=True, omit_defaults=True):
 
     name: the first 12 hex digits of the hash of this manifest with an empty name.
     metrics: of the validation slice; the test slice is judged later, by `fraud evaluate`.
-    judged: where the trees were fitted again on all that had matured, the bundle whose calibration, cut-offs
-    and metrics these are; it had not learned the payments it was judged on.
+    judged: where the trees were fitted again, the bundle whose calibration, cut-offs and metrics these are.
     """
 
     name: str
