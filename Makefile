@@ -33,7 +33,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo aws-demo test check format cover bench bench-stream peers parity reproduce mlflow lock lock-peers \
+.PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream peers parity reproduce mlflow lock lock-peers \
 	pure clean
 
 help: ## Print this list
@@ -51,7 +51,10 @@ aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deplo
 	$(BIN)/fraud aws-demo $(ARGS)
 
 test: $(BUILT) $(LOCAL_AWS)/.locked ## Run the tests and the examples in docstrings
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m 'not long' $(ARGS)
+
+test-long: $(BUILT) $(LOCAL_AWS)/.locked ## Run what is too long for `make test`
+	$(BIN)/pytest -m long $(ARGS)
 
 check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff check .
