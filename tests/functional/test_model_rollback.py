@@ -139,11 +139,14 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     assert {"DeclineShare", "ScoreDrift"} <= set(watched.risen())
     decisions = [line for line in lines if line["type"] == "decision"]
     assert all(line["score"] is not None for line in decisions)
-    by_model = {name: [line for line in decisions if line["model"] == name] for name in (old.name, new.name)}
+    by_model = {
+        name: [line for line in decisions if line["delivery"]["model"] == name]
+        for name in (old.name, new.name)
+    }
     assert {line["action"] for line in by_model[new.name]} == {"decline"}
     assert len(by_model[new.name]) < 3 * BATCH
-    late = [line for line in decisions if int(line["sequence"]) > taken_back_at + BATCH]
-    assert {line["model"] for line in late} == {old.name}
+    late = [line for line in decisions if int(line["delivery"]["sequence_number"]) > taken_back_at + BATCH]
+    assert {line["delivery"]["model"] for line in late} == {old.name}
     assert len(late) > 1_000
 
 

@@ -110,7 +110,7 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
     words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_world.bundle}", f"--out={out}"]
     assert main([*words, "--headless"]) == 0
     wanted = [
-        {k: v for k, v in json.loads(one).items() if k != "row"} for one in out.read_text().splitlines()
+        {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
     ]
     with served(small_world, tmp_path / "state.db") as one:
         answers = [one.decide(event) for event in events[:200]]
@@ -165,9 +165,12 @@ def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:
     one = door.decide(events[3])[1]["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
     first = door.ask("POST", "/v1/labels", json.dumps(label).encode())
-    assert first[:2] == (200, {"transaction_id": one, "label": "fraud"})
+    assert first[:2] == (
+        200,
+        {"type": "label", "schema_version": 1, "transaction_id": one, "label": "fraud"},
+    )
     assert door.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
-        {"transaction_id": one, "repeated": True}
+        {"type": "repeated", "schema_version": 1, "transaction_id": one, "repeated": True}
     ]
 
 

@@ -13,6 +13,13 @@ from urllib.parse import unquote
 import msgspec
 
 from fraud_detection.adapters.http_messages import JSON, Answer, Request
+from fraud_detection.decision_record import (
+    decision_record,
+    duplicate_record,
+    encode,
+    label_record,
+    quarantine_record,
+)
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Label, Quarantined
 from fraud_detection.pipeline import Repeated
@@ -20,7 +27,6 @@ from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.label_file import as_label
-from fraud_detection.run.output import told_line
 from fraud_detection.run.request_door import RequestDoor, Told
 
 Tell = Callable[[Answer], None]
@@ -200,13 +206,13 @@ def line(answer: request_door.Answer) -> Reply:
     """Return the status and the JSON of one answer."""
     match answer:
         case Told(decision, event_time, repeated):
-            told = told_line((decision, event_time)).rstrip()
-            return OK, told[:-1] + b',"repeated":true}' if repeated else told
-        case Label() | Quarantined():
-            status = OK if isinstance(answer, Label) else 422
-            return status, told_line(answer).rstrip()
+            return OK, encode(decision_record(decision, event_time, repeated=repeated))
+        case Label():
+            return OK, encode(label_record(answer))
+        case Quarantined():
+            return 422, encode(quarantine_record(answer))
         case Repeated(one, True):
-            return OK, msgspec.json.encode({"transaction_id": one, "repeated": True})
+            return OK, encode(duplicate_record(one))
     words = (
         f"payment {answer.transaction_id!r} is of the history that was remembered; it was not decided here"
     )

@@ -65,9 +65,9 @@ class CloudTally(msgspec.Struct):
             return
         self.decided_ids.add(entry["transaction_id"])
         self.actions[entry["action"]] += 1
-        self.degraded += entry["degraded"]
-        self.model = entry["model"] or self.model
-        self.put_ms.add(entry["since_put_ms"] / 1000)
+        self.degraded += entry["score"] is None
+        self.model = entry["delivery"].get("model") or self.model
+        self.put_ms.add(entry["delivery"]["iterator_latency_ms"] / 1000)
 
 
 def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
@@ -86,23 +86,38 @@ def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
 def words(entry: dict[str, Any]) -> str | None:
     """Return a line as a person reads it; None for what only counts.
 
-    >>> words({"type": "quarantined", "lane": "shard-1", "sequence": "7", "path": "$.amount", "reason": "no"})
+    >>> at = {"shard": "shard-1", "sequence_number": "7"}
+    >>> words({"type": "quarantined", "reason": "no", "path": "$.amount", "delivery": at})
     'quarantined 7 of shard-1: no - at $.amount'
     """
     match entry["type"]:
         case "decision":
             score = "no score" if entry["score"] is None else f"{entry['score']:.3f}"
-            why = "; ".join([*entry["words"], *(code for code in entry["reasons"] if code != "score")])
-            who = ", ".join(f"{name} {token}" for name, token in entry["entities"].items())
-            mark = " degraded" if entry["degraded"] else ""
+            who = ", ".join(f"{name} {token}" for name, token in _entities(entry).items())
+            why, mark = because(entry), " degraded" if entry["score"] is None else ""
             return f"{entry['action']:<8} {score:<8}{mark} {entry['transaction_id']} ({who}) {why}".rstrip()
         case "quarantined":
-            where = f"{entry['sequence']} of {entry['lane']}"
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"quarantined {where}: {entry['reason']} - at {entry['path']}"
         case "retry":
             return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
         case _:
             return None
+
+
+def because(entry: dict[str, Any]) -> str:
+    """Return the reasons of a decision: of the model what a person reads, of rules and lists their codes.
+
+    >>> because({"reasons": [{"code": "large", "words": "a lot"}, {"code": "score", "words": "0.9"}]})
+    '0.9; large'
+    """
+    reasons = entry["reasons"]
+    of_model = [one["words"] for one in reasons if one["code"] == "score"]
+    return "; ".join([*of_model, *(one["code"] for one in reasons if one["code"] != "score")])
+
+
+def _entities(entry: dict[str, Any]) -> dict[str, str]:
+    return entry["delivery"].get("entities") or {}
 
 
 def mean_stages(tally: CloudTally) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The lines of the stream door's log: one a decision, one a refused record, one a batch with its counts.
 
 No line holds personal data: entity ids are tokens, and of a refused record only its place and the reason.
+Decisions and refused records are those of `decision_record`, with the place in the stream beside them.
 The line of a batch is also what CloudWatch makes metrics of (its embedded metric format), so that nothing
 has to be sent anywhere.
 """
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fraud_detection.decision_record import Delivery, decision_record, encode, quarantine_record
 from fraud_detection.events import Action, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
@@ -71,36 +73,23 @@ class DecisionLog:
 
         ids, versions: of the entities, by name.  place: the shard, and the record's number in it.
         """
-        payment, decision, now = decided.payment, decided.decision, time.time()
+        payment, now = decided.payment, time.time()
         since_put_ms = round(1000 * (now - arrived_s), 3)
-        return line(
-            "decision",
-            {
-                "transaction_id": decision.transaction_id,
-                "action": decision.action.label,
-                "score": decision.score,
-                "reasons": [reason.code for reason in decision.reasons],
-                "words": [reason.words for reason in decision.reasons if reason.code == "score"],
-                "degraded": decision.score is None,
-                "policy": decision.policy,
-                "bundle": decision.bundle,
-                "setup": decision.setup,
-                "let_through": decision.let_through,
-                "model": model,
-                "event_time": payment.event_time,
-                "entities": {name: self.token(one) for name, one in ids.items()},
-                "profile_versions": versions,
-                "lane": place[0],
-                "sequence": place[1],
-                "since_put_ms": since_put_ms,
-                "since_sent_ms": None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
-            },
-        ), since_put_ms
+        delivery = Delivery(
+            shard=place[0],
+            sequence_number=place[1],
+            model=model,
+            entities={name: self.token(one) for name, one in ids.items()},
+            profile_versions={**versions},
+            iterator_latency_ms=since_put_ms,
+            producer_latency_ms=None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
+        )
+        return encode(decision_record(decided.decision, payment.event_time, delivery)), since_put_ms
 
     def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
         """Return the line of a record that can never be decided; the value that is wrong is not in it."""
-        where = {"lane": lane, "sequence": number}
-        return line("quarantined", where | {"reason": without_value(record.reason), "path": record.path})
+        named = msgspec.structs.replace(record, reason=without_value(record.reason))
+        return encode(quarantine_record(named, Delivery(shard=lane, sequence_number=number)))
 
     def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fraud_detection.config import Project, Schema
+from fraud_detection.decision_record import schemas
 
 Json = dict[str, Any]
 
@@ -24,7 +25,9 @@ def openapi(project: Project, version: str) -> Json:
         "openapi": "3.1.0",
         "info": {"title": f"Fraud decisions: {project.project}", "version": version},
         "paths": {
-            "/v1/decisions": {"post": _post("Decide a payment, or a list of them", "Payment", "Decision")},
+            "/v1/decisions": {
+                "post": _post("Decide a payment, or a list of them", "Payment", "DecisionRecord")
+            },
             "/v1/decisions/{id}": {"get": _find()},
             "/v1/labels": {"post": _label()},
             "/healthz": {"get": _plain("The process lives")},
@@ -37,8 +40,7 @@ def openapi(project: Project, version: str) -> Json:
             "schemas": {
                 "Payment": payment(project.schema),
                 "Label": label(project.schema),
-                "Decision": DECISION,
-                "Told": TOLD,
+                **schemas("#/components/schemas/{name}"),
                 "Error": ERROR,
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -91,49 +93,13 @@ def label(schema: Schema) -> Json:
     return {"type": "object", "properties": fields, "required": [one, verdict, known_at]}
 
 
-REASON = {
-    "type": "object",
-    "properties": {"code": {"type": "string"}, "words": {"type": "string"}},
-    "required": ["code", "words"],
-}
-DECISION: Json = {
-    "type": "object",
-    "properties": {
-        "transaction_id": {"type": "string"},
-        "event_time": {"type": "string", "format": "date-time"},
-        "action": {"type": "string", "enum": ["approve", "review", "decline"]},
-        "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-        "reasons": {"type": "array", "items": REASON},
-        "policy": {"type": "string"},
-        "bundle": {"type": "string"},
-        "setup": {"type": "string", "description": "names bundle, policy, rules and lists by their content"},
-        "let_through": {
-            "type": "object",
-            "description": "only where it was approved by lot, to learn what it was",
-            "properties": {
-                "instead_of": {"type": "string", "enum": ["review", "decline"]},
-                "share": {"type": "number", "description": "the probability of being chosen"},
-            },
-        },
-        "repeated": {"type": "boolean", "description": "true where it was decided before"},
-    },
-    "required": ["transaction_id", "event_time", "action", "score", "reasons", "policy", "bundle"],
-}
-TOLD: Json = {
-    "type": "object",
-    "properties": {
-        "transaction_id": {"type": "string"},
-        "label": {"type": "string", "enum": ["fraud", "legitimate"]},
-        "repeated": {"type": "boolean", "description": "true where it tells nothing new"},
-    },
-    "required": ["transaction_id"],
-}
 ERROR: Json = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 
 
 def _post(summary: str, taken: str, given: str) -> Json:
     one, other = ({"$ref": f"#/components/schemas/{name}"} for name in (taken, given))
-    refused = {"422": _answer("It can never be decided: the reason, and the path of the field.", None)}
+    why = {"$ref": "#/components/schemas/QuarantineRecord"}
+    refused = {"422": _answer("It can never be decided: the reason, and the path of the field.", why)}
     return {
         "summary": summary,
         "security": [{"key": []}],
@@ -147,7 +113,9 @@ def _post(summary: str, taken: str, given: str) -> Json:
 
 
 def _label() -> Json:
-    described = _post("Tell what became known of a payment", "Label", "Told")
+    described = _post("Tell what became known of a payment", "Label", "LabelRecord")
+    known = [{"$ref": f"#/components/schemas/{name}"} for name in ("LabelRecord", "DuplicateRecord")]
+    described["responses"]["200"] = _answer("The answer, or one for each.", _one_or_many({"oneOf": known}))
     error = {"$ref": "#/components/schemas/Error"}
     described["responses"]["404"] = _answer("None of several workers knows the payment.", error)
     return described
@@ -155,7 +123,7 @@ def _label() -> Json:
 
 def _find() -> Json:
     where = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    found = {"$ref": "#/components/schemas/Decision"}
+    found = {"$ref": "#/components/schemas/DecisionRecord"}
     return {
         "summary": "Look a decision up",
         "security": [{"key": []}],

@@ -11,9 +11,9 @@ from fraud_detection.adapters.sqlite_record import StoredLabel
 from fraud_detection.answering import Kept, ListEntry, ListSettings
 from fraud_detection.config import Schema
 from fraud_detection.decide.lists import ACTIONS, Span, span
+from fraud_detection.decision_record import iso
 from fraud_detection.events import Action, Transaction
 from fraud_detection.run.limiter_then import LimiterThen
-from fraud_detection.run.output import iso
 from fraud_detection.run.rebuild import Rebuilt
 from fraud_detection.run.told import (
     FIRED,
