@@ -212,7 +212,8 @@ def test_a_payment_and_its_label_may_come_in_one_list(door: Served, events: list
         "label_known_at": payment["event_time"],
     }
     answers = door.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
-    assert answers[1] == {"transaction_id": payment["transaction_id"], "label": "fraud"}
+    wanted = {"type": "label", "transaction_id": payment["transaction_id"], "label": "fraud"}
+    assert answers[1] == wanted | {"schema_version": 1}
 
 
 def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes]:
