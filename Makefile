@@ -96,9 +96,10 @@ mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 
 lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes newer versions)
 	$(LOCK) --all-extras --output-file requirements/all.lock
-	$(LOCK) --constraints requirements/all.lock --output-file requirements/engine.lock
-	$(LOCK) --extra container --constraints requirements/all.lock --output-file requirements/container.lock
-	$(LOCK) --extra build --constraints requirements/all.lock --output-file requirements/build.lock
+	for part in engine container build; do \
+		$(LOCK:pyproject.toml=requirements/$$part.in) --constraints requirements/all.lock \
+			--output-file requirements/$$part.lock || exit 1; \
+	done
 	$(LOCK:pyproject.toml=requirements/local-aws.in) --output-file requirements/local-aws.lock
 	$(MAKE) --no-print-directory lock-peers
 

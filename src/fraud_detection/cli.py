@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 from fraud_detection.commands import arguments_audit as auditing
@@ -31,6 +30,7 @@ from fraud_detection.commands.arguments import (
     past,
     world,
 )
+from fraud_detection.commands.extras import Version, missing
 from fraud_detection.commands.paths import check_paths
 from fraud_detection.errors import FraudDetectionError
 
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_paths(chosen)
         # Imported only now: a command that needs no model should not wait for its libraries.
         code = getattr(import_module(f"fraud_detection.commands.{module}"), function)(chosen)
-    except FraudDetectionError as error:
-        print(f"fraud {chosen.command}: {error}", file=sys.stderr)
-        return REFUSED
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            return _reader_went_away()
-        print(f"fraud {chosen.command}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        return _reader_went_away()
+    except (FraudDetectionError, OSError, ModuleNotFoundError) as error:
+        refusal = missing(error) if isinstance(error, ModuleNotFoundError) else error
+        if refusal is None:
+            raise
+        print(f"fraud {chosen.command}: {refusal}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -78,7 +78,9 @@ def _reader_went_away() -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = OneSentenceParser(prog="fraud", description="Real-time fraud detection.")
-    parser.add_argument("--version", action="version", version=version("fraud-detection-system"))
+    parser.add_argument(
+        "--version", action=Version, nargs=0, help="print the version, and whether it is compiled"
+    )
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for add in (

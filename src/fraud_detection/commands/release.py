@@ -14,6 +14,7 @@ from fraud_detection.adapters.mlflow_tracking import MlflowTracker, is_kept
 from fraud_detection.changes import apply_change, load_change
 from fraud_detection.commands import compare as compared
 from fraud_detection.commands.arguments import BUNDLE, STATE
+from fraud_detection.commands.extras import advice, has
 from fraud_detection.commands.printing import Figures, print_line, terminal, write_figures
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError, RetryError
@@ -180,6 +181,12 @@ def _tell_registry(folder: LiveFolder, release: Release) -> None:
     """Let the registry's champion be the one that answers; what it missed before is made good too."""
     name, project = live.content_of(folder, release.champion)
     if not is_kept(project.tracking.uri):
+        return
+    if not has("mlflow"):
+        print_line(
+            f"the registry's champion was not told of it: that takes {advice('mlflow')}; then tell it with "
+            "`fraud release show --registry`"
+        )
         return
     try:
         version = MlflowTracker(project).promoted(name)

@@ -14,6 +14,7 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.backtest import lines
+from fraud_detection.commands.extras import require, tracks
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.commands.release import OWN_FEATURES
 from fraud_detection.commands.training import SHOWN, past_file
@@ -40,6 +41,8 @@ from fraud_detection.train.tune import Budget
 
 def train_challenger(arguments: Namespace) -> None:
     """Train a challenger if it is time, print what it would change, and let it decide in the shadow."""
+    if arguments.trials:
+        require("optuna", "or give --trials 0")
     project, screen = open_project(arguments.config), terminal(arguments)
     path = champion_path(arguments)
     champion = read_bundle(path)
@@ -53,7 +56,9 @@ def train_challenger(arguments: Namespace) -> None:
         print_line("not yet")
         write_figures(arguments, {"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
         return
-    found = retrain(project, _settings(arguments, project, path), screen.progress, screen.say)
+    tracking = tracks(project, screen.say, wanted=not arguments.no_tracking)
+    settings = _settings(arguments, project, path, tracking=tracking)
+    found = retrain(project, settings, screen.progress, screen.say)
     screen.finish()
     _tell(screen, found)
     shadow = _shadow(arguments, champion, found)
@@ -90,7 +95,7 @@ def _young_challenger(arguments: Namespace) -> Reason | None:
     return young_challenger(LiveFolder(arguments.live), dt.datetime.now(dt.UTC), age_ms)
 
 
-def _settings(arguments: Namespace, project: Project, champion: Path) -> RetrainSettings:
+def _settings(arguments: Namespace, project: Project, champion: Path, *, tracking: bool) -> RetrainSettings:
     return RetrainSettings(
         champion=champion,
         data=past_file(project, arguments),
@@ -100,7 +105,7 @@ def _settings(arguments: Namespace, project: Project, champion: Path) -> Retrain
         out=arguments.out,
         budget=Budget(arguments.trials, arguments.minutes),
         new_features=arguments.new_features,
-        tracking=not arguments.no_tracking,
+        tracking=tracking,
     )
 
 

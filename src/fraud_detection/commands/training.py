@@ -10,6 +10,7 @@ import msgspec
 
 from fraud_detection.adapters.tables import write_columns
 from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.commands.extras import tracks
 from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
@@ -49,7 +50,7 @@ def features(arguments: Namespace) -> None:
 def train(arguments: Namespace) -> None:
     """Train a bundle; from a file of history it is judged on its last slice too."""
     project, screen = open_project(arguments.config), terminal(arguments)
-    bundle, tracking = arguments.bundle, not arguments.no_tracking
+    bundle, tracking = arguments.bundle, tracks(project, screen.say, wanted=not arguments.no_tracking)
     table = arguments.features
     if table is not None:
         refuse_other_features(project, arguments.features)
@@ -85,7 +86,7 @@ def train(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> None:
     """Judge a bundle on the test slice."""
     project, screen = open_project(arguments.config), terminal(arguments)
-    tracking = not arguments.no_tracking
+    tracking = tracks(project, screen.say, wanted=not arguments.no_tracking)
     report = judge(
         project,
         arguments.features,
