@@ -61,6 +61,17 @@ class Canary(msgspec.Struct, frozen=True):
         return int.from_bytes(hashlib.blake2b(salted, digest_size=8).digest(), "big") < self.share * _SHARES
 
 
+class Redelivered(msgspec.Struct, frozen=True, gc=False):
+    """A payment that an earlier delivery of its record has decided.
+
+    place: of the next payment of the batch that is decided now.  declined: whether a limiter counts it so.
+    """
+
+    place: int
+    event_time: int
+    declined: bool
+
+
 class Answering:
     """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches."""
 
@@ -71,51 +82,92 @@ class Answering:
         self.limiter: DeclineLimiter | None = None
         self.stages = stages
 
-    def answer(self, payments: Sequence[Transaction], rows: Sequence[array[float]]) -> list[Decision]:
-        """Return one decision a payment, in order."""
+    def answer(
+        self,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        redelivered: Sequence[Redelivered] = (),
+    ) -> list[Decision]:
+        """Return one decision a payment, in order.
+
+        redelivered: payments among these that were decided in an earlier delivery, and that the limiter has
+        not counted.
+        """
         canary = self.canary
         if canary is None:
-            return self._answer(self.champion, payments, rows)
-        taken = [canary.takes(payment) for payment in payments]
-        decided: dict[bool, list[Decision]] = {}
-        for mine, answerer in ((True, canary.answerer), (False, self.champion)):
-            places = [place for place, one in enumerate(taken) if one is mine]
-            decided[mine] = self._answer(answerer, [payments[i] for i in places], [rows[i] for i in places])
-        ready = {mine: iter(decisions) for mine, decisions in decided.items()}
-        return [next(ready[mine]) for mine in taken]
+            decisions = self._propose(self.champion, payments, rows)
+            self._limit(payments, decisions, redelivered)
+            self._complete(self.champion, payments, rows, decisions)
+            return decisions
+        places: dict[bool, list[int]] = {True: [], False: []}
+        for place, payment in enumerate(payments):
+            places[canary.takes(payment)].append(place)
+        sides = [(canary.answerer, places[True]), (self.champion, places[False])]
+        found: dict[int, Decision] = {}
+        for answerer, own in sides:
+            proposed = self._propose(answerer, [payments[at] for at in own], [rows[at] for at in own])
+            found.update(zip(own, proposed, strict=True))
+        # The limiter sees the order of the stream, so that no cutting into batches changes what it admits.
+        decisions = [found[place] for place in range(len(payments))]
+        self._limit(payments, decisions, redelivered)
+        for answerer, own in sides:
+            part = [decisions[at] for at in own]
+            self._complete(answerer, [payments[at] for at in own], [rows[at] for at in own], part)
+            for at, decision in zip(own, part, strict=True):
+                decisions[at] = decision
+        return decisions
 
-    def _answer(
+    def _propose(
         self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
+        """Return what rules and score alone say."""
         verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
         stopped = [place for place, fired in enumerate(verdicts) if fired]
         self.stages.lap(Stage.DECIDE)
         scores = _scores(answerer, rows, stopped)
         self.stages.lap(Stage.SCORE)
-        decisions: list[Decision] = []
-        doubtful: list[int] = []
-        for place, payment in enumerate(payments):
-            decision = answerer.policy.decide(
+        return [
+            answerer.policy.decide(
                 payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.setup
             )
-            if self.limiter is not None:
-                decision = self._limit(self.limiter, payment, decision)
-            if decision.action is not Action.APPROVE:
-                doubtful.append(place)
-            decisions.append(decision)
+            for place, payment in enumerate(payments)
+        ]
+
+    def _limit(
+        self, payments: Sequence[Transaction], decisions: list[Decision], redelivered: Sequence[Redelivered]
+    ) -> None:
+        """Let no more payments be declined than may be; each is counted in the order of the stream."""
+        limiter = self.limiter
+        if limiter is None:
+            return
+        earlier = list(reversed(redelivered))
+        for place, payment in enumerate(payments):
+            while earlier and earlier[-1].place <= place:
+                limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+            decision = decisions[place]
+            wanted = decision.action is Action.DECLINE
+            given = wanted and limiter.admits(payment.event_time)
+            limiter.note(payment.event_time, declined=given)
+            if given is not wanted:
+                decisions[place] = limited(decision, limiter.words)
+        while earlier:
+            limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+
+    def _complete(
+        self,
+        answerer: Answerer,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        decisions: list[Decision],
+    ) -> None:
+        """Add the model's reasons, and let some through, in place."""
+        doubtful = [place for place, one in enumerate(decisions) if one.action is not Action.APPROVE]
         self.stages.lap(Stage.DECIDE)
         _explain(answerer, rows, decisions, doubtful)
         if answerer.draw is not None:
             for place in doubtful:
                 decisions[place] = _let_through(answerer, answerer.draw, payments[place], decisions[place])
         self.stages.lap(Stage.REASONS)
-        return decisions
-
-    def _limit(self, limiter: DeclineLimiter, payment: Transaction, decision: Decision) -> Decision:
-        wanted = decision.action is Action.DECLINE
-        given = wanted and limiter.admits(payment.event_time)
-        limiter.note(payment.event_time, declined=given)
-        return decision if given is wanted else limited(decision, limiter.words)
 
 
 def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]) -> Sequence[float | None]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fraud_detection.answerer import Answerer, Answering
+from fraud_detection.answerer import Answerer, Answering, Redelivered
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Action, Decision, Label, Quarantined, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
@@ -76,6 +76,8 @@ class Pipeline:
 
     due: labels of history, the latest first; each is learned before the first payment at or after its
     time.  latest: the latest event time so far, in ms; every label due by then has been learned.
+    counted_through: the number of the last event that the limiter has counted; what is redelivered up to it
+    is not counted again.
     """
 
     def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
@@ -87,6 +89,9 @@ class Pipeline:
         self.ledger = ledger
         self.due: list[Label] = []
         self.latest = -1
+        self.counted_through = -1
+        self._redelivered: list[Redelivered] = []
+        self._decided = 0
 
     def process(
         self,
@@ -105,10 +110,14 @@ class Pipeline:
             for position, raw in enumerate(events)
         ]
         self.stages.lap(Stage.PARSE)
+        self._redelivered, self._decided = [], 0
         result = self._remember(events, parsed, sequences)
         self.stages.lap(Stage.FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided)]
-        decisions = self.answering.answer([one.payment for one in decided], [one.values for one in decided])
+        decisions = self.answering.answer(
+            [one.payment for one in decided], [one.values for one in decided], self._redelivered
+        )
+        self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
             one.decision = decision
         return result
@@ -182,6 +191,7 @@ class Pipeline:
             if before == self.memory.sequence:
                 self._remember_again(item, known)
             return Repeated(item.transaction_id)
+        self._decided += 1
         known.taken_in[item.transaction_id] = 0
         known.entities[item.transaction_id] = item.entities
         payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
@@ -192,6 +202,9 @@ class Pipeline:
     def _remember_again(self, payment: Transaction, known: Known) -> None:
         """Let those profiles take the payment in that were not saved after its decision was kept."""
         self.memory.remember_again(payment)
+        if self.memory.sequence > self.counted_through:
+            declined = payment.transaction_id in known.declined
+            self._redelivered.append(Redelivered(self._decided, payment.event_time, declined))
         ids = payment.entities
         for label, corrects in known.told_by(payment.transaction_id, self.memory.sequence):
             self.memory.learn_again(ids, label.known_at, fraud=label.fraud, corrects=corrects)

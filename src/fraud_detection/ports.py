@@ -50,12 +50,14 @@ class Known(msgspec.Struct):
     event where that may come again because its decision was kept but not its profiles, else with 0.
     entities: of payments that labels speak of, where they are known.  labels: that have come before, in
     the order in which they came; of payments still to come too.  noted: labels that changed nothing.
+    declined: of the payments whose event may come again, those that were declined or let through instead.
     """
 
     taken_in: dict[str, int]
     entities: dict[str, tuple[str | None, ...]]
     labels: dict[str, list[Label]]
     noted: dict[str, list[Label]] = {}
+    declined: set[str] = set()
 
     def has(self, label: Label) -> bool:
         """Tell whether the same news came before."""

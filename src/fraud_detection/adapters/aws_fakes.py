@@ -34,7 +34,7 @@ class FakeDynamo:
         self.before("BatchGetItem")
         found = {
             table: [
-                copy.deepcopy(self.tables.get(table, {})[_key(key)])
+                _projected(self.tables[table][_key(key)], asked)
                 for key in asked["Keys"]
                 if _key(key) in self.tables.get(table, {})
             ]
@@ -51,6 +51,25 @@ class FakeDynamo:
                 self._put(table, request["PutRequest"]["Item"])
         self.after("BatchWriteItem")
         return {"UnprocessedItems": {}}
+
+    def update_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803 - AWS's names
+        Key: Mapping[str, Any],  # noqa: N803
+        UpdateExpression: str,  # noqa: N803
+        ExpressionAttributeValues: Mapping[str, Any],  # noqa: N803
+    ) -> dict[str, Any]:
+        """Add strings to a set, or take them away: `ADD name :value`, `DELETE name :value`."""
+        self.before("UpdateItem")
+        verb, name, value = UpdateExpression.split()
+        there = self.tables.setdefault(TableName, {}).setdefault(_key(Key), dict(Key))
+        strings, given = set(there.pop(name, {}).get("SS", ())), ExpressionAttributeValues[value]["SS"]
+        left = strings.union(given) if verb == "ADD" else strings.difference(given)
+        # DynamoDB knows no empty set.
+        there |= {name: {"SS": sorted(left)}} if left else {}
+        self.after("UpdateItem")
+        return {}
 
     def batch_execute_statement(self, *, Statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Carry out `INSERT INTO` and `UPDATE ... WHERE`, each by itself."""
@@ -116,6 +135,11 @@ class _Body:
 
     def read(self) -> bytes:
         return self._data
+
+
+def _projected(item: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    names = asked.get("ExpressionAttributeNames", {}).values()
+    return {name: copy.deepcopy(value) for name, value in item.items() if not names or name in names}
 
 
 def _key(item: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws_attempts import chunks
+from fraud_detection.adapters.dynamodb_counts import LANES, LaneCounts, journal_key
 from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
 from fraud_detection.events import Label
 from fraud_detection.ports import Known
@@ -27,7 +28,8 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     """A decision at rest.
 
     line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
-    versions: of the profiles that were read, by entity, 0 where there was none.
+    versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a limiter
+    counts it so; one that was let through may be.
     """
 
     transaction_id: str
@@ -38,6 +40,7 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     features: bytes
     event: bytes
     versions: dict[str, int] = {}
+    declined: bool = False
 
 
 class Unsaved(msgspec.Struct, frozen=True, array_like=True):
@@ -71,6 +74,7 @@ class DynamoLedger:
         self.lane = ""
         self._days = days
         self._client, self._decisions, self._labels = client, decisions, labels
+        self.counts: LaneCounts | None = None
         self._kept: dict[str, KeptDecision] = {}
         self._told: dict[str, list[_Told]] = {}
 
@@ -97,6 +101,7 @@ class DynamoLedger:
             {one: kept[one].entities for one in told_of if one in kept},
             {one: self._labels_of(one, noted=False) for one in ids if one in self._told},
             {one: self._labels_of(one, noted=True) for one in ids if one in self._told},
+            {one for one in payments if one in kept and kept[one].declined},
         )
 
     def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
@@ -105,16 +110,31 @@ class DynamoLedger:
         return kept if kept is not None and (kept.lane, kept.sequence) == (self.lane, sequence) else None
 
     def unsaved(self) -> list[Unsaved]:
-        """Return the events of this lane that a batch has begun and not ended, in their order."""
-        found = batch_get(self._client, self._decisions, [{"id": {"S": self._journal}}])
+        """Return the events of this lane that a batch has begun and not ended, in their order.
+
+        What the limiters of all lanes have counted is read with them, where `counts` are kept.
+        """
+        keys = [self._journal, *([] if self.counts is None else [LANES])]
+        found = {one["id"]["S"]: one for one in self._read(keys)}
+        journal = found.get(self._journal, {})
+        if self.counts is not None:
+            self.counts.take(self.lane, found.get(LANES, {}), journal)
+        content = journal.get("d")
         return (
-            msgspec.msgpack.decode(zlib.decompress(found[0]["d"]["B"]), type=list[Unsaved]) if found else []
+            []
+            if content is None
+            else msgspec.msgpack.decode(zlib.decompress(content["B"]), type=list[Unsaved])
         )
 
     def note_unsaved(self, events: Sequence[Unsaved]) -> None:
-        """Put down which events of this lane are begun; none when all is saved."""
+        """Put down which events of this lane are begun; none when all is saved.
+
+        What the limiter counts stands in the same item, so that the two always fit together.
+        """
         content = zlib.compress(msgspec.msgpack.encode(events), 6)
         item = {"id": {"S": self._journal}, "d": {"B": content}}
+        if self.counts is not None:
+            item |= self.counts.item()
         batch_put(self._client, self._decisions, [item])
 
     def event(self, transaction_id: str) -> bytes | None:
@@ -125,8 +145,7 @@ class DynamoLedger:
 
     @property
     def _journal(self) -> str:
-        # No id of a payment begins so: ids are printable.
-        return f"\n{self.lane}"
+        return journal_key(self.lane)
 
     def record(
         self, decisions: Sequence[KeptDecision], labels: Iterable[Label], noted: Iterable[Label] = ()
@@ -170,10 +189,13 @@ class DynamoLedger:
             if told.noted is noted
         ]
 
+    def _read(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])
+
     def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
         absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
         for part in chunks(absent, KEYS_A_CALL):
-            for item in batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in part]):
+            for item in self._read(part):
                 kept = _decision(item["d"]["B"])
                 self._kept[kept.transaction_id] = kept
 

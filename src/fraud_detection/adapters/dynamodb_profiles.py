@@ -139,11 +139,21 @@ def expiry(days: int) -> dict[str, Any]:
     return {"expires": {"N": str(int(time.time()) + days * SECONDS_A_DAY)}} if days else {}
 
 
-def batch_get(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3's client
-    """Return the items that exist, read consistently; raise RetryError when the table stays busy."""
+def batch_get(
+    client: Any,  # noqa: ANN401 - boto3's client
+    table: str,
+    keys: list[dict[str, Any]],
+    only: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Return the items that exist, read consistently; raise RetryError when the table stays busy.
+
+    only: names of attributes; none means all.
+    """
     found: list[dict[str, Any]] = []
+    names = {f"#{place}": name for place, name in enumerate(only)}
+    part = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names} if names else {}
     for pause in pauses(f"table {table}"):
-        asked = {table: {"Keys": keys, "ConsistentRead": True}}
+        asked = {table: {"Keys": keys, "ConsistentRead": True, **part}}
         answer = attempt(client.batch_get_item, RequestItems=asked)
         if answer is not None:
             found += answer["Responses"].get(table, [])

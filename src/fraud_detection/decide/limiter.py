@@ -7,7 +7,10 @@ a clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from fraud_detection.answering import LimiterSettings
@@ -15,6 +18,43 @@ if TYPE_CHECKING:
 PARTS: Final = 60
 MOST_PARTS: Final = 8 * PARTS
 """So many parts are kept, those nearest to the latest payment."""
+
+
+Parts = dict[int, tuple[int, int]]
+"""Payments and declines by the number of their part of event time."""
+
+
+class DeclineCounts(msgspec.Struct, frozen=True, array_like=True):
+    """All that a limiter remembers, small enough to be kept with every batch.
+
+    part_ms: the length of a part; 0 where nothing was ever counted.
+    """
+
+    part_ms: int = 0
+    parts: Parts = {}
+
+
+NOTHING: Final = DeclineCounts()
+
+
+def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
+    """Return the sum of what several limiters have counted, in parts of one length.
+
+    Parts of another length are counted where they end, so that nothing leaves the interval too early.
+
+    >>> one, other = DeclineCounts(60, {5: (10, 2)}), DeclineCounts(60, {5: (1, 1), 6: (4, 0)})
+    >>> merged([one, other], 60)
+    {5: (11, 3), 6: (4, 0)}
+    >>> merged([one, other], 120)
+    {2: (11, 3), 3: (4, 0)}
+    """
+    found: Parts = {}
+    for one in counts:
+        for part, (payments, declines) in one.parts.items():
+            at = part if one.part_ms == part_ms else ((part + 1) * one.part_ms - 1) // part_ms
+            before = found.get(at, (0, 0))
+            found[at] = (before[0] + payments, before[1] + declines)
+    return found
 
 
 class DeclineLimiter:
@@ -35,11 +75,11 @@ class DeclineLimiter:
     True
     """
 
-    def __init__(self, settings: LimiterSettings) -> None:
-        """Start with an empty interval."""
+    def __init__(self, settings: LimiterSettings, counts: DeclineCounts = NOTHING) -> None:
+        """Go on from what was counted before."""
         self.settings = settings
-        self._part_ms = max(settings.interval.ms // PARTS, 1)
-        self._parts: dict[int, tuple[int, int]] = {}
+        self.part_ms = max(settings.interval.ms // PARTS, 1)
+        self._parts = merged([counts], self.part_ms)
         count = "" if settings.count is None else f" and {settings.count:,}"
         self.words = (
             f"would be declined, but no more than {100 * settings.share:.3g} %{count} of the payments in "
@@ -56,19 +96,47 @@ class DeclineLimiter:
 
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments, and how many declines, are in the interval that ends at a time."""
-        last = time_ms // self._part_ms
+        return self._counted(self._parts, time_ms)
+
+    def counts(self) -> DeclineCounts:
+        """Return all that was counted here, to be kept."""
+        return DeclineCounts(self.part_ms, dict(self._parts))
+
+    def note(self, time_ms: int, *, declined: bool) -> None:
+        """Count a payment."""
+        part = time_ms // self.part_ms
+        payments, declines = self._parts.get(part, (0, 0))
+        self._parts[part] = (payments + 1, declines + declined)
+        if len(self._parts) > MOST_PARTS:
+            del self._parts[max(self._parts, key=lambda one: abs(one - part))]
+
+    def _counted(self, parts: Parts, time_ms: int) -> tuple[int, int]:
+        last = time_ms // self.part_ms
         payments = declines = 0
         for part in range(last - PARTS + 1, last + 1):
-            noted = self._parts.get(part)
+            noted = parts.get(part)
             if noted is not None:
                 payments += noted[0]
                 declines += noted[1]
         return payments, declines
 
-    def note(self, time_ms: int, *, declined: bool) -> None:
-        """Count a payment."""
-        part = time_ms // self._part_ms
-        payments, declines = self._parts.get(part, (0, 0))
-        self._parts[part] = (payments + 1, declines + declined)
-        if len(self._parts) > MOST_PARTS:
-            del self._parts[max(self._parts, key=lambda one: abs(one - part))]
+
+class SharedLimiter(DeclineLimiter):
+    """One of several limiters with one bound: it counts its own payments, and adds what the others have.
+
+    Each is exact for itself.  What others decide while a batch is in hand is not seen by it: so of n of them,
+    no more than the declines of n - 1 batches come on top of the bound.
+    """
+
+    def __init__(
+        self, settings: LimiterSettings, counts: DeclineCounts = NOTHING, others: Iterable[DeclineCounts] = ()
+    ) -> None:
+        """Go on from the own counts, and from those of the others."""
+        super().__init__(settings, counts)
+        self._others = merged(others, self.part_ms)
+
+    def counted(self, time_ms: int) -> tuple[int, int]:
+        """Return how many payments and declines of all are in the interval that ends at a time."""
+        payments, declines = super().counted(time_ms)
+        more = self._counted(self._others, time_ms)
+        return payments + more[0], declines + more[1]

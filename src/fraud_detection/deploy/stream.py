@@ -152,6 +152,8 @@ def _role(settings: Deployment, release: Release) -> Resource:
             allow([f"kinesis:{action}" for action in reading], arn("Stream")),
             allow([f"dynamodb:{action}" for action in profiles], arn("Profiles")),
             allow([f"dynamodb:{action}" for action in records], arn("Decisions"), arn("Labels")),
+            # The names of the shards whose limiters count together.
+            allow(["dynamodb:UpdateItem"], arn("Decisions")),
             allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),
             allow(["sqs:SendMessage"], arn("Failures")),
             allow(

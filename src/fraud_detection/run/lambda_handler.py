@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws_clients import client
+from fraud_detection.adapters.dynamodb_counts import LaneCounts
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
@@ -30,7 +31,8 @@ from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
-from fraud_detection.run.lane_batch import Record, begun, touches
+from fraud_detection.run.lane_batch import Record, begun, counts_as_declined, touches
+from fraud_detection.run.lane_limiter import LaneLimiter
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import decode
 
@@ -104,6 +106,8 @@ class Processor:
         self.ledger = DynamoLedger(
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
+        self.counts = LaneCounts(dynamodb, settings.decisions_table)
+        self.limiter = LaneLimiter(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
         self.say = say
@@ -120,6 +124,9 @@ class Processor:
 
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
         self.profiles.lane = self.ledger.lane = lane
+        settings = self.engine.project.limiter
+        self.ledger.counts = None if settings is None else self.counts
+        self.limiter = LaneLimiter(settings, self.counts)
         self.ledger.forget()
         self.scorer.forget()
         began = time.perf_counter()
@@ -127,10 +134,12 @@ class Processor:
         pipeline, outcomes = self._take_in(records)
         answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
         decided = time.perf_counter()
+        self.limiter.begin(pipeline)
         self.ledger.note_unsaved([*begun(records, outcomes), *later])
         lines, since_put_ms = self._keep(lane, records, outcomes)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
+        self.limiter.end(pipeline)
         self.ledger.note_unsaved(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
@@ -163,11 +172,13 @@ class Processor:
         if earlier:
             pipeline, outcomes = self._take_in(earlier)
             self._save(pipeline, earlier, outcomes)
+            self.limiter.end(pipeline)
         return [one for one in unsaved if int(one.number) > last]
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.ledger)
+        self.limiter.join(pipeline)
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
         return pipeline, self._process(pipeline, records)
 
@@ -241,6 +252,7 @@ class Processor:
             outcome.values.tobytes(),
             outcome.raw,
             versions,
+            counts_as_declined(outcome.decision),
         ), waited_ms
 
 

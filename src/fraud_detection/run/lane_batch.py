@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
-from fraud_detection.events import Quarantined
+from fraud_detection.events import Action, Decision, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
@@ -39,6 +39,12 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
                 Unsaved(record.number, outcome.transaction_id, record.data if outcome.is_label else b"")
             )
     return found
+
+
+def counts_as_declined(decision: Decision) -> bool:
+    """Tell whether a limiter counts a decision as a decline; one that was let through may be."""
+    instead = decision.let_through
+    return (decision.action if instead is None else instead.instead_of) is Action.DECLINE
 
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:

@@ -1,0 +1,302 @@
+"""The limiter at the stream door: one number of declines, however the stream is cut, delivered or sharded."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws_fakes import refusal
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.answering import LimiterSettings, RuleSettings
+from fraud_detection.config import Project
+from fraud_detection.pipeline import Decided
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.engine import make_engine
+from fraud_detection.run.lambda_handler import Processor
+from fraud_detection.run.lane_batch import Record
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.strict import Duration
+from tests.conftest import SmallWorld
+from tests.functional.test_stream_door import FIRST, Cloud, Killed
+
+PAYMENTS = 1_000
+MOST = 20
+START_MS = 1_790_000_000_000
+LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MOST, least=100)
+LANE = "shardId-000000000000"
+
+
+def project_of(world: SmallWorld, limiter: LimiterSettings = LIMITER) -> Project:
+    everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
+    return msgspec.structs.replace(world.project, rules=(everything,), limiter=limiter)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    found: list[bytes] = []
+    for event in small_world.live(PAYMENTS + 300, poison_share=0.0):
+        plain = json.loads(event)
+        if plain.get("type") != "label" and len(found) < PAYMENTS:
+            place = len(found)
+            found.append(
+                json.dumps(
+                    plain | {"transaction_id": f"t{place}", "event_time": START_MS + 1_000 * place}
+                ).encode()
+            )
+    assert len(found) == PAYMENTS
+    return found
+
+
+@pytest.fixture(scope="module")
+def embedded(
+    small_world: SmallWorld, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> set[str]:
+    """Return what `fraud run` declines."""
+    bundle = read_bundle(small_world.bundle)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    engine = make_engine(bundle, scorer, project_of(small_world))
+    path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
+    site = SqliteSite(path)
+    door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+    outcomes = [
+        one for at in range(0, PAYMENTS, 70) for one in door.take(Batch(events[at : at + 70], None, at), "s")
+    ]
+    door.close()
+    return {
+        one.decision.transaction_id
+        for one in outcomes
+        if isinstance(one, Decided) and one.decision.action.label == "decline"
+    }
+
+
+class Stream:
+    """A cloud whose processors decline everything that the limiter admits."""
+
+    def __init__(self, world: SmallWorld, limiter: LimiterSettings = LIMITER) -> None:
+        self.world, self.cloud = world, Cloud(world)
+        self.project = project_of(world, limiter)
+
+    def processor(self) -> Processor:
+        processor = self.cloud.processor()
+        processor.engine = make_engine(read_bundle(self.world.bundle), processor.scorer, self.project)
+        return processor
+
+    def declined(self) -> set[str]:
+        kept = self.cloud.decisions()
+        return {one for one, item in kept.items() if json.loads(item[1])["action"] == "decline"}
+
+
+def records_of(events: list[bytes], first: int = FIRST) -> list[Record]:
+    return [Record(str(first + place), event, 1.0) for place, event in enumerate(events)]
+
+
+def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
+    assert len(embedded) == MOST
+
+
+@pytest.mark.parametrize("size", [1, 10, 50, 100, 500, 1000])
+def test_the_same_payments_are_declined_however_the_stream_is_cut(
+    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int
+) -> None:
+    stream, records = Stream(small_world), records_of(events)
+    processor = stream.processor()
+    for at in range(0, PAYMENTS, size):
+        if at % 50 == 0:
+            # A cold start.
+            processor = stream.processor()
+        assert processor.handle(LANE, records[at : at + size]) == []
+    assert stream.declined() == embedded
+
+
+def deadly(chance: Random, _operation: str) -> None:
+    if chance.random() < 0.04:
+        raise Killed
+
+
+def throttled(chance: Random, operation: str) -> None:
+    if chance.random() < 0.35:
+        raise refusal("ProvisionedThroughputExceededException", operation)
+
+
+@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
+    small_world: SmallWorld,
+    events: list[bytes],
+    embedded: set[str],
+    trouble: Callable[[Random, str], None],
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fraud_detection.adapters.aws_attempts.FIRST_PAUSE_S", 0.0)
+    stream, records, chance = Stream(small_world), records_of(events), Random(seed)
+    processor, at, retries = stream.processor(), 0, 0
+    stream.cloud.trouble(lambda operation: trouble(chance, operation))
+    while at < PAYMENTS:
+        batch = records[at : at + chance.randint(1, 60)]
+        try:
+            failed = processor.handle(LANE, batch)
+        except Killed:
+            processor, failed = stream.processor(), [batch[0].number]
+        retries += bool(failed)
+        at += 0 if failed else len(batch)
+    assert retries > 2
+    assert stream.declined() == embedded
+
+
+@pytest.mark.parametrize("calls", range(1, 9))
+def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
+    small_world: SmallWorld, events: list[bytes], calls: int
+) -> None:
+    """Whatever is kept of it counts, and what is not kept frees its declines for later payments."""
+    stream, records = Stream(small_world), records_of(events)
+    left = [calls]
+
+    def dies(_operation: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    assert stream.processor().handle(LANE, records[:200]) == []
+    stream.cloud.trouble(dies)
+    with pytest.raises(Killed):
+        stream.processor().handle(LANE, records[200:300])
+    stream.cloud.trouble(lambda _: None)
+    for at in range(300, PAYMENTS, 70):
+        assert stream.processor().handle(LANE, records[at : at + 70]) == []
+    assert len(stream.declined()) == MOST
+
+
+def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
+    return {
+        f"shardId-{lane:012d}": records_of(events[lane::lanes], FIRST + lane * 10_000_000)
+        for lane in range(lanes)
+    }
+
+
+@pytest.mark.parametrize("size", [1, 25])
+def test_four_shards_that_take_turns_decline_no_more_than_one(
+    small_world: SmallWorld, events: list[bytes], size: int
+) -> None:
+    stream, lanes = Stream(small_world), lanes_of(events, 4)
+    processor = stream.processor()
+    for at in range(0, PAYMENTS // 4, size):
+        for lane, records in lanes.items():
+            assert processor.handle(lane, records[at : at + size]) == []
+    assert len(stream.declined()) == MOST
+
+
+@pytest.mark.parametrize("moment", ["InvokeEndpoint", "BatchWriteItem", "BatchExecuteStatement"])
+@pytest.mark.parametrize("size", [5, 40])
+def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
+    small_world: SmallWorld, events: list[bytes], moment: str, size: int
+) -> None:
+    """In the middle of each batch, the other shards begin and end batches of their own."""
+    stream, lanes, chance = Stream(small_world), lanes_of(events, 4), Random(size)
+    at, busy = dict.fromkeys(lanes, 0), set[str]()
+    declines: list[int] = []
+
+    def deliver(lane: str) -> None:
+        batch = lanes[lane][at[lane] : at[lane] + size]
+        at[lane] += len(batch)
+        busy.add(lane)
+        before = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        assert stream.processor().handle(lane, batch) == []
+        busy.discard(lane)
+        after = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        declines.append(after["decline"] - before["decline"])
+
+    def interfere(operation: str) -> None:
+        free = [lane for lane in lanes if lane not in busy and at[lane] < len(lanes[lane])]
+        if operation == moment and free and chance.random() < 0.5:
+            deliver(chance.choice(free))
+
+    stream.cloud.trouble(interfere)
+    stream.cloud.runtime.trouble = lambda: interfere("InvokeEndpoint")
+    for lane, records in lanes.items():
+        while at[lane] < len(records):
+            deliver(lane)
+    total = len(stream.declined())
+    assert MOST <= total <= MOST + sum(sorted(declines)[-3:])
+    assert len(stream.cloud.decisions()) == PAYMENTS
+
+
+def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    stream = Stream(small_world)
+    parent, children = records_of(events[:500]), lanes_of(events[500:], 2)
+    assert stream.processor().handle("shardId-000000000009", parent) == []
+    declined = stream.declined()
+    assert len(declined) == MOST
+    for lane, records in children.items():
+        assert stream.processor().handle(lane, records) == []
+    assert stream.declined() == declined
+    later = [json.loads(event) for event in events[500:600]]
+    for place, plain in enumerate(later):
+        plain |= {"transaction_id": f"later{place}", "event_time": plain["event_time"] + 2 * 3_600_000}
+    more = records_of([json.dumps(plain).encode() for plain in later], FIRST + 50_000_000)
+    assert stream.processor().handle("shardId-000000000000", more) == []
+    assert stream.declined() > declined
+
+
+def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    def calls(limiter: LimiterSettings | None, size: int, lanes: int) -> Counter[str]:
+        stream = Stream(small_world, LIMITER)
+        stream.project = msgspec.structs.replace(stream.project, limiter=limiter)
+        made = Counter[str]()
+        shards = lanes_of(events[: 80 * lanes], lanes)
+        processor = stream.processor()
+        for lane, records in shards.items():
+            assert processor.handle(lane, records[:40]) == []
+        stream.cloud.trouble(lambda operation: made.update([operation]), lambda _: None)
+        for lane, records in shards.items():
+            assert processor.handle(lane, records[40 : 40 + size]) == []
+        return made
+
+    for size in (1, 20, 40):
+        assert calls(LIMITER, size, 1) == calls(None, size, 1)
+        more = calls(LIMITER, size, 4)
+        more.subtract(calls(None, size, 4))
+        assert +more == Counter({"BatchGetItem": 4})
+
+
+def test_another_interval_goes_on_from_what_was_counted(small_world: SmallWorld, events: list[bytes]) -> None:
+    stream, records = Stream(small_world), records_of(events)
+    assert stream.processor().handle(LANE, records[:500]) == []
+    declined = stream.declined()
+    day = msgspec.structs.replace(LIMITER, interval=Duration.parse("1d"))
+    stream.project = project_of(small_world, day)
+    assert stream.processor().handle(LANE, records[500:]) == []
+    assert stream.declined() == declined
+
+
+def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
+    small_world: SmallWorld, events: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, lanes = Stream(small_world), lanes_of(events, 2)
+    (one, first), (other, second) = lanes.items()
+    processor = stream.processor()
+    assert processor.handle(one, first[:10]) == []
+    assert processor.handle(other, second[:10]) == []
+
+    def named() -> set[str]:
+        return set(stream.cloud.dynamo.tables["decisions"]["\n"]["lanes"]["SS"])
+
+    assert named() == {one, other}
+    monkeypatch.setattr("fraud_detection.adapters.dynamodb_counts.SILENT_DAYS", -1)
+    assert processor.handle(other, second[10:20]) == []
+    assert named() == {other}
+    monkeypatch.undo()
+    assert processor.handle(one, first[10:20]) == []
+    assert named() == {one, other}
