@@ -24,6 +24,10 @@ BUILT := $(VENV)/.compiled
 endif
 export FRAUD_PURE
 
+# A file's tests stay together, since they share what its fixtures start; the heavy files come first as they are named.
+JOBS ?= auto
+PARALLEL = --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+
 # Two runs of make in one tree take turns where `flock` exists.
 TURN := $(shell command -v flock >/dev/null 2>&1 && echo flock $(VENV)/.turn)
 FORGET_COMPILED = find src \( -name '*.so' -o -name '*.pyd' \) -delete; rm -f $(VENV)/.compiled $(VENV)/.pure
@@ -39,8 +43,8 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  ARGS='...' is passed on (make test ARGS='-k window'); PYTHON=python3.12 picks the Python;"
-	@echo "  FRAUD_PURE=1 runs without compiled modules."
+	@echo "  ARGS='...' is passed on (make test ARGS='-k window'); JOBS=1 tests one after another;"
+	@echo "  PYTHON=python3.12 picks the Python; FRAUD_PURE=1 runs without compiled modules."
 
 setup: $(BUILT) ## Make .venv from the lock, install the project, compile its hot modules
 
@@ -51,10 +55,10 @@ aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deplo
 	$(BIN)/fraud aws-demo $(ARGS)
 
 test: $(BUILT) $(LOCAL_AWS)/.locked ## Run the tests and the examples in docstrings
-	$(BIN)/pytest -m 'not long' $(ARGS)
+	$(BIN)/pytest -m 'not long' $(PARALLEL) $(ARGS)
 
-test-long: $(BUILT) $(LOCAL_AWS)/.locked ## Run what is too long for `make test`
-	$(BIN)/pytest -m long $(ARGS)
+test-long: $(BUILT) $(LOCAL_AWS)/.locked ## Run what is too long for `make test`, and its properties on random examples
+	HYPOTHESIS_PROFILE=random $(BIN)/pytest -m 'long or hypothesis' $(PARALLEL) $(ARGS)
 
 check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff check .

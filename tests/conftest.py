@@ -1,9 +1,11 @@
-"""A small trained world that the tests of whole paths share; made once a run."""
+"""A small trained world that the tests of whole paths share; made once for the sources it depends on."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import msgspec
 import pytest
 
@@ -12,24 +14,30 @@ from fraud_detection.config import Model, Project
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.run.demo import demo_project
-from fraud_detection.run.training import FeaturesReport, make_features
+from fraud_detection.run.training import make_features
 from fraud_detection.strict import decode
-from fraud_detection.train.workflow import TrainReport, train
+from fraud_detection.train.workflow import train
+from tests.made_once import made_once
 
 WORLD = SimulatorSettings(seed=3, days=60, cards=200, fraud_share=0.05)
+OTHER = Model(rounds=10, max_depth=2, threads=1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# `make test` tries the same examples every time; `make test-long` tries others, and more of them.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", max_examples=500, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 class SmallWorld(msgspec.Struct, frozen=True):
-    """A project, its history, and the bundle that was trained on it."""
+    """A project, its history, and the bundle that was trained on it; `other` has another model."""
 
     project: Project
     settings: SimulatorSettings
     history: Path
     features: Path
     bundle: Path
-    made: FeaturesReport
-    trained: TrainReport
+    other: Path
 
     def live(self, payments: int, **options: object) -> list[bytes]:
         """Return live events after the history, without waiting for their schedule."""
@@ -37,15 +45,23 @@ class SmallWorld(msgspec.Struct, frozen=True):
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
 
+def world_in(folder: Path) -> SmallWorld:
+    project = msgspec.structs.replace(demo_project(), model=Model(rounds=30, max_depth=3, threads=1))
+    files = (folder / name for name in ("history.parquet", "features.parquet", "bundle", "other"))
+    return SmallWorld(project, WORLD, *files)
+
+
+def make_world(folder: Path) -> None:
+    world = world_in(folder)
+    write_history(WORLD, world.history)
+    make_features(world.project, world.history, world.features, lambda *_: None)
+    train(world.project, world.features, world.bundle)
+    train(msgspec.structs.replace(world.project, model=OTHER), world.features, world.other)
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
-    folder = tmp_path_factory.mktemp("world")
-    history, features, bundle = folder / "history.parquet", folder / "features.parquet", folder / "bundle"
-    project = msgspec.structs.replace(demo_project(), model=Model(rounds=30, max_depth=3, threads=1))
-    write_history(WORLD, history)
-    made = make_features(project, history, features, lambda *_: None)
-    trained = train(project, features, bundle)
-    return SmallWorld(project, WORLD, history, features, bundle, made, trained)
+    return world_in(made_once("small_world", make_world, tmp_path_factory.mktemp("world")))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from fraud_detection.adapters.live_folder import LOG, LiveFolder, Release
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import LimiterSettings, RuleSettings
 from fraud_detection.cli import main
-from fraud_detection.config import Model, Project
+from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import live, promotion
 from fraud_detection.run.follow_release import ReleaseFollower
@@ -31,7 +31,6 @@ from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import Duration
-from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served
 
@@ -46,12 +45,9 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def challenger(small_world: SmallWorld) -> Bundle:
     """Return another model over the same features."""
-    project = msgspec.structs.replace(small_world.project, model=Model(rounds=10, max_depth=2, threads=1))
-    path = tmp_path_factory.mktemp("challenger") / "bundle"
-    train(project, small_world.features, path)
-    return read_bundle(path)
+    return read_bundle(small_world.other)
 
 
 @pytest.fixture

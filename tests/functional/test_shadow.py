@@ -17,14 +17,12 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import RuleSettings
-from fraud_detection.config import Model
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import live
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.stream import open_door, open_live_door
 from fraud_detection.score.archive import read_bundle
-from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
 
 ANN = live.Author("ann", "a test")
@@ -36,11 +34,8 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = msgspec.structs.replace(small_world.project, model=Model(rounds=10, max_depth=2, threads=1))
-    path = tmp_path_factory.mktemp("challenger") / "bundle"
-    train(project, small_world.features, path)
-    return path
+def challenger(small_world: SmallWorld) -> Path:
+    return small_world.other
 
 
 @pytest.fixture
