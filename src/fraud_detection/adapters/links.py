@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.frames import Frame, Frames, packed
 from fraud_detection.errors import RetryError
 
@@ -65,6 +66,8 @@ class Line(asyncio.Protocol):
         while True:
             self._frames = Frames()
             self._ended.clear()
+            # One that was left behind by an error would be heard beside the next.
+            self.close()
             try:
                 await loop.create_unix_connection(lambda: self, str(self._path))
             except OSError:
@@ -229,14 +232,17 @@ class Links:
         """Return whether all lines stand."""
         return all(line.up for line in self.lines.values())
 
-    async def open(self) -> None:
-        """Listen, and begin to make the lines."""
+    async def open(self, background: Background | None = None) -> None:
+        """Listen, and begin to make the lines, which are kept up as background work."""
         path = socket_of(self._folder, self.own)
         # A worker that was killed has left its own behind.
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._asked_by, str(path))
-        self._keepers = [loop.create_task(line.keep()) for line in self.lines.values()]
+        self._keepers = [
+            (background or Background()).task(f"link-{other}", line.keep)
+            for other, line in self.lines.items()
+        ]
 
     def tell(self, what: str, body: object) -> None:
         """Tell all others what needs no answer."""

@@ -8,6 +8,7 @@ and its own.  Nothing is decided here, and nothing is ever removed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.score.archive import SUFFIX, pack, read_bundle
 from fraud_detection.score.bundle import Bundle
 
+LOGGER = logging.getLogger(__name__)
 LOG = "releases.jsonl"
 NAME = re.compile(r"[\w.-]{1,100}")
 SEAL = b',"seal":"%b"}'
@@ -79,13 +81,14 @@ class LiveFolder:
         """Take a folder; it is made when something is first put into it."""
         self.path = path
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int, int, int]:
         """Return what changes whenever there is another release; cheap enough to ask all the time."""
         try:
             found = (self.path / LOG).stat()
         except FileNotFoundError:
-            return (0, 0)
-        return (found.st_ino, found.st_size)
+            return (0, 0, 0)
+        # A log that is mended in its place may have the size of before.
+        return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     def releases(self) -> list[Release]:
         """Return all releases, the first first; raise ConfigError where the log was tampered with.
@@ -98,7 +101,7 @@ class LiveFolder:
             place = f"{self.path / LOG}: line {number}"
             try:
                 release = msgspec.json.decode(line, type=Release)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise ConfigError(f"{place} is no release: {error}{CHANGED}") from None
             if (release.number, release.before) != (number, before):
                 raise ConfigError(f"{place} does not follow the line before it{CHANGED}")
@@ -201,8 +204,8 @@ class LiveFolder:
         """Return what the doors of this machine say that are still alive."""
         found = []
         for path in sorted((self.path / "doors").glob("*.json")):
-            report = msgspec.json.decode(path.read_bytes(), type=DoorReport)
-            if _is_alive(report.pid):
+            report = _report_in(path)
+            if report is not None and _is_alive(report.pid):
                 found.append(report)
         return found
 
@@ -216,6 +219,18 @@ class LiveFolder:
 
     def _setup_path(self, name: str) -> Path:
         return self.path / "setups" / f"{_checked(name)}.json"
+
+
+def _report_in(path: Path) -> DoorReport | None:
+    """Return what a door said; None where it has withdrawn meanwhile, or what stands there is no report."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=DoorReport)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # It is written anew with the next release; nobody shall be kept from releasing by it.
+        LOGGER.warning("%s: is no report of a server, and is passed over: %s", path, error)
+        return None
 
 
 def _hash(line: bytes) -> str:

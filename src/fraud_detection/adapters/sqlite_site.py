@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters import sqlite_journal as journal
+from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
@@ -57,13 +58,16 @@ class SqliteSite:
         synchronous: str = "NORMAL",
         reading: bool = False,
         wait_s: float = WAIT_FOR_LOCK_S,
+        background: Background | None = None,
     ) -> None:
         """Open or create the file; raise ConfigError when it is another's, or no state file.
 
         synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
-        wait_s: how long a commit waits for another process that holds the file.
+        wait_s: how long a commit waits for another process that holds the file.  background: what
+        supervises the process's background work; one is made where there is none.
         """
+        self.background = background or Background()
         self.path, self._reading, self._wait_s = path, reading, wait_s
         self._lock = None if reading else FileLock(path)
         with opening(path):
@@ -90,9 +94,7 @@ class SqliteSite:
                 self.settle()
                 self.ledger.look_for_awaited()
                 self.ledger.enter_from_tables(IDS_AT_START)
-        self._merger = None if reading else WalMerger(path)
-        if self._merger is not None:
-            self._merger.start()
+        self._merger = None if reading else WalMerger(path).start(self.background)
 
     @property
     def database(self) -> sqlite3.Connection:

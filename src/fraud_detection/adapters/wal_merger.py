@@ -8,9 +8,14 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from typing import Self
+
+from fraud_detection.adapters.background import Background, Part
 
 LOG = logging.getLogger(__name__)
 
+CHECKPOINTER = "checkpointer"
+"""The name of this part of the background work."""
 LOOK_EVERY_S = 2.0
 TELL_AFTER_S = 30.0
 MERGE_FROM_BYTES = 1 << 26
@@ -21,8 +26,8 @@ FEW_FRAMES = 100
 """Pages that are left for the moment in which the writer has to wait."""
 
 
-class WalMerger(threading.Thread):
-    """A thread with a connection of its own.
+class WalMerger:
+    """Works in a thread of `Background`, with a connection of its own.
 
     Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.  Nothing is
     lost while it cannot be merged, but it grows; a failure that lasts is told in Python's log.
@@ -30,22 +35,30 @@ class WalMerger(threading.Thread):
 
     def __init__(self, path: Path) -> None:
         """Watch the log of the database at `path`."""
-        super().__init__(name="wal-merger", daemon=True)
         self._path = path
         self._log = path.with_name(path.name + "-wal")
-        self._stopping = threading.Event()
         self._merged_at = time.monotonic()
         self._told = False
+        self._part = Part(CHECKPOINTER)
+        self._thread: threading.Thread | None = None
+
+    def start(self, background: Background) -> Self:
+        """Begin to work, under that supervisor."""
+        self._part = background.part(CHECKPOINTER)
+        self._thread = background.thread(CHECKPOINTER, self.run)
+        return self
 
     def stop(self) -> None:
         """End after the merge in hand."""
-        self._stopping.set()
-        self.join()
+        self._part.stopping.set()
+        if self._thread is not None:
+            self._thread.join()
 
-    def run(self) -> None:
-        """Look at the size of the log now and then."""
-        while not self._stopping.wait(LOOK_EVERY_S):
+    def run(self, part: Part) -> None:
+        """Look at the size of the log now and then, until it is to end."""
+        while not part.stopping.wait(LOOK_EVERY_S):
             self.look()
+            part.recovered()
 
     def look(self) -> None:
         """Merge the log if it is long; a file that is busy, full or damaged is left for the next look."""

@@ -154,13 +154,16 @@ class Api:
 
     def _ready(self, _: Request, tell: Tell) -> None:
         champion = self.door.door.pipeline.answering.champion
-        well = "cannot commit" if self.door.door.site.failed else "ready"
+        problems = self.door.door.site.background.problems()
+        well = "background work failed" if problems else "ready"
+        well = "cannot commit" if self.door.door.site.failed else well
         told = {
             "status": well if self.door.health.broken is None else "ends",
             "bundle": champion.bundle,
             "setup": champion.setup,
             "release": self.door.door.release,
             "waiting": self.door.waiting,
+            **({"background": problems} if problems else {}),
         }
         tell(Answer(OK if told["status"] == "ready" else UNAVAILABLE, msgspec.json.encode(told)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from fraud_detection.adapters.background import Background
 from fraud_detection.events import Action
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.run.request_door import RequestDoor
@@ -36,6 +37,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
     for status, count in sorted(statuses.items()):
         yield f'fraud_requests_total{{status="{status}"}} {count}'
+    yield from _background(door.door.site.background)
     yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
     yield f"fraud_release {door.door.release}"
     yield from head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
@@ -47,6 +49,18 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     yield from head("fraud_stage_seconds", "summary", "Of it, by stage: the time of the payment's batch.")
     for stage, latency in door.door.stages.items():
         yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
+
+
+def _background(background: Background) -> Iterator[str]:
+    """Yield which parts of the background work are healthy, and how often each failed."""
+    parts = sorted(background.parts.items())
+    yield from head("fraud_background_up", "gauge", "Whether a part of the background work is healthy.")
+    for name, part in parts:
+        yield f'fraud_background_up{{part="{name}"}} {int(part.healthy)}'
+    words = "How often a part of the background work failed."
+    yield from head("fraud_background_failures_total", "counter", words)
+    for name, part in parts:
+        yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
 
 
 def head(name: str, kind: str, words: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 A release is loaded by a thread beside the door and taken between two batches: nothing is dropped, and every
 decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one before it
-goes on answering, and the door says so.
+goes on answering, and the door says so: in the log, in `/metrics` and in `/readyz`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fraud_detection.adapters.live_folder import DoorReport, LiveFolder, Release
-from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.live import engine_of, standing
@@ -24,6 +24,18 @@ from fraud_detection.run.live import engine_of, standing
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.2
 TRY_AGAIN_S = 2.0
+RELEASES = "releases"
+"""The name of this part of the background work."""
+
+
+class NotTakenError(FraudDetectionError):
+    """A release was not taken; the one before it goes on answering."""
+
+    def __init__(self, cause: Exception) -> None:
+        """Say why; an error that nobody foresaw with its kind."""
+        kind = "" if isinstance(cause, FraudDetectionError | OSError) else f"{type(cause).__name__}: "
+        super().__init__(f"release not taken, the one before it goes on answering: {kind}{cause}")
+        self.__cause__ = cause
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -51,10 +63,11 @@ class ReleaseFollower:
         """Let the door answer by a release that is loaded already."""
         self.folder, self._door = folder, door
         self.problem = ""
-        self._stamp = (0, 0)
+        self._part = door.site.background.part(RELEASES)
+        self._stamp = (0, 0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None
-        self._found: Loaded | ConfigError | OSError | None = None
+        self._found: Loaded | Exception | None = None
         self._loaded = first
         self._switch(first)
 
@@ -64,7 +77,17 @@ class ReleaseFollower:
         return self._loaded.release
 
     def look(self) -> None:
-        """Take the latest release if it is another one and is loaded; costs a look at a file at times."""
+        """Take the latest release if it is another one and is loaded; costs a look at a file at times.
+
+        Whatever goes wrong is reported and tried again: the door answers by the release that it has.
+        """
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - reported by the supervisor, which tries it again
+            self._found = self._loading = None
+            self._failed(error)
+
+    def _look(self) -> None:
         if self._found is not None:
             try:
                 self._take(self._found)
@@ -95,31 +118,52 @@ class ReleaseFollower:
     def _load(self) -> None:
         try:
             self._found = load_release(self.folder, self._loaded.engines)
-        except (ConfigError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - raised again between two batches
             self._found = error
 
-    def _take(self, found: Loaded | ConfigError | OSError) -> None:
+    def _take(self, found: Loaded | Exception) -> None:
+        if isinstance(found, Exception):
+            raise found
+        if found.release.number != self.release.number:
+            self._switch(found)
+        elif self.problem:
+            self._well()
+
+    def _failed(self, error: Exception) -> None:
+        """Report why the latest release is not taken, and look again though the log does not change."""
+        self._stamp, self._looked = (0, 0, 0), time.monotonic() + TRY_AGAIN_S
+        before, self.problem = self.problem, str(error) or type(error).__name__
+        self._part.failed(NotTakenError(error))
+        if self.problem != before:
+            self._report_or_log()
+
+    def _well(self) -> None:
+        self.problem = ""
+        self._part.recovered()
+        self._report_or_log()
+
+    def _report_or_log(self) -> None:
+        """Report, where the folder can be written: what is decided does not hang on it."""
         try:
-            if not isinstance(found, Loaded):
-                raise found
-            if found.release.number != self.release.number:
-                self._switch(found)
-        except (ConfigError, OSError) as error:
-            self.problem = str(error)
-            if isinstance(error, OSError):
-                # What cannot be read for a moment is asked for again, though no newer release comes.
-                self._stamp, self._looked = (0, 0), time.monotonic() + TRY_AGAIN_S
-            LOG.warning("release not taken, the one before it goes on answering: %s", error)
             self._report()
+        except OSError as error:
+            LOG.warning("%s: the report of this server cannot be written: %s", self.folder.path, error)
 
     def _switch(self, loaded: Loaded) -> None:
         release, engines = loaded.release, loaded.engines
         canary = engines[release.canary] if release.canary else None
         champion = engines[release.champion]
         self._door.answer_by(champion, canary, release.share, release.number, release.salt)
-        self._loaded, self.problem = loaded, ""
-        self._report()
-        LOG.info("answering by release %d (%s): %s", release.number, release.kind, release.reason)
+        self._loaded = loaded
+        self._well()
+        LOG.info(
+            "answering by release %d (%s by %s): %s",
+            release.number,
+            release.kind,
+            release.by,
+            release.reason,
+            extra={"event": "release_taken", "release": release.number, "kind": release.kind},
+        )
 
     def _report(self) -> None:
         state = str(self._door.site.path.resolve())

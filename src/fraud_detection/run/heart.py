@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from contextlib import suppress
+
+from fraud_detection.adapters.background import Background, Part
 
 BEAT = b"\n"
 BEAT_EVERY_S = 0.5
@@ -22,12 +23,12 @@ class Heart:
     What is not a beat on that line is told by `tell`.
     """
 
-    def __init__(self, line: int) -> None:
+    def __init__(self, line: int, background: Background) -> None:
         """Begin to beat on a line, by its descriptor."""
         self._line, self._in_loop = line, False
         # Nobody may hang here because the other end does not read.
         os.set_blocking(line, False)
-        threading.Thread(target=self._beat_in_thread, name="heart", daemon=True).start()
+        background.thread("heartbeat-thread", self._beat_in_thread)
 
     def tell(self, text: str) -> None:
         """Say one line."""
@@ -43,8 +44,8 @@ class Heart:
         finally:
             self._in_loop = False
 
-    def _beat_in_thread(self) -> None:
-        while True:
+    def _beat_in_thread(self, part: Part) -> None:
+        while not part.stopping.is_set():
             if not self._in_loop:
                 self._write(BEAT)
             time.sleep(BEAT_EVERY_S)

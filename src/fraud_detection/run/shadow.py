@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite_log import PastEvent
@@ -26,12 +27,14 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow_release import RELEASES
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.history import Progress
 from fraud_detection.run.live import bundle_of, engine_of, standing
 from fraud_detection.run.shadow_rows import OwnRows, Rows, Say, ServedRows, next_part
 
 PAUSE_S = 0.2
+READ_AGAIN_S = 2.0
 NICE = 10
 """Whoever answers goes first."""
 
@@ -104,7 +107,9 @@ class Shadows:
             state: self._open.enter_context(closing(ShadowLog(shadow_path(state)))) for state in states
         }
         self._shadows: dict[str, dict[Path, Shadow]] = {}
-        self._stamp = (-1, -1)
+        self._stamp = (-1, -1, -1)
+        self._releases = Background().part(RELEASES)
+        self._again_at = 0.0
         self.decided = 0
 
     def close(self) -> None:
@@ -141,10 +146,19 @@ class Shadows:
 
     def _follow(self) -> None:
         stamp = self._folder.stamp()
-        if stamp == self._stamp:
+        if stamp == self._stamp or time.monotonic() < self._again_at:
+            return
+        try:
+            wanted = standing(self._folder).shadows
+        except (ConfigError, OSError) as error:
+            if not self._shadows:
+                raise
+            # The shadows of before go on, and the log is read again when it is mended.
+            self._releases.failed(error)
+            self._again_at = time.monotonic() + READ_AGAIN_S
             return
         self._stamp = stamp
-        wanted = standing(self._folder).shadows
+        self._releases.recovered()
         for gone in self._shadows.keys() - set(wanted):
             del self._shadows[gone]
             self._say(f"the shadow {gone} has ended")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.background import Part
 from fraud_detection.adapters.event_sources import Batch, open_source
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import serve_on
@@ -29,36 +30,40 @@ BATCH = 16
 """Few: a request that comes meanwhile waits for them."""
 PAUSE_S = 1.0
 PATIENCE_S = 5.0
+STREAM = "stream"
+"""The name of this part of the background work."""
 
 
-class SideSource(threading.Thread):
-    """Reads a source to its end, or until `stop`.
+class SideSource:
+    """Reads a source to its end, or until `stop`; where that fails it is read again from the place reached.
 
-    failed: why it could not be read on; None while all is well.
+    A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
     """
 
     def __init__(self, door: RequestDoor, source: str, say: Callable[[str], None]) -> None:
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
-        super().__init__(name="side-source", daemon=True)
         engine = door.door
-        self.failed: Exception | None = None
+        self._background = engine.site.background
+        self._numbered = not engine.pipeline.parser.has_id
         self._door, self._source, self._say = door, source, say
-        self._opened = open_source(source, numbered=not engine.pipeline.parser.has_id, growing=True)
+        self._opened = open_source(source, numbered=self._numbered, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened, say)
-        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = self._background.part(STREAM).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start reading; what is read is decided in that loop."""
         self._loop = loop
-        self.start()
+        self._thread = self._background.thread(STREAM, self.run)
 
     async def stop(self) -> None:
         """End after the events in hand, which the loop still has to take."""
         self._stopping.set()
-        await asyncio.to_thread(self.join, PATIENCE_S)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, PATIENCE_S)
 
-    def run(self) -> None:
+    def run(self, part: Part) -> None:
         """Read on until the end."""
         try:
             for batch in self._opened.batches(self._start_at, BATCH):
@@ -66,9 +71,15 @@ class SideSource(threading.Thread):
                     return
                 if batch.events:
                     self._hand_over(batch)
-        except Exception as error:  # noqa: BLE001 - raised again where the requests are answered
-            self.failed = error
-            return
+                    self._start_at = batch.position
+                    part.recovered()
+        except Exception:
+            if self._source == "-":
+                # What was read of it and not handed over is gone with it.
+                self._stopping.set()
+            else:
+                self._opened = open_source(self._source, numbered=self._numbered, growing=True)
+            raise
         self._say(f"{self._source} has ended; requests are answered on")
 
     def _hand_over(self, batch: Batch) -> None:
@@ -113,8 +124,6 @@ async def serve_beside(
 ) -> None:
     """Answer requests until told to stop or the door is broken, and read a source beside them.
 
-    Raises what made the source fail.
-
     releases: followed between requests.
     """
     if beside is not None:
@@ -124,7 +133,7 @@ async def serve_beside(
         if releases is not None:
             releases.look()
         broken = api.door.health.broken is not None
-        return stop.asked or broken or (beside is not None and beside.failed is not None)
+        return stop.asked or broken
 
     await serve_on(
         listening.socket,
@@ -136,5 +145,3 @@ async def serve_beside(
     )
     if beside is not None:
         await beside.stop()
-        if beside.failed is not None:
-            raise beside.failed

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.background import Background, Part
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
@@ -82,9 +83,10 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 class Worker:
     """The process of one worker, from its state to its last answer."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, background: Background) -> None:
         """Load the model, recover the state, take history in where there is no past."""
-        self.settings, self.heart = settings, Heart(sys.stdout.fileno())
+        self.settings, self.background = settings, background
+        self.heart = Heart(sys.stdout.fileno(), background)
         self._screen = Terminal(plain=True)
         loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
@@ -127,37 +129,35 @@ class Worker:
 
     async def _serve(self, stop: Stop) -> None:
         links, health = self.together.links, self.requests.health
-        beside = [asyncio.ensure_future(self.heart.beat_in_loop())]
+        work = self.background.task
+        beside = [work("heartbeat", self.heart.beat_in_loop)]
         # Before anybody asks: what the others have committed while this one was not there.
         with health.guarded:
             await self.following.catch_up()
-        await links.open()
-        beside.append(asyncio.ensure_future(self.together.tell_news()))
+        await links.open(self.background)
+        beside.append(work("commit-news", self.together.tell_news))
         if await self._links_stand(stop):
             with health.guarded:
                 await self.following.catch_up()
-            beside.append(asyncio.ensure_future(self._follow()))
-            # Without these it would lag behind for ever; it ends, and is started again.
-            await self._answer(lambda: self._told(stop, beside))
+            beside.append(work("replication", self._follow))
+            await self._answer(lambda: self._told(stop))
         if stop.asked:
             # Else it ends alone, and nobody else is about to.
             await self.together.drain(GRACE_S)
         await links.close()
         for task in beside:
-            if task.done():
-                task.result()
             task.cancel()
 
     async def _follow(self) -> None:
         with self.requests.health.guarded:
             await self.following.run()
 
-    def _told(self, stop: Stop, beside: Sequence[asyncio.Future[None]]) -> bool:
+    def _told(self, stop: Stop) -> bool:
         """Tell whether to end; asked again and again, it lets the door follow the releases."""
         if self.releases is not None:
             self.releases.look()
         broken = self.requests.health.broken is not None
-        return stop.asked or broken or any(task.done() for task in beside)
+        return stop.asked or broken
 
     async def _links_stand(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
@@ -183,7 +183,12 @@ class Worker:
     def _open(self, engine: Engine) -> WorkerDoor:
         settings = self.settings
         paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
-        site = SqliteSite(paths[settings.worker], synchronous=settings.synchronous, wait_s=WAIT_S)
+        site = SqliteSite(
+            paths[settings.worker],
+            synchronous=settings.synchronous,
+            wait_s=WAIT_S,
+            background=self.background,
+        )
         others = {
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
@@ -202,9 +207,10 @@ class Worker:
 def main(arguments: Sequence[str]) -> int:
     """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
     settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
-    orphaned = _end_with_parent()
+    background = Background()
+    orphaned = _end_with_parent(background)
     try:
-        Worker(settings).run()
+        Worker(settings, background).run()
     except FraudDetectionError as error:
         sys.stderr.write(f"worker {settings.worker}: {error}\n")
         # What may be well again in a moment is tried again by the parent.
@@ -215,11 +221,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _end_with_parent() -> threading.Event:
+def _end_with_parent(background: Background) -> threading.Event:
     """Watch the line to the process that started this one; when it ends, ask this one to end."""
     orphaned = threading.Event()
 
-    def watch() -> None:
+    def watch(_: Part) -> None:
         with suppress(OSError):
             while os.read(PARENT, 1):
                 pass
@@ -229,7 +235,7 @@ def _end_with_parent() -> threading.Event:
         time.sleep(ORPHAN_ENDS_WITHIN_S)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    background.thread("parent", watch)
     return orphaned
 
 
