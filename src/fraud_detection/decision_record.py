@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from fraud_detection.events import Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.events import Conflict, Decision, Label, LetThrough, Quarantined, Verdict
 
 SCHEMA_VERSION: Literal[1] = 1
 """Raised whenever a field changes its name, type or meaning; one that is added may be optional at once."""
@@ -96,6 +96,18 @@ class QuarantineRecord(
     delivery: Delivery | None = None
 
 
+class ConflictRecord(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="conflict"
+):
+    """A payment under an id that was decided with other content: set aside, the first one stands."""
+
+    schema_version: Literal[1]
+    transaction_id: str
+    reason: str
+    path: str
+    delivery: Delivery | None = None
+
+
 class DuplicateRecord(
     msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="repeated"
 ):
@@ -107,8 +119,8 @@ class DuplicateRecord(
     delivery: Delivery | None = None
 
 
-Record = DecisionRecord | LabelRecord | QuarantineRecord | DuplicateRecord
-RECORDS = (DecisionRecord, LabelRecord, QuarantineRecord, DuplicateRecord)
+Record = DecisionRecord | LabelRecord | QuarantineRecord | ConflictRecord | DuplicateRecord
+RECORDS = (DecisionRecord, LabelRecord, QuarantineRecord, ConflictRecord, DuplicateRecord)
 
 encode = msgspec.json.Encoder().encode
 """Returns the JSON of a record, without an end of line."""
@@ -144,6 +156,11 @@ def label_record(label: Label, delivery: Delivery | None = None) -> LabelRecord:
 def quarantine_record(refused: Quarantined, delivery: Delivery | None = None) -> QuarantineRecord:
     """Return the record of an event that cannot be decided."""
     return QuarantineRecord(SCHEMA_VERSION, refused.reason, refused.path, delivery)
+
+
+def conflict_record(refused: Conflict, delivery: Delivery | None = None) -> ConflictRecord:
+    """Return the record of a payment whose id was decided with other content."""
+    return ConflictRecord(SCHEMA_VERSION, refused.transaction_id, refused.reason, refused.path, delivery)
 
 
 def duplicate_record(transaction_id: str, delivery: Delivery | None = None) -> DuplicateRecord:

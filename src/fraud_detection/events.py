@@ -120,6 +120,15 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
+class Conflict(Quarantined, frozen=True, gc=False):
+    """A payment under an id that was taken in before with other content: set aside; the first one stands.
+
+    The reason names the declared fields that differ, where more than a digest of the first one is kept.
+    """
+
+    transaction_id: str
+
+
 LIMITER = "limiter"
 """The code of the reason on a payment that may not be declined because too many were."""
 

@@ -1,7 +1,7 @@
 """The whole path of a payment, in one place: parse, features, score, decide.
 
 The only module that knows the order of the stages.  It answers for every event it is
-given, in order: decided, learned, repeated or quarantined; it does no I/O of its own.
+given, in order: decided, learned, repeated, in conflict or quarantined; it does no I/O of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import msgspec
 
 from fraud_detection.answerer import Answerer, Answering, Redelivered
 from fraud_detection.errors import RejectError
-from fraud_detection.events import Action, Decision, Label, Quarantined, Transaction
+from fraud_detection.events import Action, Conflict, Decision, Label, Quarantined, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
+from fraud_detection.parse.content import content_digest, differing_fields
 from fraud_detection.ports import Known, Ledger
 
 
@@ -48,7 +49,7 @@ class Noted(msgspec.Struct, gc=False):
 
 
 class Repeated(msgspec.Struct, gc=False):
-    """A payment that was taken in before, or a label that was; the first one stands."""
+    """A payment that was taken in before with the same content, or a label that was; the first one stands."""
 
     transaction_id: str
     is_label: bool = False
@@ -92,6 +93,8 @@ class Pipeline:
         self.counted_through = -1
         self._redelivered: list[Redelivered] = []
         self._decided = 0
+        # Another than `parser`: what it reads is in the tallies of drift already.
+        self.reader = Parser(parser.schema)
 
     def process(
         self,
@@ -149,7 +152,7 @@ class Pipeline:
             if isinstance(item, Transaction):
                 result.log += self._learn_until(item.event_time, known)
             self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
-            outcome = self._take(raw, item, known)
+            outcome = self._take(raw, item, known, result.outcomes)
             result.outcomes.append(outcome)
             result.log.append(outcome)
         return result
@@ -179,7 +182,9 @@ class Pipeline:
                 learned.append(self._learn(label, known))
         return learned
 
-    def _take(self, raw: Event, item: Transaction | Label | Quarantined, known: Known) -> Outcome:
+    def _take(
+        self, raw: Event, item: Transaction | Label | Quarantined, known: Known, outcomes: list[Outcome]
+    ) -> Outcome:
         if isinstance(item, Quarantined):
             return item
         if isinstance(raw, Label):
@@ -188,6 +193,9 @@ class Pipeline:
             return self._learn(item, known)
         before = known.taken_in.get(item.transaction_id)
         if before is not None:
+            conflict = self._conflict(raw, item, known, outcomes)
+            if conflict is not None:
+                return conflict
             if before == self.memory.sequence:
                 self._remember_again(item, known)
             return Repeated(item.transaction_id)
@@ -198,6 +206,37 @@ class Pipeline:
         for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
             self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
         return payment
+
+    def _conflict(
+        self, raw: bytes, payment: Transaction, known: Known, outcomes: list[Outcome]
+    ) -> Conflict | None:
+        """Compare a payment with the one that was taken in under its id; rare, so nothing is kept for it."""
+        one, fields = payment.transaction_id, None
+        first = known.first.get(one)
+        if first is None:
+            of_batch = (past for past in outcomes if isinstance(past, Decided))
+            before = next((past.payment for past in of_batch if past.payment.transaction_id == one), payment)
+            fields = differing_fields(self.parser.schema, before, payment)
+        elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):
+            return None
+        elif first.event:
+            fields = self._differing(first.event, payment)
+        if fields == ():
+            return None
+        reason = "conflict: transaction_id already decided with other content"
+        if fields:
+            reason += f": {', '.join(fields)} differ"
+        return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), one)
+
+    def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
+        """Return the fields that differ from an event of before; None where it can no longer be read."""
+        try:
+            before = self.reader.parse(event, payment.transaction_id)
+        except RejectError:
+            return None
+        return (
+            differing_fields(self.parser.schema, before, payment) if isinstance(before, Transaction) else None
+        )
 
     def _remember_again(self, payment: Transaction, known: Known) -> None:
         """Let those profiles take the payment in that were not saved after its decision was kept."""

@@ -43,6 +43,16 @@ class Scorer(Protocol):
         """Return exact SHAP values, shape (rows, features), in log-odds; weak ones may be left at 0."""
 
 
+class First(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a payment that was taken in, for comparing it with one that has the same id.
+
+    event: as it came; empty for a payment of history, of which the digest of its content is kept.
+    """
+
+    event: bytes = b""
+    digest: bytes = b""
+
+
 class Known(msgspec.Struct):
     """What a ledger knows of the payments and labels of a batch; its asker keeps it up meanwhile.
 
@@ -51,6 +61,7 @@ class Known(msgspec.Struct):
     entities: of payments that labels speak of, where they are known.  labels: that have come before, in
     the order in which they came; of payments still to come too.  noted: labels that changed nothing.
     declined: of the payments whose event may come again, those that were declined or let through instead.
+    first: the payments in `taken_in`, as they came.
     """
 
     taken_in: dict[str, int]
@@ -58,6 +69,7 @@ class Known(msgspec.Struct):
     labels: dict[str, list[Label]]
     noted: dict[str, list[Label]] = {}
     declined: set[str] = set()
+    first: dict[str, First] = {}
 
     def has(self, label: Label) -> bool:
         """Tell whether the same news came before."""

@@ -19,7 +19,7 @@ from fraud_detection.answerer import Answerer
 from fraud_detection.config import IdSource
 from fraud_detection.decide.policy import Policy
 from fraud_detection.decide.rules import compile_rules
-from fraud_detection.events import Label
+from fraud_detection.events import Label, Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
@@ -155,7 +155,9 @@ def test_a_label_of_history_that_the_stream_tells_too_counts_once_and_can_be_cor
 
 def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tmp_path: Path) -> None:
     door = open_door(tmp_path / "s.db")
-    door.warm_up(HISTORY, lambda: None)
+    payment = Parser(SCHEMA).parse(paid(3, 8))
+    assert isinstance(payment, Transaction)
+    door.warm_up([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
     serve(door, [paid(3, 8)])
     assert (door.tally.decided, door.tally.repeated, door.tally.repeated_labels) == (0, 1, 0)
     door.close()

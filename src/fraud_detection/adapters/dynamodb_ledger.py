@@ -16,7 +16,7 @@ from fraud_detection.adapters.aws_attempts import chunks
 from fraud_detection.adapters.dynamodb_counts import LANES, LaneCounts, journal_key
 from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
 from fraud_detection.events import Label
-from fraud_detection.ports import Known
+from fraud_detection.ports import First, Known
 
 HISTORY = "history"
 """The lane of payments that were never decided by the stream."""
@@ -25,11 +25,12 @@ Ids = tuple[str | None, ...]
 
 
 class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
-    """A decision at rest.
+    """A decision at rest, or a payment of history.
 
     line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
     versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a limiter
-    counts it so; one that was let through may be.
+    counts it so; one that was let through may be.  content: the digest of a payment of history, whose event
+    is not kept.
     """
 
     transaction_id: str
@@ -41,6 +42,7 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     event: bytes
     versions: dict[str, int] = {}
     declined: bool = False
+    content: bytes = b""
 
 
 class Unsaved(msgspec.Struct, frozen=True, array_like=True):
@@ -102,6 +104,7 @@ class DynamoLedger:
             {one: self._labels_of(one, noted=False) for one in ids if one in self._told},
             {one: self._labels_of(one, noted=True) for one in ids if one in self._told},
             {one for one in payments if one in kept and kept[one].declined},
+            first={one: First(kept[one].event, kept[one].content) for one in payments if one in kept},
         )
 
     def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
@@ -177,9 +180,14 @@ class DynamoLedger:
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def note_history(self, payments: Iterable[tuple[str, Ids]]) -> None:
-        """Enter payments taken in before the stream began; a label that comes finds their entities."""
-        noted = [KeptDecision(one, "", HISTORY, 0, ids, b"", b"") for one, ids in payments]
+    def note_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
+        """Enter payments taken in before the stream began, with the digests of their content.
+
+        A label that comes finds their entities.
+        """
+        noted = [
+            KeptDecision(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
+        ]
         batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
 
     def _labels_of(self, one: str, *, noted: bool) -> list[Label]:

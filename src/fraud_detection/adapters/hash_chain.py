@@ -24,8 +24,8 @@ ROWS = """
     SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
     UNION ALL
-    SELECT seq, 2, reason, path, event,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
+    SELECT seq, 2, reason, path, event, transaction_id,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
     ORDER BY 1"""
 KINDS = ("decision", "label", "refused event")
 
@@ -93,7 +93,7 @@ def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> I
 def _content(kind: int, row: Sequence[object]) -> Sequence[object]:
     if kind == 0:
         return row[2:-1]
-    return (row[0], *row[2:9]) if kind == 1 else (row[0], *row[2:5])
+    return (row[0], *row[2:9]) if kind == 1 else (row[0], *row[2:6])
 
 
 def as_text(raw: bytes) -> str | bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fraud_detection.events import Label
-from fraud_detection.ports import Known, ProfileKey
+from fraud_detection.ports import First, Known, ProfileKey
 
 Ids = tuple[str | None, ...]
 
@@ -33,12 +33,14 @@ class MemoryLedger:
     def __init__(self) -> None:
         """Start empty."""
         self._entities: dict[str, Ids] = {}
+        self._first: dict[str, First] = {}
         self._labels: dict[str, list[Label]] = {}
         self._noted: dict[str, list[Label]] = {}
 
-    def note_payment(self, transaction_id: str, ids: Ids) -> None:
+    def note_payment(self, transaction_id: str, ids: Ids, first: First) -> None:
         """Enter a payment that was decided, or is of warmed-up history."""
         self._entities[transaction_id] = ids
+        self._first[transaction_id] = first
 
     def note_label(self, label: Label) -> None:
         """Enter a label, whether its payment has come or not."""
@@ -55,4 +57,5 @@ class MemoryLedger:
             {one: self._entities[one] for one in told_of if one in self._entities},
             {one: [*self._labels[one]] for one in (*payments, *told_of) if one in self._labels},
             {one: [*self._noted[one]] for one in told_of if one in self._noted},
+            first={one: self._first[one] for one in payments if one in self._first},
         )

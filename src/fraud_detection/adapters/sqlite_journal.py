@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fraud_detection.adapters.hash_chain import START, label_content, link
-from fraud_detection.events import Quarantined
+from fraud_detection.events import Conflict, Quarantined
 from fraud_detection.parse.drift import Kept
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 
@@ -27,7 +27,8 @@ link of the chain."""
 LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, bytes]
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
 happened, whether it was only noted, and the link of the chain."""
-QuarantineRow = tuple[int, str, str, bytes, bytes]
+QuarantineRow = tuple[int, str, str, bytes, str, bytes]
+"""The columns of the table; the last two: the payment of a conflict, else empty, and the link of the chain."""
 Place = tuple[str, int, str]
 """Name of a source, the place reached in it, and the mark of the event before that place."""
 
@@ -181,7 +182,8 @@ def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
 
 def quarantine_row(seq: int, outcome: Quarantined, chain: bytes) -> QuarantineRow:
     """Return a refused event as the tables hold it, linked to the row before it."""
-    row = (seq, outcome.reason, outcome.path, outcome.raw)
+    of = outcome.transaction_id if isinstance(outcome, Conflict) else ""
+    row = (seq, outcome.reason, outcome.path, outcome.raw, of)
     return (*row, link(chain, row))
 
 

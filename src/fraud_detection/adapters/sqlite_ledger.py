@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,8 @@ import msgspec
 from fraud_detection.adapters.id_filter import IdFilter
 from fraud_detection.events import HISTORY, Label
 from fraud_detection.features.replay import PastPayment
-from fraud_detection.ports import Known
+from fraud_detection.parse.content import content_digest
+from fraud_detection.ports import First, Known
 
 Ids = tuple[str | None, ...]
 
@@ -64,21 +65,24 @@ class SqliteLedger:
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
-        taken_in = dict.fromkeys(self._taken_in(payments), 0)
+        first = self._taken_in(payments)
+        taken_in = dict.fromkeys(first, 0)
         labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         if not labelled:
-            return Known(taken_in, {}, {})
-        return Known(taken_in, self.entities(told_of), *self._labels(labelled))
+            return Known(taken_in, {}, {}, first=first)
+        return Known(taken_in, self.entities(told_of), *self._labels(labelled), first=first)
 
-    def _taken_in(self, payments: Sequence[str]) -> Iterator[str]:
+    def _taken_in(self, payments: Sequence[str]) -> dict[str, First]:
         asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
         if not asked:
-            return
-        of_stream = "SELECT transaction_id FROM decisions WHERE transaction_id"
-        of_history = "SELECT transaction_id FROM history WHERE transaction_id"
-        for row in where_in(self._db, asked, of_stream, of_history):
-            yield row[0]
-        yield from self.unsettled.intersection(asked)
+            return {}
+        if not self.unsettled.isdisjoint(asked):
+            # What it was is in the journal alone.
+            self._settle()
+        of_stream = "SELECT transaction_id, event, x'' FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id, x'', content FROM history WHERE transaction_id"
+        rows = where_in(self._db, asked, of_stream, of_history)
+        return {one: First(event, digest) for one, event, digest in rows}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
@@ -92,7 +96,7 @@ class SqliteLedger:
         """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
         to_come = {(label.transaction_id, label.known_at) for label in due}
         rows = (self._history_row(past, to_come) for past in payments)
-        self._db.executemany("INSERT INTO history VALUES (?,?,?,?)", rows)
+        self._db.executemany("INSERT INTO history VALUES (?,?,?,?,?)", rows)
 
     def note_due(self, labels: Sequence[Label]) -> None:
         """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
@@ -131,7 +135,8 @@ class SqliteLedger:
         told = [label for label in past.labels() if (one, label.known_at) not in to_come]
         fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
         self._ids.enter(one)
-        return (one, msgspec.msgpack.encode(past.payment.entities), fraud, known_at)
+        ids = msgspec.msgpack.encode(past.payment.entities)
+        return (one, ids, fraud, known_at, content_digest(past.payment))
 
 
 def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:

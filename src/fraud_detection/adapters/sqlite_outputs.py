@@ -15,7 +15,7 @@ import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import Action, Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
 
 Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
@@ -25,7 +25,7 @@ SINCE = """
            share FROM decisions WHERE seq > :seq
     UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, NULL, NULL, NULL, NULL, NULL, NULL
     FROM labels WHERE seq > :seq
-    UNION ALL SELECT seq, 2, reason, path, event, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    UNION ALL SELECT seq, 2, reason, path, event, transaction_id, NULL, NULL, NULL, NULL, NULL, NULL
     FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
 ONE = """
@@ -47,7 +47,8 @@ def told_since(site: SqliteSite, seq: int) -> Iterator[Told]:
         elif kind == 1:
             yield Label(row[0], bool(row[1]), row[2], row[3])
         else:
-            yield Quarantined(row[2], row[0], row[1])
+            reason, path, event, of, *_ = row
+            yield Conflict(event, reason, path, of) if of else Quarantined(event, reason, path)
 
 
 class OutputFile:

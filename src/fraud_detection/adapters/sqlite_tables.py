@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
@@ -29,9 +29,10 @@ CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT not
 CREATE INDEX labels_applied ON labels (applied_at);
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL,
-    chain BLOB NOT NULL);
+    transaction_id TEXT NOT NULL, chain BLOB NOT NULL);
 CREATE TABLE history (
-    transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL, fraud INTEGER, known_at INTEGER) WITHOUT ROWID;
+    transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL, fraud INTEGER, known_at INTEGER,
+    content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE due (
     known_at INTEGER NOT NULL, number INTEGER NOT NULL, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL,
     PRIMARY KEY (known_at, number)) WITHOUT ROWID;

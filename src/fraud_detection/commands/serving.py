@@ -156,9 +156,11 @@ def schema_report(arguments: Namespace) -> None:
 def summary(tally: Tally) -> str:
     """Return what came in and what became of it, in two lines."""
     approve, review, decline = tally.actions
+    conflicts = f" + {tally.conflicts:,} in conflict" if tally.conflicts else ""
+    repeated = tally.repeated - tally.repeated_labels
     return (
         f"{tally.transactions:,} transactions in = {tally.decided:,} decided + "
-        f"{tally.quarantined:,} quarantined (and {tally.repeated - tally.repeated_labels:,} repeated, "
+        f"{tally.quarantined:,} quarantined{conflicts} (and {repeated:,} repeated, "
         f"{tally.labels:,} labels, {tally.repeated_labels:,} repeated labels)\n"
         f"approve {approve:,}, review {review:,}, decline {decline:,}"
     )
@@ -171,6 +173,7 @@ def figures(tally: Tally) -> Figures:
         "transactions": tally.transactions,
         "decided": tally.decided,
         "quarantined": tally.quarantined,
+        "conflicts": tally.conflicts,
         "repeated": tally.repeated,
         "labels": tally.labels,
         "approve": approve,

@@ -143,6 +143,11 @@ def _features(project: Project, arguments: Namespace, out: Path, screen: Termina
         f"{report.strays:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
+    if report.conflicts:
+        screen.say(
+            f"warning: {report.conflicts:,} of the repeated rows have other content under the id of an "
+            "earlier one, which stands: is `schema.transaction_id` an id of payments?"
+        )
     if report.decided:
         screen.say(
             f"{report.decided:,} of them out of state files, {report.let_through:,} let through, which stand "

@@ -14,6 +14,7 @@ import msgspec
 
 from fraud_detection.adapters.http_messages import JSON, Answer, Request
 from fraud_detection.decision_record import (
+    conflict_record,
     decision_record,
     duplicate_record,
     encode,
@@ -21,7 +22,7 @@ from fraud_detection.decision_record import (
     quarantine_record,
 )
 from fraud_detection.errors import RejectError, RetryError
-from fraud_detection.events import Label, Quarantined
+from fraud_detection.events import Conflict, Label, Quarantined
 from fraud_detection.pipeline import Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
@@ -186,6 +187,7 @@ class Api:
 
 
 OK = 200
+CONFLICT = 409
 UNAVAILABLE = 503
 
 
@@ -212,6 +214,8 @@ def line(answer: request_door.Answer) -> Reply:
             return OK, encode(decision_record(decision, event_time, repeated=repeated))
         case Label():
             return OK, encode(label_record(answer))
+        case Conflict():
+            return CONFLICT, encode(conflict_record(answer))
         case Quarantined():
             return 422, encode(quarantine_record(answer))
         case Repeated(one, True):
@@ -219,7 +223,7 @@ def line(answer: request_door.Answer) -> Reply:
     words = (
         f"payment {answer.transaction_id!r} is of the history that was remembered; it was not decided here"
     )
-    return 409, msgspec.json.encode({"error": words})
+    return CONFLICT, msgspec.json.encode({"error": words})
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:

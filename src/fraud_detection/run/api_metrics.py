@@ -26,6 +26,10 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     counts = {
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
         "fraud_repeated_total": (tally.repeated, "Events that had come before."),
+        "fraud_conflicts_total": (
+            tally.conflicts,
+            "Payments with the id of another: set aside.",
+        ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_limited_total": (tally.limited, "Payments reviewed because no more may be declined."),
         "fraud_let_through_total": (tally.let_through, "Payments approved by lot, to learn what they are."),

@@ -228,7 +228,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         told = msgspec.json.decode(kept.line)
         answers.append(Answer(kept.transaction_id, told["score"], Action[told["action"].upper()], kept.event))
     return AwsDemoReport(
-        transactions=tally.decided + tally.quarantined,
+        transactions=tally.decided + tally.quarantined + tally.conflicts,
         decided=tally.decided,
         quarantined=tally.quarantined,
         repeated=tally.repeated,

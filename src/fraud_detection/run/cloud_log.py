@@ -11,7 +11,7 @@ import msgspec
 
 from fraud_detection.metrics import LatencyHistogram
 
-SHOWN = ("decision", "quarantined", "retry")
+SHOWN = ("decision", "quarantined", "conflict", "retry")
 
 
 class CloudTally(msgspec.Struct):
@@ -26,6 +26,7 @@ class CloudTally(msgspec.Struct):
     degraded: int = 0
     again: int = 0
     quarantined: int = 0
+    conflicts: int = 0
     repeated: int = 0
     labels: int = 0
     batches: int = 0
@@ -49,6 +50,8 @@ class CloudTally(msgspec.Struct):
                 self._decision(entry)
             case "quarantined":
                 self.quarantined += 1
+            case "conflict":
+                self.conflicts += 1
             case "retry":
                 self.retries += 1
             case "batch":
@@ -99,6 +102,9 @@ def words(entry: dict[str, Any]) -> str | None:
         case "quarantined":
             where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"quarantined {where}: {entry['reason']} - at {entry['path']}"
+        case "conflict":
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
+            return f"conflict {where}: {entry['transaction_id']}: {entry['reason']}"
         case "retry":
             return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
         case _:

@@ -31,6 +31,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
     endpoint: str
     transactions_per_s: float
     quarantined: int
+    conflicts: int
     degraded: int
     retries: int
     p50_ms: float
@@ -50,11 +51,12 @@ class CloudStatus(msgspec.Struct, frozen=True):
         if not self.transactions_per_s:
             latency = "nothing was decided in the last minute"
         answered = self.model or "nothing answered in the last minute"
+        refused = f"{self.quarantined:,} quarantined, {self.conflicts:,} in conflict"
         lines = [
             f"stack      {self.stack}: {self.status}",
             f"model      {self.bundle} deployed, {answered}; endpoint {self.endpoint}",
             f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
-            f"refused    {self.quarantined:,} quarantined; {self.retries:,} batches to be tried again",
+            f"refused    {refused}; {self.retries:,} batches to be tried again",
             f"latency    {latency}",
             f"behind     oldest record {behind}",
             f"given up   {self.failures:,} batches in the queue of failures",
@@ -86,6 +88,7 @@ def ask(
         endpoint="local" if local else watching.endpoint(outputs["Endpoint"]),
         transactions_per_s=tally.decided / LOOKED_BACK_S,
         quarantined=tally.quarantined,
+        conflicts=tally.conflicts,
         degraded=tally.degraded,
         retries=tally.retries,
         p50_ms=tally.put_ms.percentile_ms(50),

@@ -15,8 +15,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fraud_detection.decision_record import Delivery, decision_record, encode, quarantine_record
-from fraud_detection.events import Action, Quarantined
+from fraud_detection.decision_record import (
+    Delivery,
+    conflict_record,
+    decision_record,
+    encode,
+    quarantine_record,
+)
+from fraud_detection.events import Action, Conflict, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
 
@@ -30,6 +36,7 @@ COUNTS = (
     "limited",
     "let_through",
     "quarantined",
+    "conflicts",
     "repeated",
     "labels",
 )
@@ -88,8 +95,12 @@ class DecisionLog:
 
     def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
         """Return the line of a record that can never be decided; the value that is wrong is not in it."""
+        delivery = Delivery(shard=lane, sequence_number=number)
+        if isinstance(record, Conflict):
+            # Its reason names fields, and holds no value.
+            return encode(conflict_record(record, delivery))
         named = msgspec.structs.replace(record, reason=without_value(record.reason))
-        return encode(quarantine_record(named, Delivery(shard=lane, sequence_number=number)))
+        return encode(quarantine_record(named, delivery))
 
     def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""
@@ -136,6 +147,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         sum(decision.is_limited for decision in decisions),
         sum(decision.let_through is not None for decision in decisions),
         kinds.count(Quarantined),
+        kinds.count(Conflict),
         kinds.count(Repeated),
         kinds.count(Learned) + kinds.count(Noted),
     )

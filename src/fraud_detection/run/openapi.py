@@ -98,8 +98,14 @@ ERROR: Json = {"type": "object", "properties": {"error": {"type": "string"}}, "r
 
 def _post(summary: str, taken: str, given: str) -> Json:
     one, other = ({"$ref": f"#/components/schemas/{name}"} for name in (taken, given))
-    why = {"$ref": "#/components/schemas/QuarantineRecord"}
-    refused = {"422": _answer("It can never be decided: the reason, and the path of the field.", why)}
+    why, conflict = (
+        {"$ref": f"#/components/schemas/{name}"} for name in ("QuarantineRecord", "ConflictRecord")
+    )
+    other_payment = "Its id was given to another payment, which stands, or to one of the history."
+    refused = {
+        "409": _answer(other_payment, {"oneOf": [conflict, {"$ref": "#/components/schemas/Error"}]}),
+        "422": _answer("It can never be decided: the reason, and the path of the field.", why),
+    }
     return {
         "summary": summary,
         "security": [{"key": []}],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fraud_detection.decision_record import (
     Delivery,
     Record,
+    conflict_record,
     decision_record,
     duplicate_record,
     encode,
     label_record,
     quarantine_record,
 )
-from fraud_detection.events import Decision, Label, Quarantined
+from fraud_detection.events import Conflict, Decision, Label, Quarantined
 from fraud_detection.pipeline import Decided, Outcome, Repeated
 
 
@@ -31,6 +32,8 @@ def told_line(told: tuple[Decision, int] | Label | Quarantined) -> bytes:
 
 
 def _record(told: tuple[Decision, int] | Label | Quarantined, delivery: Delivery | None = None) -> Record:
+    if isinstance(told, Conflict):
+        return conflict_record(told, delivery)
     if isinstance(told, Quarantined):
         return quarantine_record(told, delivery)
     return label_record(told, delivery) if isinstance(told, Label) else decision_record(*told, delivery)

@@ -15,6 +15,7 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
+from fraud_detection.parse.content import differing_fields
 from fraud_detection.parse.labels import MISSING
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.decided import Lot, weight_of
@@ -26,7 +27,9 @@ class History(msgspec.Struct):
     """Past payments in order of time, and what was left out and why.
 
     About half a kilobyte of memory a payment.
-    refused: path and reason of each row that cannot be read.  strays: labels without their payment.
+    refused: path and reason of each row that cannot be read.  repeated: rows left out because their id came
+    before.  conflicts: those of them whose content is not that of the first.
+    strays: labels without their payment.
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
     empty: declared fields without a readable value in any row, as path in the project file and field.
     as_of: the moment in ms after which nothing is known; None where the file tells all.
@@ -37,6 +40,7 @@ class History(msgspec.Struct):
     payments: list[PastPayment] = []
     refused: list[tuple[str, str]] = []
     repeated: int = 0
+    conflicts: int = 0
     strays: int = 0
     empty: list[tuple[str, str]] = []
     as_of: int | None = None
@@ -65,7 +69,8 @@ class PastReader:
         self.parser = Parser(schema, textual=textual)
         self.parser.bounds.arrived(int(time.time() * 1000))
         self.history = History()
-        self.seen: set[str] = set()
+        # The places of the payments in the history, which is put in order at the end.
+        self.seen: dict[str, int] = {}
         self.labels: dict[str, list[Label]] = {}
         self.told_in_rows = -1
 
@@ -86,10 +91,8 @@ class PastReader:
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))
             return
-        if payment.transaction_id in self.seen:
-            self.history.repeated += 1
+        if self._is_repeated(payment):
             return
-        self.seen.add(payment.transaction_id)
         self.history.payments.append(past)
         if past.fraud is not None and self._tells_when(event):
             self.told_in_rows = max(self.told_in_rows, past.known_at)
@@ -106,11 +109,19 @@ class PastReader:
         weight = weight_of(decision, payment.amount, lot)
         if weight != 1:
             self.history.weights[one] = weight
-        if one in self.seen:
-            self.history.repeated += 1
+        if self._is_repeated(payment):
             return
-        self.seen.add(one)
         self.history.payments.append(PastPayment(payment, None, payment.event_time))
+
+    def _is_repeated(self, payment: Transaction) -> bool:
+        """Tell whether the id came before, and note it where it did not."""
+        one, payments = payment.transaction_id, self.history.payments
+        place = self.seen.setdefault(one, len(payments))
+        if place == len(payments):
+            return False
+        self.history.repeated += 1
+        self.history.conflicts += bool(differing_fields(self.parser.schema, payments[place].payment, payment))
+        return True
 
     def finished(self, schema: Schema, as_of: int | None) -> History:
         """Join labels and payments, and leave out what was not known at `as_of` in ms."""
@@ -127,7 +138,7 @@ class PastReader:
                 raise ConfigError("no payment is left: all of them are after --as-of")
         history.as_of = as_of
         history.told_until = self._told_until() if as_of is None else None
-        history.strays = len(labels.keys() - self.seen)
+        history.strays = len(labels.keys() - self.seen.keys())
         history.payments.sort(key=lambda past: past.payment.event_time)
         history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
         return history

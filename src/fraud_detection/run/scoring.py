@@ -22,7 +22,9 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
+from fraud_detection.parse.content import content_digest
 from fraud_detection.pipeline import Decided, Event, Learned, Noted, Outcome, Pipeline, Repeated
+from fraud_detection.ports import First
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
@@ -116,7 +118,8 @@ class _Scoring:
                 self.tally.add(outcome)
         for outcome in processed.log:
             if isinstance(outcome, Decided):
-                self.ledger.note_payment(outcome.payment.transaction_id, outcome.payment.entities)
+                one = outcome.payment
+                self.ledger.note_payment(one.transaction_id, one.entities, First(outcome.raw))
             elif isinstance(outcome, Learned):
                 self.ledger.note_label(outcome.label)
             elif isinstance(outcome, Noted):
@@ -132,7 +135,9 @@ class _Scoring:
                 to_come.append(past)
                 continue
             for _ in replay.rows([past]):
-                self.ledger.note_payment(past.payment.transaction_id, past.payment.entities)
+                one = past.payment
+                digest = content_digest(one)
+                self.ledger.note_payment(one.transaction_id, one.entities, First(digest=digest))
         for past in to_come:
             replay.expect(past)
         self.pipeline.due = replay.still_due()
@@ -147,7 +152,16 @@ def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
         rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
         progress(f"reading {path.name}: {len(rows):,} rows", 0.0)
     rows.sort(key=lambda row: row.event_time)
-    return rows
+    return list(_first_labels(rows))
+
+
+def _first_labels(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows; the label of one whose id came before speaks of nothing that is decided."""
+    seen: set[str] = set()
+    for row in rows:
+        yield msgspec.structs.replace(row, label=None) if row.label and row.transaction_id in seen else row
+        if row.transaction_id:
+            seen.add(row.transaction_id)
 
 
 def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:

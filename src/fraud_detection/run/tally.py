@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.events import Quarantined
+from fraud_detection.events import Conflict, Quarantined
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.pipeline import Decided, Outcome, Repeated
 
@@ -19,7 +19,8 @@ class Refusal(msgspec.Struct):
 class Tally(msgspec.Struct):
     """What came in and what became of it.
 
-    transactions = decided + quarantined; repeated events, some of them labels, are beside them.
+    transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
+    conflicts: under the id of an earlier payment with other content.
     limited: reviewed because no more may be declined; let_through: approved by lot.
     engine: the engine's own time a payment, commit included; latency: the time since sending.
     """
@@ -36,6 +37,7 @@ class Tally(msgspec.Struct):
     repeated_labels: int = 0
     limited: int = 0
     let_through: int = 0
+    conflicts: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -46,6 +48,9 @@ class Tally(msgspec.Struct):
             self.actions[decision.action] += 1
             self.limited += decision.is_limited
             self.let_through += decision.let_through is not None
+        elif isinstance(outcome, Conflict):
+            self.transactions += 1
+            self.conflicts += 1
         elif isinstance(outcome, Quarantined):
             self.transactions += 1
             self.quarantined += 1

@@ -49,6 +49,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     left_out: int = 0
     immature: int = 0
     moment: int | None = None
+    conflicts: int = 0
 
 
 def make_features(  # noqa: PLR0913 - where the past is told, and by when
@@ -135,4 +136,5 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         left_out=int((dataset.weight == 0).sum()),
         immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
         moment=history.told_until if history.as_of is None else history.as_of,
+        conflicts=history.conflicts,
     )

@@ -13,6 +13,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.parse.content import content_digest
 from fraud_detection.ports import ProfileKey, StateStore
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, read_history
@@ -49,7 +50,7 @@ def warm_up(
     replay.memory.save_all()
     young_ms = project.features.late.ms
     noted = [
-        (past.payment.transaction_id, past.payment.entities)
+        (past.payment.transaction_id, past.payment.entities, content_digest(past.payment))
         for past in _open_ended(replay, history, young_ms)
     ]
     for done, part in enumerate(chunks(noted, PROFILES_A_STEP)):

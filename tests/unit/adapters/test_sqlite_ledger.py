@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
+from fraud_detection.ports import First
 from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
 
@@ -19,7 +20,9 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
     door.take(Batch(small_world.live(120), None, 0), "test")
     door.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as db:
-        db.execute("INSERT INTO history VALUES ('of-history', x'90', NULL, NULL), ('~', x'90', NULL, NULL)")
+        db.execute(
+            "INSERT INTO history VALUES ('of-history', x'90', NULL, NULL, x''), ('~', x'90', NULL, NULL, x'')"
+        )
         of_stream = [row[0] for row in db.execute("SELECT transaction_id FROM decisions")]
         known, new = [*of_stream, "of-history", "~"], [f"new-{number}" for number in range(200)]
         asked: list[str] = []
@@ -42,10 +45,17 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
 
 def test_what_is_decided_but_not_in_the_tables_yet_is_known(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db:
-        db.execute("CREATE TABLE decisions (transaction_id TEXT)")
-        db.execute("CREATE TABLE history (transaction_id TEXT)")
-        ledger = SqliteLedger(db, lambda: None)
+        db.execute("CREATE TABLE decisions (transaction_id TEXT, event BLOB)")
+        db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB)")
+        rows = [("early", b"1"), ("late", b"2")]
+
+        def settle() -> None:
+            db.executemany("INSERT INTO decisions VALUES (?, ?)", rows)
+
+        ledger = SqliteLedger(db, settle)
         ledger.enter(["early"])
         ledger.enter_from_tables(10)
         ledger.enter(["late"])
-        assert ledger.look_up(["late", "new", "early"], []).taken_in == {"early": 0, "late": 0}
+        known = ledger.look_up(["late", "new", "early"], [])
+        assert known.taken_in == {"early": 0, "late": 0}
+        assert known.first == {"early": First(b"1"), "late": First(b"2")}

@@ -179,7 +179,7 @@ def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
         taken = {row[0] for row in db.execute(ROWS)}
         seq = place if place not in taken else max(taken) + 1
         carried = data.draw(st.sampled_from([row[-1] for row in db.execute(ROWS)]))
-        db.execute("INSERT INTO quarantine VALUES (?, 'r', '$', x'00', ?)", (seq, carried))
+        db.execute("INSERT INTO quarantine VALUES (?, 'r', '$', x'00', '', ?)", (seq, carried))
 
     assert not checked(changed(whole, change)).is_whole
 
