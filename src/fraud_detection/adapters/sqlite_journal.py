@@ -28,7 +28,7 @@ LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, b
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
 happened, whether it was only noted, and the link of the chain."""
 QuarantineRow = tuple[int, str, str, bytes, str, bytes]
-"""The columns of the table; the last two: the payment of a conflict, else empty, and the link of the chain."""
+"""The columns of the table; the last two are the payment of a conflict, else empty, and the link."""
 Place = tuple[str, int, str]
 """Name of a source, the place reached in it, and the mark of the event before that place."""
 

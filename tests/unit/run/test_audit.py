@@ -199,7 +199,7 @@ def remade(db: sqlite3.Connection) -> bytes:
     """Make every link anew, as somebody would who has changed something and knows how."""
     before, tables = START, ("decisions", "labels", "quarantine")
     for row in db.execute(ROWS).fetchall():
-        content = (row[2:-1], (row[0], *row[2:9]), (row[0], *row[2:5]))[row[1]]
+        content = (row[2:-1], (row[0], *row[2:9]), (row[0], *row[2:6]))[row[1]]
         before = link(before, content)
         db.execute(f"UPDATE {tables[row[1]]} SET chain = ? WHERE seq = ?", (before, row[0]))  # noqa: S608
     kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'progress'").fetchone()[0])
