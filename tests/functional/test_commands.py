@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -105,7 +106,7 @@ def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld
     (tmp_path / "events.jsonl").write_bytes(
         small_world.live(1, labels="none", repeat_share=0, poison_share=0)[0]
     )
-    own = (Path(__file__).parents[2] / "params.yaml").read_text()
+    own = files("fraud_detection").joinpath("simulated.yaml").read_text()
     command = ("score", "events.jsonl", "--bundle", small_world.bundle)
     for text, expected in ((own, False), (own.replace("card_testing", "testing_of_cards"), True)):
         (tmp_path / "params.yaml").write_text(text)

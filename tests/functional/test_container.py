@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,9 @@ def job(root: Path, small_world: SmallWorld, hyperparameters: dict[str, str]) ->
     for channel in ("training", "config"):
         (data / channel).mkdir(parents=True)
     shutil.copy(small_world.history, data / "training" / "history.parquet")
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", data / "config" / "params.yaml")
+    (data / "config" / "params.yaml").write_text(
+        files("fraud_detection").joinpath("simulated.yaml").read_text()
+    )
     (root / "input" / "config").mkdir()
     (root / "input" / "config" / "hyperparameters.json").write_text(json.dumps(hyperparameters))
     return root

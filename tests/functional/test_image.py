@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.functional.test_container import ask, free_port, job
 
@@ -22,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 
 # Runs the module with the imports of an image: the standard library, the project, and what the lock names.
-# It speaks up on its way out, where nothing can swallow it.
+# Once root was given up nothing is imported: all of it may lie in a folder that only root may enter.
 ONLY_LOCKED = """
-import runpy, sys
+import os, runpy, sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -38,6 +40,8 @@ absent = {package for package, names in theirs.items() if not names & locked} - 
 class Absent:
     @staticmethod
     def find_spec(name, path=None, target=None):
+        if os.environ.get("FRAUD_RUN_AS") and os.geteuid() != 0 and os.environ["BEGAN_AS"] == "0":
+            raise ModuleNotFoundError(f"imported after root was given up: {name}", name=name)
         if name.partition(".")[0] in absent:
             raise ModuleNotFoundError(f"not in the lock of the image: {name}", name=name)
 
@@ -67,7 +71,13 @@ def names_in(lock: str) -> set[str]:
 
 
 def environment(root: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "FRAUD_ROOT": str(root), "MPLCONFIGDIR": str(root / "matplotlib"), **more}
+    return {
+        **os.environ,
+        "BEGAN_AS": str(os.geteuid()),
+        "FRAUD_ROOT": str(root),
+        "MPLCONFIGDIR": str(root / "matplotlib"),
+        **more,
+    }
 
 
 def entrypoint(*arguments: str) -> list[str]:
@@ -108,9 +118,20 @@ def test_serve_starts_with_the_lock_of_the_image_and_its_health_check_agrees(ser
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
-def test_the_server_gives_root_up_before_the_first_request(served: tuple[int, int]) -> None:
+def test_the_server_gives_root_up_before_the_first_request(
+    served: tuple[int, int], small_world: SmallWorld
+) -> None:
     port, pid = served
-    ask(f"http://127.0.0.1:{port}/ping")
+    rows = [list(row) for row in read_bundle(small_world.bundle).contents.vectors.rows]
+    for accept in ("application/json", "text/csv"):
+        body = json.dumps({"rows": rows, "explain_at": 0.0}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            body,
+            {"Accept": accept, "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own server
+            assert answer.status == 200
     status = Path(f"/proc/{pid}/status").read_text()
     kinds = dict(line.split(":", 1) for line in status.splitlines())
     assert set(kinds["Uid"].split()) == {str(NOBODY)}

@@ -29,13 +29,21 @@ OTHER_FILES = 256
 """What a process opens besides connections: state files, lines to other workers, libraries."""
 
 
-def serve(
+def prepare(
     application: Any,  # noqa: ANN401 - ASGI
     port: int,
     host: str,
-) -> None:
-    """Answer on the port until SIGTERM or SIGINT; requests in hand are answered first, within `GRACE_S`."""
-    uvicorn.run(application, host=host, port=port, **_settings(None, None))
+) -> Callable[[], None]:
+    """Import all that serving takes, open the port, and return what serves until SIGTERM or SIGINT.
+
+    Between the two the process may become a user who may read none of it.  Requests in hand are answered
+    before the end, within `GRACE_S`.
+    """
+    config = uvicorn.Config(application, host=host, port=port, **_settings(None, None))
+    config.load()
+    config.get_loop_factory()  # imports the loop
+    listening = listen(host, port, shared=False)
+    return partial(uvicorn.Server(config).run, [listening])
 
 
 async def serve_on(

@@ -19,6 +19,7 @@ import msgspec
 
 from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.score.archive import SUFFIX, pack, read_bundle
 from fraud_detection.score.bundle import Bundle
 
@@ -137,7 +138,7 @@ class LiveFolder:
             msgspec.structs.replace(release, number=len(lines) + 1, before=before, evidence_hash=evidence)
         )
         whole = sum(len(line) + 1 for line in lines)
-        with (self.path / LOG).open("ab") as log:
+        with check_target(self.path / LOG).open("ab") as log:
             log.truncate(whole)
             log.write(msgspec.json.encode(numbered) + b"\n")
             log.flush()

@@ -16,6 +16,7 @@ import msgspec
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.file_targets import check_target
 
 Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
@@ -118,6 +119,6 @@ def _opened(name: str) -> BinaryIO:
         return sys.stdout.buffer
     try:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        return Path(name).open("ab")
+        return check_target(Path(name)).open("ab")
     except OSError as error:
         raise ConfigError(f"{name}: cannot be written: {error}") from None

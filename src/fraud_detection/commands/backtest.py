@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.file_targets import check_target
 from fraud_detection.judge.comparison import Comparison, Report
 from fraud_detection.judge.page import page
 from fraud_detection.judge.words import Row, headline, rows, span, unseen
@@ -42,9 +43,9 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     """Write the report for people and for programs into a folder; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "backtest.json"
-    figures.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    check_target(figures).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     shown = folder / "backtest.html"
-    shown.write_text(page(report), encoding="utf-8")
+    check_target(shown).write_text(page(report), encoding="utf-8")
     return [shown, figures]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from fraud_detection.adapters.tables import open_table
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.init.board import Ask, Overrides, Question
 from fraud_detection.init.propose import propose
 
@@ -34,6 +35,7 @@ def init(arguments: Namespace) -> None:
 
 def _check_out(out: Path, *, replace: bool) -> None:
     """Refuse a place where no project file can be written, before any long work."""
+    check_target(out, f"--out {out}")
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file in it, such as {out / 'params.yaml'}")
     if out.exists() and not replace:

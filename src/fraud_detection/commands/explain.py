@@ -10,6 +10,7 @@ import msgspec
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.run import explain as looking_back
 from fraud_detection.run.explain import Undecided, Where
 from fraud_detection.run.shards import kept_files
@@ -28,7 +29,9 @@ def explain(arguments: Namespace) -> int:
     told = looking_back.explain(arguments.id, kept_files(arguments.state), where, screen.progress)
     screen.finish()
     if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+        check_target(arguments.json).write_bytes(
+            msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
+        )
     if isinstance(told, Undecided):
         for line in _undecided(told):
             print_line(line)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 
 READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "from_note")
 WRITTEN = ("out", "json", "truth", "to", "note", "chart")
@@ -45,6 +46,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _refuse_unwritable(flag: str, path: Path) -> None:
+    check_target(path, f"{flag} {path}")
     folder = path if path.is_dir() else path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)

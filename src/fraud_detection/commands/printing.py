@@ -14,6 +14,7 @@ import msgspec
 
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 
 Figures = dict[str, object]
 
@@ -32,7 +33,7 @@ def write_figures(arguments: Namespace, figures: Figures) -> None:
     """Write the figures to `--json FILE`, if it was given; what is not a number becomes null."""
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_bytes(
+        check_target(arguments.json).write_bytes(
             msgspec.json.format(msgspec.json.encode(_plain(figures)), indent=2) + b"\n"
         )
 
@@ -43,7 +44,7 @@ def open_output(out: str) -> BinaryIO:
         return sys.stdout.buffer
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        return Path(out).open("wb")
+        return check_target(Path(out)).open("wb")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from None
 

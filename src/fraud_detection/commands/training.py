@@ -24,6 +24,7 @@ from fraud_detection.run.training import (
     train_and_evaluate,
     train_evaluate_and_refit,
 )
+from fraud_detection.score.archive import check_bundle_target
 from fraud_detection.train.prequential import Fold, Plan, prequential
 from fraud_detection.train.workflow import TrainReport
 from fraud_detection.train.workflow import evaluate as judge
@@ -50,7 +51,10 @@ def features(arguments: Namespace) -> None:
 def train(arguments: Namespace) -> None:
     """Train a bundle; from a file of history it is judged on its last slice too."""
     project, screen = open_project(arguments.config), terminal(arguments)
-    bundle, tracking = arguments.bundle, tracks(project, screen.say, wanted=not arguments.no_tracking)
+    bundle, tracking = (
+        check_bundle_target(arguments.bundle),
+        tracks(project, screen.say, wanted=not arguments.no_tracking),
+    )
     table = arguments.features
     if table is not None:
         refuse_other_features(project, arguments.features)

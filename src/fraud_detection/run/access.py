@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.file_targets import check_target
 from fraud_detection.strict import Settings, decode, read_yaml
 
 Role = Literal["decide", "read", "label", "operate"]
@@ -117,7 +118,7 @@ def load_keys(path: Path) -> dict[str, Key]:
 
 def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | None) -> str:
     """Add a key to a file and return it: it is told once, and only its digest is kept."""
-    present = path.read_text() if path.exists() else ""
+    present = path.read_text() if check_target(path).exists() else ""
     if present.strip() and name in load_keys(path):
         raise ConfigError(
             f"{path}: has a key {name!r} already; remove its lines first, or choose another name"

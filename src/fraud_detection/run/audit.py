@@ -16,6 +16,7 @@ import msgspec
 from fraud_detection.adapters.hash_chain import KINDS, START, Link
 from fraud_detection.adapters.sqlite_record import Record
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.run.engine import Setup
 
 Progress = Callable[[str, float], None]
@@ -168,7 +169,7 @@ def read_notes(path: Path) -> list[Noted]:
 def append_notes(path: Path, verified: Sequence[Verified], now: dt.datetime) -> None:
     """Append the last link of each file, on disk when this returns."""
     time = now.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    with path.open("ab") as file:
+    with check_target(path).open("ab") as file:
         for one in verified:
             note = Noted(time, one.state, one.last, one.link)
             file.write(msgspec.json.encode(note) + b"\n")

@@ -187,7 +187,7 @@ def train(root: Path = ROOT) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start as SageMaker does: with the word `serve` or `train`."""
-    from fraud_detection.adapters.http_server import serve  # noqa: PLC0415 - training needs no server
+    from fraud_detection.adapters.http_server import prepare  # noqa: PLC0415 - training needs no server
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     root = Path(os.environ.get("FRAUD_ROOT", ROOT))
@@ -195,14 +195,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words == ["train"]:
             train(root)
         elif words in (["serve"], []):
-            application = Application(load(root))  # whoever may read the bundle need not answer requests
-            if user := os.environ.get("FRAUD_RUN_AS"):
-                become(user)
             port, host = (
                 os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT),
                 os.environ.get("FRAUD_HOST", ANYWHERE),
             )
-            serve(application, int(port), host)
+            # Whoever may read the bundle and the libraries need not answer requests.
+            serve = prepare(Application(load(root)), int(port), host)
+            if user := os.environ.get("FRAUD_RUN_AS"):
+                become(user)
+            serve()
         else:
             raise ConfigError(f"expected `serve` or `train`, got {' '.join(words)!r}")
     except FraudDetectionError as error:

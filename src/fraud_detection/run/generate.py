@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from fraud_detection.adapters.simulator_files import HistorySummary, write_history
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.generate.arrivals import Way
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.pace import Ahead, Clock, Outbox, Receiver, SystemClock, pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fraud_detection.generate.world import SimulatorSettings
 
@@ -97,7 +98,9 @@ def opened(to: str) -> Iterator[Receiver]:
         raise ConfigError(f"--to {to}: expected a file, '-' for standard output, or kinesis://STREAM")
     try:
         descriptor = (
-            os.dup(1) if to == STANDARD_OUTPUT else os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup(1)
+            if to == STANDARD_OUTPUT
+            else os.open(check_target(Path(to), f"--to {to}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         )
     except OSError as error:
         raise ConfigError(f"--to {to}: cannot be written: {error}") from error

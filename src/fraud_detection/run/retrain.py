@@ -16,6 +16,7 @@ import yaml
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.fingerprint import fingerprint
+from fraud_detection.file_targets import check_target
 from fraud_detection.judge.comparison import Report
 from fraud_detection.run.backtest import learned_until
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
@@ -146,7 +147,7 @@ def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:
     until = bundle.manifest.periods.labels_as_of
     reason = f"trained again in place of {champion.name}, labels as of {until}"
     change = {"name": f"challenger-{bundle.name}", "reason": reason, "bundle": bundle.name}
-    path.write_text(yaml.safe_dump(change, sort_keys=False))
+    check_target(path).write_text(yaml.safe_dump(change, sort_keys=False))
     return path
 
 

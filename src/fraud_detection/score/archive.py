@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.score.bundle import CONTENTS, MANIFEST, Bundle, from_files
 
 SUFFIX = ".tar.gz"
@@ -35,7 +36,7 @@ def write_bundle(bundle: Bundle, directory: Path) -> Path:
 
     A bundle that stood there is replaced; anything else is left alone and refused.
     """
-    _refuse_foreign(directory)
+    check_bundle_target(directory)
     fresh = directory.with_name(directory.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -111,11 +112,15 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
 
-def _refuse_foreign(directory: Path) -> None:
+def check_bundle_target(directory: Path) -> Path:
+    """Return the directory if a bundle may be written there; raise ConfigError otherwise."""
+    check_target(directory)
+    check_target(directory.with_name(directory.name + SUFFIX))
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory}: is a file; name a directory for the bundle")
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
         raise ConfigError(f"{directory}: holds something that is not a bundle; name another directory")
+    return directory
 
 
 def _write_archive(bundle: Bundle, path: Path) -> Path:

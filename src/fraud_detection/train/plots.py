@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from fraud_detection.file_targets import check_target
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -215,4 +217,4 @@ def _picture(path: Path, title: str, height: float = 4.5) -> Iterator[Axes]:
         axes = figure.add_subplot()
         axes.set_title(title)
         yield axes
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        figure.savefig(check_target(path), dpi=120, metadata={"Software": None})

@@ -13,6 +13,7 @@ import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.errors import ConfigError
+from fraud_detection.file_targets import check_target
 from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import encode
 from fraud_detection.train.dataset import read_dataset
@@ -206,7 +207,7 @@ def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
     """Write JSON with one figure a line; a figure without a meaning is null."""
     out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / "metrics.json"
-    path.write_bytes(encode(metrics))
+    check_target(path).write_bytes(encode(metrics))
     return path
 
 
