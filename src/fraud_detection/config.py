@@ -268,3 +268,8 @@ class Project(Settings, frozen=True):
     let_through: LetThroughSettings | None = None
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the variables of the environment that hold what nobody may read in a file."""
+        return () if self.let_through is None else (self.let_through.key_variable,)

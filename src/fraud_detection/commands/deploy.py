@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
@@ -37,8 +38,7 @@ LOCAL_OVERLAP_MS = 1_000
 def plan(arguments: Namespace) -> None:
     """Print what `apply` would change, and why; change nothing."""
     settings, cloud = _open(arguments)
-    release, _ = _release(arguments, settings)
-    wanted = applying.plan(settings, release, cloud)
+    wanted = applying.plan(settings, *_release(arguments, settings), cloud)
     print_line(str(wanted))
     write_figures(arguments, _figures(wanted))
 
@@ -146,7 +146,9 @@ def _open(arguments: Namespace) -> tuple[Deployment, applying.Cloud]:
     region = settings.region
     local = is_local()
     stack = Stack(patient_client("cloudformation", region), settings.name, 0.1 if local else 2.0)
-    return settings, applying.Cloud(stack, lambda name: Objects(patient_client("s3", region), name), local)
+    return settings, applying.Cloud(
+        stack, lambda name: Objects(patient_client("s3", region), name), local, os.environ
+    )
 
 
 def _release(arguments: Namespace, settings: Deployment) -> tuple[Release, list[Artefact]]:

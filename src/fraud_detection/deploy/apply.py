@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,13 +11,14 @@ import msgspec
 from fraud_detection.adapters.cloudformation import EMPTY, GOOD, NEVER_MADE, WORKING, Stack
 from fraud_detection.adapters.s3_objects import Objects
 from fraud_detection.deploy.plan import Plan, Running, compare
+from fraud_detection.deploy.preflight import try_out
 from fraud_detection.deploy.release import Artefact, Release
+from fraud_detection.deploy.secrets import values
 from fraud_detection.deploy.settings import Deployment
 from fraud_detection.deploy.template import build, render
 from fraud_detection.errors import ConfigError
 
 CHANGE_SET = "fraud-deploy"
-TOKEN_BYTES = 32
 WATCHED = ("function-errors", "decline-share")
 """Alarms that take back a change of the function for some minutes after it."""
 
@@ -26,11 +26,15 @@ Say = Callable[[str], object]
 
 
 class Cloud(msgspec.Struct, frozen=True):
-    """Where a deployment goes. local: local services take AWS's place."""
+    """Where a deployment goes.
+
+    local: local services take AWS's place.  environment: of whoever deploys; may hold secrets of the project.
+    """
 
     stack: Stack
     objects: Callable[[str], Objects]
     local: bool
+    environment: Mapping[str, str] = {}
 
 
 def running(stack: Stack) -> Running:
@@ -39,9 +43,14 @@ def running(stack: Stack) -> Running:
     return Running(template, stack.parameters()) if template else Running()
 
 
-def plan(settings: Deployment, release: Release, cloud: Cloud) -> Plan:
-    """Return what `apply` would do; reads only."""
-    return compare(settings, running(cloud.stack), build(settings, release), {"Local": _local(cloud)})
+def plan(settings: Deployment, release: Release, artefacts: Sequence[Artefact], cloud: Cloud) -> Plan:
+    """Return what `apply` would do; reads only.
+
+    Raises ConfigError when the function would not start, or not decide, as it would be deployed.
+    """
+    template = build(settings, release)
+    try_out(template, release, artefacts, cloud.environment, local=cloud.local)
+    return compare(settings, running(cloud.stack), template, {"Local": _local(cloud)})
 
 
 def apply(
@@ -49,7 +58,8 @@ def apply(
 ) -> Plan:
     """Make the stack what the settings and the release say; return what was done, nothing where nothing was.
 
-    Raises ConfigError when CloudFormation refuses or fails: then all of the change is taken back.
+    Raises ConfigError when the function would not start as it would be deployed, and nothing is changed; and
+    when CloudFormation refuses or fails: then all of the change is taken back.
     """
     stack = cloud.stack
     if (status := stack.status()) in NEVER_MADE:
@@ -57,7 +67,7 @@ def apply(
             f"stack {stack.name} was never made whole ({status}): "
             "remove it with `fraud deploy destroy`, then apply"
         )
-    wanted = plan(settings, release, cloud)
+    wanted = plan(settings, release, artefacts, cloud)
     if not wanted.changes:
         # Somebody may have removed what the running system will need to start again.
         _upload(artefacts, cloud, say)
@@ -70,7 +80,7 @@ def apply(
     _change(
         stack,
         render(build(settings, release)),
-        _parameters(running(stack), cloud),
+        _parameters(running(stack), release, cloud),
         say,
         _watched(stack, settings, cloud),
     )
@@ -146,13 +156,11 @@ def _follow(stack: Stack, told: set[str], say: Say) -> str:
     return first
 
 
-def _parameters(now: Running, cloud: Cloud) -> list[dict[str, Any]]:
-    token: Mapping[str, object] = {"UsePreviousValue": True}
-    if "TokenKey" not in now.template.get("Parameters", {}):
-        token = {"ParameterValue": secrets.token_hex(TOKEN_BYTES)}
+def _parameters(now: Running, release: Release, cloud: Cloud) -> list[dict[str, Any]]:
+    there = now.template.get("Parameters", {})
     return [
         {"ParameterKey": "Local", "ParameterValue": _local(cloud)},
-        {"ParameterKey": "TokenKey", **token},
+        *values(release.secrets, there, cloud.environment),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fraud_detection.deploy.secrets import TOKEN_KEY
 from fraud_detection.deploy.settings import BURSTABLE, Deployment
 from fraud_detection.deploy.template import Template
 
@@ -115,7 +116,7 @@ def _by_parameters(one: Mapping[str, Any], turned: list[str]) -> Iterator[str]:
     used = set(_references(one))
     for name in turned:
         if name in used:
-            yield f"parameter {name}: {HIDDEN}" if name == "TokenKey" else f"parameter {name}"
+            yield f"parameter {name}: {HIDDEN}" if name == TOKEN_KEY else f"parameter {name}"
 
 
 def _references(tree: object) -> Iterator[str]:

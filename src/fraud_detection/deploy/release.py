@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from fraud_detection.deploy.secrets import check_secrets
 from fraud_detection.score.archive import pack
 from fraud_detection.score.bands import Bands
 from fraud_detection.score.bundle import Bundle
@@ -29,7 +30,8 @@ class Release(msgspec.Struct, frozen=True):
     """What the template has to know of what goes out.
 
     code, model: keys in the bucket.  image: of the container.  entities: of the project, the ordering one
-    first.  bands: of the scores in training.
+    first.  bands: of the scores in training.  secrets: variables that the project names; their values stand
+    in no file.
     """
 
     bundle: str
@@ -39,6 +41,7 @@ class Release(msgspec.Struct, frozen=True):
     image: str
     entities: tuple[str, ...]
     bands: Bands
+    secrets: tuple[str, ...] = ()
 
     @property
     def features(self) -> str:
@@ -58,5 +61,6 @@ def prepare(bundle: Bundle, package: bytes, image: str) -> tuple[Release, list[A
         image,
         tuple(bundle.contents.project.schema.entities),
         Bands.of(bundle.contents.reference.score),
+        check_secrets(bundle.contents.project.secrets),
     )
     return release, [code, model]

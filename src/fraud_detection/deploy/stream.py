@@ -17,8 +17,10 @@ from fraud_detection.deploy.pieces import (
     sub,
 )
 from fraud_detection.deploy.release import Release
+from fraud_detection.deploy.secrets import TOKEN_KEY, parameter_of
 from fraud_detection.deploy.settings import Deployment
 from fraud_detection.deploy.storage import group_prefix
+from fraud_detection.errors import ConfigError
 
 HANDLER = "fraud_detection.run.lambda_handler.handler"
 ALIAS = "live"
@@ -74,11 +76,14 @@ def processor(settings: Deployment, release: Release) -> Resources:
 
 
 def environment(settings: Deployment, release: Release) -> dict[str, object]:
-    """Return what the function is told; the endpoint by reference, so that it exists first."""
+    """Return what the function is told; the endpoint by reference, so that it exists first.
+
+    Raises ConfigError when the project calls a secret as one of these.
+    """
     name = endpoint_name(settings, release)
     there = {"Fn::GetAtt": ["Endpoint", "EndpointName"]}
     grouped = settings.profiles == "feature-store"
-    return {
+    told: dict[str, object] = {
         "FRAUD_ENVIRONMENT": settings.environment,
         "FRAUD_BUNDLE": BUNDLE_FOLDER,
         "FRAUD_ENDPOINT": {"Fn::If": [ON_AWS, there, name]},
@@ -91,8 +96,14 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
         "FRAUD_QUARANTINE_BUCKET": ref("Bucket"),
         "FRAUD_PROFILES_DAYS": str(settings.keep.profiles),
         "FRAUD_DECISIONS_DAYS": str(settings.keep.decisions),
-        "FRAUD_TOKEN_KEY": ref("TokenKey"),
+        "FRAUD_TOKEN_KEY": ref(TOKEN_KEY),
     }
+    if taken := sorted(told.keys() & set(release.secrets)):
+        raise ConfigError(
+            f"let_through.key_variable: {taken[0]} is a setting of the function itself; name another, "
+            "such as FRAUD_LET_THROUGH_KEY"
+        )
+    return told | {one: ref(parameter_of(one)) for one in release.secrets}
 
 
 def _function(settings: Deployment, release: Release) -> Resource:

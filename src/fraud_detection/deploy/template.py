@@ -12,6 +12,7 @@ import msgspec
 from fraud_detection.deploy.model import endpoint, endpoint_name
 from fraud_detection.deploy.pieces import ON_AWS, Resources, ref
 from fraud_detection.deploy.release import Release
+from fraud_detection.deploy.secrets import parameters
 from fraud_detection.deploy.settings import Deployment
 from fraud_detection.deploy.storage import (
     bucket,
@@ -33,12 +34,6 @@ PARAMETERS = {
         "Default": "false",
         "Description": "true where local services take AWS's place: no SageMaker, and a mapping of our own",
     },
-    "TokenKey": {
-        "Type": "String",
-        "NoEcho": True,
-        "MinLength": 32,
-        "Description": "Makes the tokens that stand for entity ids in the log",
-    },
 }
 
 
@@ -51,7 +46,7 @@ def build(settings: Deployment, release: Release | None = None) -> Template:
         "Outputs": {name: {"Value": value} for name, value in _outputs(settings, release).items()},
     }
     if release is not None:
-        template["Parameters"] = PARAMETERS
+        template["Parameters"] = PARAMETERS | parameters(release.secrets)
         template["Conditions"] = {ON_AWS: {"Fn::Equals": [ref("Local"), "false"]}}
     return template
 

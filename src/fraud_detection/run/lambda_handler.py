@@ -13,7 +13,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.lane_batch import Record, begun, counts_as_declined, touches
 from fraud_detection.run.lane_limiter import LaneLimiter
 from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import decode
 
 ROUNDS = 12
@@ -63,12 +64,15 @@ class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True,
     decisions_days: int = 0
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> ProcessorSettings:
-        """Return the settings; raise ConfigError that names the variable."""
+    def read(cls, environment: Mapping[str, str], secrets: Collection[str] = ()) -> ProcessorSettings:
+        """Return the settings; raise ConfigError that names the variable.
+
+        secrets: variables that the project names for itself.
+        """
         given = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and name not in secrets
         }
         numbers = {"budget_ms", "decisions_days", "profiles_days"}
         plain = {
@@ -86,9 +90,13 @@ class Processor:
         settings: ProcessorSettings,
         say: Callable[[bytes], object],
         clients: Callable[[str], Any] = client,
+        bundle: Bundle | None = None,
     ) -> None:
-        """Load the bundle and make the clients; `say` takes lines for the log."""
-        bundle = read_bundle(Path(settings.bundle))
+        """Make the clients; `say` takes lines for the log.
+
+        bundle: None loads the one that the settings name.
+        """
+        bundle = bundle or read_bundle(Path(settings.bundle))
         features, cutoffs = bundle.contents.features, bundle.manifest.cutoffs
         policy = bundle.contents.project.policy
         self.scorer = SageMakerScorer(
@@ -275,7 +283,18 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 @cache
 def processor() -> Processor:
     """Return the processor of this container, made at its first invocation."""
-    return Processor(ProcessorSettings.read(os.environ), _print)
+    return make_processor(os.environ, _print)
+
+
+def make_processor(
+    environment: Mapping[str, str],
+    say: Callable[[bytes], object],
+    clients: Callable[[str], Any] = client,
+) -> Processor:
+    """Return what an environment describes; raise ConfigError that names what is wrong in it."""
+    bundle = read_bundle(Path(environment.get(f"{PREFIX}BUNDLE", "bundle")))
+    settings = ProcessorSettings.read(environment, bundle.contents.project.secrets)
+    return Processor(settings, say, clients, bundle)
 
 
 def _print(line: bytes) -> None:
