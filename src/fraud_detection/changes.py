@@ -23,7 +23,8 @@ from fraud_detection.answering import (
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.project_file import contradictions
-from fraud_detection.strict import Count, Money, Name, Settings, Share, decode, read_yaml, to_plain
+from fraud_detection.strict import Count, Money, Name, Settings, Share, decode, to_plain
+from fraud_detection.yaml_file import read_yaml
 
 ADVICE = "a change is a YAML file with blocks of the project file, see docs/backtest.md"
 

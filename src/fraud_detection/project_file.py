@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fraud_detection.config import EntityFeatures, FieldSource, Project, Schema
 from fraud_detection.errors import ConfigError
-from fraud_detection.strict import decode, read_yaml
+from fraud_detection.strict import decode
+from fraud_detection.yaml_file import read_yaml
 
 TIME_FORMATS = ("auto", "number")
 RESERVED = {"amount", "transaction_id"}

@@ -10,11 +10,9 @@ import datetime as dt
 import difflib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from fraud_detection.errors import ConfigError
@@ -149,48 +147,6 @@ def decode(data: object, kind: type[T], origin: str) -> T:
 def to_plain(value: object) -> Any:  # noqa: ANN401 - YAML and JSON trees have no narrower type
     """Turn settings back into what YAML and JSON can hold."""
     return msgspec.to_builtins(value, enc_hook=str)
-
-
-MAKE_ONE = "make one with `fraud init --data FILE`, or name another with --config"
-
-
-def read_yaml(path: Path, advice: str = MAKE_ONE) -> object:
-    """Read a YAML file; raise ConfigError that names the file and the line.
-
-    advice: what to do when there is no such file.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; {advice}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: cannot be read: {error}"
-        raise ConfigError(message) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: is not valid YAML: {_problem(error)}") from None
-
-
-def _problem(error: Exception) -> str:
-    """Say in one sentence what YAML found wrong, and where."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{error.problem} - in line {mark.line + 1}, column {mark.column + 1}"
-    # An impossible date is found by Python, which does not know the line.
-    return " ".join(str(error).split())
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping; YAML's own reader lets the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's own
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                problem = f"the key `{key.value}` stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _custom_type(kind: type, value: object) -> object:

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import itertools
 import json
+import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.tables import Table, open_table, read_columns, write_columns
+from fraud_detection.adapters.tables import Table, open_table, read_batches, read_columns, write_columns
 from fraud_detection.adapters.text_tables import thin
 from fraud_detection.errors import ConfigError
 
@@ -363,3 +364,40 @@ class TestOpening:
         (tmp_path / "P.CSV").write_text("a,b\n1,2\n")
 
         assert open_table(tmp_path / "P.CSV").rows == 1
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """Return a file with some bytes changed, or without its end."""
+    found = bytearray(data)
+    for _ in range(chance.choice((1, 3, 30))):
+        found[chance.randrange(len(found))] = chance.randrange(256)
+    return bytes(found[: chance.randrange(len(found))] if chance.random() < 0.15 else found)
+
+
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_a_damaged_parquet_file_is_read_or_refused_by_name(compression: str, tmp_path: Path) -> None:
+    """Damage in a page shows only while it is read: in `init`, `train`, `score` and `run` alike."""
+    count, good, bad = 400, tmp_path / "good.parquet", tmp_path / "bad.parquet"
+    start = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - a column without a zone
+    columns = {
+        "id": [f"t{number}" for number in range(count)],
+        "when": [start + dt.timedelta(minutes=number) for number in range(count)],
+        "amount": [1.5 * number for number in range(count)],
+        "kind": pa.array(["a", "b"] * (count // 2)).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), good, row_group_size=100, compression=compression)
+    chance, refusals = random.Random(3), list[str]()
+    for _ in range(60):
+        bad.write_bytes(damaged(good.read_bytes(), chance))
+        for read in (
+            lambda: open_table(bad).sample(50),
+            lambda: list(open_table(bad).records(100)),
+            lambda: read_columns(bad),
+            lambda: list(read_batches(bad, ["id", "amount"], 50, 350, 100)),
+        ):
+            try:
+                read()
+            except ConfigError as refusal:
+                refusals.append(str(refusal))
+    assert len(refusals) > 60
+    assert all(said.startswith(f"{bad}: ") and "\n" not in said for said in refusals)

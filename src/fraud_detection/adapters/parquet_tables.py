@@ -23,6 +23,8 @@ Columns = dict[str, "np.ndarray | list[object]"]
 
 _SAMPLED_GROUPS = 32
 _ROWS_A_GROUP = 1 << 20
+_QUOTED = 200
+"""So many characters of a message of Arrow are said."""
 
 
 class ParquetTable:
@@ -52,10 +54,10 @@ class ParquetTable:
             chosen = np.sort(np.random.default_rng(7).choice(total, min(size, total), replace=False))
             taken = list(_take(file.iter_batches(65_536, row_groups=groups), chosen))
             table = pa.Table.from_batches(taken, schema=file.schema_arrow)
-        return {
-            name: [value for chunk in table.column(place).chunks for value in self._plain(chunk, name)]
-            for place, name in enumerate(self.names)
-        }
+            return {
+                name: [value for chunk in table.column(place).chunks for value in self._plain(chunk, name)]
+                for place, name in enumerate(self.names)
+            }
 
     def records(
         self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
@@ -121,8 +123,8 @@ def read_columns(path: Path, names: Sequence[str] | None = None) -> tuple[Column
         schema = file.schema_arrow
         wanted = known(names if names is not None else schema.names, schema.names, path)
         table = file.read(columns=list(wanted))
-    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    return {name: _array_or_list(table.column(name)) for name in wanted}, metadata
+        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        return {name: _array_or_list(table.column(name)) for name in wanted}, metadata
 
 
 def column_names(path: Path) -> tuple[str, ...]:
@@ -150,13 +152,17 @@ def read_batches(
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        file = pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            yield file
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"{path}: is not a Parquet file, or is cut off ({error})") from None
-    with file:
-        yield file
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+        # What is read of a damaged page is found out while it is read.
+        raise ConfigError(f"{path}: is not a Parquet file, is cut off or damaged ({_brief(error)})") from None
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:_QUOTED]
 
 
 def _spread(count: int) -> list[int]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fraud_detection.adapters.xgboost_trees import Rows
     from fraud_detection.config import Model
 
+XGBOOST: str = xgb.__version__
+
 _METRIC = "logloss"
 """Stops early.  Average precision would be nearer to the aim, but jumps about with few frauds."""
 

@@ -124,10 +124,15 @@ def reached_from(threshold: np.ndarray) -> np.ndarray:
     >>> reached_from(np.float32([1.0]))[0] < 1.0, np.float32(reached_from(np.float32([1.0]))[0])
     (np.True_, np.float32(1.0))
     """
-    below = np.nextafter(threshold, np.float32(-np.inf)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(threshold, np.float32(-np.inf)).astype(np.float64)
+    # Below the least float32, rounding goes on as if there were one more power of two.
+    below = np.where(np.isneginf(below), -(2.0**128), below)
     middle = (threshold.astype(np.float64) + below) / 2
     # The middle goes to the one of the two that is even.
-    found: np.ndarray = np.where(middle.astype(np.float32) == threshold, middle, np.nextafter(middle, np.inf))
+    with np.errstate(over="ignore"):
+        is_reached = middle.astype(np.float32) == threshold
+    found: np.ndarray = np.where(is_reached, middle, np.nextafter(middle, np.inf))
     return found
 
 

@@ -28,6 +28,7 @@ from fraud_detection.run.cloud_log import SHOWN, entries, words
 from fraud_detection.run.cloud_status import CloudStatus, ask
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.redrive import redrive as put_again
+from fraud_detection.run.trial import try_bundle
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 
@@ -153,6 +154,7 @@ def _open(arguments: Namespace) -> tuple[Deployment, applying.Cloud]:
 
 def _release(arguments: Namespace, settings: Deployment) -> tuple[Release, list[Artefact]]:
     bundle = read_bundle(arguments.bundle)
+    try_bundle(bundle)
     image = arguments.image or settings.image or (LOCAL_IMAGE if is_local() else None)
     if image is not None:
         check(msgspec.structs.replace(settings, image=image))

@@ -56,6 +56,7 @@ class _Compiler:
 
     def __init__(self, text: str, fields: Mapping[str, Field], where: str) -> None:
         self.text = re.sub(r"[\r\n]+", " ", text).strip()
+        self.encoded = self.text.encode()
         self.fields = fields
         self.where = where
 
@@ -66,7 +67,8 @@ class _Compiler:
         return self.refusal(f"{self.said(node)} is not part of the language, which is: {SAYABLE}")
 
     def segment(self, node: ast.expr) -> str:
-        return str(ast.get_source_segment(self.text, node))
+        # One line, and the parser counts its bytes; `ast.get_source_segment` would look for lines each time.
+        return self.encoded[node.col_offset : node.end_col_offset].decode()
 
     def said(self, node: ast.expr) -> str:
         return f"`{self.segment(node)}`"

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from fraud_detection.errors import ConfigError
-from fraud_detection.strict import Count, Settings, Share, decode, read_yaml
+from fraud_detection.strict import Count, Settings, Share, decode
+from fraud_detection.yaml_file import read_yaml
 
 IMAGE = re.compile(
     r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"  # the registry

@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.file_targets import check_target
-from fraud_detection.strict import Settings, decode, read_yaml
+from fraud_detection.strict import Settings, decode
+from fraud_detection.yaml_file import read_yaml
 
 Role = Literal["decide", "read", "label", "operate"]
 ROLES: tuple[Role, ...] = ("decide", "read", "label", "operate")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.config import Project
 from fraud_detection.run.engine import Engine, make_engine
+from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 
 
@@ -17,7 +17,4 @@ def load_engine(path: Path, project: Project | None = None) -> Engine:
     bundle; its features must be the bundle's.  Raises ConfigError with the reason.
     """
     bundle = read_bundle(path)
-    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
-    engine = make_engine(bundle, scorer, project)
-    bundle.check_vectors(scorer)
-    return engine
+    return make_engine(bundle, trusted_scorer(bundle), project)

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.answerer import Answering
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
@@ -28,6 +27,7 @@ from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.ports import Scorer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
+from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.measures import DAY_MS
@@ -59,8 +59,7 @@ class Model:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Load the model; raise ConfigError when it does not score as it did in training."""
         self.bundle = bundle
-        self.scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
-        bundle.check_vectors(self.scorer)
+        self.scorer = trusted_scorer(bundle, threads)
 
     def engine(self, project: Project) -> Engine:
         """Return what decides by this model and a project file; it lets nobody through by lot.

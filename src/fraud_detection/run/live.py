@@ -12,11 +12,11 @@ from collections.abc import Callable
 import msgspec
 
 from fraud_detection.adapters.live_folder import LiveFolder, Release
-from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.config import Project, Schema
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.engine import Engine, Setup, make_engine
+from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.bundle import Bundle
 
 
@@ -175,7 +175,7 @@ def standing(folder: LiveFolder) -> Release:
 
 def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Setup:
     """Keep a bundle with a project in the folder, and return its setup."""
-    make_engine(bundle, XGBoostScorer(bundle.contents.model, bundle.manifest.calibration), project)
+    make_engine(bundle, trusted_scorer(bundle), project)
     setup = Setup.of(bundle.name, project)
     folder.keep_bundle(bundle)
     folder.keep_setup(setup.name, setup.content)
@@ -243,9 +243,7 @@ def engine_of(folder: LiveFolder, setup: str) -> Engine:
     kept = _kept(folder, setup)
     name, project = kept.read()
     bundle = folder.bundle(name)
-    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
-    bundle.check_vectors(scorer)
-    return make_engine(bundle, scorer, project, kept)
+    return make_engine(bundle, trusted_scorer(bundle), project, kept)
 
 
 def _kept(folder: LiveFolder, setup: str) -> Setup:

@@ -27,6 +27,7 @@ from fraud_detection.pipeline import Decided
 from fraud_detection.run.engine import Engine, Setup, make_engine
 from fraud_detection.run.limiter_then import AsThen, LimiterThen, limiter_then
 from fraud_detection.run.told import Difference
+from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 
@@ -62,9 +63,8 @@ def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> 
     setup = _setup(record, stored)
     bundle_name, project = setup.read()
     bundle = find_bundle(bundle_name, bundles)
-    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    scorer = trusted_scorer(bundle)
     engine = _engine(bundle, scorer, project, setup)
-    bundle.check_vectors(scorer)
     payment, values = _event(engine, stored), _values(engine, stored)
     again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))

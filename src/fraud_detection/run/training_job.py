@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.project_file import contradictions
 from fraud_detection.run.training import make_features, train_evaluate_and_refit
-from fraud_detection.strict import decode, read_yaml
+from fraud_detection.strict import decode
+from fraud_detection.yaml_file import parse_yaml, read_yaml
 
 PROJECT = "params.yaml"
 
@@ -42,8 +42,10 @@ def read_project(folder: Path) -> Project:
         at = plain
         for step in steps:
             at = at.setdefault(step, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"hyperparameter {name}: `{step}` holds no named values")
         # All hyperparameters are texts; YAML knows which of them are numbers.
-        at[last] = yaml.safe_load(value)
+        at[last] = parse_yaml(value, f"hyperparameter {name}")
     project = decode(plain, Project, f"{path} with hyperparameters")
     for problem, place in contradictions(project):
         raise ConfigError(f"{path} with hyperparameters: {problem} - at `{place}`")

@@ -268,7 +268,7 @@ def _contents(files: Mapping[str, bytes], origin: str) -> Contents:
         project=_part(files, "project.json", Project, origin),
         reference=_part(files, "reference.json", Reference, origin),
         vectors=_part(files, "vectors.json", Vectors, origin),
-        card=files["MODEL_CARD.md"].decode(),
+        card=_text(files["MODEL_CARD.md"], f"{origin}: MODEL_CARD.md"),
     )
 
 
@@ -287,6 +287,13 @@ def _refuse_contradictions(bundle: Bundle, origin: str) -> None:
         raise ConfigError(
             f"{origin}: vectors.json has rows that are not {len(features.definitions)} values long"
         )
+
+
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: is not text in UTF-8: {error}") from None
 
 
 def _json(data: bytes, where: str) -> object:

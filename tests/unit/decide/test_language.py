@@ -1,6 +1,7 @@
 """What conditions mean, and what is refused."""
 
 import math
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -274,3 +275,24 @@ def test_a_wrong_name_is_answered_with_the_nearest_names() -> None:
     wrong = refusal("amuont > 1")
     assert "no payment field or feature is called `amuont`; nearest: `amount`, " in wrong
     assert "is called `contry`; nearest: `country`, " in refusal("missing(contry)")
+
+
+def test_a_condition_of_very_many_constants_takes_time_in_proportion() -> None:
+    """Ten times as many constants took a hundred times as long: each was looked up from the beginning."""
+
+    def seconds(count: int) -> float:
+        text = f"card in [{', '.join(repr(f'c{number}') for number in range(count))}]"
+        began = time.process_time()
+        compile_condition(text, {"card": Text(lambda payment, _: payment.transaction_id)}, "$")
+        return time.process_time() - began
+
+    seconds(10)
+    assert seconds(40_000) < 40 * max(seconds(4_000), 0.005)
+
+
+def test_a_constant_after_letters_of_several_bytes_is_quoted_whole() -> None:
+    fields: dict[str, Field] = {"city": Text(lambda payment, _: payment.transaction_id)}
+    condition = compile_condition("city in ['Zürich', 'Köln']", fields, "$")
+    assert [condition(Transaction(name, 0, None), []) for name in ("Köln", "Bonn")] == [True, False]
+    with pytest.raises(ConfigError, match="`'Köln' 'Bonn'` is not one text"):
+        compile_condition("city in ['Zürich', 'Köln' 'Bonn']", fields, "$")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import math
 import tarfile
@@ -238,3 +239,15 @@ def test_a_damaged_archive_is_refused_or_still_holds_the_same(data: st.DataObjec
     with contextlib.suppress(ConfigError):
         found = from_files(unpack(kept, "here"), "here")
     assert found is None or found == example()
+
+
+def test_a_model_card_that_is_no_text_is_refused_by_name() -> None:
+    files = {**example().files(), "MODEL_CARD.md": b"caf\xe9"}
+    manifest = msgspec.structs.replace(
+        example().manifest,
+        files={name: hashlib.sha256(files[name]).hexdigest() for name in example().manifest.files},
+        name="",
+    )
+    named = msgspec.structs.replace(manifest, name=hashlib.sha256(encode(manifest)).hexdigest()[:12])
+    with pytest.raises(ConfigError, match=r"here: MODEL_CARD\.md: is not text in UTF-8"):
+        from_files({**files, MANIFEST: encode(named)}, "here")

@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.xgboost_model import FittedModel, Sample, XGBoostScorer, fit
@@ -100,6 +100,8 @@ def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(-1e39, 1e39))
+@example(-3.4028234663852886e38, 0.0)  # the least float32: nothing lies below it
+@example(3.4028234663852886e38, 0.0)
 def test_a_double_reaches_a_threshold_when_its_float32_does(threshold: float, other: float) -> None:
     reached = float(reached_from(np.array([threshold], np.float32))[0])
     near = [reached, math.nextafter(reached, -math.inf), threshold, math.nextafter(threshold, -math.inf)]
