@@ -15,6 +15,7 @@ import msgspec
 
 from fraud_detection.adapters.dynamodb_ledger import KeptDecision
 from fraud_detection.adapters.kinesis_reader import ShardReader, StreamRecord, list_shards
+from fraud_detection.adapters.kpl import MOST_EVENTS
 from fraud_detection.adapters.lane_profiles import NUMBER_BYTES
 from fraud_detection.config import Project
 from fraud_detection.errors import RejectError
@@ -67,7 +68,7 @@ def _written(one: dict[str, Any]) -> dict[str, Any]:
 def _seen(item: dict[str, Any]) -> Seen:
     stored = zlib.decompress(b64decode(item["c"]["B"]))
     seen, _ = msgspec.msgpack.decode(stored, type=tuple[dict[str, bytes], msgspec.Raw])
-    return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") for lane, mark in seen.items()}
+    return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") // MOST_EVENTS for lane, mark in seen.items()}
 
 
 def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:  # noqa: ANN401 - boto3's client

@@ -5,10 +5,8 @@ Skipped where the local services are not installed (`make .venv-aws/.locked`).
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -24,6 +22,7 @@ from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
 from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.lane_profiles import unpack
 from fraud_detection.adapters.s3_objects import Objects
+from fraud_detection.adapters.s3_quarantine import PREFIX, SetAside, read_set_aside
 from fraud_detection.local_aws.shard_poller import Pace
 from fraud_detection.local_aws.site import LocalSite
 from fraud_detection.local_aws.tap import Call, Hangup, Reply, Tap, refusal
@@ -55,7 +54,7 @@ class Day(msgspec.Struct):
     truth: Truth
     decisions: list[KeptDecision]
     log: list[dict[str, Any]]
-    quarantine: list[dict[str, Any]]
+    quarantine: list[SetAside]
     failures: int
     saved: SavedProfiles
     profiles: dict[str, bytes]
@@ -114,7 +113,7 @@ def play(
             truth=Truth(world.project, vocabulary, came),
             decisions=list(ledger.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
-            quarantine=[json.loads(bucket.get(key)) for key in bucket.keys("quarantine/")],
+            quarantine=[one for key in bucket.keys(PREFIX) for one in read_set_aside(key, bucket.get(key))],
             failures=waiting(clients("sqs"), outputs["Failures"]),
             saved=saved,
             profiles=dict(stored(clients("dynamodb"), outputs["ProfilesTable"])),
@@ -274,10 +273,10 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
 
 def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
     poison = {(event.lane, event.number): event.data for event in day.truth.poison}
-    set_aside = {(one["lane"], int(one["sequence"])): one for one in day.quarantine}
-    assert {key: b64decode(one["event_base64"]) for key, one in set_aside.items()} == poison
+    set_aside = {(one.shard, int(one.sequence_number)): one for one in day.quarantine}
+    assert {key: one.event for key, one in set_aside.items()} == poison
     assert len(day.quarantine) == len(poison) > 10
-    assert all(one["reason"] and one["path"] for one in day.quarantine)
+    assert all(one.reason and one.path for one in day.quarantine)
     assert day.failures == 0
 
 

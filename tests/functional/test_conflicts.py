@@ -191,7 +191,7 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_world: SmallWor
     assert "conflicts" in names
     assert {line["delivery"]["shard"] for line in cloud.told("conflict")} == {"shard-0", "shard-1"}
     assert {line["reason"] for line in cloud.told("conflict")} == {DIFFERENT}
-    set_aside = [json.loads(body) for body in cloud.s3.objects.values()]
+    set_aside = [json.loads(line) for body in cloud.s3.objects.values() for line in body.splitlines()]
     assert [one["reason"] for one in set_aside] == [DIFFERENT, DIFFERENT]
 
 

@@ -48,11 +48,11 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
 class Unsaved(msgspec.Struct, frozen=True, array_like=True):
     """An event whose decision or label may be kept while profiles have not taken it in.
 
-    number: of its record, as Kinesis writes it.  label: the event itself if it is a label; the event of a
-    payment is kept with its decision.
+    place: the number of its record, and behind a point its place in an aggregate.  label: the event itself if
+    it is a label; the event of a payment is kept with its decision.
     """
 
-    number: str
+    place: str
     transaction_id: str
     label: bytes = b""
 

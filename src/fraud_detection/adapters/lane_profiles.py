@@ -15,8 +15,8 @@ import msgspec
 
 from fraud_detection.ports import ProfileKey, StateStore
 
-NUMBER_BYTES = 24
-"""A sequence number of Kinesis has up to 56 decimal digits."""
+NUMBER_BYTES = 26
+"""A sequence number of Kinesis has up to 56 decimal digits; a place in an aggregate adds 16 bits."""
 DAY_BYTES = 3
 LANES_KEPT_DAYS = 370
 """Longer than a stream can keep a record: nothing of a lane that was silent for so long can come again."""

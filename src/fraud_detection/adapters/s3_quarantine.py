@@ -1,35 +1,68 @@
-"""What can never be decided, whole, in a bucket: an object a record, so that putting it again is harmless."""
+"""What can never be decided, whole, in a bucket: one object a batch, however many records of it are bad.
+
+An object is named after the first record in it.  A batch that comes again begins where it began before, so
+its first bad record is the same, and the object is written anew; where it ends earlier, the later bad records
+come in a batch of their own.  So each is in one object, however often it came.
+"""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fraud_detection.errors import RetryError
-from fraud_detection.events import Quarantined
+from fraud_detection.errors import ConfigError, RetryError
+
+PREFIX = "quarantine/"
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """A line of such an object.
+
+    shard, sequence_number: its place in the stream; behind a point its place in an aggregate.
+    partition_key: with which it was put.  error: the traceback where it was an error of the program.
+    """
+
+    shard: str
+    sequence_number: str
+    partition_key: str
+    reason: str
+    path: str
+    event_base64: str
+    error: str = ""
+
+    @property
+    def event(self) -> bytes:
+        """Return the event, byte for byte; of an aggregate this event alone."""
+        return base64.b64decode(self.event_base64)
 
 
 class S3Quarantine:
-    """Puts records under `quarantine/<shard>/<number>.json`."""
+    """Puts what is set aside of a batch under `quarantine/<shard>/<place of the first>.jsonl`."""
 
     def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client."""
         self._client, self._bucket = client, bucket
 
-    def put(self, lane: str, number: str, record: Quarantined) -> None:
-        """Keep one record with the reason and the path; raise RetryError when that fails."""
-        content = {
-            "lane": lane,
-            "sequence": number,
-            "reason": record.reason,
-            "path": record.path,
-            "event_base64": base64.b64encode(record.raw).decode(),
-        }
-        key = f"quarantine/{lane}/{number}.json"
+    def put(self, records: Sequence[SetAside]) -> None:
+        """Keep what is set aside of a batch; raise RetryError when that fails."""
+        if not records:
+            return
+        body = b"".join([msgspec.json.encode(one) + b"\n" for one in records])
+        key = f"{PREFIX}{records[0].shard}/{records[0].sequence_number}.jsonl"
         try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=msgspec.json.encode(content))
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
         except (ClientError, BotoCoreError) as error:
             raise RetryError(f"bucket {self._bucket}: {error}") from None
+
+
+def read_set_aside(name: str, content: bytes) -> Iterator[SetAside]:
+    """Yield the records of an object; raise ConfigError that names the line which is none."""
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            yield msgspec.json.decode(line, type=SetAside)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{name}, line {number}: no record that was set aside: {error}") from None

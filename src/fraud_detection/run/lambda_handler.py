@@ -4,11 +4,14 @@ Decisions are kept before profiles are.  A batch that comes again, for whatever 
 decided, and only the profiles that had not seen its events take them in: the effect is that of one
 delivery.  A record that can never be decided is set aside whole; one that should be tried again ends
 the batch, because Lambda starts again from the lowest number that was reported.
+
+What the Kinesis Producer Library has aggregated is taken apart first, so one invocation may hold many more
+events than records: they are decided in parts.
 """
 
 from __future__ import annotations
 
-import base64
+import math
 import os
 import random
 import sys
@@ -18,21 +21,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from fraud_detection.adapters.aws_clients import client
 from fraud_detection.adapters.dynamodb_counts import LaneCounts
-from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision, Unsaved
+from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import SageMakerScorer
 from fraud_detection.errors import RetryError
-from fraud_detection.events import Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Pipeline
+from fraud_detection.pipeline import Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
-from fraud_detection.run.lane_batch import Record, begun, counts_as_declined, touches
+from fraud_detection.run.lane_batch import (
+    Record,
+    begun,
+    parts_of,
+    records_of,
+    sequence_of,
+    touches,
+)
 from fraud_detection.run.lane_limiter import LaneLimiter
+from fraud_detection.run.lane_results import ResultMaker
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import decode
@@ -42,6 +50,8 @@ ROUNDS = 12
 
 BUSY_PAUSE_S = 0.02
 PREFIX = "FRAUD_"
+SPARE = 3
+"""A part is begun only where three times the longest one so far would be done in time."""
 
 
 class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,16 +128,27 @@ class Processor:
         self.limiter = LaneLimiter(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
+        self.results = ResultMaker(self.entities, self.log, self.ledger, self.profiles)
         self.say = say
 
-    def handle(self, lane: str, records: Sequence[Record]) -> list[str]:
-        """Decide one batch of a shard; return the number from which Lambda has to start again, if any."""
-        try:
-            self._decide(lane, records)
-        except RetryError as error:
-            refused = {"lane": lane, "from": records[0].number, "error": str(error)}
-            self.say(line("retry", refused))
-            return [records[0].number]
+    def handle(
+        self, lane: str, records: Sequence[Record], remaining_s: Callable[[], float] = lambda: math.inf
+    ) -> list[str]:
+        """Decide one batch of a shard; return the number from which Lambda has to start again, if any.
+
+        remaining_s: how long Lambda lets this invocation live; a part that may not be done by then is left.
+        """
+        longest_s = 0.0
+        for part in parts_of(records):
+            began = time.perf_counter()
+            try:
+                _check_time(longest_s, remaining_s())
+                self._decide(lane, part)
+            except RetryError as error:
+                refused = {"lane": lane, "from": part[0].place, "error": str(error)}
+                self.say(line("retry", refused))
+                return [part[0].number]
+            longest_s = max(longest_s, time.perf_counter() - began)
         return []
 
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
@@ -144,21 +165,23 @@ class Processor:
         decided = time.perf_counter()
         self.limiter.begin(pipeline)
         self.ledger.note_unsaved([*begun(records, outcomes), *later])
-        lines, since_put_ms = self._keep(lane, records, outcomes)
+        results = self.results.make(records, outcomes, self.scorer.answered.bundle)
+        self.quarantine.put(results.aside)
+        self.ledger.record(results.kept, results.labels, results.noted)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
         self.limiter.end(pipeline)
         self.ledger.note_unsaved(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
-        for one in lines:
+        for one in results.lines:
             self.say(one)
         stages = {"decide": decided - began, "keep": kept - decided, "save": saved - kept}
         stages |= {"endpoint": asked_s}
         batch = Batch(
             lane,
             {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
-            since_put_ms,
+            results.since_put_ms,
             overtaken,
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
             trouble,
@@ -173,15 +196,16 @@ class Processor:
         first, last = records[0].sequence, records[-1].sequence
         unsaved = self.ledger.unsaved()
         earlier = [
-            Record(one.number, event, 0.0)
+            Record.at(one.place, event)
             for one in unsaved
-            if int(one.number) < first and (event := one.label or self.ledger.event(one.transaction_id))
+            if sequence_of(one.place) < first
+            and (event := one.label or self.ledger.event(one.transaction_id))
         ]
         if earlier:
             pipeline, outcomes = self._take_in(earlier)
             self._save(pipeline, earlier, outcomes)
             self.limiter.end(pipeline)
-        return [one for one in unsaved if int(one.number) > last]
+        return [one for one in unsaved if sequence_of(one.place) > last]
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
@@ -192,35 +216,8 @@ class Processor:
 
     def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
         sequences = [record.sequence for record in records]
-        return pipeline.process([record.data for record in records], None, sequences).outcomes
-
-    def _keep(
-        self, lane: str, records: Sequence[Record], outcomes: Sequence[Outcome]
-    ) -> tuple[list[bytes], list[float]]:
-        """Keep decisions, labels and what is set aside; return the lines to log, and the times since put."""
-        lines: list[bytes] = []
-        since_put_ms: list[float] = []
-        kept: list[KeptDecision] = []
-        labels: list[Label] = []
-        noted: list[Label] = []
-        for record, outcome in zip(records, outcomes, strict=True):
-            if isinstance(outcome, Decided):
-                decision, waited_ms = self._kept(lane, record, outcome)
-                kept.append(decision)
-                since_put_ms.append(waited_ms)
-                lines.append(decision.line.encode())
-            elif isinstance(outcome, Learned):
-                labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
-            elif isinstance(outcome, Noted):
-                noted.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
-            elif isinstance(outcome, Quarantined):
-                self.quarantine.put(lane, record.number, outcome)
-                lines.append(self.log.quarantined(lane, record.number, outcome))
-            elif not outcome.is_label:
-                again = self.ledger.again(outcome.transaction_id, record.sequence)
-                lines += [] if again is None else [again.line.encode()]
-        self.ledger.record(kept, labels, noted)
-        return lines, since_put_ms
+        found = pipeline.process([record.data for record in records], None, sequences).outcomes
+        return [record.outcome(one) for record, one in zip(records, found, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:
         """Save the profiles; those that another shard has changed meanwhile take their events in again.
@@ -241,42 +238,18 @@ class Processor:
             overtaken += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
 
-    def _kept(self, lane: str, record: Record, outcome: Decided) -> tuple[KeptDecision, float]:
-        payment = outcome.payment
-        ids = dict(zip(self.entities, payment.entities, strict=True))
-        known = {name: one for name, one in ids.items() if one is not None}
-        versions = {
-            name: self.profiles.version((self.entities.index(name), one)) for name, one in known.items()
-        }
-        told, waited_ms = self.log.decision(
-            outcome, self.scorer.answered.bundle, known, versions, (lane, record.number), record.arrived_s
-        )
-        return KeptDecision(
-            outcome.decision.transaction_id,
-            told.decode(),
-            lane,
-            record.sequence,
-            payment.entities,
-            outcome.values.tobytes(),
-            outcome.raw,
-            versions,
-            counts_as_declined(outcome.decision),
-        ), waited_ms
+
+def _check_time(longest_s: float, remaining_s: float) -> None:
+    if longest_s * SPARE > remaining_s:
+        raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answer Lambda: the items of the batch that failed, for the event source mapping."""
-    records = [
-        Record(
-            one["kinesis"]["sequenceNumber"],
-            base64.b64decode(one["kinesis"]["data"]),
-            float(one["kinesis"]["approximateArrivalTimestamp"]),
-        )
-        for one in event["Records"]
-    ]
     # All records of an invocation are of one shard: `shardId-000000000006:4954...`.
     lane = event["Records"][0]["eventID"].partition(":")[0]
-    failed = processor().handle(lane, records)
+    left_ms: Callable[[], float] = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)
+    failed = processor().handle(lane, records_of(event), lambda: left_ms() / 1000)
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 

@@ -2,28 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import msgspec
 
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
+from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
+from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.events import Action, Decision, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
+PART = 500
+"""So many events are decided at once, also where aggregates hold many more."""
+
 
 class Record(msgspec.Struct, frozen=True):
-    """One record of the shard; arrived_s is Kinesis' clock, seconds since 1970."""
+    """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
+
+    number: of the record of Kinesis, which is what Lambda is told.  sub: the event's place in an aggregate,
+    None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
+    apart; empty for all others.
+    """
 
     number: str
     data: bytes
     arrived_s: float
+    sub: int | None = None
+    key: str = ""
+    broken: str = ""
+
+    @classmethod
+    def at(cls, place: str, data: bytes) -> Record:
+        """Return the event of a place, when it comes from elsewhere than the stream.
+
+        >>> Record.at("7.2", b"").place, Record.at("7", b"").place
+        ('7.2', '7')
+        """
+        number, _, sub = place.partition(".")
+        return cls(number, data, 0.0, int(sub) if sub else None)
+
+    @property
+    def place(self) -> str:
+        """Return the number, and behind a point the place in an aggregate: each event has its own."""
+        return self.number if self.sub is None else f"{self.number}.{self.sub}"
 
     @property
     def sequence(self) -> int:
-        """Return the number as one that can be compared."""
-        return int(self.number)
+        """Return the place as a number that can be compared with those of all events of the shard.
+
+        >>> [Record.at(place, b"").sequence for place in ("7", "7.0", "7.1", "8")]
+        [458752, 458752, 458753, 524288]
+        """
+        return int(self.number) * MOST_EVENTS + (self.sub or 0)
+
+    def outcome(self, found: Outcome) -> Outcome:
+        """Return what became of the event; of a broken aggregate no parser knows the true reason."""
+        if not self.broken:
+            return found
+        return Quarantined(self.data, f"an aggregate of the Kinesis Producer Library: {self.broken}", "$")
+
+
+def sequence_of(place: str) -> int:
+    """Return the number of a place, see `Record.sequence`."""
+    return Record.at(place, b"").sequence
+
+
+def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
+    """Return what is kept of an event that can never be decided."""
+    event = base64.b64encode(outcome.raw).decode()
+    return SetAside(lane, record.place, record.key, outcome.reason, outcome.path, event)
+
+
+def records_of(event: Mapping[str, Any]) -> list[Record]:
+    """Return the events of a Lambda event, in order, with aggregates taken apart."""
+    found: list[Record] = []
+    for one in event["Records"]:
+        kinesis = one["kinesis"]
+        whole = Record(
+            kinesis["sequenceNumber"],
+            base64.b64decode(kinesis["data"]),
+            float(kinesis["approximateArrivalTimestamp"]),
+            key=kinesis.get("partitionKey", ""),
+        )
+        found += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
+    return found
+
+
+def _taken_apart(whole: Record) -> list[Record]:
+    try:
+        parts = take_apart(whole.data)
+    except AggregateError as error:
+        return [msgspec.structs.replace(whole, broken=str(error))]
+    return [Record(whole.number, part.data, whole.arrived_s, sub, part.key) for sub, part in enumerate(parts)]
+
+
+def parts_of(records: Sequence[Record], most: int = PART) -> Iterator[Sequence[Record]]:
+    """Yield the events in parts of at most `most`, each cut where a record of Kinesis begins.
+
+    An aggregate with more events is cut by itself, each time at the same places: what comes again, comes
+    in the same parts.
+
+    >>> records = [Record.at(place, b"") for place in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
+    >>> [[one.place for one in part] for part in parts_of(records, 2)]
+    [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
+    """
+    part: list[Record] = []
+    for whole in _wholes(records):
+        if part and len(part) + len(whole) > most:
+            yield part
+            part = []
+        if len(whole) > most:
+            yield from (whole[begin : begin + most] for begin in range(0, len(whole), most))
+        else:
+            part += whole
+    if part:
+        yield part
+
+
+def _wholes(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Yield together what came in one record of Kinesis."""
+    whole: list[Record] = []
+    for record in records:
+        if whole and record.number != whole[0].number:
+            yield whole
+            whole = []
+        whole.append(record)
+    if whole:
+        yield whole
 
 
 def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsaved]:
@@ -31,12 +140,12 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
     found: list[Unsaved] = []
     for record, outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, Decided):
-            found.append(Unsaved(record.number, outcome.payment.transaction_id))
+            found.append(Unsaved(record.place, outcome.payment.transaction_id))
         elif isinstance(outcome, Learned):
-            found.append(Unsaved(record.number, outcome.label.transaction_id, record.data))
+            found.append(Unsaved(record.place, outcome.label.transaction_id, record.data))
         elif isinstance(outcome, Repeated):
             found.append(
-                Unsaved(record.number, outcome.transaction_id, record.data if outcome.is_label else b"")
+                Unsaved(record.place, outcome.transaction_id, record.data if outcome.is_label else b"")
             )
     return found
 
