@@ -1,0 +1,78 @@
+"""A fresh clone of the project with an environment that is already there, to run documented commands in.
+
+Nothing is installed again: the clone has an environment of its own, whose `fraud` runs the clone's sources on
+the libraries of ours.  The path has a space and a letter outside of ASCII, as a home folder may have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from tests.docs.blocks import ROOT
+
+LAUNCHER = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+from fraud_detection.cli import main
+sys.exit(main())
+"""
+
+
+def git(*words: str, folder: Path) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603, S607
+    return done.stdout
+
+
+def fresh_clone(folder: Path) -> Path:
+    """Return a clone of the project as it lies here, with what is not committed yet."""
+    clone = folder / "mein Häuschen" / "fraud"
+    git("clone", "--quiet", str(ROOT), str(clone), folder=folder)
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT)
+    for name in filter(None, listed.split("\0")):
+        (clone / name).unlink(missing_ok=True)
+        if (ROOT / name).exists():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    _add_environment(clone)
+    return clone
+
+
+def _add_environment(clone: Path) -> None:
+    for compiled in (path for kind in ("*.so", "*.pyd") for path in (ROOT / "src").rglob(kind)):
+        shutil.copy(compiled, clone / compiled.relative_to(ROOT))
+    home = clone / ".venv"
+    venv.create(home, symlinks=True)
+    (packages,) = home.glob("lib/python*/site-packages")
+    theirs = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    lines = [str(clone / "src"), *(f"import site; site.addsitedir({path!r})" for path in theirs)]
+    (packages / "clone.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name in ("fraud", "dvc", "pytest"):
+        _add_program(home / "bin", name)
+    (clone / ".venv-aws").mkdir()
+    for kept in (ROOT / ".venv-aws").glob("[!.]*"):
+        (clone / ".venv-aws" / kept.name).symlink_to(kept)
+    stamp = ".pure" if os.environ.get("FRAUD_PURE") == "1" else ".compiled"
+    for one in (".venv/.locked", ".venv/.installed", f".venv/{stamp}", ".venv-aws/.locked"):
+        (clone / one).touch()
+
+
+def _add_program(programs: Path, name: str) -> None:
+    text = LAUNCHER.format(python=programs / "python")
+    if name != "fraud":
+        text = text.replace("fraud_detection.cli", {"dvc": "dvc.cli", "pytest": "pytest"}[name])
+    (programs / name).write_text(text, encoding="utf-8")
+    (programs / name).chmod(0o755)
+
+
+def environment(clone: Path, **more: str) -> dict[str, str]:
+    """Return the environment of somebody who has just opened a terminal: nothing of ours is on the path."""
+    path = [one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != Path(sys.executable).parent]
+    kept = {name: value for name, value in os.environ.items() if name in {"LANG", "TMPDIR", "FRAUD_PURE"}}
+    return {"HOME": str(clone.parent), "PATH": os.pathsep.join(path), "LC_ALL": "C.UTF-8", **kept, **more}

@@ -1,0 +1,66 @@
+"""Run a shell block as a person types it: one line after another, a service in a terminal of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.docs.blocks import SERVICES, Block
+
+READY_S = 60
+
+
+def run_block(block: Block, folder: Path, environment: dict[str, str], timeout: float = 280) -> str:
+    """Run a block in one bash, which ends at its first error; return all that was said."""
+    lines, services = [], 0
+    for command in block.commands():
+        if any(service in command for service in SERVICES) and "--once" not in command:
+            lines.append(f"{{ exec {command} ; }} & services+=($!); ready {_port(command)}")
+            services += 1
+        else:
+            lines.append(command)
+    script = "\n".join([PRELUDE, *lines, "stop_services"] if services else ["set -eo pipefail", *lines])
+    done = subprocess.run(  # noqa: S603 - our own documentation
+        ["bash", "-c", script],  # noqa: S607
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    said = done.stdout[-4_000:] + done.stderr[-4_000:]
+    assert done.returncode == 0, f"{block.page}:{block.line} ended with {done.returncode}:\n{script}\n{said}"
+    return said
+
+
+PRELUDE = f"""set -eo pipefail
+services=()
+ready() {{
+  for _ in $(seq {READY_S * 10}); do
+    kill -0 "${{services[-1]}}" || return 1
+    [ "$1" = none ] && sleep 3 && return 0
+    curl -s -o /dev/null -f "http://127.0.0.1:$1/readyz" && return 0
+    curl -s -o /dev/null -f "http://127.0.0.1:$1/ping" && return 0
+    sleep 0.1
+  done
+  return 1
+}}
+stop_services() {{
+  for one in "${{services[@]}}"; do
+    kill -INT "$one"
+    wait "$one" || {{ code=$?; [ $code = 130 ] || [ $code = 0 ] || return $code; }}
+  done
+}}
+trap 'kill "${{services[@]}}" 2>/dev/null || true' EXIT
+"""
+
+
+def _port(command: str) -> str:
+    words = command.replace("=", " ").split()
+    if "shadow" in words:
+        return "none"
+    for name in ("--port", "SAGEMAKER_BIND_TO_PORT"):
+        if name in words:
+            return words[words.index(name) + 1]
+    return "8000"

@@ -1,0 +1,118 @@
+"""What the README and the pages show is true: every block of code is run, decoded or parsed as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fraud_detection.answering import RuleSettings
+from fraud_detection.changes import Change
+from fraud_detection.cli import build_parser
+from fraud_detection.config import Project
+from fraud_detection.strict import decode
+from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, indented
+from tests.docs.clone import environment, fresh_clone
+from tests.docs.samples import write_own_data
+from tests.docs.shell import run_block
+
+LANGUAGES = {"bash", "cron", "json", "python", "sql", "text", "yaml"}
+NOT_RUN: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/not_run.yaml").read_text(encoding="utf-8"))
+"""Page and first line of a block that needs Docker, a network or an account -> why."""
+
+
+def place(block: Block) -> str:
+    return f"{block.page}: {block.text.splitlines()[0]}"
+
+
+def of(language: str, *pages: str) -> list[Block]:
+    found = [block for block in BLOCKS if block.language == language]
+    return [block for block in found if not pages or block.page in pages]
+
+
+def named(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_fenced_and_says_what_it_is(page: Path) -> None:
+    assert indented(page) == []
+    own = [block for block in BLOCKS if block.page == str(page.relative_to(ROOT))]
+    assert {block.language for block in own} <= LANGUAGES
+
+
+def test_few_blocks_are_not_run_and_each_says_why() -> None:
+    assert len(NOT_RUN) <= 10
+    assert set(NOT_RUN) <= {place(block) for block in BLOCKS}
+    assert all(len(reason) > 20 for reason in NOT_RUN.values())
+
+
+def fraud_calls(text: str) -> list[list[str]]:
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    calls = []
+    for line in words:
+        for start in [at for at, word in enumerate(line) if word == "fraud" and at + 1 < len(line)]:
+            ends = [at for at, word in enumerate(line) if at > start and re.fullmatch(r"[|&<>;]+", word)]
+            calls.append(line[start + 1 : min(ends, default=len(line))])
+    return calls
+
+
+@pytest.mark.parametrize("block", [*of("bash"), *of("cron")], ids=named)
+def test_every_call_of_fraud_is_one_that_it_takes(block: Block) -> None:
+    for words in fraud_calls(block.text):
+        build_parser().parse_args(words)
+
+
+@pytest.mark.parametrize("block", of("cron"), ids=named)
+def test_every_line_of_a_crontab_has_its_five_times(block: Block) -> None:
+    for line in block.text.splitlines():
+        assert re.fullmatch(r"(?:[\d*/,-]+ +){5}fraud .+", line)
+
+
+@pytest.mark.parametrize("block", of("json"), ids=named)
+def test_all_json_can_be_read(block: Block) -> None:
+    decoder, rest = json.JSONDecoder(), block.text.strip()
+    while rest:
+        _, end = decoder.raw_decode(rest)
+        rest = rest[end:].strip()
+
+
+@pytest.mark.parametrize("block", [one for one in of("yaml") if one.page != "docs/rules.md"], ids=named)
+def test_all_yaml_is_what_the_project_reads(block: Block) -> None:
+    """Those of docs/rules.md are compiled against its own schema, by the tests of the rules."""
+    content = yaml.safe_load(block.text)
+    if isinstance(content, list):
+        decode(content, tuple[RuleSettings, ...], block.page)
+    elif "name" in content:
+        decode(content, Change, block.page)
+    else:
+        project = {"project": "page", "schema": {"event_time": {"field": "time"}}}
+        decode(project | content, Project, block.page)
+
+
+@pytest.mark.parametrize("block", of("sql"), ids=named)
+def test_all_sql_can_be_parsed(block: Block) -> None:
+    tables = set(re.findall(r'(?:FROM|JOIN) ("[^"]+")', block.text))
+    with sqlite3.connect(":memory:") as db:
+        for table in tables:
+            db.execute(f"CREATE TABLE {table} (entity_id, version, profile)")
+        db.execute(block.text)
+
+
+@pytest.mark.timeout(300)
+def test_the_quick_start_of_the_readme_works_in_a_fresh_clone(tmp_path: Path) -> None:
+    clone = fresh_clone(tmp_path)
+    write_own_data(clone)
+    small = "--seconds=2 --cards=100 --days=75 --rate=100 --headless"
+    ways = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
+    for block in of("bash", "README.md"):
+        run_block(block, clone, environment(clone, ARGS=ways.get(block.text.strip(), ""), JOBS="1"))
+    assert len((clone / "decisions.jsonl").read_text().splitlines()) == 200
+    with sqlite3.connect(clone / "build" / "state.db") as db:
+        assert db.execute("SELECT count(*) FROM decisions").fetchone() == (200,)
