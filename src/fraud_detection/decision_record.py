@@ -72,6 +72,8 @@ class DecisionRecord(
     bundle: str
     setup: Annotated[str, Meta(description="names bundle, policy, rules and lists by content")] = ""
     let_through: ControlGroup | None = None
+    caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
+    notes: Annotated[tuple[str, ...], Meta(description="what the sender should look at")] = ()
     repeated: Annotated[bool, Meta(description="it was decided before")] = False
     delivery: Delivery | None = None
 
@@ -82,6 +84,7 @@ class LabelRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag
     schema_version: Literal[1]
     transaction_id: str
     label: Literal["fraud", "legitimate"]
+    caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
     delivery: Delivery | None = None
 
 
@@ -142,6 +145,8 @@ def decision_record(
         decision.bundle,
         decision.setup,
         None if let is None else _control_group(let),
+        decision.caller,
+        decision.notes,
         repeated,
         delivery,
     )
@@ -150,7 +155,7 @@ def decision_record(
 def label_record(label: Label, delivery: Delivery | None = None) -> LabelRecord:
     """Return the record of a label."""
     verdict: Literal["fraud", "legitimate"] = "fraud" if label.fraud else "legitimate"
-    return LabelRecord(SCHEMA_VERSION, label.transaction_id, verdict, delivery)
+    return LabelRecord(SCHEMA_VERSION, label.transaction_id, verdict, label.caller, delivery)
 
 
 def quarantine_record(refused: Quarantined, delivery: Delivery | None = None) -> QuarantineRecord:

@@ -29,6 +29,17 @@ class Action(enum.IntEnum):
         return self.name.lower()
 
 
+class Sender(msgspec.Struct, frozen=True, gc=False):
+    """Who sent an event, and what he may do; the name is empty where nobody is asked for one."""
+
+    name: str = ""
+    may_decide: bool = True
+    may_label: bool = True
+
+
+ANYBODY = Sender()
+
+
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """One payment after parsing.
 
@@ -59,7 +70,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of the event
     that told it, where its record keeps that; else 0.  happened_at: when it was found out or claimed, in
     ms, where that is told; never after `known_at`.  told_at: the time in ms that payments had reached when
-    it came, where its record tells that; else -1.
+    it came, where its record tells that; else -1.  caller: the name of the key that sent it, or empty.
     """
 
     transaction_id: str
@@ -69,6 +80,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     sequence: int = 0
     happened_at: int | None = None
     told_at: int = -1
+    caller: str = ""
 
     @property
     def usable_from(self) -> int:
@@ -157,7 +169,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
     reasons: what led to a review or a decline, also where that was let through; of an approval only the list
-    that demanded it.  setup: names the bundle, policy, rules and lists by their content.
+    that demanded it.  setup: names the bundle, policy, rules and lists by their content.  caller: the name
+    of the key that sent the payment, or empty.  notes: what the sender should look at.
     """
 
     transaction_id: str
@@ -168,6 +181,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     bundle: str
     setup: str = ""
     let_through: LetThrough | None = None
+    caller: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_limited(self) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from fraud_detection.answerer import Answerer, Answering, Redelivered
 from fraud_detection.errors import RejectError
-from fraud_detection.events import Action, Conflict, Decision, Label, Quarantined, Transaction
+from fraud_detection.events import Action, Conflict, Decision, Label, Quarantined, Sender, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
@@ -55,10 +55,21 @@ class Repeated(msgspec.Struct, gc=False):
     is_label: bool = False
 
 
+class Forbidden(msgspec.Struct, gc=False):
+    """An event whose sender may not do what it asks for; it leaves no trace.  is_label: else a payment."""
+
+    transaction_id: str
+    is_label: bool
+
+
 Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
 
-Outcome = Decided | Learned | Noted | Repeated | Quarantined
+Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
+
+
+Parsed = Transaction | Label | Quarantined | Forbidden
+"""An event after it was read, and after it was asked whether its sender may do that."""
 
 
 class Processed(msgspec.Struct):
@@ -101,11 +112,13 @@ class Pipeline:
         events: Sequence[Event],
         identities: Sequence[str | None] | None = None,
         sequences: Sequence[int] | None = None,
+        senders: Sequence[Sender] | None = None,
     ) -> Processed:
         """Return what became of the events.
 
         identities: ids for events whose schema declares none; without them an event's own hash is used.
         sequences: the rising numbers of the events in their source; without them the events are counted.
+        senders: of the events; without them everything is allowed, and nobody is named.
         """
         self.stages.begin()
         parsed = [
@@ -114,7 +127,8 @@ class Pipeline:
         ]
         self.stages.lap(Stage.PARSE)
         self._redelivered, self._decided = [], 0
-        result = self._remember(events, parsed, sequences)
+        allowed = parsed if senders is None else _allowed(parsed, senders)
+        result = self._remember(events, allowed, sequences)
         self.stages.lap(Stage.FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided)]
         decisions = self.answering.answer(
@@ -123,6 +137,8 @@ class Pipeline:
         self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
             one.decision = decision
+        if senders is not None:
+            _name_senders(result.outcomes, senders)
         return result
 
     def learn_due(self, time_ms: int) -> list[Outcome]:
@@ -142,7 +158,7 @@ class Pipeline:
     def _remember(
         self,
         events: Sequence[Event],
-        parsed: Sequence[Transaction | Label | Quarantined],
+        parsed: Sequence[Parsed],
         sequences: Sequence[int] | None,
     ) -> Processed:
         known = self._look_up(parsed)
@@ -157,7 +173,7 @@ class Pipeline:
             result.log.append(outcome)
         return result
 
-    def _look_up(self, parsed: Sequence[Transaction | Label | Quarantined]) -> Known:
+    def _look_up(self, parsed: Sequence[Parsed]) -> Known:
         """Ask the ledger and the store once for all that the batch will need."""
         payments = [item for item in parsed if isinstance(item, Transaction)]
         told = [item for item in parsed if isinstance(item, Label)]
@@ -182,10 +198,8 @@ class Pipeline:
                 learned.append(self._learn(label, known))
         return learned
 
-    def _take(
-        self, raw: Event, item: Transaction | Label | Quarantined, known: Known, outcomes: list[Outcome]
-    ) -> Outcome:
-        if isinstance(item, Quarantined):
+    def _take(self, raw: Event, item: Parsed, known: Known, outcomes: list[Outcome]) -> Outcome:
+        if isinstance(item, (Quarantined, Forbidden)):
             return item
         if isinstance(raw, Label):
             return self._learn(raw, known)
@@ -264,6 +278,28 @@ class Pipeline:
         if ids is not None:
             self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
         return Learned(label, ids, corrects)
+
+
+def _allowed(parsed: Sequence[Parsed], senders: Sequence[Sender]) -> list[Parsed]:
+    """Return what was read, with `Forbidden` in the place of what its sender may not do."""
+    return [
+        Forbidden(item.transaction_id, isinstance(item, Label))
+        if (isinstance(item, Label) and not sender.may_label)
+        or (isinstance(item, Transaction) and not sender.may_decide)
+        else item
+        for item, sender in zip(parsed, senders, strict=True)
+    ]
+
+
+def _name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender]) -> None:
+    """Let decisions and labels keep the names of those who sent them."""
+    for outcome, sender in zip(outcomes, senders, strict=True):
+        if not sender.name:
+            continue
+        if isinstance(outcome, Decided):
+            outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)
+        elif isinstance(outcome, (Learned, Noted)):
+            outcome.label = msgspec.structs.replace(outcome.label, caller=sender.name)
 
 
 _UNDECIDED = Decision("", Action.REVIEW, None, (), "", "")

@@ -17,6 +17,7 @@ import msgspec
 
 from fraud_detection.adapters.tables import Table, open_table
 from fraud_detection.errors import ConfigError
+from fraud_detection.events import Sender
 
 PIPE_BYTES = 1 << 18
 LOOK_BACK_ROWS = 4096
@@ -27,13 +28,14 @@ class Batch(msgspec.Struct, frozen=True):
     """Events in arrival order; `position` is the place in the source after the last of them.
 
     identities: ids for rows of files that have none; None where events have their own.
-    mark: of the last event before the position, see `mark`.
+    mark: of the last event before the position, see `mark`.  senders: of the events, where they are known.
     """
 
     events: list[bytes]
     identities: list[str] | None
     position: int
     mark: str = ""
+    senders: list[Sender] | None = None
 
 
 def mark(event: bytes) -> str:

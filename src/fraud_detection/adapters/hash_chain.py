@@ -19,13 +19,13 @@ START = b""
 
 ROWS = """
     SELECT seq, 0, seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event,
-           features, setup, instead_of, share, chain FROM decisions
+           features, setup, instead_of, share, caller, notes, chain FROM decisions
     UNION ALL
-    SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
+    SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted, caller,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
     UNION ALL
     SELECT seq, 2, reason, path, event, transaction_id,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
     ORDER BY 1"""
 KINDS = ("decision", "label", "refused event")
 
@@ -64,9 +64,10 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
     corrects: int | None,
     happened_at: int | None,
     noted: bool,  # noqa: FBT001 - a column
+    caller: str,
 ) -> tuple[object, ...]:
     """Return what of a label is linked: all but the number at which it was applied, which may come later."""
-    return (seq, transaction_id, int(fraud), known_at, source, corrects, happened_at, int(noted))
+    return (seq, transaction_id, int(fraud), known_at, source, corrects, happened_at, int(noted), caller)
 
 
 def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[Link]:
@@ -93,7 +94,7 @@ def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> I
 def _content(kind: int, row: Sequence[object]) -> Sequence[object]:
     if kind == 0:
         return row[2:-1]
-    return (row[0], *row[2:9]) if kind == 1 else (row[0], *row[2:6])
+    return (row[0], *row[2:10]) if kind == 1 else (row[0], *row[2:6])
 
 
 def as_text(raw: bytes) -> str | bytes:

@@ -20,13 +20,29 @@ from fraud_detection.parse.drift import Kept
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 
 DecisionRow = tuple[
-    int, str, int, int, float | None, str, str, str, bytes, bytes, bytes, str, int | None, float | None, bytes
+    int,
+    str,
+    int,
+    int,
+    float | None,
+    str,
+    str,
+    str,
+    bytes,
+    bytes,
+    bytes,
+    str,
+    int | None,
+    float | None,
+    str,
+    str,
+    bytes,
 ]
-"""As the columns of the table: the last four are the setup, what was let through with which share, and the
-link of the chain."""
-LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, bytes]
+"""As the columns of the table: the last six are the setup, what was let through with which share, the caller,
+the notes, and the link of the chain."""
+LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, str, bytes]
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
-happened, whether it was only noted, and the link of the chain."""
+happened, whether it was only noted, the caller, and the link of the chain."""
 QuarantineRow = tuple[int, str, str, bytes, str, bytes]
 """The columns of the table; the last two are the payment of a conflict, else empty, and the link."""
 Place = tuple[str, int, str]
@@ -166,6 +182,8 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         decision.setup,
         None if let is None else int(let.instead_of),
         None if let is None else let.share,
+        decision.caller,
+        msgspec.json.encode(decision.notes).decode() if decision.notes else NOTHING_SAID,
     )
     return (*row, link(chain, row))
 
@@ -176,8 +194,8 @@ def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
     told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
     corrects = outcome.corrects if isinstance(outcome, Learned) else None
     applied_at = seq if isinstance(outcome, Learned) and outcome.ids is not None else None
-    content = label_content(*told, corrects, label.happened_at, noted)
-    return (*told, corrects, applied_at, label.happened_at, noted, link(chain, content))
+    content = label_content(*told, corrects, label.happened_at, noted, label.caller)
+    return (*told, corrects, applied_at, label.happened_at, noted, label.caller, link(chain, content))
 
 
 def quarantine_row(seq: int, outcome: Quarantined, chain: bytes) -> QuarantineRow:

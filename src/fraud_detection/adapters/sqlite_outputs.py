@@ -23,14 +23,17 @@ Told = tuple[Decision, int] | Label | Quarantined
 
 SINCE = """
     SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of,
-           share FROM decisions WHERE seq > :seq
-    UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, NULL, NULL, NULL, NULL, NULL, NULL
+           share, caller, notes FROM decisions WHERE seq > :seq
+    UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, caller, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL
     FROM labels WHERE seq > :seq
-    UNION ALL SELECT seq, 2, reason, path, event, transaction_id, NULL, NULL, NULL, NULL, NULL, NULL
+    UNION ALL SELECT seq, 2, reason, path, event, transaction_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL
     FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
 ONE = """
-    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of, share
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of, share,
+           caller, notes
     FROM decisions WHERE transaction_id = :one"""
 
 
@@ -46,7 +49,7 @@ def told_since(site: SqliteSite, seq: int) -> Iterator[Told]:
         if kind == 0:
             yield _decision(*row)
         elif kind == 1:
-            yield Label(row[0], bool(row[1]), row[2], row[3])
+            yield Label(row[0], bool(row[1]), row[2], row[3], caller=row[4])
         else:
             reason, path, event, of, *_ = row
             yield Conflict(event, reason, path, of) if of else Quarantined(event, reason, path)
@@ -104,10 +107,15 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     setup: str,
     instead_of: int | None,
     share: float | None,
+    caller: str,
+    notes: str,
 ) -> tuple[Decision, int]:
     words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
     let = None if instead_of is None or share is None else LetThrough(Action(instead_of), share)
-    return Decision(one, Action(action), score, tuple(words), policy, bundle, setup, let), event_time
+    noted = msgspec.json.decode(notes, type=tuple[str, ...])
+    said = tuple(words)
+    decided = Decision(one, Action(action), score, said, policy, bundle, setup, let, caller, noted)
+    return decided, event_time
 
 
 def _reasons(text: str) -> list[tuple[str, str, str]]:

@@ -25,7 +25,7 @@ AHEAD = 5
 """It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
 COLUMNS = """
     seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
-    instead_of, share, chain"""
+    instead_of, share, caller, notes, chain"""
 
 
 class PastDecision(msgspec.Struct, frozen=True, gc=False):

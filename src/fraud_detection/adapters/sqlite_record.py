@@ -64,6 +64,8 @@ class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
     setup: str
     instead_of: Severity | None
     share: float | None
+    caller: str
+    notes: str
     chain: bytes
 
 
@@ -78,6 +80,7 @@ class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
     applied_at: int | None
     happened_at: int | None
     noted: int
+    caller: str
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,7 +133,7 @@ class Record:
     def labels(self, transaction_id: str) -> list[StoredLabel]:
         """Return the labels of a payment in the order in which they came."""
         query = """
-            SELECT seq, fraud, known_at, source, corrects, applied_at, happened_at, noted
+            SELECT seq, fraud, known_at, source, corrects, applied_at, happened_at, noted, caller
             FROM all_labels WHERE transaction_id = ? ORDER BY seq"""
         return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
 
@@ -243,9 +246,20 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
     """Yield what is in the journal alone as `hash_chain.ROWS` has it."""
     for entry in waiting:
         rows: list[tuple[Any, ...]] = [(row[0], 0, *row) for row in entry.decisions]
-        for seq, one, fraud, known_at, source, corrects, _, happened_at, noted, carried in entry.labels:
-            rows.append(
-                (seq, 1, one, int(fraud), known_at, source, corrects, happened_at, int(noted), carried)
-            )
+        for (
+            seq,
+            one,
+            fraud,
+            known_at,
+            source,
+            corrects,
+            _,
+            happened_at,
+            noted,
+            caller,
+            carried,
+        ) in entry.labels:
+            told = (seq, 1, one, int(fraud), known_at, source, corrects, happened_at, int(noted))
+            rows.append((*told, caller, carried))
         rows += [(row[0], 2, *row[1:]) for row in entry.quarantined]
         yield from sorted(rows, key=lambda row: int(row[0]))

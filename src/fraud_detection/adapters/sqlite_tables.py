@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError
 
-FORMAT = 6
+FORMAT = 7
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
@@ -18,12 +18,13 @@ CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
     action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, policy TEXT NOT NULL, bundle TEXT NOT NULL,
     entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL,
-    setup TEXT NOT NULL, instead_of INTEGER, share REAL, chain BLOB NOT NULL);
+    setup TEXT NOT NULL, instead_of INTEGER, share REAL, caller TEXT NOT NULL,
+    notes TEXT NOT NULL, chain BLOB NOT NULL);
 CREATE TABLE setups (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE labels (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
     source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER, happened_at INTEGER, noted INTEGER NOT NULL,
-    chain BLOB NOT NULL);
+    caller TEXT NOT NULL, chain BLOB NOT NULL);
 CREATE INDEX labels_payment ON labels (transaction_id);
 CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT noted;
 CREATE INDEX labels_applied ON labels (applied_at);

@@ -14,7 +14,7 @@ from fraud_detection.file_targets import check_target
 from fraud_detection.run import explain as looking_back
 from fraud_detection.run.explain import Undecided, Where
 from fraud_detection.run.shards import kept_files
-from fraud_detection.run.told import FeatureTold, RuleTold, Story
+from fraud_detection.run.told import FeatureTold, LabelTold, RuleTold, Story
 
 OTHERWISE = 1
 HEADINGS = {"approve": "approved", "review": "sent to review", "decline": "declined"}
@@ -57,7 +57,7 @@ def _undecided(told: Undecided) -> Iterator[str]:
     if told.labels and not told.is_history:
         yield "  Labels have come, and wait for the payment:"
     for label in told.labels:
-        yield f"  {label.verdict}, by {label.source}, known at {label.known_at}"
+        yield f"  {label.verdict}, by {label.source}{_key(label)}, known at {label.known_at}"
 
 
 def _lines(told: Story, top: int, *, every: bool) -> Iterator[str]:
@@ -104,6 +104,10 @@ def _payment(told: Story) -> Iterator[str]:
         yield f"  {name}: {'(missing)' if value is None else value}"
     if payment.place is not None:
         yield f"  place: {payment.place[0]}, {payment.place[1]}"
+    if told.caller:
+        yield f"  sent by the key {told.caller}"
+    for note in told.notes:
+        yield f"  noted: {note}"
 
 
 def _reasons(told: Story) -> Iterator[str]:
@@ -178,8 +182,12 @@ def _labels(told: Story) -> Iterator[str]:
     for one in told.labels:
         happened = "" if one.happened_at is None else f", happened at {one.happened_at}"
         note = f" ({one.note})" if one.note else ""
-        yield f"  {one.verdict}, by {one.source}, known at {one.known_at}{happened}{note}"
+        yield f"  {one.verdict}, by {one.source}{_key(one)}, known at {one.known_at}{happened}{note}"
     yield f"  as known now: {told.judgement}"
+
+
+def _key(label: LabelTold) -> str:
+    return f" (sent by the key {label.caller})" if label.caller else ""
 
 
 def _made_by(told: Story) -> Iterator[str]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.events import ANYBODY, Sender
 from fraud_detection.file_targets import check_target
 from fraud_detection.strict import Settings, decode
 from fraud_detection.yaml_file import read_yaml
@@ -36,11 +37,12 @@ class Key(Settings, frozen=True):
 
 
 class Caller:
-    """A key in use, with what it may still ask."""
+    """A key in use, with what it may still ask; `sender` stands beside each event that comes with it."""
 
     def __init__(self, name: str, key: Key, clock: Callable[[], float] = time.monotonic) -> None:
         """Start with a full allowance."""
         self.name, self.roles = name, frozenset(key.roles)
+        self.sender = Sender(name, may_decide="decide" in key.roles, may_label="label" in key.roles)
         self._key, self._per_second, self._clock = key, key.per_second, clock
         self._left, self._at = key.per_second or 0.0, clock()
 
@@ -85,7 +87,11 @@ class Access:
 
     def __init__(self, keys: dict[str, Key] | None) -> None:
         """Take the keys by name; None means that none are asked for."""
-        self._open = Caller("anybody", Key(sha256="0" * 64, roles=ROLES)) if keys is None else None
+        self._open = None
+        if keys is None:
+            self._open = Caller("anybody", Key(sha256="0" * 64, roles=ROLES))
+            # Nobody was asked for a name, so none is kept.
+            self._open.sender = ANYBODY
         self._by_digest = {key.sha256: Caller(name, key) for name, key in (keys or {}).items()}
 
     def caller(self, authorization: str) -> Caller | None:

@@ -23,7 +23,7 @@ from fraud_detection.decision_record import (
 )
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
-from fraud_detection.pipeline import Repeated
+from fraud_detection.pipeline import Forbidden, Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
@@ -106,7 +106,8 @@ class Api:
         raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
 
     def _decide(self, request: Request, tell: Tell) -> None:
-        self._take(self._allowed(request, "decide"), request.body, tell)
+        # What an event asks for is known when it is read: whether its sender may do that is asked there.
+        self._take(self._allowed(request, "decide", "label"), request.body, tell)
 
     def _label(self, request: Request, tell: Tell) -> None:
         caller = self._allowed(request, "label")
@@ -128,7 +129,7 @@ class Api:
         def told(answers: list[request_door.Answer] | RetryError) -> None:
             tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
 
-        self.door.ask(events, told)
+        self.door.ask(events, told, caller.sender)
 
     def _find(self, request: Request, tell: Tell) -> None:
         one = self.asked_for(request)
@@ -175,14 +176,16 @@ class Api:
     def _describe(self, _: Request, tell: Tell) -> None:
         tell(Answer(OK, self.openapi))
 
-    def _allowed(self, request: Request, role: Role) -> Caller:
+    def _allowed(self, request: Request, *roles: Role) -> Caller:
+        """Return who asks; raise Problem where nobody known does, or one who has none of the roles."""
         caller = self.access.caller(request.authorization.decode("latin-1"))
         if caller is None:
             problem = Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
             problem.headers = ((b"www-authenticate", b"Bearer"),)
             raise problem
-        if role not in caller.roles:
-            raise Problem(403, f"{caller.name} may not do this: it needs the role {role!r}")
+        if caller.roles.isdisjoint(roles):
+            needed = " or ".join(repr(role) for role in roles)
+            raise Problem(403, f"{caller.name} may not do this: it needs the role {needed}")
         return caller
 
 
@@ -220,6 +223,12 @@ def line(answer: request_door.Answer) -> Reply:
             return 422, encode(quarantine_record(answer))
         case Repeated(one, True):
             return OK, encode(duplicate_record(one))
+        case Forbidden(_, is_label):
+            role: Role = "label" if is_label else "decide"
+            words = (
+                f"this key may not send a {'label' if is_label else 'payment'}: it needs the role {role!r}"
+            )
+            return 403, msgspec.json.encode({"error": words})
     words = (
         f"payment {answer.transaction_id!r} is of the history that was remembered; it was not decided here"
     )

@@ -33,6 +33,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_limited_total": (tally.limited, "Payments reviewed because no more may be declined."),
         "fraud_let_through_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
+        "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
         "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():

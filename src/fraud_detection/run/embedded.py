@@ -119,7 +119,7 @@ class EmbeddedDoor:
         self.site.retry()
         pipeline = self.pipeline
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
-        processed = pipeline.process(batch.events, batch.identities)
+        processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         self.site.note_place(source, batch.position, batch.mark)
         try:
             self._keep(processed.log)

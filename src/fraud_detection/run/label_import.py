@@ -10,7 +10,7 @@ import msgspec
 from fraud_detection.adapters.http_client import post_json
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Quarantined
-from fraud_detection.pipeline import Learned, Noted, Outcome, Repeated
+from fraud_detection.pipeline import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.label_file import label_batches
 
@@ -42,7 +42,7 @@ class Told(msgspec.Struct):
     label: str | None = None
     repeated: bool = False
     error: str | None = None
-    quarantined: str | None = None
+    reason: str | None = None
     path: str = "$"
 
 
@@ -85,11 +85,12 @@ def _count(found: Imported, outcome: Outcome) -> None:
     elif isinstance(outcome, Quarantined):
         found.refused.append((outcome.path, outcome.reason))
     else:
-        raise ConfigError(f"{outcome.payment.transaction_id}: a payment among labels")
+        one = outcome.transaction_id if isinstance(outcome, Forbidden) else outcome.payment.transaction_id
+        raise ConfigError(f"{one}: a payment among labels")
 
 
 def _count_told(found: Imported, told: Told) -> None:
-    reason = told.error or told.quarantined
+    reason = told.error or told.reason
     if reason is not None:
         found.refused.append((told.path, reason))
     elif told.repeated:

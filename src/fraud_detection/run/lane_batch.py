@@ -13,7 +13,7 @@ from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
 from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.events import Action, Decision, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
 PART = 500
@@ -158,7 +158,7 @@ def counts_as_declined(decision: Decision) -> bool:
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
     """Tell whether an event may have to change one of the profiles again."""
-    if isinstance(outcome, Quarantined | Noted):
+    if isinstance(outcome, Quarantined | Noted | Forbidden):
         return False
     if isinstance(outcome, Repeated):
         # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.

@@ -13,7 +13,7 @@ from fraud_detection.decision_record import (
     quarantine_record,
 )
 from fraud_detection.events import Conflict, Decision, Label, Quarantined
-from fraud_detection.pipeline import Decided, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Forbidden, Outcome, Repeated
 
 
 def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
@@ -23,6 +23,10 @@ def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
         return encode(decision_record(outcome.decision, outcome.payment.event_time, delivery)) + b"\n"
     if isinstance(outcome, Repeated):
         return encode(duplicate_record(outcome.transaction_id, delivery)) + b"\n"
+    if isinstance(outcome, Forbidden):
+        raise TypeError(
+            f"{outcome.transaction_id}: only a caller with a key can lack a role, and has no line"
+        )
     return encode(_record(outcome if isinstance(outcome, Quarantined) else outcome.label, delivery)) + b"\n"
 
 

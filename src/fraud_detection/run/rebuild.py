@@ -70,7 +70,8 @@ def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> 
     again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))
     if again.limiter is not None and again.limiter.agrees is not True and again.limiter.is_asked:
         again.taken.append(f"what the limiter did: {again.limiter.doubt}")
-    again.decision = _decide(again, project)
+    told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
+    again.decision = msgspec.structs.replace(_decide(again, project), **told)
     _compare(record, again, setup)
     return again
 

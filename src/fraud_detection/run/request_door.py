@@ -18,9 +18,9 @@ import msgspec
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.errors import FraudDetectionError, RetryError
-from fraud_detection.events import Decision, Label, Quarantined
+from fraud_detection.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.health import BrokenError, Health
 
@@ -48,7 +48,7 @@ class Told(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-Answer = Told | Label | Quarantined | Repeated
+Answer = Told | Label | Quarantined | Repeated | Forbidden
 """Repeated is a payment of history, which was never decided here, or a label that had come before."""
 
 Tell = Callable[[list[Answer] | RetryError], None]
@@ -77,8 +77,10 @@ class RequestDoor:
         """Return how many events wait."""
         return len(self._waiting)
 
-    def ask(self, events: Sequence[bytes], tell: Tell) -> None:
+    def ask(self, events: Sequence[bytes], tell: Tell, sender: Sender = ANYBODY) -> None:
         """Take events, all or none, and `tell` all their answers when the last of them is decided.
+
+        sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.
 
         Raises FullError when too many wait already, RetryError when the door is broken.
         """
@@ -86,7 +88,7 @@ class RequestDoor:
         if len(self._waiting) + len(events) > self.most_waiting:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
-        asked = _Asked(tell, len(events), time.perf_counter())
+        asked = _Asked(tell, len(events), time.perf_counter(), sender)
         for event in events:
             self._waiting.append((event, asked))
         if not self._due:
@@ -94,10 +96,10 @@ class RequestDoor:
             # Behind the requests that the loop has read already: they belong to the same batch.
             asyncio.get_running_loop().call_soon(self._decide)
 
-    def submit(self, events: Sequence[bytes]) -> asyncio.Future[list[Answer]]:
+    def submit(self, events: Sequence[bytes], sender: Sender = ANYBODY) -> asyncio.Future[list[Answer]]:
         """Do the same for somebody who can wait for a future."""
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self.ask(events, lambda answers: _settle(future, answers))
+        self.ask(events, lambda answers: _settle(future, answers), sender)
         return future
 
     def take_beside(self, batch: Batch, source: str) -> None:
@@ -152,7 +154,9 @@ class RequestDoor:
         loop.call_soon(self._catch_up)
 
     def _answer(self, batch: Sequence[tuple[bytes, _Asked]]) -> None:
-        outcomes = self.door.take(Batch([event for event, _ in batch], None, 0), SOURCE)
+        senders = [asked.sender for _, asked in batch]
+        named = senders if any(one is not ANYBODY for one in senders) else None
+        outcomes = self.door.take(Batch([event for event, _ in batch], None, 0, senders=named), SOURCE)
         now = time.perf_counter()
         for (_, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
@@ -197,10 +201,10 @@ class RequestDoor:
 class _Asked:
     """Events that were asked about together, and the answers so far."""
 
-    __slots__ = ("answers", "at", "missing", "tell")
+    __slots__ = ("answers", "at", "missing", "sender", "tell")
 
-    def __init__(self, tell: Tell, events: int, at: float) -> None:
-        self.tell, self.missing, self.at = tell, events, at
+    def __init__(self, tell: Tell, events: int, at: float, sender: Sender) -> None:
+        self.tell, self.missing, self.at, self.sender = tell, events, at, sender
         self.answers: list[Answer] = []
 
     def add(self, answer: Answer) -> None:

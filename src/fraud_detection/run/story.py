@@ -64,6 +64,8 @@ def story(
         judgement=judgement(action, None if standing is None else bool(standing.fraud)),
         made_by=_made_by(again),
         replayed=replayed,
+        caller=stored.caller,
+        notes=msgspec.json.decode(stored.notes, type=list[str]),
     )
 
 
@@ -198,6 +200,7 @@ def label_told(one: StoredLabel, *, stands: bool) -> LabelTold:
         None if one.happened_at is None else iso(one.happened_at),
         note,
         stands,
+        one.caller,
     )
 
 

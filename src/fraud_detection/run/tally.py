@@ -6,7 +6,7 @@ import msgspec
 
 from fraud_detection.events import Conflict, Quarantined
 from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.pipeline import Decided, Outcome, Repeated
+from fraud_detection.pipeline import Decided, Forbidden, Outcome, Repeated
 
 
 class Refusal(msgspec.Struct):
@@ -21,7 +21,8 @@ class Tally(msgspec.Struct):
 
     transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
     conflicts: under the id of an earlier payment with other content.
-    limited: reviewed because no more may be declined; let_through: approved by lot.
+    limited: reviewed because no more may be declined; let_through: approved by lot.  forbidden: events whose
+    sender may not do what they ask for.
     engine: the engine's own time a payment, commit included; latency: the time since sending.
     """
 
@@ -38,6 +39,7 @@ class Tally(msgspec.Struct):
     limited: int = 0
     let_through: int = 0
     conflicts: int = 0
+    forbidden: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -58,6 +60,8 @@ class Tally(msgspec.Struct):
         elif isinstance(outcome, Repeated):
             self.repeated += 1
             self.repeated_labels += outcome.is_label
+        elif isinstance(outcome, Forbidden):
+            self.forbidden += 1
         else:
             self.labels += 1
 

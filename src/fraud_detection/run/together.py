@@ -11,6 +11,7 @@ import msgspec
 
 from fraud_detection.adapters.links import AwayError, Links
 from fraud_detection.errors import RetryError
+from fraud_detection.events import Sender
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import Reply, line
 from fraud_detection.run.following import NEWS, TELL_AFTER_S, Following
@@ -45,20 +46,22 @@ class Together:
         self.drained: set[int] = set()
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
-    async def take(self, events: Sequence[bytes]) -> list[Reply]:
+    async def take(self, events: Sequence[bytes], sender: Sender) -> list[Reply]:
         """Let each event be taken by its owner, and return the answers in the same order.
 
         Raises RetryError when an owner refuses or is away; what the others took stands, and is answered as
         repeated when it is sent again.
         """
-        owners = await self._owners(events)
+        owners = await self._owners(events, sender)
         if len(set(owners)) == 1:
-            return [(status, body) for status, body in await self._ask_owner(owners[0], list(events))]
+            return [(status, body) for status, body in await self._ask_owner(owners[0], list(events), sender)]
         # The own part first: what is refused here at once is not asked elsewhere.
         parts: dict[int, list[int]] = {self.own: []} if self.own in owners else {}
         for place, owner in enumerate(owners):
             parts.setdefault(owner, []).append(place)
-        asked = [self._ask_owner(owner, [events[at] for at in places]) for owner, places in parts.items()]
+        asked = [
+            self._ask_owner(owner, [events[at] for at in places], sender) for owner, places in parts.items()
+        ]
         answers = await _all(asked)
         replies: list[Reply] = [(0, b"")] * len(events)
         for places, told in zip(parts.values(), answers, strict=True):
@@ -127,7 +130,7 @@ class Together:
         match what:
             case "take":
                 self.drained.discard(other)
-                return await self._take_here(body)
+                return await self._take_here(body[0], msgspec.convert(body[1], Sender))
             case "find":
                 found = self.door.find(body)
                 return None if found is None else line(found)
@@ -147,14 +150,15 @@ class Together:
                 )
         return None
 
-    async def _owners(self, events: Sequence[bytes]) -> list[int]:
+    async def _owners(self, events: Sequence[bytes], sender: Sender) -> list[int]:
         places = [self.ownership.place(event) for event in events]
-        strays = any(_is_stray(place) for place in places)
+        # Who may tell no labels is not told which payments there are: his are refused here.
+        strays = sender.may_label and any(_is_stray(place) for place in places)
         known = await self._whereabouts(places) if strays else {}
         # What nobody can decide is kept in quarantine by the worker that has read it.
         return [
             known.get(str(one.transaction_id), NOBODY)
-            if _is_stray(one)
+            if strays and _is_stray(one)
             else (self.own if one.owner is None else one.owner)
             for one in places
         ]
@@ -178,17 +182,17 @@ class Together:
     def _known_here(self, told_of: Sequence[str]) -> list[str]:
         return list(self.door.door.site.ledger.entities(told_of))
 
-    def _ask_owner(self, owner: int, events: list[bytes]) -> Awaitable[list[Reply]]:
+    def _ask_owner(self, owner: int, events: list[bytes], sender: Sender) -> Awaitable[list[Reply]]:
         if owner == self.own:
-            return self._take_here(events)
+            return self._take_here(events, sender)
         if owner == NOBODY:
             return _unknown(self.ownership, events)
         self.forwarded += len(events)
-        return self.links.lines[owner].ask("take", events)
+        return self.links.lines[owner].ask("take", [events, msgspec.structs.asdict(sender)])
 
-    def _take_here(self, events: Sequence[bytes]) -> Awaitable[list[Reply]]:
+    def _take_here(self, events: Sequence[bytes], sender: Sender) -> Awaitable[list[Reply]]:
         """Take events now, so that they keep their order, and answer when they are decided."""
-        return _answers(self.door.submit(events))
+        return _answers(self.door.submit(events, sender))
 
     async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""

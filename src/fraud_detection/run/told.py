@@ -87,7 +87,7 @@ class RuleTold(msgspec.Struct, frozen=True):
 
 
 class LabelTold(msgspec.Struct, frozen=True):
-    """A label that came; `stands` where it is the one that counts today."""
+    """A label that came; `stands` where it is the one that counts today.  caller: the key that sent it."""
 
     verdict: str
     source: str
@@ -95,6 +95,7 @@ class LabelTold(msgspec.Struct, frozen=True):
     happened_at: str | None
     note: str
     stands: bool
+    caller: str = ""
 
 
 class LimiterTold(msgspec.Struct, frozen=True):
@@ -131,7 +132,8 @@ class ReasonTold(msgspec.Struct, frozen=True):
 class Story(msgspec.Struct, frozen=True):
     """Everything that can be told of one decision.
 
-    same: it came out again to the last bit.  taken: what had to be taken as it is stored.
+    same: it came out again to the last bit.  taken: what had to be taken as it is stored.  caller: the
+    key that sent the payment, by its name.  notes: what the answer told the sender beside the decision.
     """
 
     payment: PaymentTold
@@ -152,3 +154,5 @@ class Story(msgspec.Struct, frozen=True):
     judgement: str
     made_by: MadeBy
     replayed: Replayed | None = None
+    caller: str = ""
+    notes: list[str] = []

@@ -44,7 +44,7 @@ class WorkerApi(Api):
         early = await self.together.spend(caller, len(events))
         if early:
             raise too_early(caller, early)
-        replies = await self.together.take(events)
+        replies = await self.together.take(events, caller.sender)
         if many:
             return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
         return Answer(*replies[0])

@@ -33,9 +33,9 @@ SETUP = Setup.of("a bundle", demo_project())
 COLUMNS = {
     "decisions": (
         "seq transaction_id event_time action score reasons policy bundle entities event features setup "
-        "instead_of share chain"
+        "instead_of share caller notes chain"
     ),
-    "labels": "seq transaction_id fraud known_at source corrects happened_at noted chain applied_at",
+    "labels": "seq transaction_id fraud known_at source corrects happened_at noted caller chain applied_at",
     "quarantine": "seq reason path event chain",
 }
 EVERY = [(table, column) for table, columns in COLUMNS.items() for column in columns.split()]
@@ -51,7 +51,7 @@ def decided(number: int) -> Decided:
     score = None if number % 5 == 0 else number / 100
     let = LetThrough(Action.DECLINE, 0.25) if number % 7 == 0 else None
     reasons = (Verdict(Action.REVIEW, "score", f"wörds of {number}"),)
-    decision = Decision(one, Action.REVIEW, score, reasons, "policy", "a bundle", SETUP.name, let)
+    decision = Decision(one, Action.REVIEW, score, reasons, "policy", "a bundle", SETUP.name, let, "till")
     raw = msgspec.json.encode({"id": one, "amount": number})
     payment = Transaction(one, 1_000 * number, number, (f"c{number % 3}", None))
     return Decided(raw, payment, array("d", [number, float("nan")]), decision)
@@ -61,7 +61,9 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
     found: list[Outcome] = []
     for number in range(first, first + 10):
         found.append(decided(number))
-        told = Label(f"t{chance.randrange(first, number + 1)}", fraud=True, known_at=9, happened_at=7)
+        told = Label(
+            f"t{chance.randrange(first, number + 1)}", fraud=True, known_at=9, happened_at=7, caller="office"
+        )
         found += chance.sample(
             [Learned(told, ("c1", None), 5), Noted(told), Quarantined(b"{", "bad", "$")], 2
         )
@@ -76,7 +78,7 @@ def fill(state: Path, seed: int = 0) -> None:
         site.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
         site.seq += batch
     # A label that comes before its payment is applied with it.
-    site.keep([Learned(Label("t99", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
+    site.keep([Learned(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift())
     site.keep([decided(99)], 1, 0, SchemaDrift())
     site.settle()
     site.close()
@@ -199,7 +201,7 @@ def remade(db: sqlite3.Connection) -> bytes:
     """Make every link anew, as somebody would who has changed something and knows how."""
     before, tables = START, ("decisions", "labels", "quarantine")
     for row in db.execute(ROWS).fetchall():
-        content = (row[2:-1], (row[0], *row[2:9]), (row[0], *row[2:6]))[row[1]]
+        content = (row[2:-1], (row[0], *row[2:10]), (row[0], *row[2:6]))[row[1]]
         before = link(before, content)
         db.execute(f"UPDATE {tables[row[1]]} SET chain = ? WHERE seq = ?", (before, row[0]))  # noqa: S608
     kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'progress'").fetchone()[0])
