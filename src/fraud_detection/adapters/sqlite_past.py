@@ -152,6 +152,6 @@ class StatePast:
 
 
 def _decision(row: tuple[object, ...]) -> PastDecision:
-    _, one, time_ms, action, score, reasons, _, bundle, _, event, features, setup, instead_of, share, _ = row
+    _, one, time_ms, action, score, reasons, _, bundle, _, event, features, setup, instead_of, share, *_ = row
     told = (one, time_ms, action, score, reasons, bundle, event, features, setup, instead_of, share)
     return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`
