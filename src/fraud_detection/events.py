@@ -36,6 +36,13 @@ class Sender(msgspec.Struct, frozen=True, gc=False):
     may_decide: bool = True
     may_label: bool = True
 
+    def may_send(self, item: object) -> bool:
+        """Tell whether the event, as it was read, is one that he may send; garbage is nobody's act."""
+        return not (
+            (isinstance(item, Label) and not self.may_label)
+            or (isinstance(item, Transaction) and not self.may_decide)
+        )
+
 
 ANYBODY = Sender()
 

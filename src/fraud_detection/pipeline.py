@@ -69,7 +69,7 @@ Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
 
 
 Parsed = Transaction | Label | Quarantined | Forbidden
-"""An event after it was read, and after it was asked whether its sender may do that."""
+"""An event as it was read, if its sender may do that."""
 
 
 class Processed(msgspec.Struct):
@@ -127,8 +127,7 @@ class Pipeline:
         ]
         self.stages.lap(Stage.PARSE)
         self._redelivered, self._decided = [], 0
-        allowed = parsed if senders is None else _allowed(parsed, senders)
-        result = self._remember(events, allowed, sequences)
+        result = self._remember(events, _allowed(parsed, senders), sequences)
         self.stages.lap(Stage.FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided)]
         decisions = self.answering.answer(
@@ -137,8 +136,7 @@ class Pipeline:
         self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
             one.decision = decision
-        if senders is not None:
-            _name_senders(result.outcomes, senders)
+        _name_senders(result.outcomes, senders)
         return result
 
     def learn_due(self, time_ms: int) -> list[Outcome]:
@@ -280,22 +278,21 @@ class Pipeline:
         return Learned(label, ids, corrects)
 
 
-def _allowed(parsed: Sequence[Parsed], senders: Sequence[Sender]) -> list[Parsed]:
+def _allowed(parsed: Sequence[Parsed], senders: Sequence[Sender] | None) -> Sequence[Parsed]:
     """Return what was read, with `Forbidden` in the place of what its sender may not do."""
+    if senders is None:
+        return parsed
     return [
         Forbidden(item.transaction_id, isinstance(item, Label))
-        if (isinstance(item, Label) and not sender.may_label)
-        or (isinstance(item, Transaction) and not sender.may_decide)
+        if isinstance(item, (Label, Transaction)) and not sender.may_send(item)
         else item
         for item, sender in zip(parsed, senders, strict=True)
     ]
 
 
-def _name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender]) -> None:
+def _name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender] | None) -> None:
     """Let decisions and labels keep the names of those who sent them."""
-    for outcome, sender in zip(outcomes, senders, strict=True):
-        if not sender.name:
-            continue
+    for outcome, sender in zip(outcomes, senders, strict=True) if senders is not None else ():
         if isinstance(outcome, Decided):
             outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)
         elif isinstance(outcome, (Learned, Noted)):

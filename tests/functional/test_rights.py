@@ -115,6 +115,15 @@ def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(door: Door) -> 
     assert {caller for (caller,) in door.rows("SELECT caller FROM decisions")} <= DECIDES
 
 
+def test_a_stub_under_anothers_id_does_not_read_the_decision(door: Door) -> None:
+    stub = json.dumps(door.known | {"amount": 0.01}).encode()
+    for body in (stub, b"[" + stub + b"]"):
+        told = door.ask("till", "POST", "/v1/decisions", body)[1]
+        answer = told[0] if isinstance(told, list) else told
+        assert answer["type"] == "conflict"
+        assert not {"action", "score", "reasons", "caller"} & set(answer)
+
+
 def test_the_name_of_the_key_is_kept_with_what_it_sent_and_told(
     door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:

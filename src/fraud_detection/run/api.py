@@ -223,16 +223,16 @@ def line(answer: request_door.Answer) -> Reply:
             return 422, encode(quarantine_record(answer))
         case Repeated(one, True):
             return OK, encode(duplicate_record(one))
-        case Forbidden(_, is_label):
-            role: Role = "label" if is_label else "decide"
-            words = (
-                f"this key may not send a {'label' if is_label else 'payment'}: it needs the role {role!r}"
-            )
-            return 403, msgspec.json.encode({"error": words})
-    words = (
-        f"payment {answer.transaction_id!r} is of the history that was remembered; it was not decided here"
-    )
-    return CONFLICT, msgspec.json.encode({"error": words})
+    status, words = _refusal(answer)
+    return status, msgspec.json.encode({"error": words})
+
+
+def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:
+    if isinstance(answer, Forbidden):
+        kind, role = ("label", "label") if answer.is_label else ("payment", "decide")
+        return 403, f"this key may not send a {kind}: it needs the role {role!r}"
+    one = answer.transaction_id
+    return CONFLICT, f"payment {one!r} is of the history that was remembered; it was not decided here"
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:
