@@ -64,12 +64,8 @@ class Forbidden(msgspec.Struct, gc=False):
 
 Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
-
 Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
-
-
 Parsed = Transaction | Label | Quarantined | Forbidden
-"""An event as it was read, if its sender may do that."""
 
 
 class Processed(msgspec.Struct):
