@@ -39,20 +39,21 @@ def project_of(world: SmallWorld, limiter: LimiterSettings = LIMITER) -> Project
     return msgspec.structs.replace(world.project, rules=(everything,), limiter=limiter)
 
 
+def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
+    """Return payments one second apart."""
+    live = [json.loads(event) for event in world.live(payments + 300, poison_share=0.0)]
+    found = [plain for plain in live if plain.get("type") != "label"][:payments]
+    assert len(found) == payments
+    times = range(START_MS, START_MS + 1_000 * payments, 1_000)
+    return [
+        json.dumps(plain | {"transaction_id": f"t{place}", "event_time": time_ms}).encode()
+        for place, (plain, time_ms) in enumerate(zip(found, times, strict=True))
+    ]
+
+
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    found: list[bytes] = []
-    for event in small_world.live(PAYMENTS + 300, poison_share=0.0):
-        plain = json.loads(event)
-        if plain.get("type") != "label" and len(found) < PAYMENTS:
-            place = len(found)
-            found.append(
-                json.dumps(
-                    plain | {"transaction_id": f"t{place}", "event_time": START_MS + 1_000 * place}
-                ).encode()
-            )
-    assert len(found) == PAYMENTS
-    return found
+    return stream_of(small_world, PAYMENTS)
 
 
 @pytest.fixture(scope="module")

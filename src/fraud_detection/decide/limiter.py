@@ -140,3 +140,9 @@ class SharedLimiter(DeclineLimiter):
         payments, declines = super().counted(time_ms)
         more = self._counted(self._others, time_ms)
         return payments + more[0], declines + more[1]
+
+
+def joined(settings: LimiterSettings, counts: Iterable[DeclineCounts]) -> DeclineLimiter:
+    """Return one limiter that goes on from what several have counted."""
+    part_ms = DeclineLimiter(settings).part_ms
+    return DeclineLimiter(settings, DeclineCounts(part_ms, merged(counts, part_ms)))

@@ -10,6 +10,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Canary
+from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Transaction
@@ -61,7 +62,7 @@ class EmbeddedDoor:
         pipeline.latest = site.progress.latest
         pipeline.due = site.ledger.due(pipeline.latest)
         if pipeline.answering.limiter is not None:
-            remember_answers(pipeline.answering.limiter, site)
+            pipeline.answering.limiter = self._limiter(pipeline.answering.limiter.settings)
         self.release = 0
         self._warned = 0.0
         self._fingerprint = ""
@@ -101,8 +102,7 @@ class EmbeddedDoor:
         if settings is None:
             limiter = None
         elif limiter is None or limiter.settings != settings:
-            limiter = DeclineLimiter(settings)
-            remember_answers(limiter, self.site)
+            limiter = self._limiter(settings)
         self.release = release
         answering.champion, answering.limiter = champion.answerer, limiter
         answering.canary = None
@@ -169,6 +169,12 @@ class EmbeddedDoor:
             memory.save_all()
             self.site.note_progress(memory.unsaved_since())
         self.site.close()
+
+    def _limiter(self, settings: LimiterSettings) -> DeclineLimiter:
+        """Return a limiter that has counted what was answered here."""
+        limiter = DeclineLimiter(settings)
+        remember_answers(limiter, self.site)
+        return limiter
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""

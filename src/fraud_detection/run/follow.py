@@ -17,11 +17,14 @@ from operator import attrgetter
 
 import msgspec
 
+from fraud_detection.adapters.count_board import CountBoard
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.sqlite_trouble import reading
+from fraud_detection.answering import LimiterSettings
+from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import RetryError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
@@ -31,6 +34,7 @@ from fraud_detection.pipeline import Outcome
 from fraud_detection.run.embedded import SAVE_AFTER_EVENTS, EmbeddedDoor, remember_past, settle
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.shards import ORDERING, Ownership
+from fraud_detection.run.worker_limiter import WorkerLimiter
 
 MOST_AT_ONCE = 256
 """Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
@@ -44,7 +48,8 @@ class WorkerDoor(EmbeddedDoor):
     """Decides what it owns, and lets the shared profiles take in what the others have committed.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
-    each commit.  reached: up to where each of the others' logs was taken in.
+    each commit.  reached: up to where each of the others' logs was taken in.  board: where the limiters of
+    all workers count together; without one each counts for itself.
     """
 
     def __init__(
@@ -54,10 +59,11 @@ class WorkerDoor(EmbeddedDoor):
         site: SqliteSite,
         others: Mapping[int, SqliteSite],
         save_after_events: int = SAVE_AFTER_EVENTS,
+        board: CountBoard | None = None,
     ) -> None:
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
         pipeline = engine.pipeline(site, site.ledger)
-        self.worker, self.others = worker, others
+        self.worker, self.others, self._board = worker, others, board
         self.committed: Callable[[Mark], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
         self.log = FollowLog(site.database)
@@ -112,8 +118,15 @@ class WorkerDoor(EmbeddedDoor):
     def close(self) -> None:
         """Save the profiles and close the files."""
         super().close()
+        if self._board is not None:
+            self._board.close()
         for file in self.others.values():
             file.close()
+
+    def _limiter(self, settings: LimiterSettings) -> DeclineLimiter:
+        """Return a limiter that has counted what was answered here, and adds what the others answer."""
+        own = super()._limiter(settings)
+        return own if self._board is None else WorkerLimiter(settings, self._board, own.counts())
 
     def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
         """Return the next events of another's log, and never half of those that share a number.

@@ -1,7 +1,7 @@
 """What the limiter of declines did with a past payment: counted again from the decisions before it.
 
-Its counts are not stored with a decision.  They follow from the decisions of its interval, whatever their
-order, unless two setups answered by turns: then the order within a batch counts, and that is not stored.
+Its counts are not stored with a decision.  They follow from the decisions of its interval that came before.
+Those of other workers count too, and what of them it saw is not stored.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LimiterThen(msgspec.Struct, frozen=True):
         """Return why it is taken as it is stored."""
         if self.agrees is False:
             return self.should
-        return "two setups answered in its interval, and in which order within a batch is not stored"
+        return "what other workers declined counts too, and how much of it was seen is not stored"
 
 
 class AsThen(DeclineLimiter):
@@ -85,15 +85,20 @@ def limiter_then(
         settings = _of_others(record, told)
     if settings is None:
         return None
-    limiter, setups = DeclineLimiter(settings), {stored.setup}
+    limiter = DeclineLimiter(settings)
     for one in record.answered_before(stored.seq, payment.event_time - settings.interval.ms):
         limiter.note(one.event_time, declined=bool(one.declined))
-        setups.add(one.setup)
     admitted = told is None
     same = limiter.admits(payment.event_time) is admitted
-    agrees = same if same or len(setups) == 1 else None
+    agrees = None if not same and _has_others(record) else same
     counted = limiter.counted(payment.event_time)
     return LimiterThen(settings, limiter.words, wanted, admitted, *counted, agrees if wanted else None)
+
+
+def _has_others(record: Record) -> bool:
+    """Tell whether the file is that of one worker of several."""
+    shard = record.meta("shard")
+    return isinstance(shard, dict) and shard.get("workers", 1) > 1
 
 
 def _told(stored: StoredDecision) -> str | None:

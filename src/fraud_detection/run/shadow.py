@@ -22,7 +22,7 @@ from fraud_detection.adapters.shadow_log import ShadowDecision, ShadowLog, shado
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Answering
-from fraud_detection.decide.limiter import DeclineLimiter
+from fraud_detection.decide.limiter import DeclineLimiter, joined
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action
 from fraud_detection.metrics import Stage, StageTimes
@@ -40,19 +40,19 @@ NICE = 10
 
 
 class Shadow:
-    """One setup over the decisions of a state file, from a place in its log on."""
+    """One setup over the decisions of a state file, from a place in its log on.
 
-    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows) -> None:
-        """Take what decides and where its rows come from, and remember what it declined lately."""
+    limiter: one for all the files over which the setup decides, as several workers have one bound.
+    """
+
+    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, limiter: DeclineLimiter | None) -> None:
+        """Take what decides, and where its rows come from."""
         self.setup = engine.setup.name
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
         answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
         self._answering = Answering(answerer, StageTimes([stage.name.lower() for stage in Stage]))
-        if engine.project.limiter is not None:
-            self._answering.limiter = limiter = DeclineLimiter(engine.project.limiter)
-            for one in log.decisions(self.setup):
-                limiter.note(one.event_time, declined=one.action == Action.DECLINE)
+        self._answering.limiter = limiter
 
     def remember(self) -> int:
         """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
@@ -169,8 +169,10 @@ class Shadows:
                 self._logs[state].place(name, latest)
         for name in new:
             engine = engine_of(self._folder, name)
+            limiter = _limiter(engine, list(self._logs.values()))
             self._shadows[name] = {
-                state: Shadow(engine, log, self._rows(engine, state)) for state, log in self._logs.items()
+                state: Shadow(engine, log, self._rows(engine, state), limiter)
+                for state, log in self._logs.items()
             }
             self._say(f"the shadow {name} decides too (bundle {engine.bundle.name})")
 
@@ -202,6 +204,20 @@ class Shadows:
                 )
             self._fingerprints[bundle] = self._folder.bundle(bundle).manifest.fingerprint
         return self._fingerprints[bundle]
+
+
+def _limiter(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineLimiter | None:
+    """Return a limiter that has counted what a shadow declined lately, over all the files."""
+    settings = engine.project.limiter
+    if settings is None:
+        return None
+    counted = []
+    for log in logs:
+        one = DeclineLimiter(settings)
+        for decided in log.decisions(engine.setup.name):
+            one.note(decided.event_time, declined=decided.action == Action.DECLINE)
+        counted.append(one.counts())
+    return joined(settings, counted)
 
 
 def _reading(state: Path) -> SqliteSite:

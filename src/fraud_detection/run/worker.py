@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.background import Background, Part
+from fraud_detection.adapters.count_board import CountBoard
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
@@ -192,7 +193,8 @@ class Worker:
         others = {
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
-        door = WorkerDoor(engine, settings.worker, site, others)
+        board = CountBoard(Path(settings.folder), settings.worker, settings.workers)
+        door = WorkerDoor(engine, settings.worker, site, others, board=board)
         if door.recovered:
             self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
         return door
