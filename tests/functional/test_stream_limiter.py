@@ -301,3 +301,27 @@ def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
     monkeypatch.undo()
     assert processor.handle(one, first[10:20]) == []
     assert named() == {one, other}
+
+
+@pytest.mark.parametrize("size", [7, 200])
+def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
+    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int, tmp_path: Path
+) -> None:
+    bundle = read_bundle(small_world.bundle)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    champion = make_engine(bundle, scorer, project_of(small_world))
+    site = SqliteSite(tmp_path / "state.db")
+    door = EmbeddedDoor(champion.pipeline(site, site.ledger), site)
+    door.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
+    outcomes = [
+        one
+        for at in range(0, PAYMENTS, size)
+        for one in door.take(Batch(events[at : at + size], None, at), "s")
+    ]
+    door.close()
+    declined = {
+        one.decision.transaction_id
+        for one in outcomes
+        if isinstance(one, Decided) and one.decision.action.label == "decline"
+    }
+    assert declined == embedded
