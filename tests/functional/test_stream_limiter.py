@@ -128,7 +128,7 @@ def throttled(chance: Random, operation: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", [deadly, throttled])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4, 5))])
 def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     small_world: SmallWorld,
     events: list[bytes],
@@ -183,7 +183,7 @@ def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
     }
 
 
-@pytest.mark.parametrize("size", [1, 25])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 25])
 def test_four_shards_that_take_turns_decline_no_more_than_one(
     small_world: SmallWorld, events: list[bytes], size: int
 ) -> None:
@@ -196,7 +196,7 @@ def test_four_shards_that_take_turns_decline_no_more_than_one(
 
 
 @pytest.mark.parametrize("moment", ["InvokeEndpoint", "BatchWriteItem", "BatchExecuteStatement"])
-@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.parametrize("size", [pytest.param(5, marks=pytest.mark.long), 40])
 def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
     small_world: SmallWorld, events: list[bytes], moment: str, size: int
 ) -> None:
