@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from fraud_detection.config import Project
+from fraud_detection.config import FieldSource, Project, Schema
 from fraud_detection.features.vocabulary import Vocabulary
 from fraud_detection.strict import to_plain
 
@@ -28,6 +28,13 @@ def fingerprint(project: Project, vocabulary: Vocabulary) -> str:
         list(schema.categories),
         None if schema.amount is None else schema.amount.decimals,
         schema.event_time.utc_offset_hours,
+        sorted({word.strip().lower() for word in schema.missing}),
+        {name: sorted(source.keep) for name, source in _sources(schema).items() if source.keep},
         vocabulary,
     ]
     return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]
+
+
+def _sources(schema: Schema) -> dict[str, FieldSource]:
+    amount = {} if schema.amount is None else {"amount": schema.amount}
+    return {**schema.entities, **schema.numbers, **schema.categories, **amount}

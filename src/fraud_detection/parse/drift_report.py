@@ -10,6 +10,7 @@ KINDS = {
     "unknown_field": "a field that the schema does not declare: ignored",
     "alias": "a value that was found under a declared alias: followed",
     "repaired": "a value of another type than declared: read all the same",
+    "loose": "an event with a value that strict JSON forbids: read all the same",
     "unreadable": "an optional value that could not be read: taken as missing",
     "missing": "an optional value that is not there: taken as missing, never as zero",
     "unknown_category": "a category that training has not seen: taken as unknown",

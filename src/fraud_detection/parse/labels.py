@@ -7,16 +7,17 @@ from typing import Final
 from fraud_detection.config import Schema
 from fraud_detection.errors import RejectError
 from fraud_detection.parse.times import TimeBounds, time_reader
+from fraud_detection.parse.values import Missing
 
-MISSING: Final = (None, "")
 LONGEST_SOURCE: Final = 40
 
 
 class LabelReader:
     """Reads labels by the declared schema; without one, nothing is ever known."""
 
-    def __init__(self, schema: Schema, bounds: TimeBounds) -> None:
+    def __init__(self, schema: Schema, bounds: TimeBounds, missing: Missing) -> None:
         """Resolve the schema once; times are written as the event time is."""
+        self.missing: Missing = missing
         source = schema.label
         self.declared: bool = source is not None
         self.field: str = "label" if source is None else source.field
@@ -38,6 +39,11 @@ class LabelReader:
             return True
         return False if text in self.negative else None
 
+    def tells_when(self, event: dict[str, object]) -> bool:
+        """Return whether a row of history says itself when its label became known."""
+        value = event.get(self.known_at_field)
+        return self.in_rows and value is not None and not self.missing.says(value)
+
     def known_at(self, event: dict[str, object], event_time: int) -> int:
         """Return when the label of a row of history became known, in ms: never before its payment."""
         told = self.told_at(event) if self.in_rows else None
@@ -46,7 +52,7 @@ class LabelReader:
     def source(self, event: dict[str, object]) -> str:
         """Return who says so; raise RejectError for what is no short text."""
         value = event.get("source")
-        if value in MISSING:
+        if value is None or self.missing.says(value):
             return "feed"
         if not isinstance(value, str) or len(value) > LONGEST_SOURCE:
             raise RejectError(
@@ -58,7 +64,7 @@ class LabelReader:
     def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
         """Return when what the label tells of happened, in ms; None where it does not say."""
         value = event.get("happened_at")
-        if value in MISSING:
+        if value is None or self.missing.says(value):
             return None
         try:
             happened_at: int = self.read_time(value)
@@ -71,7 +77,7 @@ class LabelReader:
     def told_at(self, event: dict[str, object]) -> int | None:
         """Return the time at which the event says its label became known, in ms; None where it does not."""
         value = event.get(self.known_at_field)
-        if value in MISSING:
+        if value is None or self.missing.says(value):
             return None
         try:
             known_at: int = self.read_time(value)

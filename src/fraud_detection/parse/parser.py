@@ -8,29 +8,28 @@ else is ever raised, whatever the bytes are.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from typing import Final
 
 import msgspec
 
-from fraud_detection.config import Schema, TimeParts
+from fraud_detection.config import Schema
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
+from fraud_detection.loose_json import BOM, read_object
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.parse.labels import LabelReader
-from fraud_detection.parse.times import TimeBounds, from_parts, time_reader
-from fraud_detection.parse.values import FieldReader, as_category, as_id, as_number, content_id
+from fraud_detection.parse.times import TimeBounds, date_of, part_names, time_reader
+from fraud_detection.parse.values import FieldReader, Missing, as_category, as_id, as_number, content_id
 
-MISSING: Final = (None, "")
 LABEL_EVENT: Final = "label"
 LARGEST_AMOUNT: Final = 1e15
 LARGEST_NUMBER: Final = 3.4028234663852886e38
 """Of 32-bit floats, in which a model sees its features."""
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
-
+BOM_WORDS: Final = "byte-order mark"
 
 LARGEST_EVENT: Final = 256 * 1024
 """Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
@@ -51,6 +50,7 @@ class Parser:
         known = vocabulary or {}
         self.drift: SchemaDrift = SchemaDrift()
         self.schema: Schema = schema
+        self.missing: Missing = Missing(schema.missing)
         self.declared: set[str] = declared_fields(schema)
         self.type_is_free: bool = "type" not in self.declared
         self.has_id: bool = schema.transaction_id.field is not None
@@ -63,17 +63,21 @@ class Parser:
         # The time of the event in hand, or of the last one whose time could be read.
         self.time_in_hand: int = -1
         self.entities: list[FieldReader] = [
-            self._reader(e.field, e.aliases) for e in schema.entities.values()
+            self._reader(e.field, e.aliases, e.keep) for e in schema.entities.values()
         ]
         self.required: list[bool] = [entity.required for entity in schema.entities.values()]
-        self.numbers: list[FieldReader] = [self._reader(n.field, n.aliases) for n in schema.numbers.values()]
+        self.numbers: list[FieldReader] = [
+            self._reader(n.field, n.aliases, n.keep) for n in schema.numbers.values()
+        ]
         self.categories: list[FieldReader] = [
-            self._reader(c.field, c.aliases) for c in schema.categories.values()
+            self._reader(c.field, c.aliases, c.keep) for c in schema.categories.values()
         ]
         self.known: list[dict[str, float]] = [known.get(name, {}) for name in schema.categories]
-        self.labels: LabelReader = LabelReader(schema, self.bounds)
+        self.labels: LabelReader = LabelReader(schema, self.bounds, self.missing)
         amount = schema.amount
-        self.amount: FieldReader | None = self._reader(amount.field, amount.aliases) if amount else None
+        self.amount: FieldReader | None = (
+            self._reader(amount.field, amount.aliases, amount.keep) if amount else None
+        )
         self.scale: int = 10**amount.decimals if amount else 1
         self.minimum: float = -LARGEST_AMOUNT if amount is None or amount.minimum is None else amount.minimum
         self.maximum: float = LARGEST_AMOUNT if amount is None or amount.maximum is None else amount.maximum
@@ -85,7 +89,7 @@ class Parser:
     def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
         """Decode one JSON event; raise RejectError if it can never be decided.
 
-        identity stands in where the schema declares no id; without one, a hash of the event does.
+        identity stands in where there is no id; where the schema declares none, a hash of the event does too.
         """
         event = self.decode(raw)
         if self.is_label(event):
@@ -108,19 +112,28 @@ class Parser:
         try:
             event = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            self.drift.events += 1
-            raise self._rejected(RejectError(f"not valid JSON: {error}")) from None
+            return self._decode_loosely(raw, error)
         if not isinstance(event, dict):
             self.drift.events += 1
             kind = type(event).__name__
             raise self._rejected(RejectError(f"expected a JSON object, got {kind}"))
         return event
 
+    def _decode_loosely(self, raw: bytes, error: Exception) -> dict[str, object]:
+        """Read what a strict reader refuses: a value that nobody reads must not stop a payment."""
+        try:
+            event = read_object(raw)
+        except RejectError as refused:
+            self.drift.events += 1
+            raise self._rejected(refused) from None
+        self.drift.count("loose", "$", self.time_in_hand, BOM_WORDS if raw[:3] == BOM else str(error))
+        return event
+
     def record(self, event: dict[str, object], identity: str | None = None) -> Transaction:
         """Read a payment from named values."""
         self.drift.events += 1
         try:
-            return self._transaction(event, None if self.has_id else identity)
+            return self._transaction(event, identity)
         except RejectError as error:
             raise self._rejected(error) from None
 
@@ -172,13 +185,14 @@ class Parser:
     def _event_time(self, event: dict[str, object]) -> int:
         parts = self.schema.event_time.parts
         if parts is not None:
-            time_ms = self._time_of_parts(event, parts)
+            values = [None if name is None else self._part(event.get(name)) for name in part_names(parts)]
+            time_ms = date_of(values, parts.year, self.schema.event_time.utc_offset_hours)
             self.bounds.check(time_ms, parts.year, "a date")
             self.time_in_hand = time_ms
             return time_ms
         reader = self.time_reader
         value = reader.find(event, self.time_in_hand)
-        if value in MISSING:
+        if value is None:
             raise RejectError("a required value is missing", f"$.{reader.field}")
         try:
             time_ms = self.read_time(value)
@@ -190,20 +204,18 @@ class Parser:
             self.drift.count("repaired", reader.field, time_ms, value)
         return time_ms
 
-    def _time_of_parts(self, event: dict[str, object], parts: TimeParts) -> int:
-        zone = dt.timezone(dt.timedelta(hours=self.schema.event_time.utc_offset_hours))
-        names = (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
-        values = [None if name is None else event.get(name) for name in names]
-        try:
-            return from_parts(values[0], values[1], values[2], values[3], values[4], zone)
-        except (RejectError, ValueError, OverflowError) as error:
-            raise RejectError(f"no date can be made of {values!r:.100}: {error}", f"$.{parts.year}") from None
+    def _part(self, value: object) -> object:
+        return None if self.missing.says(value) else value
 
     def _identity(self, event: dict[str, object], identity: str | None) -> str:
-        if identity is not None:
+        if not self.has_id and identity is not None:
             return identity
         reader = self.id_reader
-        text = as_id(reader.find(event, self.time_in_hand))
+        value = reader.find(event, self.time_in_hand)
+        if value is None and identity is not None:
+            # Rows without an id are no copies of one another.
+            return identity
+        text = as_id(value)
         if text is None:
             raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
         return text
@@ -213,7 +225,7 @@ class Parser:
         if reader is None:
             return None
         value = reader.find(event, time_ms)
-        if value in MISSING:
+        if value is None:
             raise RejectError("a required value is missing", f"$.{reader.field}")
         amount = as_number(value)
         if math.isnan(amount) or math.isinf(amount) or isinstance(value, bool):
@@ -278,14 +290,12 @@ class Parser:
         return int(number) if abs(number) < 2**62 else None
 
     def _count_absent(self, field: str, value: object, time_ms: int) -> None:
-        if value in MISSING:
-            self.drift.count("missing", field, time_ms, value)
-        else:
-            self.drift.count("unreadable", field, time_ms, value)
+        self.drift.count("missing" if value is None else "unreadable", field, time_ms, value)
 
     def _rejected(self, error: RejectError, kind: str = "quarantined") -> RejectError:
         self.drift.count(kind, error.path.removeprefix("$."), self.time_in_hand, error.reason)
         return error
 
-    def _reader(self, field: str, aliases: tuple[str, ...]) -> FieldReader:
-        return FieldReader(field, aliases, self.drift)
+    def _reader(self, field: str, aliases: tuple[str, ...], keep: tuple[str, ...] = ()) -> FieldReader:
+        missing = self.missing if not keep else Missing(self.missing.words - {word.lower() for word in keep})
+        return FieldReader(field, aliases, self.drift, missing)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from fraud_detection.config import TimeSource
+from fraud_detection.config import TimeParts, TimeSource
 from fraud_detection.errors import RejectError
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -22,6 +24,12 @@ _MICROSECONDS_BELOW = 10_000_000_000_000_000
 _DIGITS_OF_A_DATE = 8
 """'20260101' is a day; other digits count from the epoch."""
 _MORE_THAN_A_DATE = _DIGITS_OF_A_DATE + 1
+_CLOCK: Final = re.compile(
+    r"(\d{4}-?\d\d-?\d\d)[Tt ](\d\d):?([0-5]\d)(?::?(\d\d)([.,]\d+)?)?(?: ?([Zz])|([+-]\d\d(?::?[0-5]\d)?))?"
+)
+"""A time of which Python's reader, or that of an older Python, refuses a part that ISO 8601 allows."""
+_MINUTE: Final = 60
+_DAY_HOURS: Final = 24
 _UTC = " UTC"
 """How databases write the zone when they export a time; ISO 8601 writes +00:00."""
 _LARGEST = 1e19
@@ -71,6 +79,20 @@ class TimeBounds:
             raise RejectError(f"an impossible time: {value!r:.60} is {words}", f"$.{field}")
 
 
+def part_names(parts: TimeParts) -> tuple[str | None, ...]:
+    """Return the fields in which a date stands in pieces, in the order of `date_of`."""
+    return (parts.year, parts.month, parts.day, parts.week_of_month, parts.day_of_week)
+
+
+def date_of(values: Sequence[object], field: str, utc_offset_hours: float) -> int:
+    """Return midnight of the day of these pieces; raise RejectError, at `field`, where there is none."""
+    zone = dt.timezone(dt.timedelta(hours=utc_offset_hours))
+    try:
+        return from_parts(values[0], values[1], values[2], values[3], values[4], zone)
+    except (RejectError, ValueError, OverflowError) as error:
+        raise RejectError(f"no date can be made of {values!r:.100}: {error}", f"$.{field}") from None
+
+
 def from_parts(
     year: object, month: object, day: object, week: object, weekday: object, zone: dt.timezone
 ) -> int:
@@ -105,8 +127,34 @@ def _auto(value: object, zone: dt.timezone) -> int:
         try:
             return _to_ms(_with_zone(dt.datetime.fromisoformat(text), zone))
         except ValueError:
-            return _epoch(_number(text))
+            unusual = _unusual(text, zone)
+            return _epoch(_number(text)) if unusual is None else unusual
     return _epoch(_number(value))
+
+
+def _unusual(text: str, zone: dt.timezone) -> int | None:
+    """Read a z in lower case, hour 24 as the end of its day, and second 60 as the end of its minute.
+
+    None where the text is no such time.
+    """
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        return None
+    date, hour, minute, second, fraction, utc, offset = found.groups()
+    seconds, rest = int(second or 0), (fraction or "").strip(".,0")
+    past_midnight = int(hour) == _DAY_HOURS and int(minute) == seconds == 0 and not rest
+    leap = seconds == _MINUTE
+    if int(hour) >= _DAY_HOURS and not past_midnight:
+        return None
+    kept = f"{date}T{'00' if past_midnight else hour}:{minute}:{'59' if leap else f'{seconds:02}'}"
+    kept += f"{fraction or ''}{'+00:00' if utc else offset or ''}"
+    try:
+        moment = _with_zone(dt.datetime.fromisoformat(kept), zone)
+        if leap:
+            moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
+        return _to_ms(moment + dt.timedelta(days=past_midnight))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _epoch(number: float) -> int:

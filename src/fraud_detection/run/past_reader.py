@@ -15,8 +15,11 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
+<<<<<<< HEAD
 from fraud_detection.parse.content import differing_fields
 from fraud_detection.parse.labels import MISSING
+=======
+>>>>>>> b47ddb1 (One definition of missing, ids of spreadsheets, values that nobody reads: the parser)
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.decided import Lot, weight_of
 
@@ -94,7 +97,7 @@ class PastReader:
         if self._is_repeated(payment):
             return
         self.history.payments.append(past)
-        if past.fraud is not None and self._tells_when(event):
+        if past.fraud is not None and self.parser.labels.tells_when(event):
             self.told_in_rows = max(self.told_in_rows, past.known_at)
 
     def take_decided(self, decision: PastDecision, lot: Lot | None) -> None:
@@ -142,11 +145,6 @@ class PastReader:
         history.payments.sort(key=lambda past: past.payment.event_time)
         history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
         return history
-
-    def _tells_when(self, event: dict[str, object]) -> bool:
-        """Tell whether a row says itself when its label became known; else that is reckoned by the delay."""
-        labels = self.parser.labels
-        return labels.in_rows and event.get(labels.known_at_field) not in MISSING
 
     def _told_until(self) -> int | None:
         joined = [told for one, told in self.labels.items() if one in self.seen]
