@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from fraud_detection.errors import RejectError
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -41,6 +43,17 @@ class Unreadable:
         return self.why
 
 
+def object_of(raw: bytes) -> dict[str, object]:
+    """Return the named values of a JSON object, strict or not; raise RejectError when it is none."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return read_object(raw)
+    if not isinstance(value, dict):
+        raise RejectError(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
 def read_object(raw: bytes) -> dict[str, object]:
     r"""Return the named values of a JSON object; of equal names the last one counts.
 
@@ -48,10 +61,10 @@ def read_object(raw: bytes) -> dict[str, object]:
 
     >>> read_object(b'\xef\xbb\xbf{"id": 7, "id": 8, "x": NaN, "y": 1e400, "z": "caf\\ud83d"}')
     {'id': 8, 'x': None, 'y': inf, 'z': text that is no Unicode}
-    >>> read_object(b'{"id": 7')
+    >>> read_object(b"")
     Traceback (most recent call last):
     ...
-    fraud_detection.errors.RejectError: $: not valid JSON: Expecting ',' delimiter: line 1 column 9 (char 8)
+    fraud_detection.errors.RejectError: not valid JSON: Expecting value: line 1 column 1 (char 0) - at `$`
     """
     text = raw.removeprefix(BOM).decode("utf-8", "surrogateescape")
     brackets = text.count("[") + text.count("{")

@@ -16,8 +16,9 @@ from typing import BinaryIO
 import msgspec
 
 from fraud_detection.adapters.tables import Table, open_table
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Sender
+from fraud_detection.loose_json import object_of
 
 PIPE_BYTES = 1 << 18
 LOOK_BACK_ROWS = 4096
@@ -196,6 +197,7 @@ def is_object(line: bytes) -> bool:
     (True, False, False)
     """
     try:
-        return isinstance(msgspec.json.decode(line), dict)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        object_of(line)
+    except RejectError:
         return False
+    return True

@@ -18,6 +18,8 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from fraud_detection.errors import ConfigError, RejectError, RetryError
+from fraud_detection.id_text import whole
+from fraud_detection.loose_json import object_of
 
 MOST_RECORDS = 500
 MOST_BYTES = 5 << 20
@@ -185,8 +187,10 @@ class KinesisReceiver:
 
     def _key(self, line: bytes) -> str:
         try:
-            event = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            event = None
-        found = [event[key] for key in self._keys if event.get(key)] if isinstance(event, dict) else []
-        return str(found[0])[:LONGEST_KEY] if found else hashlib.blake2b(line, digest_size=12).hexdigest()
+            event = object_of(line)
+        except RejectError:
+            event = {}
+        found = [event[key] for key in self._keys if event.get(key)]
+        return (
+            whole(str(found[0]))[:LONGEST_KEY] if found else hashlib.blake2b(line, digest_size=12).hexdigest()
+        )

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.loose_json import read_object
 
 T = TypeVar("T")
 
@@ -153,10 +154,17 @@ class JsonTable:
         self, decoder: msgspec.json.Decoder[dict[str, object]], line: bytes, number: int
     ) -> dict[str, object]:
         try:
-            return decoder.decode(line.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._decoded_loosely(line, number)
+
+    def _decoded_loosely(self, line: bytes, number: int) -> dict[str, object]:
+        try:
+            return read_object(line)
+        except RejectError as error:
             raise ConfigError(
-                f"{self.path}, line {number}: not a JSON object on one line: {error}; write one object a line"
+                f"{self.path}, line {number}: not a JSON object on one line: {error.reason}; "
+                "write one object a line"
             ) from None
 
 

@@ -11,6 +11,7 @@ from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
+from fraud_detection.id_text import whole
 from fraud_detection.run import explain as looking_back
 from fraud_detection.run.explain import Undecided, Where
 from fraud_detection.run.shards import kept_files
@@ -26,7 +27,9 @@ def explain(arguments: Namespace) -> int:
         raise ConfigError("--top: expected at least 0")
     screen = terminal(arguments)
     where = Where(arguments.bundles or [BUNDLE], arguments.live, arguments.replay, arguments.history)
-    told = looking_back.explain(arguments.id, kept_files(arguments.state), where, screen.progress)
+    told = looking_back.explain(
+        whole(arguments.id.strip()), kept_files(arguments.state), where, screen.progress
+    )
     screen.finish()
     if arguments.json is not None:
         check_target(arguments.json).write_bytes(

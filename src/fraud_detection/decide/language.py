@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from fraud_detection.decide import terms
 from fraud_detection.decide.terms import Condition, Field, Number, ReadNumber, Term, Text, Truth
 from fraud_detection.errors import ConfigError
+from fraud_detection.id_text import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,7 @@ class _Compiler:
             case ast.Constant(value=str() as text):
                 # Python joins `"a" "b"`: a list with a forgotten comma would match neither.
                 if PLAIN_TEXT.fullmatch(self.segment(node)):
-                    return text
+                    return whole(text)
                 raise self.refusal(f"{self.said(node)} is not one text in plain quotes; is a comma missing?")
         raise self.unsayable(node)
 

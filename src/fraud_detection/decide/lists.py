@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Verdict
+from fraud_detection.id_text import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,9 +75,11 @@ def compile_list(one: ListSettings, texts: Mapping[str, ReadText], path: str) ->
         )
     values: dict[str, tuple[Span, str]] = {}
     for place, entry in enumerate(one.entries):
-        if entry.value in values:
+        # As an event's value is read: "12.0" is the 12 of a payment.
+        value = whole(entry.value.strip())
+        if value in values:
             raise ConfigError(f"`{entry.value}` stands twice on `{one.name}` - at `{path}.entries[{place}]`")
-        values[entry.value] = (span(entry, span(one)), _words(one, entry))
+        values[value] = (span(entry, span(one)), _words(one, entry))
     return ValueList(one.name, texts[one.of], ACTIONS[one.kind], values)
 
 

@@ -297,5 +297,4 @@ class Parser:
         return error
 
     def _reader(self, field: str, aliases: tuple[str, ...], keep: tuple[str, ...] = ()) -> FieldReader:
-        missing = self.missing if not keep else Missing(self.missing.words - {word.lower() for word in keep})
-        return FieldReader(field, aliases, self.drift, missing)
+        return FieldReader(field, aliases, self.drift, self.missing.but(keep) if keep else self.missing)

@@ -32,6 +32,11 @@ class Missing:
         if self.has_numbers:
             self.begins.update("0123456789.+-")
 
+    def but(self, keep: Iterable[str]) -> Missing:
+        """Return the words without those that are values somewhere."""
+        kept = {word.strip().lower() for word in keep}
+        return Missing([word for word in self.words if word not in kept])
+
     def says(self, value: object) -> bool:
         """Tell whether a value that is there means that there is none."""
         if isinstance(value, str):

@@ -23,11 +23,17 @@ from fraud_detection.decision_record import (
 )
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
+<<<<<<< HEAD
 from fraud_detection.pipeline import Forbidden, Repeated
+=======
+from fraud_detection.id_text import whole
+from fraud_detection.loose_json import BOM, items
+from fraud_detection.pipeline import Repeated
+>>>>>>> cc1aba3 (Values that nobody reads stop no payment, no list and no file of labels)
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
-from fraud_detection.run.label_file import as_label
+from fraud_detection.run.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.run.request_door import RequestDoor, Told
 
 Tell = Callable[[Answer], None]
@@ -35,6 +41,7 @@ Reply = tuple[int, bytes]
 Handler = Callable[[Request, Tell], None]
 
 MOST_EVENTS = 500
+GZIP = b"\x1f\x8b"
 TEXT = b"text/plain; version=0.0.4"
 
 
@@ -113,7 +120,7 @@ class Api:
         caller = self._allowed(request, "label")
         events, many = events_of(request.body)
         try:
-            typed = [as_label(event) for event in events]
+            typed = [as_label_or_as_it_is(event) if many else as_label(event) for event in events]
         except RejectError as error:
             raise Problem(400, error.reason) from None
         self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell)
@@ -145,7 +152,7 @@ class Api:
         if early:
             raise too_early(caller, early)
         try:
-            return unquote(request.path.removeprefix("/v1/decisions/"), errors="strict")
+            return whole(unquote(request.path.removeprefix("/v1/decisions/"), errors="strict").strip())
         except UnicodeDecodeError:
             raise Problem(
                 400, "the id in the path is not text in UTF-8, with % before each other byte"
@@ -242,12 +249,20 @@ def too_early(caller: Caller, seconds: float) -> Problem:
 
 def events_of(body: bytes) -> tuple[list[bytes], bool]:
     """Return the events of a body, each as it stands there, and whether they came as a list."""
+    if body[:3] == BOM:
+        body = body[3:]
+    if body[:2] == GZIP:
+        raise Problem(415, "the body is compressed by gzip; send it as JSON, without Content-Encoding")
     if not body.lstrip().startswith(b"["):
         return [body], False
     try:
         events = [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Problem(400, f"expected a list of JSON objects: {error}") from None
+        cut = items(body)
+        if cut is None:
+            raise Problem(400, f"expected a list of JSON objects: {error}") from None
+        # One that cannot be read stops none of the others.
+        events = cut
     if not 0 < len(events) <= MOST_EVENTS:
         raise Problem(400, f"a list has 1 to {MOST_EVENTS} events, got {len(events)}")
     return events, True

@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite_record import Record, StoredDecision, StoredLabel
+from fraud_detection.errors import RejectError
+from fraud_detection.loose_json import object_of
 from fraud_detection.parse.values import as_id, content_id
 from fraud_detection.run.history import read_history
 from fraud_detection.run.rebuild import Rebuilt, rebuild
@@ -122,7 +124,7 @@ def _refused(record: Record, transaction_id: str) -> Iterator[Refused]:
 def _speaks_of(event: bytes, transaction_id: str) -> bool:
     """Tell whether an event that was refused names a payment; one that is no JSON object may hold its id."""
     try:
-        values = msgspec.json.decode(event, type=dict[str, object]).values()
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError):
+        values = object_of(event).values()
+    except RejectError:
         return transaction_id.encode() in event or content_id(event) == transaction_id
     return content_id(event) == transaction_id or any(as_id(value) == transaction_id for value in values)

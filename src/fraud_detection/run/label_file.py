@@ -8,23 +8,17 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.event_sources import Batch, open_source
-from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.errors import RejectError
+from fraud_detection.loose_json import read_object
 
 READ_ROWS = 500
 TYPE = msgspec.Raw(b'"label"')
 
 
 def label_batches(path: Path) -> Iterator[Batch]:
-    """Yield the rows of a file as label events, with the place reached.
-
-    Raises ConfigError for rows that are no objects.
-    """
+    """Yield the rows of a file as label events, with the place reached; a row that is no object as it is."""
     for batch in open_source(str(path), numbered=False).batches(0, READ_ROWS):
-        try:
-            events = [as_label(raw) for raw in batch.events]
-        except RejectError as error:
-            raise ConfigError(f"{path}: {error.reason}") from None
-        yield msgspec.structs.replace(batch, events=events)
+        yield msgspec.structs.replace(batch, events=[as_label_or_as_it_is(raw) for raw in batch.events])
 
 
 def label_events(path: Path) -> Iterator[bytes]:
@@ -37,6 +31,23 @@ def as_label(raw: bytes) -> bytes:
     """Return an event marked as a label, whether it says so or not; raise RejectError for no object."""
     try:
         fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RejectError(f"expected a label as a JSON object: {error}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _marked(raw)
     return msgspec.json.encode(fields | {"type": TYPE})
+
+
+def as_label_or_as_it_is(raw: bytes) -> bytes:
+    """Return an event marked as a label; one that is no object as it is, to be refused for what it is."""
+    try:
+        return as_label(raw)
+    except RejectError:
+        return raw
+
+
+def _marked(raw: bytes) -> bytes:
+    """Mark an object that a strict reader refuses, all else as it is: of equal names the last one counts."""
+    try:
+        empty = not read_object(raw)
+    except RejectError as error:
+        raise RejectError(f"expected a label as a JSON object: {error.reason}") from None
+    return raw.rstrip()[:-1] + (b"" if empty else b",") + b'"type":"label"}'

@@ -21,6 +21,7 @@ from fraud_detection.adapters.memory import MemoryLedger
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.loose_json import object_of
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest
 from fraud_detection.pipeline import Decided, Event, Learned, Noted, Outcome, Pipeline, Repeated
@@ -182,7 +183,7 @@ def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Ro
 def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:
     if parser.schema.label is None:
         return None
-    event = msgspec.json.decode(raw)
+    event = object_of(raw)
     verdict = parser.labels.verdict(event)
     if verdict is None:
         return None

@@ -16,9 +16,10 @@ import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Schema
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RejectError
+from fraud_detection.loose_json import read_object
 from fraud_detection.parse.declared import declared_fields
-from fraud_detection.parse.values import as_id, content_id
+from fraud_detection.parse.values import Missing, as_id, content_id
 from fraud_detection.run.embedded import has_past
 
 ORDERING = 0
@@ -50,6 +51,9 @@ class Ownership:
         identity = schema.transaction_id
         self.has_id = identity.field is not None
         self.id_fields = (identity.field or "", *identity.aliases)
+        self.missing = Missing(schema.missing)
+        keeps = [one.keep for one in schema.entities.values()][:1]
+        self.missing_entity = self.missing.but(*keeps) if keeps else self.missing
         self.type_is_free = "type" not in declared_fields(schema)
         names = {name for fields in self.entity_fields for name in fields} | {*self.id_fields, "type"}
         self.attributes = {name: f"field_{place}" for place, name in enumerate(sorted(names))}
@@ -68,12 +72,17 @@ class Ownership:
 
     def place(self, raw: bytes) -> Place:
         """Return where an event belongs."""
+        head: Any
         try:
             head = self.decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
+            head = self._loosely(raw)
+        if head is None:
             return Place(None, None)
-        ordering = next((as_id(self._find(head, fields)) for fields in self.entity_fields), None)
-        one = as_id(self._find(head, self.id_fields))
+        ordering = next(
+            (as_id(self._find(head, fields, self.missing_entity)) for fields in self.entity_fields), None
+        )
+        one = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
         if one is None and not self.has_id:
@@ -81,9 +90,18 @@ class Ownership:
         told_by = one if ordering is None else ordering
         return Place(None if told_by is None else self.of_id(told_by), one)
 
-    def _find(self, head: object, fields: tuple[str, ...]) -> object:
+    def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:
         values = (getattr(head, self.attributes[field]) for field in fields)
-        return next((value for value in values if value is not None), None)
+        return next((value for value in values if value is not None and not missing.says(value)), None)
+
+    def _loosely(self, raw: bytes) -> Any:  # noqa: ANN401 - a struct made here
+        """Read the head of an event that a strict reader refuses; None where it is no object."""
+        try:
+            event = read_object(raw)
+        except RejectError:
+            return None
+        told = {attribute: event.get(name) for name, attribute in self.attributes.items()}
+        return self.decoder.type(**told)
 
 
 class Shard(msgspec.Struct, frozen=True):

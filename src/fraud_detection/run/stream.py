@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
 from fraud_detection.adapters.event_sources import Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
 from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.config import Project
+from fraud_detection.loose_json import object_of
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
@@ -150,7 +149,7 @@ def place_in(door: EmbeddedDoor, source: str, opened: Source, say: Callable[[str
 
 def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:
     parser = door.pipeline.parser
-    event = msgspec.json.decode(raw) if is_object(raw) else {}
+    event = object_of(raw) if is_object(raw) else {}
     return not parser.is_label(event) and parser.labels.verdict(event) is not None
 
 

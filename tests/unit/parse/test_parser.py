@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
 
 import msgspec
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from fraud_detection.config import FieldSource, Schema
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
+from fraud_detection.loose_json import items, read_object
 from fraud_detection.parse import Parser
+from fraud_detection.parse.values import as_category, as_id
 from fraud_detection.strict import decode
 
 SCHEMA = decode(
@@ -339,3 +342,210 @@ def test_a_renamed_time_is_missing_and_its_new_name_is_told() -> None:
     with pytest.raises(RejectError, match="missing"):
         one.parse(json.dumps(event).encode())
     assert drifts(one) == {("quarantined", "time"): 1, ("unknown_field", "when"): 1}
+
+
+BOM = b"\xef\xbb\xbf"
+DEEP = b"[" * 5_000 + b"]" * 5_000
+UNREAD = {
+    "half an emoji": rb'"caf\ud83d"',
+    "bytes that are no UTF-8": b'"caf\xe9"',
+    "not a number": b"NaN",
+    "infinity": b"[-Infinity]",
+    "a number out of range": b"1e400",
+    "thousands of levels": DEEP,
+    "thousands of digits": b"7" * 5_000,
+    "a tab in a text": b'"a\tb"',
+}
+
+
+def with_field(name: str, value: bytes) -> bytes:
+    event = {key: one for key, one in GOOD.items() if key != name}
+    return json.dumps(event).encode()[:-1] + b', "' + name.encode() + b'": ' + value + b"}"
+
+
+@pytest.mark.parametrize("value", UNREAD.values(), ids=UNREAD)
+def test_a_value_that_nobody_reads_stops_no_payment_and_is_counted(value: bytes) -> None:
+    one = parser()
+    assert one.parse(with_field("name", value)) == read(parser())
+    assert drifts(one) == {("loose", "$"): 1, ("unknown_field", "name"): 1}
+
+
+@pytest.mark.parametrize("value", UNREAD.values(), ids=UNREAD)
+@pytest.mark.parametrize("field", ["device", "distance", "lat"])
+def test_a_declared_optional_value_that_strict_json_forbids_is_missing_and_counted(
+    field: str, value: bytes
+) -> None:
+    one = parser()
+    payment = one.parse(with_field(field, value))
+    if value == UNREAD["a tab in a text"] and field == "device":
+        assert payment == read(parser(), device="a\tb")
+        return
+    assert repr(payment) == repr(read(parser(), **{field: None}))
+    assert drifts(one)[("missing" if value == b"NaN" else "unreadable", field)] == 1
+
+
+@pytest.mark.parametrize("value", UNREAD.values(), ids=UNREAD)
+@pytest.mark.parametrize("field", ["time", "amount"])
+def test_a_required_value_that_strict_json_forbids_is_refused_with_its_path(field: str, value: bytes) -> None:
+    with pytest.raises(RejectError) as refused:
+        parser().parse(with_field(field, value))
+    assert refused.value.path == f"$.{field}"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id": "t1"',
+        b'{"id": NaN, }',
+        b"",
+        b"NaN",
+        b"\x00",
+        b'{"x": ' + b"[" * 5_000 + b"}" * 5_001,
+        b"[{]}",
+    ],
+)
+def test_what_is_no_json_object_is_still_refused(raw: bytes) -> None:
+    with pytest.raises(RejectError, match=r"not valid JSON|expected a JSON object"):
+        parser().parse(raw)
+
+
+def test_an_event_of_nothing_but_brackets_or_quotes_is_read_in_time_that_grows_with_its_length() -> None:
+    most = 250_000
+    for filling in (b"[", b'\\"', b"{}, ", b'"', b'[{"', b"9"):
+        for raw in (with_field("x", filling * (most // len(filling))), filling * (most // len(filling))):
+            before = time.process_time()
+            refused = refusal(parser(), raw)
+            assert refused is None or refused.path == "$"
+            assert time.process_time() - before < 2, filling
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from([*GOOD, "x", "y"]), json_values), st.lists(st.sampled_from(["x", "id"]))
+)
+def test_the_tolerant_reader_agrees_with_the_strict_one(changes: dict[str, object], twice: list[str]) -> None:
+    doubles = "".join(f', "{name}": "again"' for name in twice)
+    raw = (json.dumps({**GOOD, **changes})[:-1] + doubles + "}").encode()
+    try:
+        strict = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeError):
+        return
+    assert repr(read_object(raw)) == repr(strict)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(json_values.map(lambda one: json.dumps(one).encode()), max_size=5),
+    st.sampled_from([b"", BOM, b" "]),
+)
+def test_a_list_is_cut_into_what_it_was_made_of(parts: list[bytes], start: bytes) -> None:
+    assert items(start + b"[" + b" , ".join(parts) + b"]") == parts
+
+
+def test_a_byte_order_mark_before_an_event_is_passed_over_and_counted() -> None:
+    one = parser()
+    assert one.parse(BOM + json.dumps(GOOD).encode()) == read(parser())
+    assert drifts(one) == {("loose", "$"): 1}
+
+
+def test_of_equal_names_the_last_counts_whichever_reader_reads_them() -> None:
+    plain = json.dumps(GOOD).encode()[:-1] + b', "card": "c8", "card": "c9"}'
+    odd = plain[:-1] + b', "x": NaN}'
+    for raw in (plain, odd):
+        payment = parser().parse(raw)
+        assert isinstance(payment, Transaction)
+        assert payment.entities[0] == "c9"
+
+
+@pytest.mark.parametrize(
+    ("written", "ms"),
+    [
+        ("2026-01-01T00:00:00z", 0),
+        ("2026-01-01t00:00:00z", 0),
+        ("2026-01-01 00:00:00.250z", 250),
+        ("2025-12-31T24:00:00Z", 0),
+        ("2025-12-31T24:00", 0),
+        ("2025-12-31T24:00:00.000+00:00", 0),
+        ("2025-12-31T23:59:60Z", 0),
+        ("2026-01-01T00:59:60.5+01:00", 0),
+        ("20251231T240000Z", 0),
+        ("2025-12-31T23:59:60 UTC", 0),
+    ],
+)
+def test_times_that_rfc_3339_and_iso_8601_allow_are_read(written: str, ms: int) -> None:
+    assert read(parser(), time=written).event_time == 1_767_225_600_000 + ms
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-01-01T24:00:01Z", "2026-01-01T24:30:00Z", "2026-01-01T25:00:00Z", "2026-01-01T00:00:61Z"],
+)
+def test_times_that_no_clock_shows_are_refused(written: str) -> None:
+    with pytest.raises(RejectError) as refused:
+        read(parser(), time=written)
+    assert refused.value.path == "$.time"
+
+
+WORDS = ["NULL", "nan", "NaN", "None", "N/A", "na", "nil", "-", "?", " unknown ", "Missing", "", "  ", None]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_for_missing_are_no_values_of_any_kind(word: str | None) -> None:
+    one = parser()
+    payment = read(one, device=word, distance=word, channel=word, lat=word)
+    assert payment.entities == ("c1", None)
+    assert math.isnan(payment.numbers[0])
+    assert (payment.categories, payment.place) == ((None,), None)
+    assert drifts(one) == {("missing", field): 1 for field in ("device", "distance", "channel", "lat")}
+    for field in ("time", "amount", "card", "id"):
+        with pytest.raises(RejectError, match="missing") as refused:
+            read(parser(), **{field: word})
+        assert refused.value.path == f"$.{field}"
+    label = {"type": "label", "id": "t1", "fraud": 1, "fraud_known_at": word}
+    with pytest.raises(RejectError, match="needs the time"):
+        parser().parse(json.dumps(label).encode())
+
+
+def test_a_row_whose_id_is_missing_takes_the_identity_of_its_place() -> None:
+    raw = json.dumps({**GOOD, "id": "NULL"}).encode()
+    first, second = (parser().parse(raw, place) for place in ("row-1", "row-2"))
+    assert isinstance(first, Transaction)
+    assert isinstance(second, Transaction)
+    assert (first.transaction_id, second.transaction_id) == ("row-1", "row-2")
+    own = parser().parse(json.dumps(GOOD).encode(), "row-1")
+    assert isinstance(own, Transaction)
+    assert own.transaction_id == "t1"
+
+
+def test_the_declared_words_decide_and_a_field_may_keep_some() -> None:
+    schema = msgspec.structs.replace(
+        SCHEMA,
+        missing=("none", "-1"),
+        categories={"channel": FieldSource(field="channel", keep=("None",))},
+    )
+    one = Parser(schema)
+    payment = one.parse(json.dumps({**GOOD, "channel": "none", "device": "NONE", "distance": -1}).encode())
+    assert isinstance(payment, Transaction)
+    assert (payment.categories, payment.entities) == (("none",), ("c1", None))
+    assert math.isnan(payment.numbers[0])
+    text = one.parse(json.dumps({**GOOD, "distance": "-1.0", "device": "null"}).encode())
+    assert isinstance(text, Transaction)
+    assert (text.entities[1], drifts(one)["missing", "distance"]) == ("null", 2)
+
+
+def test_an_alias_is_followed_where_the_field_holds_a_word_for_missing() -> None:
+    assert read(parser(), amount="n/a", amt=12.5) == read(parser())
+
+
+@given(st.integers(-(10**30), 10**30), st.integers(1, 3))
+def test_an_id_written_with_a_fraction_of_zeros_is_the_whole_number(number: int, zeros: int) -> None:
+    assert as_id(f"{number}.{'0' * zeros}") == as_id(number) == str(number)
+    if abs(number) < 2**53:
+        assert as_id(float(number)) == str(number)
+
+
+@pytest.mark.parametrize(
+    "text", ["007", "1e5", "12.50", "4.53E+15", "10.0.0.0", "v1.0", "1_0.0", ".0", "12.", "-.0"]
+)
+def test_other_texts_are_ids_as_they_are(text: str) -> None:
+    assert as_id(text) == as_category(text) == text
