@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -139,6 +140,8 @@ WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
     "another method": ("GET", "/v1/decisions", b"", 405, "takes POST"),
     "an id in the path that is no text": ("GET", "/v1/decisions/%ff", b"", 400, "not text in UTF-8"),
     "a label without a verdict": ("POST", "/v1/labels", b'{"transaction_id":"x"}', 422, "verdict"),
+    "a body that is compressed": ("POST", "/v1/decisions", gzip.compress(b"{}"), 415, "compressed by gzip"),
+    "labels that are compressed": ("POST", "/v1/labels", gzip.compress(b"[]"), 415, "compressed by gzip"),
     "a label that is no object": ("POST", "/v1/labels", b"7", 400, "expected a label"),
 }
 
@@ -158,6 +161,32 @@ def test_a_bad_payment_in_a_list_does_not_stop_the_others(door: Served, events: 
     assert status == 200
     assert ["action" in one for one in answers] == [True, False, True]
     assert answers[1]["path"].startswith("$.")
+
+
+@pytest.mark.parametrize("bad", [b"nothing", b'{"amount": NaN}', b'"\xe9"', b"[" * 5_000 + b"]" * 5_000])
+def test_an_item_that_strict_json_forbids_does_not_stop_the_others(
+    door: Served, events: list[bytes], bad: bytes
+) -> None:
+    odd = events[5][:-1] + rb', "name": "caf\ud83d"}'
+    status, answers, _ = door.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
+    assert status == 200
+    assert ["action" in one for one in answers] == [True, False, True]
+    alone = b"\xef\xbb\xbf" + events[4]
+    assert door.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
+
+
+def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
+    door: Served, events: list[bytes]
+) -> None:
+    payment = json.loads(events[6])
+    one = door.decide(events[6])[1]["transaction_id"]
+    label = json.dumps(
+        {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+    ).encode()
+    odd = label[:-1] + b', "note": NaN}'
+    status, answers, _ = door.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
+    assert status == 200
+    assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "repeated"]
 
 
 def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:

@@ -15,11 +15,7 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
-<<<<<<< HEAD
 from fraud_detection.parse.content import differing_fields
-from fraud_detection.parse.labels import MISSING
-=======
->>>>>>> b47ddb1 (One definition of missing, ids of spreadsheets, values that nobody reads: the parser)
 from fraud_detection.parse.values import content_id
 from fraud_detection.run.decided import Lot, weight_of
 

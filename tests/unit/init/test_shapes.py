@@ -292,7 +292,7 @@ def test_a_sample_of_a_long_file_still_sees_that_ids_come_back(tmp_path: Path) -
 
 
 def test_a_file_whose_rows_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    columns = payments() | {"ticket": ["" if n % 3 else f"t{n}" for n in range(ROWS)]}
+    columns = payments() | {"paid": ["" if n % 3 else f"{n}" for n in range(ROWS)]}
 
     with pytest.raises(ConfigError, match="rows cannot be read, the first because"):
-        guess(tmp_path, columns, Overrides(id="ticket"))
+        guess(tmp_path, columns, Overrides(amount="paid"))
