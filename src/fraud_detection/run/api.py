@@ -23,13 +23,9 @@ from fraud_detection.decision_record import (
 )
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
-<<<<<<< HEAD
-from fraud_detection.pipeline import Forbidden, Repeated
-=======
 from fraud_detection.id_text import whole
 from fraud_detection.loose_json import BOM, items
-from fraud_detection.pipeline import Repeated
->>>>>>> cc1aba3 (Values that nobody reads stop no payment, no list and no file of labels)
+from fraud_detection.pipeline import Forbidden, Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition

@@ -10,12 +10,8 @@ import msgspec
 from fraud_detection.adapters.http_client import post_json
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Quarantined
-<<<<<<< HEAD
-from fraud_detection.pipeline import Forbidden, Learned, Noted, Outcome, Repeated
-=======
 from fraud_detection.loose_json import object_of
-from fraud_detection.pipeline import Learned, Noted, Outcome, Repeated
->>>>>>> cc1aba3 (Values that nobody reads stop no payment, no list and no file of labels)
+from fraud_detection.pipeline import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.label_file import label_batches
 
