@@ -23,12 +23,14 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.cli import main
 from fraud_detection.errors import RetryError
 from fraud_detection.run.access import Access, Caller, Key, add_key, load_keys
 from fraud_detection.run.api import Api
+from fraud_detection.run.follow_keys import KeysFollower
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import FullError, RequestDoor, Told
 from fraud_detection.run.stream import open_door
@@ -347,6 +349,90 @@ def test_a_key_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["api-key", "till", f"--keys={keys}"]) == 2
     assert main(["api-key", "other", "--roles=rule", f"--keys={keys}"]) == 2
     assert "allowed here: decide, read, label, operate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--workers=2",)], ids=["one process", "workers"])
+def test_the_file_of_keys_is_followed_while_it_serves(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    kept, gone = add_key(keys, "kept", ("decide",), None), add_key(keys, "gone", ("decide",), None)
+    without_gone = keys.read_text().partition("gone:")[0]
+
+    def status(one: Served, key: str) -> int:
+        one._line.close()  # another connection, and so another worker
+        return one.ask("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
+
+    def until_refused(one: Served, key: str, wanted: int) -> None:
+        patience = time.monotonic() + PATIENCE_S
+        while {status(one, key) for _ in range(12)} != {wanted}:
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+
+    with served(small_world, tmp_path / "state.db", f"--keys={keys}", *more) as one:
+        assert (status(one, kept), status(one, gone)) == (200, 200)
+        keys.write_text(without_gone)
+        until_refused(one, gone, 401)
+        assert status(one, kept) == 200
+        new = add_key(keys, "new", ("decide",), None)
+        one.process.send_signal(signal.SIGHUP)
+        until_refused(one, new, 200)
+        keys.write_text("kept: [1")
+        one.process.send_signal(signal.SIGHUP)
+        patience = time.monotonic() + PATIENCE_S
+        while one.ask("GET", "/readyz")[1].get("look_at") != ["keys"]:
+            assert time.monotonic() < patience
+        assert one.ask("GET", "/readyz")[0] == 200
+        assert {status(one, kept), status(one, new)} == {200}
+        keys.write_text(without_gone)
+        until_refused(one, new, 401)
+        assert one.process.poll() is None
+        said = one.stop()
+    assert "revoked: gone" in said
+    assert "added: new" in said
+    assert "the keys of before go on" in said
+
+
+def test_sighup_without_keys_ends_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    with served(small_world, tmp_path / "state.db") as one:
+        one.process.send_signal(signal.SIGHUP)
+        assert one.decide(events[0])[0] == 200
+        assert "nothing to read again" in one.stop()
+        assert one.process.returncode == 0
+
+
+def test_what_was_asked_stays_counted_over_a_change_of_the_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    till = add_key(file, "till", ("decide",), 5.0)
+    access, background = Access(load_keys(file)), Background()
+    follower = KeysFollower(file, access, background)
+    follower.look()
+
+    def asked() -> Caller:
+        found = access.caller(f"Bearer {till}")
+        assert found is not None
+        return found
+
+    before = asked()
+    assert before.spend(5) == 0.0
+    add_key(file, "office", ("read",), None)
+    follower.look()
+    assert asked() is before
+    file.write_text(file.read_text().replace("[decide]", "[decide, read]"))
+    follower.look()
+    assert asked().roles == {"decide", "read"}
+    assert asked().spend(5) > 0.5
+    for broken in (lambda: file.write_text("till: 5"), lambda: file.write_text(""), file.unlink):
+        broken()
+        follower.look()
+        assert asked().roles == {"decide", "read"}
+        assert background.warnings
+    add_key(file, "other", ("read",), None)
+    follower.look()
+    assert access.caller(f"Bearer {till}") is None
+    assert not background.warnings
 
 
 def test_an_allowance_fills_up_again() -> None:

@@ -89,6 +89,8 @@ class Part:
 class Background:
     """All background work of a process.
 
+    warnings: what a person should look at, by part, though the part itself works.
+
     >>> background = Background()
     >>> rounds = []
     >>> def work(part):
@@ -103,6 +105,7 @@ class Background:
     def __init__(self, initial_backoff_s: float = INITIAL_BACKOFF_S) -> None:
         """Start with no parts."""
         self.parts: dict[str, Part] = {}
+        self.warnings: dict[str, str] = {}
         self._initial_backoff_s = initial_backoff_s
 
     def part(self, name: str) -> Part:

@@ -19,6 +19,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
 from fraud_detection.run.api import Api
 from fraud_detection.run.embedded import has_past
+from fraud_detection.run.follow_keys import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import WAIT_S, RequestDoor
@@ -26,7 +27,7 @@ from fraud_detection.run.shards import refuse_other_workers
 from fraud_detection.run.side_source import Listening, SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, warm_up
 from fraud_detection.run.worker import WorkerSettings
-from fraud_detection.run.workers import serve_with_workers
+from fraud_detection.run.workers import Hangups, serve_with_workers
 
 
 def serve(arguments: Namespace) -> None:
@@ -54,7 +55,8 @@ def serve(arguments: Namespace) -> None:
             warm_up(door, engine.project, arguments.history, screen.progress)
             screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        api = Api(requests, Access(keys), description)
+        access = Access(keys)
+        api = Api(requests, access, description)
         beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
         listening = Listening(
             listen(arguments.host, arguments.port, shared=False),
@@ -65,7 +67,12 @@ def serve(arguments: Namespace) -> None:
         scheme = "http" if arguments.certificate is None else "https"
         screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
         stop = Stop()
-        with few_collections(), ending_on_signals(stop):
+        look = say_no_keys
+        if arguments.keys is not None:
+            follower = KeysFollower(arguments.keys, access, door.site.background)
+            follower.start()
+            look = follower.look_now
+        with few_collections(), ending_on_signals(stop), on_hangup(look):
             run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
         try:
@@ -101,8 +108,9 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         synchronous=arguments.synchronous,
     )
     stop = Stop()
-    with ending_on_signals(stop):
-        serve_with_workers(settings, stop, screen.say)
+    hangups = Hangups()
+    with ending_on_signals(stop), on_hangup(hangups):
+        serve_with_workers(settings, stop, screen.say, hangups)
     screen.say("stopped")
 
 

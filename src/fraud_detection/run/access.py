@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Caller:
         self.name, self.roles = name, frozenset(key.roles)
         self.sender = Sender(name, may_decide="decide" in key.roles, may_label="label" in key.roles)
         self._key, self._per_second, self._clock = key, key.per_second, clock
-        self._left, self._at = key.per_second or 0.0, clock()
+        self._allowance = _Allowance(key.per_second or 0.0, clock())
 
     @property
     def limited(self) -> bool:
@@ -72,14 +73,37 @@ class Caller:
         """
         if self._per_second is None:
             return 0.0
-        now = self._clock()
-        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-        self._at = now
+        now, kept = self._clock(), self._allowance
+        kept.left = min(self._per_second, kept.left + (now - kept.at) * self._per_second)
+        kept.at = now
         # A list longer than a second's allowance is taken when the allowance is full, and owed.
-        if self._left < min(events, self._per_second):
-            return (min(events, self._per_second) - self._left) / self._per_second
-        self._left -= events
+        if kept.left < min(events, self._per_second):
+            return (min(events, self._per_second) - kept.left) / self._per_second
+        kept.left -= events
         return 0.0
+
+    def changed(self, key: Key) -> Caller:
+        """Return the same caller by another entry of the file; what it has asked already stays counted.
+
+        >>> caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=4.0), lambda: 0.0)
+        >>> caller.spend(3), caller.changed(Key(sha256="1" * 64, roles=("read",), per_second=2.0)).spend(2)
+        (0.0, 0.5)
+        """
+        if key == self._key:
+            return self
+        caller = Caller(self.name, key, self._clock)
+        if self._per_second is not None:
+            caller._allowance = self._allowance
+        return caller
+
+
+class _Allowance:
+    """What is left of a rate, at a time."""
+
+    __slots__ = ("at", "left")
+
+    def __init__(self, left: float, at: float) -> None:
+        self.left, self.at = left, at
 
 
 class Access:
@@ -94,6 +118,22 @@ class Access:
             self._open.sender = ANYBODY
         self._by_digest = {key.sha256: Caller(name, key) for name, key in (keys or {}).items()}
 
+    def replace(self, keys: dict[str, Key]) -> dict[str, list[str]]:
+        """Know these keys from now on; return the names that were added, changed and revoked."""
+        before = {one.name: one for one in self._by_digest.values()}
+        known = {
+            name: before[name].changed(key) if name in before else Caller(name, key)
+            for name, key in keys.items()
+        }
+        # One assignment: whoever asks meanwhile, in another thread, is asked for the old keys or the new.
+        self._by_digest = {keys[name].sha256: caller for name, caller in known.items()}
+        found = {
+            "added": [name for name in known if name not in before],
+            "changed": [name for name in known if name in before and known[name] is not before[name]],
+            "revoked": [name for name in before if name not in known],
+        }
+        return {what: names for what, names in found.items() if names}
+
     def caller(self, authorization: str) -> Caller | None:
         """Return who asks, by `Bearer KEY`; None for nobody known."""
         if self._open is not None:
@@ -106,7 +146,7 @@ class Access:
         """Return the caller of that name; raise RetryError where the keys here are not those of the asker."""
         found = next((one for one in self._by_digest.values() if one.name == name), None)
         if found is None:
-            raise RetryError(f"no key {name!r} is known here; the workers read the keys when they start")
+            raise RetryError(f"no key {name!r} is known here yet, or any more")
         return found
 
 
@@ -133,6 +173,9 @@ def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | 
     key = secrets.token_urlsafe(KEY_BYTES)
     entry = f"{name}:\n  sha256: {digest(key)}\n  roles: [{', '.join(roles)}]\n"
     entry += "" if per_second is None else f"  per_second: {per_second:g}\n"
-    path.touch(mode=0o600)
-    path.write_text(f"{present.rstrip()}\n{entry}".lstrip())
+    # In one step: a server that follows the file never reads half of it.
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new.touch(mode=0o600)
+    new.write_text(f"{present.rstrip()}\n{entry}".lstrip())
+    new.replace(path)
     return key

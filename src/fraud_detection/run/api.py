@@ -159,7 +159,8 @@ class Api:
 
     def _ready(self, _: Request, tell: Tell) -> None:
         champion = self.door.door.pipeline.answering.champion
-        problems = self.door.door.site.background.problems()
+        background = self.door.door.site.background
+        problems, warnings = background.problems(), background.warnings
         well = "background work failed" if problems else "ready"
         well = "cannot commit" if self.door.door.site.failed else well
         told = {
@@ -169,6 +170,7 @@ class Api:
             "release": self.door.door.release,
             "waiting": self.door.waiting,
             **({"background": problems} if problems else {}),
+            **({"look_at": sorted(warnings)} if warnings else {}),
         }
         tell(Answer(OK if told["status"] == "ready" else UNAVAILABLE, msgspec.json.encode(told)))
 

@@ -66,6 +66,10 @@ def _background(background: Background) -> Iterator[str]:
     yield from head("fraud_background_failures_total", "counter", words)
     for name, part in parts:
         yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
+    words = "Whether somebody should look at what a part has found, such as a broken file of keys."
+    yield from head("fraud_background_warning", "gauge", words)
+    for name, _ in parts:
+        yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
 
 
 def head(name: str, kind: str, words: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from fraud_detection.adapters.links import AwayError, Links
+from fraud_detection.adapters.links import Links
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Sender
 from fraud_detection.run.access import Access, Caller
@@ -42,7 +42,7 @@ class Together:
         self.own = following.door.worker
         self.statuses: dict[int, int] = {}
         self.forwarded = self.shared = 0
-        self._shares: dict[str, Caller] = {}
+        self._shares: dict[str, tuple[Caller, Caller]] = {}
         self.drained: set[int] = set()
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
@@ -91,11 +91,14 @@ class Together:
             return caller.spend(events)
         try:
             return float(await self.links.lines[home].ask("spend", [caller.name, events]))
-        except AwayError:
+        except RetryError:
+            # It is away, or has not read the keys yet that this one knows.
             self.shared += events
-            if caller.name not in self._shares:
-                self._shares[caller.name] = caller.share(self.ownership.workers)
-            return self._shares[caller.name].spend(events)
+            of, share = self._shares.get(caller.name, (None, caller))
+            if of is not caller:
+                share = caller.share(self.ownership.workers)
+                self._shares[caller.name] = (caller, share)
+            return share.spend(events)
 
     async def metrics(self) -> str:
         """Return the metrics of all workers; those that do not answer are said to be down."""

@@ -37,6 +37,7 @@ from fraud_detection.run.checks import open_project
 from fraud_detection.run.embedded import has_past
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
+from fraud_detection.run.follow_keys import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
@@ -107,6 +108,9 @@ class Worker:
         self.together = Together(self.requests, self.ownership, access, following, Path(settings.folder))
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         self.api = WorkerApi(self.together, access, description)
+        self.keys = None
+        if settings.keys is not None:
+            self.keys = KeysFollower(Path(settings.keys), access, background)
         self.following = following
 
     def run(self) -> None:
@@ -114,7 +118,10 @@ class Worker:
         stop = Stop()
         try:
             # The server passes a signal on when it has stopped; others have still to be answered then.
-            with few_collections(), ending_on_signals(stop):
+            look = say_no_keys if self.keys is None else self.keys.look_now
+            with few_collections(), ending_on_signals(stop), on_hangup(look):
+                if self.keys is not None:
+                    self.keys.start()
                 run_loop(self._serve(stop))
         finally:
             try:

@@ -114,6 +114,23 @@ class Member:
                 line.close()
 
 
+class Hangups:
+    """Whether a SIGHUP came that was not handed on to the workers yet."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self._came = False
+
+    def __call__(self) -> None:
+        """Take note of one."""
+        self._came = True
+
+    def take(self) -> bool:
+        """Return whether one came, once."""
+        came, self._came = self._came, False
+        return came
+
+
 class Crew:
     """All workers of one port, from their start to their end."""
 
@@ -127,10 +144,12 @@ class Crew:
             self.members.append(Member(one))
             self._watch(self.members[-1])
 
-    def run(self, stop: Stop, answers: str) -> None:
+    def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
         """Keep them running until asked to stop; say where they answer when all do."""
         while not stop.asked:
             self._look(LOOK_EVERY_S)
+            if hangups.take():
+                self._hand_on_hangup()
             bundles = [member.bundle for member in self.members]
             if not self._told and all(bundles):
                 self._told = True
@@ -153,6 +172,12 @@ class Crew:
         for member in self.members:
             member.close()
         self._selector.close()
+
+    def _hand_on_hangup(self) -> None:
+        """Let those that answer read the keys again; one that starts reads them, and SIGHUP would end it."""
+        for member in self.members:
+            if member.due_at is None and member.bundle and member.process.poll() is None:
+                member.process.send_signal(signal.SIGHUP)
 
     def _watch(self, member: Member) -> None:
         self._selector.register(member.said, selectors.EVENT_READ, member)
@@ -178,7 +203,7 @@ class Crew:
                 self._watch(member)
 
 
-def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say) -> None:
+def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say, hangups: Hangups) -> None:
     """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
     state = Path(settings.state)
     with ExitStack() as stack:
@@ -190,4 +215,4 @@ def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say) -> None:
         crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)
         stack.callback(crew.end)
         scheme = "http" if settings.certificate is None else "https"
-        crew.run(stop, f"{scheme}://{settings.host}:{at}")
+        crew.run(stop, f"{scheme}://{settings.host}:{at}", hangups)
