@@ -37,12 +37,20 @@ class LatencyHistogram:
         self.longest_s = max(self.longest_s, seconds)
 
     def percentile_ms(self, percent: float) -> float:
-        """Return the duration in ms that `percent` of all do not exceed; NaN when nothing was counted."""
+        """Return the duration in ms that `percent` of all do not exceed; NaN when nothing was counted.
+
+        Never more than the longest one, which is known exactly, where a bucket is known by its middle.
+
+        >>> latency = LatencyHistogram()
+        >>> latency.add(1.374)
+        >>> latency.percentile_ms(99)
+        1374.0
+        """
         rest = self.count * percent / 100
         for bucket in sorted(self._buckets):
             rest -= self._buckets[bucket]
             if rest <= 0:
-                return 1000 * SMALLEST_S * math.exp(bucket * GROWTH)
+                return 1000 * min(SMALLEST_S * math.exp(bucket * GROWTH), self.longest_s)
         return math.nan
 
 

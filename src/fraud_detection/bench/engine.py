@@ -75,9 +75,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 def micros(histogram: LatencyHistogram) -> Micros:
     """Return the percentiles of what a histogram has counted, which is something."""
-    longest = 1e6 * histogram.longest_s
-    # The middle of a bucket may lie above all that is in it.
-    p50, p99, p99_9 = (min(1000 * histogram.percentile_ms(one), longest) for one in (50, 99, 99.9))
+    longest = 1000 * (1000 * histogram.longest_s)
+    p50, p99, p99_9 = (1000 * histogram.percentile_ms(one) for one in (50, 99, 99.9))
     return Micros(histogram.count, p50, p99, p99_9, longest)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.demo import HEADINGS, PLAIN_EVERY_S, judged
 from fraud_detection.commands.generate import simulated_world
-from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.printing import figure, terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.aws_demo import AwsDemoReport, LiveLog, demonstrate
 from fraud_detection.run.demo import DemoSettings
@@ -63,8 +63,8 @@ def live_figures(view: LiveLog) -> dict[str, str]:
     return {
         "decided": f"{tally.decided:,}",
         "per second": f"{view.rate():,.0f}",
-        "p50 ms": f"{tally.put_ms.percentile_ms(50):,.0f}",
-        "p99 ms": f"{tally.put_ms.percentile_ms(99):,.0f}",
+        "p50 ms": figure(tally.put_ms.percentile_ms(50), 0),
+        "p99 ms": figure(tally.put_ms.percentile_ms(99), 0),
         "approve": f"{tally.actions['approve']:,}",
         "review": f"{tally.actions['review']:,}",
         "decline": f"{tally.actions['decline']:,}",
@@ -86,8 +86,8 @@ def summary(report: AwsDemoReport) -> str:
 (and {report.repeated:,} repeated, {report.labels:,} labels)
 approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
 {report.transactions_per_s:,.0f} transactions/s; {report.degraded:,} without a score
-from the stream to the decision: p50 {report.p50_ms:,.0f} ms, p99 {report.p99_ms:,.0f} ms, longest \
-{report.max_ms:,.0f} ms (the stream was read every {report.poll_ms:.0f} ms)
+from the stream to the decision: p50 {figure(report.p50_ms, 0)} ms, p99 {figure(report.p99_ms, 0)} ms, \
+longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms:.0f} ms)
 {report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
 {report.overtaken:,} profiles were overtaken by another shard and taken in again
 {judged(report.quality)}

@@ -9,7 +9,7 @@ import msgspec
 
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.generate import simulated_world
-from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.printing import figure, terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.demo import (
@@ -71,8 +71,8 @@ def live_figures(view: LiveView) -> dict[str, str]:
     return {
         "decided": f"{tally.decided:,}",
         "per second": f"{view.rate():,.0f}",
-        "p50 ms": f"{tally.latency.percentile_ms(50):.2f}",
-        "p99 ms": f"{tally.latency.percentile_ms(99):.2f}",
+        "p50 ms": figure(tally.latency.percentile_ms(50)),
+        "p99 ms": figure(tally.latency.percentile_ms(99)),
         "approve": f"{approve:,}",
         "review": f"{review:,}",
         "decline": f"{decline:,}",
@@ -95,8 +95,9 @@ def summary(report: DemoReport) -> str:
 (and {report.repeated:,} repeated, {report.labels:,} labels)
 approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
 {report.transactions_per_s:,.0f} transactions/s
-latency since each was due: p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms, \
-longest {report.max_ms:.0f} ms; engine p50 {report.engine_p50_ms:.2f} ms, p99 {report.engine_p99_ms:.2f} ms
+latency since each was due: p50 {figure(report.p50_ms)} ms, p99 {figure(report.p99_ms)} ms, \
+longest {figure(report.max_ms)} ms; engine p50 {figure(report.engine_p50_ms)} ms, \
+p99 {figure(report.engine_p99_ms)} ms
 {judged(report.quality)}
 first live decision {report.seconds_to_first_decision:.1f} s after the start"""
 
@@ -104,8 +105,8 @@ first live decision {report.seconds_to_first_decision:.1f} s after the start"""
 def judged(found: Quality) -> str:
     """Return what the decisions were worth."""
     return f"""\
-of {found.frauds:,} frauds {100 * found.recall:.1f} % were reviewed or declined; \
-{100 * found.precision:.1f} % of what was reviewed or declined was fraud; \
-average precision {found.average_precision:.3f}
+of {found.frauds:,} frauds {figure(100 * found.recall, 1)} % were reviewed or declined; \
+{figure(100 * found.precision, 1)} % of what was reviewed or declined was fraud; \
+average precision {figure(found.average_precision, 3)}
 money saved: {found.money_saved:,.0f} of {found.money_at_risk:,.0f} \
 that approving everything would have cost"""

@@ -29,6 +29,15 @@ def print_line(text: str, stream: TextIO | None = None) -> None:
     (stream or sys.stdout).write(f"{text}\n")
 
 
+def figure(value: float, digits: int = 2) -> str:
+    """Return a figure as a person reads it; one that nothing was measured of is a dash.
+
+    >>> figure(1374.2, 0), figure(float("nan"))
+    ('1,374', '-')
+    """
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
+
+
 def write_figures(arguments: Namespace, figures: Figures) -> None:
     """Write the figures to `--json FILE`, if it was given; what is not a number becomes null."""
     if arguments.json is not None:
