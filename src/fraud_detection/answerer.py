@@ -14,9 +14,9 @@ import msgspec
 
 from fraud_detection.decide.let_through import Draw
 from fraud_detection.decide.limiter import DeclineLimiter
-from fraud_detection.decide.policy import Policy, explained, limited
+from fraud_detection.decide.policy import Policy, explained, limited, unforeseen
 from fraud_detection.decide.rules import RuleSet
-from fraud_detection.errors import RetryError
+from fraud_detection.errors import NOT_OF_ONE_EVENT, Failure, RetryError
 from fraud_detection.events import Action, Decision, LetThrough, Transaction
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.ports import Scorer
@@ -73,7 +73,10 @@ class Redelivered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answering:
-    """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches."""
+    """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches.
+
+    failures: payments of the last batch that alone raise an error; the others are answered as without them.
+    """
 
     def __init__(self, champion: Answerer, stages: StageTimes) -> None:
         """Let one answerer answer everything, without a limit."""
@@ -81,6 +84,7 @@ class Answering:
         self.canary: Canary | None = None
         self.limiter: DeclineLimiter | None = None
         self.stages = stages
+        self.failures: list[Failure] = []
 
     def answer(
         self,
@@ -93,6 +97,7 @@ class Answering:
         redelivered: payments among these that were decided in an earlier delivery, and that the limiter has
         not counted.
         """
+        self.failures = []
         canary = self.canary
         if canary is None:
             decisions = self._propose(self.champion, payments, rows)
@@ -120,7 +125,35 @@ class Answering:
     def _propose(
         self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
-        """Return what rules and score alone say."""
+        """Return what rules and score alone say; a payment that alone raises an error goes to review."""
+        try:
+            return self._proposed(answerer, payments, rows)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            if len(payments) == 1:
+                return [self._isolated(answerer, payments[0], error)]
+        failed = len(self.failures)
+        half = len(payments) // 2
+        found = self._propose(answerer, payments[:half], rows[:half])
+        found += self._propose(answerer, payments[half:], rows[half:])
+        broken = {one.transaction_id for one in self.failures[failed:]}
+        good = [place for place, payment in enumerate(payments) if payment.transaction_id not in broken]
+        if len(payments) > len(good) > 0:
+            # Once more together: the scorer keeps what it was asked last, for reasons and counts.
+            again = self._propose(answerer, [payments[at] for at in good], [rows[at] for at in good])
+            for at, decision in zip(good, again, strict=True):
+                found[at] = decision
+        return found
+
+    def _isolated(self, answerer: Answerer, payment: Transaction, error: Exception) -> Decision:
+        one = payment.transaction_id
+        self.failures.append(Failure(one, b"", error))
+        return unforeseen(one, answerer.policy.name, answerer.bundle, answerer.setup)
+
+    def _proposed(
+        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+    ) -> list[Decision]:
         verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
         stopped = [place for place, fired in enumerate(verdicts) if fired]
         self.stages.lap(Stage.DECIDE)
@@ -160,8 +193,36 @@ class Answering:
         rows: Sequence[array[float]],
         decisions: list[Decision],
     ) -> None:
-        """Add the model's reasons, and let some through, in place."""
-        doubtful = [place for place, one in enumerate(decisions) if one.action is not Action.APPROVE]
+        """Add the model's reasons, and let some through, in place; an error of one payment ends there."""
+        before = list(decisions)
+        try:
+            self._completed(answerer, payments, rows, decisions)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            if len(payments) == 1:
+                decisions[0] = self._isolated(answerer, payments[0], error)
+                return
+        else:
+            return
+        half = len(payments) // 2
+        for begin, end in ((0, half), (half, len(payments))):
+            part = before[begin:end]
+            self._complete(answerer, payments[begin:end], rows[begin:end], part)
+            decisions[begin:end] = part
+
+    def _completed(
+        self,
+        answerer: Answerer,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        decisions: list[Decision],
+    ) -> None:
+        doubtful = [
+            place
+            for place, one in enumerate(decisions)
+            if one.action is not Action.APPROVE and not one.is_failure
+        ]
         self.stages.lap(Stage.DECIDE)
         _explain(answerer, rows, decisions, doubtful)
         if answerer.draw is not None:

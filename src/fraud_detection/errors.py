@@ -5,11 +5,14 @@
     ├── RetryError     the platform is busy or away: keep the record, try again later
     └── ConfigError    something was set up wrongly: refuse to start
 
-Anything else that is raised is a bug and must crash.  Every message says where
-it happened, what was found, and what to do about it.
+Anything else that is raised is a bug.  Where one payment raises it, that payment alone goes to review, loudly
+(a `Failure`), and the stream goes on; everywhere else it must crash.  Every message says where it happened,
+what was found, and what to do about it.
 """
 
 from __future__ import annotations
+
+import traceback
 
 
 class FraudDetectionError(Exception):
@@ -36,3 +39,24 @@ class RetryError(FraudDetectionError):
 
 class ConfigError(FraudDetectionError):
     """A setting, file or command that is wrong; nothing was started."""
+
+
+NOT_OF_ONE_EVENT = (FraudDetectionError, MemoryError)
+"""What is no fault of a single event, so that leaving one out does not mend it."""
+
+
+class Failure:
+    """An error that nobody foresaw, met with one event.
+
+    raw: the event, empty where it is not at hand.  where: the error's kind and the functions that it passed,
+    without values of the event, so that it may be logged.  trace: all of it.
+    """
+
+    def __init__(self, one: str, raw: bytes, error: Exception) -> None:
+        """Take the payment's id, empty where it is not known."""
+        self.transaction_id: str = one
+        self.raw: bytes = raw
+        steps = traceback.extract_tb(error.__traceback__)
+        names = " > ".join([f"{step.filename.rpartition('/')[2]}:{step.lineno}" for step in steps[-5:]])
+        self.where: str = f"{type(error).__name__} at {names}" if names else type(error).__name__
+        self.trace: str = "".join(traceback.format_exception(error))

@@ -148,6 +148,8 @@ class Conflict(Quarantined, frozen=True, gc=False):
     transaction_id: str
 
 
+INTERNAL_ERROR = "internal_error"
+"""The code of the reason on a payment that goes to review because the program met an error with it."""
 LIMITER = "limiter"
 """The code of the reason on a payment that may not be declined because too many were."""
 
@@ -195,6 +197,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     def is_limited(self) -> bool:
         """Tell whether it would have been declined, had not too many been."""
         return bool(self.reasons) and self.reasons[0].code == LIMITER
+
+    @property
+    def is_failure(self) -> bool:
+        """Tell whether the program met an error with it."""
+        return bool(self.reasons) and self.reasons[0].code == INTERNAL_ERROR
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):

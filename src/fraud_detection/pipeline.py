@@ -7,76 +7,54 @@ given, in order: decided, learned, repeated, in conflict or quarantined; it does
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
 from collections.abc import Sequence
 
-import msgspec
-
 from fraud_detection.answerer import Answerer, Answering, Redelivered
-from fraud_detection.errors import RejectError
-from fraud_detection.events import Action, Conflict, Decision, Label, Quarantined, Sender, Transaction
-from fraud_detection.features.memory import FeatureMemory, Ids
+from fraud_detection.decide.policy import unforeseen
+from fraud_detection.errors import NOT_OF_ONE_EVENT, Failure, RejectError
+from fraud_detection.events import (
+    INTERNAL_ERROR,
+    Action,
+    Conflict,
+    Decision,
+    Label,
+    Quarantined,
+    Sender,
+    Transaction,
+)
+from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.outcomes import (
+    Decided,
+    Event,
+    Forbidden,
+    Learned,
+    Noted,
+    Outcome,
+    Parsed,
+    Processed,
+    Repeated,
+    allowed,
+    name_senders,
+)
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest, differing_fields
 from fraud_detection.ports import Known, Ledger
 
-
-class Decided(msgspec.Struct, gc=False):
-    """A payment, its feature values (64-bit floats) and the decision on it."""
-
-    raw: bytes
-    payment: Transaction
-    values: array[float]
-    decision: Decision
-
-
-class Learned(msgspec.Struct, gc=False):
-    """A label; `ids` are the entities of its payment, None while that payment is not known.
-
-    corrects: when the opposite label became known that this one takes back, in ms.
-    """
-
-    label: Label
-    ids: Ids | None
-    corrects: int | None = None
-
-
-class Noted(msgspec.Struct, gc=False):
-    """A label that changes nothing: another has told its verdict, or later news stand.  It is kept too."""
-
-    label: Label
-
-
-class Repeated(msgspec.Struct, gc=False):
-    """A payment that was taken in before with the same content, or a label that was; the first one stands."""
-
-    transaction_id: str
-    is_label: bool = False
-
-
-class Forbidden(msgspec.Struct, gc=False):
-    """An event whose sender may not do what it asks for; it leaves no trace.  is_label: else a payment."""
-
-    transaction_id: str
-    is_label: bool
-
-
-Event = bytes | Label
-"""A raw event, or a label that was read beside the stream."""
-Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
-Parsed = Transaction | Label | Quarantined | Forbidden
-
-
-class Processed(msgspec.Struct):
-    """What became of a batch.
-
-    outcomes: one an event, in order.  log: the same, with the labels of history that became known
-    among them, each where it was learned.
-    """
-
-    outcomes: list[Outcome]
-    log: list[Outcome]
+__all__ = [
+    "Decided",
+    "Event",
+    "Forbidden",
+    "Learned",
+    "Noted",
+    "Outcome",
+    "Parsed",
+    "Pipeline",
+    "Processed",
+    "Repeated",
+]
 
 
 class Pipeline:
@@ -86,6 +64,8 @@ class Pipeline:
     time.  latest: the latest event time so far, in ms; every label due by then has been learned.
     counted_through: the number of the last event that the limiter has counted; what is redelivered up to it
     is not counted again.
+    failures: events of the last batch with which the program met an error.  Such a payment goes to review,
+    what is none is set aside; all others are decided as ever.
     """
 
     def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
@@ -98,6 +78,7 @@ class Pipeline:
         self.due: list[Label] = []
         self.latest = -1
         self.counted_through = -1
+        self.failures: list[Failure] = []
         self._redelivered: list[Redelivered] = []
         self._decided = 0
         # Another than `parser`: what it reads is in the tallies of drift already.
@@ -117,22 +98,24 @@ class Pipeline:
         senders: of the events; without them everything is allowed, and nobody is named.
         """
         self.stages.begin()
+        self.failures = []
         parsed = [
             self._parse(raw, None if identities is None else identities[position])
             for position, raw in enumerate(events)
         ]
         self.stages.lap(Stage.PARSE)
         self._redelivered, self._decided = [], 0
-        result = self._remember(events, _allowed(parsed, senders), sequences)
+        result = self._remember(events, allowed(parsed, senders), sequences)
         self.stages.lap(Stage.FEATURES)
-        decided = [one for one in result.outcomes if isinstance(one, Decided)]
+        decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
         decisions = self.answering.answer(
             [one.payment for one in decided], [one.values for one in decided], self._redelivered
         )
+        self.failures += self.answering.failures
         self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
             one.decision = decision
-        _name_senders(result.outcomes, senders)
+        name_senders(result.outcomes, senders)
         return result
 
     def learn_due(self, time_ms: int) -> list[Outcome]:
@@ -148,6 +131,15 @@ class Pipeline:
             return self.parser.parse(raw, identity)
         except RejectError as error:
             return Quarantined(raw, error.reason, error.path)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+            return self._unreadable(raw, error)
+
+    def _unreadable(self, raw: bytes, error: Exception) -> Quarantined:
+        failure = Failure("", raw, error)
+        self.failures.append(failure)
+        return Quarantined(raw, f"{INTERNAL_ERROR}: {failure.where}", "$")
 
     def _remember(
         self,
@@ -162,7 +154,12 @@ class Pipeline:
             if isinstance(item, Transaction):
                 result.log += self._learn_until(item.event_time, known)
             self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
-            outcome = self._take(raw, item, known, result.outcomes)
+            try:
+                outcome = self._take(raw, item, known, result.outcomes)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+                outcome = self._isolated(raw, item, known, error)
             result.outcomes.append(outcome)
             result.log.append(outcome)
         return result
@@ -207,13 +204,49 @@ class Pipeline:
             if before == self.memory.sequence:
                 self._remember_again(item, known)
             return Repeated(item.transaction_id)
-        self._decided += 1
-        known.taken_in[item.transaction_id] = 0
-        known.entities[item.transaction_id] = item.entities
         payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
         for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
             self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
+        # Last: a payment with which an error was met before is known by that it is not noted here.
+        self._decided += 1
+        known.taken_in[item.transaction_id] = 0
+        known.entities[item.transaction_id] = item.entities
         return payment
+
+    def without_memory(self, raw: bytes, error: Exception) -> tuple[Outcome, Failure]:
+        """Return what becomes of an event that cannot be decided for an error outside of this pipeline."""
+        item = self._parse(raw, None)
+        if not isinstance(item, Transaction):
+            outcome: Outcome = self._unreadable(raw, error)
+            return outcome, self.failures[-1]
+        try:
+            known = self.ledger.look_up([item.transaction_id], [])
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception:  # noqa: BLE001 - the error itself; whether it was decided before cannot be known
+            outcome = self._unreadable(raw, error)
+        else:
+            outcome = self._isolated(raw, item, known, error)
+        return outcome, self.failures[-1]
+
+    def _isolated(self, raw: Event, item: Parsed, known: Known, error: Exception) -> Outcome:
+        """Return what becomes of an event with which features or memory met an error."""
+        if isinstance(raw, Label):
+            # History, which no caller waits for: it has no place among the events of a stream.
+            raise error
+        if not isinstance(item, Transaction):
+            return self._unreadable(raw, error)
+        one = item.transaction_id
+        self.failures.append(Failure(one, raw, error))
+        if one in known.taken_in:
+            return Repeated(one)
+        known.taken_in[one] = 0
+        known.entities[one] = item.entities
+        # The limiter counts it where it stands, like every payment that is not declined.
+        self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
+        values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
+        by = self.answering.champion
+        return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.setup))
 
     def _conflict(
         self, raw: bytes, payment: Transaction, known: Known, outcomes: list[Outcome]
@@ -272,27 +305,6 @@ class Pipeline:
         if ids is not None:
             self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
         return Learned(label, ids, corrects)
-
-
-def _allowed(parsed: Sequence[Parsed], senders: Sequence[Sender] | None) -> Sequence[Parsed]:
-    """Return what was read, with `Forbidden` in the place of what its sender may not do."""
-    if senders is None:
-        return parsed
-    return [
-        Forbidden(item.transaction_id, isinstance(item, Label))
-        if isinstance(item, (Label, Transaction)) and not sender.may_send(item)
-        else item
-        for item, sender in zip(parsed, senders, strict=True)
-    ]
-
-
-def _name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender] | None) -> None:
-    """Let decisions and labels keep the names of those who sent them."""
-    for outcome, sender in zip(outcomes, senders, strict=True) if senders is not None else ():
-        if isinstance(outcome, Decided):
-            outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)
-        elif isinstance(outcome, (Learned, Noted)):
-            outcome.label = msgspec.structs.replace(outcome.label, caller=sender.name)
 
 
 _UNDECIDED = Decision("", Action.REVIEW, None, (), "", "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fraud_detection.errors import ConfigError
-from fraud_detection.events import LIMITER, Action, Decision, Verdict
+from fraud_detection.events import INTERNAL_ERROR, LIMITER, Action, Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +133,16 @@ def limited(decision: Decision, words: str) -> Decision:
     """
     reason = Verdict(Action.REVIEW, LIMITER, words)
     return msgspec.structs.replace(decision, action=Action.REVIEW, reasons=(reason, *decision.reasons))
+
+
+def unforeseen(transaction_id: str, policy: str, bundle: str = "", setup: str = "") -> Decision:
+    """Return the review of a payment with which the program met an error: silence is never approval.
+
+    >>> unforeseen("t1", "p").action.label
+    'review'
+    """
+    reason = Verdict(Action.REVIEW, INTERNAL_ERROR, "the program met an error with this payment")
+    return Decision(transaction_id, Action.REVIEW, None, (reason,), policy=policy, bundle=bundle, setup=setup)
 
 
 def _is_possible(score: float | None) -> bool:

@@ -73,11 +73,16 @@ class FeatureMemory:
             self._enter(slot, key[1], profile)
 
     def observe(self, payment: Transaction) -> list[float]:
-        """Return the features of the payment, then remember it."""
+        """Return the features of the payment, then remember it.
+
+        One whose features raise an error is remembered too: so does whoever feeds it again after a restart,
+        and so will replays when the error is mended.
+        """
         profiles = self._profiles(payment.entities)
-        row = self.extractor.extract(profiles, payment)
-        self.extractor.update(profiles, payment)
-        return row
+        try:
+            return self.extractor.extract(profiles, payment)
+        finally:
+            self.extractor.update(profiles, payment)
 
     def remember_again(self, payment: Transaction) -> None:
         """Let those profiles remember the payment that had not seen it when they were saved."""

@@ -30,6 +30,10 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
             tally.conflicts,
             "Payments with the id of another: set aside.",
         ),
+        "fraud_internal_errors_total": (
+            tally.internal_errors,
+            "Payments reviewed, or events set aside, because the program met an error with them.",
+        ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_limited_total": (tally.limited, "Payments reviewed because no more may be declined."),
         "fraud_let_through_total": (tally.let_through, "Payments approved by lot, to learn what they are."),

@@ -22,7 +22,8 @@ from fraud_detection.decision_record import (
     encode,
     quarantine_record,
 )
-from fraud_detection.events import Action, Conflict, Quarantined
+from fraud_detection.errors import Failure
+from fraud_detection.events import INTERNAL_ERROR, Action, Conflict, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
 
@@ -34,6 +35,7 @@ COUNTS = (
     "declined",
     "degraded",
     "limited",
+    "internal_errors",
     "let_through",
     "quarantined",
     "conflicts",
@@ -102,6 +104,12 @@ class DecisionLog:
         named = msgspec.structs.replace(record, reason=without_value(record.reason))
         return encode(quarantine_record(named, delivery))
 
+    def failed(self, lane: str, place: str, failure: Failure) -> bytes:
+        """Return the line of an error with one event: its kind and where, and no value of the event."""
+        where = {"shard": lane, "sequence_number": place}
+        told = {"transaction_id": failure.transaction_id or None, "error": failure.where, "delivery": where}
+        return line("internal_error", told)
+
     def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
         """Return the line of a batch, with what CloudWatch counts in it."""
         bands = answered.bands or [0] * BANDS
@@ -145,6 +153,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         actions.count(Action.DECLINE),
         sum(decision.score is None for decision in decisions),
         sum(decision.is_limited for decision in decisions),
+        sum(decision.is_failure for decision in decisions) + sum(map(_is_failure, outcomes)),
         sum(decision.let_through is not None for decision in decisions),
         kinds.count(Quarantined),
         kinds.count(Conflict),
@@ -152,6 +161,10 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         kinds.count(Learned) + kinds.count(Noted),
     )
     return dict(zip(COUNTS, numbers, strict=True))
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    return isinstance(outcome, Quarantined) and outcome.reason.startswith(INTERNAL_ERROR)
 
 
 def without_value(reason: str) -> str:

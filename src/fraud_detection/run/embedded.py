@@ -12,7 +12,7 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Canary
 from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import DeclineLimiter
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import NOT_OF_ONE_EVENT, ConfigError, Failure
 from fraud_detection.events import Action, Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
@@ -120,6 +120,8 @@ class EmbeddedDoor:
         pipeline = self.pipeline
         pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
+        for failure in pipeline.failures:
+            tell_failure(failure)
         self.site.note_place(source, batch.position, batch.mark)
         try:
             self._keep(processed.log)
@@ -236,8 +238,25 @@ def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> Non
         memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
         return
     payment = parser.parse(past.event, past.transaction_id)
-    if isinstance(payment, Transaction):
+    if not isinstance(payment, Transaction):
+        return
+    memory.prefetch([payment.entities])
+    try:
         memory.remember_again(payment)
+    except NOT_OF_ONE_EVENT:
+        raise
+    except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review
+        tell_failure(Failure(payment.transaction_id, past.event, error))
+
+
+def tell_failure(failure: Failure) -> None:
+    """Say that an error which nobody foresaw was met with one event: a bug, to be reported."""
+    LOG.error(
+        "an error of the program with payment %s, which goes to review (internal_error), or is set aside "
+        "where it has no id; the others are decided. Please report it:\n%s",
+        failure.transaction_id or "of no id",
+        failure.trace,
+    )
 
 
 def remember_answers(limiter: DeclineLimiter, site: SqliteSite) -> None:

@@ -25,8 +25,8 @@ from fraud_detection.adapters.aws_clients import client
 from fraud_detection.adapters.dynamodb_counts import LaneCounts
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
-from fraud_detection.adapters.sagemaker import SageMakerScorer
-from fraud_detection.errors import RetryError
+from fraud_detection.adapters.sagemaker import NOTHING, SageMakerScorer
+from fraud_detection.errors import NOT_OF_ONE_EVENT, RetryError
 from fraud_detection.pipeline import Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
@@ -34,6 +34,7 @@ from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.lane_batch import (
     Record,
     begun,
+    check_time,
     parts_of,
     records_of,
     sequence_of,
@@ -50,8 +51,6 @@ ROUNDS = 12
 
 BUSY_PAUSE_S = 0.02
 PREFIX = "FRAUD_"
-SPARE = 3
-"""A part is begun only where three times the longest one so far would be done in time."""
 
 
 class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,14 +141,46 @@ class Processor:
         for part in parts_of(records):
             began = time.perf_counter()
             try:
-                _check_time(longest_s, remaining_s())
-                self._decide(lane, part)
+                check_time(longest_s, remaining_s())
+                self._decide_isolating(lane, part)
             except RetryError as error:
                 refused = {"lane": lane, "from": part[0].place, "error": str(error)}
                 self.say(line("retry", refused))
                 return [part[0].number]
             longest_s = max(longest_s, time.perf_counter() - began)
         return []
+
+    def _decide_isolating(self, lane: str, records: Sequence[Record]) -> None:
+        """Decide a batch; what raises an error that nobody foresaw is cut out of it, by halves.
+
+        The engine isolates what it meets itself; here it is the rest: what rests of a profile, of a decision.
+        """
+        try:
+            self._decide(lane, records)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+            if len(records) == 1:
+                self._review(lane, records[0], error)
+                return
+        else:
+            return
+        half = len(records) // 2
+        for part in (records[:half], records[half:]):
+            self._decide_isolating(lane, part)
+
+    def _review(self, lane: str, record: Record, error: Exception) -> None:
+        """Send one payment to review without profiles or model, so that the shard goes on."""
+        pipeline = self.engine.pipeline(None, self.ledger)
+        outcome, failure = pipeline.without_memory(record.data, error)
+        results = self.results.make([record], [outcome], "", [failure])
+        self.quarantine.put(results.aside)
+        self.ledger.record(results.kept, [], [])
+        # Else the next batch would meet it again where it finishes this one.
+        self.ledger.note_unsaved([one for one in self.ledger.unsaved() if one.place != record.place])
+        for one in results.lines:
+            self.say(one)
+        self.say(self.log.batch(Batch(lane, {}, results.since_put_ms, 0, []), [outcome], NOTHING))
 
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
         self.profiles.lane = self.ledger.lane = lane
@@ -165,7 +196,7 @@ class Processor:
         decided = time.perf_counter()
         self.limiter.begin(pipeline)
         self.ledger.note_unsaved([*begun(records, outcomes), *later])
-        results = self.results.make(records, outcomes, self.scorer.answered.bundle)
+        results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
         self.quarantine.put(results.aside)
         self.ledger.record(results.kept, results.labels, results.noted)
         kept = time.perf_counter()
@@ -237,11 +268,6 @@ class Processor:
             refused = pipeline.memory.save_all()
             overtaken += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
-
-
-def _check_time(longest_s: float, remaining_s: float) -> None:
-    if longest_s * SPARE > remaining_s:
-        raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

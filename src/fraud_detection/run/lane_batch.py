@@ -12,12 +12,14 @@ import msgspec
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
 from fraud_detection.adapters.s3_quarantine import SetAside
-from fraud_detection.events import Action, Decision, Quarantined
+from fraud_detection.errors import Failure, RetryError
+from fraud_detection.events import INTERNAL_ERROR, Action, Decision, Quarantined
 from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
 PART = 500
 """So many events are decided at once, also where aggregates hold many more."""
+SPARE = 3
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -77,6 +79,12 @@ def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
     return SetAside(lane, record.place, record.key, outcome.reason, outcome.path, event)
 
 
+def failed_aside(lane: str, record: Record, failure: Failure) -> SetAside:
+    """Return what is kept of an event with which the program met an error, for whoever mends it."""
+    event = base64.b64encode(record.data).decode()
+    return SetAside(lane, record.place, record.key, INTERNAL_ERROR, "$", event, failure.trace)
+
+
 def records_of(event: Mapping[str, Any]) -> list[Record]:
     """Return the events of a Lambda event, in order, with aggregates taken apart."""
     found: list[Record] = []
@@ -98,6 +106,12 @@ def _taken_apart(whole: Record) -> list[Record]:
     except AggregateError as error:
         return [msgspec.structs.replace(whole, broken=str(error))]
     return [Record(whole.number, part.data, whole.arrived_s, sub, part.key) for sub, part in enumerate(parts)]
+
+
+def check_time(longest_s: float, remaining_s: float) -> None:
+    """Raise RetryError where an invocation has not three times what the longest part took so far."""
+    if longest_s * SPARE > remaining_s:
+        raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
 def parts_of(records: Sequence[Record], most: int = PART) -> Iterator[Sequence[Record]]:

@@ -9,10 +9,11 @@ import msgspec
 from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
 from fraud_detection.adapters.lane_profiles import LaneStore
 from fraud_detection.adapters.s3_quarantine import SetAside
-from fraud_detection.events import Label, Quarantined
+from fraud_detection.errors import Failure
+from fraud_detection.events import INTERNAL_ERROR, Label, Quarantined
 from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 from fraud_detection.run.decision_log import DecisionLog
-from fraud_detection.run.lane_batch import Record, counts_as_declined, set_aside
+from fraud_detection.run.lane_batch import Record, counts_as_declined, failed_aside, set_aside
 
 
 class Results(msgspec.Struct):
@@ -36,11 +37,26 @@ class ResultMaker:
         self._entities, self._log = list(entities), log
         self._ledger, self._profiles = ledger, profiles
 
-    def make(self, records: Sequence[Record], outcomes: Sequence[Outcome], model: str) -> Results:
+    def make(
+        self,
+        records: Sequence[Record],
+        outcomes: Sequence[Outcome],
+        model: str,
+        failures: Sequence[Failure] = (),
+    ) -> Results:
         """Return the results; `model` is the bundle that answered."""
         results = Results()
+        by_id = {one.transaction_id: one for one in failures}
+        by_raw = {one.raw: one for one in failures}
         for record, outcome in zip(records, outcomes, strict=True):
-            self._add(results, record, outcome, model)
+            failure = by_id.get(outcome.payment.transaction_id) if isinstance(outcome, Decided) else None
+            if failure is None and isinstance(outcome, Quarantined) and _is_failure(outcome):
+                failure = by_raw.get(record.data)
+            if failure is not None:
+                results.lines.append(self._log.failed(self._ledger.lane, record.place, failure))
+                results.aside.append(failed_aside(self._ledger.lane, record, failure))
+            if failure is None or isinstance(outcome, Decided):
+                self._add(results, record, outcome, model)
         return results
 
     def _add(self, results: Results, record: Record, outcome: Outcome, model: str) -> None:
@@ -82,3 +98,7 @@ class ResultMaker:
             versions,
             counts_as_declined(outcome.decision),
         ), waited_ms
+
+
+def _is_failure(outcome: Quarantined) -> bool:
+    return outcome.reason.startswith(INTERNAL_ERROR)

@@ -26,6 +26,7 @@ from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest
 from fraud_detection.pipeline import Decided, Event, Learned, Noted, Outcome, Pipeline, Repeated
 from fraud_detection.ports import First
+from fraud_detection.run.embedded import tell_failure
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
@@ -113,6 +114,8 @@ class _Scoring:
     def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
         self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = self.pipeline.process(events, identities)
+        for failure in self.pipeline.failures:
+            tell_failure(failure)
         for event, outcome in zip(events, processed.outcomes, strict=True):
             # A label that stands in a row is no event of its own; that of a repeated row tells nothing.
             if not (isinstance(event, Label) and isinstance(outcome, Repeated)):

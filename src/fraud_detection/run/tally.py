@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.events import Conflict, Quarantined
+from fraud_detection.events import INTERNAL_ERROR, Conflict, Quarantined
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.pipeline import Decided, Forbidden, Outcome, Repeated
 
@@ -21,6 +21,7 @@ class Tally(msgspec.Struct):
 
     transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
     conflicts: under the id of an earlier payment with other content.
+    internal_errors: reviewed or set aside because the program met an error with them.
     limited: reviewed because no more may be declined; let_through: approved by lot.  forbidden: events whose
     sender may not do what they ask for.
     engine: the engine's own time a payment, commit included; latency: the time since sending.
@@ -40,6 +41,7 @@ class Tally(msgspec.Struct):
     let_through: int = 0
     conflicts: int = 0
     forbidden: int = 0
+    internal_errors: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -49,6 +51,7 @@ class Tally(msgspec.Struct):
             decision = outcome.decision
             self.actions[decision.action] += 1
             self.limited += decision.is_limited
+            self.internal_errors += decision.is_failure
             self.let_through += decision.let_through is not None
         elif isinstance(outcome, Conflict):
             self.transactions += 1
@@ -56,6 +59,7 @@ class Tally(msgspec.Struct):
         elif isinstance(outcome, Quarantined):
             self.transactions += 1
             self.quarantined += 1
+            self.internal_errors += outcome.reason.startswith(INTERNAL_ERROR)
             self.refusals.setdefault(outcome.path, Refusal(outcome.reason)).count += 1
         elif isinstance(outcome, Repeated):
             self.repeated += 1

@@ -1,0 +1,200 @@
+"""An error of the program with one payment: that one goes to review, loudly, and all others are decided."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws_fakes import FakeDynamo
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.events import Action, Decision, Transaction, Verdict
+from fraud_detection.run.lane_batch import Record
+from fraud_detection.run.stream import open_door
+from tests.conftest import SmallWorld
+from tests.functional.test_stream_door import FIRST, Cloud
+
+LANE = "shardId-000000000000"
+POISON = "poison"
+MANY = 40
+
+
+class BugError(Exception):
+    """What nobody foresaw; its words hold what must not be logged: 4111111111111111."""
+
+
+def bug() -> BugError:
+    return BugError("card 4111111111111111")
+
+
+class BrokenRules:
+    """Rules with a bug in them that one payment meets."""
+
+    def __init__(self, rules: Any) -> None:  # noqa: ANN401 - stands before the real ones
+        self._rules = rules
+
+    def fired(self, payment: Transaction, row: Sequence[float]) -> list[Verdict]:
+        if payment.transaction_id == POISON:
+            raise bug()
+        return self._rules.fired(payment, row)  # type: ignore[no-any-return]
+
+    def is_final(self, reasons: Sequence[Verdict]) -> bool:
+        return bool(self._rules.is_final(reasons))
+
+
+class BrokenScorer:
+    """A model that cannot stand one amount, in scores or in reasons."""
+
+    def __init__(self, scorer: Any, method: str) -> None:  # noqa: ANN401 - stands before the real one
+        self._scorer, self._method = scorer, method
+
+    def score(self, rows: Sequence[array[float]], explained: Sequence[int] = ()) -> list[float]:
+        self._check("score", rows)
+        return self._scorer.score(rows, explained)  # type: ignore[no-any-return]
+
+    def contributions(self, rows: Sequence[array[float]]) -> Any:  # noqa: ANN401 - as the real one
+        self._check("contributions", rows)
+        return self._scorer.contributions(rows)
+
+    def _check(self, method: str, rows: Sequence[array[float]]) -> None:
+        if method == self._method and any(row[0] == AMOUNT for row in rows):
+            raise bug()
+
+
+AMOUNT = 77.77
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    plain = [one for one in small_world.live(200) if b'"card_id"' in one and b'"label"' not in one]
+    found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
+    found = [one | {"transaction_id": f"t{place}"} for place, one in enumerate(found)]
+    found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT}
+    return [json.dumps(one).encode() for one in found]
+
+
+def decide(
+    world: SmallWorld, events: list[bytes], state: Path, break_it: Callable[[Any], None]
+) -> tuple[dict[str, Decision], Any]:
+    """Decide the events at the embedded door, in one batch; return the decisions, and the door."""
+    _, door = open_door(world.bundle, state)
+    break_it(door)
+    outcomes = door.take(Batch(events, None, len(events), ""), "-")
+    return {one.decision.transaction_id: one.decision for one in outcomes if hasattr(one, "decision")}, door
+
+
+def break_rules(door: Any) -> None:  # noqa: ANN401 - a door
+    champion = door.pipeline.answering.champion
+    broken = msgspec.structs.replace(champion, rules=BrokenRules(champion.rules))
+    door.pipeline.answering.champion = broken
+
+
+def break_scorer(door: Any) -> None:  # noqa: ANN401 - a door
+    champion = door.pipeline.answering.champion
+    broken = msgspec.structs.replace(champion, scorer=BrokenScorer(champion.scorer, "score"))
+    door.pipeline.answering.champion = broken
+
+
+@pytest.mark.parametrize("break_it", [break_rules, break_scorer])
+def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_the_bug(
+    small_world: SmallWorld,
+    events: list[bytes],
+    tmp_path: Path,
+    break_it: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    door.close()
+    with caplog.at_level(logging.ERROR):
+        found, door = decide(small_world, events, tmp_path / "state.db", break_it)
+    assert found[POISON].action is Action.REVIEW
+    assert [reason.code for reason in found[POISON].reasons] == ["internal_error"]
+    assert len(found) == MANY
+    others = {one: kept for one, kept in well.items() if one != POISON}
+    assert {one: kept for one, kept in found.items() if one != POISON} == others
+    assert door.tally.internal_errors == 1
+    assert "BugError" in caplog.text
+    door.close()
+    # It is decided for good: the next start meets nothing, and the payment is known.
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    assert door.site.seq == MANY
+    door.close()
+    with sqlite3.connect(tmp_path / "state.db") as file:
+        (reasons,) = file.execute(
+            "SELECT reasons FROM decisions WHERE transaction_id = ?", (POISON,)
+        ).fetchone()
+    assert "internal_error" in reasons
+
+
+def test_the_function_goes_on_behind_a_payment_that_raises(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    well = Cloud(small_world)
+    assert well.processor().handle(LANE, records) == []
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    answerer = processor.engine.answerer
+    broken = msgspec.structs.replace(answerer, rules=BrokenRules(answerer.rules))
+    processor.engine = msgspec.structs.replace(processor.engine, answerer=broken)
+    assert processor.handle(LANE, records) == []
+    actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
+    expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}
+    assert actions == expected | {POISON: ("review", None)}
+    (aside,) = cloud.aside()
+    assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])
+    assert "4111111111111111" in aside.error
+    (told,) = cloud.told("internal_error")
+    assert told["transaction_id"] == POISON
+    assert "BugError" in told["error"]
+    assert "4111111111111111" not in json.dumps(cloud.lines)
+    assert [one["internal_errors"] for one in cloud.told("batch")] == [1]
+
+
+def damage_profile(dynamo: FakeDynamo, card: str) -> None:
+    dynamo.tables["profiles"] = {
+        f"card#{card}": {"k": {"S": f"card#{card}"}, "v": {"N": "1"}, "c": {"B": b"no"}}
+    }
+
+
+def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_others(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    card = json.loads(events[3])["card_id"]
+    mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
+    damage_profile(cloud.dynamo, card)
+    processor = cloud.processor()
+    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    for begin in (0, MANY // 2):
+        assert processor.handle(LANE, records[begin : begin + MANY // 2]) == []
+    assert cloud.decisions().keys() == {json.loads(one)["transaction_id"] for one in events}
+    failed = {
+        one["transaction_id"]
+        for one in cloud.told("decision")
+        if [reason["code"] for reason in one["reasons"]] == ["internal_error"]
+    }
+    assert failed == mine
+    assert {one.reason for one in cloud.aside()} == {"internal_error"}
+    assert processor.ledger.unsaved() == []
+
+
+def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_others(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    one = json.loads(events[5])["transaction_id"]
+    cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
+    records = [Record(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]
+    assert cloud.processor().handle(LANE, records) == []
+    told = {line["transaction_id"] for line in cloud.told("decision")}
+    assert told == {json.loads(event)["transaction_id"] for event in events} - {one}
+    (aside,) = cloud.aside()
+    assert aside.event == events[5]
