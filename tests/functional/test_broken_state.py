@@ -92,7 +92,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
         began = time.monotonic()
         for status, headers, body in ask_at_once(one, events[:CALLERS]):
             assert (status, headers["retry-after"]) == (503, "1")
-            assert "met an error and ends" in json.loads(body)["error"]
+            assert "met an error and ends" in json.loads(body)["detail"]
         assert time.monotonic() - began < 3
         assert ended(one) != 0
         said = one.stop()
@@ -147,7 +147,7 @@ def test_a_disk_that_is_well_again_is_noticed_though_nobody_asks(
         for event in events[1:4]:
             status, told, headers = one.decide(event)
             assert (status, headers["retry-after"]) == (503, "1")
-            assert "disk I/O error" in told["error"]
+            assert "disk I/O error" in told["detail"]
         assert one.ask("GET", "/readyz")[0] == 503
         limit_files(one, resource.RLIM_INFINITY)
         # A balancer that looks at this sends nothing meanwhile.
@@ -204,7 +204,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
         began = time.monotonic()
         status, told, _ = one.ask("POST", "/v1/labels", json.dumps(label).encode())
         assert (status, time.monotonic() - began < 3) == (503, True)
-        assert "met an error and ends" in told["error"] or "does not answer" in told["error"]
+        assert "met an error and ends" in told["detail"] or "does not answer" in told["detail"]
         until(lambda: len(set(children(one.process.pid)) - before) == 1)
         one.wait()
         assert [one.decide(event)[0] for event in own[:10]] == [200] * 10

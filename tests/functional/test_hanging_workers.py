@@ -88,7 +88,7 @@ def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
         asked_at = time.monotonic()
         status, body, headers = asked[1 - hangs].decide(theirs[20])
         assert (status, headers["retry-after"]) == (503, "1")
-        assert f"worker {hangs} does not answer" in body["error"]
+        assert f"worker {hangs} does not answer" in body["detail"]
         assert asked[1 - hangs].decide(own[1])[0] == 200
         assert time.monotonic() - asked_at < 1
         until(lambda: not alive(victim))

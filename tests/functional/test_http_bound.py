@@ -44,7 +44,7 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
             ((status, headers, body),) = answers(read_all(line))
             line.close()  # who leaves makes room among those whose answer is waited for
             assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
-            assert "5 connections are open" in json.loads(body)["error"]
+            assert "5 connections are open" in json.loads(body)["detail"]
         assert time.monotonic() - began < 5
         with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as other:
             # Its body comes in a piece of its own, behind an answer that is there already.

@@ -70,7 +70,7 @@ class Served:
         self._line.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
         answer = self._line.getresponse()
         content = answer.read()
-        plain = answer.getheader("content-type") == "application/json"
+        plain = "json" in (answer.getheader("content-type") or "")
         return answer.status, json.loads(content) if plain else content.decode(), dict(answer.getheaders())
 
     def decide(self, event: bytes) -> Reply:
@@ -326,7 +326,7 @@ def test_keys_say_who_may_do_what_and_how_often(
         assert [status for status, _, _ in statuses][:2] == [200, 200]
         status, answer, headers = next(each for each in statuses if each[0] != 200)
         assert status == 429
-        assert "till asks more than it may" in answer["error"]
+        assert "till asks more than it may" in answer["detail"]
         assert int(headers["retry-after"]) >= 1
         assert one.ask("GET", "/v1/decisions/x", Authorization=asked)[0] == 403
         assert one.ask("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
@@ -519,7 +519,7 @@ def test_a_door_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
             began = time.monotonic()
             status, told, headers = door.decide(events[1])
             assert (status, headers["retry-after"]) == (503, "1")
-            assert "state file" in told["error"]
+            assert "state file" in told["detail"]
             assert door.ask("GET", "/readyz")[0] == 503
             assert time.monotonic() - began < 3
             other.execute("ROLLBACK")

@@ -173,8 +173,8 @@ def test_a_label_reaches_the_worker_that_decided_its_payment(door: Served, event
             status, answers, _ = asked[place % 6].ask("POST", "/v1/labels", early)
             # Nobody knows the payment yet: the label is not dropped in silence.
             assert status == 200
-            assert f"no worker knows payment '{one}'" in answers[0]["error"]
-            assert "`card_id`" in answers[0]["error"]
+            assert f"no worker knows payment '{one}'" in answers[0]["detail"]
+            assert "`card_id`" in answers[0]["detail"]
             assert asked[0].ask("POST", "/v1/labels", early[1:-1])[0] == 404
             assert asked[(place + 1) % 6].decide(event)[0] == 200
             told = asked[(place + 2) % 6].ask("POST", "/v1/labels", early[1:-1])
@@ -370,7 +370,7 @@ def test_a_full_worker_refuses_at_once_and_what_was_taken_stands(
     with served(small_world, tmp_path / "state.db", TWO, "--most-waiting=8") as one:
         status, answer, headers = one.decide(b"[" + b",".join(events[:60]) + b"]")
         assert status == 503
-        assert "events wait already" in answer["error"]
+        assert "events wait already" in answer["detail"]
         assert headers["retry-after"] == "1"
         with askers(one.port, 6) as asked:
             assert [asked[place % 6].decide(event)[0] for place, event in enumerate(events[:60])] == [

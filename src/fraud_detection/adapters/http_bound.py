@@ -1,22 +1,35 @@
 """A bound on how many connections are open: whoever comes beyond it is told so, and has to go.
 
-Over TLS a connection counts from the end of its handshake.
+A connection that has long asked nothing makes room for a new one: who only holds connections keeps nobody
+out.  Over TLS a connection counts from its first byte; of the handshakes under way the oldest goes first: an
+honest one takes milliseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from typing import Any, cast
 
-import msgspec
+from uvicorn.server import ServerState
 
+from fraud_detection.adapters.http_answers import problem
 from fraud_detection.adapters.http_line import HttpLine
 from fraud_detection.adapters.http_messages import Application
+from fraud_detection.adapters.http_reading import Room
 
 LOG = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 1000
+MOST_HANDSHAKES = 256
+HANDSHAKE_WITHIN_S = 5.0
+MOST_EARLY = 1 << 18
+"""Bytes that may come between the end of a handshake and its connection: no more than one piece."""
+NEW_AFTER_S = 1.0
+IDLE_AFTER_S = 10.0
+"""Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
+after a second."""
 LEAVES_WITHIN_S = 1.0
 """So long what somebody sends who has to go is thrown away: closed at once, the answer might be lost."""
 MOST_LEAVING = 64
@@ -25,18 +38,38 @@ TELL_EVERY_S = 60.0
 
 
 class Bound:
-    """How many connections may be open, and which of those that have to go are still there."""
+    """How many connections may be open, and which of those that have to go are still there.
+
+    room: what they hold together.  handshakes: those under way, the oldest first.
+    """
 
     def __init__(self, most: int) -> None:
         """Take the number; the answer says it."""
         words = f"{most:,} connections are open, as many as may be here; ask again in a moment"
-        body = msgspec.json.encode({"error": words})
+        refused = problem(503, words)
         self.answer = (
-            b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (refused.kind, len(refused.body), refused.body)
         )
-        self.most, self.leaving = most, set[_Leaving]()
+        self.most, self.leaving, self.room = most, set[_Leaving](), Room()
+        self.handshakes: dict[Handshake, None] = {}
         self._told_at: float | None = None
+
+    def lets_in(self, state: ServerState, now: float) -> bool:
+        """Return whether one more may come in; one that has long been idle makes room for it."""
+        lines = cast("set[Any]", state.connections)
+        if len(lines) < self.most:
+            return True
+        idle = [one for one in lines if isinstance(one, HttpLine) and one.idle]
+        longest = min(idle, key=lambda one: one.active_at, default=None)
+        new = min((one for one in idle if not one.served), key=lambda one: one.active_at, default=None)
+        for one, after_s in ((new, NEW_AFTER_S), (longest, IDLE_AFTER_S)):
+            if one is not None and now - one.active_at >= after_s:
+                lines.discard(one)
+                one.leave()
+                return True
+        return False
 
     def tell(self, now: float) -> None:
         """Say in the log that somebody was sent away, once a minute."""
@@ -51,17 +84,80 @@ class BoundedLine(HttpLine):
 
     def __init__(self, application: Application, bound: Bound, **given: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Take what answers, the bound, and what uvicorn gives."""
-        super().__init__(application, **given)
+        super().__init__(application, room=bound.room, **given)
         self._bound = bound
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the connection, or send it away."""
-        if len(self._server.connections) < self._bound.most:
+        now = self._loop.time()
+        if self._bound.lets_in(self._server, now):
             super().connection_made(transport)
             return
-        self._bound.tell(self._loop.time())
+        self._bound.tell(now)
         line = cast("asyncio.Transport", transport)
         line.set_protocol(_Leaving(line, self._bound))
+
+
+class Handshake(asyncio.Protocol):
+    """A connection that is not yet one of TLS; it becomes a `BoundedLine`."""
+
+    def __init__(
+        self,
+        application: Application,
+        bound: Bound,
+        context: ssl.SSLContext,
+        **given: Any,  # noqa: ANN401 - uvicorn's
+    ) -> None:
+        """Take what the connection will need."""
+        self._application, self._bound, self._context, self._given = application, bound, context, given
+        self._early = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, where necessary in the place of the handshake that lasts longest."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()
+        handshakes = self._bound.handshakes
+        if len(handshakes) >= MOST_HANDSHAKES:
+            next(iter(handshakes)).leave()
+        handshakes[self] = None
+        self._task = asyncio.get_running_loop().create_task(self._shake_hands(self._transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came together with the end of the handshake."""
+        self._early += data
+        if len(self._early) > MOST_EARLY:
+            self.leave()
+
+    def leave(self) -> None:
+        """End it."""
+        self._bound.handshakes.pop(self, None)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        try:
+            line = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
+            )
+        except (OSError, TimeoutError):
+            # Who speaks no TLS, or hung up, is told nothing: there is no way to.
+            line = None
+        finally:
+            self._bound.handshakes.pop(self, None)
+        if line is None:
+            transport.abort()
+            return
+        protocol = BoundedLine(self._application, self._bound, **self._given)
+        line.set_protocol(protocol)
+        protocol.connection_made(line)
+        if self._early and line.get_protocol() is protocol:
+            protocol.data_received(bytes(self._early))
 
 
 class _Leaving(asyncio.Protocol):

@@ -6,6 +6,7 @@ import asyncio
 import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http_bound import MOST_CONNECTIONS, Bound, BoundedLine
+from fraud_detection.adapters.http_bound import (
+    MOST_CONNECTIONS,
+    MOST_HANDSHAKES,
+    Bound,
+    BoundedLine,
+    Handshake,
+)
 from fraud_detection.adapters.http_messages import Application
 from fraud_detection.errors import ConfigError
 
@@ -25,8 +32,8 @@ GRACE_S = 10
 
 BACKLOG = 2048
 
-OTHER_FILES = 256
-"""What a process opens besides connections: state files, lines to other workers, libraries."""
+OTHER_FILES = 256 + MOST_HANDSHAKES
+"""What a process opens besides connections: state files, lines to other workers, libraries, handshakes."""
 
 
 def prepare(
@@ -39,7 +46,7 @@ def prepare(
     Between the two the process may become a user who may read none of it.  Requests in hand are answered
     before the end, within `GRACE_S`.
     """
-    config = uvicorn.Config(application, host=host, port=port, **_settings(None, None))
+    config = uvicorn.Config(application, host=host, port=port, **_settings())
     config.load()
     config.get_loop_factory()  # imports the loop
     listening = listen(host, port, shared=False)
@@ -60,8 +67,11 @@ async def serve_on(
     told: returns whether it was told to stop before the server could hear of it.  most_connections: one more
     is answered 503 and closed.
     """
-    lines: Any = partial(BoundedLine, application, Bound(most_connections))
-    config = uvicorn.Config(_nothing, http=lines, **_settings(certificate, private_key))
+    bound = Bound(most_connections)
+    lines: Any = partial(BoundedLine, application, bound)
+    if certificate is not None and private_key is not None:
+        lines = partial(Handshake, application, bound, _tls(certificate, private_key))
+    config = uvicorn.Config(_nothing, http=lines, **_settings())
     await _Server(config, told).serve([listening])
 
 
@@ -149,7 +159,18 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     return bound
 
 
-def _settings(certificate: Path | None, private_key: Path | None) -> dict[str, Any]:
+def _tls(certificate: Path, private_key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, private_key)
+    except OSError as error:
+        raise ConfigError(
+            f"--certificate {certificate} --private-key {private_key}: cannot be used: {error}"
+        ) from None
+    return context
+
+
+def _settings() -> dict[str, Any]:
     return {
         "log_level": "warning",
         "access_log": False,
@@ -157,6 +178,4 @@ def _settings(certificate: Path | None, private_key: Path | None) -> dict[str, A
         "server_header": False,
         "timeout_graceful_shutdown": GRACE_S,
         "timeout_keep_alive": IDLE_S,
-        "ssl_certfile": certificate,
-        "ssl_keyfile": private_key,
     }

@@ -18,6 +18,10 @@ from fraud_detection.parse.drift_report import DriftRow
 MOST_FIELDS: Final = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
 
+MOST_NAME: Final = 100
+"""Characters of a field's name that are kept; longer ones are told apart by those."""
+MOST_EXAMPLE: Final = 60
+
 LABEL_KIND: Final = "quarantined_label"
 
 Kept = tuple[str, str, int, int, int, str]
@@ -34,6 +38,13 @@ class _Tally:
         self.example: str = example
 
 
+def _shown(example: object) -> str:
+    """Return an example, cut before it is written out where it may be long."""
+    if isinstance(example, str):
+        example = example[:MOST_EXAMPLE]
+    return repr(example)[:MOST_EXAMPLE].strip("'")
+
+
 class SchemaDrift:
     """The tallies of one parser.  `events` counts every event but labels, `labels` those, drifted or not."""
 
@@ -46,13 +57,13 @@ class SchemaDrift:
 
     def count(self, kind: str, field: str, time_ms: int, example: object) -> None:
         """Count one deviation of `field`, seen in an event of `time_ms`."""
+        if len(field) > MOST_NAME:
+            field = field[:MOST_NAME] + "..."
         tally = self._tallies.get((kind, field))
         if tally is None:
             if len(self._tallies) >= MOST_FIELDS:
                 field = "(others)"
-            tally = self._tallies.setdefault(
-                (kind, field), _Tally(0, time_ms, time_ms, repr(example)[:60].strip("'"))
-            )
+            tally = self._tallies.setdefault((kind, field), _Tally(0, time_ms, time_ms, _shown(example)))
         tally.count += 1
         self._changed.add((kind, field))
         if time_ms >= 0:

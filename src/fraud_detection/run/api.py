@@ -12,7 +12,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from fraud_detection.adapters.http_messages import JSON, Answer, Request
+from fraud_detection.adapters.http_answers import PROBLEM, problem
+from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.decision_record import (
     conflict_record,
     decision_record,
@@ -95,14 +96,18 @@ class Api:
         tell(answer)
 
     def _route(self, request: Request) -> Handler:
-        found = self._routes.get((request.method, request.path))
+        # The connection leaves the body of an answer to HEAD away.
+        method = "GET" if request.method == "HEAD" else request.method
+        found = self._routes.get((method, request.path))
         if found is not None:
             return found
-        if request.method == "GET" and request.path.startswith("/v1/decisions/"):
-            return self._find
         known = [method for method, path in self._routes if path == request.path]
+        if request.path.startswith("/v1/decisions/"):
+            if method == "GET":
+                return self._find
+            known = ["GET"]
         if known:
-            allow = ", ".join(known)
+            allow = ", ".join([*known, "HEAD"] if "GET" in known else known)
             problem = Problem(405, f"{request.path} takes {allow}, not {request.method}")
             problem.headers = ((b"allow", allow.encode()),)
             raise problem
@@ -139,7 +144,7 @@ class Api:
         found = self.door.find(one)
         if found is None:
             raise Problem(404, f"no decision on {one!r}")
-        tell(Answer(*line(found)))
+        tell(alone(*line(found)))
 
     def asked_for(self, request: Request) -> str:
         """Return the payment whose decision is asked for by somebody who may."""
@@ -194,25 +199,24 @@ class Api:
         return caller
 
 
-OK = 200
-CONFLICT = 409
+OK, BAD_REQUEST, CONFLICT = 200, 400, 409
 UNAVAILABLE = 503
 
 
-def refusal(problem: Problem | RetryError) -> Answer:
+def refusal(refused: Problem | RetryError) -> Answer:
     """Return the answer to who has to do something else, or to come again later."""
-    status, later = (problem.status, problem.later) if isinstance(problem, Problem) else (503, 1.0)
-    headers = problem.headers if isinstance(problem, Problem) else ()
+    status, later = (refused.status, refused.later) if isinstance(refused, Problem) else (503, 1.0)
+    headers = refused.headers if isinstance(refused, Problem) else ()
     if later is not None:
         headers = (*headers, (b"retry-after", b"%d" % max(1, round(later))))
-    return Answer(status, msgspec.json.encode({"error": str(problem)}), JSON, headers)
+    return problem(status, str(refused), headers)
 
 
 def together(answers: list[request_door.Answer], *, many: bool) -> Answer:
     """Return the answer to events that came as a list, or to the one that came alone."""
     if many:
         return Answer(OK, b"[" + b",".join(line(answer)[1] for answer in answers) + b"]")
-    return Answer(*line(answers[0]))
+    return alone(*line(answers[0]))
 
 
 def line(answer: request_door.Answer) -> Reply:
@@ -229,7 +233,7 @@ def line(answer: request_door.Answer) -> Reply:
         case Repeated(one, True):
             return OK, encode(duplicate_record(one))
     status, words = _refusal(answer)
-    return status, msgspec.json.encode({"error": words})
+    return status, problem(status, words).body
 
 
 def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:
@@ -238,6 +242,17 @@ def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:
         return 403, f"this key may not send a {kind}: it needs the role {role!r}"
     one = answer.transaction_id
     return CONFLICT, f"payment {one!r} is of the history that was remembered; it was not decided here"
+
+
+def alone(status: int, body: bytes) -> Answer:
+    """Return the answer to an event that came alone: an error as a problem, with its `record`."""
+    if status < BAD_REQUEST:
+        return Answer(status, body)
+    told = msgspec.json.decode(body)
+    if "title" in told:
+        return Answer(status, body, PROBLEM)
+    where = f" (at {told['path']})" if told.get("path") else ""
+    return problem(status, f"{told['reason']}{where}", record=msgspec.Raw(body))
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import msgspec
-
+from fraud_detection.adapters.http_answers import problem
 from fraud_detection.adapters.links import Links
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Sender
@@ -228,7 +227,7 @@ async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]
         f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
     )
     told = [words.format(ownership.place(label).transaction_id) for label in labels]
-    return [(STRAY, msgspec.json.encode({"error": one})) for one in told]
+    return [(STRAY, problem(STRAY, one).body) for one in told]
 
 
 async def _all(asked: Sequence[Awaitable[T]]) -> list[T]:

@@ -6,7 +6,7 @@ import msgspec
 
 from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.run.access import Access, Caller
-from fraud_detection.run.api import OK, TEXT, Api, Problem, Tell, events_of, too_early
+from fraud_detection.run.api import OK, TEXT, Api, Problem, Tell, alone, events_of, too_early
 from fraud_detection.run.together import Together
 
 NOT_YET = 503
@@ -47,13 +47,13 @@ class WorkerApi(Api):
         replies = await self.together.take(events, caller.sender)
         if many:
             return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
-        return Answer(*replies[0])
+        return alone(*replies[0])
 
     async def _found(self, transaction_id: str) -> Answer:
         found = await self.together.find(transaction_id)
         if found is None:
             raise Problem(404, f"no decision on {transaction_id!r}")
-        return Answer(*found)
+        return alone(*found)
 
     async def _told_by_all(self) -> Answer:
         return Answer(OK, (await self.together.metrics()).encode(), TEXT)
