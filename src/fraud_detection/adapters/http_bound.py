@@ -1,15 +1,13 @@
 """A bound on how many connections are open: whoever comes beyond it is told so, and has to go.
 
 A connection that has long asked nothing makes room for a new one: who only holds connections keeps nobody
-out.  Over TLS a connection counts from its first byte; of the handshakes under way the oldest goes first: an
-honest one takes milliseconds.
+out.  Over TLS a connection counts from the end of its handshake, which has five seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from typing import Any, cast
 
 from uvicorn.server import ServerState
@@ -22,10 +20,6 @@ from fraud_detection.adapters.http_reading import Room
 LOG = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 1000
-MOST_HANDSHAKES = 256
-HANDSHAKE_WITHIN_S = 5.0
-MOST_EARLY = 1 << 18
-"""Bytes that may come between the end of a handshake and its connection: no more than one piece."""
 NEW_AFTER_S = 1.0
 IDLE_AFTER_S = 10.0
 """Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
@@ -40,7 +34,7 @@ TELL_EVERY_S = 60.0
 class Bound:
     """How many connections may be open, and which of those that have to go are still there.
 
-    room: what they hold together.  handshakes: those under way, the oldest first.
+    room: what they hold together.
     """
 
     def __init__(self, most: int) -> None:
@@ -53,7 +47,6 @@ class Bound:
             % (refused.kind, len(refused.body), refused.body)
         )
         self.most, self.leaving, self.room = most, set[_Leaving](), Room()
-        self.handshakes: dict[Handshake, None] = {}
         self._told_at: float | None = None
 
     def lets_in(self, state: ServerState, now: float) -> bool:
@@ -96,68 +89,6 @@ class BoundedLine(HttpLine):
         self._bound.tell(now)
         line = cast("asyncio.Transport", transport)
         line.set_protocol(_Leaving(line, self._bound))
-
-
-class Handshake(asyncio.Protocol):
-    """A connection that is not yet one of TLS; it becomes a `BoundedLine`."""
-
-    def __init__(
-        self,
-        application: Application,
-        bound: Bound,
-        context: ssl.SSLContext,
-        **given: Any,  # noqa: ANN401 - uvicorn's
-    ) -> None:
-        """Take what the connection will need."""
-        self._application, self._bound, self._context, self._given = application, bound, context, given
-        self._early = bytearray()
-        self._task: asyncio.Task[None] | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, where necessary in the place of the handshake that lasts longest."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()
-        handshakes = self._bound.handshakes
-        if len(handshakes) >= MOST_HANDSHAKES:
-            next(iter(handshakes)).leave()
-        handshakes[self] = None
-        self._task = asyncio.get_running_loop().create_task(self._shake_hands(self._transport))
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what came together with the end of the handshake."""
-        self._early += data
-        if len(self._early) > MOST_EARLY:
-            self.leave()
-
-    def leave(self) -> None:
-        """End it."""
-        self._bound.handshakes.pop(self, None)
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        try:
-            line = await asyncio.get_running_loop().start_tls(
-                transport,
-                self,
-                self._context,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
-            )
-        except (OSError, TimeoutError):
-            # Who speaks no TLS, or hung up, is told nothing: there is no way to.
-            line = None
-        finally:
-            self._bound.handshakes.pop(self, None)
-        if line is None:
-            transport.abort()
-            return
-        protocol = BoundedLine(self._application, self._bound, **self._given)
-        line.set_protocol(protocol)
-        protocol.connection_made(line)
-        if self._early and line.get_protocol() is protocol:
-            protocol.data_received(bytes(self._early))
 
 
 class _Leaving(asyncio.Protocol):

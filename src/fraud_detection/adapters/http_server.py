@@ -14,13 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http_bound import (
-    MOST_CONNECTIONS,
-    MOST_HANDSHAKES,
-    Bound,
-    BoundedLine,
-    Handshake,
-)
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS, Bound, BoundedLine
 from fraud_detection.adapters.http_messages import Application
 from fraud_detection.errors import ConfigError
 
@@ -32,6 +26,8 @@ GRACE_S = 10
 
 BACKLOG = 2048
 
+HANDSHAKE_WITHIN_S = 5.0
+MOST_HANDSHAKES = 1000
 OTHER_FILES = 256 + MOST_HANDSHAKES
 """What a process opens besides connections: state files, lines to other workers, libraries, handshakes."""
 
@@ -67,12 +63,10 @@ async def serve_on(
     told: returns whether it was told to stop before the server could hear of it.  most_connections: one more
     is answered 503 and closed.
     """
-    bound = Bound(most_connections)
-    lines: Any = partial(BoundedLine, application, bound)
-    if certificate is not None and private_key is not None:
-        lines = partial(Handshake, application, bound, _tls(certificate, private_key))
+    lines: Any = partial(BoundedLine, application, Bound(most_connections))
     config = uvicorn.Config(_nothing, http=lines, **_settings())
-    await _Server(config, told).serve([listening])
+    tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
+    await _Server(config, told, listening, tls).serve([])
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -128,9 +122,33 @@ def listen(host: str, port: int, *, shared: bool) -> socket.socket:
 class _Server(uvicorn.Server):
     """A server that also asks somebody else whether to stop."""
 
-    def __init__(self, config: uvicorn.Config, told: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        told: Callable[[], object],
+        listening: socket.socket,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         super().__init__(config)
-        self._told = told
+        self._told, self._listening, self._tls = told, listening, tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; uvicorn itself would give a handshake of TLS a minute."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        lines: Any = self.config.http_protocol_class
+
+        def line() -> asyncio.Protocol:
+            made: asyncio.Protocol = lines(
+                config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+            return made
+
+        within: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": HANDSHAKE_WITHIN_S}
+        server = await loop.create_server(
+            line, sock=self._listening, ssl=self._tls, backlog=BACKLOG, **within
+        )
+        self.servers.append(server)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; asked ten times a second."""

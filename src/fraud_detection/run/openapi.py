@@ -14,7 +14,9 @@ ERRORS = {
     "401": "No key, or an unknown one.",
     "403": "The key lacks the role.",
     "413": "The request is too large.",
+    "415": "The body is packed: send it without Content-Encoding.",
     "429": "The key asks more than it may; Retry-After says when to ask again.",
+    "431": "The headers have more than 64 kB.",
     "503": "Too much waits, the state cannot be written, or a process ends; Retry-After says when to try.",
 }
 
@@ -26,12 +28,16 @@ def openapi(project: Project, version: str) -> Json:
         "info": {"title": f"Fraud decisions: {project.project}", "version": version},
         "paths": {
             "/v1/decisions": {
-                "post": _post("Decide a payment, or a list of them", "Payment", "DecisionRecord")
+                "post": _post(
+                    "Decide a payment, or a list of them",
+                    "Payment",
+                    ("DecisionRecord", "LabelRecord", "DuplicateRecord"),
+                )
             },
             "/v1/decisions/{id}": {"get": _find()},
             "/v1/labels": {"post": _label()},
             "/healthz": {"get": _plain("The process lives")},
-            "/readyz": {"get": _plain("The process answers, with this bundle")},
+            "/readyz": {"get": _ready()},
             "/metrics": {
                 "get": _plain("Counters and latencies, in the text format of Prometheus", secured=True)
             },
@@ -93,67 +99,92 @@ def label(schema: Schema) -> Json:
     return {"type": "object", "properties": fields, "required": [one, verdict, known_at]}
 
 
-ERROR: Json = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+ERROR: Json = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "record": {"type": "object", "description": "of what was set aside"},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+RECORDS_OF_EVENTS = ("DecisionRecord", "LabelRecord", "QuarantineRecord", "ConflictRecord", "DuplicateRecord")
+MOST_EVENTS = 500
 
 
-def _post(summary: str, taken: str, given: str) -> Json:
-    one, other = ({"$ref": f"#/components/schemas/{name}"} for name in (taken, given))
-    why, conflict = (
-        {"$ref": f"#/components/schemas/{name}"} for name in ("QuarantineRecord", "ConflictRecord")
-    )
-    other_payment = "Its id was given to another payment, which stands, or to one of the history."
-    refused = {
-        "409": _answer(other_payment, {"oneOf": [conflict, {"$ref": "#/components/schemas/Error"}]}),
-        "422": _answer("It can never be decided: the reason, and the path of the field.", why),
-    }
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _post(summary: str, taken: str, given: tuple[str, ...]) -> Json:
+    """Describe what takes one event, or a list of them whose events have an answer each."""
+    any_record = {"oneOf": [_ref(name) for name in (*RECORDS_OF_EVENTS, "Error")]}
+    one = {"oneOf": [_ref(name) for name in given]}
     return {
         "summary": summary,
         "security": [{"key": []}],
-        "requestBody": {"required": True, "content": _content(_one_or_many(one))},
+        "requestBody": {"required": True, "content": _content(_one_or_many(_ref(taken)))},
         "responses": {
-            "200": _answer("The answer, or one for each.", _one_or_many(other)),
-            **refused,
+            "200": _answer("The answer, or one for each of a list.", {"anyOf": [one, _list(any_record)]}),
+            "409": _problem("Its id was given to another payment, which stands, or to one of the history."),
+            "422": _problem("It can never be decided: the reason, and the path of the field."),
             **_errors(),
         },
     }
 
 
 def _label() -> Json:
-    described = _post("Tell what became known of a payment", "Label", "LabelRecord")
-    known = [{"$ref": f"#/components/schemas/{name}"} for name in ("LabelRecord", "DuplicateRecord")]
-    described["responses"]["200"] = _answer("The answer, or one for each.", _one_or_many({"oneOf": known}))
-    error = {"$ref": "#/components/schemas/Error"}
-    described["responses"]["404"] = _answer("None of several workers knows the payment.", error)
+    described = _post("Tell what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
+    described["responses"]["404"] = _problem("None of several workers knows the payment.")
     return described
 
 
 def _find() -> Json:
-    where = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    found = {"$ref": "#/components/schemas/DecisionRecord"}
+    where = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
         "summary": "Look a decision up",
         "security": [{"key": []}],
         "parameters": [where],
-        "responses": {"200": _answer("The decision.", found), "404": _answer("There is none.", None)},
+        "responses": {
+            "200": _answer("The decision.", _ref("DecisionRecord")),
+            "404": _problem("There is none."),
+            **_errors("413", "415", "431"),
+        },
+    }
+
+
+def _ready() -> Json:
+    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    why = "It cannot commit, a part of its background work failed, or it ends."
+    return {
+        "summary": "The process answers, with this bundle",
+        "responses": {"200": _answer("It is ready.", status), "503": _answer(why, status)},
     }
 
 
 def _plain(summary: str, *, secured: bool = False) -> Json:
+    kind = "text/plain" if secured else "application/json"
+    found = {"description": "All is well.", "content": {kind: {}}}
+    more = {status: words for status, words in _errors().items() if status in {"401", "403", "503"}}
     return {
         "summary": summary,
-        "responses": {"200": {"description": "All is well."}},
+        "responses": {"200": found, **(more if secured else {})},
         **({"security": [{"key": []}]} if secured else {}),
     }
 
 
-def _errors() -> Json:
-    return {
-        status: _answer(words, {"$ref": "#/components/schemas/Error"}) for status, words in ERRORS.items()
-    }
+def _errors(*without: str) -> Json:
+    return {status: _problem(words) for status, words in ERRORS.items() if status not in without}
 
 
-def _answer(words: str, schema: Json | None) -> Json:
-    return {"description": words, **({} if schema is None else {"content": _content(schema)})}
+def _problem(words: str) -> Json:
+    return {"description": words, "content": {"application/problem+json": {"schema": _ref("Error")}}}
+
+
+def _answer(words: str, schema: Json) -> Json:
+    return {"description": words, "content": _content(schema)}
 
 
 def _content(schema: Json) -> Json:
@@ -161,4 +192,8 @@ def _content(schema: Json) -> Json:
 
 
 def _one_or_many(schema: Json) -> Json:
-    return {"oneOf": [schema, {"type": "array", "items": schema}]}
+    return {"oneOf": [schema, _list(schema)]}
+
+
+def _list(schema: Json) -> Json:
+    return {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_EVENTS}
