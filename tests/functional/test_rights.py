@@ -81,14 +81,19 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(door: Door, name: str
         answers = told if isinstance(told, list) else [told]
         if name in allowed:
             assert status in {200, 422}
-            assert {one["type"] for one in answers} <= {"decision", "label", "repeated", "quarantined"}
+            assert {one.get("record", one)["type"] for one in answers} <= {
+                "decision",
+                "label",
+                "repeated",
+                "quarantined",
+            }
             continue
         # A list is answered one by one, unless the key may do nothing of the kind at all.
         assert status == (200 if many and path == "/v1/decisions" and name in DECIDES | LABELS else 403)
-        assert ["needs the role" in one["error"] for one in answers] == [True]
+        assert ["needs the role" in one["detail"] for one in answers] == [True]
     if name not in LABELS:
         status, told = door.ask(name, "POST", "/v1/decisions", unknown.encode())
-        assert (status, "needs the role" in told["error"]) == (403, True)
+        assert (status, "needs the role" in told["detail"]) == (403, True)
     for path, needed in (
         (f"/v1/decisions/{door.known['transaction_id']}", "reader"),
         ("/metrics", "operator"),
@@ -104,9 +109,9 @@ def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(door: Door) -> 
     label = json.dumps(door.label(type="label", source="mixed")).encode()
     status, told = door.ask("till", "POST", "/v1/decisions", b"[" + door.events[20] + b"," + label + b"]")
     assert (status, told[0]["type"], told[0]["caller"]) == (200, "decision", "till")
-    assert "needs the role 'label'" in told[1]["error"]
+    assert "needs the role 'label'" in told[1]["detail"]
     status, told = door.ask("analyst", "POST", "/v1/decisions", b"[" + door.events[21] + b"," + label + b"]")
-    assert "needs the role 'decide'" in told[0]["error"]
+    assert "needs the role 'decide'" in told[0]["detail"]
     assert (status, told[1]["type"], told[1]["caller"]) == (200, "label", "analyst")
     one = json.loads(door.events[21])["transaction_id"]
     assert door.ask("reader", "GET", f"/v1/decisions/{one}")[0] == 404

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from fraud_detection.adapters.http_answers import problem
 from fraud_detection.adapters.links import Links
 from fraud_detection.errors import RetryError
