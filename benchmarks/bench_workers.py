@@ -38,7 +38,7 @@ from fraud_detection.run.demo import DemoSettings, prepare
 SEED = 7
 PROJECT = Path(__file__).with_name("params.yaml")
 READY_WITHIN_S = 120.0
-SHOWN = ("fraud_follow_seconds", "fraud_wait_seconds", "fraud_engine_seconds")
+SHOWN = ("fraud_replication_lag_seconds", "fraud_request_latency_seconds", "fraud_engine_seconds")
 HEAD = b"POST /v1/decisions HTTP/1.1\r\nhost: bench\r\ncontent-length: %d\r\n\r\n"
 
 

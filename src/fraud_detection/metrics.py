@@ -36,6 +36,25 @@ class LatencyHistogram:
         self.count += times
         self.longest_s = max(self.longest_s, seconds)
 
+    def cumulative(self, bounds_s: list[float]) -> tuple[list[int], float]:
+        """Return how many durations are at most each bound, rising, and the sum of all in s, within 1 %.
+
+        >>> latency = LatencyHistogram()
+        >>> latency.add(0.002); latency.add(0.2, 2)
+        >>> counts, total = latency.cumulative([0.001, 0.01, 1.0])
+        >>> counts, round(total, 2)
+        ([0, 1, 3], 0.4)
+        """
+        counts: list[int] = [0 for _ in bounds_s]
+        total = 0.0
+        for bucket, times in self._buckets.items():
+            seconds = SMALLEST_S * math.exp(bucket * GROWTH)
+            total += seconds * times
+            for place, bound in enumerate(bounds_s):
+                if seconds <= bound:
+                    counts[place] += times
+        return counts, total
+
     def percentile_ms(self, percent: float) -> float:
         """Return the duration in ms that `percent` of all do not exceed; NaN when nothing was counted.
 

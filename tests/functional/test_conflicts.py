@@ -85,7 +85,7 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     assert (refused[0], refused[1]["title"], refused[1]["record"]) == (409, "Conflict", body)
     assert (in_list, other, fresh["transaction_id"]) == (again, body, "A2")
     assert "fraud_conflicts_total 2" in metrics.splitlines()
-    assert "fraud_repeated_total 2" in metrics.splitlines()
+    assert "fraud_duplicates_total 2" in metrics.splitlines()
     assert quarantined(tmp_path / "state.db")[0] == (DIFFERENT, "$.transaction_id", raw(LARGE))
 
 

@@ -465,14 +465,14 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
     try:
         served.wait()
         before = send(events[:200])
-        assert counted("fraud_limited_total") == 0
+        assert counted("fraud_decline_cap_total") == 0
         bad = live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING, limiter=LIMITER), ANN)
         wait_for(lambda: answered_by(folder, bad))
         during = send(events[200:400])
         assert before.count("approve") > 60
         assert during.count("approve") == 0
         assert during.count("decline") <= 0.1 * 400
-        assert counted("fraud_limited_total") == during.count("review") >= 160
+        assert counted("fraud_decline_cap_total") == during.count("review") >= 160
         command = [sys.executable, "-m", "fraud_detection.cli", "rollback", f"--live={folder.path}"]
         command += ["--by=ben", "--reason=it declines everything", "--headless"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours

@@ -261,8 +261,15 @@ def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None
         assert door.decide(event)[0] == 200
     after = counted()
     assert decided(after) == decided(before) + 10
-    assert after["fraud_wait_seconds_count"] > before["fraud_wait_seconds_count"]
-    assert 0 < after['fraud_wait_seconds{quantile="0.5"}'] < 1
+    assert after["fraud_request_latency_seconds_count"] > before["fraud_request_latency_seconds_count"]
+    name = "fraud_request_latency_seconds"
+    counts = [value for sample, value in after.items() if sample.startswith(f"{name}_bucket")]
+    assert counts == sorted(counts)
+    assert counts[-1] == after[f'{name}_bucket{{le="+Inf"}}'] == after[f"{name}_count"]
+    assert 0 < after[f"{name}_sum"] < after[f"{name}_count"]
+    assert after["process_cpu_seconds_total"] > 0 < after["process_open_fds"]
+    assert abs(after["process_start_time_seconds"] - time.time()) < 3_600
+    assert any(sample.startswith("fraud_build_info{") for sample in after)
 
 
 def test_a_kill_loses_no_answer_that_was_given(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import platform
+import resource
+import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
 
+from fraud_detection import metrics
 from fraud_detection.adapters.background import Background
 from fraud_detection.events import Action
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.run.request_door import RequestDoor
 
-QUANTILES = (50.0, 90.0, 99.0, 99.9)
+BOUNDS_S = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+TICKS_PER_S = 100
+"""Of /proc: what Linux shows to every program."""
 
 
 def exposition(door: RequestDoor, statuses: Mapping[int, int]) -> str:
@@ -25,7 +33,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
     counts = {
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
-        "fraud_repeated_total": (tally.repeated, "Events that had come before."),
+        "fraud_duplicates_total": (tally.repeated, "Events that had come before."),
         "fraud_conflicts_total": (
             tally.conflicts,
             "Payments with the id of another: set aside.",
@@ -35,10 +43,10 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
             "Payments reviewed, or events set aside, because the program met an error with them.",
         ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
-        "fraud_limited_total": (tally.limited, "Payments reviewed because no more may be declined."),
-        "fraud_let_through_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
+        "fraud_decline_cap_total": (tally.limited, "Payments reviewed because no more may be declined."),
+        "fraud_control_group_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
         "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
-        "fraud_refused_events_total": (door.refused, "Events refused because too many waited."),
+        "fraud_rejected_events_total": (door.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():
         yield from head(name, "counter", words)
@@ -46,16 +54,17 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
     for status, count in sorted(statuses.items()):
         yield f'fraud_requests_total{{status="{status}"}} {count}'
+    yield from _process()
     yield from _background(door.door.site.background)
     yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
     yield f"fraud_release {door.door.release}"
-    yield from head("fraud_waiting_events", "gauge", "Events that wait to be decided.")
-    yield f"fraud_waiting_events {door.waiting}"
-    yield from summary("fraud_wait_seconds", "From being taken to being answered.", door.waits)
+    yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
+    yield f"fraud_queue_events {door.waiting}"
+    yield from summary("fraud_request_latency_seconds", "From being taken to being answered.", door.waits)
     yield from summary(
         "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
     )
-    yield from head("fraud_stage_seconds", "summary", "Of it, by stage: the time of the payment's batch.")
+    yield from head("fraud_stage_seconds", "histogram", "Of it, by stage: the time of the payment's batch.")
     for stage, latency in door.door.stages.items():
         yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
 
@@ -83,13 +92,48 @@ def head(name: str, kind: str, words: str) -> list[str]:
 
 def summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
     """Yield the lines of a histogram."""
-    yield from head(name, "summary", words)
+    yield from head(name, "histogram", words)
     yield from _values(name, latency)
 
 
 def _values(name: str, latency: LatencyHistogram, label: str = "") -> Iterator[str]:
-    for percent in QUANTILES:
-        value = latency.percentile_ms(percent) / 1000
-        labels = ",".join(filter(None, [label, f'quantile="{percent / 100:g}"']))
-        yield f"{name}{{{labels}}} {'NaN' if math.isnan(value) else f'{value:.6g}'}"
-    yield f"{name}_count{f'{{{label}}}' if label else ''} {latency.count}"
+    counts, total = latency.cumulative(BOUNDS_S)
+    count = latency.count
+    for bound, below in (*zip(BOUNDS_S, counts, strict=True), (math.inf, count)):
+        shown = "+Inf" if math.isinf(bound) else f"{bound:g}"
+        labels = ",".join(filter(None, [label, f'le="{shown}"']))
+        yield f"{name}_bucket{{{labels}}} {below}"
+    of = f"{{{label}}}" if label else ""
+    yield f"{name}_sum{of} {total:.6g}"
+    yield f"{name}_count{of} {count}"
+
+
+def _process() -> Iterator[str]:
+    """Yield what the process is and uses, by the names that Prometheus clients give these."""
+    build = {
+        "version": version("fraud-detection-system"),
+        "python": platform.python_version(),
+        "compiled": str(not metrics.__file__.endswith(".py")).lower(),
+    }
+    told = ",".join(f'{name}="{value}"' for name, value in build.items())
+    yield from head("fraud_build_info", "gauge", "What runs here; always 1.")
+    yield f"fraud_build_info{{{told}}} 1"
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    yield from head("process_cpu_seconds_total", "counter", "CPU time used, of user and system, in seconds.")
+    yield f"process_cpu_seconds_total {used.ru_utime + used.ru_stime:.6g}"
+    proc = Path("/proc/self")
+    if not proc.is_dir():
+        return
+    pages = int((proc / "statm").read_text().split()[1])
+    started = int((proc / "stat").read_text().rpartition(")")[2].split()[19]) / TICKS_PER_S
+    gauges = {
+        "process_resident_memory_bytes": ("Resident memory in bytes.", pages * resource.getpagesize()),
+        "process_open_fds": ("Open file descriptors.", len(list((proc / "fd").iterdir()))),
+        "process_start_time_seconds": (
+            "When it started, in s since 1970.",
+            f"{time.time() - time.monotonic() + started:.3f}",
+        ),
+    }
+    for name, (words, value) in gauges.items():
+        yield from head(name, "gauge", words)
+        yield f"{name} {value}"

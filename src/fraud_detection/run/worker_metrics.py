@@ -29,7 +29,7 @@ def _of_links(one: Together) -> Iterator[str]:
     for name, (count, words) in counts.items():
         yield from head(name, "counter", words)
         yield f"{name} {count}"
-    yield from summary("fraud_follow_seconds", BEHIND, following.behind)
+    yield from summary("fraud_replication_lag_seconds", BEHIND, following.behind)
 
 
 def merged(texts: Mapping[int, str | None]) -> str:
