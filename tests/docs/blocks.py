@@ -11,7 +11,12 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SERVICES = ("fraud serve", "fraud shadow", "python -m fraud_detection.run.container serve")
+SERVICES = (
+    "fraud serve",
+    "fraud shadow",
+    "fraud generate live --rate 1000 --to kinesis",
+    "python -m fraud_detection.run.container serve",
+)
 """What goes on until it is told to end; what stands below it is asked meanwhile."""
 
 

@@ -6,8 +6,14 @@ import csv
 import datetime as dt
 import json
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import yaml
+
+from fraud_detection.adapters.parquet_tables import write_columns
+from tests.docs.blocks import BLOCKS
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 Row = dict[str, str]
@@ -51,3 +57,73 @@ def write_own_data(folder: Path) -> None:
         for row in payments(200, 6_200)
     )
     (folder / "events").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+
+
+LABELS = "transaction_id,is_fraud,label_known_at,source\n"
+HANDBOOK = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")
+
+
+def write_world(folder: Path, run: Callable[..., str]) -> None:
+    """Make the world of the pages, small: history, features, a bundle, what was decided, what is live.
+
+    run: runs lines in the folder, as a person would.
+    """
+    own = folder / "src" / "fraud_detection" / "simulated.yaml"
+    project = yaml.safe_load(own.read_text(encoding="utf-8"))
+    project["model"] = {"rounds": 20, "max_depth": 3, "threads": 1}
+    (folder / "params.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+    _write_changes(folder)
+    _write_handbook(folder / "handbook.parquet")
+    world = "--cards 200 --headless"
+    run(
+        f"fraud generate history {world} --out data/history.parquet",
+        f"fraud generate history {world} --out payments.csv",
+        "fraud train --refit --no-tracking --headless",
+        "fraud train --features build/features.parquet --bundle build/demo/bundle --no-tracking --headless",
+        f"fraud generate live {world} --events 400 --rate 5000 --to live.jsonl",
+    )
+    for name in ("history.parquet", "data/until-now.parquet"):
+        shutil.copy(folder / "data/history.parquet", folder / name)
+    for name in ("month.parquet", "build/demo/features.parquet"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "build/features.parquet", folder / name)
+    shutil.copy(folder / "build/bundle.tar.gz", folder / "bundle.tar.gz")
+    shutil.copytree(folder / "build/bundle", folder / "ml/model")
+    _write_events(folder)
+    run(
+        'fraud release start --bundle build/bundle --config params.yaml --reason "first model" --headless',
+        'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --headless --no-tracking',
+        "fraud run --live build/live --source live.jsonl --history data/history.parquet --headless",
+        "fraud audit verify --state build/state.db --note notes.jsonl --headless",
+    )
+    shutil.copy(folder / "build/bundle.tar.gz", folder / "build/live/bundles/NAME.tar.gz")
+
+
+def _write_changes(folder: Path) -> None:
+    change = next(one.text for one in BLOCKS if one.page == "docs/backtest.md" and one.language == "yaml")
+    for name in ("change.yaml", "gift-cards.yaml"):
+        (folder / name).write_text(change, encoding="utf-8")
+
+
+def _write_events(folder: Path) -> None:
+    """Let one payment have the id that the pages call ID."""
+    lines = (folder / "live.jsonl").read_bytes().splitlines()
+    first = next(event for line in lines if line.startswith(b"{") and "amount" in (event := json.loads(line)))
+    named = first | {"transaction_id": "ID"}
+    (folder / "payment.json").write_text(json.dumps(first))
+    (folder / "live.jsonl").write_bytes(b"\n".join([json.dumps(named).encode(), *lines, b""]))
+    known_at = (START + dt.timedelta(days=120)).isoformat()
+    (folder / "labels.csv").write_text(f"{LABELS}ID,1,{known_at},chargeback\n")
+
+
+def _write_handbook(path: Path) -> None:
+    """Write payments of the months and with the columns of the handbook."""
+    chance, begin = random.Random(2), dt.datetime(2018, 4, 1, tzinfo=dt.UTC)
+    rows: list[tuple[object, ...]] = []
+    for number in range(6_000):
+        fraud = int(chance.random() < 0.05)
+        amount = abs(chance.gauss(220 if fraud else 60, 30))
+        when = begin + dt.timedelta(minutes=40 * number)
+        rows.append((number, when.isoformat(), chance.randrange(100), chance.randrange(50), amount, fraud))
+    columns = {name: list(column) for name, column in zip(HANDBOOK, zip(*rows, strict=True), strict=True)}
+    write_columns(path, columns)

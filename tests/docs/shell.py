@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.docs.blocks import SERVICES, Block
@@ -15,7 +16,7 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], timeout: 
     lines, services = [], 0
     for command in block.commands():
         if any(service in command for service in SERVICES) and "--once" not in command:
-            lines.append(f"{{ exec {command} ; }} & services+=($!); ready {_port(command)}")
+            lines.append(f"{{ exec env {command} ; }} & services+=($!); ready {_port(command)}")
             services += 1
         else:
             lines.append(command)
@@ -58,9 +59,14 @@ trap 'kill "${{services[@]}}" 2>/dev/null || true' EXIT
 
 def _port(command: str) -> str:
     words = command.replace("=", " ").split()
-    if "shadow" in words:
+    if "shadow" in words or "generate" in words:
         return "none"
     for name in ("--port", "SAGEMAKER_BIND_TO_PORT"):
         if name in words:
             return words[words.index(name) + 1]
     return "8000"
+
+
+def run_lines(lines: Sequence[str], folder: Path, environment: dict[str, str]) -> str:
+    """Run lines that are no block of a page."""
+    return run_block(Block("a test", 0, "bash", "\n".join(lines)), folder, environment)

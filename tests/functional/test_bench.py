@@ -39,20 +39,35 @@ def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
         yield value
 
 
-@pytest.mark.slow
+STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
+
+
+def test_every_figure_of_the_engine_is_measured(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "figures.json"
+    words = ["bench", "engine", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(found))
+    check_engine(found["engine"])
+
+
+def check_engine(engine: dict[str, Any]) -> None:
+    assert engine["bulk_payments_per_s"]["lowest"] <= engine["bulk_payments_per_s"]["median"]
+    assert set(engine["stages_us"]) == STAGES
+    for stage in engine["stages_us"].values():
+        assert 0 < stage["p50_us"] <= stage["p99_us"] <= stage["p99_9_us"]
+        assert stage["count"] >= 500
+
+
+@pytest.mark.long
 def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
     words = ["bench", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
-    engine, scale, http = found["engine"], found["scale"], found["http"]
-    assert engine["bulk_payments_per_s"]["lowest"] <= engine["bulk_payments_per_s"]["median"]
-    stages = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
-    assert set(engine["stages_us"]) == stages
-    for stage in engine["stages_us"].values():
-        assert 0 < stage["p50_us"] <= stage["p99_us"] <= stage["p99_9_us"]
-        assert stage["count"] >= 500
+    scale, http = found["scale"], found["http"]
+    check_engine(found["engine"])
     assert scale["many"] > 1.5 * scale["few"]
     assert 0.2 < scale["ratio"]["median"] < 5
     assert 500 < scale["entity_bytes"] < scale["bound_bytes_in_memory"] * 2
@@ -68,6 +83,7 @@ def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path)
     assert found["machine"]["cores"] >= 1
 
 
+@pytest.mark.long  # tests/unit/bench/test_soak.py is its short form
 def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path) -> None:
     told = tmp_path / "soak.json"
     words = ["bench", "soak", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]

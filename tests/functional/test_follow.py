@@ -125,9 +125,16 @@ def recounted(engine: Engine, door: WorkerDoor) -> int:
     return count
 
 
-@pytest.mark.parametrize("dies", [0.0, 0.05], ids=["no death", "many deaths"])
+@pytest.mark.parametrize(
+    ("dies", "often"),
+    [
+        pytest.param(0.0, 0, id="no death"),
+        pytest.param(0.006, 5, id="some deaths"),
+        pytest.param(0.05, 20, id="many deaths", marks=pytest.mark.long),
+    ],
+)
 def test_shared_profiles_become_those_of_one_process(
-    small_world: SmallWorld, engine: Engine, events: list[bytes], tmp_path: Path, dies: float
+    small_world: SmallWorld, engine: Engine, events: list[bytes], tmp_path: Path, dies: float, often: int
 ) -> None:
     make_shards(tmp_path / "state.db", WORKERS)
     doors = open_workers(engine, tmp_path / "state.db")
@@ -144,7 +151,7 @@ def test_shared_profiles_become_those_of_one_process(
                 door.others[1 - door.worker].close()
             doors, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
     follow_all(doors)
-    assert (deaths > 20) is (dies > 0)
+    assert deaths > often if dies else deaths == 0
     assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db"))
     assert sum(recounted(engine, door) for door in doors) > 1_500
     assert sum(door.site.rows("SELECT COUNT(*) FROM followed")[0][0] for door in doors) > 100

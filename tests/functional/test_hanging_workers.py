@@ -19,6 +19,7 @@ from fraud_detection.run.access import add_key
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.shards import Ownership
 from fraud_detection.run.workers import HANGS_AFTER_S
+from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served, served
 from tests.functional.test_workers import TWO, WORKERS, Asker, alive, children, metrics, total, until
@@ -85,12 +86,12 @@ def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
         # It is said while the process still hangs, and nobody else waits for it.
         assert alive(victim)
         assert told[:2] == (503, {"status": "not ready", "workers_away": [hangs]})
-        asked_at = time.monotonic()
-        status, body, headers = asked[1 - hangs].decide(theirs[20])
-        assert (status, headers["retry-after"]) == (503, "1")
-        assert f"worker {hangs} does not answer" in body["detail"]
-        assert asked[1 - hangs].decide(own[1])[0] == 200
-        assert time.monotonic() - asked_at < 1
+        with BusyClock() as clock:
+            status, body, headers = asked[1 - hangs].decide(theirs[20])
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert f"worker {hangs} does not answer" in body["detail"]
+            assert asked[1 - hangs].decide(own[1])[0] == 200
+            assert clock.seconds() < 1
         until(lambda: not alive(victim))
         waiting.join()
         assert ended[0] - stopped_at < HANGS_AFTER_S + SLACK_S

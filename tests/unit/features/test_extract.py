@@ -152,13 +152,13 @@ def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
     engine = memory(store=MemoryStore(), capacity=100)
 
     def seconds(numbers: range) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         for number in numbers:
             engine.sequence = number
             engine.observe(payment(number, START + number, 5, card=f"c{number}"))
             engine.save_changed_before(number - 2_000, 4)
             engine.unsaved_since()
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     seconds(range(3_000))
     first, later = seconds(range(3_000, 5_000)), seconds(range(5_000, 25_000))

@@ -58,11 +58,12 @@ def test_folds_keep_the_delay_and_do_not_overlap_and_end_before_the_test_slice()
         assert before.test_until == after.test_from
 
 
-def test_the_same_seed_and_trials_find_the_same_settings() -> None:
+@pytest.mark.parametrize("trials", [4, pytest.param(11, marks=pytest.mark.long)])
+def test_the_same_seed_and_trials_find_the_same_settings(trials: int) -> None:
     dataset = history(3000)
-    one = tuned(dataset, 11)
-    assert one == tuned(dataset, 11)
-    assert one.trials == 11
+    one = tuned(dataset, trials)
+    assert one == tuned(dataset, trials)
+    assert one.trials == trials
     assert one.worth >= one.worth_today
     for knob in KNOBS:
         value = getattr(one.settings, knob.name)
