@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from fraud_detection.events import Sender
 from fraud_detection.loose_json import object_of
 
 PIPE_BYTES = 1 << 18
+NAME_BYTES = 16
 LOOK_BACK_ROWS = 4096
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
@@ -28,12 +30,12 @@ JSON_LINES = {".jsonl", ".ndjson", ".json"}
 class Batch(msgspec.Struct, frozen=True):
     """Events in arrival order; `position` is the place in the source after the last of them.
 
-    identities: ids for rows of files that have none; None where events have their own.
+    identities: the places of events that have no ids, see `parse.identity`; None where events have their own.
     mark: of the last event before the position, see `mark`.  senders: of the events, where they are known.
     """
 
     events: list[bytes]
-    identities: list[str] | None
+    identities: Sequence[str | None] | None
     position: int
     mark: str = ""
     senders: list[Sender] | None = None
@@ -112,11 +114,16 @@ class JsonLinesFile:
 
 
 class Pipe:
-    """Events of a pipe or terminal, handed on as soon as they are there; positions count events."""
+    """Events of a pipe or terminal, handed on as soon as they are there; positions count events.
 
-    def __init__(self, descriptor: int) -> None:
+    numbered: the events have no ids, so they are numbered behind a name that is drawn anew here: nobody can
+    tell whether what another process reads was read before.
+    """
+
+    def __init__(self, descriptor: int, *, numbered: bool = False) -> None:
         """Read the file descriptor."""
         self.descriptor = descriptor
+        self.name = f"pipe-{secrets.token_hex(NAME_BYTES)}" if numbered else ""
         self.unfinished = False
 
     def holds(self, position: int, expected: str) -> bool:
@@ -137,10 +144,16 @@ class Pipe:
             events = [line for line in lines if line.strip()]
             for start in range(0, len(events), most):
                 part = events[start : start + most]
+                names = (
+                    [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)] if self.name else None
+                )
                 position += len(part)
-                yield Batch(part, None, position)
+                yield Batch(part, names, position)
             if not chunk:
                 return
+
+    def _names(self, position: int, count: int) -> list[str] | None:
+        return [f"{self.name}-{position + n}" for n in range(1, count + 1)] if self.name else None
 
 
 class TableRows:
@@ -183,7 +196,7 @@ def open_source(source: str, *, numbered: bool, growing: bool = False) -> Source
     numbered: the events have no ids of their own.  growing: a file may still be written to.
     """
     if source == "-":
-        return Pipe(0)
+        return Pipe(0, numbered=numbered)
     path = Path(source)
     if path.suffix.lower() in JSON_LINES:
         return JsonLinesFile(path, numbered=numbered, growing=growing)

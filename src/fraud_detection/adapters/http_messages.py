@@ -9,14 +9,25 @@ JSON = b"application/json"
 
 
 class Request:
-    """A request: its method and path as they were sent, its body, and the two headers that matter here."""
+    """A request: its method and path as they were sent, its body, and the headers that matter here.
 
-    __slots__ = ("authorization", "body", "id", "method", "path")
+    key: what the caller sent as `Idempotency-Key`.
+    """
 
-    def __init__(self, method: str, path: str, body: bytes, authorization: bytes, request_id: bytes) -> None:
+    __slots__ = ("authorization", "body", "id", "key", "method", "path")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        authorization: bytes,
+        request_id: bytes,
+        key: bytes = b"",
+    ) -> None:
         """Take its parts; the path is without the query."""
         self.method, self.path, self.body = method, path, body
-        self.authorization, self.id = authorization, request_id
+        self.authorization, self.id, self.key = authorization, request_id, key
 
 
 class Answer:

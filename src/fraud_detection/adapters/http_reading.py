@@ -35,7 +35,15 @@ MOST_HELD = 1 << 26
 """Bytes of requests that all connections together may hold."""
 
 MATTERS = frozenset(
-    (b"authorization", b"x-request-id", b"host", b"expect", b"transfer-encoding", b"content-encoding")
+    (
+        b"authorization",
+        b"x-request-id",
+        b"host",
+        b"expect",
+        b"transfer-encoding",
+        b"content-encoding",
+        b"idempotency-key",
+    )
 )
 """Headers that are read; all others cost one look into this set."""
 
@@ -89,7 +97,7 @@ class RequestReader:
         self._name = uuid.uuid4().hex[:16].encode()
         self._count = self._kept = 0
         self._raw_bytes = self._head_bytes = self._size = self._hosts = 0
-        self._url = self._authorization = self._id = b""
+        self._url = self._authorization = self._id = self._key = b""
         self._body: list[bytes] = []
         self._chunked: list[bytes] = []
         self._waits = self._coded = False
@@ -155,6 +163,8 @@ class RequestReader:
             self._hosts += 1
         elif lowered == b"x-request-id":
             self._id = value
+        elif lowered == b"idempotency-key":
+            self._key = value
         elif lowered == b"transfer-encoding":
             self._chunked.append(value.lower())
         elif lowered == b"content-encoding":
@@ -212,7 +222,8 @@ class RequestReader:
             refused = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
         elif self._coded:
             refused = problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODED)
-        request = Request(method, path, b"".join(self._body), self._authorization, self._id_or_own())
+        named = (self._authorization, self._id_or_own(), self._key)
+        request = Request(method, path, b"".join(self._body), *named)
         last = not self._parser.should_keep_alive()
         self._body = []
         self._reading_head, self._raw_bytes, self._head_bytes, self._size = True, 0, 0, 0
@@ -230,7 +241,7 @@ class RequestReader:
         return self._id if HARMLESS.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
 
     def _begin(self) -> None:
-        self._url = self._authorization = self._id = b""
+        self._url = self._authorization = self._id = self._key = b""
         self._body = []
         self._size = self._hosts = 0
         self._waits = self._coded = False

@@ -33,7 +33,7 @@ def sample_payment(schema: Schema, now: dt.datetime) -> bytes:
     for time in _times(schema.event_time, at):
         event = msgspec.json.encode(_others(schema) | time)
         try:
-            Parser(schema).parse(event)
+            Parser(schema).parse(event, "sample")
         except RejectError as error:
             reason = f"{error.reason} at {error.path}"
         else:

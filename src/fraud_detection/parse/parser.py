@@ -19,9 +19,10 @@ from fraud_detection.events import Label, Transaction
 from fraud_detection.loose_json import BOM, read_object
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import LABEL_KIND, SchemaDrift
+from fraud_detection.parse.identity import LABEL_ID_FIELD
 from fraud_detection.parse.labels import LabelReader
 from fraud_detection.parse.times import TimeBounds, date_of, part_names, time_reader
-from fraud_detection.parse.values import FieldReader, Missing, as_category, as_id, as_number, content_id
+from fraud_detection.parse.values import FieldReader, Missing, as_category, as_id, as_number
 
 LABEL_EVENT: Final = "label"
 LARGEST_AMOUNT: Final = 1e15
@@ -55,7 +56,7 @@ class Parser:
         self.type_is_free: bool = "type" not in self.declared
         self.has_id: bool = schema.transaction_id.field is not None
         self.id_reader: FieldReader = self._reader(
-            schema.transaction_id.field or "", schema.transaction_id.aliases
+            schema.transaction_id.field or LABEL_ID_FIELD, schema.transaction_id.aliases
         )
         self.time_reader: FieldReader = self._reader(schema.event_time.field or "", schema.event_time.aliases)
         self.read_time = time_reader(schema.event_time)
@@ -89,13 +90,13 @@ class Parser:
     def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
         """Decode one JSON event; raise RejectError if it can never be decided.
 
-        identity stands in where there is no id; where the schema declares none, a hash of the event does too.
+        identity stands in where there is no id: the event's place in its source, see `identity`.
         """
         event = self.decode(raw)
         if self.is_label(event):
             return self.label(event)
         if identity is None and not self.has_id:
-            identity = content_id(raw)
+            raise ValueError("an event of a schema without ids is known by its place: tell its identity")
         return self.record(event, identity)
 
     def is_label(self, event: dict[str, object]) -> bool:
@@ -213,8 +214,7 @@ class Parser:
         reader = self.id_reader
         value = reader.find(event, self.time_in_hand)
         if value is None and identity is not None:
-            # Rows without an id are no copies of one another.
-            return identity
+            return identity  # rows without an id are no copies of one another
         text = as_id(value)
         if text is None:
             raise RejectError("a required value is missing or is no id", f"$.{reader.field}")

@@ -6,6 +6,8 @@ Payments and labels are read as they come, so that what cannot be decided is kep
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import unquote
@@ -26,12 +28,13 @@ from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
 from fraud_detection.id_text import whole
 from fraud_detection.loose_json import BOM, items
+from fraud_detection.parse.identity import key_identity
 from fraud_detection.pipeline import Forbidden, Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.label_file import as_label, as_label_or_as_it_is
-from fraud_detection.run.request_door import RequestDoor, Told
+from fraud_detection.run.request_door import Identities, RequestDoor, Told
 
 Tell = Callable[[Answer], None]
 Reply = tuple[int, bytes]
@@ -39,6 +42,9 @@ Handler = Callable[[Request, Tell], None]
 
 MOST_EVENTS = 500
 GZIP = b"\x1f\x8b"
+DRAWN_BYTES = 16
+KEY = re.compile(rb"[!-~]{1,255}")
+"""A caller's key: printable, without spaces."""
 TEXT = b"text/plain; version=0.0.4"
 
 
@@ -115,7 +121,7 @@ class Api:
 
     def _decide(self, request: Request, tell: Tell) -> None:
         # What an event asks for is known when it is read: whether its sender may do that is asked there.
-        self._take(self._allowed(request, "decide", "label"), request.body, tell)
+        self._take(self._allowed(request, "decide", "label"), request.body, tell, key_of(request))
 
     def _label(self, request: Request, tell: Tell) -> None:
         caller = self._allowed(request, "label")
@@ -124,9 +130,9 @@ class Api:
             typed = [as_label_or_as_it_is(event) if many else as_label(event) for event in events]
         except RejectError as error:
             raise Problem(400, error.reason) from None
-        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell)
+        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell, b"")
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell) -> None:
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes) -> None:
         events, many = events_of(body)
         early = caller.spend(len(events))
         if early:
@@ -137,7 +143,16 @@ class Api:
         def told(answers: list[request_door.Answer] | RetryError) -> None:
             tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
 
-        self.door.ask(events, told, caller.sender)
+        identities = self._identities(caller, key, len(events), many=many)
+        self.door.ask(events, told, caller.sender, identities)
+
+    def _identities(self, caller: Caller, key: bytes, events: int, *, many: bool) -> Identities:
+        """Return what events without ids are known by: the caller's key, or a draw."""
+        if self.door.door.pipeline.parser.has_id:
+            return None
+        if key:
+            return [key_identity(caller.name, key, place if many else None) for place in range(events)]
+        return [f"request-{secrets.token_hex(DRAWN_BYTES)}" for _ in range(events)]
 
     def _find(self, request: Request, tell: Tell) -> None:
         one = self.asked_for(request)
@@ -253,6 +268,13 @@ def alone(status: int, body: bytes) -> Answer:
         return Answer(status, body, PROBLEM)
     where = f" (at {told['path']})" if told.get("path") else ""
     return problem(status, f"{told['reason']}{where}", record=msgspec.Raw(body))
+
+
+def key_of(request: Request) -> bytes:
+    """Return the caller's key for a request, empty where there is none."""
+    if request.key and not KEY.fullmatch(request.key):
+        raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
+    return request.key
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:

@@ -27,6 +27,7 @@ from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import NOTHING, SageMakerScorer
 from fraud_detection.errors import NOT_OF_ONE_EVENT, RetryError
+from fraud_detection.parse.identity import record_identity
 from fraud_detection.pipeline import Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
@@ -247,7 +248,9 @@ class Processor:
 
     def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
         sequences = [record.sequence for record in records]
-        found = pipeline.process([record.data for record in records], None, sequences).outcomes
+        has_id = pipeline.parser.has_id
+        identities = [None if has_id else record_identity(self.profiles.lane, one.place) for one in records]
+        found = pipeline.process([record.data for record in records], identities, sequences).outcomes
         return [record.outcome(one) for record, one in zip(records, found, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:

@@ -16,7 +16,6 @@ from fraud_detection.events import Label, Transaction
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import differing_fields
-from fraud_detection.parse.values import content_id
 from fraud_detection.run.decided import Lot, weight_of
 
 WORST_SHARE_REFUSED = 0.5
@@ -81,7 +80,7 @@ class PastReader:
                 label = self.parser.label(event)
                 self.labels.setdefault(label.transaction_id, []).append(label)
                 return
-            payment = self.parser.record(event, identity or content_id(raw))
+            payment = self.parser.record(event, identity)
             past = PastPayment(
                 payment,
                 self.parser.labels.verdict(event),

@@ -8,6 +8,7 @@ process that is killed has lost no answer that it gave.  What becomes of errors 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -52,6 +53,7 @@ Answer = Told | Label | Quarantined | Repeated | Forbidden
 """Repeated is a payment of history, which was never decided here, or a label that had come before."""
 
 Tell = Callable[[list[Answer] | RetryError], None]
+Identities = Sequence[str | None] | None
 
 
 class RequestDoor:
@@ -68,7 +70,7 @@ class RequestDoor:
         self.refused = 0
         self.waits = LatencyHistogram()
         self.health = Health(door.site, self._refuse_all)
-        self._waiting: list[tuple[bytes, _Asked]] = []
+        self._waiting: list[tuple[bytes, str | None, _Asked]] = []
         self._recent: OrderedDict[str, Told] = OrderedDict()
         self._due = False
 
@@ -77,10 +79,13 @@ class RequestDoor:
         """Return how many events wait."""
         return len(self._waiting)
 
-    def ask(self, events: Sequence[bytes], tell: Tell, sender: Sender = ANYBODY) -> None:
+    def ask(
+        self, events: Sequence[bytes], tell: Tell, sender: Sender = ANYBODY, identities: Identities = None
+    ) -> None:
         """Take events, all or none, and `tell` all their answers when the last of them is decided.
 
-        sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.
+        sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.  identities: what
+        the events are known by beside ids of their own.
 
         Raises FullError when too many wait already, RetryError when the door is broken.
         """
@@ -89,17 +94,19 @@ class RequestDoor:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
         asked = _Asked(tell, len(events), time.perf_counter(), sender)
-        for event in events:
-            self._waiting.append((event, asked))
+        for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
+            self._waiting.append((event, identity, asked))
         if not self._due:
             self._due = True
             # Behind the requests that the loop has read already: they belong to the same batch.
             asyncio.get_running_loop().call_soon(self._decide)
 
-    def submit(self, events: Sequence[bytes], sender: Sender = ANYBODY) -> asyncio.Future[list[Answer]]:
+    def submit(
+        self, events: Sequence[bytes], sender: Sender = ANYBODY, identities: Identities = None
+    ) -> asyncio.Future[list[Answer]]:
         """Do the same for somebody who can wait for a future."""
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self.ask(events, lambda answers: _settle(future, answers), sender)
+        self.ask(events, lambda answers: _settle(future, answers), sender, identities)
         return future
 
     def take_beside(self, batch: Batch, source: str) -> None:
@@ -147,18 +154,19 @@ class RequestDoor:
             with self.health.guarded:
                 self._answer(batch)
         except RetryError as error:
-            for asked in dict.fromkeys(asked for _, asked in batch):
+            for asked in dict.fromkeys(asked for _, _, asked in batch):
                 asked.refuse(error)
             return
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._catch_up)
 
-    def _answer(self, batch: Sequence[tuple[bytes, _Asked]]) -> None:
-        senders = [asked.sender for _, asked in batch]
+    def _answer(self, batch: Sequence[tuple[bytes, str | None, _Asked]]) -> None:
+        events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
+        senders = [asked.sender for _, _, asked in batch]
         named = senders if any(one is not ANYBODY for one in senders) else None
-        outcomes = self.door.take(Batch([event for event, _ in batch], None, 0, senders=named), SOURCE)
+        outcomes = self.door.take(Batch(events, identities, 0, senders=named), SOURCE)
         now = time.perf_counter()
-        for (_, asked), outcome in zip(batch, outcomes, strict=True):
+        for (_, _, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
             try:
                 asked.add(self._told(outcome))
@@ -168,7 +176,7 @@ class RequestDoor:
 
     def _refuse_all(self, error: RetryError) -> None:
         waiting, self._waiting = self._waiting, []
-        for asked in dict.fromkeys(asked for _, asked in waiting):
+        for asked in dict.fromkeys(asked for _, _, asked in waiting):
             asked.refuse(error)
 
     def _catch_up(self) -> None:

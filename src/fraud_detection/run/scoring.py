@@ -55,7 +55,7 @@ def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = (
     """
     scoring = _Scoring(engine, history, textual=False)
     row = 0
-    for batch in open_source("-", numbered=False).batches(0, BATCH):
+    for batch in open_source("-", numbered=not scoring.pipeline.parser.has_id).batches(0, BATCH):
         if row == 0 and batch.events and not is_object(batch.events[0]):
             raise ConfigError(
                 f"standard input must be JSON Lines, but begins with {batch.events[0][:40]!r}; give CSV and "

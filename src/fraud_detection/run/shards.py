@@ -19,7 +19,8 @@ from fraud_detection.config import Schema
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.loose_json import read_object
 from fraud_detection.parse.declared import declared_fields
-from fraud_detection.parse.values import Missing, as_id, content_id
+from fraud_detection.parse.identity import LABEL_ID_FIELD
+from fraud_detection.parse.values import Missing, as_id
 from fraud_detection.run.embedded import has_past
 
 ORDERING = 0
@@ -50,7 +51,7 @@ class Ownership:
         self.entity_fields = [(one.field, *one.aliases) for one in schema.entities.values()][:1]
         identity = schema.transaction_id
         self.has_id = identity.field is not None
-        self.id_fields = (identity.field or "", *identity.aliases)
+        self.id_fields = (identity.field or LABEL_ID_FIELD, *identity.aliases)
         self.missing = Missing(schema.missing)
         keeps = [one.keep for one in schema.entities.values()][:1]
         self.missing_entity = self.missing.but(*keeps) if keeps else self.missing
@@ -70,8 +71,8 @@ class Ownership:
         ordering = entities[ORDERING] if entities else None
         return self.of_id(transaction_id if ordering is None else ordering)
 
-    def place(self, raw: bytes) -> Place:
-        """Return where an event belongs."""
+    def place(self, raw: bytes, identity: str | None = None) -> Place:
+        """Return where an event belongs; `identity` is that of one whose schema declares no id."""
         head: Any
         try:
             head = self.decoder.decode(raw)
@@ -85,8 +86,8 @@ class Ownership:
         one = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
-        if one is None and not self.has_id:
-            one = content_id(raw)
+        if not self.has_id:
+            one = identity
         told_by = one if ordering is None else ordering
         return Place(None if told_by is None else self.of_id(told_by), one)
 

@@ -16,7 +16,7 @@ from fraud_detection.events import Sender
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import Reply, line
 from fraud_detection.run.following import NEWS, TELL_AFTER_S, Following
-from fraud_detection.run.request_door import Answer, RequestDoor
+from fraud_detection.run.request_door import Answer, Identities, RequestDoor
 from fraud_detection.run.shards import Ownership, Place
 from fraud_detection.run.worker_metrics import merged, own_metrics
 
@@ -47,21 +47,28 @@ class Together:
         self.drained: set[int] = set()
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
-    async def take(self, events: Sequence[bytes], sender: Sender) -> list[Reply]:
+    async def take(
+        self, events: Sequence[bytes], sender: Sender, identities: Identities = None
+    ) -> list[Reply]:
         """Let each event be taken by its owner, and return the answers in the same order.
+
+        identities: what the events are known by beside ids of their own.
 
         Raises RetryError when an owner refuses or is away; what the others took stands, and is answered as
         repeated when it is sent again.
         """
-        owners = await self._owners(events, sender)
+        known = list(identities or [None] * len(events))
+        owners = await self._owners(events, sender, known)
         if len(set(owners)) == 1:
-            return [(status, body) for status, body in await self._ask_owner(owners[0], list(events), sender)]
+            told = await self._ask_owner(owners[0], list(events), sender, known)
+            return [(status, body) for status, body in told]
         # The own part first: what is refused here at once is not asked elsewhere.
         parts: dict[int, list[int]] = {self.own: []} if self.own in owners else {}
         for place, owner in enumerate(owners):
             parts.setdefault(owner, []).append(place)
         asked = [
-            self._ask_owner(owner, [events[at] for at in places], sender) for owner, places in parts.items()
+            self._ask_owner(owner, [events[at] for at in places], sender, [known[at] for at in places])
+            for owner, places in parts.items()
         ]
         answers = await _all(asked)
         replies: list[Reply] = [(0, b"")] * len(events)
@@ -134,7 +141,7 @@ class Together:
         match what:
             case "take":
                 self.drained.discard(other)
-                return await self._take_here(body[0], msgspec.convert(body[1], Sender))
+                return await self._take_here(body[0], msgspec.convert(body[1], Sender), body[2])
             case "find":
                 found = self.door.find(body)
                 return None if found is None else line(found)
@@ -154,8 +161,10 @@ class Together:
                 )
         return None
 
-    async def _owners(self, events: Sequence[bytes], sender: Sender) -> list[int]:
-        places = [self.ownership.place(event) for event in events]
+    async def _owners(
+        self, events: Sequence[bytes], sender: Sender, identities: Sequence[str | None]
+    ) -> list[int]:
+        places = [self.ownership.place(*one) for one in zip(events, identities, strict=True)]
         # Who may tell no labels is not told which payments there are: his are refused here.
         strays = sender.may_label and any(_is_stray(place) for place in places)
         known = await self._whereabouts(places) if strays else {}
@@ -186,17 +195,21 @@ class Together:
     def _known_here(self, told_of: Sequence[str]) -> list[str]:
         return list(self.door.door.site.ledger.entities(told_of))
 
-    def _ask_owner(self, owner: int, events: list[bytes], sender: Sender) -> Awaitable[list[Reply]]:
+    def _ask_owner(
+        self, owner: int, events: list[bytes], sender: Sender, identities: list[str | None]
+    ) -> Awaitable[list[Reply]]:
         if owner == self.own:
-            return self._take_here(events, sender)
+            return self._take_here(events, sender, identities)
         if owner == NOBODY:
             return _unknown(self.ownership, events)
         self.forwarded += len(events)
-        return self.links.lines[owner].ask("take", [events, msgspec.structs.asdict(sender)])
+        return self.links.lines[owner].ask("take", [events, msgspec.structs.asdict(sender), identities])
 
-    def _take_here(self, events: Sequence[bytes], sender: Sender) -> Awaitable[list[Reply]]:
+    def _take_here(
+        self, events: Sequence[bytes], sender: Sender, identities: Sequence[str | None]
+    ) -> Awaitable[list[Reply]]:
         """Take events now, so that they keep their order, and answer when they are decided."""
-        return _answers(self.door.submit(events, sender))
+        return _answers(self.door.submit(events, sender, identities))
 
     async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""

@@ -21,8 +21,8 @@ class WorkerApi(Api):
         self.together = together
         together.statuses = self.statuses
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell) -> None:
-        self.later(self._taken(caller, body), tell)
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes) -> None:
+        self.later(self._taken(caller, body, key), tell)
 
     def _find(self, request: Request, tell: Tell) -> None:
         self.later(self._found(self.asked_for(request)), tell)
@@ -39,12 +39,13 @@ class WorkerApi(Api):
         self._allowed(request, "operate")
         self.later(self._told_by_all(), tell)
 
-    async def _taken(self, caller: Caller, body: bytes) -> Answer:
+    async def _taken(self, caller: Caller, body: bytes, key: bytes) -> Answer:
         events, many = events_of(body)
         early = await self.together.spend(caller, len(events))
         if early:
             raise too_early(caller, early)
-        replies = await self.together.take(events, caller.sender)
+        identities = self._identities(caller, key, len(events), many=many)
+        replies = await self.together.take(events, caller.sender, identities)
         if many:
             return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
         return alone(*replies[0])

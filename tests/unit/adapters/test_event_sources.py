@@ -17,7 +17,7 @@ def events(source: Source, position: int = 0, most: int = 2) -> list[bytes]:
     return [event for batch in source.batches(position, most) for event in batch.events]
 
 
-def names(source: Source) -> list[str]:
+def names(source: Source) -> list[str | None]:
     return [name for batch in source.batches(0, 3) for name in batch.identities or []]
 
 

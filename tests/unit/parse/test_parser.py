@@ -199,14 +199,14 @@ def test_counts_since_1970_are_read_alike_in_any_unit(ms: int, scale: int) -> No
 def test_impossible_numbers_as_times_are_refused(value: object) -> None:
     schema = decode({"event_time": {"field": "t", "format": "number", "unit": "d"}}, Schema, "test")
     with pytest.raises(RejectError):
-        Parser(schema).parse(json.dumps({"t": value}).encode())
+        Parser(schema).parse(json.dumps({"t": value}).encode(), "row-1")
 
 
 def test_an_amount_without_bounds_still_has_to_be_a_possible_number() -> None:
     amount = {"field": "a", "minimum": None, "maximum": None}
     schema = decode({"event_time": {"field": "t"}, "amount": amount}, Schema, "test")
     with pytest.raises(RejectError, match="impossible amount"):
-        Parser(schema).parse(b'{"t": "2026-01-01", "a": 1.797e306}')
+        Parser(schema).parse(b'{"t": "2026-01-01", "a": 1.797e306}', "row-1")
 
 
 def test_label_values_are_compared_without_regard_to_case() -> None:
@@ -215,14 +215,12 @@ def test_label_values_are_compared_without_regard_to_case() -> None:
     assert Parser(schema).labels.verdict({"f": "FRAUD"}) is True
 
 
-def test_events_without_a_declared_id_are_named_by_their_content() -> None:
+def test_events_without_a_declared_id_are_never_named_by_their_content() -> None:
     schema = decode({"event_time": {"field": "time"}}, Schema, "test")
-    raw = b'{"time": "2026-01-01"}'
-    one, other = (Parser(schema).parse(text) for text in (raw, raw))
-    assert isinstance(one, Transaction)
-    assert one == other
-    assert one.transaction_id != Parser(schema).parse(b'{"time": "2026-01-02"}').transaction_id
+    raw = b'{"time": "2026-01-01", "transaction_id": "mine"}'
     assert Parser(schema).parse(raw, "row-1").transaction_id == "row-1"
+    with pytest.raises(ValueError, match="place"):
+        Parser(schema).parse(raw)
 
 
 json_values = st.recursive(

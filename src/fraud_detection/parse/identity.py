@@ -1,0 +1,34 @@
+"""The identity of an event whose schema declares no id: its place in its source, never its content alone.
+
+An event that comes again from the same place is the same one; equal events of two places are two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+ID_BYTES = 16
+LABEL_ID_FIELD = "transaction_id"
+"""Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
+
+
+def record_identity(shard: str, number: str) -> str:
+    """Return the identity of a record of a stream; `number` may have a part behind it.
+
+    >>> record_identity("shardId-000000000000", "4954.2")
+    'shardId-000000000000:4954.2'
+    """
+    return f"{shard}:{number}"
+
+
+def key_identity(caller: str, key: bytes, index: int | None = None) -> str:
+    """Return the identity of an event that was sent under a caller's own key; `index` in a list of them.
+
+    >>> one = key_identity("till", b"k1")
+    >>> one == key_identity("till", b"k1"), one == key_identity("shop", b"k1")
+    (True, False)
+    >>> key_identity("till", b"k1", 3) == f"{one}-3"
+    True
+    """
+    digest = hashlib.blake2b(caller.encode() + b"\0" + key, digest_size=ID_BYTES).hexdigest()
+    return f"key-{digest}" if index is None else f"key-{digest}-{index}"
