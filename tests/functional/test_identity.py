@@ -78,8 +78,8 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
     assert len(set(ids)) == 3
     (_, first), (_, again), (status, conflict) = found[3:6]
     assert again == first | {"repeated": True}
-    assert (status, conflict["transaction_id"]) == (409, first["transaction_id"])
-    assert conflict["reason"].endswith(": amount differ")
+    assert (status, conflict["record"]["transaction_id"]) == (409, first["transaction_id"])
+    assert conflict["record"]["reason"].endswith(": amount differ")
     of_lists = [one["transaction_id"] for _, body in found[6:] for one in body]
     assert len({*ids, first["transaction_id"], *of_lists}) == 3 + 1 + 6
     assert not any("repeated" in one for _, body in found[6:] for one in body)

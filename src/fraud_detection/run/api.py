@@ -6,8 +6,6 @@ Payments and labels are read as they come, so that what cannot be decided is kep
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import unquote
@@ -28,13 +26,13 @@ from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
 from fraud_detection.id_text import whole
 from fraud_detection.loose_json import BOM, items
-from fraud_detection.parse.identity import key_identity
 from fraud_detection.pipeline import Forbidden, Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.run.request_door import Identities, RequestDoor, Told
+from fraud_detection.run.request_identity import is_key, request_identities
 
 Tell = Callable[[Answer], None]
 Reply = tuple[int, bytes]
@@ -42,9 +40,6 @@ Handler = Callable[[Request, Tell], None]
 
 MOST_EVENTS = 500
 GZIP = b"\x1f\x8b"
-DRAWN_BYTES = 16
-KEY = re.compile(rb"[!-~]{1,255}")
-"""A caller's key: printable, without spaces."""
 TEXT = b"text/plain; version=0.0.4"
 
 
@@ -121,7 +116,10 @@ class Api:
 
     def _decide(self, request: Request, tell: Tell) -> None:
         # What an event asks for is known when it is read: whether its sender may do that is asked there.
-        self._take(self._allowed(request, "decide", "label"), request.body, tell, key_of(request))
+        caller = self._allowed(request, "decide", "label")
+        if not is_key(request.key):
+            raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
+        self._take(caller, request.body, tell, request.key)
 
     def _label(self, request: Request, tell: Tell) -> None:
         caller = self._allowed(request, "label")
@@ -147,12 +145,8 @@ class Api:
         self.door.ask(events, told, caller.sender, identities)
 
     def _identities(self, caller: Caller, key: bytes, events: int, *, many: bool) -> Identities:
-        """Return what events without ids are known by: the caller's key, or a draw."""
-        if self.door.door.pipeline.parser.has_id:
-            return None
-        if key:
-            return [key_identity(caller.name, key, place if many else None) for place in range(events)]
-        return [f"request-{secrets.token_hex(DRAWN_BYTES)}" for _ in range(events)]
+        has_id = self.door.door.pipeline.parser.has_id
+        return None if has_id else request_identities(caller.name, key, events, many=many)
 
     def _find(self, request: Request, tell: Tell) -> None:
         one = self.asked_for(request)
@@ -268,13 +262,6 @@ def alone(status: int, body: bytes) -> Answer:
         return Answer(status, body, PROBLEM)
     where = f" (at {told['path']})" if told.get("path") else ""
     return problem(status, f"{told['reason']}{where}", record=msgspec.Raw(body))
-
-
-def key_of(request: Request) -> bytes:
-    """Return the caller's key for a request, empty where there is none."""
-    if request.key and not KEY.fullmatch(request.key):
-        raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
-    return request.key
 
 
 def too_early(caller: Caller, seconds: float) -> Problem:

@@ -27,7 +27,6 @@ from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import NOTHING, SageMakerScorer
 from fraud_detection.errors import NOT_OF_ONE_EVENT, RetryError
-from fraud_detection.parse.identity import record_identity
 from fraud_detection.pipeline import Outcome, Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
@@ -37,6 +36,7 @@ from fraud_detection.run.lane_batch import (
     begun,
     check_time,
     parts_of,
+    places_of,
     records_of,
     sequence_of,
     touches,
@@ -247,10 +247,8 @@ class Processor:
         return pipeline, self._process(pipeline, records)
 
     def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
-        sequences = [record.sequence for record in records]
-        has_id = pipeline.parser.has_id
-        identities = [None if has_id else record_identity(self.profiles.lane, one.place) for one in records]
-        found = pipeline.process([record.data for record in records], identities, sequences).outcomes
+        places = places_of(self.profiles.lane, records, has_id=pipeline.parser.has_id)
+        found = pipeline.process([r.data for r in records], places, [r.sequence for r in records]).outcomes
         return [record.outcome(one) for record, one in zip(records, found, strict=True)]
 
     def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:
@@ -264,9 +262,8 @@ class Processor:
             if not refused:
                 return overtaken
             time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
-            touching = [
-                record for record, outcome in zip(records, outcomes, strict=True) if touches(outcome, refused)
-            ]
+            pairs = zip(records, outcomes, strict=True)
+            touching = [record for record, outcome in pairs if touches(outcome, refused)]
             self._process(pipeline, touching)
             refused = pipeline.memory.save_all()
             overtaken += len(refused)

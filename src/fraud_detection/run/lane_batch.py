@@ -14,6 +14,7 @@ from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggrega
 from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.errors import Failure, RetryError
 from fraud_detection.events import INTERNAL_ERROR, Action, Decision, Quarantined
+from fraud_detection.parse.identity import record_identity
 from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
@@ -66,6 +67,11 @@ class Record(msgspec.Struct, frozen=True):
         if not self.broken:
             return found
         return Quarantined(self.data, f"an aggregate of the Kinesis Producer Library: {self.broken}", "$")
+
+
+def places_of(shard: str, records: Sequence[Record], *, has_id: bool) -> list[str] | None:
+    """Return the identities of events whose schema declares no id; None where it does."""
+    return None if has_id else [record_identity(shard, one.place) for one in records]
 
 
 def sequence_of(place: str) -> int:

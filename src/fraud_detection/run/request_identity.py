@@ -1,0 +1,28 @@
+"""What payments without an id are known by when they come over HTTP: the caller's key, or a draw."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from fraud_detection.parse.identity import key_identity
+
+DRAWN_BYTES = 16
+KEY = re.compile(rb"[!-~]{1,255}")
+"""A caller's key: printable, without spaces."""
+
+
+def is_key(key: bytes) -> bool:
+    """Tell whether a caller may use it as an `Idempotency-Key`; none at all will do too.
+
+    >>> is_key(b""), is_key(b"order-7"), is_key(b"order 7")
+    (True, True, False)
+    """
+    return not key or KEY.fullmatch(key) is not None
+
+
+def request_identities(caller: str, key: bytes, events: int, *, many: bool) -> list[str | None]:
+    """Return the identities of the events of a request; in a list they are told apart by their index."""
+    if key:
+        return [key_identity(caller, key, place if many else None) for place in range(events)]
+    return [f"request-{secrets.token_hex(DRAWN_BYTES)}" for _ in range(events)]
