@@ -74,7 +74,7 @@ EVERYTHING = {
 def with_alias(project: Project) -> Project:
     entities = dict(project.schema.entities)
     card = entities["card"]
-    entities["card"] = EntitySource(card.field, ("card_number",), card.required)
+    entities["card"] = EntitySource(card.field, ("card_number",), required=card.required)
     return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, entities=entities))
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from fraud_detection.commands.generate import simulated_world
 from fraud_detection.commands.printing import print_line, terminal, write_figures
-from fraud_detection.run.demo import demo_project
+from fraud_detection.run.demo import beyond_the_clock, demo_project
 from fraud_detection.run.novelty import NoveltySettings, watch
 from fraud_detection.train import plots
 from fraud_detection.train.novelty import Week
@@ -31,7 +31,7 @@ def novelty(arguments: Namespace) -> None:
         review_share=arguments.review_share,
         drift=tuple(arguments.drift),
     )
-    weeks = watch(settings, demo_project(), screen.progress)
+    weeks = watch(settings, beyond_the_clock(demo_project()), screen.progress)
     screen.finish()
     print_line(table(weeks))
     if arguments.chart is not None:

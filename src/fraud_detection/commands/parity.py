@@ -14,7 +14,7 @@ from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.errors import ConfigError, FraudDetectionError
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.run.demo import demo_project
+from fraud_detection.run.demo import beyond_the_clock, demo_project
 from fraud_detection.run.parity import check_parity
 
 VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
@@ -29,7 +29,9 @@ def parity(arguments: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "parity.db"
         events = _events(arguments.seed, arguments.events)
-        report = check_parity(demo_project(), VOCABULARY, events, arguments.events, state, screen.progress)
+        report = check_parity(
+            beyond_the_clock(demo_project()), VOCABULARY, events, arguments.events, state, screen.progress
+        )
     screen.finish()
     screen.say(
         f"{report.events:,} events ({report.transactions:,} payments, {report.labels:,} labels, "

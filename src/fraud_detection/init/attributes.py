@@ -9,6 +9,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.init.amounts import looks_like_money, not_numbers
 from fraud_detection.init.board import Board, listed
 from fraud_detection.init.columns import MOSTLY, Profile, follows
+from fraud_detection.init.missing import category_source
 from fraud_detection.init.names import Namer
 from fraud_detection.init.parties import Party, is_personal_name
 from fraud_detection.init.words import CODES, ID, PERSONAL, PROTECTED, THINGS, words
@@ -39,7 +40,7 @@ def guess_attributes(
             board.ignore(profile, useless or _no_use(profile))
     _remark(board, numbers, categories)
     name = Namer(party.name for party in parties)
-    named = {name.category(column): FieldSource(field=column) for column in categories}
+    named = {name.category(column): category_source(board.profiles[column]) for column in categories}
     return {name.number(column): FieldSource(field=column) for column in numbers}, named
 
 

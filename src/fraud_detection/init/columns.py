@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fraud_detection.parse.values import as_number
+from fraud_detection.config import WORDS_FOR_MISSING
+from fraud_detection.parse.values import Missing, as_number
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -18,7 +20,7 @@ Kind = Literal["empty", "number", "text", "nested"]
 MOSTLY = 0.8
 """From this share of numbers on a column is numeric; what is left counts as missing."""
 _PROBES = 100
-_WORDS_FOR_MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nil", "-", "?", "unknown", "missing"})
+_MISSING = Missing(WORDS_FOR_MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,11 @@ class Profile:
 
     codes: by row, a position in `values`, -1 where missing; counts: rows of each value;
     numbers: by value, NaN where it is none; numeric: share of numbers among present rows.
+    words: those that stand for a value that is not there -> rows; such rows count as missing.
 
     >>> age = profile("age", ["30", None, "41", "30", "n/a"])
-    >>> age.kind, age.values, age.codes.tolist(), age.counts.tolist()
-    ('number', ('30', '41', 'n/a'), [0, -1, 1, 0, 2], [2, 1, 1])
+    >>> age.kind, age.values, age.codes.tolist(), age.counts.tolist(), age.words
+    ('number', ('30', '41'), [0, -1, 1, 0, -1], [2, 1], {'n/a': 1})
     """
 
     name: str
@@ -41,6 +44,7 @@ class Profile:
     numeric: float
     kind: Kind
     is_time: bool = False
+    words: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -104,12 +108,29 @@ def profile(name: str, values: Sequence[object], *, is_time: bool = False) -> Pr
     except TypeError:
         nothing = np.full(len(values), -1, np.int64)
         return Profile(name, (), nothing, nothing[:0], np.empty(0), 0.0, "nested")
-    different = tuple(places)[2:]
+    different, codes, words = _without_words(tuple(places)[2:], codes)
     counts = np.bincount(codes[codes >= 0], minlength=len(different)).astype(np.int64)
     numbers = _numbers(different)
     numeric = _numeric_share(different, counts, numbers)
     kind: Kind = "empty" if not different else "number" if numeric >= MOSTLY else "text"
-    return Profile(name, different, codes, counts, numbers, numeric, kind, is_time)
+    return Profile(name, different, codes, counts, numbers, numeric, kind, is_time, words)
+
+
+def _without_words(
+    different: tuple[object, ...], codes: Integers
+) -> tuple[tuple[object, ...], Integers, dict[str, int]]:
+    """Take the words for 'missing' out of the values, and count their rows."""
+    strange = [place for place, value in enumerate(different) if means_missing(value)]
+    if not strange:
+        return different, codes, {}
+    rows = np.bincount(codes[codes >= 0], minlength=len(different))
+    words: Counter[str] = Counter()
+    for place in strange:
+        words[str(different[place]).strip().lower()] += int(rows[place])
+    renumbered = np.full(len(different) + 1, -1, np.int64)
+    kept = np.delete(np.arange(len(different)), strange)
+    renumbered[kept] = np.arange(len(kept))
+    return tuple(different[place] for place in kept), renumbered[codes], {k: n for k, n in words.items() if k}
 
 
 def spread(by_value: Floats, codes: Integers) -> Floats:
@@ -194,7 +215,7 @@ def _pairs(one: Profile, other: Profile) -> int:
 
 def means_missing(value: object) -> bool:
     """Tell whether the value is a word for 'missing'."""
-    return isinstance(value, str) and value.strip().lower() in _WORDS_FOR_MISSING
+    return isinstance(value, str) and _MISSING.says(value)
 
 
 def _numbers(values: tuple[object, ...]) -> Floats:

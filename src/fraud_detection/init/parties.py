@@ -68,8 +68,14 @@ def _leave_out(board: Board, parties: Iterable[Party]) -> None:
 
 
 def entity_sources(parties: Iterable[Party]) -> dict[str, EntitySource]:
-    """Return the entities as the schema declares them."""
-    return {party.name: EntitySource(field=party.profile.name) for party in parties}
+    """Return the entities as the schema declares them; the ordering one is required if it is never missing.
+
+    Otherwise a payment whose card key is misspelt would be decided as one of no card.
+    """
+    return {
+        party.name: EntitySource(field=party.profile.name, required=place == 0 and not party.profile.missing)
+        for place, party in enumerate(parties)
+    }
 
 
 def _named_entities(board: Board) -> list[Party]:

@@ -20,6 +20,7 @@ from fraud_detection.init.ids import guess_id
 from fraud_detection.init.labels import guess_label
 from fraud_detection.init.leaks import ignore_leaks
 from fraud_detection.init.memory import Ground, propose_features, propose_split
+from fraud_detection.init.missing import say_what_is_missing, warn_of_lost_digits
 from fraud_detection.init.parties import entity_sources, guess_entities
 from fraud_detection.init.places import guess_place
 from fraud_detection.init.text import to_yaml
@@ -90,10 +91,15 @@ def _project(table: DataFile, board: Board) -> Project:
     truth = guess_label(board, when)
     transaction_id = guess_id(board)
     parties = guess_entities(board)
+    for party in parties:
+        warn_of_lost_digits(board, party.profile, f"schema.entities.{party.name}")
+    if transaction_id.field is not None:
+        warn_of_lost_digits(board, board.profiles[transaction_id.field], "schema.transaction_id")
     place = guess_place(board, parties)
     amount = guess_amount(board)
     ignore_other_times(board, when)
     ignore_leaks(board, truth)
+    say_what_is_missing(board)
     numbers, categories = guess_attributes(board, parties)
     ground = Ground(when, amount=amount is not None, label=truth is not None, place=place is not None)
     schema = Schema(
