@@ -55,7 +55,8 @@ def role(name: str, service: str, statements: list[dict[str, Any]]) -> Resource:
     return resource(
         "IAM::Role",
         {
-            "RoleName": name,
+            # Roles are of an account, not of a region: without it a second region could not be made.
+            "RoleName": sub(f"{name}-${{AWS::Region}}"),
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
             "Policies": [
                 {

@@ -51,11 +51,17 @@ class Batches(Settings, frozen=True):
 
 
 class Function(Settings, frozen=True):
-    """The Lambda function.  budget_ms: how long the endpoint may take for one batch, retries included."""
+    """The Lambda function.
+
+    budget_ms: how long the endpoint may take for one batch, retries included.  reserved_concurrency: so many
+    invocations at once are kept for it, and it may take no more; null shares the account's with all others.
+    A stream needs one a shard.
+    """
 
     memory_mb: Annotated[int, Meta(ge=128, le=10_240)] = 1769
     timeout_s: Annotated[int, Meta(ge=5, le=900)] = 60
     budget_ms: Annotated[int, Meta(ge=50, le=30_000)] = 2_000
+    reserved_concurrency: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     runtime: Literal["python3.11", "python3.12", "python3.13"] = "python3.11"
 
@@ -118,10 +124,10 @@ class Alarms(Settings, frozen=True):
     """When somebody is called, and when a new model is taken back.
 
     email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
-    decline_share, score_drift: of what the new
-    model answers; drift is the population stability index against training.  behind_s: age of the oldest
-    waiting record.  Shares and drift count only from `least` decisions a minute on.  roll_back: false lets a
-    repair go out while an alarm stands.
+    decline_share, score_drift: of what the new model answers; drift is the population stability index against
+    training.  quarantined_share: of the events, those that cannot be read.  latency_ms: of a request, which
+    holds up to 500 payments of a batch.  behind_s: age of the oldest waiting record.  Shares and drift count
+    only from `least` decisions a minute on.  roll_back: false lets a repair go out while an alarm stands.
     """
 
     email: str | None = None
@@ -132,6 +138,7 @@ class Alarms(Settings, frozen=True):
     behind_s: Annotated[int, Meta(ge=1)] = 60
     least: Count = 100
     error_share: Share = 0.05
+    quarantined_share: Share = 0.05
     roll_back: bool = True
 
 

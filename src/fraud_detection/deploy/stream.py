@@ -119,6 +119,7 @@ def _function(settings: Deployment, release: Release) -> Resource:
             "Code": {"S3Bucket": ref("Bucket"), "S3Key": release.code},
             "MemorySize": function.memory_mb,
             "Timeout": function.timeout_s,
+            "ReservedConcurrentExecutions": function.reserved_concurrency,
             "Role": arn("ProcessorRole"),
             "Environment": {"Variables": environment(settings, release)},
             # A line of ours is a line of the log: the runtime must not wrap it.

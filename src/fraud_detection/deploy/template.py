@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fraud_detection.deploy.dashboard import dashboard
 from fraud_detection.deploy.model import endpoint, endpoint_name
 from fraud_detection.deploy.pieces import ON_AWS, Resources, ref
 from fraud_detection.deploy.release import Release
@@ -23,7 +24,7 @@ from fraud_detection.deploy.storage import (
     tables,
 )
 from fraud_detection.deploy.stream import processor, stream, stream_name
-from fraud_detection.deploy.watch import alarms, dashboard
+from fraud_detection.deploy.watch import alarms
 
 Template = dict[str, Any]
 

@@ -1,13 +1,10 @@
-"""What watches the system: alarms that call somebody, alarms that take a new model back, a dashboard."""
+"""What watches the system: alarms that call somebody, alarms that take a new model back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from fraud_detection.deploy.pieces import ON_AWS, Resource, Resources, ref, resource, sub
+from fraud_detection.deploy.pieces import ON_AWS, Resource, Resources, ref, resource
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
 
@@ -21,7 +18,6 @@ ROLLBACK = {
 """The alarms that take a new model back: their names in the template, and what their own names end in."""
 MINUTE = 60
 VARIANT = "live"
-STREAM_COUNTS = ("IncomingRecords", "WriteProvisionedThroughputExceeded")
 SAGEMAKER_MICROSECONDS = 1000
 
 
@@ -44,6 +40,39 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
             0,
             minutes=3,
             of_them=2,
+        ),
+        "QuarantinedShare": _alarm(
+            settings,
+            "quarantined-share",
+            "Events cannot be read: has a producer changed its fields or its encoding?",
+            _computed(
+                {name: _ours(name, settings) for name in ("decided", "quarantined")},
+                _share("quarantined", "(decided + quarantined)", settings.alarms.least),
+            ),
+            settings.alarms.quarantined_share,
+            minutes=2,
+        ),
+        "NothingDecided": _alarm(
+            settings,
+            "nothing-decided",
+            "Records come in and no payment is decided: is the mapping disabled, paused or lost?",
+            _idle(settings),
+            0,
+            minutes=5,
+        ),
+        "Conflicts": _alarm(
+            settings,
+            "conflicts",
+            "Ids that were decided come again with other content: somebody tries, or a producer repeats ids.",
+            _ours("conflicts", settings) | {"Statistic": "Sum"},
+            0,
+        ),
+        "InternalErrors": _alarm(
+            settings,
+            "internal-errors",
+            "The program met an error with single payments, and sent them to review.",
+            _ours("internal_errors", settings) | {"Statistic": "Sum"},
+            0,
         ),
         "Limited": _alarm(
             settings,
@@ -143,6 +172,23 @@ def rollback_arns(settings: Deployment) -> list[str]:
     return [f"{where}{settings.name}-{name}" for name in ROLLBACK.values()]
 
 
+def _idle(settings: Deployment) -> dict[str, Any]:
+    """Return how many records came in during a minute in which nothing was taken off the stream.
+
+    What is missing is 0 on both sides: a mapping that is lost leaves no data, a quiet stream none either.
+    What was taken counts whatever became of it, so that a night of labels alone is no alarm.
+    """
+    stream = {
+        "Namespace": "AWS/Kinesis",
+        "MetricName": "IncomingRecords",
+        "Dimensions": [{"Name": "StreamName", "Value": f"{settings.name}-payments"}],
+    }
+    taken = ("decided", "repeated", "labels")
+    counts = {"incoming": stream} | {name: _ours(name, settings) for name in taken}
+    done = " + ".join(f"FILL({name}, 0)" for name in taken)
+    return _computed(counts, f"IF({done} > 0, 0, FILL(incoming, 0))")
+
+
 def _share(part: str, whole: str, least: int) -> str:
     return f"IF({whole} >= {least}, {part} / {whole}, 0)"
 
@@ -218,45 +264,3 @@ def _alarm(  # noqa: PLR0913 - an alarm is just these
         },
         **({"Condition": ON_AWS} if on_aws else {}),
     )
-
-
-def dashboard(settings: Deployment, release: Release, stream: str, endpoint: str) -> Resources:
-    """Return the page with what a person on call looks at first."""
-    mine = ["environment", settings.environment]
-    ours = [*mine, "bundle", release.bundle]
-    function = ["FunctionName", settings.function_name]
-    model = ["EndpointName", endpoint, "VariantName", VARIANT]
-    queue = ["QueueName", f"{settings.name}-failures"]
-    charts = [
-        ("Decisions a minute", "Sum", NAMESPACE, ("decided", "declined", "reviewed"), ours),
-        ("Refused, or decided without a score", "Sum", NAMESPACE, ("quarantined", "degraded"), mine),
-        ("Put to decision, ms", "p99", NAMESPACE, ("since_put_ms",), mine),
-        ("Oldest record, ms", "Maximum", "AWS/Lambda", ("IteratorAge",), function),
-        ("Function", "Sum", "AWS/Lambda", ("Invocations", "Errors", "Throttles"), function),
-        ("Stream", "Sum", "AWS/Kinesis", STREAM_COUNTS, ["StreamName", stream]),
-        ("Endpoint, p99 in microseconds", "p99", "AWS/SageMaker", ("ModelLatency", "OverheadLatency"), model),
-        ("Batches given up", "Maximum", "AWS/SQS", ("ApproximateNumberOfMessagesVisible",), queue),
-    ]
-    widgets = [_chart(place, *chart) for place, chart in enumerate(charts)]
-    body = msgspec.json.encode({"widgets": widgets}).decode()
-    properties = {"DashboardName": settings.name, "DashboardBody": sub(body)}
-    return {"Dashboard": resource("CloudWatch::Dashboard", properties)}
-
-
-def _chart(
-    place: int, title: str, statistic: str, namespace: str, names: Sequence[str], dimensions: list[str]
-) -> dict[str, Any]:
-    return {
-        "type": "metric",
-        "x": 12 * (place % 2),
-        "y": 6 * (place // 2),
-        "width": 12,
-        "height": 6,
-        "properties": {
-            "title": title,
-            "region": "${AWS::Region}",
-            "stat": statistic,
-            "period": MINUTE,
-            "metrics": [[namespace, name, *dimensions] for name in names],
-        },
-    }

@@ -11,7 +11,7 @@ import msgspec
 
 from fraud_detection.metrics import LatencyHistogram
 
-SHOWN = ("decision", "quarantined", "conflict", "retry")
+SHOWN = ("internal_error", "decision", "quarantined", "conflict", "retry")
 
 
 class CloudTally(msgspec.Struct):
@@ -105,6 +105,10 @@ def words(entry: dict[str, Any]) -> str | None:
         case "conflict":
             where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"conflict {where}: {entry['transaction_id']}: {entry['reason']}"
+        case "internal_error":
+            who = entry["transaction_id"] or "an event"
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
+            return f"internal_error {who}, {where}: {entry['error']}"
         case "retry":
             return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
         case _:
