@@ -74,7 +74,7 @@ EVERYTHING = {
 def with_alias(project: Project) -> Project:
     entities = dict(project.schema.entities)
     card = entities["card"]
-    entities["card"] = EntitySource(card.field, ("card_number",), required=card.required)
+    entities["card"] = msgspec.structs.replace(card, aliases=("card_number",))
     return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, entities=entities))
 
 

@@ -1,0 +1,65 @@
+"""A project with a limiter and a control group, deployed: four shards that decline together what one may.
+
+Skipped where the local services are not installed (`make .venv-aws/.locked`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws_clients import clients_of
+from fraud_detection.adapters.dynamodb_ledger import DynamoLedger
+from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
+from fraud_detection.answering import LetThroughSettings
+from fraud_detection.local_aws.shard_poller import Pace
+from fraud_detection.local_aws.site import LocalSite
+from fraud_detection.run.aws_demo import deployed, local_settings
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import assemble
+from tests.conftest import SmallWorld
+from tests.functional.test_stream_limiter import MOST, project_of, stream_of
+
+TOOLS = Path(__file__).parents[2] / ".venv-aws"
+PACE = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+PAYMENTS, BATCH, SHARDS = 600, 5, 4
+PATIENCE_S = 120.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not (TOOLS / ".locked").exists(), reason="the local services are not here: make .venv-aws/.locked"
+    ),
+]
+
+
+def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    plain = read_bundle(small_world.bundle)
+    project = msgspec.structs.replace(
+        project_of(small_world), let_through=LetThroughSettings(share=0.2, maximum_amount=1e9)
+    )
+    bundle = assemble(msgspec.structs.replace(plain.contents, project=project), plain.manifest)
+    settings = local_settings("limit", batches={"size": BATCH, "retries": 1000}, stream={"shards": SHARDS})
+    with deployed(bundle, settings, TOOLS, tmp_path, lambda _: None) as (cloud, release, services):
+        clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
+        site = LocalSite(services, clients, outputs, release.model, pace=PACE)
+        with site:
+            producer = KinesisProducer(clients("kinesis"), outputs["Stream"])
+            receiver = KinesisReceiver(producer, ("card_id", "transaction_id"))
+            for event in stream_of(small_world, PAYMENTS):
+                receiver.write(event)
+            receiver.close()
+            assert site.mapping.drained(PATIENCE_S), services.tail()
+        assert sum(one.given_up for one in site.mapping.progress.values()) == 0
+        ledger = DynamoLedger(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
+        kept = list(ledger.decisions())
+    assert len(kept) == PAYMENTS
+    assert MOST <= sum(one.declined for one in kept) <= MOST + (SHARDS - 1) * BATCH
+    assert any(json.loads(one.line).get("let_through") for one in kept)
