@@ -46,6 +46,8 @@ BANDS = 4
 BEFORE_VALUES = re.compile(", got |: | of ")
 MOST_VALUES = 100
 """CloudWatch takes so many values of one metric in a line."""
+MOST_DRIFT, LONGEST_TEXT = 100, 200
+"""A line of more than 256 kB is cut, and its metrics are lost: what callers can make grow is bounded."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -128,8 +130,11 @@ class DecisionLog:
                 "since_put_ms": put,
                 "stages_ms": batch.stages_ms,
                 "overtaken": batch.overtaken,
-                "trouble": batch.trouble,
-                "drift": batch.drift,
+                "trouble": batch.trouble[:LONGEST_TEXT],
+                "drift": [
+                    (kind, field[:LONGEST_TEXT], number) for kind, field, number in batch.drift[:MOST_DRIFT]
+                ],
+                "drift_left_out": max(0, len(batch.drift) - MOST_DRIFT),
             },
         )
 

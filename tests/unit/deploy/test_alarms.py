@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
 from fraud_detection.deploy.template import build
 
-Series = dict[str, list[float | None]]
+Series = dict[str, Sequence[float | None]]
 """Sums of each minute by metric; None where CloudWatch has no data."""
 
 GOOD: Series = {
