@@ -55,6 +55,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     categories: declared categorical attributes in schema order, None where missing.
     place: latitude and longitude in degrees, None where missing.
     sent_at: producer's wall clock in ms, only used to measure latency.
+    unknown: the first fields that the schema does not know, their names cut.
     """
 
     transaction_id: str
@@ -65,6 +66,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     categories: tuple[str | None, ...] = ()
     place: tuple[float, float] | None = None
     sent_at: int | None = None
+    unknown: tuple[str, ...] = ()
 
 
 HISTORY = "history"

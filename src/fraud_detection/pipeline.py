@@ -41,6 +41,7 @@ from fraud_detection.outcomes import (
 )
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest, differing_fields
+from fraud_detection.parse.notes import Notes
 from fraud_detection.ports import Known, Ledger
 
 __all__ = [
@@ -70,7 +71,7 @@ class Pipeline:
 
     def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
         """Put the stages together."""
-        self.parser = parser
+        self.parser, self.notes = parser, Notes(parser.schema)
         self.memory = memory
         self.stages = StageTimes([stage.name.lower() for stage in Stage])
         self.answering = Answering(answerer, self.stages)
@@ -114,7 +115,7 @@ class Pipeline:
         self.failures += self.answering.failures
         self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
-            one.decision = decision
+            one.decision = self.notes.on(one.payment, decision)
         name_senders(result.outcomes, senders)
         return result
 

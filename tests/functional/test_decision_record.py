@@ -36,7 +36,10 @@ def apart(events: list[bytes]) -> list[bytes]:
         fields = json.loads(event)
         ids = {name: f"{name}-{number}" for name in fields if name.endswith("_id")}
         chosen.append(json.dumps(fields | ids).encode())
-    return chosen
+    misspelt = json.loads(chosen[0])
+    misspelt["merchnt_id"] = misspelt.pop("merchant_id")
+    many = json.loads(chosen[1]) | {f"{number:03} {'x' * 200}": number for number in range(1_000)}
+    return [json.dumps(misspelt).encode(), json.dumps(many).encode(), *chosen[2:]]
 
 
 def without_delivery(line: bytes | str) -> bytes:
@@ -146,6 +149,13 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
     told = [json.loads(one) for one in wanted]
     assert {one["action"] for one in told} == {"approve", "review", "decline"}
     assert any("let_through" in one for one in told)
+    assert told[0]["notes"] == [
+        "unknown field `merchnt_id` (did you mean `merchant_id`?)",
+        "no merchant: `merchant_id` is missing",
+    ]
+    assert told[1]["notes"][5] == "more fields are unknown"
+    assert max(len(note) for note in told[1]["notes"]) < 100
+    assert [number for number, one in enumerate(told) if "notes" in one] == [0, 1]
     assert {one["schema_version"] for one in told} == {SCHEMA_VERSION}
     for name, lines in records.items():
         # Only the file that was numbered and the stream know more, and that is in `delivery` alone.

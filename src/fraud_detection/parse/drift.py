@@ -21,6 +21,9 @@ MOST_FIELDS: Final = 2_000
 MOST_NAME: Final = 100
 """Characters of a field's name that are kept; longer ones are told apart by those."""
 MOST_EXAMPLE: Final = 60
+MOST_NOTED: Final = 5
+"""Unknown fields of one event that are named in its answer; one more says that there are more."""
+LONGEST_NOTED: Final = 60
 
 LABEL_KIND: Final = "quarantined_label"
 
@@ -69,6 +72,16 @@ class SchemaDrift:
         if time_ms >= 0:
             tally.first_time = time_ms if tally.first_time < 0 else min(tally.first_time, time_ms)
             tally.last_time = max(tally.last_time, time_ms)
+
+    def count_unknown(self, event: dict[str, object], declared: set[str], time_ms: int) -> tuple[str, ...]:
+        """Count the fields of an event that are not declared; return the first of their names, cut."""
+        names: list[str] = []
+        for key, value in event.items():
+            if key not in declared:
+                self.count("unknown_field", str(key), time_ms, value)
+                if len(names) <= MOST_NOTED:
+                    names.append(str(key)[:LONGEST_NOTED])
+        return tuple(names)
 
     def rows(self) -> list[DriftRow]:
         """Return the tallies, most frequent first."""

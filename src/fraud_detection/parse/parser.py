@@ -166,7 +166,7 @@ class Parser:
             time_ms = self._event_time(event)
         finally:
             # Also where the time cannot be read: a field of a new name explains one that is missing.
-            self._count_unknown(event)
+            unknown = self.drift.count_unknown(event, self.declared, self.time_in_hand)
         return Transaction(
             self._identity(event, identity),
             time_ms,
@@ -176,12 +176,8 @@ class Parser:
             tuple([self._category(place, event, time_ms) for place in range(len(self.categories))]),
             self._place(event, time_ms),
             self._sent_at(event),
+            unknown,
         )
-
-    def _count_unknown(self, event: dict[str, object]) -> None:
-        for key, value in event.items():
-            if key not in self.declared:
-                self.drift.count("unknown_field", str(key), self.time_in_hand, value)
 
     def _event_time(self, event: dict[str, object]) -> int:
         parts = self.schema.event_time.parts

@@ -85,7 +85,7 @@ def test_harmless_drift_changes_nothing_but_the_tally(
     changes: dict[str, object], drift: tuple[str, str]
 ) -> None:
     one = parser()
-    assert read(one, **changes) == read(parser())
+    assert msgspec.structs.replace(read(one, **changes), unknown=()) == read(parser())
     assert drifts(one) == {drift: 1}
 
 
@@ -364,7 +364,10 @@ def with_field(name: str, value: bytes) -> bytes:
 @pytest.mark.parametrize("value", UNREAD.values(), ids=UNREAD)
 def test_a_value_that_nobody_reads_stops_no_payment_and_is_counted(value: bytes) -> None:
     one = parser()
-    assert one.parse(with_field("name", value)) == read(parser())
+    payment = one.parse(with_field("name", value))
+    assert isinstance(payment, Transaction)
+    assert payment.unknown == ("name",)
+    assert msgspec.structs.replace(payment, unknown=()) == read(parser())
     assert drifts(one) == {("loose", "$"): 1, ("unknown_field", "name"): 1}
 
 
