@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from argparse import Namespace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import cast
 import msgspec
 
 from fraud_detection.adapters.http_server import listen, make_room, run_loop
+from fraud_detection.adapters.server_log import configure_log
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
@@ -28,6 +30,8 @@ from fraud_detection.run.side_source import Listening, SideSource, serve_beside
 from fraud_detection.run.stream import Stop, ending_on_signals, warm_up
 from fraud_detection.run.worker import WorkerSettings
 from fraud_detection.run.workers import Hangups, serve_with_workers
+
+LOG = logging.getLogger(__name__)
 
 
 def serve(arguments: Namespace) -> None:
@@ -47,6 +51,7 @@ def serve(arguments: Namespace) -> None:
             raise ConfigError("--source is read by one process: leave out --workers")
         _serve_with_workers(arguments, screen)
         return
+    configure_log(arguments.log_format)
     refuse_other_workers(arguments.state, arguments.workers)
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
     requests = RequestDoor(door, arguments.most_waiting)
@@ -72,6 +77,7 @@ def serve(arguments: Namespace) -> None:
             follower = KeysFollower(arguments.keys, access, door.site.background)
             follower.start()
             look = follower.look_now
+        LOG.info("started: bundle %s", engine.bundle.name, extra={"event": "started"})
         with few_collections(), ending_on_signals(stop), on_hangup(look):
             run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
@@ -80,6 +86,7 @@ def serve(arguments: Namespace) -> None:
         finally:
             if releases is not None:
                 releases.close()
+    LOG.info("stopped", extra={"event": "stopped", "decided": door.tally.decided})
     screen.say(f"stopped: {door.tally.decided:,} payments were decided")
 
 
@@ -106,6 +113,7 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         most_waiting=arguments.most_waiting,
         most_connections=arguments.most_connections,
         synchronous=arguments.synchronous,
+        log_format=arguments.log_format,
     )
     stop = Stop()
     hangups = Hangups()

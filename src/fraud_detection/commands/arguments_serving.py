@@ -63,6 +63,12 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
         "--most-waiting", type=int, default=2000, help="events that may wait; more are refused at once (2000)"
     )
     parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="lines of the log, each with its time and level (text)",
+    )
+    parser.add_argument(
         "--most-connections",
         type=_at_least_one,
         default=1000,

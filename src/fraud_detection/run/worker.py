@@ -28,6 +28,7 @@ from fraud_detection.adapters.count_board import CountBoard
 from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.server_log import LogFormat, configure_log
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.errors import ConfigError, FraudDetectionError
@@ -79,6 +80,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     most_waiting: int = MOST_WAITING
     most_connections: int = MOST_CONNECTIONS
     synchronous: str = "normal"
+    log_format: LogFormat = "text"
     live: str | None = None
 
 
@@ -216,6 +218,7 @@ class Worker:
 def main(arguments: Sequence[str]) -> int:
     """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
     settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
+    configure_log(settings.log_format)
     background = Background()
     orphaned = _end_with_parent(background)
     try:
