@@ -56,7 +56,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, clone: Path, block: B
     shadows = block.text.startswith("fraud shadow")
     if not shadows and block.page not in WITH_STATE:
         (copy / "build" / "state.db").unlink(missing_ok=True)
-    if not shadows and block.page not in WITH_LIVE:
+    if not shadows and block.page not in WITH_LIVE and "build/live/bundles/" not in block.text:
         shutil.rmtree(copy / "build" / "live", ignore_errors=True)
     return copy
 
