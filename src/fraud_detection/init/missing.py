@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 from fraud_detection.config import WORDS_FOR_MISSING, FieldSource
 from fraud_detection.init.board import Board
@@ -20,16 +19,16 @@ _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,3}")
 
 def say_what_is_missing(board: Board) -> None:
     """Write the words into the project file, with what is found of them."""
-    rows: Counter[str] = Counter()
+    most: dict[str, float] = {}
     where: dict[str, str] = {}
     for profile in board.profiles.values():
         for word, count in profile.words.items():
             share = count / max(profile.rows, 1)
-            if share > rows[word]:
+            if share > most.get(word, 0.0):
                 where[word] = f"'{word}' in {share:.1%} of `{profile.name}`"
-            rows[word] = max(rows[word], share)
-    found = "; at most: " + ", ".join(where[word] for word, _ in rows.most_common()) if rows else ""
-    said = found or "; none of them occurs in the sample"
+                most[word] = share
+    found = "; at most: " + ", ".join(where[word] for word in sorted(most, key=lambda one: -most[one]))
+    said = found if most else "; none of them occurs in the sample"
     board.say(WHERE, f"{len(WORDS_FOR_MISSING)} words stand for a value that is not there{said}")
 
 
