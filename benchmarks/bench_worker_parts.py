@@ -23,10 +23,11 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.garbage import few_collections
-from fraud_detection.run.shards import Ownership, make_shards, shard_path
+from fraud_detection.run.shards import Ownership, shard_path
 
 SEED = 7
 PAYMENTS = 3_000
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None:
-    make_shards(state, 2)
+    new_state(state, 2)
     paths = [shard_path(state, worker, 2) for worker in range(2)]
     doors = [
         WorkerDoor(engine, own, SqliteSite(paths[own]), {1 - own: SqliteSite(paths[1 - own], reading=True)})

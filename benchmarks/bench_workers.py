@@ -33,6 +33,7 @@ from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.local_aws.processes import free_port
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.project_file import load_project
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.demo import DemoSettings, prepare
 
 SEED = 7
@@ -143,6 +144,7 @@ def measure(arguments: argparse.Namespace, world: SimulatorSettings, workers: in
     with tempfile.TemporaryDirectory() as scratch:
         words = ["--headless", f"--workers={workers}", f"--port={port}", f"--state={scratch}/state.db"]
         words += [f"--bundle={arguments.directory}/bundle"]
+        new_state(Path(scratch) / "state.db", workers)
         command = [sys.executable, "-m", "fraud_detection.cli", "serve", *words]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
         try:

@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         offline.backtest,
         _novelty,
         _score,
+        serving.state,
         _run,
         serving.serve,
         serving.api_key,
@@ -263,11 +264,11 @@ def _run(commands: Commands[OneSentenceParser]) -> None:
     serving.answered_by(parser)
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
-    parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
     parser.add_argument("--out", help="also write decisions there, as JSON Lines; - for standard output")
     parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
     )
+    serving.accepts_loss(parser)
 
 
 def _report(commands: Commands[OneSentenceParser]) -> None:

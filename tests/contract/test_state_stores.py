@@ -23,6 +23,7 @@ from fraud_detection.adapters.routed_profiles import ORDERING, RoutedProfiles
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.parse.values import LONGEST_ID
 from fraud_detection.ports import ProfileKey, StateStore
+from tests.states import opened
 
 ENTITIES = ["card", "merchant"]
 SHARED = 1 - ORDERING
@@ -65,7 +66,7 @@ class World:
         if self.name == "memory":
             yield MemoryStore()
         elif self.name == "sqlite":
-            site = SqliteSite(self.path)
+            site = opened(self.path)
             try:
                 yield InTransactions(site)
             finally:

@@ -24,9 +24,9 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
-from fraud_detection.run.stream import open_door
 from fraud_detection.strict import Duration
 from tests.conftest import SmallWorld
+from tests.states import open_door
 
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
 LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=100)

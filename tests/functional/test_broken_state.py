@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import shutil
 import signal
 import socket
 import sqlite3
@@ -17,17 +16,18 @@ from typing import Any
 
 import pytest
 
+from fraud_detection.adapters.state_guard import copy_state
 from fraud_detection.errors import RetryError
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.health import GIVE_UP_AFTER_S, BrokenError
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import open_door
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.functional.test_http_line import answers
 from tests.functional.test_request_door import PATIENCE_S, Served, served
 from tests.functional.test_workers import TWO, WORKERS, children, until
+from tests.states import open_door
 
 CALLERS = 8
 PROFILES = "sqlite_autoindex_profiles_1"
@@ -86,7 +86,7 @@ def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[st
 def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
-    state = Path(shutil.copy(remembered, tmp_path / "state.db"))
+    state = copy_state(remembered, tmp_path / "state.db")
     damage(state, PROFILES)
     kept = profiles(state)
     with served(small_world, state) as one:
@@ -102,7 +102,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     assert "ended by an error; it stands above" in said
     assert profiles(state) == kept
     # What is said to do is enough.
-    shutil.copy(remembered, state)
+    copy_state(remembered, state)
     with served(small_world, state) as again:
         assert [again.decide(event)[0] for event in events[:CALLERS]] == [200] * CALLERS
 
@@ -111,7 +111,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
 def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_do(
     small_world: SmallWorld, remembered: Path, tmp_path: Path, table: str
 ) -> None:
-    state = Path(shutil.copy(remembered, tmp_path / "state.db"))
+    state = copy_state(remembered, tmp_path / "state.db")
     damage(state, table)
     one = Served(small_world, state)
     try:
@@ -125,7 +125,7 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
     small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
-    state, source = Path(shutil.copy(remembered, tmp_path / "state.db")), tmp_path / "events.jsonl"
+    state, source = copy_state(remembered, tmp_path / "state.db"), tmp_path / "events.jsonl"
     damage(state, PROFILES)
     source.write_bytes(b"\n".join(events) + b"\n")
     one = Served(small_world, state, f"--source={source}")

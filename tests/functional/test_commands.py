@@ -16,6 +16,7 @@ import pytest
 
 from fraud_detection.cli import main
 from tests.conftest import SmallWorld
+from tests.states import made
 
 
 def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -129,6 +130,7 @@ def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drif
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     events = small_world.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
+    made(tmp_path / "s.db")
     result = fraud(
         "run", "--source", "-", "--bundle", small_world.bundle, "--state", "s.db", "--json", "run.json",
         folder=tmp_path, stdin=b"\n".join(events),
@@ -147,6 +149,7 @@ def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drif
 
 
 def run_file(folder: Path, world: SmallWorld, *more: object) -> tuple[dict[str, int], str]:
+    made(folder / "build/state.db")
     command = ("run", "--source", "events.jsonl", "--bundle", world.bundle, "--json", "run.json", *more)
     result = fraud(*command, folder=folder)
     assert result.returncode == 0, told(result)

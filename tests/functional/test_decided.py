@@ -23,11 +23,12 @@ from fraud_detection.features.replay import PastPayment
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.history import feature_table, read_history
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import open_door, warm_up
+from fraud_detection.run.stream import warm_up
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.train.dataset import Correction, Dataset, read_dataset
 from fraud_detection.train.split import UNKNOWN
 from tests.conftest import SmallWorld
+from tests.states import open_door
 
 SHARE = 0.3
 MOST = 100

@@ -16,14 +16,13 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import RuleSettings
 from fraud_detection.errors import ConfigError
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, has_past
 from fraud_detection.run.history import read_history
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
+from tests.states import made, open_door, opened
 
 DECISIONS = "SELECT transaction_id, action, score, reasons, features FROM decisions ORDER BY transaction_id"
 
@@ -34,7 +33,7 @@ def door_at(world: SmallWorld, state: Path) -> EmbeddedDoor:
 
 def decisions(state: Path) -> list[tuple[Any, ...]]:
     """Return the decisions of a file that no process is at work on."""
-    SqliteSite(state).close()  # as any process does at its start, it moves the journal into the tables
+    opened(state).close()  # as any process does at its start, it moves the journal into the tables
     with sqlite3.connect(state) as db:
         return db.execute(DECISIONS).fetchall()
 
@@ -214,6 +213,7 @@ def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_pa
 
 
 def start(world: SmallWorld, source: Path, state: Path) -> subprocess.Popen[bytes]:
+    made(state)
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", str(source)]
     command += ["--bundle", str(world.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command

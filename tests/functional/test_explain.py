@@ -19,7 +19,6 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch, is_object
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import (
     LetThroughSettings,
     LimiterSettings,
@@ -32,18 +31,21 @@ from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.audit import verify
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine, Setup
 from fraud_detection.run.explain import Undecided, Where, explain
 from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.history import read_history
-from fraud_detection.run.shards import Ownership, kept_files, make_shards
+from fraud_detection.run.shards import Ownership, kept_files
 from fraud_detection.run.told import Story
 from fraud_detection.score.archive import pack, read_bundle
 from fraud_detection.strict import Duration, Moment
 from tests.conftest import SmallWorld
 from tests.functional.test_follow import follow_all, open_workers, owner_of
 from tests.functional.test_request_door import served
+from tests.states import made as new_file
+from tests.states import opened
 
 PARTS = 3
 OFTEN = RuleSettings(
@@ -125,11 +127,11 @@ def made(small: SmallWorld, state: Path) -> World:
         let_through=small_share,
     )
     engines = [load_engine(small.bundle, project) for project in (first, second, small.project)]
-    door = opened(engines[0], state)
+    door = door_over(engines[0], state)
     door.warm_up(read_history(small.project, small.history, quiet).payments, lambda: None)
     serve(door, events[:800])
     door.site.close()
-    door = opened(engines[0], state)
+    door = door_over(engines[0], state)
     serve(door, events[800:1_400])
     door.answer_by(engines[1], engines[2], 0.3)
     serve(door, events[1_400:])
@@ -137,8 +139,8 @@ def made(small: SmallWorld, state: Path) -> World:
     return World(small, state, engines, events)
 
 
-def opened(engine: Engine, state: Path) -> EmbeddedDoor:
-    site = SqliteSite(state)
+def door_over(engine: Engine, state: Path) -> EmbeddedDoor:
+    site = opened(state)
     door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
     door.answer_by(engine)
     return door
@@ -312,7 +314,7 @@ def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tm
     state = tmp_path / "state.db"
     engine = world.engines[2]
     away = msgspec.structs.replace(engine, answerer=msgspec.structs.replace(engine.answerer, scorer=None))
-    door = opened(away, state)
+    door = door_over(away, state)
     serve(door, world.events[:80])
     door.close()
     one = World(world.small, state, [engine], world.events)
@@ -354,7 +356,7 @@ def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: P
     past = read_history(world.small.project, world.small.history, quiet).payments[7]
     assert undecided(world, past.payment.transaction_id).is_history
     state = tmp_path / "state.db"
-    door = opened(world.engines[2], state)
+    door = door_over(world.engines[2], state)
     refused = (
         b'{"transaction_id": "r1", "event_time": "2026-03-16T12:00:00Z", "amount": "much", "card_id": "c"}'
     )
@@ -384,7 +386,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     world: World, tmp_path: Path
 ) -> None:
     engine, state = load_engine(world.small.bundle), tmp_path / "state.db"
-    make_shards(state, 2)
+    new_state(state, 2)
     doors = open_workers(engine, state)
     ownership = Ownership(engine.project.schema, 2)
     past = read_history(world.small.project, world.small.history, quiet).payments
@@ -451,7 +453,7 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
 ) -> None:
     state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, poison_share=0.02)
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source=-"]
-    command += [f"--bundle={small_world.bundle}", f"--state={state}"]
+    command += [f"--bundle={small_world.bundle}", f"--state={new_file(state)}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     assert process.stdin is not None
     process.stdin.write(b"\n".join(events[:500]) + b"\n")

@@ -17,19 +17,20 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.errors import ConfigError, RetryError
+from fraud_detection.errors import RetryError
 from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.embedded import remember_past
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor, shared_profiles
 from fraud_detection.run.history import read_history
-from fraud_detection.run.shards import Ownership, make_shards, shard_path
-from fraud_detection.run.stream import open_door
+from fraud_detection.run.shards import Ownership, shard_path
 from tests.conftest import SmallWorld
+from tests.states import open_door, opened
 
 WORKERS = 2
 Past = Sequence[PastPayment]
@@ -51,7 +52,7 @@ def open_workers(engine: Engine, state: Path, save_after: int = 200) -> list[Wor
     doors = []
     for worker, path in enumerate(paths):
         others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
-        doors.append(WorkerDoor(engine, worker, SqliteSite(path), others, save_after))
+        doors.append(WorkerDoor(engine, worker, opened(path), others, save_after))
     return doors
 
 
@@ -136,7 +137,7 @@ def recounted(engine: Engine, door: WorkerDoor) -> int:
 def test_shared_profiles_become_those_of_one_process(
     small_world: SmallWorld, engine: Engine, events: list[bytes], tmp_path: Path, dies: float, often: int
 ) -> None:
-    make_shards(tmp_path / "state.db", WORKERS)
+    new_state(tmp_path / "state.db", WORKERS)
     doors = open_workers(engine, tmp_path / "state.db")
     ownership, chance, deaths = Ownership(engine.project.schema, WORKERS), random.Random(5), 0
     for event in events:
@@ -185,7 +186,7 @@ def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: P
 def test_a_part_that_cannot_be_put_down_is_taken_in_later(
     engine: Engine, events: list[bytes], tmp_path: Path
 ) -> None:
-    make_shards(tmp_path / "state.db", WORKERS)
+    new_state(tmp_path / "state.db", WORKERS)
     doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
     first = next(event for event in events if ownership.place(event).owner == 0)
     doors[0].take(Batch([first], None, 0), "test")
@@ -205,21 +206,12 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
         door.close()
 
 
-def test_history_that_one_worker_alone_has_taken_in_is_refused(tmp_path: Path) -> None:
-    make_shards(tmp_path / "other.db", WORKERS)
-    with closing(sqlite3.connect(shard_path(tmp_path / "other.db", 1, WORKERS))) as db, db:
-        db.execute("INSERT INTO meta VALUES ('history', x'01')")
-    make_shards(tmp_path / "other.db", WORKERS, with_history=True)
-    with pytest.raises(ConfigError, match=r"has not taken in the history that .*worker-1.* has"):
-        make_shards(tmp_path / "other.db", WORKERS)
-
-
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     small_world: SmallWorld, engine: Engine, tmp_path: Path
 ) -> None:
     events = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
     past = read_history(small_world.project, small_world.history, lambda *_: None).payments
-    make_shards(tmp_path / "state.db", WORKERS)
+    new_state(tmp_path / "state.db", WORKERS)
     doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
     # In the end one worker hears of the time by the other's payments alone.
     events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]

@@ -18,7 +18,6 @@ from fraud_detection.cli import main
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.history import feature_table, read_history
-from fraud_detection.run.stream import open_door
 from fraud_detection.run.training import make_features
 from fraud_detection.strict import Duration
 from fraud_detection.train.dataset import read_dataset
@@ -26,6 +25,7 @@ from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import evaluate, train
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import served
+from tests.states import open_door
 
 DAY = 86_400_000
 
@@ -286,5 +286,5 @@ def test_a_state_file_that_is_not_there_is_refused_and_not_made(
     file = write_csv(tmp_path / "labels.csv", [{"transaction_id": "t1", "is_fraud": 1}])
     state = tmp_path / "typo.db"
     assert main(["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
-    assert f"{state}: no such state file; name that of a door with --state" in capsys.readouterr().err
+    assert f"{state}: no such state file; put it back if there was one" in capsys.readouterr().err
     assert not state.exists()

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Answerer
 from fraud_detection.config import IdSource
 from fraud_detection.decide.policy import Policy
@@ -26,6 +25,7 @@ from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Pipeline
 from fraud_detection.run.embedded import EmbeddedDoor, settle
+from tests.states import opened
 from tests.unit.features.worlds import DAY, PROJECT, START, payment
 
 
@@ -33,7 +33,7 @@ def open_door(state: Path) -> EmbeddedDoor:
     extractor = Extractor(PROJECT, {})
     names = [feature.name for feature in extractor.definitions]
     answerer = Answerer(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
-    site = SqliteSite(state)
+    site = opened(state)
     return EmbeddedDoor(Pipeline(Parser(SCHEMA), FeatureMemory(extractor, site), answerer, site.ledger), site)
 
 

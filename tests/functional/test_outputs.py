@@ -9,8 +9,8 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import OutputFile
 from fraud_detection.run.output import outcome_line, told_line
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
+from tests.states import open_door
 
 
 @pytest.mark.parametrize("lost", ["nothing", "lines", "half a line", "the file"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fraud_detection.adapters.commit_marker import marker_path
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.mlflow_tracking import MlflowTracker
@@ -23,10 +24,10 @@ from fraud_detection.run import compare as comparing
 from fraud_detection.run import live
 from fraud_detection.run.promotion import RESCORED, Compared, compared, promote
 from fraud_detection.run.shadow import Shadows
-from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
+from tests.states import open_live_door
 
 ANN = live.Author("ann", "a test")
 LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
@@ -85,6 +86,7 @@ def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
             closing(sqlite3.connect(f"{state}{suffix}")) as target,
         ):
             source.backup(target)
+    shutil.copy(marker_path(trial.state), marker_path(state))
     return folder, state
 
 
@@ -161,6 +163,7 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
     shutil.copy(f"{trial.state}.shadows", f"{state}.shadows")
     with closing(sqlite3.connect(trial.state)) as source, closing(sqlite3.connect(state)) as target:
         source.backup(target)
+        shutil.copy(marker_path(trial.state), marker_path(state))
         with target:
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
     dated_back = compared(trial.folder, [state], trial.good, as_of)

@@ -27,12 +27,12 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import live, promotion
 from fraud_detection.run.follow_release import ReleaseFollower
-from fraud_detection.run.stream import open_live_door
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import Duration
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served
+from tests.states import open_live_door
 
 ANN = live.Author("ann", "a test")
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")

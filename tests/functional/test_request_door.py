@@ -33,9 +33,9 @@ from fraud_detection.run.api import Api
 from fraud_detection.run.follow_keys import KeysFollower
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import FullError, RequestDoor, Told
-from fraud_detection.run.stream import open_door
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
+from tests.states import for_serving, made, open_door
 
 PATIENCE_S = 20.0
 Reply = tuple[int, Any, dict[str, str]]
@@ -48,7 +48,8 @@ class Served:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", *more]
+        words = for_serving(state, more, world.bundle)
+        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", *words]
         if not any(one.startswith("--live") for one in more):
             command.append(f"--bundle={world.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
@@ -241,7 +242,7 @@ def test_a_source_that_is_not_there_is_told_at_the_start(
     command = [
         "serve",
         f"--bundle={small_world.bundle}",
-        f"--state={tmp_path / 's.db'}",
+        f"--state={made(tmp_path / 's.db')}",
         "--source=none.jsonl",
     ]
     assert main(command) == 2

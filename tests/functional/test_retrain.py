@@ -26,11 +26,12 @@ from fraud_detection.run.demo import demo_project
 from fraud_detection.run.history import read_history
 from fraud_detection.run.retrain import as_of_last_payment
 from fraud_detection.run.retrain_when import RETRAINED, drift_of, latest_time, older_than, young_challenger
-from fraud_detection.run.stream import open_door, warm_up
+from fraud_detection.run.stream import warm_up
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import decode, to_plain
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.drift import DRIFTED, LEAST_PAYMENTS
+from tests.states import open_door
 
 DAY = 86_400_000
 WORLD = SimulatorSettings(seed=5, days=100, cards=180, fraud_share=0.06)

@@ -21,9 +21,9 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.run import live
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.shadow import Shadows
-from fraud_detection.run.stream import open_door, open_live_door
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
+from tests.states import open_door, open_live_door
 
 ANN = live.Author("ann", "a test")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraud_detection.adapters.commit_marker import marker_path
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.shadow_log import KEPT_ROWS, ShadowLog, shadow_path
 from fraud_detection.adapters.simulator_files import write_history
@@ -28,13 +30,14 @@ from fraud_detection.run import live
 from fraud_detection.run.promotion import compared
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.shadow_rows import RECENT, OwnRows
-from fraud_detection.run.stream import open_door, open_live_door, warm_up
+from fraud_detection.run.stream import warm_up
 from fraud_detection.run.training import make_features
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import Duration
 from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
 from tests.functional.test_shadow import ANN, all_of, serve
+from tests.states import open_door, open_live_door, opened
 
 EARLY = 600
 PAYMENTS = 2_400
@@ -78,6 +81,7 @@ class Trial(msgspec.Struct, frozen=True):
         """Return a copy of the state file in which the shadow has decided nothing yet."""
         with closing(sqlite3.connect(self.state)) as source, closing(sqlite3.connect(path)) as target:
             source.backup(target)
+        shutil.copy(marker_path(self.state), marker_path(path))
         with closing(ShadowLog(shadow_path(path))) as log:
             log.place(self.setup, self.early)
         return path
@@ -361,7 +365,7 @@ def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Pa
         pytest.raises(ConfigError, match="several files do not tell; name one --state"),
     ):
         shadows.step()
-    with closing(SqliteSite(state)) as site, site.transaction():
+    with closing(opened(state)) as site, site.transaction():
         site.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
     with pytest.raises(ConfigError, match="is of one of several workers"):
         said_by(trial, state, trial.history)
@@ -377,7 +381,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     assert min(found.facts.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
     failed = {check.name: check.words for check in found.verdict.checks if not check.passed}
-    assert "it needs a new state, with `--history`" in failed["schema"]
+    assert "it needs a new state file" in failed["schema"]
     before = live.standing(trial.folder)
     named = [f"--live={trial.folder.path}", "--reason=tried", "--no-tracking", "--headless"]
     assert main(["promote", f"--state={state}", "--anyway", *named]) == 2

@@ -22,10 +22,10 @@ from fraud_detection.pipeline import Decided
 from fraud_detection.run.access import add_key
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
 from tests.functional.test_follow import contents, follow_all, open_workers
 from tests.functional.test_request_door import Reply, Served, served
+from tests.states import made, open_door
 
 WORKERS = 2
 PATIENCE_S = 20.0
@@ -431,7 +431,8 @@ def test_a_state_file_that_is_missing_is_refused(
 def test_a_worker_that_cannot_start_ends_all_with_its_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={tmp_path / 's.db'}", "--port=0", TWO]
+    state = made(tmp_path / "s.db", WORKERS)
+    words = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
     assert main([*words, "--headless"]) == 2
     said = capfd.readouterr().err
     assert "refused to start; its reason stands above" in said

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.frames import Frame, Frames, packed
+from fraud_detection.adapters.private import FILE_MODE
 from fraud_detection.errors import RetryError
 
 Answerer = Callable[[int, str, Any], Awaitable[Any]]
@@ -239,6 +240,7 @@ class Links:
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._asked_by, str(path))
+        path.chmod(FILE_MODE)
         self._keepers = [
             (background or Background()).task(f"link-{other}", line.keep)
             for other, line in self.lines.items()

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.file_lock import FileLock
+from fraud_detection.adapters.private import append_to, make_folder, write_to
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
 from fraud_detection.score.archive import SUFFIX, pack, read_bundle
@@ -122,7 +123,7 @@ class LiveFolder:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Let nobody else release anything meanwhile; raise ConfigError when somebody does."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         lock = FileLock(self.path / LOG, "is releasing something here; wait for it")
         try:
             yield
@@ -138,7 +139,7 @@ class LiveFolder:
             msgspec.structs.replace(release, number=len(lines) + 1, before=before, evidence_hash=evidence)
         )
         whole = sum(len(line) + 1 for line in lines)
-        with check_target(self.path / LOG).open("ab") as log:
+        with append_to(check_target(self.path / LOG)) as log:
             log.truncate(whole)
             log.write(msgspec.json.encode(numbered) + b"\n")
             log.flush()
@@ -251,9 +252,9 @@ def _is_sealed(line: bytes, seal: str) -> bool:
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file wholly or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with fresh.open("wb") as file:
+    with write_to(fresh) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.file_lock import FileLock
-from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S
+from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.errors import ConfigError
 
 BUSY = "lets shadows follow this state file; end it, or wait for it"

@@ -95,13 +95,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Entry)
 
 
-def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry) -> None:
+APPEND = """
+    INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
+
+
+def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
     """Commit the entry that has a place, from 1 on, among those that wait; no transaction may be open.
 
-    moved: number of the latest entry that is in the tables.
+    moved: number of the latest entry that is in the tables.  epoch: of the owner that writes; returns False,
+    and nothing is written, where the file has another owner since.
     """
-    row = (place, moved + place, _ENCODER.encode(entry))
-    db.execute("INSERT OR REPLACE INTO journal VALUES (?, ?, ?)", row)
+    row = (place, moved + place, _ENCODER.encode(entry), epoch)
+    return db.execute(APPEND, row).rowcount == 1
 
 
 def last_moved(db: sqlite3.Connection) -> int:

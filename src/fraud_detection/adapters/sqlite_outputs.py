@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from fraud_detection.adapters.private import append_to
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
@@ -126,7 +127,6 @@ def _opened(name: str) -> BinaryIO:
     if name == "-":
         return sys.stdout.buffer
     try:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        return check_target(Path(name)).open("ab")
+        return append_to(check_target(Path(name)))
     except OSError as error:
         raise ConfigError(f"{name}: cannot be written: {error}") from None

@@ -102,7 +102,7 @@ class Record:
         """Open the file; raise ConfigError when it is no state file of this version, or damaged."""
         self.path = path
         try:
-            self._db = _opened(path)
+            self._db = open_to_read(path)
             self._refuse_other_formats()
             self.waiting: list[Entry] = journal.entries(self._db)
             self._join()
@@ -214,7 +214,7 @@ class Record:
             self._db.executemany(f"INSERT INTO temp.waiting_{table} VALUES ({places})", rows)  # noqa: S608 - our own tables
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a file for reading; where no process has left its log and none can be made, as it lies there."""
     address = f"file:{quote(str(path.resolve()))}?mode=ro"
     for mode in ("", "&immutable=1"):

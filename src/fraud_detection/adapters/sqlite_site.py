@@ -10,9 +10,8 @@ changed; the events that they had not seen by then are remembered again at the s
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ import msgspec
 
 from fraud_detection.adapters import sqlite_journal as journal
 from fraud_detection.adapters.background import Background
-from fraud_detection.adapters.file_lock import FileLock
+from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S, SqliteFile
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables_since
-from fraud_detection.adapters.sqlite_tables import prepare
 from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import RetryError
@@ -32,9 +30,6 @@ from fraud_detection.parse.drift import Kept, SchemaDrift
 from fraud_detection.pipeline import Outcome
 from fraud_detection.ports import ProfileKey
 
-WAIT_FOR_LOCK_S = 5.0
-LOOK_EVERY_S = 0.0002
-MAPPED_BYTES = 1 << 30
 APPLY = """
     UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT noted"""
 SAVE = """
@@ -48,7 +43,7 @@ IDS_AT_START = 100_000
 """So many ids are learned in a tenth of a second; the others follow between the payments."""
 
 
-class SqliteSite:
+class SqliteSite(SqliteFile):
     """StateStore and record of outcomes, in one file with one writer; `ledger` is what it has taken in."""
 
     def __init__(
@@ -60,80 +55,41 @@ class SqliteSite:
         wait_s: float = WAIT_FOR_LOCK_S,
         background: Background | None = None,
     ) -> None:
-        """Open or create the file; raise ConfigError when it is another's, or no state file.
+        """Open the file; raise ConfigError when it is another's, no state file, or has lost answers.
 
         synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         wait_s: how long a commit waits for another process that holds the file.  background: what
         supervises the process's background work; one is made where there is none.
         """
+        super().__init__(path, synchronous=synchronous, reading=reading, wait_s=wait_s)
         self.background = background or Background()
-        self.path, self._reading, self._wait_s = path, reading, wait_s
-        self._lock = None if reading else FileLock(path)
-        with opening(path):
-            self._db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(f"PRAGMA synchronous = {synchronous}")
-            self._db.execute("PRAGMA cache_size = -65536")
-            self._db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES:d}")
-            # `WalMerger` does it, so that no payment waits for it.
-            self._db.execute("PRAGMA wal_autocheckpoint = 0")
-            prepare(self._db, path)
-            if not reading:
-                self._db.execute("PRAGMA busy_timeout = 0")
-            self._moved, self._waiting = journal.last_moved(self._db), journal.entries(self._db)
-            # Whether a commit has failed: what it should have kept goes before anything new.
-            self._failed = False
-            kept = msgspec.convert(self.meta("progress", ()), Progress)
-            self.progress = self._waiting[-1].progress if self._waiting else kept
-            self.seq: int = self.progress.seq
-            self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
-            self._left: journal.Place | None = None
-            self.ledger = SqliteLedger(self._db, self.settle)
-            if not reading:
-                self.settle()
-                self.ledger.look_for_awaited()
-                self.ledger.enter_from_tables(IDS_AT_START)
-        self._merger = None if reading else WalMerger(path).start(self.background)
+        try:
+            with opening(path):
+                self._restore()
+        except BaseException:
+            self._release()
+            raise
+        self._merger = None if reading else WalMerger(path.resolve()).start(self.background)
 
-    @property
-    def database(self) -> sqlite3.Connection:
-        """Return the connection, for tables of other adapters that are committed with these."""
-        return self._db
+    def _restore(self) -> None:
+        self._moved, self._waiting = journal.last_moved(self._db), journal.entries(self._db)
+        kept = msgspec.convert(self.meta("progress", ()), Progress)
+        self.progress = self._waiting[-1].progress if self._waiting else kept
+        self.seq: int = self.progress.seq
+        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
+        self._left: journal.Place | None = None
+        self.ledger = SqliteLedger(self._db, self.settle)
+        if not self._reading:
+            self.settle()
+            self.ledger.look_for_awaited()
+            self.ledger.enter_from_tables(IDS_AT_START)
 
     def close(self) -> None:
         """Close the file; everything committed is in it."""
         if self._merger is not None:
             self._merger.stop()
-        self._db.close()
-        if self._lock is not None:
-            self._lock.release()
-
-    def meta(self, key: str, default: Any) -> Any:  # noqa: ANN401 - each key has a type of its own
-        """Return what was put under `key` by the last commit."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return default if row is None else msgspec.msgpack.decode(row[0])
-
-    def put_meta(self, key: str, value: object) -> None:
-        """Set a value; part of the transaction that is open, if one is."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, msgspec.msgpack.encode(value)))
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit everything inside together, or nothing; raise RetryError when the file is locked or full."""
-        try:
-            self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
-        except sqlite3.OperationalError as error:
-            raise RetryError(f"the state file is busy: {error}; is another process writing to it?") from error
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise RetryError(f"the state file cannot be written: {error}") from error
-        finally:
-            # SQLite itself takes back what it could not write, but not always.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        self._release()
 
     def keep(self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift) -> None:
         """Commit one batch of outcomes, in order; raise RetryError when the file is locked or full.
@@ -148,38 +104,39 @@ class SqliteSite:
         awaited = not self.ledger.awaited.isdisjoint(decided)
         if awaited or entry.size > MOST_ROWS or len(self._waiting) > MOST_ENTRIES:
             self.settle()
-            return
+        else:
+            self._append(entry)
+        self._mark()
+
+    def _append(self, entry: Entry) -> None:
+        guard, place = self._owned, len(self._waiting)
+        self._failed = True
+        guard.check_whole()
         try:
-            self._patiently(lambda: journal.append(self._db, self._moved, len(self._waiting), entry))
+            owned = self._patiently(lambda: journal.append(self._db, self._moved, place, entry, guard.epoch))
         except sqlite3.OperationalError as error:
-            self._failed = True
             raise RetryError(f"the state file cannot be written: {error}") from error
+        if not owned:
+            guard.check_owner(self._db)
+        guard.committed()
+        self._failed = False
 
-    def _patiently(self, write: Callable[[], object]) -> None:
-        """Do a first write; it has to wait while another process, or the merging of the log, holds the file.
-
-        SQLite itself would sleep for longer and longer, and oversleep the end of a short wait.
-        """
-        until = time.monotonic() + self._wait_s
-        while True:
-            try:
-                write()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-                time.sleep(LOOK_EVERY_S)
-            else:
-                return
-
-    @property
-    def failed(self) -> bool:
-        """Tell whether something is decided that could not be committed so far."""
-        return self._failed
+    def _mark(self) -> None:
+        """Mark as answered what is committed; raise RetryError when that cannot be written."""
+        try:
+            self._owned.answered(self.progress.seq, self.progress.chain)
+        except RetryError:
+            self._failed = True
+            raise
 
     def retry(self) -> None:
         """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
-        if self._failed:
+        if self.failed:
+            if self.look():
+                raise RetryError(self._trouble)
             self.settle()
+            self._mark()
+            self._failed = False
 
     def settle(self) -> None:
         """Move what is in the journal alone into the tables; raise RetryError when that cannot be."""

@@ -1,10 +1,19 @@
-"""The tables of a state file, and the check that a file has them."""
+"""The tables of a state file: how a file with them is made, and the check that a file has them."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
+from fraud_detection.adapters import commit_marker
+from fraud_detection.adapters.commit_marker import Marked, marker_path
+from fraud_detection.adapters.hash_chain import START
+from fraud_detection.adapters.private import FILE_MODE, make_folder
 from fraud_detection.errors import ConfigError
 
 FORMAT = 7
@@ -13,6 +22,10 @@ FORMAT = 7
 TABLES = """
 CREATE TABLE journal (slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, content BLOB NOT NULL);
 INSERT INTO journal VALUES (0, 0, x'');
+CREATE TABLE owner (
+    one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, pid INTEGER NOT NULL, host TEXT NOT NULL,
+    since TEXT NOT NULL);
+INSERT INTO owner VALUES (1, 0, 0, '', '');
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
@@ -48,13 +61,31 @@ CREATE TABLE profiles (
 """
 
 
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty file; raise ConfigError when it holds anything else."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+STATE_ID = "state_id"
+"""The key in `meta` of what tells this file from any other; its commit marker has it too."""
+
+
+def create_state(path: Path) -> None:
+    """Make an empty state file and its commit marker, for their owner alone; refuse one that is there."""
+    try:
+        make_folder(path.parent)
+        # SQLite gives its log the rights of the file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
+    state_id = secrets.token_bytes(commit_marker.ID_BYTES)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
         db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-    elif version != FORMAT:
+        db.execute("INSERT INTO meta VALUES (?, ?)", (STATE_ID, msgspec.msgpack.encode(state_id)))
+    commit_marker.make(marker_path(path), Marked(0, 0, START, state_id))
+
+
+def check_format(db: sqlite3.Connection, path: Path) -> None:
+    """Raise ConfigError when a file has not these tables."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != FORMAT:
         raise ConfigError(
             f"{path}: is not a state file of this version (found {version}, expected {FORMAT}); name another "
-            "with --state, or start it anew with `--history FILE`"
+            "with --state, or make one with `fraud state create FILE --history PAST`"
         )

@@ -6,7 +6,6 @@ states by turns, a few hundred here and a few hundred there: whatever else the m
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.state_guard import copy_state
 from fraud_detection.bench.engine import Micros, Spread, micros, take_all, take_alone
 from fraud_detection.bench.machine import memory_of
 from fraud_detection.bench.world import Progress, World, alone, spread_over
@@ -92,7 +92,7 @@ def measure_scale(world: World, settings: ScaleSettings, progress: Progress) -> 
             copies = world.copies_of_entities(entities)
             source = world.copied(copies, progress)
             state, payments = Path(folder) / f"{name}.db", Path(folder) / f"{name}.jsonl"
-            shutil.copy(source, state)
+            copy_state(source, state)
             payments.write_bytes(b"\n".join(spread_over(events, copies)))
             files.append((str(state), str(payments)))
         (few_state, few), (many_state, many) = files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from fraud_detection.adapters.state_guard import copy_state
 from fraud_detection.bench.machine import Memory, memory_of
 from fraud_detection.bench.target import Target
 from fraud_detection.errors import ConfigError
@@ -59,7 +59,7 @@ class FraudServer:
 
     def start(self) -> Target:
         """Start it and wait until it has decided a payment."""
-        shutil.copy(self.source, self.state)
+        copy_state(self.source, self.state)
         port, log = free_port(), Path(self._folder.name) / "log"
         command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", f"--port={port}"]
         command += [f"--bundle={self.bundle.resolve()}", f"--state={self.state}"]

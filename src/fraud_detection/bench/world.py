@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.state_guard import adopt, copy_state
 from fraud_detection.bench.line import copy_names
 from fraud_detection.bench.load import HOLE
 from fraud_detection.config import Model, Project
@@ -68,7 +68,7 @@ class World(msgspec.Struct, frozen=True):
 
     def door(self, state: Path, source: Path | None = None) -> EmbeddedDoor:
         """Return a door over a new state file, which is a copy of `source` or of the world's own."""
-        shutil.copy(source or self.state, state)
+        copy_state(source or self.state, state)
         return open_door(self.bundle, state)[1]
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
@@ -102,9 +102,9 @@ class World(msgspec.Struct, frozen=True):
         if not path.exists():
             making = path.with_suffix(".making")
             _forget(making)
-            shutil.copy(self.state, making)
+            copy_state(self.state, making)
             copy_profiles(self.bundle, making, copies, progress)
-            making.rename(path)
+            adopt(making, path)
             _forget(making)
         return path
 

@@ -16,18 +16,17 @@ from fraud_detection.adapters.server_log import configure_log
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import print_line, terminal
-from fraud_detection.commands.serving import opened
+from fraud_detection.commands.serving import accept_losses, opened
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
 from fraud_detection.run.api import Api
-from fraud_detection.run.embedded import has_past
 from fraud_detection.run.follow_keys import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import WAIT_S, RequestDoor
-from fraud_detection.run.shards import refuse_other_workers
+from fraud_detection.run.shards import kept_files, refuse_other_workers
 from fraud_detection.run.side_source import Listening, SideSource, serve_beside
-from fraud_detection.run.stream import Stop, ending_on_signals, warm_up
+from fraud_detection.run.stream import Stop, ending_on_signals
 from fraud_detection.run.worker import WorkerSettings
 from fraud_detection.run.workers import Hangups, serve_with_workers
 
@@ -56,9 +55,6 @@ def serve(arguments: Namespace) -> None:
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
     requests = RequestDoor(door, arguments.most_waiting)
     try:
-        if arguments.history is not None and not has_past(door.site):
-            warm_up(door, engine.project, arguments.history, screen.progress)
-            screen.finish()
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         access = Access(keys)
         api = Api(requests, access, description)
@@ -106,7 +102,6 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         port=arguments.port,
         host=arguments.host,
         project=named(arguments.config),
-        history=named(arguments.history),
         keys=named(arguments.keys),
         certificate=named(arguments.certificate),
         private_key=named(arguments.private_key),
@@ -115,6 +110,8 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         synchronous=arguments.synchronous,
         log_format=arguments.log_format,
     )
+    if arguments.accept_loss:
+        accept_losses(kept_files(arguments.state), screen)
     stop = Stop()
     hangups = Hangups()
     with ending_on_signals(stop), on_hangup(hangups):

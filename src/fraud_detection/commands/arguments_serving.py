@@ -49,7 +49,6 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     answered_by(parser)
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
-    parser.add_argument("--history", type=Path, help="past payments to remember first, into a new state file")
     parser.add_argument("--source", help="events to decide beside the requests: a file, or - for a pipe")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
@@ -77,6 +76,29 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     )
     parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
+    )
+    accepts_loss(parser)
+
+
+def accepts_loss(parser: argparse.ArgumentParser) -> None:
+    """Let a command go on with a state file that has lost answers."""
+    parser.add_argument(
+        "--accept-loss", action="store_true", help="go on with a state file though answers are gone from it"
+    )
+
+
+def state(commands: Commands[OneSentenceParser]) -> None:
+    """Take `fraud state create`."""
+    outer = commands.add_parser("state", help="make a state file")
+    kinds = outer.add_subparsers(dest="kind", required=True, metavar="create")
+    words = "make a new state file for `fraud run` or `fraud serve`, and end"
+    parser = command(kinds, "create", "state:create", words)
+    parser.add_argument("path", type=Path, nargs="?", default=STATE, help=f"where to make it ({STATE})")
+    parser.add_argument("--history", type=Path, help="past payments that it remembers")
+    answered_by(parser)
+    config(parser, default=None)
+    parser.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="make one for each of so many workers (1)"
     )
 
 
@@ -109,6 +131,7 @@ def label(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     parser.add_argument("--to", metavar="URL", help="a running `fraud serve`, instead of a state file")
     parser.add_argument("--key", metavar="KEY", help="for --to; or FRAUD_KEY in the environment")
+    accepts_loss(parser)
 
 
 def deploy(commands: Commands[OneSentenceParser]) -> None:

@@ -46,6 +46,7 @@ def _tell(one: Verified, *, with_notes: bool) -> None:
     noted = f"; {one.noted:,} noted links found" if with_notes else ""
     if one.is_whole:
         print_line(f"{one.state}: OK: {counted}; {one.setups:,} setups{noted}; {end}")
+        _remark(one)
         return
     print_line(f"{one.state}: BROKEN: {counted}; {one.setups:,} setups{noted}; {end}")
     for fault in one.faults:
@@ -53,3 +54,9 @@ def _tell(one: Verified, *, with_notes: bool) -> None:
     more = one.fault_count - len(one.faults)
     if more:
         print_line(f"  and {more:,} more")
+    _remark(one)
+
+
+def _remark(one: Verified) -> None:
+    for words in one.remarks:
+        print_line(f"  note: {words}")

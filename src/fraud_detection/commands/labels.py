@@ -9,6 +9,7 @@ import os
 from argparse import Namespace
 
 from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.serving import accept_losses
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.label_import import Imported, into_server, into_state
@@ -21,8 +22,8 @@ def import_labels(arguments: Namespace) -> None:
     """Learn the labels, and say what became of them."""
     screen = terminal(arguments)
     if arguments.to is None:
-        if not arguments.state.is_file():
-            raise ConfigError(f"{arguments.state}: no such state file; name that of a door with --state")
+        if arguments.accept_loss:
+            accept_losses([arguments.state], screen)
         _, door = open_door(arguments.bundle, arguments.state)
         try:
             with few_collections():

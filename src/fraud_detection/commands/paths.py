@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from fraud_detection.adapters.private import make_folder
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
 
@@ -49,7 +50,7 @@ def _refuse_unwritable(flag: str, path: Path) -> None:
     check_target(path, f"{flag} {path}")
     folder = path if path.is_dir() else path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

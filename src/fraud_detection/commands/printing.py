@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 
 import msgspec
 
+from fraud_detection.adapters.private import make_folder, write_to
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
@@ -41,7 +42,7 @@ def figure(value: float, digits: int = 2) -> str:
 def write_figures(arguments: Namespace, figures: Figures) -> None:
     """Write the figures to `--json FILE`, if it was given; what is not a number becomes null."""
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.json.parent)
         check_target(arguments.json).write_bytes(
             msgspec.json.format(msgspec.json.encode(_plain(figures)), indent=2) + b"\n"
         )
@@ -52,8 +53,7 @@ def open_output(out: str) -> BinaryIO:
     if out == "-":
         return sys.stdout.buffer
     try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        return check_target(Path(out)).open("wb")
+        return write_to(check_target(Path(out)))
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from None
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite_outputs import OutputFile
-from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.state_guard import accept_loss
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import (
@@ -28,7 +31,7 @@ from fraud_detection.pipeline import Outcome
 from fraud_detection.project_file import load_project
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project
-from fraud_detection.run.embedded import EmbeddedDoor, has_past
+from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.history import read_history
@@ -41,7 +44,6 @@ from fraud_detection.run.stream import (
     open_live_door,
     run_stream,
     source_is_textual,
-    warm_up,
 )
 from fraud_detection.run.survey import survey
 from fraud_detection.run.tally import Tally
@@ -75,15 +77,13 @@ def score(arguments: Namespace) -> None:
 def run(arguments: Namespace) -> None:
     """Decide a stream with durable state, until it ends or is interrupted."""
     screen, stop = terminal(arguments), Stop()
+    if arguments.source != "-" and not Path(arguments.source).exists():
+        raise ConfigError(f"--source {arguments.source}: no such file")
     textual = source_is_textual(arguments.source)
     engine, door, releases = opened(arguments, textual=textual)
     _say_other_rules(arguments, engine.project, screen)
     if door.recovered:
         screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
-    if arguments.history is not None and has_past(door.site):
-        screen.say(f"{arguments.state} is in use already: --history is only taken into a new state file")
-    elif arguments.history is not None:
-        warm_up(door, engine.project, arguments.history, screen.progress)
     out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
 
     def show(outcomes: list[Outcome]) -> None:
@@ -110,6 +110,8 @@ def opened(
     arguments: Namespace, *, textual: bool = False, wait_s: float = WAIT_FOR_LOCK_S
 ) -> tuple[Engine, EmbeddedDoor, ReleaseFollower | None]:
     """Open a door over the state file, by a bundle or by what is live."""
+    if arguments.accept_loss:
+        accept_losses([arguments.state], terminal(arguments))
     if arguments.live is None:
         engine, door = open_door(
             arguments.bundle or BUNDLE,
@@ -131,6 +133,14 @@ def opened(
         synchronous=arguments.synchronous,
         wait_s=wait_s,
     )
+
+
+def accept_losses(states: Sequence[Path], screen: Terminal) -> None:
+    """Let state files go on without what they have lost, and say what that is."""
+    for state in states:
+        loss = accept_loss(state)
+        if loss is not None:
+            screen.say(f"warning: {state}: {loss.words}; it goes on without, as --accept-loss says")
 
 
 def schema_report(arguments: Namespace) -> None:

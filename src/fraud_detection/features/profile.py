@@ -156,7 +156,7 @@ class Profile:
         """
         if content[0] != LAYOUT:
             raise ConfigError(
-                "the profiles were saved by another version; start a new state file with `--history FILE`, "
+                "the profiles were saved by another version; make a new state file (`fraud state create`), "
                 "or on AWS empty the profiles and run `fraud deploy warm-up`"
             )
         self.seen.times = content[1]

@@ -83,7 +83,7 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
         passed=both,
         words="the same features and fields as the doors have now"
         if both
-        else "other features or fields than the doors have now: it needs a new state, with `--history`",
+        else "other features or fields than the doors have: it needs a new state file (`fraud state create`)",
     )
 
 

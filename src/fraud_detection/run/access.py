@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fraud_detection.adapters.private import write_to
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import ANYBODY, Sender
 from fraud_detection.file_targets import check_target
@@ -175,7 +176,7 @@ def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | 
     entry += "" if per_second is None else f"  per_second: {per_second:g}\n"
     # In one step: a server that follows the file never reads half of it.
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    new.touch(mode=0o600)
-    new.write_text(f"{present.rstrip()}\n{entry}".lstrip())
+    with write_to(new) as file:
+        file.write(f"{present.rstrip()}\n{entry}".lstrip().encode())
     new.replace(path)
     return key

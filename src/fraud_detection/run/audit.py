@@ -10,11 +10,14 @@ import datetime as dt
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from fraud_detection.adapters.hash_chain import KINDS, START, Link
+from fraud_detection.adapters.private import append_to
 from fraud_detection.adapters.sqlite_record import Record
+from fraud_detection.adapters.state_guard import LOSSES, Loss, found_loss
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
 from fraud_detection.run.engine import Setup
@@ -50,6 +53,7 @@ class Verified(msgspec.Struct):
     rows: by kind.  last, link: the number and the link of the last row, the link in hexadecimal.
     broken: rows that do not carry the link they should.  noted: links of an earlier time that were found.
     faults: at most the first of each kind are told one by one; fault_count says how many there are.
+    remarks: what is no fault and should be known, such as losses that somebody has accepted.
     """
 
     state: str
@@ -61,6 +65,7 @@ class Verified(msgspec.Struct):
     noted: int = 0
     fault_count: int = 0
     faults: list[Fault] = []
+    remarks: list[str] = []
 
     @property
     def is_whole(self) -> bool:
@@ -82,7 +87,9 @@ def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
     """
     record = Record(path)
     try:
+        loss = found_loss(path)
         found = Verified(path.name, dict.fromkeys(KINDS, 0))
+        _tell_losses(found, loss, record.meta(LOSSES) or [])
         _Walk(record, found, [note for note in notes if note.state == path.name]).run(progress)
         for name, content in record.setups().items():
             found.setups += 1
@@ -93,6 +100,16 @@ def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
     finally:
         record.close()
     return found
+
+
+def _tell_losses(found: Verified, loss: Loss | None, accepted: Sequence[dict[str, Any]]) -> None:
+    for one in (msgspec.convert(row, Loss) for row in accepted):
+        found.remarks.append(f"a loss was accepted at {one.at}: {one.words}")
+    if loss is not None and loss.unmarked:
+        # A copy for the audit has none; who opens it for serving is asked.
+        found.remarks.append(loss.words)
+    elif loss is not None:
+        found.fault(loss.words)
 
 
 class _Walk:
@@ -169,7 +186,7 @@ def read_notes(path: Path) -> list[Noted]:
 def append_notes(path: Path, verified: Sequence[Verified], now: dt.datetime) -> None:
     """Append the last link of each file, on disk when this returns."""
     time = now.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    with check_target(path).open("ab") as file:
+    with append_to(check_target(path)) as file:
         for one in verified:
             note = Noted(time, one.state, one.last, one.link)
             file.write(msgspec.json.encode(note) + b"\n")

@@ -20,6 +20,7 @@ import msgspec
 from fraud_detection.adapters.event_sources import Pipe
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_tables import create_state
 from fraud_detection.config import Project
 from fraud_detection.events import Action
 from fraud_detection.features.replay import Replay
@@ -101,6 +102,7 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     for stale in folder.glob("state.db*"):
         stale.unlink()
     history, replay = learn(settings, project, progress)
+    create_state(folder / "state.db")
     site = SqliteSite(folder / "state.db")
     settle(site, replay, history.payments, labels_follow=True)
     site.close()

@@ -94,7 +94,7 @@ class EmbeddedDoor:
                 raise ConfigError(
                     f"bundle {engine.bundle.name} needs other features (fingerprint "
                     f"{engine.bundle.manifest.fingerprint}) than those remembered here ({known}); it needs a "
-                    "new state file, with `--history FILE`"
+                    "new state file, made with `fraud state create FILE --history PAST`"
                 )
             self._fingerprint = known
             self.site.note_setup(engine.setup.name, engine.setup.content)
@@ -191,7 +191,8 @@ class EmbeddedDoor:
                 self.site.put_meta("shape", shape)
         elif kept != shape:
             raise ConfigError(
-                "the state file was made with other features; start a new one, with `--history FILE`"
+                "the state file was made with other features; make a new one with `fraud state create FILE "
+                "--history PAST`"
             )
 
     def _recover(self) -> int:

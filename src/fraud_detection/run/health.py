@@ -19,6 +19,7 @@ from fraud_detection.errors import FraudDetectionError, RetryError
 
 LOG = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 0.5
 TRY_EVERY_S = 2.0
 GIVE_UP_AFTER_S = 10.0
 """For what does not pass by waiting; another process that holds the file, or a full disk, is waited for."""
@@ -42,11 +43,22 @@ class Health:
         self.guarded = _Guarded(self)
         self._site, self._refuse = site, refuse
         self._failing_since: float | None = None
+        self._look_at = 0.0
 
     def check(self) -> None:
         """Raise RetryError when the door is broken."""
         if self.broken is not None:
             raise RetryError(ENDS)
+
+    def look(self) -> None:
+        """See, now and then, whether the state file is still there; until it is, nothing is answered."""
+        now = time.monotonic()
+        if now < self._look_at or self.broken is not None:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        trouble = self._site.look()
+        if trouble:
+            self.put_off(RetryError(trouble))
 
     def put_off(self, error: RetryError) -> None:
         """Try by itself what could not be committed, if there is something, until it is well or given up."""
@@ -63,6 +75,8 @@ class Health:
         if self.broken is None:
             self.broken = error
             words = advice(error.__cause__ or error, self._site.database)
+            if isinstance(error, FraudDetectionError):
+                words = words or str(error)
             LOG.critical(
                 "%s; this process ends", words or "an error of the program", exc_info=None if words else error
             )

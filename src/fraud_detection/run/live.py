@@ -215,7 +215,8 @@ def refuse_other_features(folder: LiveFolder, bundle: Bundle) -> None:
             f"bundle {bundle.name} needs other features than the doors that follow {folder.path} remember, "
             "so they cannot answer by it; start a second door on a new state, with a history that reaches to "
             f"now, and switch over: `fraud release start --live OTHER --bundle "
-            f"{folder.bundle_path(bundle.name)}`, then `fraud serve --live OTHER --state NEW --history FILE`"
+            f"{folder.bundle_path(bundle.name)}`, `fraud state create NEW --live OTHER --history FILE`, then "
+            "`fraud serve --live OTHER --state NEW`"
         )
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.sqlite_tables import create_state
 from fraud_detection.answerer import Answerer
 from fraud_detection.config import Project
 from fraud_detection.decide.policy import Policy
@@ -62,6 +63,7 @@ def check_parity(
 ) -> ParityReport:
     """Serve the events into a new state file, replay its log, and compare; `expected` are announced."""
     report = ParityReport()
+    create_state(state)
     _serve(partial(_open, project, vocabulary, state), events, expected, progress, report)
     _replay(project, vocabulary, state, progress, report)
     return report

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fraud_detection.adapters.sqlite_record import Record
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Schema
 from fraud_detection.errors import ConfigError, RejectError
@@ -21,7 +22,6 @@ from fraud_detection.loose_json import read_object
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.identity import LABEL_ID_FIELD
 from fraud_detection.parse.values import Missing, as_id
-from fraud_detection.run.embedded import has_past
 
 ORDERING = 0
 """The place of the entity in the schema that orders the stream."""
@@ -141,71 +141,49 @@ def refuse_other_workers(state: Path, workers: int) -> None:
         if found != str(workers):
             raise ConfigError(
                 f"{path}: was made by {found} workers, and {workers} would own other cards; start with "
-                f"--workers {found}, or name another --state and start it anew with `--history FILE`"
+                f"--workers {found}, or make new ones under another name with `fraud state create`"
             )
     if workers > 1 and state.exists():
         raise ConfigError(
             f"{state}: was made by one process, and {workers} workers keep a file each; start with "
-            "--workers 1, or name another --state and start it anew with `--history FILE`"
+            "--workers 1, or make new ones under another name with `fraud state create`"
         )
 
 
-def make_shards(state: Path, workers: int, *, with_history: bool = False) -> None:
-    """Make the workers' state files where they are not there yet; raise ConfigError where one is missing.
-
-    with_history: history is at hand for those that have not taken it in.
-    """
+def check_shards(state: Path, workers: int) -> None:
+    """Raise ConfigError unless the state files of all workers are there, and were made together."""
     refuse_other_workers(state, workers)
     paths = [shard_path(state, worker, workers) for worker in range(workers)]
     there = [path for path in paths if path.exists()]
-    together = {_together(path) for path in there if _in_use(path)} or {secrets.token_hex(8)}
+    if not there:
+        raise ConfigError(
+            f"{paths[0]}: no such state file; make those of all workers with `fraud state create {state} "
+            f"--workers {workers} --history FILE` (without --history they remember nothing)"
+        )
+    together = {_together(path) for path in there}
     if len(together) > 1:
         names = ", ".join(str(path) for path in there)
         raise ConfigError(f"{names}: were not made together; put back the files that were")
-    in_use = any(_in_use(path) for path in there)
-    for worker, path in enumerate(paths):
-        if in_use and (path not in there or _together(path) not in together):
+    for path in paths:
+        if path not in there:
             raise ConfigError(
                 f"{path}: is missing, and the other workers' files speak of what was in it; put it back, or "
-                "name another --state and start it anew with `--history FILE`"
+                "make new ones under another name with `fraud state create FILE --workers N --history PAST`"
             )
-        if not in_use:
-            _mark(path, Shard(worker, workers, *together))
-    if not with_history:
-        _refuse_half_history(paths)
 
 
-def _refuse_half_history(paths: list[Path]) -> None:
-    """Refuse to go on when a stop fell between one worker's history and another's."""
-    taken = [_meta(path, "history") is not None for path in paths]
-    if any(taken) and not all(taken):
-        raise ConfigError(
-            f"{paths[taken.index(False)]}: has not taken in the history that {paths[taken.index(True)]} has; "
-            "start once more with --history FILE"
-        )
-
-
-def _mark(path: Path, shard: Shard) -> None:
-    site = SqliteSite(path)
-    with site.transaction():
-        site.put_meta("shard", msgspec.to_builtins(shard))
-    site.close()
-
-
-def _in_use(path: Path) -> bool:
-    site = SqliteSite(path)
-    used = has_past(site)
-    site.close()
-    return used
+def mark_shards(paths: list[Path]) -> None:
+    """Let new state files say whose they are, in the order of the workers."""
+    together = secrets.token_hex(8)
+    for worker, path in enumerate(paths):
+        site = SqliteSite(path)
+        with site.transaction():
+            site.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), together)))
+        site.close()
 
 
 def _together(path: Path) -> str:
-    kept = _meta(path, "shard")
+    record = Record(path)
+    kept = record.meta("shard")
+    record.close()
     return "" if kept is None else msgspec.convert(kept, Shard).together
-
-
-def _meta(path: Path, key: str) -> object:
-    site = SqliteSite(path)
-    kept: object = site.meta(key, None)
-    site.close()
-    return kept

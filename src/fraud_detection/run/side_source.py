@@ -130,6 +130,7 @@ async def serve_beside(
         beside.begin(asyncio.get_running_loop())
 
     def told() -> bool:
+        api.door.health.look()
         if releases is not None:
             releases.look()
         broken = api.door.health.broken is not None

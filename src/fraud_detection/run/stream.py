@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +12,11 @@ from types import FrameType
 
 from fraud_detection.adapters.event_sources import Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
-from fraud_detection.adapters.sqlite_site import WAIT_FOR_LOCK_S, SqliteSite
+from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
+from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.config import Project
+from fraud_detection.errors import RetryError
 from fraud_detection.loose_json import object_of
 from fraud_detection.pipeline import Outcome
 from fraud_detection.run.assemble import load_engine
@@ -23,6 +27,7 @@ from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
 
 BATCH = 512
+LOOK_EVERY_S = 0.5
 
 Show = Callable[[list[Outcome]], None]
 
@@ -41,7 +46,12 @@ class Stop:
 
 @contextmanager
 def ending_on_signals(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the work after the batch in hand."""
+    """Let Ctrl-C and SIGTERM end the work after the batch in hand.
+
+    What kills the process at once, such as SIGBUS where a mapped file is cut short, leaves a word behind.
+    """
+    if not faulthandler.is_enabled():
+        faulthandler.enable()
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, stop)
@@ -122,10 +132,14 @@ def run_stream(
     """
     opened = open_source(source, numbered=not door.pipeline.parser.has_id, growing=True)
     name, start = place_in(door, source, opened, say)
+    look_at = 0.0
     with few_collections():
         for batch in opened.batches(start, BATCH):
             if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
                 say("labels in the rows are not learned: `run` takes them as events of their own")
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_EVERY_S
+                refuse_lost(door)
             show(door.take(batch, name) if batch.events else [])
             door.catch_up()
             if releases is not None:
@@ -134,6 +148,13 @@ def run_stream(
                 return
     if opened.unfinished:
         say(f"the last line of {source} has no end yet; it is left for the next start")
+
+
+def refuse_lost(door: EmbeddedDoor) -> None:
+    """Raise RetryError when the state file is not there any more, though nothing was decided meanwhile."""
+    trouble = door.site.look()
+    if trouble:
+        raise RetryError(trouble)
 
 
 def place_in(door: EmbeddedDoor, source: str, opened: Source, say: Callable[[str], None]) -> tuple[str, int]:

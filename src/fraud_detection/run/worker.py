@@ -35,7 +35,6 @@ from fraud_detection.errors import ConfigError, FraudDetectionError
 from fraud_detection.run.access import Access, load_keys
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project
-from fraud_detection.run.embedded import has_past
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
 from fraud_detection.run.follow_keys import KeysFollower, on_hangup, say_no_keys
@@ -43,7 +42,6 @@ from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.heart import Heart
-from fraud_detection.run.history import read_history
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
@@ -73,7 +71,6 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     port: int
     host: str = "127.0.0.1"
     project: str | None = None
-    history: str | None = None
     keys: str | None = None
     certificate: str | None = None
     private_key: str | None = None
@@ -88,7 +85,7 @@ class Worker:
     """The process of one worker, from its state to its last answer."""
 
     def __init__(self, settings: WorkerSettings, background: Background) -> None:
-        """Load the model, recover the state, take history in where there is no past."""
+        """Load the model, and recover the state."""
         self.settings, self.background = settings, background
         self.heart = Heart(sys.stdout.fileno(), background)
         self._screen = Terminal(plain=True)
@@ -101,8 +98,6 @@ class Worker:
             self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.door, loaded)
         else:
             self.door.answer_by(engine)
-        if settings.history is not None and not has_past(self.door.site):
-            self._warm_up(engine, Path(settings.history))
         following = Following(self.door)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestDoor(self.door, settings.most_waiting)
@@ -164,6 +159,7 @@ class Worker:
 
     def _told(self, stop: Stop) -> bool:
         """Tell whether to end; asked again and again, it lets the door follow the releases."""
+        self.requests.health.look()
         if self.releases is not None:
             self.releases.look()
         broken = self.requests.health.broken is not None
@@ -207,12 +203,6 @@ class Worker:
         if door.recovered:
             self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
         return door
-
-    def _warm_up(self, engine: Engine, path: Path) -> None:
-        payments = read_history(engine.project, path, lambda *_: None).payments
-        self.say(f"remembering history: {len(payments):,} payments")
-        with few_collections():
-            self.door.warm_up_own(payments, self.ownership)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,10 +20,9 @@ from typing import IO, cast
 
 import msgspec
 
-from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.adapters.http_server import reserve
 from fraud_detection.errors import ConfigError
-from fraud_detection.run.shards import make_shards
+from fraud_detection.run.shards import check_shards
 from fraud_detection.run.stream import Stop
 from fraud_detection.run.worker import REFUSED, WorkerSettings
 
@@ -207,9 +206,8 @@ def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say, hangups: 
     """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
     state = Path(settings.state)
     with ExitStack() as stack:
-        stack.callback(FileLock(state).release)
         port = stack.enter_context(reserve(settings.host, settings.port))
-        make_shards(state, settings.workers, with_history=settings.history is not None)
+        check_shards(state, settings.workers)
         folder = stack.enter_context(TemporaryDirectory(prefix="fraud-workers-", ignore_cleanup_errors=True))
         at = port.getsockname()[1]
         crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)

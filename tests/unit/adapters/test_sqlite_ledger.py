@@ -9,8 +9,8 @@ from pathlib import Path
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.ports import First
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
+from tests.states import open_door
 
 
 def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the_file_after_that(

@@ -16,8 +16,8 @@ from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import RetryError
 from fraud_detection.pipeline import Decided, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
+from tests.states import open_door, opened
 
 
 def one_by_one(door: EmbeddedDoor, events: list[bytes], *, catch_up: bool = False) -> None:
@@ -49,7 +49,7 @@ def events(small_world: SmallWorld) -> list[bytes]:
 def impatient(world: SmallWorld, state: Path) -> EmbeddedDoor:
     engine = open_door(world.bundle, state)
     engine[1].site.close()
-    site = SqliteSite(state, wait_s=0.01)
+    site = opened(state, wait_s=0.01)
     return EmbeddedDoor(engine[0].pipeline(site, site.ledger), site)
 
 
@@ -105,7 +105,7 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
         seen = list(reader.since(0))
         reader.close()
         door.site.close()  # as a kill would leave it
-        settled = SqliteSite(state)
+        settled = opened(state)
         assert list(settled.since(0)) == seen
         settled.close()
     door = open_door(small_world.bundle, at_once)[1]

@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.hash_chain import ROWS, START, link
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Decision, Label, LetThrough, Quarantined, Transaction, Verdict
 from fraud_detection.parse.drift import SchemaDrift
@@ -28,6 +27,7 @@ from fraud_detection.run.audit import Noted as NotedLink
 from fraud_detection.run.audit import Verified, append_notes, read_notes, verify
 from fraud_detection.run.demo import demo_project
 from fraud_detection.run.engine import Setup
+from tests.states import opened
 
 SETUP = Setup.of("a bundle", demo_project())
 COLUMNS = {
@@ -72,7 +72,7 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
 
 def fill(state: Path, seed: int = 0) -> None:
     """Keep six batches, with numbers left out between them as repeated events leave them."""
-    chance, site = random.Random(seed), SqliteSite(state)
+    chance, site = random.Random(seed), opened(state)
     site.note_setup(SETUP.name, SETUP.content)
     for batch in range(6):
         site.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
@@ -256,7 +256,7 @@ def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
 def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     state, notes = tmp_path / "state.db", tmp_path / "notes.jsonl"
     fill(state)
-    site = SqliteSite(state)
+    site = opened(state)
     site.keep([Learned(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
     append_notes(notes, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
@@ -273,7 +273,7 @@ def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
 def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     fill(state)
-    site = SqliteSite(state)
+    site = opened(state)
     site.keep([decided(200), Quarantined(b"{", "bad", "$")], 1, 0, SchemaDrift())
     with closing(sqlite3.connect(state)) as db:
         latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"

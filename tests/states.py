@@ -1,0 +1,55 @@
+"""State files for tests: made where there is none yet, as `fraud state create` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.cli import main
+from fraud_detection.run import stream
+from fraud_detection.run.create_state import new_state
+from fraud_detection.run.embedded import EmbeddedDoor
+from fraud_detection.run.engine import Engine
+from fraud_detection.run.follow_release import ReleaseFollower
+from fraud_detection.run.shards import shard_path
+
+
+def made(state: Path, workers: int = 1) -> Path:
+    """Return a state file, a new and empty one where there was none."""
+    if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
+        new_state(state, workers)
+    return state
+
+
+def created(state: Path, *words: str) -> None:
+    """Make a state file, where there is none, by the command; what is refused the server refuses too."""
+    workers = int(dict(one.split("=", 1) for one in words if "=" in one).get("--workers", "1"))
+    if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
+        main(["state", "create", str(state), "--headless", *words])
+
+
+def opened(state: Path, **options: Any) -> SqliteSite:  # noqa: ANN401 - those of the class
+    return SqliteSite(made(state), **options)
+
+
+def open_door(bundle: Path, state: Path, **options: Any) -> tuple[Engine, EmbeddedDoor]:  # noqa: ANN401
+    return stream.open_door(bundle, made(state), **options)
+
+
+def open_live_door(
+    folder: Any,  # noqa: ANN401
+    state: Path,
+    **options: Any,  # noqa: ANN401
+) -> tuple[Engine, EmbeddedDoor, ReleaseFollower]:
+    return stream.open_live_door(folder, made(state), **options)
+
+
+def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) -> list[str]:
+    """Make what a server will open, and return its words without those that are about the making."""
+    making = [one for one in more if one.startswith(("--history=", "--workers=", "--live=", "--config="))]
+    if bundle is not None and not any(one.startswith("--live=") for one in more):
+        making.append(f"--bundle={bundle}")
+    created(state, *making)
+    return [one for one in more if not one.startswith("--history=")]
