@@ -16,12 +16,12 @@ from fraud_detection.cli import main
 from fraud_detection.run import follow_release, live, side_source
 from fraud_detection.run.follow_release import RELEASES, ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import open_door, open_live_door
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.functional.test_releases import ANN, EVERYTHING, with_rules
 from tests.functional.test_request_door import Served, served
 from tests.functional.test_workers import TWO, metrics, until
+from tests.states import open_door, open_live_door
 
 BAD = b'{"number":2,"reason":"\xff"}\n'
 

@@ -15,7 +15,6 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.http_messages import Answer, Request
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.tables import open_table
 from fraud_detection.cli import main
 from fraud_detection.events import Conflict
@@ -28,9 +27,9 @@ from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.history import read_history
 from fraud_detection.run.lane_batch import Record
 from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud
+from tests.states import open_door, opened
 
 SMALL: dict[str, Any] = {
     "transaction_id": "A1",
@@ -68,7 +67,7 @@ def told_by(world: SmallWorld, folder: Path, *bodies: bytes) -> tuple[list[Any],
 
 
 def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
-    SqliteSite(state).close()
+    opened(state).close()
     with closing(sqlite3.connect(state)) as db:
         return db.execute("SELECT reason, path, event FROM quarantine ORDER BY seq").fetchall()
 

@@ -23,6 +23,7 @@ from fraud_detection.strict import to_plain
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served, served
 from tests.functional.test_stream_door import Cloud
+from tests.states import made
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "decision-record.schema.json"
 KEY = "a key of the tests"
@@ -68,7 +69,7 @@ class Doors:
         return self._main("score", str(self.file))
 
     def run_file(self) -> list[bytes]:
-        return self._main("run", f"--source={self.file}", f"--state={self.folder / 'file.db'}")
+        return self._main("run", f"--source={self.file}", f"--state={made(self.folder / 'file.db')}")
 
     def pipe(self) -> list[bytes]:
         command = [
@@ -80,7 +81,7 @@ class Doors:
             "--source=-",
             "--out=-",
         ]
-        command += [f"--state={self.folder / 'pipe.db'}", "--headless"]
+        command += [f"--state={made(self.folder / 'pipe.db')}", "--headless"]
         done = subprocess.run(command, input=self.file.read_bytes(), capture_output=True, check=True)  # noqa: S603 - ours
         return done.stdout.splitlines()
 

@@ -110,6 +110,8 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     bundle = ("--bundle", "build/bundle")
     scored = without(LIBRARIES, "score", "events.jsonl", *bundle, folder=tmp_path)
     assert (scored.returncode, len(scored.stdout.splitlines())) == (0, 200), scored.stderr
+    created = without(LIBRARIES, "state", "create", "s.db", folder=tmp_path)
+    assert created.returncode == 0, created.stderr
     ran = without(LIBRARIES, "run", "--source", "events.jsonl", *bundle, "--state", "s.db", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
     one = json.loads(scored.stdout.splitlines()[0])["transaction_id"]

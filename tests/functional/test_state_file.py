@@ -206,10 +206,6 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
         assert "answered events are gone" in capsys.readouterr().out
     door.close()
     assert refused >= 6
-    words = ["run", "--source=-", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
-    Path(f"{state}-wal").unlink()
-    assert main(words) == 2
-    assert "start once with --accept-loss" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_accepted_stays_written_in_the_file(

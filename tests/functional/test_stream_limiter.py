@@ -13,7 +13,6 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import refusal
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.answering import LimiterSettings, RuleSettings
 from fraud_detection.config import Project
@@ -26,6 +25,7 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import Duration
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud, Killed
+from tests.states import opened
 
 PAYMENTS = 1_000
 MOST = 20
@@ -65,7 +65,7 @@ def embedded(
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     engine = make_engine(bundle, scorer, project_of(small_world))
     path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
-    site = SqliteSite(path)
+    site = opened(path)
     door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
     outcomes = [
         one for at in range(0, PAYMENTS, 70) for one in door.take(Batch(events[at : at + 70], None, at), "s")

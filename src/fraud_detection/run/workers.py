@@ -104,6 +104,9 @@ class Member:
             )
         pause_s = FIRST_PAUSE_S * 2 ** (self.deaths - 1)
         self.due_at = now + pause_s
+        if code == -signal.SIGBUS:
+            why = "its state file was cut short while it was mapped; the next start says more"
+            return f"worker {one} was ended by SIGBUS: {why}; it is started again in {pause_s:.1f} s"
         return f"worker {one} ended with code {code}; it is started again in {pause_s:.1f} s"
 
     def close(self) -> None:
