@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fraud_detection.adapters.commit_marker import marker_path
 from fraud_detection.adapters.hash_chain import ROWS, START, link
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Decision, Label, LetThrough, Quarantined, Transaction, Verdict
@@ -288,6 +289,10 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
             assert not checked(state).is_whole
         with db:
             db.execute("DELETE FROM journal")
+        # The commit marker says that there was more; without it only a note does.
+        (fault,) = checked(state).faults
+        assert "answered events are gone" in fault.words
+        marker_path(state).unlink()
         assert checked(state).is_whole
         assert not checked(state, [NotedLink("now", "", site.seq, "00")]).is_whole
     site.close()
