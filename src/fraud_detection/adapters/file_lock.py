@@ -60,6 +60,9 @@ class FileLock:
             os.close(self.fd)
             raise ConfigError(f"{path}: cannot be locked ({error}); it belongs on a local disk") from None
         self._inode = inode = _inode(os.fstat(self.fd))
+        if not self.path.exists() or _inode(self.path.stat()) != inode:
+            os.close(self.fd)
+            raise BusyError(f"{path}: another process has just replaced it; try again")
         _held[inode] = self.fd
 
     def release(self) -> None:

@@ -128,6 +128,9 @@ class LiveFolder:
         try:
             yield
         finally:
+            if not os.fstat(lock.fd).st_size:
+                # It was made to be locked, and nothing was released.
+                lock.path.unlink(missing_ok=True)
             lock.release()
 
     def add(self, release: Release) -> Release:
