@@ -17,9 +17,9 @@ from fraud_detection.adapters.aws_fakes import FakeDynamo
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.events import Action, Decision, Transaction, Verdict
 from fraud_detection.run.lane_batch import Record
-from fraud_detection.run.stream import open_door
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud
+from tests.states import open_door
 
 LANE = "shardId-000000000000"
 POISON = "poison"

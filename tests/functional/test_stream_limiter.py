@@ -310,7 +310,7 @@ def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
     bundle = read_bundle(small_world.bundle)
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     champion = make_engine(bundle, scorer, project_of(small_world))
-    site = SqliteSite(tmp_path / "state.db")
+    site = opened(tmp_path / "state.db")
     door = EmbeddedDoor(champion.pipeline(site, site.ledger), site)
     door.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
     outcomes = [

@@ -21,15 +21,17 @@ from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import NOTHING, PARTS, DeclineLimiter, merged
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
-from fraud_detection.run.shards import Ownership, make_shards, shard_path
+from fraud_detection.run.shards import Ownership, shard_path
 from fraud_detection.run.worker_limiter import WorkerLimiter
 from fraud_detection.strict import to_plain
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served, served
 from tests.functional.test_stream_limiter import MOST, PAYMENTS, project_of, stream_of
 from tests.functional.test_workers import askers, children, until
+from tests.states import opened
 
 WORKERS = 3
 MINUTE = 60_000
@@ -90,14 +92,14 @@ def door_of(engine: Engine, folder: Path, worker: int) -> WorkerDoor:
     paths = [shard_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
     others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
     board = CountBoard(folder, worker, WORKERS)
-    return WorkerDoor(engine, worker, SqliteSite(paths[worker]), others, board=board)
+    return WorkerDoor(engine, worker, opened(paths[worker]), others, board=board)
 
 
 @pytest.mark.parametrize("size", [1, 20])
 def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_one_and_of_all(
     engine: Engine, events: list[bytes], tmp_path: Path, size: int
 ) -> None:
-    make_shards(tmp_path / "state.db", WORKERS)
+    new_state(tmp_path / "state.db", WORKERS)
     doors, ownership, chance = (
         doors_of(engine, tmp_path),
         Ownership(engine.project.schema, WORKERS),
