@@ -14,8 +14,9 @@ from fraud_detection.events import Quarantined
 from fraud_detection.pipeline import Decided
 from fraud_detection.run.demo import demo_project
 from fraud_detection.run.history import read_history
-from fraud_detection.run.stream import open_door, warm_up
+from fraud_detection.run.stream import warm_up
 from tests.conftest import SmallWorld
+from tests.states import open_door
 
 
 @pytest.fixture(scope="module")

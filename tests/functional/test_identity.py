@@ -21,11 +21,11 @@ from fraud_detection.run.checks import open_project
 from fraud_detection.run.engine import make_engine
 from fraud_detection.run.lane_batch import Record
 from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import open_door
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import to_plain
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud
+from tests.states import open_door
 
 PAID: dict[str, Any] = {
     "event_time": "2026-03-02T10:00:00Z",
