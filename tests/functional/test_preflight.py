@@ -199,7 +199,7 @@ def test_a_payment_is_made_of_any_schema(time: TimeSource, amount: int, own_id: 
         categories={"kind": FieldSource("card")},
         place=PlaceSource("lat", "lon"),
     )
-    assert isinstance(Parser(schema).parse(sample_payment(schema, NOW)), Transaction)
+    assert isinstance(Parser(schema).parse(sample_payment(schema, NOW), "row"), Transaction)
 
 
 def test_a_schema_that_can_read_nothing_is_refused_with_the_reason() -> None:
