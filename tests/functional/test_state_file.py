@@ -316,7 +316,7 @@ def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answe
         # At once, before anybody looked.
         status, body, _ = one.decide(events[2])
         assert status == 503
-        assert "was removed or moved away while it was in use" in body["error"]
+        assert "was removed or moved away while it was in use" in body["detail"]
         assert one.ask("GET", "/readyz")[0] == 503
         assert one.decide(events[3])[0] == 503
         said = one.stop()
