@@ -16,8 +16,9 @@ from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.backtest import lines
 from fraud_detection.commands.extras import require, tracks
 from fraud_detection.commands.printing import print_line, terminal, write_figures
+from fraud_detection.commands.quality import NAMES, told
 from fraud_detection.commands.release import OWN_FEATURES
-from fraud_detection.commands.training import SHOWN, past_file
+from fraud_detection.commands.training import past_file
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.run import live
@@ -123,9 +124,9 @@ def _tell(screen: Terminal, found: Retrained) -> None:
             f"folds before the test slice, {found.tuned.trials} settings tried"
         )
     print_line(f"{'on the latest mature slice':44}{'champion':>12}{'challenger':>12}")
-    for name in SHOWN:
-        before = "-" if found.champion is None else f"{found.champion[name]:,.4g}"
-        print_line(f"  {name.replace('_', ' '):42}{before:>12}{found.challenger[name]:>12,.4g}")
+    for name, words in NAMES.items():
+        before = "-" if found.champion is None else told(name, found.champion[name])
+        print_line(f"  {words:42}{before:>12}{told(name, found.challenger[name]):>12}")
     if found.report is not None:
         for line in lines(found.report):
             print_line(line)

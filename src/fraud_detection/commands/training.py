@@ -12,6 +12,7 @@ from fraud_detection.adapters.tables import write_columns
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.extras import tracks
 from fraud_detection.commands.printing import terminal, write_figures
+from fraud_detection.commands.quality import quality_lines, quality_warnings
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.judge.parts import iso
@@ -29,15 +30,6 @@ from fraud_detection.train.prequential import Fold, Plan, prequential
 from fraud_detection.train.workflow import TrainReport
 from fraud_detection.train.workflow import evaluate as judge
 from fraud_detection.train.workflow import train as learn
-
-SHOWN = (
-    "average_precision",
-    "auc",
-    "recall_at_0_1_percent_false_positives",
-    "recall_at_1_percent_false_positives",
-    "amount_only_average_precision",
-    "money_saved_major_units",
-)
 
 
 def features(arguments: Namespace) -> None:
@@ -73,7 +65,7 @@ def train(arguments: Namespace) -> None:
     trained, judged = work(project, table, bundle, evaluation, screen.progress, tracking=tracking)
     screen.finish()
     _say_doubts(screen, trained)
-    _say_metrics(screen, judged.metrics, evaluation)
+    _say_metrics(screen, project, judged.metrics, evaluation)
     judged_as = trained.bundle.manifest.judged
     if judged_as is not None:
         until = trained.bundle.manifest.periods.train_until
@@ -100,7 +92,12 @@ def evaluate(arguments: Namespace) -> None:
         tracking=tracking,
     )
     screen.finish()
-    _say_metrics(screen, report.metrics, arguments.out)
+    if report.instead_of:
+        screen.say(
+            f"bundle {report.instead_of} was fitted again on the test slice too; these are the figures of "
+            f"{report.bundle}, as which it was judged, on the slice that this one had not learned from"
+        )
+    _say_metrics(screen, project, report.metrics, arguments.out)
     write_figures(arguments, dict(report.metrics))
 
 
@@ -201,8 +198,9 @@ def _say_doubts(screen: Terminal, trained: TrainReport) -> None:
         screen.say(f"warning: {doubt}")
 
 
-def _say_metrics(screen: Terminal, metrics: dict[str, float], folder: Path) -> None:
-    for name in SHOWN:
-        if name in metrics:
-            screen.say(f"  {name.replace('_', ' ')}: {metrics[name]:,.4g}")
+def _say_metrics(screen: Terminal, project: Project, metrics: dict[str, float], folder: Path) -> None:
+    for line in quality_lines(metrics):
+        screen.say(f"  {line}")
+    for warning in quality_warnings(metrics, project):
+        screen.say(f"warning: {warning}")
     screen.say(f"all figures and plots are in {folder}")

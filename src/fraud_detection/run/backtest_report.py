@@ -17,6 +17,7 @@ from fraud_detection.run.backtest import Side, Window, decide_again, learned_unt
 from fraud_detection.run.history import Progress
 from fraud_detection.run.ready_table import ready_table
 from fraud_detection.run.training import make_features, refuse_other_features
+from fraud_detection.score.archive import beside_as_judged, read_bundle
 from fraud_detection.train.past import PastTable
 
 KEPT_TABLE = Path("build/features.parquet")
@@ -49,8 +50,10 @@ def backtest(
     if project.schema.label is None:
         raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
     changes = [load_change(path) for path in settings.changes]
-    sides = sides_of(project, settings.bundle, changes)
+    sides_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
     table = PastTable(_table(project, settings, progress, say), project.schema)
+    bundle, instead = _judged(table, settings)
+    sides = sides_of(project, bundle, changes)
     window = window_of(table, sides[0].model.bundle, settings.start, settings.end, settings.as_of)
     traffic, (today, *others) = decide_again(table, sides, window, progress)
     variants = []
@@ -71,7 +74,7 @@ def backtest(
     return Report(
         project=project.project,
         bundle=sides[0].model.bundle.name,
-        notes=(*_moment(table, settings.as_of, window), *_notes(sides, window)),
+        notes=(*instead, *_moment(table, settings.as_of, window), *_notes(sides, window)),
         variants=tuple(variants),
     )
 
@@ -94,6 +97,25 @@ def _table(
         lambda out: make_features(project, data, out, progress, settings.labels, for_training=False),
         say,
     )
+
+
+def _judged(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
+    """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
+
+    A bundle that was fitted again leaves no payment behind it whose label is in.
+    """
+    asked = read_bundle(settings.bundle)
+    beside = beside_as_judged(settings.bundle.parent, asked)
+    known = settings.as_of or table.info.as_of or table.latest_news()
+    begin = learned_until(asked)
+    is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start
+    if beside is None or is_later:
+        return settings.bundle, ()
+    note = (
+        f"The bundle {asked.name} was fitted again on this history; payments are decided by {beside.name}, "
+        "as which it was judged, from where that one stopped learning."
+    )
+    return beside, (note,)
 
 
 def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str]:

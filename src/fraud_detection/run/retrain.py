@@ -22,7 +22,7 @@ from fraud_detection.run.backtest import learned_until
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
 from fraud_detection.run.training import keep_table
-from fraud_detection.score.archive import read_bundle, write_bundle
+from fraud_detection.score.archive import beside_as_judged, read_bundle, write_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.dataset import Dataset, read_dataset
 from fraud_detection.train.evaluate import judge
@@ -203,11 +203,8 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
 
 def _as_judged(champion: Bundle, settings: RetrainSettings) -> Path | None:
     """Return where the bundle is as which the champion was judged: in --out, or where training put it."""
-    name = champion.manifest.judged
-    if name is None:
-        return None
     places = (settings.out, settings.out.parent, settings.champion.parent)
-    return next((place / name for place in places if (place / name).is_dir()), None)
+    return next(filter(None, (beside_as_judged(place, champion) for place in places)), None)
 
 
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:

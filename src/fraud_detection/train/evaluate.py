@@ -73,6 +73,7 @@ def judge(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str
         **_calibration(known),
         **_answers(known, cutoffs, seed),
         **_traffic(scored, cutoffs),
+        **_stopped(known, cutoffs),
         **money(known, cutoffs, costs),
     }
     return {name: round(float(value), 6) for name, value in figures.items()}
@@ -198,6 +199,19 @@ def _answers(known: Scored, cutoffs: Cutoffs, seed: int) -> dict[str, float]:
         "precision_high": precision[1],
         "recall_low": recall[0],
         "recall_high": recall[1],
+    }
+
+
+def _stopped(known: Scored, cutoffs: Cutoffs) -> dict[str, float]:
+    """Return the share of payments that is reviewed, that is declined, and the share of frauds in each."""
+    fraud, weight = (known.label == 1).astype(float), known.weight
+    declined = (known.score >= cutoffs.decline_at).astype(float)
+    reviewed = (known.score >= cutoffs.review_at) - declined
+    return {
+        "reviewed_share": mean(reviewed, weight),
+        "declined_share": mean(declined, weight),
+        "reviewed_recall": mean(reviewed, weight * fraud),
+        "declined_recall": mean(declined, weight * fraud),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
-from fraud_detection.score.archive import read_bundle, write_bundle
+from fraud_detection.score.archive import beside_as_judged, read_bundle, write_bundle
 from fraud_detection.score.bundle import encode
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.doubts import doubts
@@ -57,11 +57,17 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateReport:
-    """What `evaluate` found on the test slice, and the pictures it drew."""
+    """What `evaluate` found on the test slice, and the pictures it drew.
+
+    bundle: the one that was judged.  instead_of: the bundle that was asked for, where it was fitted again
+    after that one was judged; empty where it was itself.
+    """
 
     metrics: dict[str, float]
     metrics_file: Path
     pictures: tuple[Path, ...]
+    bundle: str = ""
+    instead_of: str = ""
 
 
 class Tracker(Protocol):
@@ -138,12 +144,16 @@ def evaluate(
 ) -> EvaluateReport:
     """Judge a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
 
+    One that was fitted again is judged as the bundle that it was judged as, where that is beside it.
     Refuses a bundle made of other features, and one that learned from the test slice.
     """
     tell = progress or _silent
     tell("reading features", 0.0)
     dataset = read_dataset(features_path)
-    bundle = read_bundle(bundle_path)
+    asked = bundle = read_bundle(bundle_path)
+    beside = beside_as_judged(bundle_path.parent, bundle)
+    if beside is not None and bundle.manifest.periods.labels_as_of > iso(dataset.info.boundaries.test_from):
+        bundle = read_bundle(beside)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, bundle, scorer)
     tell("reading features", 1.0)
@@ -153,7 +163,13 @@ def evaluate(
     tell("measuring", 1.0)
     tell("drawing", 0.0)
     metrics_file = _write_metrics(out_dir, metrics)
-    report = EvaluateReport(metrics, metrics_file, draw(scored, bundle, scorer, project.costs, out_dir))
+    report = EvaluateReport(
+        metrics,
+        metrics_file,
+        draw(scored, bundle, scorer, project.costs, out_dir),
+        bundle.name,
+        "" if bundle is asked else asked.name,
+    )
     if tracking:
         tracker(project).evaluated(bundle.name, metrics, report.pictures)
     tell("drawing", 1.0)
