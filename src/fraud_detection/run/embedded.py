@@ -21,6 +21,7 @@ from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import sweep
+from fraud_detection.run.steady_clock import SteadyClock
 from fraud_detection.run.tally import Tally
 
 SAVE_AFTER_EVENTS = 50_000
@@ -57,6 +58,7 @@ class EmbeddedDoor:
         self.save_after_events = save_after_events
         self.tally = Tally()
         self._behind = 0
+        self._clock = SteadyClock()
         self._check_shape()
         pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
@@ -118,7 +120,7 @@ class EmbeddedDoor:
         start = time.perf_counter()
         self.site.retry()
         pipeline = self.pipeline
-        pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        pipeline.parser.bounds.arrived(self._clock.now_ms())
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
             tell_failure(failure)

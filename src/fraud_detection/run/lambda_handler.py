@@ -43,6 +43,7 @@ from fraud_detection.run.lane_batch import (
 )
 from fraud_detection.run.lane_limiter import LaneLimiter
 from fraud_detection.run.lane_results import ResultMaker
+from fraud_detection.run.steady_clock import SteadyClock
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import decode
@@ -130,6 +131,7 @@ class Processor:
         self.log = DecisionLog(settings.environment, settings.token_key)
         self.results = ResultMaker(self.entities, self.log, self.ledger, self.profiles)
         self.say = say
+        self._clock = SteadyClock()
 
     def handle(
         self, lane: str, records: Sequence[Record], remaining_s: Callable[[], float] = lambda: math.inf
@@ -243,7 +245,7 @@ class Processor:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.ledger)
         self.limiter.join(pipeline)
-        pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        pipeline.parser.bounds.arrived(self._clock.now_ms())
         return pipeline, self._process(pipeline, records)
 
     def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
