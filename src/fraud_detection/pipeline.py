@@ -94,7 +94,7 @@ class Pipeline:
     ) -> Processed:
         """Return what became of the events.
 
-        identities: ids for events whose schema declares none; without them an event's own hash is used.
+        identities: by which events without an id are known, see `parse.identity`.
         sequences: the rising numbers of the events in their source; without them the events are counted.
         senders: of the events; without them everything is allowed, and nobody is named.
         """
@@ -214,9 +214,9 @@ class Pipeline:
         known.entities[item.transaction_id] = item.entities
         return payment
 
-    def without_memory(self, raw: bytes, error: Exception) -> tuple[Outcome, Failure]:
+    def without_memory(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
         """Return what becomes of an event that cannot be decided for an error outside of this pipeline."""
-        item = self._parse(raw, None)
+        item = self._parse(raw, identity)
         if not isinstance(item, Transaction):
             outcome: Outcome = self._unreadable(raw, error)
             return outcome, self.failures[-1]

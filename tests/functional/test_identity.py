@@ -25,7 +25,7 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import to_plain
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud
-from tests.states import open_door
+from tests.states import made, open_door
 
 PAID: dict[str, Any] = {
     "event_time": "2026-03-02T10:00:00Z",
@@ -127,7 +127,7 @@ def test_equal_lines_of_a_pipe_are_several(
     small_world: SmallWorld, config: Path, tmp_path: Path, command: str
 ) -> None:
     words = [sys.executable, "-m", "fraud_detection.cli", command]
-    words += ["-"] if command == "score" else ["--source=-", f"--state={tmp_path / 's.db'}"]
+    words += ["-"] if command == "score" else ["--source=-", f"--state={made(tmp_path / 's.db')}"]
     words += [
         f"--bundle={small_world.bundle}",
         f"--config={config}",

@@ -29,6 +29,7 @@ from fraud_detection.run.lambda_handler import Processor, ProcessorSettings
 from fraud_detection.run.lambda_state import profile_store
 from fraud_detection.run.lane_batch import Record
 from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.wire import JSON
 from tests.conftest import SmallWorld
 
@@ -77,14 +78,16 @@ class Cloud:
             feature_groups="live",
         )
 
-    def processor(self) -> Processor:
+    def processor(self, bundle: Bundle | None = None) -> Processor:
         clients: dict[str, Any] = {
             "dynamodb": self.dynamo,
             "s3": self.s3,
             "sagemaker-runtime": self.runtime,
             "sagemaker-featurestore-runtime": self.features,
         }
-        return Processor(self.settings, lambda line: self.lines.append(json.loads(line)), clients.__getitem__)
+        return Processor(
+            self.settings, lambda line: self.lines.append(json.loads(line)), clients.__getitem__, bundle
+        )
 
     def trouble(self, before: Callable[[str], object], after: Callable[[str], object] | None = None) -> None:
         """Let something happen before and after each call of a store."""

@@ -30,7 +30,7 @@ JSON_LINES = {".jsonl", ".ndjson", ".json"}
 class Batch(msgspec.Struct, frozen=True):
     """Events in arrival order; `position` is the place in the source after the last of them.
 
-    identities: the places of events that have no ids, see `parse.identity`; None where events have their own.
+    identities: the places of the events, see `parse.identity`, by which those without an id are known.
     mark: of the last event before the position, see `mark`.  senders: of the events, where they are known.
     """
 
@@ -53,17 +53,16 @@ def mark(event: bytes) -> str:
 class JsonLinesFile:
     """Events of a file, one a line; positions are byte offsets.
 
-    numbered: the events have no ids, so they are named after their offset and content.
+    Events are named after their offset and content.
     growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
     whole JSON object, and is else left for the next time; `unfinished` tells so.
     """
 
-    def __init__(self, path: Path, *, numbered: bool = False, growing: bool = False) -> None:
+    def __init__(self, path: Path, *, growing: bool = False) -> None:
         """Check that the file can be read."""
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         self.path = path
-        self.numbered = numbered
         self.growing = growing
         self.unfinished = False
 
@@ -84,7 +83,7 @@ class JsonLinesFile:
                     for start, line in zip(starts, lines, strict=True)
                     if line.strip()
                 ]
-                names = [f"byte-{start}-{mark(line)}" for start, line in at] if self.numbered else None
+                names = [f"byte-{start}-{mark(line)}" for start, line in at]
                 yield Batch([line for _, line in at], names, position, mark(lines[-1]))
 
     def holds(self, position: int, expected: str) -> bool:
@@ -116,14 +115,14 @@ class JsonLinesFile:
 class Pipe:
     """Events of a pipe or terminal, handed on as soon as they are there; positions count events.
 
-    numbered: the events have no ids, so they are numbered behind a name that is drawn anew here: nobody can
-    tell whether what another process reads was read before.
+    Events are numbered behind a name that is drawn anew here: nobody can tell whether what another process
+    reads was read before.
     """
 
-    def __init__(self, descriptor: int, *, numbered: bool = False) -> None:
+    def __init__(self, descriptor: int) -> None:
         """Read the file descriptor."""
         self.descriptor = descriptor
-        self.name = f"pipe-{secrets.token_hex(NAME_BYTES)}" if numbered else ""
+        self.name = f"pipe-{secrets.token_hex(NAME_BYTES)}"
         self.unfinished = False
 
     def holds(self, position: int, expected: str) -> bool:
@@ -144,28 +143,22 @@ class Pipe:
             events = [line for line in lines if line.strip()]
             for start in range(0, len(events), most):
                 part = events[start : start + most]
-                names = (
-                    [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)] if self.name else None
-                )
+                names = [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)]
                 position += len(part)
                 yield Batch(part, names, position)
             if not chunk:
                 return
 
-    def _names(self, position: int, count: int) -> list[str] | None:
-        return [f"{self.name}-{position + n}" for n in range(1, count + 1)] if self.name else None
-
 
 class TableRows:
     """Rows of a CSV or Parquet file as events; positions count rows.
 
-    numbered: the rows have no ids, so they are named after their number and content.
+    Rows are named after their number and content.
     """
 
-    def __init__(self, table: Table, *, numbered: bool) -> None:
+    def __init__(self, table: Table) -> None:
         """Take an open table."""
         self.table = table
-        self.numbered = numbered
         self.unfinished = False
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
@@ -179,7 +172,7 @@ class TableRows:
             start = row - len(fresh)
             events = [msgspec.json.encode(record) for record in fresh]
             names = [f"row-{start + n}-{mark(event)}" for n, event in enumerate(events, start=1)]
-            yield Batch(events, names if self.numbered else None, row, mark(events[-1]))
+            yield Batch(events, names, row, mark(events[-1]))
 
     def holds(self, position: int, expected: str) -> bool:
         """Return whether row `position` is still the one with that mark."""
@@ -190,17 +183,17 @@ class TableRows:
 Source = JsonLinesFile | Pipe | TableRows
 
 
-def open_source(source: str, *, numbered: bool, growing: bool = False) -> Source:
+def open_source(source: str, *, growing: bool = False) -> Source:
     """Return the source for a file's path, or for standard input when it is '-'.
 
-    numbered: the events have no ids of their own.  growing: a file may still be written to.
+    growing: a file may still be written to.
     """
     if source == "-":
-        return Pipe(0, numbered=numbered)
+        return Pipe(0)
     path = Path(source)
     if path.suffix.lower() in JSON_LINES:
-        return JsonLinesFile(path, numbered=numbered, growing=growing)
-    return TableRows(open_table(path), numbered=numbered)
+        return JsonLinesFile(path, growing=growing)
+    return TableRows(open_table(path))
 
 
 def is_object(line: bytes) -> bool:

@@ -35,7 +35,7 @@ class LiveOptions(Settings, frozen=True):
 
     rate: payments a second, labels not counted.  payments, seconds: where it ends; never, without.
     late_share arrive minutes to hours late, repeat_share twice, poison_share come a second
-    time broken, under another id or none.  drift: changes in the language of `drift`.
+    time broken, under another id.  drift: changes in the language of `drift`.
     """
 
     rate: Annotated[float, Meta(gt=0, le=1_000_000)] = 100.0

@@ -155,8 +155,10 @@ def _garbage(_: Fields) -> bytes:
     return b"\xff\xfe\x00 not an event \x80"
 
 
-def _without_id(fields: Fields) -> bytes:
-    return msgspec.json.encode({name: value for name, value in fields.items() if name != "transaction_id"})
+def _without_card(fields: Fields) -> bytes:
+    return msgspec.json.encode(
+        {name: value for name, value in _renumbered(fields).items() if name != "card_id"}
+    )
 
 
 def _without_amount(fields: Fields) -> bytes:
@@ -183,7 +185,7 @@ def _renumbered(fields: Fields) -> Fields:
 BREAKAGES: tuple[Callable[[Fields], bytes], ...] = (
     _cut_off,
     _garbage,
-    _without_id,
+    _without_card,
     _without_amount,
     _impossible_time,
     _amount_of_words,

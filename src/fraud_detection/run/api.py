@@ -31,7 +31,7 @@ from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
 from fraud_detection.run.label_file import as_label, as_label_or_as_it_is
-from fraud_detection.run.request_door import Identities, RequestDoor, Told
+from fraud_detection.run.request_door import RequestDoor, Told
 from fraud_detection.run.request_identity import is_key, request_identities
 
 Tell = Callable[[Answer], None]
@@ -141,12 +141,8 @@ class Api:
         def told(answers: list[request_door.Answer] | RetryError) -> None:
             tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
 
-        identities = self._identities(caller, key, len(events), many=many)
+        identities = request_identities(caller.name, key, len(events), many=many)
         self.door.ask(events, told, caller.sender, identities)
-
-    def _identities(self, caller: Caller, key: bytes, events: int, *, many: bool) -> Identities:
-        has_id = self.door.door.pipeline.parser.has_id
-        return None if has_id else request_identities(caller.name, key, events, many=many)
 
     def _find(self, request: Request, tell: Tell) -> None:
         one = self.asked_for(request)

@@ -10,15 +10,15 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Canary
-from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import NOT_OF_ONE_EVENT, ConfigError, Failure
-from fraud_detection.events import Action, Transaction
+from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.metrics import LatencyHistogram, Stage
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.run import decline_counts
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.steady_clock import SteadyClock
@@ -33,11 +33,6 @@ IDS_AN_EVENT = 32
 
 LOG = logging.getLogger(__name__)
 WARN_EVERY_MS = 60_000
-PART = 10_000
-ANSWERED = f"""
-    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)) FROM decisions
-    WHERE seq < ? ORDER BY seq DESC LIMIT ?"""  # noqa: S608 - no value of a user
-"""What was answered before a number, the latest first; a payment that was let through counts as declined."""
 
 
 class EmbeddedDoor:
@@ -63,8 +58,12 @@ class EmbeddedDoor:
         pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
         pipeline.latest = site.progress.latest
         pipeline.due = site.ledger.due(pipeline.latest)
+        self._counted = 0
         if pipeline.answering.limiter is not None:
-            pipeline.answering.limiter = self._limiter(pipeline.answering.limiter.settings)
+            pipeline.answering.limiter = self._shared(
+                decline_counts.restored(pipeline.answering.limiter.settings, site)
+            )
+            self._save_counts()
         self.release = 0
         self._warned = 0.0
         self._fingerprint = ""
@@ -103,10 +102,15 @@ class EmbeddedDoor:
         settings = champion.project.limiter
         if settings is None:
             limiter = None
-        elif limiter is None or limiter.settings != settings:
-            limiter = self._limiter(settings)
+        elif limiter is None:
+            limiter = self._shared(decline_counts.restored(settings, self.site))
+        elif limiter.settings != settings:
+            limiter = self._shared(DeclineLimiter(settings, limiter.counts()))
         self.release = release
-        answering.champion, answering.limiter = champion.answerer, limiter
+        if limiter is not answering.limiter:
+            answering.limiter = limiter
+            self._save_counts()
+        answering.champion = champion.answerer
         answering.canary = None
         if canary is not None:
             answering.canary = Canary(canary.answerer, share, salt or canary.setup.name)
@@ -151,6 +155,8 @@ class EmbeddedDoor:
         self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, self._behind)
         self.site.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
         self._behind = 0
+        if self.site.seq - self._counted >= decline_counts.SAVE_AFTER_EVENTS:
+            self._save_counts()
         sweep()
 
     def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
@@ -172,13 +178,20 @@ class EmbeddedDoor:
         with self.site.transaction():
             memory.save_all()
             self.site.note_progress(memory.unsaved_since())
+            decline_counts.save(self.pipeline.answering.limiter, self.site)
         self.site.close()
 
-    def _limiter(self, settings: LimiterSettings) -> DeclineLimiter:
-        """Return a limiter that has counted what was answered here."""
-        limiter = DeclineLimiter(settings)
-        remember_answers(limiter, self.site)
+    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
+        """Return the limiter that answers: here it is alone."""
         return limiter
+
+    def _save_counts(self) -> None:
+        """Keep what was declined so far, so that a restart counts the rest alone."""
+        self._counted = self.site.seq
+        if self.pipeline.answering.limiter is not None:
+            self.site.settle()
+            with self.site.transaction():
+                decline_counts.save(self.pipeline.answering.limiter, self.site)
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
@@ -260,22 +273,6 @@ def tell_failure(failure: Failure) -> None:
         failure.transaction_id or "of no id",
         failure.trace,
     )
-
-
-def remember_answers(limiter: DeclineLimiter, site: SqliteSite) -> None:
-    """Let a limiter count again what was answered in its last interval before the process ended."""
-    before, since, answered = site.seq + 1, None, list[tuple[int, bool]]()
-    while part := site.rows(ANSWERED, (before, PART)):
-        if since is None:
-            # Not from the latest time on: a clock that runs ahead would hide all the others.
-            since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - limiter.settings.interval.ms
-        found = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
-        answered += found
-        if not found:
-            break
-        before = part[-1][0]
-    for time_ms, declined in sorted(answered):
-        limiter.note(time_ms, declined=bool(declined))
 
 
 def settle(

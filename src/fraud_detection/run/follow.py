@@ -23,7 +23,6 @@ from fraud_detection.adapters.sqlite_follow import Followed, FollowLog
 from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.sqlite_trouble import reading
-from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import RetryError
 from fraud_detection.features.extract import Extractor
@@ -123,10 +122,11 @@ class WorkerDoor(EmbeddedDoor):
         for file in self.others.values():
             file.close()
 
-    def _limiter(self, settings: LimiterSettings) -> DeclineLimiter:
-        """Return a limiter that has counted what was answered here, and adds what the others answer."""
-        own = super()._limiter(settings)
-        return own if self._board is None else WorkerLimiter(settings, self._board, own.counts())
+    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
+        """Return the limiter that answers: it adds what the others answer."""
+        if self._board is None:
+            return limiter
+        return WorkerLimiter(limiter.settings, self._board, limiter.counts())
 
     def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
         """Return the next events of another's log, and never half of those that share a number.

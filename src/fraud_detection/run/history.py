@@ -69,7 +69,7 @@ def read_history(
 def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
     rows = 0
     # Also where the schema declares an id: a row without one is known by its place.
-    for batch in open_source(str(path), numbered=True).batches(0, READ_ROWS):
+    for batch in open_source(str(path)).batches(0, READ_ROWS):
         names = batch.identities or itertools.repeat(None)
         for raw, identity in zip(batch.events, names, strict=False):
             reader.take(raw, identity)

@@ -175,7 +175,7 @@ class Processor:
     def _review(self, lane: str, record: Record, error: Exception) -> None:
         """Send one payment to review without profiles or model, so that the shard goes on."""
         pipeline = self.engine.pipeline(None, self.ledger)
-        outcome, failure = pipeline.without_memory(record.data, error)
+        outcome, failure = pipeline.without_memory(record.data, error, *places_of(lane, [record]))
         results = self.results.make([record], [outcome], "", [failure])
         self.quarantine.put(results.aside)
         self.ledger.record(results.kept, [], [])
@@ -249,7 +249,7 @@ class Processor:
         return pipeline, self._process(pipeline, records)
 
     def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
-        places = places_of(self.profiles.lane, records, has_id=pipeline.parser.has_id)
+        places = places_of(self.profiles.lane, records)
         found = pipeline.process([r.data for r in records], places, [r.sequence for r in records]).outcomes
         return [record.outcome(one) for record, one in zip(records, found, strict=True)]
 

@@ -69,9 +69,9 @@ class Record(msgspec.Struct, frozen=True):
         return Quarantined(self.data, f"an aggregate of the Kinesis Producer Library: {self.broken}", "$")
 
 
-def places_of(shard: str, records: Sequence[Record], *, has_id: bool) -> list[str] | None:
-    """Return the identities of events whose schema declares no id; None where it does."""
-    return None if has_id else [record_identity(shard, one.place) for one in records]
+def places_of(shard: str, records: Sequence[Record]) -> list[str]:
+    """Return the identities of events, by which those without an id are known."""
+    return [record_identity(shard, one.place) for one in records]
 
 
 def sequence_of(place: str) -> int:

@@ -25,4 +25,5 @@ def request_identities(caller: str, key: bytes, events: int, *, many: bool) -> l
     """Return the identities of the events of a request; in a list they are told apart by their index."""
     if key:
         return [key_identity(caller, key, place if many else None) for place in range(events)]
-    return [f"request-{secrets.token_hex(DRAWN_BYTES)}" for _ in range(events)]
+    drawn = secrets.token_hex(DRAWN_BYTES)
+    return [f"request-{drawn}-{place}" for place in range(events)] if many else [f"request-{drawn}"]

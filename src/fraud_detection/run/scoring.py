@@ -55,7 +55,7 @@ def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = (
     """
     scoring = _Scoring(engine, history, textual=False)
     row = 0
-    for batch in open_source("-", numbered=not scoring.pipeline.parser.has_id).batches(0, BATCH):
+    for batch in open_source("-").batches(0, BATCH):
         if row == 0 and batch.events and not is_object(batch.events[0]):
             raise ConfigError(
                 f"standard input must be JSON Lines, but begins with {batch.events[0][:40]!r}; give CSV and "
@@ -148,11 +148,10 @@ class _Scoring:
 
 
 def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
-    numbered = engine.project.schema.transaction_id.field is None
     parser = Parser(engine.project.schema, textual=is_textual(path))
     parser.bounds.arrived(int(time.time() * 1000))
     rows: list[Row] = []
-    for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
+    for batch in open_source(str(path)).batches(0, BATCH):
         rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
         progress(f"reading {path.name}: {len(rows):,} rows", 0.0)
     rows.sort(key=lambda row: row.event_time)

@@ -72,7 +72,7 @@ class Ownership:
         return self.of_id(transaction_id if ordering is None else ordering)
 
     def place(self, raw: bytes, identity: str | None = None) -> Place:
-        """Return where an event belongs; `identity` is that of one whose schema declares no id."""
+        """Return where an event belongs; `identity` is that of one without an id."""
         head: Any
         try:
             head = self.decoder.decode(raw)
@@ -86,7 +86,7 @@ class Ownership:
         one = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
-        if not self.has_id:
+        if one is None or not self.has_id:
             one = identity
         told_by = one if ordering is None else ordering
         return Place(None if told_by is None else self.of_id(told_by), one)

@@ -44,9 +44,8 @@ class SideSource:
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
         engine = door.door
         self._background = engine.site.background
-        self._numbered = not engine.pipeline.parser.has_id
         self._door, self._source, self._say = door, source, say
-        self._opened = open_source(source, numbered=self._numbered, growing=True)
+        self._opened = open_source(source, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened, say)
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM).stopping
@@ -78,7 +77,7 @@ class SideSource:
                 # What was read of it and not handed over is gone with it.
                 self._stopping.set()
             else:
-                self._opened = open_source(self._source, numbered=self._numbered, growing=True)
+                self._opened = open_source(self._source, growing=True)
             raise
         self._say(f"{self._source} has ended; requests are answered on")
 

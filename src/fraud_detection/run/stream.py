@@ -130,7 +130,7 @@ def run_stream(
 
     releases: followed between batches.
     """
-    opened = open_source(source, numbered=not door.pipeline.parser.has_id, growing=True)
+    opened = open_source(source, growing=True)
     name, start = place_in(door, source, opened, say)
     look_at = 0.0
     with few_collections():

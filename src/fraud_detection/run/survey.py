@@ -20,10 +20,9 @@ BATCH = 4096
 
 def survey(project: Project, path: Path, vocabulary: Vocabulary) -> SchemaDrift:
     """Parse every event of the file and return the tallies; nothing else is done with them."""
-    numbered = project.schema.transaction_id.field is None
     parser = Parser(project.schema, vocabulary, textual=is_textual(path))
     parser.bounds.arrived(int(time.time() * 1000))
-    for batch in open_source(str(path), numbered=numbered).batches(0, BATCH):
+    for batch in open_source(str(path)).batches(0, BATCH):
         for raw, identity in zip(batch.events, batch.identities or itertools.repeat(None), strict=False):
             # What is refused is in the tallies too.
             with contextlib.suppress(RejectError):

@@ -7,6 +7,7 @@ import msgspec
 from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import OK, TEXT, Api, Problem, Tell, alone, events_of, too_early
+from fraud_detection.run.request_identity import request_identities
 from fraud_detection.run.together import Together
 
 NOT_YET = 503
@@ -44,7 +45,7 @@ class WorkerApi(Api):
         early = await self.together.spend(caller, len(events))
         if early:
             raise too_early(caller, early)
-        identities = self._identities(caller, key, len(events), many=many)
+        identities = request_identities(caller.name, key, len(events), many=many)
         replies = await self.together.take(events, caller.sender, identities)
         if many:
             return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")

@@ -28,7 +28,7 @@ def test_reading_on_from_any_place_gives_the_rest(
 ) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(end.join(lines) + last)
-    source = open_source(str(path), numbered=False)
+    source = open_source(str(path))
     expected = [line for line in lines if line.strip()]
     assert [event.strip() for event in events(source)] == [line.strip() for line in expected]
     done = 0
@@ -44,13 +44,13 @@ def test_another_file_under_the_same_name_is_noticed(tmp_path: Path, suffix: str
     rows = [f'{{"id": {n}}}' if suffix == "jsonl" else f"{n},x" for n in range(1000, 1100)]
     head = [] if suffix == "jsonl" else ["id,word"]
     path.write_text("\n".join([*head, *rows]) + "\n")
-    first = next(iter(open_source(str(path), numbered=False).batches(0, 50)))
+    first = next(iter(open_source(str(path)).batches(0, 50)))
     path.write_text("\n".join([*head, *rows, rows[0]]) + "\n")
-    assert open_source(str(path), numbered=False).holds(first.position, first.mark)
+    assert open_source(str(path)).holds(first.position, first.mark)
     path.write_text("\n".join([*head, *reversed(rows)]) + "\n")
-    assert not open_source(str(path), numbered=False).holds(first.position, first.mark)
+    assert not open_source(str(path)).holds(first.position, first.mark)
     path.write_text("\n".join([*head, *rows[:10]]) + "\n")
-    assert not open_source(str(path), numbered=False).holds(first.position, first.mark)
+    assert not open_source(str(path)).holds(first.position, first.mark)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
@@ -64,16 +64,16 @@ def test_rows_without_ids_are_named_apart_within_a_file_and_between_files(
         return path
 
     one, other = file("one", [1, 1, 2]), file("other", [3, 4, 4])
-    first, second = (names(open_source(str(path), numbered=True)) for path in (one, other))
+    first, second = (names(open_source(str(path))) for path in (one, other))
     assert len({*first, *second}) == 6
     grown = file("one", [1, 1, 2, 9])
-    assert names(open_source(str(grown), numbered=True))[:3] == first
+    assert names(open_source(str(grown)))[:3] == first
 
 
 def test_a_last_line_that_is_still_being_written_is_left_for_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"id": 1}\n{"id": 2, "amou')
-    source = open_source(str(path), numbered=False, growing=True)
+    source = open_source(str(path), growing=True)
     (batch,) = source.batches(0, 10)
     assert (batch.events, source.unfinished) == ([b'{"id": 1}'], True)
     path.write_bytes(b'{"id": 1}\n{"id": 2, "amount": 3}\n')
@@ -83,7 +83,7 @@ def test_a_last_line_that_is_still_being_written_is_left_for_the_next_time(tmp_p
 def test_a_whole_last_line_without_an_end_is_read(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"id": 1}\n{"id": 2}')
-    source = open_source(str(path), numbered=False, growing=True)
+    source = open_source(str(path), growing=True)
     (batch,) = source.batches(0, 10)
     assert (batch.events, source.unfinished) == ([b'{"id": 1}', b'{"id": 2}'], False)
     path.write_bytes(b'{"id": 1}\n{"id": 2}\n{"id": 3}\n')
@@ -94,4 +94,4 @@ def test_a_whole_last_line_without_an_end_is_read(tmp_path: Path) -> None:
 def test_a_file_that_is_finished_hands_on_even_what_is_broken(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"id": 1}\n{"id": 2, "amou')
-    assert events(open_source(str(path), numbered=False)) == [b'{"id": 1}', b'{"id": 2, "amou']
+    assert events(open_source(str(path))) == [b'{"id": 1}', b'{"id": 2, "amou']

@@ -149,8 +149,8 @@ def flaw(data: bytes, known: set[str]) -> str:
     except msgspec.DecodeError:
         return "no JSON"
     assert event.get("transaction_id") not in known
-    if not {"transaction_id", "amount"} <= set(event):
-        return f"no {({'transaction_id', 'amount'} - set(event)).pop()}"
+    if not {"card_id", "amount"} <= set(event):
+        return f"no {({'card_id', 'amount'} - set(event)).pop()}"
     return "amount" if isinstance(event["amount"], str) else "time"
 
 
@@ -158,7 +158,7 @@ def test_every_broken_event_is_broken_and_takes_no_good_ones_id() -> None:
     events = sent(poison_share=0.2)
     known = {event["transaction_id"] for event in decoded(events, Way.ON_TIME, Way.LATE)}
     flaws = collections.Counter(flaw(event.data, known) for event in events if event.way is Way.BROKEN)
-    assert set(flaws) == {"no JSON", "no transaction_id", "no amount", "amount", "time"}
+    assert set(flaws) == {"no JSON", "no card_id", "no amount", "amount", "time"}
     assert not any(b"\n" in event.data for event in events)
 
 

@@ -1,0 +1,273 @@
+"""Every optional setting of the project file, each with a stream in which it matters.
+
+A setting is a function from a project to a project, and one from a stream to a stream.  `matters` says what
+of the reference's records shows that the setting was at work: a table in which nothing happens finds nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from fraud_detection.answering import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
+from fraud_detection.config import IdSource, Project
+from fraud_detection.strict import Duration, Moment
+
+Event = dict[str, Any]
+Stream = list[bytes]
+BOUGHT = RuleSettings(name="bought", when="amount >= 12", action="decline", words="not small")
+LIMITER = LimiterSettings(interval=Duration.parse("12h"), share=0.1, count=5, least=20)
+CONTROL = LetThroughSettings(share=0.4, maximum_amount=60)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table.  without_amount: it needs the bundle that was trained on no amounts."""
+
+    name: str
+    matters: str
+    project: Callable[[Project], Project] = lambda project: project
+    stream: Callable[[Stream], Stream] = lambda events: events
+    without_amount: bool = False
+
+
+def replaced(**fields: Any) -> Callable[[Project], Project]:  # noqa: ANN401 - those of the project
+    return lambda project: msgspec.structs.replace(project, **fields)
+
+
+def changed(change: Callable[[int, Event], Event | None]) -> Callable[[Stream], Stream]:
+    """Return a transformer of the events that are payments; one that is None is left out."""
+
+    def transformed(events: Stream) -> Stream:
+        found = []
+        for place, raw in enumerate(events):
+            event = read(raw)
+            told = event if event is None or event.get("type") == "label" else change(place, event)
+            if event is None or told is event:
+                found.append(raw)
+            elif told is not None:
+                found.append(json.dumps(told).encode())
+        return found
+
+    return transformed
+
+
+def read(raw: bytes) -> Event | None:
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def payments(events: Stream) -> list[Event]:
+    found = [read(raw) for raw in events]
+    return [one for one in found if one is not None and "amount" in one and one.get("transaction_id")]
+
+
+def woven(*more: Callable[[Stream], list[tuple[int, Event | bytes]]]) -> Callable[[Stream], Stream]:
+    """Return a transformer that puts events in: each behind the place that it names."""
+
+    def transformed(events: Stream) -> Stream:
+        at: dict[int, list[bytes]] = {}
+        for make in more:
+            for place, one in make(events):
+                at.setdefault(place, []).append(one if isinstance(one, bytes) else json.dumps(one).encode())
+        return [one for place, raw in enumerate(events) for one in (raw, *at.get(place, []))]
+
+    return transformed
+
+
+def labels(events: Stream) -> list[tuple[int, Event | bytes]]:
+    """Return labels of all kinds: of what came, of what comes later, told twice, corrected, of nothing."""
+    found: list[tuple[int, Event | bytes]] = []
+    for place, raw in enumerate(events):
+        event = read(raw)
+        if event is None or "amount" not in event or place % 7:
+            continue
+        told = {
+            "type": "label",
+            "transaction_id": event.get("transaction_id"),
+            "card_id": event.get("card_id"),
+            "is_fraud": place % 2,
+            "label_known_at": f"2026-03-{4 + place % 20:02d}T10:00:00Z",
+        }
+        found += [(max(place - 9, 0), told)] if place % 3 == 0 else [(place, told)]
+        later = told | {"is_fraud": 1 - place % 2, "label_known_at": f"2026-03-{26 + place % 4}T10:00:00Z"}
+        found += [(min(place + 5, len(events) - 1), later), (min(place + 11, len(events) - 1), later)]
+        found.append((place, told | {"label_known_at": "2026-03-01T10:00:00Z"}))
+        found.append((place, told | {"is_fraud": "perhaps"}))
+    return found
+
+
+def repeated(events: Stream) -> list[tuple[int, Event | bytes]]:
+    """Return events that come again: at once, in another order of fields, and much later."""
+    found: list[tuple[int, Event | bytes]] = []
+    last = len(events) - 1
+    for place, raw in enumerate(events):
+        event = read(raw)
+        if event is not None and place % 6 == 0:
+            found += [(place, raw), (min(place + 30, last), dict(reversed(event.items())))]
+    return found
+
+
+def conflicting(events: Stream) -> list[tuple[int, Event | bytes]]:
+    """Return events with the id of another one, and other content."""
+    found: list[tuple[int, Event | bytes]] = []
+    last = len(events) - 1
+    for place, raw in enumerate(events):
+        event = read(raw)
+        if event is not None and "amount" in event and place % 8 == 0:
+            more = {"amount": 9_500.0, "merchant_id": "m9"}
+            found += [(place, event | more), (min(place + 25, last), event | {"amount": 3.5})]
+    return found
+
+
+def undecidable(events: Stream) -> list[tuple[int, Event | bytes]]:
+    """Return events that nobody can decide, for each reason, some of them twice."""
+    found: list[tuple[int, Event | bytes]] = []
+    for number, event in enumerate(payments(events)[::5]):
+        one = event | {"transaction_id": f"u{number}"}
+        kinds: list[Event | bytes] = [
+            one | {"amount": "a lot"},
+            one | {"amount": -5},
+            one | {"event_time": "2026-13-45T25:61:00Z"},
+            one | {"event_time": "2098-01-01T00:00:00Z"},
+            one | {"card_id": None},
+            {key: value for key, value in one.items() if key != "event_time"},
+            b'{"transaction_id": "cut',
+            b"no JSON at all",
+            b'"text"',
+            b"17",
+        ]
+        kind = kinds[number % len(kinds)]
+        found += [(5 * number, kind), *([(5 * number + 3, kind)] if number % 3 == 0 else [])]
+    return found
+
+
+WORDS = ("NULL", "n/a", "-", "unknown", "None", "", None)
+
+
+def missing(place: int, event: Event) -> Event:
+    """Let an id, an entity, a category or a number be a word that stands for nothing."""
+    word, fields = WORDS[place % len(WORDS)], ("transaction_id", "merchant_id", "terminal_id", "channel")
+    if place % 3:
+        return event
+    return event | {fields[place // 3 % len(fields)]: word}
+
+
+def without_id(_: int, event: Event) -> Event:
+    return {key: value for key, value in event.items() if key != "transaction_id"}
+
+
+def without_amount(_: int, event: Event) -> Event:
+    return {key: value for key, value in event.items() if key != "amount"}
+
+
+def misspelt(place: int, event: Event) -> Event:
+    if place % 4:
+        return event
+    return {"merchnt_id" if key == "merchant_id" else key: value for key, value in event.items()}
+
+
+def late(events: Stream) -> Stream:
+    """Let every tenth event come an eighth of the stream later, every thirtieth at its very end."""
+    order = [
+        (len(events) if place % 30 == 4 else place + (len(events) // 8 if place % 10 == 4 else 0), place)
+        for place in range(len(events))
+    ]
+    return [events[place] for _, place in sorted(order)]
+
+
+def no_labels(events: Stream) -> Stream:
+    return [raw for raw in events if (read(raw) or {}).get("type") != "label"]
+
+
+def id_free(project: Project) -> Project:
+    schema = msgspec.structs.replace(project.schema, transaction_id=IdSource())
+    return msgspec.structs.replace(project, schema=schema)
+
+
+def amount_free(project: Project) -> Project:
+    """Return the project of payments of which no amount is known."""
+    amounts = {"sum", "mean", "min", "max", "std", "zscore", "ratio"}
+    entities = {
+        name: msgspec.structs.replace(
+            one, statistics=tuple(each for each in one.statistics if each not in amounts)
+        )
+        for name, one in project.features.entities.items()
+    }
+    schema = msgspec.structs.replace(project.schema, amount=None)
+    features = msgspec.structs.replace(project.features, entities=entities)
+    return msgspec.structs.replace(project, schema=schema, features=features, rules=())
+
+
+RULES = (
+    RuleSettings(name="large", when="amount >= 60", action="decline", version=3),
+    RuleSettings(name="again", when="card_count_7d >= 2 and hour >= 6", action="review", words="seen before"),
+    RuleSettings(
+        name="gone", when="amount >= 5", action="review", expires=Moment.parse("2026-03-02T12:00:00Z")
+    ),
+    RuleSettings(
+        name="silent", when="amount >= 3", action="review", snoozed_until=Moment.parse("2026-03-02T20:00:00Z")
+    ),
+)
+
+
+def listed(project: Project) -> Project:
+    """Return a project with lists of what the small world's stream holds."""
+    shops = tuple(
+        ListEntry(
+            value=f"m{number:05d}", expires=Moment.parse("2026-03-02T18:00:00Z") if number % 2 else None
+        )
+        for number in range(400)
+    )
+    lists = (
+        ListSettings(name="shut", kind="deny", of="merchant", entries=shops),
+        ListSettings(name="watched", kind="watch", of="channel", entries=(ListEntry(value="recurring"),)),
+        ListSettings(name="fine", kind="allow", of="entry_mode", entries=(ListEntry(value="contactless"),)),
+    )
+    return msgspec.structs.replace(project, lists=lists)
+
+
+POLICY = PolicySettings(name="strict", review_at=0.02, decline_at=0.3, reasons=2)
+
+
+def all_of_them(project: Project) -> Project:
+    rules = (BOUGHT, *RULES)
+    more = replaced(rules=rules, limiter=LIMITER, let_through=CONTROL, policy=POLICY)
+    return more(listed(project))
+
+
+TABLE = [
+    Setting("plain", '"action": "approve"'),
+    Setting("limiter", "no more than 10 %", replaced(rules=(BOUGHT,), limiter=LIMITER)),
+    Setting("let_through", '"let_through": {', replaced(rules=(BOUGHT,), let_through=CONTROL)),
+    Setting("lists", '"watched"', listed),
+    Setting("rules", "seen before", replaced(rules=RULES)),
+    Setting("policy", '"strict"', replaced(policy=POLICY)),
+    Setting("no id", '"transaction_id": "#', id_free, lambda events: no_labels(changed(without_id)(events))),
+    Setting("no amount", '"action"', stream=changed(without_amount), without_amount=True),
+    Setting("corrections", '"label": "legitimate"', stream=woven(labels)),
+    Setting("late", '"action"', stream=late),
+    Setting("repeated", '"transaction_id"', stream=woven(repeated)),
+    Setting("same id, other content", "conflict: ", stream=woven(conflicting)),
+    Setting("missing values", '"transaction_id": "#', stream=changed(missing)),
+    Setting("undecidable", "impossible amount", stream=woven(undecidable)),
+    Setting("misspelt", "did you mean", stream=changed(misspelt)),
+    Setting(
+        "everything",
+        "no more than 10 %",
+        all_of_them,
+        lambda events: woven(labels, repeated, conflicting, undecidable)(late(changed(misspelt)(events))),
+    ),
+]
