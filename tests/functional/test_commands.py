@@ -119,7 +119,7 @@ def test_payments_and_labels_that_come_twice_are_counted_apart(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     rows = small_world.live(60, late_share=0, repeat_share=0, poison_share=0, labels="none")
-    label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2027-01-01"}'
+    label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2026-06-01"}'
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
     result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)

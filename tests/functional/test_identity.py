@@ -134,6 +134,8 @@ def test_equal_lines_of_a_pipe_are_several(
         f"--out={tmp_path / 'out'}",
         "--headless",
     ]
+    if command == "run":
+        made(tmp_path / "s.db")
     for turn in (1, 2):
         subprocess.run([*words, "--headless"], input=(EVENT + b"\n") * 3, check=True)  # noqa: S603 - ours
         if command == "run":

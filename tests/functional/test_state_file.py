@@ -22,6 +22,7 @@ from fraud_detection.adapters.commit_marker import SLOT_BYTES, SUFFIX, marker_pa
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_record import Record
 from fraud_detection.adapters.sqlite_site import SqliteSite
+from fraud_detection.adapters.state_guard import LOOK_EVERY_S
 from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.run import stream
@@ -313,7 +314,8 @@ def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answe
         until(lambda: one.ask("GET", "/readyz")[0] == 200)
         assert one.decide(events[1])[0] == 200
         state.unlink()
-        # At once, before anybody looked.
+        # Two milliseconds later, long before the look of the background.
+        time.sleep(2 * LOOK_EVERY_S)
         status, body, _ = one.decide(events[2])
         assert status == 503
         assert "was removed or moved away while it was in use" in body["detail"]
@@ -334,13 +336,17 @@ def test_a_commit_into_a_file_that_is_gone_is_not_answered(
 ) -> None:
     state = tmp_path / "s.db"
     door = open_door(small_world.bundle, state)[1]
-    take(door, events[:3])
+    for event in events[:3]:
+        time.sleep(2 * LOOK_EVERY_S)
+        take(door, [event])
+    time.sleep(2 * LOOK_EVERY_S)
     path = Path(f"{state}{what}")
     if how == "removed":
         path.unlink()
     else:
         # Not so short that a page in use is mapped behind its end: that is the death of a process.
         os.truncate(path, path.stat().st_size - 1)
+    time.sleep(2 * LOOK_EVERY_S)
     with pytest.raises(RetryError, match=r"was removed or moved away|was cut short"):
         door.take(Batch([events[3]], None, 0), "test")
     assert door.site.failed

@@ -56,7 +56,7 @@ class CommitMarker:
     def write(self, seq: int, link: bytes, state_id: bytes) -> None:
         """Say that the file holds everything up to a number; raise OSError when that cannot be written."""
         count = self._count + 1
-        os.pwrite(self._fd, encoded(Marked(count, seq, link, state_id)), count % SLOTS * SLOT_BYTES)
+        os.pwrite(self._fd, _encoded(count, seq, link, state_id), count % SLOTS * SLOT_BYTES)
         if self.synchronous:
             os.fdatasync(self._fd)
         self._count = count
@@ -86,7 +86,11 @@ def encoded(marked: Marked) -> bytes:
     >>> decoded(encoded(Marked(1, 7, b"link", b"id"))).seq
     7
     """
-    content = _CONTENT.pack(MAGIC, marked.count, marked.seq, marked.state_id, marked.link)
+    return _encoded(marked.count, marked.seq, marked.link, marked.state_id)
+
+
+def _encoded(count: int, seq: int, link: bytes, state_id: bytes) -> bytes:
+    content = _CONTENT.pack(MAGIC, count, seq, state_id, link)
     return content + _SUM.pack(zlib.crc32(content))
 
 

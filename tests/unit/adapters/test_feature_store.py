@@ -20,6 +20,7 @@ from fraud_detection.adapters.feature_store_fake import MOST_RECORD_BYTES, FakeF
 from fraud_detection.adapters.feature_store_model import service, wrongs
 from fraud_detection.adapters.feature_store_profiles import FeatureStoreProfiles
 from fraud_detection.adapters.feature_store_server import FeatureStoreServer
+from fraud_detection.adapters.lane_profiles import NUMBER_BYTES
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.ports import ProfileKey
 
@@ -179,10 +180,10 @@ class TestTheStore:
             "1",
             "2026-08-01T00:00:00.000Z",
         )
-        assert {lane: int.from_bytes(mark[:24], "big") for lane, mark in seen.items()} == {
+        assert {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") for lane, mark in seen.items()} == {
             row["lane"]: int(row["sequence"])
         }
-        assert (len(seen[row["lane"]]), memory) == (27, ["memory", 1])
+        assert (len(seen[row["lane"]]), memory) == (NUMBER_BYTES + 3, ["memory", 1])
 
     def test_a_profile_expires_after_the_given_days(self, fake: FakeFeatureStore, clock: Clock) -> None:
         store(fake, clock, days=30).save({KEY: profile(1)})

@@ -195,5 +195,5 @@ def test_a_million_of_the_largest_amounts_can_be_saved() -> None:
 def test_a_profile_of_another_layout_is_refused_with_what_to_do() -> None:
     profile = Profile(ProfilePlan([LENGTH], [LENGTH], 1, PANES, 2))
     before = profile.dump()[1:]
-    with pytest.raises(ConfigError, match="saved by another version; start a new state file"):
+    with pytest.raises(ConfigError, match="saved by another version; make a new state file"):
         Profile(ProfilePlan([LENGTH], [LENGTH], 1, PANES, 2)).restore(before)
