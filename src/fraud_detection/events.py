@@ -134,7 +134,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
-    """A record that could not be decided: whole, with the reason and the path."""
+    """A record that could not be decided, with the reason and the path; of one too large its beginning."""
 
     raw: bytes
     reason: str

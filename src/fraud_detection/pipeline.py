@@ -42,6 +42,7 @@ from fraud_detection.outcomes import (
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest, differing_fields
 from fraud_detection.parse.notes import Notes
+from fraud_detection.parse.oversize import kept_part
 from fraud_detection.ports import Known, Ledger
 
 __all__ = [
@@ -131,7 +132,7 @@ class Pipeline:
         try:
             return self.parser.parse(raw, identity)
         except RejectError as error:
-            return Quarantined(raw, error.reason, error.path)
+            return Quarantined(kept_part(raw), error.reason, error.path)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
@@ -140,7 +141,7 @@ class Pipeline:
     def _unreadable(self, raw: bytes, error: Exception) -> Quarantined:
         failure = Failure("", raw, error)
         self.failures.append(failure)
-        return Quarantined(raw, f"{INTERNAL_ERROR}: {failure.where}", "$")
+        return Quarantined(kept_part(raw), f"{INTERNAL_ERROR}: {failure.where}", "$")
 
     def _remember(
         self,

@@ -6,7 +6,6 @@ carries a mark of the event before it, so that another file under the same name 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import select
@@ -16,13 +15,17 @@ from typing import BinaryIO
 
 import msgspec
 
+from fraud_detection.adapters.long_lines import LONGEST, LineCutter, mark, read_line
 from fraud_detection.adapters.tables import Table, open_table
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Sender
 from fraud_detection.loose_json import object_of
+from fraud_detection.parse.oversize import CutEvent
 
 PIPE_BYTES = 1 << 18
 NAME_BYTES = 16
+MOST_BYTES = 1 << 23
+"""Of a batch: few large events make one, so that many of them take little memory."""
 LOOK_BACK_ROWS = 4096
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
@@ -39,15 +42,6 @@ class Batch(msgspec.Struct, frozen=True):
     position: int
     mark: str = ""
     senders: list[Sender] | None = None
-
-
-def mark(event: bytes) -> str:
-    """Return eight hexadecimal digits by which an event is known again.
-
-    >>> mark(b'{"amount": 1}'), mark(b'{"amount": 2}')
-    ('7c419680', 'f95620b9')
-    """
-    return hashlib.blake2b(event.strip(), digest_size=4).hexdigest()
 
 
 class JsonLinesFile:
@@ -71,15 +65,15 @@ class JsonLinesFile:
         with self.path.open("rb") as file:
             file.seek(position)
             while True:
-                lines = self._lines(file, most)
+                lines = self._lines(file, most, position)
                 if not lines:
                     return
                 starts = [position]
                 for line in lines:
-                    starts.append(starts[-1] + len(line))
+                    starts.append(starts[-1] + _length(line))
                 position = starts.pop()
                 at = [
-                    (start, line.strip(b"\r\n"))
+                    (start, line if isinstance(line, CutEvent) else line.strip(b"\r\n"))
                     for start, line in zip(starts, lines, strict=True)
                     if line.strip()
                 ]
@@ -91,24 +85,27 @@ class JsonLinesFile:
         with self.path.open("rb") as file:
             before = position
             line = b""
-            while before > 0 and b"\n" not in line[:-1]:
+            while before > 0 and b"\n" not in line[:-1] and len(line) < LONGEST:
                 size = min(before, PIPE_BYTES)
                 before -= size
                 file.seek(before)
                 line = file.read(size) + line
         return len(line) + before == position and mark(line[:-1].rpartition(b"\n")[2] + line[-1:]) == expected
 
-    def _lines(self, file: BinaryIO, most: int) -> list[bytes]:
+    def _lines(self, file: BinaryIO, most: int, position: int) -> list[bytes]:
         """Read at most `most` lines; what follows a line without an end is not there yet."""
         lines: list[bytes] = []
-        while len(lines) < most:
-            line = file.readline()
+        size = 0
+        while len(lines) < most and size < MOST_BYTES:
+            line, has_end = read_line(file, position)
             if not line:
                 break
-            if not line.endswith(b"\n"):
-                self.unfinished = self.growing and not is_object(line)
+            if not has_end:
+                self.unfinished = self.growing and (isinstance(line, CutEvent) or not is_object(line))
                 return lines if self.unfinished else [*lines, line]
             lines.append(line)
+            size += len(line)
+            position += _length(line)
         return lines
 
 
@@ -131,16 +128,14 @@ class Pipe:
 
     def batches(self, position: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
         """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
-        rest = b""
+        cutter = LineCutter()
         while True:
             ready, _, _ = select.select([self.descriptor], [], [], wait_s)
             if not ready:
                 yield Batch([], None, position)
                 continue
             chunk = os.read(self.descriptor, PIPE_BYTES)
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop() if chunk else b""
-            events = [line for line in lines if line.strip()]
+            events = [line for line in cutter.of(chunk) if line.strip()]
             for start in range(0, len(events), most):
                 part = events[start : start + most]
                 names = [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)]
@@ -178,6 +173,11 @@ class TableRows:
         """Return whether row `position` is still the one with that mark."""
         last = next(self.batches(position - 1, LOOK_BACK_ROWS), None)
         return last is not None and mark(last.events[0]) == expected
+
+
+def _length(line: bytes) -> int:
+    """Return the bytes of a line in its file."""
+    return line.length if isinstance(line, CutEvent) else len(line)
 
 
 Source = JsonLinesFile | Pipe | TableRows

@@ -10,7 +10,14 @@ import msgspec
 
 LENGTH = struct.Struct(">I")
 
+MOST_FRAME = 1 << 24
+"""Bytes; a list of events over HTTP has at most a sixteenth, and its answers are no longer."""
+
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class FrameError(Exception):
+    """What arrives is no frame, or is longer than any: its line is of no use any more."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -51,13 +58,20 @@ class Frames:
         self._rest = b""
 
     def of(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are complete with these bytes."""
+        """Yield the frames that are complete with these bytes; raise FrameError where that cannot go on."""
         data = self._rest + data if self._rest else data
         place, size = 0, LENGTH.size
         while len(data) - place >= size:
-            end = place + size + LENGTH.unpack_from(data, place)[0]
+            length = LENGTH.unpack_from(data, place)[0]
+            end = place + size + length
+            if length > MOST_FRAME:
+                raise FrameError(f"a frame has at most {MOST_FRAME:,} bytes, got {length:,}")
             if end > len(data):
                 break
-            yield _decode(memoryview(data)[place + size : end])
+            try:
+                frame = _decode(memoryview(data)[place + size : end])
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+                raise FrameError(f"what arrived is no frame: {error}") from None
+            yield frame
             place = end
         self._rest = data[place:]

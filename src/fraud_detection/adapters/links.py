@@ -10,6 +10,7 @@ answer, is waited for ten.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from fraud_detection.adapters.background import Background
-from fraud_detection.adapters.frames import Frame, Frames, packed
+from fraud_detection.adapters.frames import Frame, FrameError, Frames, packed
 from fraud_detection.adapters.private import FILE_MODE
 from fraud_detection.errors import RetryError
+
+LOG = logging.getLogger(__name__)
 
 Answerer = Callable[[int, str, Any], Awaitable[Any]]
 """Answers a question of another worker: its number, what it asks, and about what.  RetryError refuses."""
@@ -110,6 +113,12 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand answers to those who asked."""
         self._heard_at = asyncio.get_running_loop().time()
+        try:
+            self._hand_on(data)
+        except FrameError as error:
+            _abort(self._transport, error)
+
+    def _hand_on(self, data: bytes) -> None:
         for frame in self._frames.of(data):
             future, _ = self._asked.pop(frame.number, (None, 0.0))
             if future is None or future.done():
@@ -174,6 +183,12 @@ class Asked(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer each question, many at once; they begin in the order in which they came."""
+        try:
+            self._begin(data)
+        except FrameError as error:
+            _abort(self._transport, error)
+
+    def _begin(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
         for frame in self._frames.of(data):
             if frame.what == GREETING:
@@ -266,6 +281,13 @@ class Links:
             one.close()
         if self._server is not None:
             self._server.close()
+
+
+def _abort(transport: asyncio.WriteTransport | None, error: FrameError) -> None:
+    """End a line on which nothing can be understood any more; who keeps it makes it anew."""
+    LOG.error("a line between workers is ended: %s", error)
+    if transport is not None:
+        transport.abort()
 
 
 def socket_of(folder: Path, worker: int) -> Path:

@@ -21,6 +21,7 @@ from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.parse.identity import LABEL_ID_FIELD
 from fraud_detection.parse.labels import LabelReader
+from fraud_detection.parse.oversize import LARGEST_EVENT, too_large
 from fraud_detection.parse.times import TimeBounds, date_of, part_names, time_reader
 from fraud_detection.parse.values import FieldReader, Missing, as_category, as_id, as_number
 
@@ -31,9 +32,6 @@ LARGEST_NUMBER: Final = 3.4028234663852886e38
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
 BOM_WORDS: Final = "byte-order mark"
-
-LARGEST_EVENT: Final = 256 * 1024
-"""Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
 
 
 class Parser:
@@ -107,9 +105,7 @@ class Parser:
         """Return the named values of one JSON event; raise RejectError if there are none."""
         if len(raw) > LARGEST_EVENT:
             self.drift.events += 1
-            raise self._rejected(
-                RejectError(f"an event has at most {LARGEST_EVENT:,} bytes, got {len(raw):,}")
-            )
+            raise self._rejected(RejectError(too_large(raw)))
         try:
             event = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

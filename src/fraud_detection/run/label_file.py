@@ -10,6 +10,7 @@ import msgspec
 from fraud_detection.adapters.event_sources import Batch, open_source
 from fraud_detection.errors import RejectError
 from fraud_detection.loose_json import read_object
+from fraud_detection.parse.oversize import LARGEST_EVENT
 
 READ_ROWS = 500
 TYPE = msgspec.Raw(b'"label"')
@@ -38,6 +39,8 @@ def as_label(raw: bytes) -> bytes:
 
 def as_label_or_as_it_is(raw: bytes) -> bytes:
     """Return an event marked as a label; one that is no object as it is, to be refused for what it is."""
+    if len(raw) > LARGEST_EVENT:
+        return raw
     try:
         return as_label(raw)
     except RejectError:

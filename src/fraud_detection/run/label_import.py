@@ -11,6 +11,7 @@ from fraud_detection.adapters.http_client import post_json
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Quarantined
 from fraud_detection.loose_json import object_of
+from fraud_detection.parse.oversize import LARGEST_EVENT, too_large
 from fraud_detection.pipeline import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.label_file import label_batches
@@ -83,6 +84,9 @@ def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
 
 def _refused(found: Imported, event: bytes) -> bool:
     """Count a row that is no object; sent among others, it might be taken for several."""
+    if len(event) > LARGEST_EVENT:
+        found.refused.append(("$", too_large(event)))
+        return True
     try:
         object_of(event)
     except RejectError as error:

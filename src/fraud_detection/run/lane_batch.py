@@ -15,6 +15,7 @@ from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.errors import Failure, RetryError
 from fraud_detection.events import INTERNAL_ERROR, Action, Decision, Quarantined
 from fraud_detection.parse.identity import record_identity
+from fraud_detection.parse.oversize import LARGEST_EVENT, kept_part, too_large
 from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
@@ -66,7 +67,10 @@ class Record(msgspec.Struct, frozen=True):
         """Return what became of the event; of a broken aggregate no parser knows the true reason."""
         if not self.broken:
             return found
-        return Quarantined(self.data, f"an aggregate of the Kinesis Producer Library: {self.broken}", "$")
+        reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
+        if len(self.data) > LARGEST_EVENT:
+            reason += f"; {too_large(self.data)}"
+        return Quarantined(kept_part(self.data), reason, "$")
 
 
 def places_of(shard: str, records: Sequence[Record]) -> list[str]:

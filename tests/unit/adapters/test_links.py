@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.frames import Frame, Frames, packed
-from fraud_detection.adapters.links import Answerer, Links
+from fraud_detection.adapters.links import Answerer, Links, socket_of
 from fraud_detection.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)
@@ -130,3 +130,19 @@ def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path)
             await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\xff\xff\xff\xff", b"\x01\x00\x00\x01" + b"x" * 100, b"\x00\x00\x00\x01\xc1"]
+)
+def test_what_is_no_frame_ends_its_line_and_no_other(sent: bytes, tmp_path: Path) -> None:
+    async def tried() -> None:
+        left, right = await pair(tmp_path, (echo, echo))
+        reader, writer = await asyncio.open_unix_connection(str(socket_of(tmp_path, 1)))
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+        assert await left.lines[1].ask("what", 1) == [0, "what", 1]
+        await asyncio.gather(left.close(), right.close())
+
+    asyncio.run(tried())

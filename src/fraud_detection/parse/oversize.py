@@ -1,0 +1,52 @@
+"""Events too large to be read: what is kept of them, and how the whole is known again.
+
+Such an event can never be decided, so its beginning is kept, with the size and the SHA-256 of the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+LARGEST_EVENT: Final = 256 * 1024
+"""Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
+
+KEPT: Final = 64 * 1024
+"""Bytes that are kept of a larger event."""
+
+
+class CutEvent(bytes):
+    """The beginning of an event that was read past: one byte more than an event may have, so none reads it.
+
+    size, sha256: of the whole, without the end of its line.  where: in its source, in words.
+    length: bytes in the source with the end of the line.  mark: by which the source knows it again.
+    """
+
+    size: int
+    sha256: str
+    where: str
+    length: int
+    mark: str
+
+
+def kept_part(raw: bytes) -> bytes:
+    """Return what is kept of an event that cannot be decided: all of it, where it is not too large.
+
+    >>> len(kept_part(b" " * LARGEST_EVENT)), len(kept_part(b" " * (LARGEST_EVENT + 1)))
+    (262144, 65536)
+    """
+    return raw if len(raw) <= LARGEST_EVENT else bytes(raw[:KEPT])
+
+
+def too_large(raw: bytes) -> str:
+    """Return the reason that refuses an event of more than the largest size."""
+    size, where = len(raw), ""
+    if isinstance(raw, CutEvent):
+        size, digest = raw.size, raw.sha256
+        where = f" {raw.where}" if raw.where else ""
+    else:
+        digest = hashlib.sha256(raw).hexdigest()
+    return (
+        f"an event has at most {LARGEST_EVENT:,} bytes, got {size:,}{where}; "
+        f"its first {KEPT:,} are kept, SHA-256 of all: {digest}"
+    )
