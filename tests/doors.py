@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -80,44 +80,55 @@ class Case(msgspec.Struct, frozen=True):
     bundle: Path
     events: list[bytes]
     engine: Engine
+    own_ids: frozenset[str]
 
     @classmethod
     def of(cls, world: SmallWorld, project: Project, bundle: Path, events: list[bytes]) -> Case:
         """Load the engine once: a process that is opened again has the same."""
-        return cls(world, project, bundle, events, load_engine(bundle, project))
+        own = {str(read.get("transaction_id")) for read in map(fields_of, events)}
+        return cls(world, project, bundle, events, load_engine(bundle, project), frozenset(own))
 
-    def place_named(self, one: str, place: int) -> str:
-        """Return an id, or the place where the event has none of its own: each door names it in its way."""
-        return one if f'"{one}"'.encode() in self.events[place] else f"#{place}"
+    def known(self, one: str) -> str:
+        """Return an id, or `#` where the event has none of its own: each door names it in its way."""
+        return one if one in self.own_ids else "#"
+
+
+def fields_of(event: bytes) -> dict[str, Any]:
+    try:
+        read = msgspec.json.decode(event)
+    except (msgspec.DecodeError, UnicodeError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 class Result(msgspec.Struct):
     """What became of a stream.
 
-    told: the record of each place, as `plain` returns it.  counts: by the door's own counters, where it has
-    some: decided, repeated, conflicts, quarantined, labels.
+    told: the record of each place, as `plain` returns it.  first: the answers that came first, by id.
+    counts: by the door's own counters, where it has some: decided, repeated, conflicts, quarantined, labels.
     """
 
     told: dict[int, tuple[str, str]] = {}
     counts: dict[str, int] | None = None
+    first: dict[str, Any] = {}
 
     def of_kinds(self, kinds: frozenset[str]) -> dict[int, tuple[str, str]]:
         """Return what was told of events that became one of these."""
         return {place: one for place, one in sorted(self.told.items()) if one[0] in kinds}
 
 
-def plain(case: Case, place: int, line: bytes | str) -> tuple[str, str]:
+def plain(case: Case, line: bytes | str) -> tuple[str, str]:
     """Return kind and content of a record: all of it but the delivery, what was refused, and a drawn id."""
     record = msgspec.json.decode(line, type=Record)
     told = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
     kind = "repeated" if told.get("repeated") else told["type"]
     if "transaction_id" in told:
-        told["transaction_id"] = case.place_named(told["transaction_id"], place)
+        told["transaction_id"] = case.known(told["transaction_id"])
     if kind == "quarantined":
         # The log on AWS may hold no value.
         told["reason"] = without_value(told["reason"])
     if kind == "repeated":
-        # A caller is told the first decision again; that it is the first one is held by `same_again`.
+        # A caller is told the first decision again: `read_answer` looks at what it is.
         told = {"transaction_id": told["transaction_id"]}
     return kind, json.dumps(told, sort_keys=True)
 
@@ -166,12 +177,18 @@ class Sitting:
         return door
 
 
+def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
+    """Return the same parts with one kill: a process takes a second to start, and an end is the milder one."""
+    at = Random(seed).randrange(len(cuts) // 4, len(cuts))
+    return [Part(one.start, one.stop, "killed" if place == at else "") for place, one in enumerate(cuts)]
+
+
 def taken_in(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in TALLIED}
 
 
 def lines_of(case: Case, outcomes: Sequence[Outcome]) -> dict[int, tuple[str, str]]:
-    return {place: plain(case, place, outcome_line(one)) for place, one in enumerate(outcomes)}
+    return {place: plain(case, outcome_line(one)) for place, one in enumerate(outcomes)}
 
 
 class FileDoor:
@@ -288,7 +305,12 @@ def read_answer(case: Case, places: range, body: bytes, result: Result) -> None:
         found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         answers = [bytes(found["record"]) if "record" in found else body]
     for place, answer in zip(places, answers, strict=True):
-        result.told[place] = plain(case, place, answer)
+        result.told[place] = plain(case, answer)
+        record = json.loads(answer)
+        if record["type"] == "decision":
+            again = record.pop("repeated", False)
+            first = result.first.setdefault(record["transaction_id"], record)
+            assert (first == record) if again else (first is record)
 
 
 class LambdaDoor:
@@ -331,9 +353,8 @@ class LambdaDoor:
             lanes = lanes[same:]
 
     def _lane(self, event: bytes) -> str:
-        read = json.loads(event) if is_json(event) else None
-        card = read.get("card_id") if isinstance(read, dict) else None
-        return f"shardId-{zlib.crc32(str(card).encode()) % self.shards:012d}"
+        card = str(fields_of(event).get("card_id"))
+        return f"shardId-{zlib.crc32(card.encode()) % self.shards:012d}"
 
     def _troubled(
         self, cloud: Cloud, case: Case, lane: str, records: Sequence[Arrived], chance: Random
@@ -356,7 +377,7 @@ class LambdaDoor:
         for line in cloud.lines:
             if line["type"] in LOGGED:
                 place = int(line["delivery"]["sequence_number"]) - FIRST
-                found = plain(case, place, json.dumps(line))
+                found = plain(case, json.dumps(line))
                 # Told again, it is told alike.
                 assert result.told.setdefault(place, found) == found
             elif line["type"] == "batch":
@@ -387,28 +408,17 @@ class WorkersDoor:
                 worker = part.start % self.workers
                 counts += self._ended(doors[worker], part.before)
                 doors[worker] = self._open(case, folder, worker)
-            for worker, places in self._turns(case, ownership, part):
+            for worker, places in turns_of(case, ownership, part):
                 events = [case.events[place] for place in places]
                 outcomes = doors[worker].take(Batch(events, [f"place-{one}" for one in places], 0), "test")
                 doors[worker].catch_up()
                 follow_all(doors)
                 for place, one in zip(places, outcomes, strict=True):
-                    result.told[place] = plain(case, place, outcome_line(one))
+                    result.told[place] = plain(case, outcome_line(one))
         for door in doors:
             counts += self._ended(door, "closed")
         result.counts = taken_in(counts)
         return result
-
-    def _turns(self, case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int, list[int]]]:
-        owner, places = 0, list[int]()
-        for place in range(part.start, part.stop):
-            found = ownership.place(case.events[place], f"place-{place}").owner or 0
-            if places and found != owner:
-                yield owner, places
-                places = []
-            owner = found
-            places.append(place)
-        yield owner, places
 
     def _open(self, case: Case, folder: Path, worker: int) -> WorkerDoor:
         paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
@@ -427,6 +437,19 @@ class WorkersDoor:
         else:
             door.close()
         return Counter({name: getattr(door.tally, name) for name in TALLIED})
+
+
+def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int, list[int]]]:
+    """Yield runs of events that one worker owns; what nobody owns goes to the first."""
+    owner, places = 0, list[int]()
+    for place in range(part.start, part.stop):
+        found = ownership.place(case.events[place], f"place-{place}").owner or 0
+        if places and found != owner:
+            yield owner, places
+            places = []
+        owner = found
+        places.append(place)
+    yield owner, places
 
 
 REFERENCE = FileDoor()

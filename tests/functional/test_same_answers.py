@@ -15,12 +15,13 @@ import pytest
 from fraud_detection.run.training import make_features
 from fraud_detection.train.workflow import train
 from tests.conftest import SmallWorld
-from tests.doors import IN_PROCESS, REFERENCE, Case, Door, Part, Result, cuttings
+from tests.doors import IN_PROCESS, REFERENCE, Case, Door, Part, Result, cuttings, killed_once
 from tests.made_once import made_once
 from tests.optional_settings import TABLE, Setting, amount_free
+from tests.process_doors import PROCESSES, in_order
 
 PAYMENTS = 220
-SEEDS = (1, 2)
+SEEDS = [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in (3, 4, 5))]
 KEY = "a key of the tests"
 
 
@@ -93,3 +94,16 @@ def test_every_door_answers_as_a_file_in_one_piece_does(
 ) -> None:
     monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
     assert_same(case, door, wanted, door.decide(case, cuttings(len(case.events), seed), tmp_path))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("door", PROCESSES, ids=lambda one: one.name)
+def test_every_process_answers_as_a_file_in_one_piece_does(
+    case: Case, wanted: Result, door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
+    found = door.decide(case, cuts, tmp_path)
+    if "repeated" not in door.kinds:
+        wanted = Result(in_order([one for _, one in sorted(wanted.told.items())]))
+    assert_same(case, door, wanted, found)
