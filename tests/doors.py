@@ -178,7 +178,7 @@ class Sitting:
 
 
 def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
-    """Return the same parts with one kill: a process takes a second to start, and an end is the milder one."""
+    """Return the same parts with one kill: a process takes a second to start."""
     at = Random(seed).randrange(len(cuts) // 4, len(cuts))
     return [Part(one.start, one.stop, "killed" if place == at else "") for place, one in enumerate(cuts)]
 
