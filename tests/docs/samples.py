@@ -93,7 +93,8 @@ def write_world(folder: Path, run: Callable[..., str]) -> None:
     run(
         'fraud release start --bundle build/bundle --config params.yaml --reason "first model" --headless',
         'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --headless --no-tracking',
-        "fraud run --live build/live --source live.jsonl --history data/history.parquet --headless",
+        "fraud state create --live build/live --history data/history.parquet --headless",
+        "fraud run --live build/live --source live.jsonl --headless",
         "fraud audit verify --state build/state.db --note notes.jsonl --headless",
     )
     shutil.copy(folder / "build/bundle.tar.gz", folder / "build/live/bundles/NAME.tar.gz")

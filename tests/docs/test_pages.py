@@ -55,7 +55,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, clone: Path, block: B
         write_own_data(copy)
     shadows = block.text.startswith("fraud shadow")
     if not shadows and block.page not in WITH_STATE:
-        (copy / "build" / "state.db").unlink(missing_ok=True)
+        for left in (copy / "build").glob("state.db*"):
+            left.unlink()
     if not shadows and block.page not in WITH_LIVE and "build/live/bundles/" not in block.text:
         shutil.rmtree(copy / "build" / "live", ignore_errors=True)
     return copy
@@ -109,5 +110,7 @@ def test_every_event_among_the_json_is_one_that_the_simulated_world_reads(world:
     assert events
     lines = "".join(f"{json.dumps(event)}\n" for event in events)
     (world / "labels.jsonl").write_text(lines)
-    said = run_lines(["fraud run --source labels.jsonl --state labels.db --headless"], world, in_venv(clone))
+    lines = ["fraud state create labels.db --headless"]
+    lines += ["fraud run --source labels.jsonl --state labels.db --headless"]
+    said = run_lines(lines, world, in_venv(clone))
     assert "quarantined 0" in said or "0 quarantined" in said or "quarantine" not in said

@@ -15,6 +15,7 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.cli import main
 from fraud_detection.events import Action, Decision, Transaction, Verdict
 from fraud_detection.run.lane_batch import Record
 from tests.conftest import SmallWorld
@@ -109,6 +110,7 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     tmp_path: Path,
     break_it: Callable[[Any], None],
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
     door.close()
@@ -131,6 +133,11 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
             "SELECT reasons FROM decisions WHERE transaction_id = ?", (POISON,)
         ).fetchone()
     assert "internal_error" in reasons
+    # Whoever looks back is told so, and that nothing was changed.
+    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={tmp_path / 'state.db'}"]
+    assert main(["explain", POISON, *words]) == 0
+    assert "the program met an error with it" in capsys.readouterr().out
+    assert main(["audit", "verify", words[0], words[2]]) == 0
 
 
 def test_the_function_goes_on_behind_a_payment_that_raises(

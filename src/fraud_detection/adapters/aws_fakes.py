@@ -9,6 +9,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+# What DynamoDB takes: the size of an item, the keys and the puts of one call.
+MAX_ITEM_BYTES = 400 << 10
+MAX_KEYS = 100
+MAX_PUTS = 25
+
 
 def refusal(code: str, operation: str, **more: object) -> ClientError:
     """Return the error that boto3 raises for a refused call."""
@@ -32,6 +37,8 @@ class FakeDynamo:
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return the items that exist."""
         self.before("BatchGetItem")
+        if sum(len(asked["Keys"]) for asked in RequestItems.values()) > MAX_KEYS:
+            raise refusal("ValidationException", "BatchGetItem")
         found = {
             table: [
                 _projected(self.tables[table][_key(key)], asked)
@@ -46,6 +53,8 @@ class FakeDynamo:
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Put items."""
         self.before("BatchWriteItem")
+        if sum(map(len, RequestItems.values())) > MAX_PUTS:
+            raise refusal("ValidationException", "BatchWriteItem")
         for table, requests in RequestItems.items():
             for request in requests:
                 self._put(table, request["PutRequest"]["Item"])
@@ -97,7 +106,24 @@ class FakeDynamo:
         return {"TableName": table}
 
     def _put(self, table: str, item: Mapping[str, Any]) -> None:
+        if item_bytes(item) > MAX_ITEM_BYTES:
+            raise refusal("ValidationException", "PutItem")
         self.tables.setdefault(table, {})[_key(item)] = dict(item)
+
+
+def item_bytes(item: Mapping[str, Any]) -> int:
+    """Return about how many bytes DynamoDB counts for an item: names and values.
+
+    >>> item_bytes({"id": {"S": "one"}, "d": {"B": b"12"}, "n": {"SS": ["a", "bc"]}})
+    12
+    """
+    return sum(len(name.encode()) + sum(map(_bytes_of, value.values())) for name, value in item.items())
+
+
+def _bytes_of(value: object) -> int:
+    if isinstance(value, (list, tuple, set)):
+        return sum(map(_bytes_of, value))
+    return len(value if isinstance(value, bytes) else str(value).encode())
 
 
 class FakeS3:

@@ -23,6 +23,11 @@ HISTORY = "history"
 
 Ids = tuple[str | None, ...]
 
+PART_BYTES = 300_000
+"""An item holds 400 kB, names and what the limiter counts included."""
+PART_DAYS = 400
+"""Longer than a stream keeps its records; the parts of a journal are not looked for after that."""
+
 
 class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     """A decision at rest, or a payment of history.
@@ -122,12 +127,12 @@ class DynamoLedger:
         journal = found.get(self._journal, {})
         if self.counts is not None:
             self.counts.take(self.lane, found.get(LANES, {}), journal)
-        content = journal.get("d")
-        return (
-            []
-            if content is None
-            else msgspec.msgpack.decode(zlib.decompress(content["B"]), type=list[Unsaved])
-        )
+        if "d" not in journal:
+            return []
+        content = journal["d"]["B"]
+        if "parts" in journal:
+            content += self._parts(journal["parts"]["SS"])
+        return msgspec.msgpack.decode(zlib.decompress(content), type=list[Unsaved])
 
     def note_unsaved(self, events: Sequence[Unsaved]) -> None:
         """Put down which events of this lane are begun; none when all is saved.
@@ -135,10 +140,29 @@ class DynamoLedger:
         What the limiter counts stands in the same item, so that the two always fit together.
         """
         content = zlib.compress(msgspec.msgpack.encode(events), 6)
-        item = {"id": {"S": self._journal}, "d": {"B": content}}
+        item: dict[str, Any] = {"id": {"S": self._journal}, "d": {"B": content[:PART_BYTES]}}
+        if len(content) > PART_BYTES:
+            item["parts"] = {"SS": self._keep_parts(content)}
         if self.counts is not None:
             item |= self.counts.item()
         batch_put(self._client, self._decisions, [item])
+
+    def _keep_parts(self, content: bytes) -> list[str]:
+        """Keep what is too much for one item in others, and return their ids.
+
+        They are named after the whole content and written before it is spoken of: what stood there is never
+        overwritten, so a batch that ends at any moment leaves a whole journal, of before or of now.
+        """
+        name = f"{self._journal}\n{zlib.crc32(content):08x}"
+        starts = range(PART_BYTES, len(content), PART_BYTES)
+        parts = {f"{name}\n{start:09d}": content[start : start + PART_BYTES] for start in starts}
+        items = [{"id": {"S": one}, "d": {"B": part}} | expiry(PART_DAYS) for one, part in parts.items()]
+        batch_put(self._client, self._decisions, items)
+        return list(parts)
+
+    def _parts(self, ids: Sequence[str]) -> bytes:
+        found = {one["id"]["S"]: one["d"]["B"] for one in self._read(ids)}
+        return b"".join(found[one] for one in sorted(ids))
 
     def event(self, transaction_id: str) -> bytes | None:
         """Return the event of a payment that this lane has decided; None where it has not."""

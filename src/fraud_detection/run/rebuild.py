@@ -19,8 +19,9 @@ from fraud_detection.adapters.sqlite_record import Record, StoredDecision
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.answerer import Answerer, Answering
 from fraud_detection.config import Project
+from fraud_detection.decide.policy import unforeseen
 from fraud_detection.errors import ConfigError, RejectError
-from fraud_detection.events import Action, Decision, LetThrough, Transaction
+from fraud_detection.events import INTERNAL_ERROR, Action, Decision, LetThrough, Transaction
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Decided
@@ -67,7 +68,8 @@ def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> 
     engine = _engine(bundle, scorer, project, setup)
     payment, values = _event(engine, stored), _values(engine, stored)
     again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
-    again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))
+    if not _met_an_error(stored):
+        again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))
     if again.limiter is not None and again.limiter.agrees is not True and again.limiter.is_asked:
         again.taken.append(f"what the limiter did: {again.limiter.doubt}")
     told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
@@ -151,8 +153,18 @@ def _wants_decline(again: Rebuilt) -> bool:
     return again.engine.answerer.policy.verdicts(score, fired)[0] is Action.DECLINE
 
 
+def _met_an_error(stored: StoredDecision) -> bool:
+    """Tell whether the program met an error with the payment, which then went to review."""
+    reasons: list[tuple[str, str, str]] = msgspec.json.decode(stored.reasons)
+    return bool(reasons) and reasons[0][1] == INTERNAL_ERROR
+
+
 def _decide(again: Rebuilt, project: Project) -> Decision:
     answerer = again.engine.answerer
+    if _met_an_error(again.stored):
+        again.taken.append("that the program met an error with it, and sent it to review")
+        one, policy = again.stored.transaction_id, answerer.policy.name
+        return unforeseen(one, policy, answerer.bundle, answerer.setup)
     decision = _answer(again, answerer)
     if again.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.

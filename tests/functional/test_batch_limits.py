@@ -1,0 +1,90 @@
+"""Batches as large as the services allow: no item, and no call, is larger than they take."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from fraud_detection.adapters.aws_fakes import MAX_ITEM_BYTES, item_bytes
+from fraud_detection.adapters.dynamodb_ledger import Unsaved
+from fraud_detection.run.lane_batch import Record
+from tests.conftest import SmallWorld
+from tests.functional.test_stream_door import FIRST, Cloud, Killed
+
+LABELS = 500
+TEXT_BYTES = 1_500
+
+
+def labels(start: int, count: int) -> list[Record]:
+    """Return labels with much text that does not compress, one a record."""
+    chance = random.Random(start)
+    return [
+        Record(
+            str(FIRST + number),
+            json.dumps(
+                {
+                    "type": "label",
+                    "transaction_id": f"t{number}",
+                    "is_fraud": 1,
+                    "label_known_at": "2026-03-01T00:00:00Z",
+                    "remark": chance.randbytes(TEXT_BYTES // 2).hex(),
+                }
+            ).encode(),
+            0.0,
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def known(cloud: Cloud) -> set[str]:
+    return set(cloud.dynamo.tables.get("labels", {}))
+
+
+def test_five_hundred_labels_with_much_text_are_one_batch(small_world: SmallWorld) -> None:
+    """They made one item of 595 kB, which DynamoDB refuses for ever."""
+    cloud = Cloud(small_world)
+    assert cloud.processor().handle("shard-1", labels(0, LABELS)) == []
+    assert known(cloud) == {f"t{number}" for number in range(LABELS)}
+    sizes = [item_bytes(item) for table in cloud.dynamo.tables.values() for item in table.values()]
+    assert max(sizes) <= MAX_ITEM_BYTES
+    journal = cloud.dynamo.tables["decisions"]["\nshard-1"]
+    assert "parts" not in journal
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
+    small_world: SmallWorld, call: int
+) -> None:
+    cloud, calls = Cloud(small_world), 0
+
+    def kill(_: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+
+    cloud.trouble(kill)
+    with pytest.raises(Killed):
+        cloud.processor().handle("shard-1", labels(0, LABELS))
+    cloud.trouble(lambda _: None)
+    # Lambda may cut the batch otherwise when it comes again.
+    again = cloud.processor()
+    assert again.handle("shard-1", labels(0, 200)) == []
+    assert again.handle("shard-1", labels(200, LABELS - 200)) == []
+    assert known(cloud) == {f"t{number}" for number in range(LABELS)}
+
+
+def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWorld) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    ledger = processor.ledger
+    ledger.lane = "shard-1"
+    many = labels(0, LABELS) + labels(LABELS, LABELS)
+    begun = [Unsaved(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
+    ledger.note_unsaved(begun)
+    assert len(cloud.dynamo.tables["decisions"]) > 2
+    assert ledger.unsaved() == begun
+    ledger.note_unsaved([])
+    assert ledger.unsaved() == []
