@@ -26,7 +26,7 @@ from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.decision_record import Record, encode
-from fraud_detection.pipeline import Outcome
+from fraud_detection.outcomes import Outcome
 from fraud_detection.run.access import Access
 from fraud_detection.run.api import Api
 from fraud_detection.run.assemble import load_engine

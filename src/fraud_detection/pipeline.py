@@ -45,19 +45,6 @@ from fraud_detection.parse.notes import Notes
 from fraud_detection.parse.oversize import kept_part
 from fraud_detection.ports import Known, Ledger
 
-__all__ = [
-    "Decided",
-    "Event",
-    "Forbidden",
-    "Learned",
-    "Noted",
-    "Outcome",
-    "Parsed",
-    "Pipeline",
-    "Processed",
-    "Repeated",
-]
-
 
 class Pipeline:
     """Decides batches of raw events, in order, exactly once per transaction id.

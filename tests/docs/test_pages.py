@@ -110,7 +110,7 @@ def test_every_event_among_the_json_is_one_that_the_simulated_world_reads(world:
     assert events
     lines = "".join(f"{json.dumps(event)}\n" for event in events)
     (world / "labels.jsonl").write_text(lines)
-    lines = ["fraud state create labels.db --headless"]
-    lines += ["fraud run --source labels.jsonl --state labels.db --headless"]
-    said = run_lines(lines, world, in_venv(clone))
+    commands = ["fraud state create labels.db --headless"]
+    commands += ["fraud run --source labels.jsonl --state labels.db --headless"]
+    said = run_lines(commands, world, in_venv(clone))
     assert "quarantined 0" in said or "0 quarantined" in said or "quarantine" not in said

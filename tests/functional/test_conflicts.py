@@ -19,8 +19,8 @@ from fraud_detection.adapters.tables import open_table
 from fraud_detection.cli import main
 from fraud_detection.events import Conflict
 from fraud_detection.features.replay import PastPayment
+from fraud_detection.outcomes import Decided, Repeated
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Repeated
 from fraud_detection.run.access import Access
 from fraud_detection.run.api import Api
 from fraud_detection.run.api_metrics import exposition

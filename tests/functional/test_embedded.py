@@ -18,7 +18,7 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.answering import RuleSettings
 from fraud_detection.errors import ConfigError
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, has_past
 from fraud_detection.run.history import read_history
 from tests.conftest import SmallWorld

@@ -11,7 +11,7 @@ import pytest
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.cli import main
 from fraud_detection.events import Quarantined
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.demo import demo_project
 from fraud_detection.run.history import read_history
 from fraud_detection.run.stream import warm_up

@@ -22,8 +22,9 @@ from fraud_detection.events import Label, Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.outcomes import Decided
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Pipeline
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.run.embedded import EmbeddedDoor, settle
 from tests.states import opened
 from tests.unit.features.worlds import DAY, PROJECT, START, payment

@@ -16,7 +16,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
 from fraud_detection.answering import LimiterSettings, RuleSettings
 from fraud_detection.config import Project
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import make_engine
 from fraud_detection.run.lambda_handler import Processor

@@ -19,7 +19,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answering import LimiterSettings
 from fraud_detection.decide.limiter import NOTHING, PARTS, DeclineLimiter, merged
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.create_state import new_state
 from fraud_detection.run.engine import Engine

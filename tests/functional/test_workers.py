@@ -18,7 +18,7 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.cli import main
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.access import add_key
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.shards import Ownership, shard_path

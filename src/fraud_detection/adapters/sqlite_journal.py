@@ -16,8 +16,8 @@ import msgspec
 
 from fraud_detection.adapters.hash_chain import START, label_content, link
 from fraud_detection.events import Conflict, Quarantined
+from fraud_detection.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.parse.drift import Kept
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 
 DecisionRow = tuple[
     int,

@@ -26,8 +26,8 @@ from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables
 from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import RetryError
+from fraud_detection.outcomes import Outcome
 from fraud_detection.parse.drift import Kept, SchemaDrift
-from fraud_detection.pipeline import Outcome
 from fraud_detection.ports import ProfileKey
 
 APPLY = """

@@ -82,8 +82,7 @@ class StateGuard:
             self._lock.release()
             raise
         self._log: int | None = None
-        self._sizes, self._marked, self._link = (0, 0), -1, START
-        self._look_at, self._looks = 0.0, True
+        self._sizes, self._marked, self._link, self._look_at, self._looks = (0, 0), -1, START, 0.0, True
 
     def own(self, db: sqlite3.Connection) -> None:
         """Become the owner: whoever owned it before cannot commit any more."""
@@ -151,9 +150,8 @@ class StateGuard:
         self._lock.release()
 
     def _gone(self) -> str:
-        files = [(self.path, self._lock.fd)] + (
-            [] if self._log is None else [(self._beside("-wal"), self._log)]
-        )
+        files = [(self.path, self._lock.fd)]
+        files += [] if self._log is None else [(self._beside("-wal"), self._log)]
         for (path, fd), size in zip(files, self._sizes, strict=False):
             here = os.fstat(fd)
             try:

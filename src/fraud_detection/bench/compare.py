@@ -11,7 +11,7 @@ from fraud_detection.bench.beside import Beside, BesideSettings, measure_servers
 from fraud_detection.bench.peers.roster import peers
 from fraud_detection.bench.server import FraudServer
 from fraud_detection.bench.world import Progress, World
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.score.archive import read_bundle
 
 ROWS = 500

@@ -11,7 +11,7 @@ from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.generate import simulated_world
 from fraud_detection.commands.printing import figure, terminal, write_figures
 from fraud_detection.errors import ConfigError
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.run.demo import (
     DemoReport,
     DemoSettings,

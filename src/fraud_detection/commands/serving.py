@@ -25,9 +25,9 @@ from fraud_detection.commands.printing import (
 )
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.outcomes import Outcome
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.drift_report import describe
-from fraud_detection.pipeline import Outcome
 from fraud_detection.project_file import load_project
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.checks import open_project

@@ -26,7 +26,7 @@ from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.events import Conflict, Label, Quarantined
 from fraud_detection.id_text import whole
 from fraud_detection.loose_json import BOM, items
-from fraud_detection.pipeline import Forbidden, Repeated
+from fraud_detection.outcomes import Forbidden, Repeated
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition

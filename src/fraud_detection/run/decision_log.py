@@ -24,7 +24,7 @@ from fraud_detection.decision_record import (
 )
 from fraud_detection.errors import Failure
 from fraud_detection.events import INTERNAL_ERROR, Action, Conflict, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome, Repeated
+from fraud_detection.outcomes import Decided, Learned, Noted, Outcome, Repeated
 from fraud_detection.score.wire import Answered
 
 NAMESPACE = "FraudDetection"

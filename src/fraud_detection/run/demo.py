@@ -25,7 +25,7 @@ from fraud_detection.config import Project
 from fraud_detection.events import Action
 from fraud_detection.features.replay import Replay
 from fraud_detection.generate.world import DAY, SimulatorSettings
-from fraud_detection.pipeline import Decided
+from fraud_detection.outcomes import Decided
 from fraud_detection.project_file import load_project
 from fraud_detection.run.demo_truth import Answer, Quality, quality
 from fraud_detection.run.embedded import EmbeddedDoor, settle

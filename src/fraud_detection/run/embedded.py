@@ -16,8 +16,9 @@ from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.metrics import LatencyHistogram, Stage
+from fraud_detection.outcomes import Decided, Outcome
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided, Outcome, Pipeline
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.run import decline_counts
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import sweep

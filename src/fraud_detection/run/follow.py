@@ -28,8 +28,8 @@ from fraud_detection.errors import RetryError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.outcomes import Outcome
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Outcome
 from fraud_detection.run.embedded import SAVE_AFTER_EVENTS, EmbeddedDoor, remember_past, settle
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.shards import ORDERING, Ownership

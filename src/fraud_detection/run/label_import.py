@@ -11,8 +11,8 @@ from fraud_detection.adapters.http_client import post_json
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Quarantined
 from fraud_detection.loose_json import object_of
+from fraud_detection.outcomes import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.parse.oversize import LARGEST_EVENT, too_large
-from fraud_detection.pipeline import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.label_file import label_batches
 

@@ -27,7 +27,8 @@ from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, Unsaved
 from fraud_detection.adapters.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.sagemaker import NOTHING, SageMakerScorer
 from fraud_detection.errors import NOT_OF_ONE_EVENT, RetryError
-from fraud_detection.pipeline import Outcome, Pipeline
+from fraud_detection.outcomes import Outcome
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.run.decision_log import Batch, DecisionLog, line
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store

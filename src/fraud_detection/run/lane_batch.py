@@ -14,9 +14,9 @@ from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggrega
 from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.errors import Failure, RetryError
 from fraud_detection.events import INTERNAL_ERROR, Action, Decision, Quarantined
+from fraud_detection.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.parse.identity import record_identity
 from fraud_detection.parse.oversize import LARGEST_EVENT, kept_part, too_large
-from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.ports import ProfileKey
 
 PART = 500

@@ -11,7 +11,7 @@ from fraud_detection.adapters.lane_profiles import LaneStore
 from fraud_detection.adapters.s3_quarantine import SetAside
 from fraud_detection.errors import Failure
 from fraud_detection.events import INTERNAL_ERROR, Label, Quarantined
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
+from fraud_detection.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.run.decision_log import DecisionLog
 from fraud_detection.run.lane_batch import Record, counts_as_declined, failed_aside, set_aside
 

@@ -13,7 +13,7 @@ from fraud_detection.decision_record import (
     quarantine_record,
 )
 from fraud_detection.events import Conflict, Decision, Label, Quarantined
-from fraud_detection.pipeline import Decided, Forbidden, Outcome, Repeated
+from fraud_detection.outcomes import Decided, Forbidden, Outcome, Repeated
 
 
 def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:

@@ -23,8 +23,8 @@ from fraud_detection.decide.policy import unforeseen
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import INTERNAL_ERROR, Action, Decision, LetThrough, Transaction
 from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.outcomes import Decided
 from fraud_detection.parse import Parser
-from fraud_detection.pipeline import Decided
 from fraud_detection.run.engine import Engine, Setup, make_engine
 from fraud_detection.run.limiter_then import AsThen, LimiterThen, limiter_then
 from fraud_detection.run.told import Difference

@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.errors import FraudDetectionError, RetryError
 from fraud_detection.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.pipeline import Decided, Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.health import BrokenError, Health
 

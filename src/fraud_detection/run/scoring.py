@@ -22,9 +22,10 @@ from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.loose_json import object_of
+from fraud_detection.outcomes import Decided, Event, Learned, Noted, Outcome, Repeated
 from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest
-from fraud_detection.pipeline import Decided, Event, Learned, Noted, Outcome, Pipeline, Repeated
+from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import First
 from fraud_detection.run.embedded import tell_failure
 from fraud_detection.run.engine import Engine

@@ -18,7 +18,7 @@ from fraud_detection.adapters.sqlite_trouble import opening
 from fraud_detection.config import Project
 from fraud_detection.errors import RetryError
 from fraud_detection.loose_json import object_of
-from fraud_detection.pipeline import Outcome
+from fraud_detection.outcomes import Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine

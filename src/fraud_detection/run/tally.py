@@ -6,7 +6,7 @@ import msgspec
 
 from fraud_detection.events import INTERNAL_ERROR, Conflict, Quarantined
 from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.pipeline import Decided, Forbidden, Outcome, Repeated
+from fraud_detection.outcomes import Decided, Forbidden, Outcome, Repeated
 
 
 class Refusal(msgspec.Struct):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from fraud_detection.score.bundle import Distribution
+from fraud_detection.score.reference import Distribution
 
 TARGETS = (0.5, 0.9, 0.99)
 LEAST_SHARE = 1e-4

@@ -18,6 +18,7 @@ from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import FeatureDefinition
 from fraud_detection.score.calibration import Calibration
+from fraud_detection.score.reference import Part, Reference
 from fraud_detection.strict import decode, to_plain
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CONTENTS = ("model.ubj", "features.json", "project.json", "reference.json", "vectors.json", "MODEL_CARD.md")
 """Every file of a bundle besides the manifest; one more or one less is refused."""
-
-
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A piece of a bundle that refuses keys it does not know."""
 
 
 class Cutoffs(Part, frozen=True):
@@ -86,45 +83,12 @@ class FeatureSet(Part, frozen=True):
 
     fingerprint: str
     definitions: tuple[FeatureDefinition, ...]
-    vocabulary: dict[str, dict[str, float]] = {}
+    vocabulary: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the column names in order."""
         return tuple(definition.name for definition in self.definitions)
-
-
-class Distribution(Part, frozen=True):
-    """A histogram: shares[i] of the values lies in (edges[i-1], edges[i]], open at both ends.
-
-    missing: the share of all values that were missing; `shares` speak of the others.
-    """
-
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-    missing: float = 0.0
-
-
-class FeatureReference(Part, frozen=True):
-    """How one feature looked in training.
-
-    usual: the median of legitimate payments (of a code: the most frequent one), None where all missed.
-    quantiles: at 0, 1, 5, 25, 50, 75, 95, 99 and 100 %; empty where all missed.
-    """
-
-    name: str
-    usual: float | None
-    quantiles: tuple[float, ...]
-    distribution: Distribution
-
-
-class Reference(Part, frozen=True):
-    """What was normal: features in the training slice, calibrated scores in the validation slice."""
-
-    rows: int
-    fraud_share: float
-    features: tuple[FeatureReference, ...]
-    score: Distribution
 
 
 class Vectors(Part, frozen=True):

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fraud_detection.config import Project
-    from fraud_detection.score.bundle import Cutoffs, FeatureReference, Periods, Reference
+    from fraud_detection.score.bundle import Cutoffs, Periods
+    from fraud_detection.score.reference import FeatureReference, Reference
 
 _WORDS = {
     "average_precision": "average precision",

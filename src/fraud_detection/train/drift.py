@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fraud_detection.score.bundle import Distribution
+from fraud_detection.score.reference import Distribution
 
 DRIFTED = 0.25
 """From here on a distribution has changed a lot; below 0.1 is what chance and the season do."""

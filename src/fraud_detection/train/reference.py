@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fraud_detection.score.bundle import Distribution, FeatureReference, Reference, Vectors
+from fraud_detection.score.bundle import Vectors
+from fraud_detection.score.reference import Distribution, FeatureReference, Reference
 from fraud_detection.train.measures import mean
 
 if TYPE_CHECKING:

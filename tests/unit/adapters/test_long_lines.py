@@ -27,7 +27,7 @@ def test_a_line_is_told_alike_however_it_arrives(size: int, end: bytes, tmp_path
     content = SMALL + end + whole + end + SMALL + end
     path = tmp_path / "events.jsonl"
     path.write_bytes(content)
-    source = open_source(str(path), numbered=False)
+    source = open_source(str(path))
     batches = list(source.batches(0, 1))
     from_file = [event for batch in batches for event in batch.events]
     assert len(from_file) == 3
@@ -70,9 +70,7 @@ def test_a_line_of_60_mb_takes_little_memory_from_a_file_and_from_a_pipe(tmp_pat
         thread.start()
         piped = [len(event) for batch in Pipe(read).batches(0, 512) for event in batch.events]
         thread.join()
-        found = [
-            len(e) for batch in open_source(str(path), numbered=False).batches(0, 512) for e in batch.events
-        ]
+        found = [len(e) for batch in open_source(str(path)).batches(0, 512) for e in batch.events]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -85,7 +83,7 @@ def test_many_large_lines_come_in_small_batches(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with path.open("wb") as file:
         file.writelines([b"x" * 250_000 + b"\n"] * 100)
-    batches = list(open_source(str(path), numbered=False).batches(0, 512))
+    batches = list(open_source(str(path)).batches(0, 512))
     assert sum(len(batch.events) for batch in batches) == 100
     assert max(len(batch.events) for batch in batches) < 40
 
@@ -93,7 +91,7 @@ def test_many_large_lines_come_in_small_batches(tmp_path: Path) -> None:
 def test_a_long_line_that_is_still_being_written_is_left_for_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(SMALL + b"\n" + b"x" * 400_000)
-    source = open_source(str(path), numbered=False, growing=True)
+    source = open_source(str(path), growing=True)
     assert [batch.events for batch in source.batches(0, 512)] == [[SMALL]]
     assert source.unfinished
     path.write_bytes(path.read_bytes() + b"\n")

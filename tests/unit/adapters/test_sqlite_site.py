@@ -14,7 +14,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import RetryError
-from fraud_detection.pipeline import Decided, Repeated
+from fraud_detection.outcomes import Decided, Repeated
 from fraud_detection.run.embedded import EmbeddedDoor
 from tests.conftest import SmallWorld
 from tests.states import open_door, opened

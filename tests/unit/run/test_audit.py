@@ -22,8 +22,8 @@ from fraud_detection.adapters.commit_marker import marker_path
 from fraud_detection.adapters.hash_chain import ROWS, START, link
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action, Decision, Label, LetThrough, Quarantined, Transaction, Verdict
+from fraud_detection.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.parse.drift import SchemaDrift
-from fraud_detection.pipeline import Decided, Learned, Noted, Outcome
 from fraud_detection.run.audit import Noted as NotedLink
 from fraud_detection.run.audit import Verified, append_notes, read_notes, verify
 from fraud_detection.run.demo import demo_project

@@ -24,18 +24,16 @@ from fraud_detection.score.bundle import (
     Bundle,
     Contents,
     Cutoffs,
-    Distribution,
-    FeatureReference,
     FeatureSet,
     Manifest,
     Periods,
-    Reference,
     Vectors,
     assemble,
     encode,
     from_files,
 )
 from fraud_detection.score.calibration import Calibration
+from fraud_detection.score.reference import Distribution, FeatureReference, Reference
 from fraud_detection.strict import decode
 
 if TYPE_CHECKING:
