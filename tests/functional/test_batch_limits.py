@@ -9,6 +9,7 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import MAX_ITEM_BYTES, item_bytes
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
+from fraud_detection.adapters.kpl import MOST_EVENTS
 from fraud_detection.run.lane_batch import Record
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud, Killed
@@ -88,3 +89,73 @@ def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWor
     assert ledger.unsaved() == begun
     ledger.note_unsaved([])
     assert ledger.unsaved() == []
+
+
+SAYINGS = 5_000
+
+
+def sayings(start: int, count: int) -> list[Record]:
+    """Return labels that all speak of one payment, each of another day and source."""
+    return [
+        Record(
+            str(FIRST + number),
+            json.dumps(
+                {
+                    "type": "label",
+                    "transaction_id": "t1",
+                    "is_fraud": number % 2,
+                    "label_known_at": f"2026-03-{1 + number // 60 % 28:02d}T00:00:{number % 60:02d}Z",
+                    "source": f"source {number % 97} of a long name",
+                }
+            ).encode(),
+            0.0,
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def told(cloud: Cloud) -> list[int]:
+    """Return the numbers of the labels of the payment, as another processor reads them."""
+    ledger = cloud.processor().ledger
+    ledger.lane = "shard-1"
+    found = ledger.look_up([], ["t1"])
+    return sorted(one.sequence // MOST_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
+
+
+def test_very_many_labels_of_one_payment_stop_nobody(small_world: SmallWorld) -> None:
+    """At some 4,300 their one item was larger than DynamoDB takes, and the shard stood still for ever."""
+    cloud = Cloud(small_world)
+    for start in range(0, SAYINGS, LABELS):
+        assert cloud.processor().handle("shard-1", sayings(start, LABELS)) == []
+    assert told(cloud) == list(range(SAYINGS))
+    assert max(map(item_bytes, cloud.dynamo.tables["labels"].values())) <= MAX_ITEM_BYTES
+    # What comes again is known, and changes nothing.
+    before = dict(cloud.dynamo.tables["labels"])
+    assert cloud.processor().handle("shard-1", sayings(0, LABELS)) == []
+    assert cloud.dynamo.tables["labels"] == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", range(1, 6))
+def test_labels_that_fill_a_part_are_all_there_after_a_kill(
+    small_world: SmallWorld, call: int, when: str
+) -> None:
+    cloud, calls = Cloud(small_world), 0
+    for start in (0, 400):
+        cloud.processor().handle("shard-1", sayings(start, 400))
+
+    def kill(_: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+
+    def nothing(_: str) -> None:
+        return None
+
+    cloud.trouble(*((kill, nothing) if when == "before" else (nothing, kill)))
+    with pytest.raises(Killed):
+        cloud.processor().handle("shard-1", sayings(800, 400))
+    cloud.trouble(nothing)
+    assert cloud.processor().handle("shard-1", sayings(800, 400)) == []
+    assert told(cloud) == list(range(1_200))

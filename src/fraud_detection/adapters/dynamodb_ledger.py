@@ -1,7 +1,7 @@
 """What the stream door has decided, in DynamoDB: the record that makes a batch that comes again harmless.
 
 Decisions are written before profiles.  So a batch that failed in between finds its decisions, and only
-the profiles that had not taken its events in are changed.  Labels of one payment stand in one item.
+the profiles that had not taken its events in are changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from fraud_detection.adapters.aws_attempts import chunks
 from fraud_detection.adapters.dynamodb_counts import LANES, LaneCounts, journal_key
+from fraud_detection.adapters.dynamodb_labels import DynamoLabels
 from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
 from fraud_detection.events import Label
 from fraud_detection.ports import First, Known
@@ -62,14 +63,6 @@ class Unsaved(msgspec.Struct, frozen=True, array_like=True):
     label: bytes = b""
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """A label, the lane by which it came, and whether it changed nothing."""
-
-    label: Label
-    lane: str
-    noted: bool = False
-
-
 class DynamoLedger:
     """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
 
@@ -80,15 +73,15 @@ class DynamoLedger:
         """
         self.lane = ""
         self._days = days
-        self._client, self._decisions, self._labels = client, decisions, labels
+        self._client, self._decisions = client, decisions
+        self._labels = DynamoLabels(client, labels, days)
         self.counts: LaneCounts | None = None
         self._kept: dict[str, KeptDecision] = {}
-        self._told: dict[str, list[_Told]] = {}
 
     def forget(self) -> None:
         """Read everything anew from now on."""
         self._kept.clear()
-        self._told.clear()
+        self._labels.forget()
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of.
@@ -97,7 +90,7 @@ class DynamoLedger:
         """
         ids = [*payments, *told_of]
         self._read_decisions(ids)
-        self._read_labels(ids)
+        self._labels.read(ids)
         kept = {one: self._kept[one] for one in ids if one in self._kept}
         return Known(
             {
@@ -106,8 +99,8 @@ class DynamoLedger:
                 if one in kept
             },
             {one: kept[one].entities for one in told_of if one in kept},
-            {one: self._labels_of(one, noted=False) for one in ids if one in self._told},
-            {one: self._labels_of(one, noted=True) for one in ids if one in self._told},
+            self._labels.of(ids, self.lane, noted=False),
+            self._labels.of(ids, self.lane, noted=True),
             {one for one in payments if one in kept and kept[one].declined},
             first={one: First(kept[one].event, kept[one].content) for one in payments if one in kept},
         )
@@ -184,12 +177,7 @@ class DynamoLedger:
         batch_put(
             self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in decisions]
         )
-        changed: set[str] = set()
-        for told, beside in ((labels, False), (noted, True)):
-            for label in told:
-                self._told.setdefault(label.transaction_id, []).append(_Told(label, self.lane, beside))
-                changed.add(label.transaction_id)
-        batch_put(self._client, self._labels, [self._labels_item(one) for one in sorted(changed)])
+        self._labels.add(self.lane, labels, noted)
         self._kept |= {one.transaction_id: one for one in decisions}
 
     def decisions(self) -> Iterator[KeptDecision]:
@@ -214,13 +202,6 @@ class DynamoLedger:
         ]
         batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
 
-    def _labels_of(self, one: str, *, noted: bool) -> list[Label]:
-        return [
-            told.label if told.lane == self.lane else msgspec.structs.replace(told.label, sequence=0)
-            for told in self._told[one]
-            if told.noted is noted
-        ]
-
     def _read(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])
 
@@ -230,16 +211,6 @@ class DynamoLedger:
             for item in self._read(part):
                 kept = _decision(item["d"]["B"])
                 self._kept[kept.transaction_id] = kept
-
-    def _read_labels(self, transaction_ids: Sequence[str]) -> None:
-        absent = dict.fromkeys(one for one in transaction_ids if one not in self._told)
-        for part in chunks(absent, KEYS_A_CALL):
-            for item in batch_get(self._client, self._labels, [{"id": {"S": one}} for one in part]):
-                self._told[item["id"]["S"]] = _labels(item["l"]["B"])
-
-    def _labels_item(self, one: str) -> dict[str, Any]:
-        content = {"B": msgspec.msgpack.encode([one, [_plain(told) for told in self._told[one]]])}
-        return {"id": {"S": one}, "l": content, **expiry(self._days)}
 
 
 def _decision_item(kept: KeptDecision) -> dict[str, Any]:
@@ -253,18 +224,3 @@ def _decision(content: bytes) -> KeptDecision:
     plain = msgspec.msgpack.decode(zlib.decompress(content))
     plain[3] = int(plain[3])
     return msgspec.convert(plain, KeptDecision)
-
-
-def _plain(told: _Told) -> tuple[object, ...]:
-    label = told.label
-    number = str(label.sequence)
-    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.noted)
-
-
-def _labels(content: bytes) -> list[_Told]:
-    one, plain = msgspec.msgpack.decode(content)
-    return [
-        # Those of before end with the lane.
-        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), lane, *more[1:])
-        for fraud, known_at, source, number, lane, *more in plain
-    ]
