@@ -19,7 +19,7 @@ from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.functional.test_releases import ANN, EVERYTHING, with_rules
-from tests.functional.test_request_door import Served, served
+from tests.functional.test_request_door import Served, replace, served
 from tests.functional.test_workers import TWO, metrics, until
 from tests.states import open_door, open_live_door
 
@@ -54,7 +54,8 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
     log, more = folder.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
     with served(small_world, tmp_path / "state.db", f"--live={folder.path}", *more) as one:
-        log.write_bytes(whole + BAD)
+        with log.open("ab") as file:
+            file.write(BAD)
         until(lambda: one.ask("GET", "/readyz")[0] == 503)
         status, told, _ = one.ask("GET", "/readyz")
         assert (status, told["status"], told["release"]) == (503, "background work failed", 1)
@@ -67,7 +68,7 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
         ]
         assert down, samples
         assert all(f'part="{RELEASES}"' in name for name in down)
-        log.write_bytes(whole)
+        replace(log, whole)
         until(lambda: ready(one, workers))
         assert release(small_world, folder).number == 2
         until(lambda: metrics_release(one) == {2.0})
