@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fraud_detection.errors import RetryError
 from fraud_detection.events import Decision, Label, Quarantined, Sender, Transaction
 
 Ids = tuple[str | None, ...]
@@ -56,6 +57,15 @@ Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
 Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
 Parsed = Transaction | Label | Quarantined | Forbidden
+
+
+class NotCommittedError(RetryError):
+    """A batch that is decided and could not be committed; its outcomes hold as soon as it is."""
+
+    def __init__(self, words: str, outcomes: list[Outcome]) -> None:
+        """Say why, and what is decided."""
+        super().__init__(words)
+        self.outcomes = outcomes
 
 
 class Processed(msgspec.Struct):

@@ -24,10 +24,10 @@ from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse import Parser
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.create_state import new_state
-from fraud_detection.run.embedded import remember_past
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor, shared_profiles
 from fraud_detection.run.history import read_history
+from fraud_detection.run.remember import remember_past
 from fraud_detection.run.shards import Ownership, shard_path
 from tests.conftest import SmallWorld
 from tests.states import open_door, opened

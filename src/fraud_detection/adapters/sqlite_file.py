@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from fraud_detection.adapters.sqlite_tables import check_format
-from fraud_detection.adapters.sqlite_trouble import opening
+from fraud_detection.adapters.sqlite_trouble import opening, passes
 from fraud_detection.adapters.state_guard import StateGuard
 from fraud_detection.adapters.state_lock import missing
 from fraud_detection.errors import ConfigError, RetryError
@@ -63,7 +63,7 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside together, or nothing; raise RetryError when the file is locked or full.
+        """Commit everything inside together, or nothing; raise RetryError when that cannot be now.
 
         Raises ConfigError when the file belongs to another process by now.
         """
@@ -71,6 +71,8 @@ class SqliteFile:
         try:
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
         except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
             raise RetryError(f"the state file is busy: {error}; is another process writing to it?") from error
         try:
             self._owned.check_owner(self._db)
@@ -78,6 +80,8 @@ class SqliteFile:
             self._db.execute("COMMIT")
             self._owned.committed()
         except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
             raise RetryError(f"the state file cannot be written: {error}") from error
         finally:
             # SQLite itself takes back what it could not write, but not always.

@@ -6,6 +6,7 @@ cut off, and what was committed since is written again from the tables.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ import msgspec
 
 from fraud_detection.adapters.private import append_to
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
 from fraud_detection.file_targets import check_target
+
+LOG = logging.getLogger(__name__)
 
 Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
@@ -79,8 +82,11 @@ class OutputFile:
         self._file.write(data)
         self._file.flush()
         self._position += len(data)
-        with self._site.transaction():
-            self._site.note_output(self._name, self._position)
+        try:
+            with self._site.transaction():
+                self._site.note_output(self._name, self._position)
+        except RetryError as error:
+            LOG.warning("%s; the next lines note these too, or the next start writes them again", error)
 
     def close(self) -> None:
         """Close the file; standard output stays open."""

@@ -23,7 +23,7 @@ from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S, SqliteFile
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables_since
-from fraud_detection.adapters.sqlite_trouble import opening
+from fraud_detection.adapters.sqlite_trouble import opening, passes
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import RetryError
 from fraud_detection.outcomes import Outcome
@@ -92,7 +92,7 @@ class SqliteSite(SqliteFile):
         self._release()
 
     def keep(self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift) -> None:
-        """Commit one batch of outcomes, in order; raise RetryError when the file is locked or full.
+        """Commit one batch of outcomes, in order; raise RetryError when the file cannot be written now.
 
         What could not be committed is not lost: it is kept here, and `settle` tries again.
         """
@@ -115,6 +115,8 @@ class SqliteSite(SqliteFile):
         try:
             owned = self._patiently(lambda: journal.append(self._db, self._moved, place, entry, guard.epoch))
         except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
             raise RetryError(f"the state file cannot be written: {error}") from error
         if not owned:
             guard.check_owner(self._db)
@@ -168,7 +170,7 @@ class SqliteSite(SqliteFile):
         self.put_meta("progress", self.progress)
 
     def note_setup(self, name: str, content: bytes) -> None:
-        """Keep what answers from now on, by its name; raise RetryError when the file is locked or full."""
+        """Keep what answers from now on, by its name; raise RetryError when that cannot be written now."""
         if not self.rows("SELECT 1 FROM setups WHERE name = ?", (name,)):
             with self.transaction():
                 self._db.execute("INSERT INTO setups VALUES (?, ?)", (name, content))

@@ -1,6 +1,7 @@
 """What an error of SQLite means, and what to do about it.
 
-Waiting helps while another process holds the file or its disk is full; it does not where the file is damaged.
+Waiting helps while another process holds the file or its disk cannot be written: to end would not mend the
+disk, and the next start would be refused.  It does not help where the file is damaged.
 """
 
 from __future__ import annotations
@@ -12,30 +13,34 @@ from pathlib import Path
 
 from fraud_detection.errors import ConfigError, RetryError
 
-PASSING = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
+HELD_OR_FULL = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
+ILL = frozenset((sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM))
+"""A disk that is read-only, over its quota, failing or out of reach."""
 DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 PRIMARY = 0xFF
 """The part of an error's code that says its kind."""
 
 
-def passes(error: BaseException | None) -> bool:
-    """Return whether waiting may be enough, whatever it was; so it is where nothing is known."""
-    return not isinstance(error, sqlite3.Error) or _kind(error) in PASSING
+def passes(error: sqlite3.Error) -> bool:
+    """Return whether waiting may be enough; what else cannot be written is a bug, or a damaged file."""
+    return _kind(error) in HELD_OR_FULL | ILL
 
 
 def advice(error: BaseException, database: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the file behind a connection, and what to do; None for no error of SQLite."""
+    """Return what is wrong with the file behind a connection, and what to do; None for any other error."""
     if not isinstance(error, sqlite3.Error):
         return None
     path = database.execute("PRAGMA database_list").fetchone()[2]
     if _kind(error) in DAMAGED:
         return _damaged(path, error)
-    if _kind(error) in PASSING:
+    if _kind(error) in HELD_OR_FULL:
         return f"{path}: cannot be written ({error}). Make room on the disk, or end what else holds the file"
-    return (
-        f"{path}: cannot be read or written ({error}, {getattr(error, 'sqlite_errorname', 'no code')}). Look "
-        "at its disk and its rights, and start again: what was answered is kept"
-    )
+    if _kind(error) in ILL:
+        return (
+            f"{path}: cannot be read or written ({error}, {error.sqlite_errorname}). Look at its disk "
+            "(read-only, over its quota, failing) and its rights; what was answered is kept"
+        )
+    return None
 
 
 @contextmanager

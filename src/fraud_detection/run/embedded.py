@@ -7,21 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 
 from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.sqlite_log import PastEvent
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.answerer import Canary
 from fraud_detection.decide.limiter import DeclineLimiter
-from fraud_detection.errors import NOT_OF_ONE_EVENT, ConfigError, Failure
-from fraud_detection.events import Transaction
-from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.metrics import LatencyHistogram, Stage
-from fraud_detection.outcomes import Decided, Outcome
+from fraud_detection.outcomes import Decided, NotCommittedError, Outcome
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Pipeline
 from fraud_detection.run import decline_counts
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.garbage import sweep
+from fraud_detection.run.remember import remember_past, tell_failure
 from fraud_detection.run.steady_clock import SteadyClock
 from fraud_detection.run.tally import Tally
 
@@ -119,8 +117,8 @@ class EmbeddedDoor:
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event.
 
-        Raises RetryError when it cannot be committed.  It is decided all the same, and committed before
-        anything else is taken.
+        Raises NotCommittedError, with the outcomes, when it cannot be committed: it is decided all the same,
+        and committed before anything else is taken; RetryError when what was decided before cannot be.
         """
         start = time.perf_counter()
         self.site.retry()
@@ -132,8 +130,9 @@ class EmbeddedDoor:
         self.site.note_place(source, batch.position, batch.mark)
         try:
             self._keep(processed.log)
+        except RetryError as error:
+            raise NotCommittedError(str(error), processed.outcomes) from error.__cause__
         finally:
-            # What could not be committed is decided all the same.
             pipeline.stages.lap(Stage.PERSIST)
             self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
@@ -247,33 +246,6 @@ class EmbeddedDoor:
             "look at what changed last, and take it back with `fraud rollback`",
             self.tally.limited,
         )
-
-
-def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
-    """Let the profiles that had not seen an event of a log when they were saved take it in."""
-    if past.event is None:
-        memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
-        return
-    payment = parser.parse(past.event, past.transaction_id)
-    if not isinstance(payment, Transaction):
-        return
-    memory.prefetch([payment.entities])
-    try:
-        memory.remember_again(payment)
-    except NOT_OF_ONE_EVENT:
-        raise
-    except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review
-        tell_failure(Failure(payment.transaction_id, past.event, error))
-
-
-def tell_failure(failure: Failure) -> None:
-    """Say that an error which nobody foresaw was met with one event: a bug, to be reported."""
-    LOG.error(
-        "an error of the program with payment %s, which goes to review (internal_error), or is set aside "
-        "where it has no id; the others are decided. Please report it:\n%s",
-        failure.transaction_id or "of no id",
-        failure.trace,
-    )
 
 
 def settle(

@@ -30,8 +30,9 @@ from fraud_detection.features.memory import FeatureMemory
 from fraud_detection.features.replay import PastPayment, Replay
 from fraud_detection.outcomes import Outcome
 from fraud_detection.parse import Parser
-from fraud_detection.run.embedded import SAVE_AFTER_EVENTS, EmbeddedDoor, remember_past, settle
+from fraud_detection.run.embedded import SAVE_AFTER_EVENTS, EmbeddedDoor, settle
 from fraud_detection.run.engine import Engine
+from fraud_detection.run.remember import remember_past
 from fraud_detection.run.shards import ORDERING, Ownership
 from fraud_detection.run.worker_limiter import WorkerLimiter
 

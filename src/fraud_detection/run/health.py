@@ -14,15 +14,13 @@ from collections.abc import Callable
 from types import TracebackType
 
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.sqlite_trouble import advice, passes
+from fraud_detection.adapters.sqlite_trouble import advice
 from fraud_detection.errors import FraudDetectionError, RetryError
 
 LOG = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 TRY_EVERY_S = 2.0
-GIVE_UP_AFTER_S = 10.0
-"""For what does not pass by waiting; another process that holds the file, or a full disk, is waited for."""
 ENDS = "this process met an error and ends; ask again in a moment"
 
 
@@ -42,7 +40,7 @@ class Health:
         self.broken: Exception | None = None
         self.guarded = _Guarded(self)
         self._site, self._refuse = site, refuse
-        self._failing_since: float | None = None
+        self._retries = False
         self._look_at = 0.0
 
     def check(self) -> None:
@@ -61,10 +59,10 @@ class Health:
             self.put_off(RetryError(trouble))
 
     def put_off(self, error: RetryError) -> None:
-        """Try by itself what could not be committed, if there is something, until it is well or given up."""
-        if self._failing_since is not None or not self._site.failed:
+        """Try by itself what could not be committed, if there is something, until it is well."""
+        if self._retries or not self._site.failed:
             return
-        self._failing_since = time.monotonic()
+        self._retries = True
         told = None if error.__cause__ is None else advice(error.__cause__, self._site.database)
         LOG.error("%s; until it can be written, payments are answered 503", told or error)
         self._try_later()
@@ -89,16 +87,12 @@ class Health:
     def _try(self) -> None:
         try:
             self._site.retry()
-        except RetryError as error:
-            lasts_s = time.monotonic() - (self._failing_since or 0.0)
-            if passes(error.__cause__) or lasts_s < GIVE_UP_AFTER_S:
-                self._try_later()
-            else:
-                self.fail(error)
+        except RetryError:
+            self._try_later()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the door
             self.fail(error)
         else:
-            self._failing_since = None
+            self._retries = False
             LOG.warning("the state file can be written again; nothing was lost")
 
 

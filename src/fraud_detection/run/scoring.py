@@ -27,10 +27,10 @@ from fraud_detection.parse import Parser
 from fraud_detection.parse.content import content_digest
 from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import First
-from fraud_detection.run.embedded import tell_failure
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import Progress, is_textual
 from fraud_detection.run.output import outcome_line
+from fraud_detection.run.remember import tell_failure
 from fraud_detection.run.tally import Tally
 
 BATCH = 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from fraud_detection.adapters.event_sources import Source, is_object, open_source
+from fraud_detection.adapters.event_sources import Batch, Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.sqlite_trouble import opening
+from fraud_detection.adapters.sqlite_trouble import advice, opening
 from fraud_detection.config import Project
 from fraud_detection.errors import RetryError
 from fraud_detection.loose_json import object_of
-from fraud_detection.outcomes import Outcome
+from fraud_detection.outcomes import NotCommittedError, Outcome
 from fraud_detection.run.assemble import load_engine
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
@@ -26,7 +27,9 @@ from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
 
+LOG = logging.getLogger(__name__)
 BATCH = 512
+TRY_EVERY_S = 2.0
 LOOK_EVERY_S = 0.5
 
 Show = Callable[[list[Outcome]], None]
@@ -129,6 +132,9 @@ def run_stream(
     """Decide everything the source gives, from the place that was reached before; `say` what is unusual.
 
     releases: followed between batches.
+
+    While the state file cannot be written, nothing more is taken and nothing shown.  Raises RetryError when
+    it is gone, or cannot be written when the end is asked for.
     """
     opened = open_source(source, growing=True)
     name, start = place_in(door, source, opened, say)
@@ -140,14 +146,45 @@ def run_stream(
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
                 refuse_lost(door)
-            show(door.take(batch, name) if batch.events else [])
-            door.catch_up()
+            show(_decided(door, batch, name, stop) if batch.events else [])
+            try:
+                door.catch_up()
+            except RetryError as error:
+                LOG.warning("%s; nothing is lost: the decisions are in the journal", error)
             if releases is not None:
                 releases.look()
             if stop.asked:
                 return
     if opened.unfinished:
         say(f"the last line of {source} has no end yet; it is left for the next start")
+
+
+def _decided(door: EmbeddedDoor, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
+    """Return what becomes of a batch, when it is committed."""
+    while True:
+        try:
+            return door.take(batch, name)
+        except NotCommittedError as error:
+            _wait_until_committed(door, error, stop)
+            return error.outcomes
+        except RetryError as error:
+            _wait_until_committed(door, error, stop)
+
+
+def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> None:
+    words = None if error.__cause__ is None else advice(error.__cause__, door.site.database)
+    refuse_lost(door)
+    LOG.error("%s; nothing more is decided until it can be written", words or error)
+    while not stop.asked:
+        time.sleep(TRY_EVERY_S)
+        refuse_lost(door)
+        try:
+            door.site.retry()
+        except RetryError:
+            continue
+        LOG.warning("the state file can be written again; nothing was lost")
+        return
+    raise error
 
 
 def refuse_lost(door: EmbeddedDoor) -> None:
