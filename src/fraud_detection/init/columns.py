@@ -183,12 +183,15 @@ def counts_rows(column: Profile, rows: int) -> bool:
 
     >>> counts_rows(profile("index", range(100)), 100), counts_rows(profile("n", [3, 1, 2] * 30), 90)
     (True, False)
+    >>> counts_rows(profile("index", [None if row % 9 == 0 else row for row in range(100)]), 100)
+    True
     """
     if column.kind != "number" or column.unique < 0.99 or not column.whole:  # noqa: PLR2004 - nearly all
         return False
-    numbers = column.by_row
+    by_row = column.by_row
+    numbers = by_row[~np.isnan(by_row)]
     rising = float((np.diff(numbers) > 0).mean()) if len(numbers) > 1 else 0.0
-    reach = (np.nanmax(numbers) - np.nanmin(numbers) + 1) / rows
+    reach = (numbers[-1] - numbers[0] + 1) / rows
     return bool(rising > 0.99 and 0.5 < reach < 2)  # noqa: PLR2004 - nearly all, nearly one by one
 
 

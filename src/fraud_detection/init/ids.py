@@ -13,17 +13,19 @@ WHERE = "schema.transaction_id"
 _NEARLY_ALL = 0.999
 _MOST = 0.9
 """Ids that differ in fewer rows name something else: the others would be dropped as copies."""
+_MOST_MISSING = 0.5
+"""Rows without an id are known by their place; what most rows lack is no id of payments."""
 
 
 def guess_id(board: Board) -> IdSource:
     """Take the transaction's id off the board, if there is one; ignore columns that number the rows."""
     chosen = _column(board)
     if chosen is not None:
-        board.take(chosen, WHERE, _unique_words(different(chosen, board.rows)))
+        board.take(chosen, WHERE, _unique_words(chosen, different(chosen, board.rows)))
     elif (repeated := _repeated(board)) is not None:
         _leave_out(board, repeated)
     else:
-        board.say(WHERE, "no column: rows are numbered, and live events are hashed", "likely")
+        board.say(WHERE, "no column: a payment is known by its place in its source", "likely")
     for profile in list(board.free.values()):
         if counts_rows(profile, board.rows):
             board.ignore(profile, "counts the rows, and says nothing about a payment")
@@ -68,7 +70,7 @@ def _leave_out(board: Board, profile: Profile) -> None:
 
 def _fitness(board: Board, profile: Profile, least: float) -> int:
     parts = set(words(profile.name))
-    if different(profile, board.rows) < least or profile.missing or not like_ids(profile):
+    if different(profile, board.rows) < least or profile.missing > _MOST_MISSING or not like_ids(profile):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
     return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0
@@ -79,7 +81,11 @@ def like_ids(profile: Profile) -> bool:
     return profile.kind == "text" or (profile.kind == "number" and profile.whole)
 
 
-def _unique_words(share: float) -> str:
-    if share >= 1:
-        return "different in every row"
-    return f"different in {share:.2%} of rows; a row with an id seen before counts as its copy"
+def _unique_words(profile: Profile, share: float) -> str:
+    one, many = (" that has one", " that have one") if profile.missing else ("", "")
+    said = f"different in every row{one}"
+    if share < 1:
+        said = f"different in {share:.2%} of rows{many}; a row with an id seen before counts as its copy"
+    if profile.missing:
+        said += f"; {profile.missing:.2%} of the rows have none: these are known by their place"
+    return said

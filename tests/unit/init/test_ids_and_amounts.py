@@ -27,6 +27,32 @@ def test_ids_of_which_some_repeat_are_told_with_the_flag_that_counts_them_once(t
     assert schema.transaction_id.field == "transaction_id"
 
 
+@pytest.mark.parametrize("written", ["t{}", "{}.0"])
+def test_an_id_that_some_rows_lack_is_the_id_and_no_number_to_learn_from(
+    tmp_path: Path, written: str
+) -> None:
+    columns = payments()
+    ids = [None if n % 30 == 0 else written.format(n) for n in range(ROWS)]
+    columns = {"txn": ids} | {name: values for name, values in columns.items() if name != "transaction_id"}
+
+    proposal = guess(tmp_path, columns)
+
+    schema = proposal.project.schema
+    assert schema.transaction_id.field == "txn"
+    assert "txn" not in schema.numbers
+    share = sum(one is None for one in ids) / ROWS
+    assert f"{share:.2%} of the rows have none" in said(proposal, "schema.transaction_id")
+
+
+def test_a_column_that_counts_the_rows_is_left_out_though_some_lack_it(tmp_path: Path) -> None:
+    columns = payments() | {"nr": [None if n % 30 == 0 else n for n in range(ROWS)]}
+
+    schema = guess(tmp_path, columns).project.schema
+
+    assert "nr" in schema.ignored
+    assert "nr" not in schema.numbers
+
+
 def test_a_thin_sample_does_not_hide_that_ids_repeat(tmp_path: Path) -> None:
     rows = 300_000
     columns: dict[str, np.ndarray | list[str]] = {
