@@ -23,6 +23,7 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_record import Record
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.state_guard import LOOK_EVERY_S
+from fraud_detection.adapters.state_lock import pages_of_log
 from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.run import stream
@@ -85,6 +86,7 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has
         for name in names:
             with pytest.raises(ConfigError, match=rf"another process \({one.process.pid}\b"):
                 door_at(small_world, name)
+        assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
         (tmp_path / "hard.db").unlink()
         assert (
             main(["run", "--headless", "--source=-", f"--bundle={small_world.bundle}", "--state=alias.db"])
@@ -376,12 +378,78 @@ def test_a_file_that_is_cut_short_or_empty_is_refused_with_why(
     door = open_door(small_world.bundle, state)[1]
     take(door, events[:50])
     door.close()
-    for size in (state.stat().st_size // 2, 0):
+    for size in (state.stat().st_size // 2, 60, 0):
         os.truncate(state, size)
         with pytest.raises(
-            ConfigError, match=r"was cut short, at least [\d,]+ bytes are gone. Put a copy back"
+            ConfigError,
+            match=r"was cut short, at least [\d,]+ bytes are gone. It and its log \(-wal\) are as",
         ):
             door_at(small_world, state)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.1, 0.5, 0.9])
+def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
+    small_world: SmallWorld,
+    events: list[bytes],
+    tmp_path: Path,
+    kept: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:60])
+    whole = copied(tmp_path / "s.db", tmp_path / "whole")
+    state = copied(tmp_path / "s.db", tmp_path / "cut")
+    door.close()
+    size = state.stat().st_size
+    os.truncate(state, int(size * kept))
+    files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
+    words = ["run", "--source=-", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--headless"]):
+        if kept and command[0] == "audit":
+            continue
+        assert main(command) == 2
+        assert "cut short" in capsys.readouterr().err
+        assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == files
+    # With what was cut off put back, nothing is missing.
+    shutil.copy(whole, state)
+    again = door_at(small_world, state)
+    assert again.site.seq == 60
+    again.close()
+
+
+def test_pages_that_only_the_log_has_are_not_missed(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    """A kill amid a checkpoint leaves a file whose header is ahead of its length."""
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:60])
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    state = copied(tmp_path / "s.db", tmp_path / "copy")
+    door.close()
+    log = pages_of_log(Path(f"{state}-wal"))
+    pages = state.stat().st_size // 4096
+    last = pages
+    while last in log:
+        last -= 1
+    assert last < pages
+    for kept in range(last, pages):
+        cut = copied(state, tmp_path / f"cut{kept}")
+        os.truncate(cut, kept * 4096)
+        again = door_at(small_world, cut)
+        assert again.site.seq == 60
+        again.close()
+
+
+@pytest.mark.parametrize("content", [b"transaction_id,amount\n1,2\n" * 9, b"SQLite format 2" * 9])
+def test_what_is_no_database_is_refused_as_that(
+    small_world: SmallWorld, tmp_path: Path, content: bytes
+) -> None:
+    state = tmp_path / "s.db"
+    state.write_bytes(content)
+    with pytest.raises(ConfigError, match="is no state file, and no database at all; name another"):
+        door_at(small_world, state)
+    assert state.read_bytes() == content
 
 
 def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_next_start(

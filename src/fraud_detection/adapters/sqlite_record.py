@@ -216,6 +216,11 @@ class Record:
 
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a file for reading; where no process has left its log and none can be made, as it lies there."""
+    if path.exists() and not path.stat().st_size:
+        # SQLite would delete its log, in which all of it may still be.
+        raise ConfigError(
+            f"{path}: was cut short: it is empty; put a copy back, with its -wal and its .marker"
+        )
     address = f"file:{quote(str(path.resolve()))}?mode=ro"
     for mode in ("", "&immutable=1"):
         db = sqlite3.connect(address + mode, uri=True, isolation_level=None)

@@ -89,10 +89,6 @@ class StateGuard:
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         row = (os.getpid(), socket.gethostname(), since)
         self.epoch = db.execute(OWN, row).fetchone()[0]
-        if self._lock.missing_bytes():
-            # What is not in the file yet may be in its log.
-            db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-            self._refuse_cut(self.path)
         self._state_id = _meta(db, STATE_ID)
         self._log = os.open(self._beside("-wal"), os.O_RDONLY)
         self._sizes = self._sizes_now()
@@ -189,21 +185,10 @@ class StateGuard:
         return self.path.with_name(self.path.name + suffix)
 
     def _check(self, path: Path) -> None:
-        log = self._beside("-wal")
-        if not log.exists() or not log.stat().st_size:
-            self._refuse_cut(path)
+        _refuse_cut(self._lock, path)
         loss = found_loss(self.path)
         if loss is not None:
             raise ConfigError(f"{path}: {loss.words}. {PUT_BACK}")
-
-    def _refuse_cut(self, path: Path) -> None:
-        missing = self._lock.missing_bytes()
-        if missing:
-            raise ConfigError(
-                f"{path}: was cut short, at least {missing:,} bytes are gone. Put a copy back, with its "
-                f".marker, or save what can be read (`sqlite3 {path} .recover | sqlite3 NEW`), or make a new "
-                "one with `fraud state create FILE --history PAST`"
-            )
 
 
 def found_loss(path: Path) -> Loss | None:
@@ -246,6 +231,7 @@ def accept_loss(path: Path) -> Loss | None:
     lock = StateLock(path)
     try:
         with opening(path):
+            _refuse_cut(lock, path)
             loss = found_loss(lock.path)
             if loss is None:
                 return None
@@ -284,6 +270,17 @@ def adopt(source: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _refuse_cut(lock: StateLock, path: Path) -> None:
+    missing = lock.missing_bytes()
+    if missing:
+        raise ConfigError(
+            f"{path}: was cut short, at least {missing:,} bytes are gone. It and its log (-wal) are as they "
+            "were: put a copy back, with its .marker, or save what can be read (from a copy of both: "
+            "`sqlite3 COPY .recover | sqlite3 NEW`), or make a new one with `fraud state create FILE "
+            "--history PAST`"
+        )
 
 
 def _last_link(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:

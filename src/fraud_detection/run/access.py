@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import yaml
 from msgspec import Meta
 
+from fraud_detection.adapters.file_lock import FileLock
 from fraud_detection.adapters.private import write_to
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.events import ANYBODY, Sender
@@ -24,6 +27,9 @@ Role = Literal["decide", "read", "label", "operate"]
 ROLES: tuple[Role, ...] = ("decide", "read", "label", "operate")
 ADVICE = "make a key with `fraud api-key NAME --roles decide,read`"
 KEY_BYTES = 24
+NAME = "^[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}$"
+"""The name of a key stands in logs, metrics and the rows that its owner sent."""
+KeyName = Annotated[str, Meta(pattern=NAME)]
 
 
 class Key(Settings, frozen=True):
@@ -158,25 +164,40 @@ def digest(key: str) -> str:
 
 def load_keys(path: Path) -> dict[str, Key]:
     """Read the keys; raise ConfigError for a file that is wrong or has none."""
-    keys = decode(read_yaml(path, ADVICE), dict[str, Key], str(path))
+    keys = decode(read_yaml(path, ADVICE), dict[KeyName, Key], str(path))
     if not keys:
         raise ConfigError(f"{path}: holds no key; {ADVICE}")
     return keys
 
 
 def add_key(path: Path, name: str, roles: tuple[Role, ...], per_second: float | None) -> str:
-    """Add a key to a file and return it: it is told once, and only its digest is kept."""
-    present = path.read_text() if check_target(path).exists() else ""
-    if present.strip() and name in load_keys(path):
+    """Add a key to a file and return it: it is shown once, and only its digest is kept.
+
+    Raise ConfigError, and leave the file as it is, for a name or a rate that no key can have.
+    """
+    if not re.fullmatch(NAME, name):
         raise ConfigError(
-            f"{path}: has a key {name!r} already; remove its lines first, or choose another name"
+            f"{name!r} cannot name a key: take up to 100 letters, digits and . _ @ -, the first no sign"
         )
     key = secrets.token_urlsafe(KEY_BYTES)
-    entry = f"{name}:\n  sha256: {digest(key)}\n  roles: [{', '.join(roles)}]\n"
-    entry += "" if per_second is None else f"  per_second: {per_second:g}\n"
-    # In one step: a server that follows the file never reads half of it.
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with write_to(new) as file:
-        file.write(f"{present.rstrip()}\n{entry}".lstrip().encode())
-    new.replace(path)
+    entry: dict[str, object] = {"sha256": digest(key), "roles": list(roles)}
+    entry |= {} if per_second is None else {"per_second": per_second}
+    decode(entry, Key, f"the key {name!r}")
+    # Of two that add a key at once, one would write the file without the other's.
+    lock = FileLock(check_target(path).with_name(f".{path.name}.lock"), "is adding a key; try again")
+    try:
+        present = path.read_text(encoding="utf-8") if path.exists() else ""
+        if present.strip() and name in load_keys(path):
+            raise ConfigError(
+                f"{path}: has a key {name!r} already; remove its lines first, or choose another name"
+            )
+        added = yaml.safe_dump({name: entry}, sort_keys=False, default_flow_style=None)
+        # In one step: a server that follows the file never reads half of it.
+        new = path.with_name(f".{path.name}.{os.getpid()}.new")
+        with write_to(new) as file:
+            file.write(f"{present.rstrip()}\n{added}".lstrip().encode())
+        new.replace(path)
+    finally:
+        lock.path.unlink(missing_ok=True)
+        lock.release()
     return key

@@ -10,7 +10,7 @@ import pytest
 from fraud_detection.adapters.tables import open_table, write_columns
 from fraud_detection.errors import ConfigError
 from fraud_detection.init import Overrides, propose
-from tests.unit.init.files import ROWS, guess, payments, said
+from tests.unit.init.files import ROWS, guess, payments, said, without
 
 
 def test_ids_of_which_some_repeat_are_told_with_the_flag_that_counts_them_once(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_ids_of_which_some_repeat_are_told_with_the_flag_that_counts_them_once(t
 def test_an_id_that_some_rows_lack_is_the_id_and_no_number_to_learn_from(
     tmp_path: Path, written: str
 ) -> None:
-    columns = payments()
     ids = [None if n % 30 == 0 else written.format(n) for n in range(ROWS)]
-    columns = {"txn": ids} | {name: values for name, values in columns.items() if name != "transaction_id"}
+    columns = without("transaction_id")
+    columns["txn"] = [*ids]
 
     proposal = guess(tmp_path, columns)
 
@@ -45,7 +45,8 @@ def test_an_id_that_some_rows_lack_is_the_id_and_no_number_to_learn_from(
 
 
 def test_a_column_that_counts_the_rows_is_left_out_though_some_lack_it(tmp_path: Path) -> None:
-    columns = payments() | {"nr": [None if n % 30 == 0 else n for n in range(ROWS)]}
+    columns = payments()
+    columns["nr"] = [None if n % 30 == 0 else n for n in range(ROWS)]
 
     schema = guess(tmp_path, columns).project.schema
 
