@@ -146,13 +146,13 @@ class FakeRuntime:
         """Take what answers a request's body."""
         self.calls = 0
         self.trouble: Callable[[], object] = lambda: None
-        self._invoke = invoke
+        self.invoke = invoke
 
     def invoke_endpoint(self, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         """Answer a request."""
         self.calls += 1
         self.trouble()
-        return {"Body": _Body(self._invoke(arguments["Body"]))}
+        return {"Body": _Body(self.invoke(arguments["Body"]))}
 
 
 class _Body:

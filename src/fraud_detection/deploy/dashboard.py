@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from fraud_detection.deploy.alarm import MINUTE, NAMESPACE
 from fraud_detection.deploy.pieces import Resources, resource, sub
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
-from fraud_detection.deploy.watch import MINUTE, NAMESPACE, VARIANT
+from fraud_detection.deploy.watch import VARIANT
 
 STREAM_COUNTS = ("IncomingRecords", "WriteProvisionedThroughputExceeded")
 

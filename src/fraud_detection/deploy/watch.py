@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fraud_detection.deploy.pieces import ON_AWS, Resource, Resources, ref, resource
+from fraud_detection.deploy.alarm import (
+    alarm,
+    alarm_below,
+    computed,
+    of_endpoint,
+    of_failures,
+    of_function,
+    of_stream,
+    ours,
+    share,
+    share_of_some,
+    stability_index,
+    without,
+)
+from fraud_detection.deploy.pieces import Resource, Resources, resource
 from fraud_detection.deploy.release import Release
 from fraud_detection.deploy.settings import Deployment
 
-NAMESPACE = "FraudDetection"
 ROLLBACK = {
     "EndpointErrors": "endpoint-5xx",
     "EndpointLatency": "endpoint-latency",
@@ -16,83 +27,21 @@ ROLLBACK = {
     "ScoreDrift": "score-drift",
 }
 """The alarms that take a new model back: their names in the template, and what their own names end in."""
-MINUTE = 60
 VARIANT = "live"
 SAGEMAKER_MICROSECONDS = 1000
+SOME_MINUTES = 5
+"""One period of the alarms that watch slow streams too."""
+HOUR = {"periods": 12, "of_them": 4}
+"""Of the periods of an hour a third: chance makes no series of a few bad events among few."""
+LEAST_BAD = 2
+"""One bad event alone is no share of anything."""
 
 
 def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
     """Return every alarm; those of the new model look only at what that model answered."""
     found = {
-        "BehindTime": _alarm(
-            settings,
-            "behind-time",
-            "The oldest record waits too long: is the function failing, or is the stream too narrow?",
-            _lambda("IteratorAge", "Maximum", settings),
-            1000 * settings.alarms.behind_s,
-            minutes=3,
-        ),
-        "FunctionErrors": _alarm(
-            settings,
-            "function-errors",
-            "The function fails, and its batches are tried again: see its log.",
-            _lambda("Errors", "Sum", settings),
-            0,
-            minutes=3,
-            of_them=2,
-        ),
-        "QuarantinedShare": _alarm(
-            settings,
-            "quarantined-share",
-            "Events cannot be read: has a producer changed its fields or its encoding?",
-            _computed(
-                {name: _ours(name, settings) for name in ("decided", "quarantined")},
-                _share("quarantined", "(decided + quarantined)", settings.alarms.least),
-            ),
-            settings.alarms.quarantined_share,
-            minutes=2,
-        ),
-        "NothingDecided": _alarm(
-            settings,
-            "nothing-decided",
-            "Records come in and no payment is decided: is the mapping disabled, paused or lost?",
-            _idle(settings),
-            0,
-            minutes=5,
-        ),
-        "Conflicts": _alarm(
-            settings,
-            "conflicts",
-            "Ids that were decided come again with other content: somebody tries, or a producer repeats ids.",
-            _ours("conflicts", settings) | {"Statistic": "Sum"},
-            0,
-        ),
-        "InternalErrors": _alarm(
-            settings,
-            "internal-errors",
-            "The program met an error with single payments, and sent them to review.",
-            _ours("internal_errors", settings) | {"Statistic": "Sum"},
-            0,
-        ),
-        "Limited": _alarm(
-            settings,
-            "limited",
-            "The limiter holds: something declines more than it may, and the rest goes to review.",
-            _ours("limited", settings) | {"Statistic": "Sum"},
-            0,
-        ),
-        "FailuresWaiting": _alarm(
-            settings,
-            "failures-waiting",
-            "Batches were given up: their records are in the stream only as long as it keeps them.",
-            {
-                "Namespace": "AWS/SQS",
-                "MetricName": "ApproximateNumberOfMessagesVisible",
-                "Dimensions": [{"Name": "QueueName", "Value": f"{settings.name}-failures"}],
-                "Statistic": "Maximum",
-            },
-            0,
-        ),
+        **_flow_alarms(settings),
+        **_event_alarms(settings),
         **_model_alarms(settings, release, endpoint),
     }
     if settings.alarms.email is not None:
@@ -107,61 +56,157 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
     return found
 
 
+def _flow_alarms(settings: Deployment) -> Resources:
+    """Return the alarms that call when records are not worked off."""
+    taken = ("decided", "repeated", "labels")
+    counts = {"incoming": of_stream("IncomingRecords", settings)}
+    counts |= {name: ours(name, settings) for name in taken}
+    return {
+        "BehindTime": alarm(
+            settings,
+            "behind-time",
+            "The oldest record waits too long: is the function failing, or is the stream too narrow?",
+            of_function("IteratorAge", settings) | {"Statistic": "Maximum"},
+            1000 * settings.alarms.behind_s,
+            periods=3,
+        ),
+        "FunctionErrors": alarm(
+            settings,
+            "function-errors",
+            "The function fails, and its batches are tried again: see its log.",
+            of_function("Errors", settings) | {"Statistic": "Sum"},
+            0,
+            periods=3,
+            of_them=2,
+        ),
+        "StreamUnread": {
+            # Lambda asks every shard once a second, whether records come or not.
+            **alarm_below(
+                settings,
+                "stream-unread",
+                "Nobody reads the stream: is the mapping disabled, paused or lost?",
+                of_stream("GetRecords.Success", settings) | {"Statistic": "SampleCount"},
+                1,
+                periods=5,
+            ),
+            "DependsOn": "Mapping",
+        },
+        "NothingDecided": alarm(
+            settings,
+            "nothing-decided",
+            "Records come in and no payment is decided.",
+            # What was taken counts whatever became of it, so that a night of labels alone is no alarm.
+            computed(counts, without("incoming", taken), SOME_MINUTES),
+            0,
+            # A record that is decided within a period is decided in the same or in the next one.
+            periods=2,
+        ),
+        "FailuresWaiting": alarm(
+            settings,
+            "failures-waiting",
+            "Batches were given up: their records are in the stream only as long as it keeps them.",
+            of_failures("ApproximateNumberOfMessagesVisible", settings) | {"Statistic": "Maximum"},
+            0,
+        ),
+    }
+
+
+def _event_alarms(settings: Deployment) -> Resources:
+    """Return the alarms that call for what events and payments came to."""
+    limits = settings.alarms
+    return {
+        **_shares(
+            settings,
+            "QuarantinedShare",
+            "quarantined-share",
+            "Events cannot be read: has a producer changed its fields or its encoding?",
+            ("quarantined", "(decided + quarantined)", limits.quarantined_share),
+        ),
+        **_shares(
+            settings,
+            "DegradedShare",
+            "degraded-share",
+            "Payments are decided without a score: the endpoint is away or refuses the features.",
+            # What was decided without a score was answered by no bundle.
+            ("degraded", "decided", limits.degraded_share),
+        ),
+        "Conflicts": _any(
+            settings,
+            "conflicts",
+            "conflicts",
+            "Ids that were decided come again with other content: somebody tries, or a producer repeats ids.",
+        ),
+        "InternalErrors": _any(
+            settings,
+            "internal-errors",
+            "internal_errors",
+            "The program met an error with single payments, and sent them to review.",
+        ),
+        "Limited": _any(
+            settings,
+            "limited",
+            "limited",
+            "The limiter holds: something declines more than it may, and the rest goes to review.",
+        ),
+    }
+
+
+def _shares(
+    settings: Deployment, key: str, name: str, words: str, of: tuple[str, str, float]
+) -> dict[str, Resource]:
+    """Return two alarms of one share: of busy minutes, and of an hour in which little comes in."""
+    part, whole, limit = of
+    counts = {one: ours(one, settings) for one in ("decided", part)}
+    at_once = computed(counts, share(part, whole, settings.alarms.least))
+    slowly = computed(counts, share_of_some(part, whole, LEAST_BAD), SOME_MINUTES)
+    return {
+        key: alarm(settings, name, words, at_once, limit, periods=2),
+        f"{key}OfHour": alarm(settings, f"{name}-of-hour", words, slowly, limit, **HOUR),
+    }
+
+
+def _any(settings: Deployment, name: str, count: str, words: str) -> Resource:
+    return alarm(settings, name, words, ours(count, settings) | {"Statistic": "Sum"}, 0)
+
+
 def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
     limits = settings.alarms
-    on_endpoint = {
-        "Namespace": "AWS/SageMaker",
-        "Dimensions": [
-            {"Name": "EndpointName", "Value": endpoint},
-            {"Name": "VariantName", "Value": VARIANT},
-        ],
-    }
-    answered = {name: _ours(name, settings, release.bundle) for name in ("answered", "above_decline")}
-    # What was decided without a score was answered by no bundle.
-    without = {name: _ours(name, settings) for name in ("decided", "degraded")}
-    banded = {name: _ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
+    answered = {name: ours(name, settings, release.bundle) for name in ("answered", "above_decline")}
+    banded = {name: ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
     return {
-        "EndpointErrors": _alarm(
+        "EndpointErrors": alarm(
             settings,
             "endpoint-5xx",
             "The endpoint fails; payments go to review meanwhile.",
             # The mean of a count that is 0 or 1 for each request is the share of those that failed.
-            {**on_endpoint, "MetricName": "Invocation5XXErrors", "Statistic": "Average"},
+            of_endpoint("Invocation5XXErrors", endpoint, VARIANT) | {"Statistic": "Average"},
             limits.error_share,
-            minutes=3,
+            periods=3,
             of_them=2,
         ),
-        "EndpointLatency": _alarm(
+        "EndpointLatency": alarm(
             settings,
             "endpoint-latency",
             "The model answers slowly (99 % of the requests, in microseconds).",
-            {**on_endpoint, "MetricName": "ModelLatency", "ExtendedStatistic": "p99"},
+            of_endpoint("ModelLatency", endpoint, VARIANT) | {"ExtendedStatistic": "p99"},
             SAGEMAKER_MICROSECONDS * limits.latency_ms,
-            minutes=3,
+            periods=3,
         ),
-        "DeclineShare": _alarm(
+        "DeclineShare": alarm(
             settings,
             "decline-share",
             f"Bundle {release.bundle} declines more than it may.",
-            _computed(answered, _share("above_decline", "answered", limits.least)),
+            computed(answered, share("above_decline", "answered", limits.least)),
             limits.decline_share,
-            minutes=2,
+            periods=2,
         ),
-        "DegradedShare": _alarm(
-            settings,
-            "degraded-share",
-            "Payments are decided without a score: the endpoint is away or refuses the features.",
-            _computed(without, _share("degraded", "decided", limits.least)),
-            limits.degraded_share,
-            minutes=2,
-        ),
-        "ScoreDrift": _alarm(
+        "ScoreDrift": alarm(
             settings,
             "score-drift",
             f"The scores of bundle {release.bundle} are not distributed as in training.",
-            _computed(banded, stability_index(release.bands.shares, limits.least)),
+            computed(banded, stability_index(release.bands.shares, limits.least)),
             limits.score_drift,
-            minutes=5,
+            periods=5,
         ),
     }
 
@@ -170,97 +215,3 @@ def rollback_arns(settings: Deployment) -> list[str]:
     """Return the ARNs of the alarms that take a new model back, to be filled in by `Fn::Sub`."""
     where = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
     return [f"{where}{settings.name}-{name}" for name in ROLLBACK.values()]
-
-
-def _idle(settings: Deployment) -> dict[str, Any]:
-    """Return how many records came in during a minute in which nothing was taken off the stream.
-
-    What is missing is 0 on both sides: a mapping that is lost leaves no data, a quiet stream none either.
-    What was taken counts whatever became of it, so that a night of labels alone is no alarm.
-    """
-    stream = {
-        "Namespace": "AWS/Kinesis",
-        "MetricName": "IncomingRecords",
-        "Dimensions": [{"Name": "StreamName", "Value": f"{settings.name}-payments"}],
-    }
-    taken = ("decided", "repeated", "labels")
-    counts = {"incoming": stream} | {name: _ours(name, settings) for name in taken}
-    done = " + ".join(f"FILL({name}, 0)" for name in taken)
-    return _computed(counts, f"IF({done} > 0, 0, FILL(incoming, 0))")
-
-
-def _share(part: str, whole: str, least: int) -> str:
-    return f"IF({whole} >= {least}, {part} / {whole}, 0)"
-
-
-def stability_index(shares: tuple[float, ...], least: int) -> str:
-    """Return `Bands.drift` in CloudWatch's language, 0 below `least` scores a minute.
-
-    >>> stability_index((0.75, 0.25), 10)
-    'IF(band0+band1 >= 10, ((band0+0.5)/(band0+band1+1.0)-0.75)*LOG((band0+0.5)/(band0+band1+1.0)/0.75)\
-+((band1+0.5)/(band0+band1+1.0)-0.25)*LOG((band1+0.5)/(band0+band1+1.0)/0.25), 0)'
-    """
-    total = "+".join(f"band{place}" for place in range(len(shares)))
-    smoothed = f"({total}+{0.5 * len(shares)})"
-    now = [f"(band{place}+0.5)/{smoothed}" for place in range(len(shares))]
-    terms = [f"({one}-{share})*LOG({one}/{share})" for one, share in zip(now, shares, strict=True)]
-    return f"IF({total} >= {least}, {'+'.join(terms)}, 0)"
-
-
-def _ours(name: str, settings: Deployment, bundle: str | None = None) -> dict[str, Any]:
-    """Return one of the counts that the function logs: of one bundle's answers, or of all."""
-    values = {"environment": settings.environment} | ({} if bundle is None else {"bundle": bundle})
-    return {
-        "Namespace": NAMESPACE,
-        "MetricName": name,
-        "Dimensions": [{"Name": key, "Value": value} for key, value in values.items()],
-    }
-
-
-def _computed(counts: dict[str, dict[str, Any]], expression: str) -> dict[str, Any]:
-    asked = [
-        {"Id": name, "ReturnData": False, "MetricStat": {"Metric": count, "Period": MINUTE, "Stat": "Sum"}}
-        for name, count in counts.items()
-    ]
-    return {"Metrics": [*asked, {"Id": "result", "Expression": f"FILL({expression}, 0)", "ReturnData": True}]}
-
-
-def _lambda(name: str, statistic: str, settings: Deployment) -> dict[str, Any]:
-    return {
-        "Namespace": "AWS/Lambda",
-        "MetricName": name,
-        "Dimensions": [{"Name": "FunctionName", "Value": settings.function_name}],
-        "Statistic": statistic,
-    }
-
-
-def _alarm(  # noqa: PLR0913 - an alarm is just these
-    settings: Deployment,
-    name: str,
-    words: str,
-    metric: dict[str, Any],
-    above: float,
-    *,
-    minutes: int = 1,
-    of_them: int | None = None,
-) -> Resource:
-    calls = [ref("Calls")] if settings.alarms.email is not None else None
-    # Local services have no SageMaker, and do not compute.
-    on_aws = "Metrics" in metric or metric["Namespace"] == "AWS/SageMaker"
-    return resource(
-        "CloudWatch::Alarm",
-        {
-            "AlarmName": f"{settings.name}-{name}",
-            "AlarmDescription": words,
-            **metric,
-            "Period": None if "Metrics" in metric else MINUTE,
-            "EvaluationPeriods": minutes,
-            "DatapointsToAlarm": of_them,
-            "Threshold": above,
-            "ComparisonOperator": "GreaterThanThreshold",
-            "TreatMissingData": "notBreaching",
-            "AlarmActions": calls,
-            "OKActions": calls,
-        },
-        **({"Condition": ON_AWS} if on_aws else {}),
-    )
