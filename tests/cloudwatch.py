@@ -104,6 +104,11 @@ def compute(expression: str, series: Mapping[str, Series], reading: Reading = DO
     return _Math(series, reading).value(_parsed(expression))
 
 
+def series_of(expression: str, series: Mapping[str, Series], reading: Reading = DOCUMENTED) -> Series:
+    """Return what an expression makes of series, as an alarm needs it: a series too."""
+    return _listed(compute(expression, series, reading))
+
+
 @cache
 def _parsed(expression: str) -> ast.expr:
     return ast.parse(expression, mode="eval").body
@@ -225,7 +230,7 @@ def state(alarm: Mapping[str, Any], metrics: Metrics, end: int, reading: Reading
             name: metrics.series(one["Metric"], one["Stat"], one["Period"] // 60, end, most)
             for name, one in stats.items()
         }
-        points = _listed(compute(result["Expression"], series, reading))
+        points = series_of(result["Expression"], series, reading)
     else:
         statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         points = metrics.series(alarm, statistic, alarm["Period"] // 60, end, most)

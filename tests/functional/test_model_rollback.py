@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from fraud_detection.score.archive import pack, read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.score.calibration import Calibration
 from fraud_detection.score.wire import JSON
+from tests.cloudwatch import Series, series_of
 from tests.conftest import SmallWorld
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1.0"
@@ -59,15 +58,13 @@ class Watched:
 
     def _above(self, alarm: dict[str, Any]) -> bool:
         *asked, result = alarm["Metrics"]
-        values = {}
+        values: dict[str, Series] = {}
         for one in asked:
             metric = one["MetricStat"]["Metric"]
             where = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
-            values[one["Id"]] = self.counts[metric["MetricName"], where]
-        condition, then = re.fullmatch(r"FILL\(IF\((.+?), (.+), 0\), 0\)", result["Expression"]).groups()  # type: ignore[union-attr]
-        if not eval(condition, {}, values):  # noqa: S307 - an expression of our own
-            return False
-        return bool(eval(then, {"LOG": math.log}, values) > alarm["Threshold"])  # noqa: S307 - the same
+            values[one["Id"]] = [self.counts[metric["MetricName"], where]]
+        (found,) = series_of(result["Expression"], values)
+        return found is not None and found > alarm["Threshold"]
 
 
 def broken(bundle: Bundle) -> Bundle:
