@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import random
 
+import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_fakes import MAX_ITEM_BYTES, item_bytes
+from fraud_detection.adapters.aws_fakes import (
+    MAX_BODY_BYTES,
+    MAX_ITEM_BYTES,
+    MAX_LOG_LINE_BYTES,
+    MAX_SERVERLESS_BYTES,
+    FakeRuntime,
+    item_bytes,
+)
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.adapters.kpl import MOST_EVENTS
+from fraud_detection.adapters.sagemaker import SageMakerScorer
+from fraud_detection.parse.oversize import LARGEST_EVENT
 from fraud_detection.run.lane_batch import Record
 from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud, Killed
@@ -159,3 +169,86 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
     cloud.trouble(nothing)
     assert cloud.processor().handle("shard-1", sayings(800, 400)) == []
     assert told(cloud) == list(range(1_200))
+
+
+def payments(world: SmallWorld, count: int, **more: object) -> list[Record]:
+    """Return so many payments of different cards, with more fields."""
+    live = map(json.loads, world.live(10, poison_share=0.0))
+    one = next(plain for plain in live if plain.get("type") != "label")
+    plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
+    return [Record(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
+
+
+def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_takes(
+    small_world: SmallWorld,
+) -> None:
+    """1,000 unknown fields made a line of 229 kB; the log of the stand-in refuses what is cut."""
+    cloud = Cloud(small_world)
+    unknown = {f"{place:04d}" + "n" * 200: "v" * 20 for place in range(1_000)}
+    long = {"merchant_id": "m" * 256, "device_id": "d" * 256}
+    records = payments(small_world, 500, **long)
+    records[250] = msgspec.structs.replace(
+        records[250], data=json.dumps(json.loads(records[250].data) | unknown).encode()
+    )
+    long_id = json.loads(records[251].data) | {"transaction_id": "ü" * 256}
+    records[251] = msgspec.structs.replace(records[251], data=json.dumps(long_id).encode())
+    for place in (252, 253):
+        records[place] = msgspec.structs.replace(records[place], data=b'{"' + b"x" * 60_000 + b'": nothing')
+    assert cloud.processor().handle("shard-1", records) == []
+    (counted,) = cloud.told("batch")
+    assert (counted["decided"], counted["quarantined"], counted["drift_left_out"] > 800) == (498, 2, True)
+    assert max(len(json.dumps(one)) for one in cloud.lines) < MAX_LOG_LINE_BYTES // 4
+
+
+def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(small_world: SmallWorld) -> None:
+    """An invocation holds 6 MB: five records of 1 MiB, or twenty events of the largest size."""
+    cloud = Cloud(small_world)
+    chance = random.Random(5)
+    text = {f"note{place}": chance.randbytes(31_000).hex() for place in range(4)}
+    large = payments(small_world, 20, **text)
+    assert 240_000 < max(len(one.data) for one in large) <= LARGEST_EVENT
+    assert cloud.processor().handle("shard-1", large) == []
+    assert len(cloud.decisions()) == 20
+    huge = [Record(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]
+    assert cloud.processor().handle("shard-1", huge) == []
+    assert len(cloud.aside()) == 5
+
+
+@pytest.mark.parametrize("most", [MAX_BODY_BYTES, MAX_SERVERLESS_BYTES])
+def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> None:
+    names = [f"feature_{place}" for place in range(1_000)]
+    rows = [[row + place / 7 for place in range(1_000)] for row in range(500)]
+
+    def answer(body: bytes) -> bytes:
+        request, why = json.loads(body), [["feature_1", 1.0]]
+        found = [
+            {"score": 0.0, "probability": row[0] / 1_000, "reasons": why * (at in request["explain"])}
+            for at, row in enumerate(request["rows"])
+        ]
+        counts = {"bands": [len(found), 0, 1, 0], "above_decline": 1}
+        return json.dumps({"bundle": "b", "fingerprint": "f", "predictions": found} | counts).encode()
+
+    runtime = FakeRuntime(answer, most)
+    scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0)
+    assert scorer.score(rows, [3, 499]) == [row / 1_000 for row in range(500)]
+    assert runtime.calls > 1
+    parts = runtime.calls
+    assert scorer.answered.bands == [500, 0, parts, 0]
+    assert scorer.answered.above_decline == parts
+    assert [sum(one) for one in scorer.contributions([rows[3], rows[499]])] == [1.0, 1.0]
+    assert runtime.calls == parts
+
+
+def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
+    bundles = iter(["old", "new", "new", "new"])
+
+    def answer(body: bytes) -> bytes:
+        found = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
+        return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": found}).encode()
+
+    rows = [[row + place / 7 for place in range(1_000)] for row in range(300)]
+    runtime = FakeRuntime(answer)
+    names = [f"feature_{place}" for place in range(1_000)]
+    scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0, pause=lambda _: None)
+    assert scorer.score(rows) == [0.5] * 300
+    assert (runtime.calls, scorer.answered.bundle) == (4, "new")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeRuntime, FakeS3, refusal
+from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3, refusal
 from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
 from fraud_detection.adapters.s3_quarantine import SetAside, read_set_aside
 from fraud_detection.answering import RuleSettings
@@ -64,7 +64,8 @@ class Cloud:
         endpoint = Endpoint(bundle)
         self.dynamo, self.s3, self.features = FakeDynamo(), FakeS3(), FakeFeatureStore([GROUP])
         self.runtime = FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
-        self.lines: list[dict[str, Any]] = []
+        self.log = FakeLog()
+        self.lines = self.log.lines
         self.settings = ProcessorSettings(
             endpoint="e",
             profiles_table="profiles",
@@ -85,9 +86,7 @@ class Cloud:
             "sagemaker-runtime": self.runtime,
             "sagemaker-featurestore-runtime": self.features,
         }
-        return Processor(
-            self.settings, lambda line: self.lines.append(json.loads(line)), clients.__getitem__, bundle
-        )
+        return Processor(self.settings, self.log.write, clients.__getitem__, bundle)
 
     def trouble(self, before: Callable[[str], object], after: Callable[[str], object] | None = None) -> None:
         """Let something happen before and after each call of a store."""

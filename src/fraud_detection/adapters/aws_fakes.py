@@ -1,18 +1,37 @@
-"""Stand-ins for AWS in memory, for tests: they answer as boto3's clients do, and fail on demand."""
+"""Stand-ins for AWS in memory, for tests: they answer as boto3's clients do, and fail on demand.
+
+They refuse what the services refuse.  The limits are those of AWS's own description of each call, which
+comes with botocore, and of its pages on quotas: DynamoDB's ServiceQuotas, S3's `object-keys`, SageMaker's
+`serverless-endpoints-invoke` and CloudWatch's `embedded metric format specification`.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-# What DynamoDB takes: the size of an item, the keys and the puts of one call.
+# What DynamoDB takes: the sizes of an item, of a key and of all items of a call; keys, puts and statements.
 MAX_ITEM_BYTES = 400 << 10
+MAX_KEY_BYTES = 2_048
+MAX_CALL_BYTES = 16 << 20
 MAX_KEYS = 100
 MAX_PUTS = 25
+MAX_STATEMENTS = 25
+# What S3 takes in one call.
+MAX_OBJECT_BYTES = 5 << 30
+MAX_OBJECT_KEY_BYTES = 1_024
+# What an endpoint takes and answers, on instances and without.
+MAX_BODY_BYTES = 6 << 20
+MAX_SERVERLESS_BYTES = 4_000_000
+# What CloudWatch keeps whole of a line of the log, and what it makes metrics of.  PutLogEvents takes 1 MB by
+# now; the older limit is the safe one.
+MAX_LOG_LINE_BYTES = 256 << 10
+MAX_METRICS = MAX_METRIC_VALUES = 100
 
 
 def refusal(code: str, operation: str, **more: object) -> ClientError:
@@ -39,21 +58,25 @@ class FakeDynamo:
         self.before("BatchGetItem")
         if sum(len(asked["Keys"]) for asked in RequestItems.values()) > MAX_KEYS:
             raise refusal("ValidationException", "BatchGetItem")
-        found = {
-            table: [
-                _projected(self.tables[table][_key(key)], asked)
-                for key in asked["Keys"]
-                if _key(key) in self.tables.get(table, {})
-            ]
-            for table, asked in RequestItems.items()
-        }
+        found: dict[str, list[Any]] = {table: [] for table in RequestItems}
+        left: dict[str, dict[str, Any]] = {}
+        size = 0
+        for table, asked in RequestItems.items():
+            for key in asked["Keys"]:
+                item = self.tables.get(table, {}).get(_key(key))
+                size += 0 if item is None else item_bytes(item)
+                if size > MAX_CALL_BYTES:
+                    left.setdefault(table, {**asked, "Keys": []})["Keys"].append(key)
+                elif item is not None:
+                    found[table].append(_projected(item, asked))
         self.after("BatchGetItem")
-        return {"Responses": found, "UnprocessedKeys": {}}
+        return {"Responses": found, "UnprocessedKeys": left}
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Put items."""
         self.before("BatchWriteItem")
-        if sum(map(len, RequestItems.values())) > MAX_PUTS:
+        items = [one["PutRequest"]["Item"] for requests in RequestItems.values() for one in requests]
+        if not 0 < len(items) <= MAX_PUTS or sum(map(item_bytes, items)) > MAX_CALL_BYTES:
             raise refusal("ValidationException", "BatchWriteItem")
         for table, requests in RequestItems.items():
             for request in requests:
@@ -77,12 +100,15 @@ class FakeDynamo:
         left = strings.union(given) if verb == "ADD" else strings.difference(given)
         # DynamoDB knows no empty set.
         there |= {name: {"SS": sorted(left)}} if left else {}
+        _check_item(there, "UpdateItem")
         self.after("UpdateItem")
         return {}
 
     def batch_execute_statement(self, *, Statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Carry out `INSERT INTO` and `UPDATE ... WHERE`, each by itself."""
         self.before("BatchExecuteStatement")
+        if not 0 < len(Statements) <= MAX_STATEMENTS:
+            raise refusal("ValidationException", "BatchExecuteStatement")
         answers = [self._execute(one["Statement"], list(one["Parameters"])) for one in Statements]
         self.after("BatchExecuteStatement")
         return {"Responses": answers}
@@ -106,9 +132,13 @@ class FakeDynamo:
         return {"TableName": table}
 
     def _put(self, table: str, item: Mapping[str, Any]) -> None:
-        if item_bytes(item) > MAX_ITEM_BYTES:
-            raise refusal("ValidationException", "PutItem")
+        _check_item(item, "PutItem")
         self.tables.setdefault(table, {})[_key(item)] = dict(item)
+
+
+def _check_item(item: Mapping[str, Any], operation: str) -> None:
+    if item_bytes(item) > MAX_ITEM_BYTES or not 0 < len(_key(item).encode()) <= MAX_KEY_BYTES:
+        raise refusal("ValidationException", operation)
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:
@@ -135,16 +165,23 @@ class FakeS3:
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Keep an object."""
+        if len(Key.encode()) > MAX_OBJECT_KEY_BYTES:
+            raise refusal("KeyTooLongError", "PutObject")
+        if len(Body) > MAX_OBJECT_BYTES:
+            raise refusal("EntityTooLarge", "PutObject")
         self.objects[Bucket, Key] = Body
         return {}
 
 
 class FakeRuntime:
-    """An endpoint that is answered by a function; `trouble` may raise before it is asked."""
+    """An endpoint that is answered by a function; `trouble` may raise before it is asked.
 
-    def __init__(self, invoke: Callable[[bytes], bytes]) -> None:
+    most_bytes: of a request and of an answer.
+    """
+
+    def __init__(self, invoke: Callable[[bytes], bytes], most_bytes: int = MAX_BODY_BYTES) -> None:
         """Take what answers a request's body."""
-        self.calls = 0
+        self.calls, self.most_bytes = 0, most_bytes
         self.trouble: Callable[[], object] = lambda: None
         self.invoke = invoke
 
@@ -152,7 +189,32 @@ class FakeRuntime:
         """Answer a request."""
         self.calls += 1
         self.trouble()
-        return {"Body": _Body(self.invoke(arguments["Body"]))}
+        if len(arguments["Body"]) > self.most_bytes:
+            raise refusal("ValidationError", "InvokeEndpoint")
+        answer = self.invoke(arguments["Body"])
+        if len(answer) > self.most_bytes:
+            raise refusal("ModelError", "InvokeEndpoint")
+        return {"Body": _Body(answer)}
+
+
+class FakeLog:
+    """The log of the function: it takes lines of JSON and keeps them decoded."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, line: bytes) -> None:
+        """Keep a line; refuse one that CloudWatch would cut, or make no metrics of."""
+        if len(line) > MAX_LOG_LINE_BYTES:
+            raise refusal("InvalidParameterException", "PutLogEvents")
+        told = json.loads(line)
+        for directive in told.get("_aws", {}).get("CloudWatchMetrics", []):
+            values = [told[one["Name"]] for one in directive["Metrics"]]
+            longest = max((len(one) for one in values if isinstance(one, list)), default=0)
+            if len(values) > MAX_METRICS or longest > MAX_METRIC_VALUES:
+                raise refusal("InvalidParameterException", "PutLogEvents")
+        self.lines.append(told)
 
 
 class _Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,12 @@ from fraud_detection.adapters.aws_fakes import refusal
 
 FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
 SPACE = 1 << 128
+# What Kinesis takes, and gives, in one call: records and bytes, keys counted.
+MOST_PUT, MOST_PUT_BYTES = 500, 10 << 20
+MOST_GOT, MOST_GOT_BYTES = 10_000, 10 << 20
+LARGEST_RECORD = 1 << 20
+"""Of a stream as it is made; its `MaxRecordSizeInKiB` may be raised to ten times as much."""
+LONGEST_KEY = 256
 
 
 class _Shard(msgspec.Struct):
@@ -49,6 +56,7 @@ class FakeKinesis:
     def put_records(self, *, StreamName: str = "", Records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Put records."""
         self.before("PutRecords")
+        _check_put(Records)
         with self._lock:
             answers = [self._put(one["PartitionKey"], one["Data"]) for one in Records]
         return {"FailedRecordCount": 0, "Records": answers, "StreamName": StreamName}
@@ -88,11 +96,13 @@ class FakeKinesis:
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return records; an unknown iterator has expired."""
         self.before("GetRecords")
+        if not 0 < Limit <= MOST_GOT:
+            raise refusal("InvalidArgumentException", "GetRecords")
         with self._lock:
             if ShardIterator not in self._iterators:
                 raise refusal("ExpiredIteratorException", "GetRecords")
             shard, place = self._iterators[ShardIterator]
-            records = shard.records[place : place + Limit]
+            records = _fitting(shard.records[place : place + Limit])
             rest = shard.records[place + len(records) :]
             behind_s = self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
             answer = {"Records": records, "MillisBehindLatest": max(bool(rest), int(1000 * behind_s))}
@@ -142,6 +152,26 @@ class FakeKinesis:
         self.before(operation)
         if stream_arn != self.arn:
             raise refusal("ResourceNotFoundException", operation)
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    return len(record["Data"]) + len(record["PartitionKey"].encode())
+
+
+def _check_put(records: Sequence[Mapping[str, Any]]) -> None:
+    sizes = [_size(one) for one in records]
+    if not 0 < len(records) <= MOST_PUT or sum(sizes) > MOST_PUT_BYTES:
+        raise refusal("InvalidArgumentException", "PutRecords")
+    if max(sizes) > LARGEST_RECORD:
+        raise refusal("InvalidArgumentException", "PutRecords")
+    if not all(0 < len(one["PartitionKey"]) <= LONGEST_KEY for one in records):
+        raise refusal("ValidationException", "PutRecords")
+
+
+def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first records that one answer holds."""
+    sizes = itertools.accumulate(map(_size, records))
+    return [one for one, size in zip(records, sizes, strict=True) if size <= MOST_GOT_BYTES]
 
 
 def _described(shard: _Shard) -> dict[str, Any]:

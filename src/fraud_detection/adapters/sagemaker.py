@@ -15,6 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fraud_detection.errors import RejectError, RetryError
 from fraud_detection.score.wire import JSON, Answered, read_answer, write_request
 
+LARGEST_BODY = 4_000_000
+"""What an endpoint without instances takes; one on instances takes 6 MiB."""
 FIRST_PAUSE_S = 0.02
 TRANSIENT = {"ThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure",
              "InternalDependencyException", "ModelNotReadyException", "ModelError"}  # fmt: skip
@@ -108,11 +110,11 @@ class SageMakerScorer:
     def _ask(
         self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
     ) -> Answered:
-        body = write_request(rows, self._names, self._fingerprint, explain_at, explained)
+        bodies = self._requests(rows, explain_at, explained)
         deadline, pause = self._clock() + self._budget_s, FIRST_PAUSE_S
         while True:
             try:
-                answer = self._invoke(body)
+                answer = self._joined([self._invoke(body) for body in bodies])
             except RetryError:
                 if self._clock() + pause >= deadline:
                     raise
@@ -124,6 +126,35 @@ class SageMakerScorer:
                     f"endpoint {self._endpoint}: {len(answer.predictions)} answers for {len(rows)} rows"
                 )
             return answer
+
+    def _requests(
+        self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
+    ) -> list[bytes]:
+        """Return one request for all rows, or several where one were larger than an endpoint takes."""
+        body = write_request(rows, self._names, self._fingerprint, explain_at, explained)
+        if len(body) <= LARGEST_BODY or len(rows) == 1:
+            return [body]
+        half = len(rows) // 2
+        first = [place for place in explained if place < half]
+        rest = [place - half for place in explained if place >= half]
+        return [
+            *self._requests(rows[:half], explain_at, first),
+            *self._requests(rows[half:], explain_at, rest),
+        ]
+
+    def _joined(self, answers: list[Answered]) -> Answered:
+        """Return the answers to the parts of a batch as one; raise RetryError where bundles differ."""
+        if len(answers) == 1:
+            return answers[0]
+        if len({one.bundle for one in answers}) > 1:
+            raise RetryError(f"endpoint {self._endpoint}: two bundles answered parts of one batch")
+        return Answered(
+            answers[0].bundle,
+            answers[0].fingerprint,
+            [prediction for one in answers for prediction in one.predictions],
+            [sum(counts) for counts in zip(*(one.bands for one in answers), strict=True)],
+            sum(one.above_decline for one in answers),
+        )
 
     def _invoke(self, body: bytes) -> Answered:
         try:

@@ -85,7 +85,8 @@ class World:
 
     def put(self, *values: int, key: str = "card") -> None:
         records = [{"PartitionKey": key, "Data": json.dumps({"n": n}).encode()} for n in values]
-        self.kinesis.put_records(Records=records)
+        for begin in range(0, len(records), 500):
+            self.kinesis.put_records(Records=records[begin : begin + 500])
 
     def mapping(self, checkpoints: dict[str, str] | None = None, pace: Pace = FAST) -> EventSourceMapping:
         def function(shard: str) -> Function:
@@ -219,10 +220,12 @@ def test_batches_are_cut_by_count() -> None:
 def test_batches_are_cut_where_the_event_would_be_larger_than_lambda_takes() -> None:
     world = World(batch_size=100)
     large = json.dumps({"n": 1, "x": "x" * 700_000}).encode()
-    world.kinesis.put_records(Records=[{"PartitionKey": "k", "Data": large}] * 20)
+    for _ in range(2):
+        world.kinesis.put_records(Records=[{"PartitionKey": "k", "Data": large}] * 10)
     world.run()
     (function,) = world.functions.values()
-    assert [len(event["Records"]) for event in function.events] == [6, 6, 6, 2]
+    # A read holds ten MiB: fourteen of them, then six.
+    assert [len(event["Records"]) for event in function.events] == [6, 6, 2, 6]
     assert LARGEST_EVENT - 950_000 < max(function.sizes) <= LARGEST_EVENT
 
 
