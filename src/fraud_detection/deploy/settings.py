@@ -16,10 +16,10 @@ IMAGE = re.compile(
     r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"  # the registry
     r"[a-z0-9._/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})"
 )
+ENVIRONMENT = re.compile("[a-z][a-z0-9-]{0,19}")
 BURSTABLE = ("ml.t2.", "ml.t3.")
 MOST_SERVERLESS_MB = 6144
 
-Environment = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,19}$")]
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096]
 InstanceType = Annotated[str, Meta(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 
@@ -125,16 +125,17 @@ class Alarms(Settings, frozen=True):
 
     email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
     decline_share, score_drift: of what the new model answers; drift is the population stability index against
-    training.  quarantined_share: of the events, those that cannot be read.  latency_ms: of a request, which
-    holds up to 500 payments of a batch.  behind_s: age of the oldest waiting record.  Shares and drift count
-    only from `least` decisions a minute on.  roll_back: false lets a repair go out while an alarm stands.
+    training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
+    to the endpoint, which holds all payments of a batch, up to 500.  behind_s: age of the oldest waiting
+    record.  Shares and drift count from `least` decisions a minute on; two shares have an alarm for slower
+    streams too.  roll_back: false lets a repair go out while an alarm stands.
     """
 
     email: str | None = None
     decline_share: Share = 0.1
     degraded_share: Share = 0.05
     score_drift: Annotated[float, Meta(gt=0)] = 0.5
-    latency_ms: Annotated[float, Meta(gt=0)] = 200.0
+    request_latency_ms: Annotated[float, Meta(gt=0)] = 200.0
     behind_s: Annotated[int, Meta(ge=1)] = 60
     least: Count = 100
     error_share: Share = 0.05
@@ -150,7 +151,7 @@ class Deployment(Settings, frozen=True):
     others are in DynamoDB.  protect: refuse `destroy`, and let AWS refuse it too.
     """
 
-    environment: Environment = "demo"
+    environment: str = "demo"
     region: str | None = None
     image: str | None = None
     profiles: Literal["dynamodb", "feature-store"] = "dynamodb"
@@ -191,6 +192,11 @@ def load_settings(path: Path) -> Deployment:
 def check(settings: Deployment) -> Deployment:
     """Return the settings unless they contradict themselves."""
     endpoint, batches = settings.endpoint, settings.batches
+    if not ENVIRONMENT.fullmatch(settings.environment):
+        raise ConfigError(
+            f"environment: {settings.environment!r} stands in every name; expected 1 to 20 small letters, "
+            "digits and '-', a letter first: of a role's name, region included, AWS takes at most 64 letters"
+        )
     if settings.image is not None and not IMAGE.fullmatch(settings.image):
         raise ConfigError(
             f"image: {settings.image!r} is not an image that SageMaker takes; expected one in ECR, such as "
@@ -217,5 +223,11 @@ def check(settings: Deployment) -> Deployment:
         raise ConfigError(
             f"function.budget_ms: {settings.function.budget_ms} ms must be at most half of timeout_s "
             f"({settings.function.timeout_s} s), or a slow endpoint becomes a failed batch"
+        )
+    kept, shards = settings.function.reserved_concurrency, settings.stream.shards
+    if kept is not None and shards is not None and kept < shards:
+        raise ConfigError(
+            f"function.reserved_concurrency: {kept} invocations at once cannot serve {shards} shards "
+            f"(stream.shards); choose {shards} or more, or leave it out"
         )
     return settings

@@ -189,7 +189,7 @@ def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Reso
             "endpoint-latency",
             "The model answers slowly (99 % of the requests, in microseconds).",
             of_endpoint("ModelLatency", endpoint, VARIANT) | {"ExtendedStatistic": "p99"},
-            SAGEMAKER_MICROSECONDS * limits.latency_ms,
+            SAGEMAKER_MICROSECONDS * limits.request_latency_ms,
             periods=3,
         ),
         "DeclineShare": alarm(

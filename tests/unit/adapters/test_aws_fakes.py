@@ -135,7 +135,8 @@ def test_a_read_of_a_stream_holds_ten_mebibytes() -> None:
         stream.put_records(Records=[{"PartitionKey": "k", "Data": b"x" * 900_000}] * 5)
     (shard,) = stream.list_shards(StreamARN=stream.arn)["Shards"]
     asked = {"StreamARN": stream.arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
-    place, found = stream.get_shard_iterator(**asked)["ShardIterator"], []
+    place = stream.get_shard_iterator(**asked)["ShardIterator"]
+    found: list[int] = []
     while sum(found) < 15:
         answer = stream.get_records(ShardIterator=place, Limit=10_000)
         place = answer["NextShardIterator"]

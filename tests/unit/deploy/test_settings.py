@@ -11,8 +11,8 @@ from fraud_detection.errors import ConfigError
 
 REFUSED = {
     "enviroment: prod": "did you mean `environment`",
-    "environment: Prod": r"\$.environment",
-    "environment: a-name-that-is-much-too-long": r"\$.environment",
+    "environment: Prod": "small letters",
+    "environment: a-name-that-is-much-too-long": "expected 1 to 20",
     "stream: {shards: 0}": r"\$.stream.shards",
     "endpoint: {instance_type: t2.medium}": r"\$.endpoint.instance_type",
     "endpoint: {scaling: {}}": "does not scale burstable instances",
@@ -21,6 +21,8 @@ REFUSED = {
     "endpoint: {canary: {share: 0.9}}": r"\$.endpoint.canary.share",
     "batches: {age_s: 604800}\nstream: {retention_hours: 24}": "more than the stream keeps",
     "function: {budget_ms: 9000, timeout_s: 10}": "at most half",
+    "function: {reserved_concurrency: 3}": "3 invocations at once cannot serve 4 shards",
+    "alarms: {latency_ms: 100}": "request_latency_ms",
     "keep: {logs: 31}": "allowed here: 1, 3, 5",
     "image: fraud:latest": "expected one in ECR",
     "- environment": "deploy.yaml: [Ee]xpected",

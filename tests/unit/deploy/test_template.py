@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from msgspec.structs import replace
 
@@ -20,14 +21,17 @@ from fraud_detection.deploy.settings import (
     Canary,
     Deployment,
     Endpoint,
+    Function,
     Scaling,
     Serverless,
     Stream,
     check,
+    load_settings,
 )
 from fraud_detection.deploy.stream import HANDLER, environment
 from fraud_detection.deploy.template import build, render
 from fraud_detection.deploy.watch import ROLLBACK
+from fraud_detection.errors import ConfigError
 from fraud_detection.run.lambda_handler import ProcessorSettings
 from fraud_detection.strict import to_plain
 
@@ -43,7 +47,9 @@ VARIANTS = {
     "serverless": Deployment(endpoint=Endpoint(serverless=Serverless())),
     "scaled": Deployment(endpoint=Endpoint(instance_type="ml.c6i.large", scaling=Scaling())),
     "feature store": Deployment(profiles="feature-store"),
-    "one instance, nothing captured": Deployment(endpoint=Endpoint(instances=1, capture=0.0)),
+    "one instance, nothing captured, concurrency kept": Deployment(
+        endpoint=Endpoint(instances=1, capture=0.0), function=Function(reserved_concurrency=8)
+    ),
 }
 
 
@@ -85,6 +91,57 @@ def test_every_name_carries_the_environment(settings: Deployment, release: Relea
     mine, yours = render(build(settings, release)), render(build(other, release))
     assert "golden" not in yours
     assert mine.replace("golden", "elsewhere").count("elsewhere") == yours.count("elsewhere")
+
+
+LONGEST = {
+    "RoleName": 64,
+    "FunctionName": 64,
+    "BucketName": 63,
+    "EndpointName": 63,
+    "EndpointConfigName": 63,
+    "ModelName": 63,
+    "FeatureGroupName": 64,
+    "QueueName": 80,
+    "TableName": 255,
+    "AlarmName": 255,
+}
+
+
+@pytest.mark.parametrize("profiles", ["dynamodb", "feature-store"])
+def test_the_longest_names_are_within_what_aws_takes(release: Release, profiles: Any, tmp_path: Path) -> None:  # noqa: ANN401 - one of two words
+    """As long as an environment may be called, in the region with the longest name of all partitions."""
+    longest = "a" * 20
+    (tmp_path / "deploy.yaml").write_text(f"environment: {longest}\nprofiles: {profiles}")
+    named = build(load_settings(tmp_path / "deploy.yaml"), release)["Resources"]
+    session = botocore.session.get_session()
+    regions = [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("lambda", partition)
+    ]
+    filled = {"${AWS::Region}": max(regions, key=len), "${AWS::AccountId}": "1" * 12}
+    seen = set[str]()
+    for one in named.values():
+        for kind in LONGEST.keys() & one["Properties"].keys():
+            name = one["Properties"][kind]
+            text = name.get("Fn::Sub", "") if isinstance(name, dict) else name
+            for variable, value in filled.items():
+                text = text.replace(variable, value)
+            assert len(text) <= LONGEST[kind], text
+            seen |= {kind} if longest in text else set()
+    assert seen >= LONGEST.keys() - {"FeatureGroupName"}
+    (tmp_path / "deploy.yaml").write_text(f"environment: {longest}a")
+    with pytest.raises(ConfigError, match="at most 64 letters"):
+        load_settings(tmp_path / "deploy.yaml")
+
+
+def test_reserved_concurrency_is_of_the_function_alone(release: Release) -> None:
+    made = {
+        kept: build(Deployment(function=Function(reserved_concurrency=kept)), release) for kept in (None, 8)
+    }
+    asked = {kept: one["Resources"]["Processor"]["Properties"] for kept, one in made.items()}
+    assert asked[8] == asked[None] | {"ReservedConcurrentExecutions": 8}
+    assert "ReservedConcurrentExecutions" not in asked[None]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
