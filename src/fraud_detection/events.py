@@ -133,21 +133,25 @@ class Label(msgspec.Struct, frozen=True, gc=False):
         return same_source and (self.fraud, self.known_at) == (other.fraud, other.known_at)
 
 
-class Quarantined(msgspec.Struct, frozen=True, gc=False):
-    """A record that could not be decided, with the reason and the path; of one too large its beginning."""
+class Quarantined(msgspec.Struct, gc=False):
+    """A record that could not be decided, with the reason and the path; of one too large its beginning.
+
+    transaction_id: of a conflict the payment, else empty.  merged: the state file has a row of the same
+    event already, which counts this one.
+    """
 
     raw: bytes
     reason: str
     path: str
+    transaction_id: str = ""
+    merged: bool = False
 
 
-class Conflict(Quarantined, frozen=True, gc=False):
+class Conflict(Quarantined, gc=False):
     """A payment under an id that was taken in before with other content: set aside; the first one stands.
 
     The reason names the declared fields that differ, where more than a digest of the first one is kept.
     """
-
-    transaction_id: str
 
 
 INTERNAL_ERROR = "internal_error"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.sqlite_record import Record
 from fraud_detection.cli import main
 from fraud_detection.outcomes import Decided
 from fraud_detection.run.access import add_key
@@ -116,8 +117,13 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(small_world, tmp_path_factory.mktemp("workers") / "state.db", TWO) as one:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workers") / "state.db"
+
+
+@pytest.fixture(scope="module")
+def door(small_world: SmallWorld, files: Path) -> Iterator[Served]:
+    with served(small_world, files, TWO) as one:
         yield one
 
 
@@ -161,6 +167,25 @@ def test_a_list_is_answered_in_its_order_whoever_owns_its_events(door: Served, e
     wanted = [json.loads(event)["transaction_id"] for event in events[120:200]]
     assert [one["transaction_id"] for one in answers if "action" in one] == wanted
     assert answers[40]["path"].startswith("$.")
+
+
+def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_asked(
+    door: Served, files: Path
+) -> None:
+    bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
+    before = total(door, "fraud_quarantined_total")
+    with askers(door.port) as lines:
+        for asker in lines:
+            for event in bad:
+                assert asker.decide(event)[0] == 422
+                assert asker.ask("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
+    assert total(door, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
+    found: list[tuple[bytes, int]] = []
+    for worker in range(WORKERS):
+        with closing(Record(shard_path(files, worker, WORKERS))) as record:
+            found += [(one.event, one.count) for one in record.refused() if one.event in bad]
+    # Each that has no key counts, and all that have it count once.
+    assert sorted(found) == sorted((event, len(lines) + 1) for event in bad)
 
 
 def test_a_label_reaches_the_worker_that_decided_its_payment(door: Served, events: list[bytes]) -> None:

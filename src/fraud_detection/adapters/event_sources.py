@@ -20,6 +20,7 @@ from fraud_detection.adapters.tables import Table, open_table
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Sender
 from fraud_detection.loose_json import object_of
+from fraud_detection.parse.identity import DRAWN_PIPE
 from fraud_detection.parse.oversize import CutEvent
 
 PIPE_BYTES = 1 << 18
@@ -119,7 +120,7 @@ class Pipe:
     def __init__(self, descriptor: int) -> None:
         """Read the file descriptor."""
         self.descriptor = descriptor
-        self.name = f"pipe-{secrets.token_hex(NAME_BYTES)}"
+        self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
         self.unfinished = False
 
     def holds(self, position: int, expected: str) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import msgspec
 
 from fraud_detection.adapters.hash_chain import START, label_content, link
-from fraud_detection.events import Conflict, Quarantined
+from fraud_detection.adapters.sqlite_quarantine import Arrival, SqliteQuarantine
+from fraud_detection.events import Quarantined
 from fraud_detection.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.parse.drift import Kept
 
@@ -43,8 +44,11 @@ the notes, and the link of the chain."""
 LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, str, bytes]
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
 happened, whether it was only noted, the caller, and the link of the chain."""
-QuarantineRow = tuple[int, str, str, bytes, str, bytes]
-"""The columns of the table; the last two are the payment of a conflict, else empty, and the link."""
+QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
+"""The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
+came, when first and last in ms, and the link."""
+Again = tuple[int, int]
+"""A refused event that has a row: the time in ms at which it came again, and the number of the row."""
 Place = tuple[str, int, str]
 """Name of a source, the place reached in it, and the mark of the event before that place."""
 
@@ -73,7 +77,8 @@ class Progress(msgspec.Struct, array_like=True):
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
 
-    left: the place in a source that was being read before.
+    left: the place in a source that was being read before.  again, places: of refused events, see
+    `sqlite_quarantine`.
     """
 
     progress: Progress
@@ -82,11 +87,13 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     quarantined: list[QuarantineRow]
     drift: list[Kept]
     left: Place | None = None
+    again: list[Again] = []
+    places: list[bytes] = []
 
     @property
     def size(self) -> int:
-        """Return how many rows it adds."""
-        return len(self.decisions) + len(self.labels) + len(self.quarantined)
+        """Return how many rows it adds or counts."""
+        return len(self.decisions) + len(self.labels) + len(self.quarantined) + len(self.again)
 
 
 NOTHING_SAID = "[]"
@@ -97,6 +104,7 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 
 APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
+COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
 
 
 def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
@@ -128,6 +136,8 @@ def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
         _insert(db, "decisions", entry.decisions)
         _insert(db, "labels", entry.labels)
         _insert(db, "quarantine", entry.quarantined)
+        db.executemany(COUNT_AGAIN, entry.again)
+        db.executemany("INSERT INTO quarantine_places VALUES (?)", [(place,) for place in entry.places])
         if entry.drift:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
         if entry.left is not None:
@@ -147,9 +157,23 @@ class Rows(msgspec.Struct):
     labels: list[LabelRow] = []
     quarantined: list[QuarantineRow] = []
     awaited: list[str] = []
+    again: list[Again] = []
+    places: list[bytes] = []
+
+    def refuse(self, outcome: Quarantined, arrival: Arrival) -> None:
+        """Add a refused event, or count it where it has a row."""
+        if arrival.row == self.seq:
+            self.quarantined.append(quarantine_row(self.seq, outcome, arrival, self.chain))
+            self.chain = self.quarantined[-1][-1]
+        else:
+            outcome.merged = True
+            if not arrival.counted:
+                self.again.append((arrival.at, arrival.row))
+        if arrival.place and not arrival.counted:
+            self.places.append(arrival.place)
 
 
-def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes) -> Rows:
+def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: SqliteQuarantine) -> Rows:
     """Return the rows of a batch, numbered and linked behind those before."""
     rows = Rows(seq, chain)
     for outcome in outcomes:
@@ -163,8 +187,7 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes) -> Rows:
             if isinstance(outcome, Learned) and outcome.ids is None:
                 rows.awaited.append(outcome.label.transaction_id)
         elif isinstance(outcome, Quarantined):
-            rows.quarantined.append(quarantine_row(rows.seq, outcome, rows.chain))
-            rows.chain = rows.quarantined[-1][-1]
+            rows.refuse(outcome, quarantine.arrival(outcome, rows.seq))
     return rows
 
 
@@ -203,11 +226,10 @@ def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
     return (*told, corrects, applied_at, label.happened_at, noted, label.caller, link(chain, content))
 
 
-def quarantine_row(seq: int, outcome: Quarantined, chain: bytes) -> QuarantineRow:
+def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:
     """Return a refused event as the tables hold it, linked to the row before it."""
-    of = outcome.transaction_id if isinstance(outcome, Conflict) else ""
-    row = (seq, outcome.reason, outcome.path, outcome.raw, of)
-    return (*row, link(chain, row))
+    row = (seq, outcome.reason, outcome.path, bytes(outcome.raw), outcome.transaction_id)
+    return (*row, arrival.digest, 1, arrival.at, arrival.at, link(chain, row))
 
 
 def _insert(

@@ -83,6 +83,18 @@ class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
     caller: str
 
 
+class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
+    """An event that was refused: from how many places it came, and when first and last, in ms."""
+
+    seq: int
+    reason: str
+    path: str
+    event: bytes
+    count: int
+    first_at: int
+    last_at: int
+
+
 class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a limiter counts of an earlier decision; one that was let through may be declined too."""
 
@@ -137,9 +149,14 @@ class Record:
             FROM all_labels WHERE transaction_id = ? ORDER BY seq"""
         return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
 
-    def refused(self) -> Iterator[tuple[int, str, str, bytes]]:
-        """Yield number, reason, path and content of each event that was refused."""
-        yield from self._db.execute("SELECT seq, reason, path, event FROM all_quarantine ORDER BY seq")
+    def refused(self) -> Iterator[StoredRefusal]:
+        """Yield each event that was refused; what came again is counted in its row."""
+        query = """
+            SELECT seq, reason, path, event, count + (SELECT count(*) FROM again WHERE again.seq = one.seq),
+                first_at, max(last_at, coalesce((SELECT max(at) FROM again WHERE again.seq = one.seq), 0))
+            FROM all_quarantine AS one ORDER BY seq"""
+        for row in self._db.execute(query):
+            yield _converted(row, StoredRefusal, self.path)
 
     def is_history(self, transaction_id: str) -> bool:
         """Tell whether a payment is one of the past that was taken in before the stream."""
@@ -203,15 +220,17 @@ class Record:
                 f"CREATE TEMP VIEW all_{table} AS "  # noqa: S608 - our own tables
                 f"SELECT * FROM main.{table} UNION ALL SELECT * FROM temp.waiting_{table}"
             )
+        self._db.execute("CREATE TEMP TABLE again (at INTEGER NOT NULL, seq INTEGER NOT NULL)")
         for entry in self.waiting:
-            self._add("decisions", entry.decisions)
-            self._add("labels", entry.labels)
-            self._add("quarantine", entry.quarantined)
+            self._add("waiting_decisions", entry.decisions)
+            self._add("waiting_labels", entry.labels)
+            self._add("waiting_quarantine", entry.quarantined)
+            self._add("again", entry.again)
 
     def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             places = ",".join("?" * len(rows[0]))
-            self._db.executemany(f"INSERT INTO temp.waiting_{table} VALUES ({places})", rows)  # noqa: S608 - our own tables
+            self._db.executemany(f"INSERT INTO temp.{table} VALUES ({places})", rows)  # noqa: S608 - our own tables
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -266,5 +285,5 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
         ) in entry.labels:
             told = (seq, 1, one, int(fraud), known_at, source, corrects, happened_at, int(noted))
             rows.append((*told, caller, carried))
-        rows += [(row[0], 2, *row[1:]) for row in entry.quarantined]
+        rows += [(row[0], 2, *row[1:5], row[-1]) for row in entry.quarantined]
         yield from sorted(rows, key=lambda row: int(row[0]))

@@ -23,6 +23,7 @@ from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S, SqliteFile
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.adapters.sqlite_log import PastEvent, journal_since, tables_since
+from fraud_detection.adapters.sqlite_quarantine import SqliteQuarantine
 from fraud_detection.adapters.sqlite_trouble import opening, passes
 from fraud_detection.adapters.wal_merger import WalMerger
 from fraud_detection.errors import RetryError
@@ -44,7 +45,10 @@ IDS_AT_START = 100_000
 
 
 class SqliteSite(SqliteFile):
-    """StateStore and record of outcomes, in one file with one writer; `ledger` is what it has taken in."""
+    """StateStore and record of outcomes, in one file with one writer.
+
+    ledger: what it has taken in.  quarantine: what it has refused.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class SqliteSite(SqliteFile):
         self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
         self._left: journal.Place | None = None
         self.ledger = SqliteLedger(self._db, self.settle)
+        self.quarantine = SqliteQuarantine(self._db)
         if not self._reading:
             self.settle()
             self.ledger.look_for_awaited()
@@ -151,6 +156,7 @@ class SqliteSite(SqliteFile):
             self.put_meta("progress", self.progress)
         self._moved += len(self._waiting)
         self._waiting.clear()
+        self.quarantine.settled()
         self.ledger.awaited -= self.ledger.unsettled
         self.ledger.unsettled.clear()
         self._failed = False
@@ -240,7 +246,7 @@ class SqliteSite(SqliteFile):
     def _entry(
         self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift
     ) -> Entry:
-        rows = journal.linked(outcomes, self.seq, self.progress.chain)
+        rows = journal.linked(outcomes, self.seq, self.progress.chain, self.quarantine)
         self.seq = rows.seq
         self.ledger.awaited.update(rows.awaited)
         changes, left = drift.take_changes(), self._left
@@ -248,7 +254,8 @@ class SqliteSite(SqliteFile):
         self.progress = Progress(
             self.seq, saved_before, latest, drift.events, drift.labels, *self._place, rows.chain
         )
-        return Entry(self.progress, rows.decisions, rows.labels, rows.quarantined, changes, left)
+        kept = (rows.decisions, rows.labels, rows.quarantined)
+        return Entry(self.progress, *kept, changes, left, rows.again, rows.places)
 
     def _apply_awaited(self) -> None:
         """Enter with their payments the labels that came before these."""

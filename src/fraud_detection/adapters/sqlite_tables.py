@@ -16,7 +16,7 @@ from fraud_detection.adapters.hash_chain import START
 from fraud_detection.adapters.private import FILE_MODE, make_folder
 from fraud_detection.errors import ConfigError
 
-FORMAT = 8
+FORMAT = 9
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
@@ -43,7 +43,9 @@ CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT not
 CREATE INDEX labels_applied ON labels (applied_at);
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL,
-    transaction_id TEXT NOT NULL, chain BLOB NOT NULL);
+    transaction_id TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, count INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, chain BLOB NOT NULL);
+CREATE TABLE quarantine_places (place BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE history (
     transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL, fraud INTEGER, known_at INTEGER,
     content BLOB NOT NULL) WITHOUT ROWID;

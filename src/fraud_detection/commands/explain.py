@@ -55,7 +55,10 @@ def _undecided(told: Undecided) -> Iterator[str]:
         yield f"Payment {one} was not decided."
     for refused in told.refused:
         place = f"number {refused.number:,} of {refused.state}"
-        yield f"  refused: {refused.reason} - at `{refused.path}` ({place})"
+        came = f"came {refused.first_at}"
+        if refused.count > 1:
+            came = f"came {refused.count:,} times, {refused.first_at} to {refused.last_at}"
+        yield f"  refused: {refused.reason} - at `{refused.path}` ({place}; {came})"
         yield f"    {refused.event}"
     if told.labels and not told.is_history:
         yield "  Labels have come, and wait for the payment:"

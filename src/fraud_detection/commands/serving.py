@@ -25,6 +25,7 @@ from fraud_detection.commands.printing import (
 )
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
+from fraud_detection.events import Quarantined
 from fraud_detection.outcomes import Outcome
 from fraud_detection.parse.drift import SchemaDrift
 from fraud_detection.parse.drift_report import describe
@@ -88,7 +89,7 @@ def run(arguments: Namespace) -> None:
 
     def show(outcomes: list[Outcome]) -> None:
         if out is not None and outcomes:
-            out.write([outcome_line(outcome) for outcome in outcomes])
+            out.write([outcome_line(outcome) for outcome in outcomes if not _is_merged(outcome)])
         screen.progress(f"decided: {door.tally.decided:,}", 0.0)
 
     began = time.perf_counter()
@@ -200,6 +201,11 @@ def speed(tally: Tally, seconds: float) -> Figures:
         "p50_ms": tally.engine.percentile_ms(50),
         "p99_ms": tally.engine.percentile_ms(99),
     }
+
+
+def _is_merged(outcome: Outcome) -> bool:
+    """Tell whether an event has its line already: that of a refused one whose row counts it."""
+    return isinstance(outcome, Quarantined) and outcome.merged
 
 
 def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 
 ID_BYTES = 16
+DRAWN_REQUEST = "request-"
+DRAWN_PIPE = "pipe-"
+"""What identities begin with that are drawn by chance: none of them comes a second time."""
 LABEL_ID_FIELD = "transaction_id"
 """Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
 
@@ -19,6 +22,15 @@ def record_identity(shard: str, number: str) -> str:
     'shardId-000000000000:4954.2'
     """
     return f"{shard}:{number}"
+
+
+def is_drawn(identity: str) -> bool:
+    """Tell whether an identity was drawn for its event alone.
+
+    >>> is_drawn("request-5f3a"), is_drawn(key_identity("till", b"k1"))
+    (True, False)
+    """
+    return identity.startswith((DRAWN_REQUEST, DRAWN_PIPE))
 
 
 def key_identity(caller: str, key: bytes, index: int | None = None) -> str:

@@ -29,24 +29,36 @@ class CutEvent(bytes):
     mark: str
 
 
+class KeptPart(bytes):
+    """The beginning of an event that was too large; whole_sha256 tells it from others that begin alike."""
+
+    whole_sha256: str
+
+
 def kept_part(raw: bytes) -> bytes:
-    """Return what is kept of an event that cannot be decided: all of it, where it is not too large.
+    """Return what is kept of an event that cannot be decided: all of it, or of a larger one a `KeptPart`.
 
     >>> len(kept_part(b" " * LARGEST_EVENT)), len(kept_part(b" " * (LARGEST_EVENT + 1)))
     (262144, 65536)
     """
-    return raw if len(raw) <= LARGEST_EVENT else bytes(raw[:KEPT])
+    if len(raw) <= LARGEST_EVENT:
+        return raw
+    part = KeptPart(raw[:KEPT])
+    part.whole_sha256 = _sha256(raw)
+    return part
 
 
 def too_large(raw: bytes) -> str:
     """Return the reason that refuses an event of more than the largest size."""
     size, where = len(raw), ""
     if isinstance(raw, CutEvent):
-        size, digest = raw.size, raw.sha256
+        size = raw.size
         where = f" {raw.where}" if raw.where else ""
-    else:
-        digest = hashlib.sha256(raw).hexdigest()
     return (
         f"an event has at most {LARGEST_EVENT:,} bytes, got {size:,}{where}; "
-        f"its first {KEPT:,} are kept, SHA-256 of all: {digest}"
+        f"its first {KEPT:,} are kept, SHA-256 of all: {_sha256(raw)}"
     )
+
+
+def _sha256(raw: bytes) -> str:
+    return raw.sha256 if isinstance(raw, CutEvent) else hashlib.sha256(raw).hexdigest()

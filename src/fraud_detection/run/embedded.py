@@ -123,11 +123,13 @@ class EmbeddedDoor:
         start = time.perf_counter()
         self.site.retry()
         pipeline = self.pipeline
-        pipeline.parser.bounds.arrived(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        pipeline.parser.bounds.arrived(now_ms)
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
             tell_failure(failure)
         self.site.note_place(source, batch.position, batch.mark)
+        self.site.quarantine.note(processed.outcomes, batch.identities, now_ms)
         try:
             self._keep(processed.log)
         except RetryError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite_record import Record, StoredDecision, StoredLabel
+from fraud_detection.decision_record import iso
 from fraud_detection.errors import RejectError
 from fraud_detection.loose_json import object_of
 from fraud_detection.parse.values import as_id, content_id
@@ -22,13 +23,19 @@ Progress = Callable[[str, float], None]
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An event that was refused, and that speaks of the payment."""
+    """An event that was refused, and that speaks of the payment.
+
+    count: how often it came, when first and last; what came again from the same place is not counted.
+    """
 
     state: str
     number: int
     reason: str
     path: str
     event: str
+    count: int
+    first_at: str
+    last_at: str
 
 
 class Undecided(msgspec.Struct, frozen=True):
@@ -116,9 +123,11 @@ def _undecided(transaction_id: str, records: Sequence[Record]) -> Undecided:
 
 
 def _refused(record: Record, transaction_id: str) -> Iterator[Refused]:
-    for number, reason, path, event in record.refused():
-        if _speaks_of(event, transaction_id):
-            yield Refused(str(record.path), number, reason, path, event.decode(errors="replace"))
+    for one in record.refused():
+        if _speaks_of(one.event, transaction_id):
+            text = one.event.decode(errors="replace")
+            times = (iso(one.first_at), iso(one.last_at))
+            yield Refused(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
 
 
 def _speaks_of(event: bytes, transaction_id: str) -> bool:

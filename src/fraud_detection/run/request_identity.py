@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from fraud_detection.parse.identity import key_identity
+from fraud_detection.parse.identity import DRAWN_REQUEST, key_identity
 
 DRAWN_BYTES = 16
 KEY = re.compile(rb"[!-~]{1,255}")
@@ -25,5 +25,5 @@ def request_identities(caller: str, key: bytes, events: int, *, many: bool) -> l
     """Return the identities of the events of a request; in a list they are told apart by their index."""
     if key:
         return [key_identity(caller, key, place if many else None) for place in range(events)]
-    drawn = secrets.token_hex(DRAWN_BYTES)
-    return [f"request-{drawn}-{place}" for place in range(events)] if many else [f"request-{drawn}"]
+    drawn = DRAWN_REQUEST + secrets.token_hex(DRAWN_BYTES)
+    return [f"{drawn}-{place}" for place in range(events)] if many else [drawn]

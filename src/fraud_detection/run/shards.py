@@ -20,7 +20,7 @@ from fraud_detection.config import Schema
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.loose_json import read_object
 from fraud_detection.parse.declared import declared_fields
-from fraud_detection.parse.identity import LABEL_ID_FIELD
+from fraud_detection.parse.identity import LABEL_ID_FIELD, is_drawn
 from fraud_detection.parse.values import Missing, as_id
 
 ORDERING = 0
@@ -30,8 +30,8 @@ ORDERING = 0
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where an event belongs.
 
-    owner: the worker that takes it; None where the event does not tell.  transaction_id: of a payment or
-    label, None where it has none.
+    owner: the worker that takes it; None where a label tells its payment alone.  transaction_id: of a payment
+    or label, None where it has none.
     """
 
     owner: int | None
@@ -79,17 +79,25 @@ class Ownership:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             head = self._loosely(raw)
         if head is None:
-            return Place(None, None)
+            return Place(self._of_bytes(raw), None)
         ordering = next(
             (as_id(self._find(head, fields, self.missing_entity)) for fields in self.entity_fields), None
         )
         one = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
+            if ordering is None and one is None:
+                return Place(self._of_bytes(raw), None, is_label=True)
             return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
         if one is None or not self.has_id:
             one = identity
         told_by = one if ordering is None else ordering
-        return Place(None if told_by is None else self.of_id(told_by), one)
+        if told_by is None or (told_by is identity and is_drawn(told_by)):
+            return Place(self._of_bytes(raw), one)
+        return Place(self.of_id(told_by), one)
+
+    def _of_bytes(self, raw: bytes) -> int:
+        """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
+        return zlib.crc32(raw) % self.workers
 
     def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:
         values = (getattr(head, self.attributes[field]) for field in fields)

@@ -168,7 +168,6 @@ class Together:
         # Who may tell no labels is not told which payments there are: his are refused here.
         strays = sender.may_label and any(_is_stray(place) for place in places)
         known = await self._whereabouts(places) if strays else {}
-        # What nobody can decide is kept in quarantine by the worker that has read it.
         return [
             known.get(str(one.transaction_id), NOBODY)
             if strays and _is_stray(one)

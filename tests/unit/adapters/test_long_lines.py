@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Pipe, open_source
 from fraud_detection.adapters.long_lines import LineCutter, read_line
-from fraud_detection.parse.oversize import LARGEST_EVENT, CutEvent, kept_part, too_large
+from fraud_detection.parse.oversize import LARGEST_EVENT, CutEvent, KeptPart, kept_part, too_large
 
 SMALL = b'{"id": 1}'
 SIZES = [LARGEST_EVENT - 1, LARGEST_EVENT, LARGEST_EVENT + 1, LARGEST_EVENT + 2, LARGEST_EVENT + 3, 1_000_003]
@@ -44,8 +44,10 @@ def test_a_line_is_told_alike_however_it_arrives(size: int, end: bytes, tmp_path
                 assert event.rstrip(b"\r") == whole
             else:
                 assert LARGEST_EVENT < len(event) <= LARGEST_EVENT + 2
-                assert kept_part(event) == whole[:65_536]
-                assert type(kept_part(event)) is bytes
+                part = kept_part(event)
+                assert part == whole[:65_536]
+                assert isinstance(part, KeptPart)
+                assert part.whole_sha256 in too_large(event)
         if size > LARGEST_EVENT + 2:
             assert f"got {size:,}" in too_large(arrived[1])
             assert hashlib.sha256(whole).hexdigest() in too_large(arrived[1])

@@ -66,7 +66,7 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
             f"t{chance.randrange(first, number + 1)}", fraud=True, known_at=9, happened_at=7, caller="office"
         )
         found += chance.sample(
-            [Learned(told, ("c1", None), 5), Noted(told), Quarantined(b"{", "bad", "$")], 2
+            [Learned(told, ("c1", None), 5), Noted(told), Quarantined(b"{%d" % number, "bad", "$")], 2
         )
     return found
 
@@ -182,7 +182,9 @@ def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
         taken = {row[0] for row in db.execute(ROWS)}
         seq = place if place not in taken else max(taken) + 1
         carried = data.draw(st.sampled_from([row[-1] for row in db.execute(ROWS)]))
-        db.execute("INSERT INTO quarantine VALUES (?, 'r', '$', x'00', '', ?)", (seq, carried))
+        db.execute(
+            "INSERT INTO quarantine VALUES (?, 'r', '$', x'00', '', x'00', 1, 0, 0, ?)", (seq, carried)
+        )
 
     assert not checked(changed(whole, change)).is_whole
 
@@ -275,7 +277,7 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     fill(state)
     site = opened(state)
-    site.keep([decided(200), Quarantined(b"{", "bad", "$")], 1, 0, SchemaDrift())
+    site.keep([decided(200), Quarantined(b"{200", "bad", "$")], 1, 0, SchemaDrift())
     with closing(sqlite3.connect(state)) as db:
         latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"
         ((slot, content),) = db.execute(latest).fetchall()

@@ -58,8 +58,10 @@ def test_the_owner_is_that_of_the_ids_which_the_parser_reads(
 
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"7", b'"x"', b"null", b"{", b'{"id":', b"[" * 5000]))
 def test_whatever_the_bytes_are_there_is_a_place(raw: bytes) -> None:
-    place = Ownership(decode(SCHEMA, Schema, "test"), 2).place(raw)
-    assert place.owner is None or place.transaction_id is not None or raw.startswith(b"{")
+    ownership = Ownership(decode(SCHEMA, Schema, "test"), 2)
+    owner = ownership.place(raw).owner
+    assert owner is not None
+    assert owner == ownership.place(raw, "request-drawn").owner
 
 
 def test_a_label_belongs_where_its_payment_does() -> None:
