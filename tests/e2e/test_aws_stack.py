@@ -273,9 +273,11 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
 
 def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
     poison = {(event.lane, event.number): event.data for event in day.truth.poison}
-    set_aside = {(one.shard, int(one.sequence_number)): one for one in day.quarantine}
-    assert {key: one.event for key, one in set_aside.items()} == poison
-    assert len(day.quarantine) == len(poison) > 10
+    set_aside = [
+        ((one.shard, int(place.sequence_number)), one.event) for one in day.quarantine for place in one.places
+    ]
+    assert dict(set_aside) == poison
+    assert len(set_aside) == sum(one.count for one in day.quarantine) == len(poison) > 10
     assert all(one.reason and one.path for one in day.quarantine)
     assert day.failures == 0
 

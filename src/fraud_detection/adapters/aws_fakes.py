@@ -157,14 +157,16 @@ def _bytes_of(value: object) -> int:
 
 
 class FakeS3:
-    """Objects by bucket and key."""
+    """Objects by bucket and key; `puts` counts the calls that put one."""
 
     def __init__(self) -> None:
         """Start without objects."""
+        self.puts = 0
         self.objects: dict[tuple[str, str], bytes] = {}
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Keep an object."""
+        self.puts += 1
         if len(Key.encode()) > MAX_OBJECT_KEY_BYTES:
             raise refusal("KeyTooLongError", "PutObject")
         if len(Body) > MAX_OBJECT_BYTES:

@@ -85,14 +85,17 @@ def sequence_of(place: str) -> int:
 
 def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
     """Return what is kept of an event that can never be decided."""
-    event = base64.b64encode(outcome.raw).decode()
-    return SetAside(lane, record.place, record.key, outcome.reason, outcome.path, event)
+    return _aside(lane, record, outcome.reason, outcome.path, outcome.raw)
 
 
 def failed_aside(lane: str, record: Record, failure: Failure) -> SetAside:
     """Return what is kept of an event with which the program met an error, for whoever mends it."""
-    event = base64.b64encode(record.data).decode()
-    return SetAside(lane, record.place, record.key, INTERNAL_ERROR, "$", event, failure.trace)
+    return _aside(lane, record, INTERNAL_ERROR, "$", record.data, failure.trace)
+
+
+def _aside(lane: str, record: Record, reason: str, path: str, event: bytes, error: str = "") -> SetAside:
+    at, text = round(1000 * record.arrived_s), base64.b64encode(event).decode()
+    return SetAside(lane, record.place, record.key, reason, path, text, error, first_at=at, last_at=at)
 
 
 def records_of(event: Mapping[str, Any]) -> list[Record]:
