@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fraud_detection.adapters.sqlite_tables import TABLES
 from fraud_detection.answering import RuleSettings
 from fraud_detection.changes import Change
 from fraud_detection.cli import build_parser
@@ -98,8 +99,10 @@ def test_all_yaml_is_what_the_project_reads(block: Block) -> None:
 
 @pytest.mark.parametrize("block", of("sql"), ids=named)
 def test_all_sql_can_be_parsed(block: Block) -> None:
+    """Queries are of the tables of a state file, or of an offline store, whose names are quoted."""
     tables = set(re.findall(r'(?:FROM|JOIN) ("[^"]+")', block.text))
     with sqlite3.connect(":memory:") as db:
+        db.executescript(TABLES)
         for table in tables:
             db.execute(f"CREATE TABLE {table} (entity_id, version, profile)")
         db.execute(block.text)
