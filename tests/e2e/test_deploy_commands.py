@@ -5,22 +5,27 @@ Skipped where the local services are not installed (`make .venv-aws/.locked`).
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fraud_detection.adapters.aws_clients import clients_of
 from fraud_detection.adapters.cloudformation import Stack
 from fraud_detection.adapters.kinesis_reader import ShardReader
+from fraud_detection.adapters.s3_quarantine import S3Quarantine, SetAside
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.services import LocalServices
 from tests.conftest import SmallWorld
+from tests.docs.blocks import BLOCKS
 
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 STACK = "fraud-typed"
@@ -169,6 +174,42 @@ def test_batches_that_were_given_up_go_into_the_stream_again(
     texts = [record.data.decode() for record in reader.read().records if record.key == "redriven"]
     assert texts == [f"again {number}" for number in (0, 1, 2, 3, 4, 1, 2, 3)]
     assert fraud("deploy", "redrive").stdout.startswith("0 batches")
+
+
+def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
+    fraud: Fraud, applied: str, clients: Callable[[str], Any]
+) -> None:
+    assert applied
+    bucket, kinesis = Stack(clients("cloudformation"), STACK).outputs()["Bucket"], clients("kinesis")
+    quarantine = S3Quarantine(clients("s3"), bucket)
+    for shard in (0, 1):
+        event = base64.b64encode(b"aside %d" % shard).decode()
+        kept = SetAside(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
+        quarantine.put([kept, msgspec.structs.replace(kept, sequence_number="2")])
+        quarantine.put([msgspec.structs.replace(kept, sequence_number="3", kind="conflict")])
+    (block,) = [one for one in BLOCKS if one.page == "docs/runbook.md" and "--quarantine" in one.text]
+    said = [fraud(*shlex.split(line)[1:]).stdout.splitlines() for line in block.commands()]
+    assert said == [
+        [
+            "2 events of 2 objects were put into the stream again",
+            "1 stay where they are, in conflict: the first payment of the id stands",
+        ],
+        [
+            "2 events of 4 objects were put into the stream again",
+            "2 were put by an earlier run",
+            "2 stay where they are, in conflict: the first payment of the id stands",
+        ],
+    ]
+    assert fraud("deploy", "redrive", "--quarantine").stdout.startswith("0 events of 4 objects")
+    described = kinesis.describe_stream_summary(StreamName=f"{STACK}-payments")["StreamDescriptionSummary"]
+    shards = kinesis.list_shards(StreamARN=described["StreamARN"])["Shards"]
+    found = [
+        record.data
+        for shard in shards
+        for record in ShardReader(kinesis, described["StreamARN"], shard["ShardId"]).read().records
+        if record.key == "aside"
+    ]
+    assert found == [b"aside 0", b"aside 0", b"aside 1", b"aside 1"]
 
 
 def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied: str) -> None:

@@ -24,6 +24,7 @@ MAX_PUTS = 25
 MAX_STATEMENTS = 25
 # What S3 takes in one call.
 MAX_OBJECT_BYTES = 5 << 30
+MAX_LISTED = 1_000
 MAX_OBJECT_KEY_BYTES = 1_024
 # What an endpoint takes and answers, on instances and without.
 MAX_BODY_BYTES = 6 << 20
@@ -173,6 +174,29 @@ class FakeS3:
             raise refusal("EntityTooLarge", "PutObject")
         self.objects[Bucket, Key] = Body
         return {}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        """Return an object."""
+        if (Bucket, Key) not in self.objects:
+            raise refusal("NoSuchKey", "GetObject")
+        return {"Body": _Body(self.objects[Bucket, Key])}
+
+    def list_objects_v2(
+        self,
+        *,
+        Bucket: str,  # noqa: N803 - AWS's names
+        Prefix: str = "",  # noqa: N803
+        ContinuationToken: str = "",  # noqa: N803
+    ) -> dict[str, Any]:
+        """Return the keys that begin so, in order, a page of them at once; the token is the last key."""
+        keys = sorted(
+            key
+            for bucket, key in self.objects
+            if bucket == Bucket and key.startswith(Prefix) and key > ContinuationToken
+        )
+        page = keys[:MAX_LISTED]
+        more = {"NextContinuationToken": page[-1]} if page != keys else {}
+        return {"Contents": [{"Key": key} for key in page], "IsTruncated": page != keys, **more}
 
 
 class FakeRuntime:

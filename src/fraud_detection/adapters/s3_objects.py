@@ -1,4 +1,4 @@
-"""The objects of one bucket: put once, read, and removed with all their versions."""
+"""The objects of one bucket: put, read, and removed with all their versions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ class Objects:
         """Put an object unless one of this key is there, for keys that name their content; tell whether."""
         if key in set(self.keys(key)):
             return False
-        self._ask("put_object", Key=key, Body=content)
+        self.put(key, content)
         return True
+
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object, in the place of one of this key."""
+        self._ask("put_object", Key=key, Body=content)
 
     def get(self, key: str) -> bytes:
         """Return an object's content."""

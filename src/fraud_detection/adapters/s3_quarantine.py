@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +20,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fraud_detection.errors import ConfigError, RetryError
 
 PREFIX = "quarantine/"
+Kind = Literal["refused", "conflict", "beginning", "internal_error"]
+"""Why an event is set aside: it cannot be decided; its id was decided with other content; it is too large,
+and only its beginning is kept; the program met an error with it."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ class SetAside(msgspec.Struct, frozen=True):
     first_at: int = 0
     last_at: int = 0
     again: tuple[Place, ...] = ()
+    kind: Kind = "refused"
 
     @property
     def places(self) -> tuple[Place, ...]:

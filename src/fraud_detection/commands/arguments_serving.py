@@ -23,7 +23,7 @@ _STEPS = (
     ("plan", "plan", "print what apply would change, and why"),
     ("apply", "apply", "make AWS what the settings say, or leave it as it was"),
     ("warm-up", "warm", "fill the profiles from past payments, before the stream begins"),
-    ("redrive", "redrive", "put batches that were given up into the stream again"),
+    ("redrive", "redrive", "put batches that were given up, or events set aside, into the stream again"),
     ("status", "status", "print how the running system does"),
     ("destroy", "destroy", "remove the environment with all its data"),
 )
@@ -149,6 +149,14 @@ def deploy(commands: Commands[OneSentenceParser]) -> None:
             parser.add_argument("--image", help="of the container, in ECR (`image` in the settings)")
         if step == "warm-up":
             parser.add_argument("--history", type=Path, required=True, help="past payments to remember")
+        if step == "redrive":
+            parser.add_argument(
+                "--quarantine",
+                nargs="?",
+                const="",
+                metavar="PREFIX",
+                help="put what was set aside again instead: all of it, or what lies below quarantine/PREFIX",
+            )
         if step == "destroy":
             parser.add_argument("--yes", action="store_true", help="do not ask")
 

@@ -28,6 +28,7 @@ from fraud_detection.run.cloud_log import SHOWN, entries, words
 from fraud_detection.run.cloud_status import CloudStatus, ask
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.redrive import redrive as put_again
+from fraud_detection.run.redrive_quarantine import redrive_quarantine
 from fraud_detection.run.trial import try_bundle
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
@@ -99,9 +100,16 @@ def warm(arguments: Namespace) -> None:
 
 
 def redrive(arguments: Namespace) -> None:
-    """Put the batches that were given up into the stream again."""
+    """Put the batches that were given up into the stream again, or the events that were set aside."""
     settings, cloud = _open(arguments)
     outputs = _outputs(cloud.stack)
+    if arguments.quarantine is not None:
+        kinesis, bucket = patient_client("kinesis", settings.region), cloud.objects(outputs["Bucket"])
+        again = redrive_quarantine(bucket, kinesis, outputs["Stream"], arguments.quarantine)
+        for line in again.lines():
+            print_line(line)
+        write_figures(arguments, msgspec.to_builtins(again))
+        return
     queue = SqsQueue(patient_client("sqs", settings.region), f"{settings.name}-failures")
     patience_s = 0 if cloud.local else 10
     done = put_again(queue, patient_client("kinesis", settings.region), outputs["Stream"], patience_s)

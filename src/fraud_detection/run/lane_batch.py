@@ -11,12 +11,12 @@ import msgspec
 
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.adapters.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
-from fraud_detection.adapters.s3_quarantine import SetAside
+from fraud_detection.adapters.s3_quarantine import Kind, SetAside
 from fraud_detection.errors import Failure, RetryError
-from fraud_detection.events import INTERNAL_ERROR, Action, Decision, Quarantined
+from fraud_detection.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
 from fraud_detection.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.parse.identity import record_identity
-from fraud_detection.parse.oversize import LARGEST_EVENT, kept_part, too_large
+from fraud_detection.parse.oversize import LARGEST_EVENT, KeptPart, kept_part, too_large
 from fraud_detection.ports import ProfileKey
 
 PART = 500
@@ -85,17 +85,35 @@ def sequence_of(place: str) -> int:
 
 def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
     """Return what is kept of an event that can never be decided."""
-    return _aside(lane, record, outcome.reason, outcome.path, outcome.raw)
+    kind: Kind = "refused"
+    if isinstance(outcome, Conflict):
+        kind = "conflict"
+    elif isinstance(outcome.raw, KeptPart):
+        kind = "beginning"
+    return _aside(lane, record, outcome, kind)
 
 
 def failed_aside(lane: str, record: Record, failure: Failure) -> SetAside:
     """Return what is kept of an event with which the program met an error, for whoever mends it."""
-    return _aside(lane, record, INTERNAL_ERROR, "$", record.data, failure.trace)
+    return _aside(
+        lane, record, Quarantined(record.data, INTERNAL_ERROR, "$"), "internal_error", failure.trace
+    )
 
 
-def _aside(lane: str, record: Record, reason: str, path: str, event: bytes, error: str = "") -> SetAside:
-    at, text = round(1000 * record.arrived_s), base64.b64encode(event).decode()
-    return SetAside(lane, record.place, record.key, reason, path, text, error, first_at=at, last_at=at)
+def _aside(lane: str, record: Record, refused: Quarantined, kind: Kind, error: str = "") -> SetAside:
+    at = round(1000 * record.arrived_s)
+    return SetAside(
+        lane,
+        record.place,
+        record.key,
+        refused.reason,
+        refused.path,
+        base64.b64encode(refused.raw).decode(),
+        error,
+        first_at=at,
+        last_at=at,
+        kind=kind,
+    )
 
 
 def records_of(event: Mapping[str, Any]) -> list[Record]:
