@@ -197,19 +197,19 @@ class Model(Settings, frozen=True):
     monotone: features, `*` for any characters in a name, with which the score may only go up or down.
     """
 
-    seed: int = 7
-    rounds: Count = 600
-    early_stopping: Count | None = 40
+    seed: Annotated[int, Meta(ge=0, lt=1 << 31)] = 7
+    rounds: Annotated[int, Meta(ge=1, le=100_000)] = 600
+    early_stopping: Annotated[int, Meta(ge=1, le=100_000)] | None = 40
     max_depth: Annotated[int, Meta(ge=1, le=16)] = 5
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.08
-    min_child_weight: Annotated[float, Meta(ge=0)] = 1.0
-    subsample: Annotated[float, Meta(gt=0, le=1)] = 0.8
-    colsample: Annotated[float, Meta(gt=0, le=1)] = 0.6
-    reg_lambda: Annotated[float, Meta(ge=0)] = 5.0
-    positive_weight: Annotated[float, Meta(gt=0)] = 1.0
+    learning_rate: Annotated[float, Meta(ge=1e-6, le=1)] = 0.08
+    min_child_weight: Annotated[float, Meta(ge=0, le=1e9)] = 1.0
+    subsample: Annotated[float, Meta(ge=1e-6, le=1)] = 0.8
+    colsample: Annotated[float, Meta(ge=1e-6, le=1)] = 0.6
+    reg_lambda: Annotated[float, Meta(ge=0, le=1e9)] = 5.0
+    positive_weight: Annotated[float, Meta(ge=1e-6, le=1e9)] = 1.0
     parallel_trees: Annotated[int, Meta(ge=1, le=64)] = 1
     monotone: dict[str, Literal["up", "down"]] = msgspec.field(default_factory=dict)
-    threads: Annotated[int, Meta(ge=0)] = 0
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
 
 
 class Costs(Settings, frozen=True):

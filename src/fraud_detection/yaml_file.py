@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 from fraud_detection.errors import ConfigError
 
@@ -41,11 +42,11 @@ def parse_yaml(text: str, origin: str) -> object:
     """Do the same with text that is there already; `origin` names it."""
     try:
         return yaml.load(text, _SettingsLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise ConfigError(f"{origin}: is not valid YAML: {_problem(error)}") from None
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _problem(error: Exception) -> str:
     """Say in one sentence what YAML found wrong, and where."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -53,18 +54,19 @@ def _problem(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-class _SettingsLoader(yaml.SafeLoader):
-    """A SafeLoader with the bounds above."""
+class _SettingsLoader(Composer, yaml.CSafeLoader):
+    """A SafeLoader with the bounds above; libyaml reads the text, and nodes are composed here and counted."""
 
     def __init__(self, stream: str) -> None:
-        super().__init__(stream)
+        yaml.CSafeLoader.__init__(self, stream)
+        Composer.__init__(self)
         self._depth = 0
         self._repeated = 0
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # yaml's stubs leave it open
-        if self._depth >= MAX_DEPTH:
+        event = self.peek_event()
+        if event is not None and self._depth >= MAX_DEPTH:
             raise _refusal(f"nested more than {MAX_DEPTH} deep", event.start_mark)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -78,8 +80,6 @@ class _SettingsLoader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - yaml's own
-        if isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
-            raise _refusal("half of a character (a lone surrogate)", node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -105,10 +105,6 @@ class _SettingsLoader(yaml.SafeLoader):
             flat = [one for child in children for one in (child if isinstance(child, tuple) else (child,))]
             found = self._sizes[id(node)] = 1 + sum(self._size(child) for child in flat)
         return found
-
-
-def _is_text(value: str) -> bool:
-    return value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value)
 
 
 def _refusal(problem: str, mark: Any) -> yaml.constructor.ConstructorError:  # noqa: ANN401 - two kinds of marks

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 import pytest
 import xgboost as xgb
 
+from fraud_detection.adapters.xgboost_trial import try_bundle
 from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
-from fraud_detection.run.trial import try_bundle
+from fraud_detection.run.container import Endpoint
 from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import Bundle, assemble
 from tests.conftest import SmallWorld
@@ -51,6 +54,7 @@ def passed(cache: Path) -> list[Path]:
         ("run", "--source", "events.jsonl", "--state", "state.db"),
         ("serve", "--state", "state.db", "--port", "0"),
         ("release", "start", "--live", "live", "--reason", "a trial"),
+        ("evaluate", "--no-tracking", "--features", "features.parquet"),
     ],
 )
 def test_a_model_that_ends_its_process_is_refused_where_it_enters(
@@ -64,11 +68,19 @@ def test_a_model_that_ends_its_process_is_refused_where_it_enters(
     monkeypatch.chdir(tmp_path)
     write_bundle(hostile(read_bundle(small_world.bundle)), tmp_path / "bundle")
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_world.live(3)))
+    shutil.copy(small_world.features, tmp_path / "features.parquet")
+    (tmp_path / "params.yaml").write_text(files("fraud_detection").joinpath("simulated.yaml").read_text())
     assert main([*command, "--bundle", "bundle"]) == 2
     said = capsys.readouterr().err
     assert "in a process of its own" in said
     assert "train again" in said
     assert not (tmp_path / "live" / "releases.jsonl").exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_container_refuses_a_model_that_would_end_it(small_world: SmallWorld) -> None:
+    with pytest.raises(ConfigError, match="in a process of its own"):
+        Endpoint(hostile(read_bundle(small_world.bundle)))
 
 
 def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(small_world: SmallWorld, cache: Path) -> None:

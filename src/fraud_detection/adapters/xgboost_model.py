@@ -219,10 +219,11 @@ def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
         "num_parallel_tree": settings.parallel_trees,
         "max_depth": settings.max_depth,
         "learning_rate": settings.learning_rate,
-        "min_child_weight": settings.min_child_weight,
+        # XGBoost reads text as float32, and refuses what would underflow there.
+        "min_child_weight": float(np.float32(settings.min_child_weight)),
         "subsample": settings.subsample,
         "colsample_bytree": settings.colsample,
-        "reg_lambda": settings.reg_lambda,
+        "reg_lambda": float(np.float32(settings.reg_lambda)),
         "scale_pos_weight": settings.positive_weight,
         **_constraints(train, settings),
     }

@@ -16,6 +16,7 @@ from fraud_detection.adapters.cloudwatch_logs import LogTail
 from fraud_detection.adapters.dynamodb_ledger import HISTORY, DynamoLedger
 from fraud_detection.adapters.s3_objects import Objects
 from fraud_detection.adapters.sqs_queue import SqsQueue
+from fraud_detection.adapters.xgboost_trial import try_bundle
 from fraud_detection.commands.printing import print_line, terminal, write_figures
 from fraud_detection.deploy import apply as applying
 from fraud_detection.deploy.package import package
@@ -29,7 +30,6 @@ from fraud_detection.run.cloud_status import CloudStatus, ask
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.redrive import redrive as put_again
 from fraud_detection.run.redrive_quarantine import redrive_quarantine
-from fraud_detection.run.trial import try_bundle
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 

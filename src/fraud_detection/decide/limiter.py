@@ -7,6 +7,7 @@ a clock.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 PARTS: Final = 60
 MOST_PARTS: Final = 8 * PARTS
-"""So many parts are kept, those nearest to the latest payment."""
-
-
+"""So many parts are kept; of more, two are merged."""
 Parts = dict[int, tuple[int, int]]
 """Payments and declines by the number of their part of event time."""
 
@@ -108,7 +107,22 @@ class DeclineLimiter:
         payments, declines = self._parts.get(part, (0, 0))
         self._parts[part] = (payments + 1, declines + declined)
         if len(self._parts) > MOST_PARTS:
-            del self._parts[max(self._parts, key=lambda one: abs(one - part))]
+            self._merge_two(part)
+
+    def _merge_two(self, here: int) -> None:
+        """Count two parts where the later of them ends: neighbours, close together for how far away they are.
+
+        Nothing is ever forgotten, since whoever dates a few hundred payments apart would choose what.  The
+        parts of an interval that is busy lie next to one another, so they merge among themselves long before
+        they merge with what is hours away, and near the payment in hand they stay as they are.
+        """
+        ordered = sorted(self._parts)
+        first, then = min(
+            itertools.pairwise(ordered),
+            key=lambda pair: (pair[1] - pair[0]) / (1 + min(abs(pair[0] - here), abs(pair[1] - here))),
+        )
+        earlier, later = self._parts.pop(first), self._parts[then]
+        self._parts[then] = (earlier[0] + later[0], earlier[1] + later[1])
 
     def _counted(self, parts: Parts, time_ms: int) -> tuple[int, int]:
         last = time_ms // self.part_ms

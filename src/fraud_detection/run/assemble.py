@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.config import Project
 from fraud_detection.run.engine import Engine, make_engine
-from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 
 

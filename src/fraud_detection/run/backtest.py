@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.answerer import Answering
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
@@ -27,7 +28,6 @@ from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.ports import Scorer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
-from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.measures import DAY_MS

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.errors import ConfigError, FraudDetectionError, RejectError
 from fraud_detection.run.rights import become
 from fraud_detection.score.archive import SUFFIX, read_bundle
@@ -44,8 +44,7 @@ class Endpoint:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         """Make the scorer and let it prove itself on the bundle's test vectors."""
         self.bundle = bundle
-        self.scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
-        bundle.check_vectors(self.scorer)
+        self.scorer = trusted_scorer(bundle, threads)
         self.names = bundle.contents.features.names
         self.bands = Bands.of(bundle.contents.reference.score)
         own, chosen = bundle.contents.project.policy.decline_at, bundle.manifest.cutoffs.decline_at

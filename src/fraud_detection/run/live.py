@@ -12,11 +12,11 @@ from collections.abc import Callable
 import msgspec
 
 from fraud_detection.adapters.live_folder import LiveFolder, Release
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.config import Project, Schema
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.fingerprint import fingerprint
 from fraud_detection.run.engine import Engine, Setup, make_engine
-from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.bundle import Bundle
 
 

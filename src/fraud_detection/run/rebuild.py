@@ -17,6 +17,7 @@ from fraud_detection.adapters import sqlite_journal as journal
 from fraud_detection.adapters.hash_chain import link
 from fraud_detection.adapters.sqlite_record import Record, StoredDecision
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.answerer import Answerer, Answering
 from fraud_detection.config import Project
 from fraud_detection.decide.policy import unforeseen
@@ -28,7 +29,6 @@ from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine, Setup, make_engine
 from fraud_detection.run.limiter_then import AsThen, LimiterThen, limiter_then
 from fraud_detection.run.told import Difference
-from fraud_detection.run.trial import trusted_scorer
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle
 

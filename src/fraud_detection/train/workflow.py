@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
+from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
 from fraud_detection.score.archive import beside_as_judged, read_bundle, write_bundle
@@ -179,9 +180,7 @@ def evaluate(
 def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoostScorer:
     """Return the bundle's scorer, after its fingerprint and its test vectors were checked."""
     bundle.check_fingerprint(fingerprint)
-    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration, threads)
-    bundle.check_vectors(scorer)
-    return scorer
+    return trusted_scorer(bundle, threads)
 
 
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:

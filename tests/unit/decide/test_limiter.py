@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +64,60 @@ def test_clocks_that_are_wrong_by_days_free_nobody_else(wrong: list[tuple[int, i
         limiter.note(now, declined=given_now)
         declined += given_now
     assert declined == 50
+
+
+FAR = st.integers(2 * PARTS, 60 * 24 * 30)
+
+
+@given(
+    st.lists(st.lists(FAR | FAR.map(lambda far: -far), max_size=600), max_size=3),
+    st.sampled_from([0.0, 0.05, 1.0]),
+)
+def test_payments_dated_far_from_now_free_nobody_however_many_they_are(
+    far: list[list[int]], share: float
+) -> None:
+    limiter = DeclineLimiter(settings(max(share, 0.05), count=50, least=1_000))
+    now, declined = 1_000 * 60, 0
+    for attack in [[], *far]:
+        for at in attack:
+            limiter.note((now + at) * MINUTE, declined=share > 0 and limiter.admits((now + at) * MINUTE))
+        for _ in range(100):
+            given_now = limiter.admits(now * MINUTE)
+            limiter.note(now * MINUTE, declined=given_now)
+            declined += given_now
+        now += 10
+    assert declined == 50
+    assert len(limiter._parts) <= MOST_PARTS
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize("away", [2, 8, 100])
+def test_a_backlog_or_clocks_ahead_in_each_minute_of_hours_free_nobody(step: int, away: int) -> None:
+    limiter = DeclineLimiter(settings(0.05, count=20, least=100))
+    declined = 0
+    for begin in (0, 1_000):
+        for second in range(begin, begin + 1_000):
+            given_now = limiter.admits(second * 1_000)
+            limiter.note(second * 1_000, declined=given_now)
+            declined += given_now
+        for minute in range(MOST_PARTS + 1):
+            far = step * (away * PARTS + minute) * MINUTE
+            limiter.note(far, declined=limiter.admits(far))
+    assert declined == 20
+
+
+def test_days_of_payments_are_counted_as_exactly_as_hours() -> None:
+    limiter = DeclineLimiter(settings(0.05, least=100))
+    kept: list[tuple[int, bool]] = []
+    chance, minute = random.Random(5), 0
+    for _ in range(6_000):
+        minute += chance.choice([0, 0, 0, 1, 1, 4]) if chance.random() > 0.001 else 300
+        recent = [declined for at, declined in kept[-400:] if minute - PARTS < at <= minute]
+        assert limiter.counted(minute * MINUTE) == (len(recent), sum(recent))
+        declined = chance.random() < 0.04
+        limiter.note(minute * MINUTE, declined=declined)
+        kept.append((minute, declined))
+    assert minute > 3 * MOST_PARTS
 
 
 def test_what_is_kept_stays_bounded_however_the_times_jump() -> None:

@@ -13,6 +13,7 @@ from fraud_detection.adapters.xgboost_trees import reached_from
 from fraud_detection.config import Model
 from fraud_detection.errors import ConfigError
 from fraud_detection.score.calibration import Calibration
+from fraud_detection.strict import decode
 
 SETTINGS = Model(rounds=40, early_stopping=5, max_depth=3, threads=1)
 
@@ -168,3 +169,22 @@ def test_rows_of_another_width_are_refused(fitted: FittedModel, width: int) -> N
         scorer.score(np.zeros((3, width), np.float32))
     with pytest.raises(ConfigError, match="the model has 6 features"):
         scorer.score([[0.0] * width] * 3)
+
+
+NUMBERS = [name for name, value in msgspec.structs.asdict(Model()).items() if isinstance(value, (int, float))]
+EXTREMES = [0, 1, 16, (1 << 31) - 1, 10**30, -1, 1e-300, 1e9, 1e300, math.inf, math.nan]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_setting_is_refused_or_xgboost_takes_it(name: str) -> None:
+    refused = 0
+    for value in EXTREMES:
+        try:
+            settings = decode({name: value}, Model, "params.yaml")
+        except ConfigError:
+            refused += 1
+            continue
+        threads = min(settings.threads, 16) if name == "threads" else 1
+        quick = msgspec.structs.replace(settings, rounds=1, threads=threads)
+        assert fit(sample(50), None, quick).rounds == 1
+    assert refused >= 5

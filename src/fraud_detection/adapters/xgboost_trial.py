@@ -45,7 +45,7 @@ def try_bundle(bundle: Bundle) -> None:
     passed = _passed(bundle)
     if passed is not None and passed.exists():
         return
-    command = [sys.executable, "-m", "fraud_detection.run.trial"]
+    command = [sys.executable, "-m", "fraud_detection.adapters.xgboost_trial"]
     try:
         child = subprocess.run(  # noqa: S603 - our own module
             command, input=pack(bundle.files()), capture_output=True, check=False, timeout=TIMEOUT_S
