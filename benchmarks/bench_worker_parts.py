@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import sqlite3
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +20,13 @@ from typing import Any
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.http_server import run_loop
 from fraud_detection.adapters.links import Links
+from fraud_detection.adapters.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite_ledger import SqliteLedger
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.claims import Claims
 from fraud_detection.run.create_state import new_state
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import WorkerDoor
@@ -49,11 +53,27 @@ def main() -> None:
     began = time.process_time()
     owners = [ownership.place(event).owner for event in events]
     _print("tell its owner", time.process_time() - began, len(events))
+    _claim()
     first = [event for event, owner in zip(events, owners, strict=True) if owner == 0]
     with tempfile.TemporaryDirectory() as scratch:
         run_loop(_round_trips(Path(scratch), events[0]))
         with few_collections():
             _decide_and_follow(engine, Path(scratch) / "state.db", first)
+
+
+def _claim() -> None:
+    """Claim ids that nobody else has, one after another."""
+    boards = [SharedIds(shared_memory(worker)) for worker in range(2)]
+    for board in boards:
+        board.completed()
+    ledger = SqliteLedger(sqlite3.connect(":memory:"), lambda: None)
+    claims = Claims(0, boards, {}, ledger, lambda *_: asyncio.sleep(0))
+    ids = [[f"payment-{number}"] for number in range(100_000)]
+    began = time.process_time()
+    for one in ids:
+        if claims.claim(one, set) is None:
+            claims.release(one)
+    _print("claim its id", time.process_time() - began, len(ids))
 
 
 def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None:

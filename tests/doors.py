@@ -23,6 +23,7 @@ import msgspec
 from fraud_detection.adapters.count_board import CountBoard
 from fraud_detection.adapters.event_sources import Batch, Pipe
 from fraud_detection.adapters.http_messages import Answer, Request
+from fraud_detection.adapters.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.decision_record import Record, encode
@@ -30,6 +31,7 @@ from fraud_detection.outcomes import Outcome
 from fraud_detection.run.access import Access
 from fraud_detection.run.api import Api
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.claims import Claims
 from fraud_detection.run.create_state import new_state
 from fraud_detection.run.decision_log import without_value
 from fraud_detection.run.embedded import EmbeddedDoor
@@ -401,16 +403,19 @@ class WorkersDoor:
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
         new_state(folder / "state.db", self.workers)
-        doors = [self._open(case, folder, worker) for worker in range(self.workers)]
+        boards = [SharedIds(shared_memory(worker)) for worker in range(self.workers)]
+        doors = [self._open(case, folder, boards, worker) for worker in range(self.workers)]
         ownership, counts, result = Ownership(case.project.schema, self.workers), Counter[str](), Result()
         for part in cuts:
             if part.before:
                 worker = part.start % self.workers
                 counts += self._ended(doors[worker], part.before)
-                doors[worker] = self._open(case, folder, worker)
+                doors[worker] = self._open(case, folder, boards, worker)
             for worker, places in turns_of(case, ownership, part):
                 events = [case.events[place] for place in places]
-                outcomes = doors[worker].take(Batch(events, [f"place-{one}" for one in places], 0), "test")
+                identities = [f"place-{one}" for one in places]
+                clear(doors, boards, worker, payments_of(ownership, events, identities))
+                outcomes = doors[worker].take(Batch(events, identities, 0), "test")
                 doors[worker].catch_up()
                 follow_all(doors)
                 for place, one in zip(places, outcomes, strict=True):
@@ -420,11 +425,12 @@ class WorkersDoor:
         result.counts = taken_in(counts)
         return result
 
-    def _open(self, case: Case, folder: Path, worker: int) -> WorkerDoor:
+    def _open(self, case: Case, folder: Path, boards: Sequence[SharedIds], worker: int) -> WorkerDoor:
         paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
         others = {one: SqliteSite(paths[one], reading=True) for one in range(self.workers) if one != worker}
         board = CountBoard(folder, worker, self.workers)
-        door = WorkerDoor(case.engine, worker, opened(paths[worker]), others, board=board)
+        site = opened(paths[worker], board=boards[worker])
+        door = WorkerDoor(case.engine, worker, site, others, board=board)
         door.answer_by(case.engine)
         return door
 
@@ -437,6 +443,24 @@ class WorkersDoor:
         else:
             door.close()
         return Counter({name: getattr(door.tally, name) for name in TALLIED})
+
+
+def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
+    places = [ownership.place(*one) for one in zip(events, identities, strict=True)]
+    return [one.transaction_id for one in places if one.transaction_id is not None and not one.is_label]
+
+
+def clear(doors: Sequence[WorkerDoor], boards: Sequence[SharedIds], worker: int, ids: Sequence[str]) -> None:
+    """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
+
+    async def ask(other: int, what: str, body: object) -> object:
+        return await claims[other].answer(worker, what, body)
+
+    claims = [Claims(own, boards, door.others, door.site.ledger, ask) for own, door in enumerate(doors)]
+    doors[worker].site.ledger.elsewhere.clear()
+    claim = claims[worker].claim(ids, set)
+    if claim is not None:
+        asyncio.run(claims[worker].cleared(claim))
 
 
 def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int, list[int]]]:

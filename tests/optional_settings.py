@@ -121,13 +121,13 @@ def repeated(events: Stream) -> list[tuple[int, Event | bytes]]:
 
 
 def conflicting(events: Stream) -> list[tuple[int, Event | bytes]]:
-    """Return events with the id of another one, and other content."""
+    """Return events with the id of another one, and other content: also of a card that others decide on."""
     found: list[tuple[int, Event | bytes]] = []
-    last = len(events) - 1
+    last, cards = len(events) - 1, [one["card_id"] for one in payments(events) if one.get("card_id")]
     for place, raw in enumerate(events):
         event = read(raw)
         if event is not None and "amount" in event and place % 8 == 0:
-            more = {"amount": 9_500.0, "merchant_id": "m9"}
+            more = {"amount": 9_500.0, "merchant_id": "m9", "card_id": cards[place % len(cards)]}
             found += [(place, event | more), (min(place + 25, last), event | {"amount": 3.5})]
     return found
 

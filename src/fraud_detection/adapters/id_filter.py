@@ -11,6 +11,7 @@ entered is always known again; of those that were not, about one in a thousand i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,26 +25,31 @@ IDS_A_BLOCK: Final = 21
 class Layer:
     """So many blocks of 512 bits, and for how many more ids there is room."""
 
-    def __init__(self, blocks: int) -> None:
-        """Start empty; `blocks` is a power of two."""
+    def __init__(self, blocks: int, content: bytearray | memoryview) -> None:
+        """Start empty; `blocks` is a power of two, `content` has their bytes."""
         self.blocks: int = blocks
         self.room: int = blocks * IDS_A_BLOCK
-        self.content: bytearray = bytearray(64 * blocks)
+        self.content: bytearray | memoryview = content
 
 
 class IdFilter:
-    """Remembers ids in 3 bytes each, as long as the process lives."""
+    """Remembers ids in 3 bytes each, as long as its memory lives."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.layers: list[Layer] = [Layer(FIRST_BLOCKS)]
+    def __init__(self, memory: Callable[[int], bytearray | memoryview] = bytearray) -> None:
+        """Start with one layer; `memory` gives each so many bytes, which are 0 where nothing was entered."""
+        self.memory: Callable[[int], bytearray | memoryview] = memory
+        self.layers: list[Layer] = [Layer(FIRST_BLOCKS, memory(64 * FIRST_BLOCKS))]
+
+    def grow(self) -> None:
+        """Add the next layer."""
+        blocks = 2 * self.layers[-1].blocks
+        self.layers.append(Layer(blocks, self.memory(64 * blocks)))
 
     def enter(self, one: str) -> None:
         """Remember an id."""
+        if self.layers[-1].room == 0:
+            self.grow()
         layer = self.layers[-1]
-        if layer.room == 0:
-            layer = Layer(2 * layer.blocks)
-            self.layers.append(layer)
         layer.room -= 1
         number: i64 = hash(one)
         # The low bits choose the block, the high ones four places within it.

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.id_filter import IdFilter
+from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.events import HISTORY, Label
 from fraud_detection.features.replay import PastPayment
 from fraud_detection.parse.content import content_digest
@@ -26,16 +27,22 @@ class SqliteLedger:
     """The Ledger over the tables of a state file, and what of history has to be in them.
 
     awaited: payments of which a label has come before them.  unsettled: payments that were decided, but are
-    not in the tables yet.
+    not in the tables yet.  elsewhere: payments in hand that another worker has decided.
     """
 
-    def __init__(self, db: sqlite3.Connection, settle: Callable[[], None]) -> None:
-        """Take the connection of the one writer, and what brings the tables up to date."""
+    def __init__(
+        self, db: sqlite3.Connection, settle: Callable[[], None], board: SharedIds | None = None
+    ) -> None:
+        """Take the connection of the one writer, and what brings the tables up to date.
+
+        board: where other workers see the ids.
+        """
         self._db = db
         self._settle = settle
         self.unsettled: set[str] = set()
         self.awaited: set[str] = set()
-        self._ids = IdFilter()
+        self.elsewhere: dict[str, First] = {}
+        self._ids, self._board = IdFilter(), board
         # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
         self._to_enter = {"decisions": "", "history": ""}
 
@@ -52,11 +59,15 @@ class SqliteLedger:
             found = self._db.execute(NEXT_IDS.format(table), (after, most)).fetchall()
             for (one,) in found:
                 self._ids.enter(one)
+                if self._board is not None:
+                    self._board.enter(one)
             if len(found) < most:
                 del self._to_enter[table]
             else:
                 self._to_enter[table] = found[-1][0]
             most -= len(found)
+        if self._board is not None and not self._to_enter:
+            self._board.completed()
 
     def look_for_awaited(self) -> None:
         """Find out of which payments labels have come before them."""
@@ -65,14 +76,17 @@ class SqliteLedger:
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
         """Return what is known of these payments, and of those that labels speak of."""
-        first = self._taken_in(payments)
+        first = self.first(payments)
+        if self.elsewhere:
+            first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}
         taken_in = dict.fromkeys(first, 0)
         labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         if not labelled:
             return Known(taken_in, {}, {}, first=first)
         return Known(taken_in, self.entities(told_of), *self._labels(labelled), first=first)
 
-    def _taken_in(self, payments: Sequence[str]) -> dict[str, First]:
+    def first(self, payments: Sequence[str]) -> dict[str, First]:
+        """Return what is kept of those payments that were decided here, or are of history."""
         asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
         if not asked:
             return {}

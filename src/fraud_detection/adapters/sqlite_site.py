@@ -19,6 +19,7 @@ import msgspec
 
 from fraud_detection.adapters import sqlite_journal as journal
 from fraud_detection.adapters.background import Background
+from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S, SqliteFile
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
@@ -58,14 +59,17 @@ class SqliteSite(SqliteFile):
         reading: bool = False,
         wait_s: float = WAIT_FOR_LOCK_S,
         background: Background | None = None,
+        board: SharedIds | None = None,
     ) -> None:
         """Open the file; raise ConfigError when it is another's, no state file, or has lost answers.
 
         synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
         price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
         wait_s: how long a commit waits for another process that holds the file.  background: what
-        supervises the process's background work; one is made where there is none.
+        supervises the process's background work; one is made where there is none.  board: where other workers
+        see the ids of the file.
         """
+        self._board = board
         super().__init__(path, synchronous=synchronous, reading=reading, wait_s=wait_s)
         self.background = background or Background()
         try:
@@ -83,7 +87,7 @@ class SqliteSite(SqliteFile):
         self.seq: int = self.progress.seq
         self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
         self._left: journal.Place | None = None
-        self.ledger = SqliteLedger(self._db, self.settle)
+        self.ledger = SqliteLedger(self._db, self.settle, self._board)
         self.quarantine = SqliteQuarantine(self._db)
         if not self._reading:
             self.settle()

@@ -102,11 +102,24 @@ class RequestDoor:
             asyncio.get_running_loop().call_soon(self._decide)
 
     def submit(
-        self, events: Sequence[bytes], sender: Sender = ANYBODY, identities: Identities = None
+        self,
+        events: Sequence[bytes],
+        sender: Sender = ANYBODY,
+        identities: Identities = None,
+        done: Callable[[], None] | None = None,
     ) -> asyncio.Future[list[Answer]]:
-        """Do the same for somebody who can wait for a future."""
+        """Do the same for somebody who can wait for a future.
+
+        done: called when none of the events waits any more, also where nobody waits for the answer.
+        """
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self.ask(events, lambda answers: _settle(future, answers), sender, identities)
+
+        def told(answers: list[Answer] | RetryError) -> None:
+            if done is not None:
+                done()
+            _settle(future, answers)
+
+        self.ask(events, told, sender, identities)
         return future
 
     def take_beside(self, batch: Batch, source: str) -> None:
@@ -147,6 +160,8 @@ class RequestDoor:
             return
         batch, self._waiting = self._waiting[:MOST_A_BATCH], self._waiting[MOST_A_BATCH:]
         self._due = bool(self._waiting)
+        if not batch:
+            return
         loop = asyncio.get_running_loop()
         if self._due:
             loop.call_soon(self._decide)
@@ -155,7 +170,7 @@ class RequestDoor:
                 self._answer(batch)
         except RetryError as error:
             for asked in dict.fromkeys(asked for _, _, asked in batch):
-                asked.refuse(error)
+                self._refuse(asked, error)
             return
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._catch_up)
@@ -172,7 +187,12 @@ class RequestDoor:
                 asked.add(self._told(outcome))
             except RetryError as error:
                 # It was decided before, but its decision cannot be looked up just now.
-                asked.refuse(error)
+                self._refuse(asked, error)
+
+    def _refuse(self, asked: _Asked, error: RetryError) -> None:
+        """Refuse events that were asked about together; those that wait still are not decided any more."""
+        asked.refuse(error)
+        self._waiting = [one for one in self._waiting if one[2] is not asked]
 
     def _refuse_all(self, error: RetryError) -> None:
         waiting, self._waiting = self._waiting, []

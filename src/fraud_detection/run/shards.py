@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,32 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     """Where an event belongs.
 
     owner: the worker that takes it; None where a label tells its payment alone.  transaction_id: of a payment
-    or label, None where it has none.
+    or label, None where it has none.  ordering: its id of the entity that orders the stream.
     """
 
     owner: int | None
     transaction_id: str | None
     is_label: bool = False
+    ordering: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Events that go to one owner together.
+
+    identities: what each is known by beside an id of its own.  ids: of the payments among them, else None.
+    """
+
+    events: list[bytes]
+    identities: list[str | None]
+    ids: list[str | None]
+
+    def of(self, places: Sequence[int]) -> Part:
+        """Return those at some places."""
+        return Part(
+            [self.events[place] for place in places],
+            [self.identities[place] for place in places],
+            [self.ids[place] for place in places],
+        )
 
 
 class Ownership:
@@ -87,13 +108,14 @@ class Ownership:
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             if ordering is None and one is None:
                 return Place(self._of_bytes(raw), None, is_label=True)
-            return Place(None if ordering is None else self.of_id(ordering), one, is_label=True)
+            owner = None if ordering is None else self.of_id(ordering)
+            return Place(owner, one, is_label=True, ordering=ordering)
         if one is None or not self.has_id:
             one = identity
         told_by = one if ordering is None else ordering
         if told_by is None or (told_by is identity and is_drawn(told_by)):
             return Place(self._of_bytes(raw), one)
-        return Place(self.of_id(told_by), one)
+        return Place(self.of_id(told_by), one, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
         """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
@@ -111,6 +133,33 @@ class Ownership:
             return None
         told = {attribute: event.get(name) for name, attribute in self.attributes.items()}
         return self.decoder.type(**told)
+
+
+def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int, list[int]]]:
+    """Return which events of a list, by their places, go to which owners at once.
+
+    One whose id came before at another owner waits for the answer to that one, and what comes behind it at
+    its owner waits too.
+
+    >>> turns_of([0, 1, 0, 1], ["a", "b", "c", "d"])
+    [{0: [0, 2], 1: [1, 3]}]
+    >>> turns_of([0, 1, 0, 1], ["a", "a", "c", "d"])
+    [{0: [0, 2]}, {1: [1, 3]}]
+    """
+    turns: list[dict[int, list[int]]] = [{}]
+    reached: dict[int, int] = {}
+    told: dict[str, tuple[int, int]] = {}
+    for place, (owner, one) in enumerate(zip(owners, ids, strict=True)):
+        turn = reached.get(owner, 0)
+        if one is not None:
+            before, earlier = told.get(one, (owner, 0))
+            turn = max(turn, earlier + (before != owner))
+            told[one] = (owner, turn)
+        if turn == len(turns):
+            turns.append({})
+        reached[owner] = turn
+        turns[turn].setdefault(owner, []).append(place)
+    return turns
 
 
 class Shard(msgspec.Struct, frozen=True):

@@ -11,13 +11,16 @@ import msgspec
 
 from fraud_detection.adapters.http_answers import problem
 from fraud_detection.adapters.links import Links
+from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.errors import RetryError
 from fraud_detection.events import Sender
+from fraud_detection.run import claims
 from fraud_detection.run.access import Access, Caller
 from fraud_detection.run.api import Reply, line
+from fraud_detection.run.claims import Claim, Claims
 from fraud_detection.run.following import NEWS, TELL_AFTER_S, Following
 from fraud_detection.run.request_door import Answer, Identities, RequestDoor
-from fraud_detection.run.shards import Ownership, Place
+from fraud_detection.run.shards import Ownership, Part, Place, turns_of
 from fraud_detection.run.worker_metrics import merged, own_metrics
 
 DRAINED = "drained"
@@ -36,15 +39,24 @@ class Together:
     """
 
     def __init__(
-        self, door: RequestDoor, ownership: Ownership, access: Access, following: Following, folder: Path
+        self,
+        door: RequestDoor,
+        ownership: Ownership,
+        access: Access,
+        following: Following,
+        folder: Path,
+        boards: Sequence[SharedIds],
     ) -> None:
-        """Take what this worker owns; `folder` is where the workers meet."""
+        """Take what this worker owns; `folder` is where the workers meet, `boards` has the ids of each."""
         self.door, self.ownership, self.access, self.following = door, ownership, access, following
         self.own = following.door.worker
         self.statuses: dict[int, int] = {}
         self.forwarded = self.shared = 0
         self._shares: dict[str, tuple[Caller, Caller]] = {}
         self.drained: set[int] = set()
+        self._tasks: set[asyncio.Task[list[Reply]]] = set()
+        files, ledger = following.door.others, following.door.site.ledger
+        self.claims = Claims(self.own, boards, files, ledger, self._ask)
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
     async def take(
@@ -58,23 +70,22 @@ class Together:
         repeated when it is sent again.
         """
         known = list(identities or [None] * len(events))
-        owners = await self._owners(events, sender, known)
+        places = [self.ownership.place(*one) for one in zip(events, known, strict=True)]
+        owners = await self._owners(places, sender)
+        # What its sender may not have decided claims no id.
+        ids = [None if one.is_label or not sender.may_decide else one.transaction_id for one in places]
+        whole = Part(list(events), known, ids)
         if len(set(owners)) == 1:
-            told = await self._ask_owner(owners[0], list(events), sender, known)
+            told = await self._ask_owner(owners[0], whole, sender)
             return [(status, body) for status, body in told]
-        # The own part first: what is refused here at once is not asked elsewhere.
-        parts: dict[int, list[int]] = {self.own: []} if self.own in owners else {}
-        for place, owner in enumerate(owners):
-            parts.setdefault(owner, []).append(place)
-        asked = [
-            self._ask_owner(owner, [events[at] for at in places], sender, [known[at] for at in places])
-            for owner, places in parts.items()
-        ]
-        answers = await _all(asked)
         replies: list[Reply] = [(0, b"")] * len(events)
-        for places, told in zip(parts.values(), answers, strict=True):
-            for place, (status, body) in zip(places, told, strict=True):
-                replies[place] = (status, body)
+        for turn in turns_of(owners, ids):
+            # The own part first: what is refused here at once is not asked elsewhere.
+            parts = sorted(turn.items(), key=lambda part: part[0] != self.own)
+            asked = [self._ask_owner(owner, whole.of(chosen), sender) for owner, chosen in parts]
+            for (_, chosen), answers in zip(parts, await _all(asked), strict=True):
+                for place, (status, body) in zip(chosen, answers, strict=True):
+                    replies[place] = (status, body)
         return replies
 
     async def find(self, transaction_id: str) -> Reply | None:
@@ -141,12 +152,13 @@ class Together:
         match what:
             case "take":
                 self.drained.discard(other)
-                return await self._take_here(body[0], msgspec.convert(body[1], Sender), body[2])
+                part, sender = msgspec.convert(body, tuple[Part, Sender])
+                return await self._take_here(part, sender)
             case "find":
                 found = self.door.find(body)
                 return None if found is None else line(found)
-            case "knows":
-                return self._known_here(body)
+            case claims.DECIDED | claims.KNOWS:
+                return await self.claims.answer(other, what, body)
             case "spend":
                 return self.access.named(body[0]).spend(body[1])
             case "metrics":
@@ -161,54 +173,71 @@ class Together:
                 )
         return None
 
-    async def _owners(
-        self, events: Sequence[bytes], sender: Sender, identities: Sequence[str | None]
-    ) -> list[int]:
-        places = [self.ownership.place(*one) for one in zip(events, identities, strict=True)]
+    async def _owners(self, places: Sequence[Place], sender: Sender) -> list[int]:
+        owners = [self.own if one.owner is None else one.owner for one in places]
         # Who may tell no labels is not told which payments there are: his are refused here.
-        strays = sender.may_label and any(_is_stray(place) for place in places)
-        known = await self._whereabouts(places) if strays else {}
-        return [
-            known.get(str(one.transaction_id), NOBODY)
-            if strays and _is_stray(one)
-            else (self.own if one.owner is None else one.owner)
-            for one in places
-        ]
-
-    async def _whereabouts(self, places: Sequence[Place]) -> dict[str, int]:
-        """Return which workers know the payments of labels that do not tell their owner."""
-        told_of = {str(one.transaction_id) for one in places if _is_stray(one)}
-        owners = dict.fromkeys(self._known_here(list(told_of)), self.own)
-        # A label may come in one list with its payment.
-        for one in places:
-            if one.transaction_id in told_of and one.owner is not None and not one.is_label:
-                owners[one.transaction_id] = one.owner
-        if missing := list(told_of - owners.keys()):
-            told, away = await self._ask_others("knows", missing)
-            for other, known in told.items():
-                owners.update(dict.fromkeys(known, other))
-            if away is not None and told_of - owners.keys():
-                raise away
+        if sender.may_label and any(one.is_label for one in places):
+            for at, owner in (await self._owners_of_labels(places)).items():
+                owners[at] = owner
         return owners
 
-    def _known_here(self, told_of: Sequence[str]) -> list[str]:
-        return list(self.door.door.site.ledger.entities(told_of))
+    async def _owners_of_labels(self, places: Sequence[Place]) -> dict[int, int]:
+        """Return by their places who takes labels: who knows the payment, else who owns the card."""
+        labels = {at: one for at, one in enumerate(places) if one.is_label and one.transaction_id is not None}
+        # A label may come in one list with its payment, of which the first one stands.
+        payments = [one for one in reversed(places) if one.transaction_id is not None and not one.is_label]
+        listed = {str(one.transaction_id): one.owner for one in payments}
+        told_of: dict[str, set[int | None]] = {}
+        for label in labels.values():
+            one = str(label.transaction_id)
+            told_of.setdefault(one, set()).update({label.owner, listed.get(one, label.owner)})
+        known = listed | await self.claims.deciders(told_of)
+        owners = {at: known.get(str(one.transaction_id), one.owner) for at, one in labels.items()}
+        return {at: NOBODY if owner is None else owner for at, owner in owners.items()}
 
-    def _ask_owner(
-        self, owner: int, events: list[bytes], sender: Sender, identities: list[str | None]
-    ) -> Awaitable[list[Reply]]:
+    def _ask_owner(self, owner: int, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
         if owner == self.own:
-            return self._take_here(events, sender, identities)
+            return self._take_here(part, sender)
         if owner == NOBODY:
-            return _unknown(self.ownership, events)
-        self.forwarded += len(events)
-        return self.links.lines[owner].ask("take", [events, msgspec.structs.asdict(sender), identities])
+            return _unknown(self.ownership, part.events)
+        self.forwarded += len(part.events)
+        return self.links.lines[owner].ask("take", [part, msgspec.structs.asdict(sender)])
 
-    def _take_here(
-        self, events: Sequence[bytes], sender: Sender, identities: Sequence[str | None]
-    ) -> Awaitable[list[Reply]]:
-        """Take events now, so that they keep their order, and answer when they are decided."""
-        return _answers(self.door.submit(events, sender, identities))
+    def _take_here(self, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
+        """Take events now, so that they keep their order, and answer when they are decided.
+
+        Where another worker may have the id of one, they are taken as soon as that is certain.
+        """
+        ids = [one for one in part.ids if one is not None]
+        claim = self.claims.claim(ids, lambda: self._keys(part))
+        if claim is None:
+            return _answers(self._submit(part, sender, ids))
+        # A task of its own: it goes on, and lets go of the ids, when whoever asked has gone.
+        task = asyncio.get_running_loop().create_task(self._take_when_clear(claim, part, sender))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return asyncio.shield(task)
+
+    async def _take_when_clear(self, claim: Claim, part: Part, sender: Sender) -> list[Reply]:
+        await self.claims.cleared(claim)
+        return await _answers(self._submit(part, sender, claim.ids))
+
+    def _submit(self, part: Part, sender: Sender, ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
+        try:
+            return self.door.submit(part.events, sender, part.identities, lambda: self.claims.release(ids))
+        except RetryError:
+            self.claims.release(ids)
+            raise
+
+    def _keys(self, part: Part) -> set[str]:
+        """Return ids and cards of events, each told apart from the other."""
+        places = [self.ownership.place(*one) for one in zip(part.events, part.identities, strict=True)]
+        keys = {one.transaction_id for one in places}
+        keys |= {f"\n{one.ordering}" for one in places if one.ordering is not None}
+        return {key for key in keys if key is not None}
+
+    def _ask(self, other: int, what: str, body: object) -> Awaitable[Any]:
+        return self.links.lines[other].ask(what, body)
 
     async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
@@ -224,11 +253,6 @@ class Together:
             else:
                 told[one.other] = answer
         return told, away
-
-
-def _is_stray(place: Place) -> bool:
-    """Return whether only the worker that knows its payment can tell where a label belongs."""
-    return place.is_label and place.owner is None and place.transaction_id is not None
 
 
 async def _answers(decided: asyncio.Future[list[Answer]]) -> list[Reply]:

@@ -29,6 +29,7 @@ from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.server_log import LogFormat, configure_log
+from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.errors import ConfigError, FraudDetectionError
@@ -60,7 +61,8 @@ PARENT = 0
 class WorkerSettings(msgspec.Struct, frozen=True):
     """What a worker needs to know: what `fraud serve` was told, and which of how many it is.
 
-    folder: where the workers meet.  state: the name from which that of each state file is made.
+    folder: where the workers meet.  ids: descriptors of the memory where each worker shows its ids.  state:
+    the name from which that of each state file is made.
     """
 
     worker: int
@@ -79,6 +81,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     synchronous: str = "normal"
     log_format: LogFormat = "text"
     live: str | None = None
+    ids: tuple[int, ...] = ()
 
 
 class Worker:
@@ -91,6 +94,7 @@ class Worker:
         self._screen = Terminal(plain=True)
         loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
+        self._boards = [SharedIds(memory) for memory in settings.ids]
         self.ownership = Ownership(engine.project.schema, settings.workers)
         self.door = self._open(engine)
         self.releases = None
@@ -102,7 +106,8 @@ class Worker:
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestDoor(self.door, settings.most_waiting)
         following.refused = self.requests.health.put_off
-        self.together = Together(self.requests, self.ownership, access, following, Path(settings.folder))
+        folder = Path(settings.folder)
+        self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
         description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
         self.api = WorkerApi(self.together, access, description)
         self.keys = None
@@ -194,6 +199,7 @@ class Worker:
             synchronous=settings.synchronous,
             wait_s=WAIT_S,
             background=self.background,
+            board=self._boards[settings.worker],
         )
         others = {
             one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker

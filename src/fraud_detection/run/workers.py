@@ -7,6 +7,7 @@ the workers meet, and is the one to tell when all shall stop.
 from __future__ import annotations
 
 import os
+import secrets
 import selectors
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from typing import IO, cast
 import msgspec
 
 from fraud_detection.adapters.http_server import reserve
+from fraud_detection.adapters.shared_ids import shared_memory
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.shards import check_shards
 from fraud_detection.run.stream import Stop
@@ -49,9 +51,9 @@ class Member:
     it answers.  silent_s: how long it has not been heard.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        """Start it."""
-        self.settings, self.deaths = settings, 0
+    def __init__(self, settings: WorkerSettings, hash_seed: str) -> None:
+        """Start it; `hash_seed` is that of all, see `shared_ids`."""
+        self.settings, self.deaths, self._hash_seed = settings, 0, hash_seed
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -65,6 +67,8 @@ class Member:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=self.settings.ids,
+            env=os.environ | {"PYTHONHASHSEED": self._hash_seed},
         )
         return self.process
 
@@ -138,12 +142,14 @@ class Crew:
 
     def __init__(self, settings: WorkerSettings, say: Say) -> None:
         """Start them; `settings` are those of the first."""
-        numbered = [msgspec.structs.replace(settings, worker=one) for one in range(settings.workers)]
+        ids = tuple(shared_memory(one) for one in range(settings.workers))
+        numbered = [msgspec.structs.replace(settings, worker=one, ids=ids) for one in range(settings.workers)]
+        hash_seed = str(secrets.randbelow(1 << 32))
         self._say, self._told, self._looked_at = say, False, time.monotonic()
         self._selector = selectors.DefaultSelector()
         self.members: list[Member] = []
         for one in numbered:
-            self.members.append(Member(one))
+            self.members.append(Member(one, hash_seed))
             self._watch(self.members[-1])
 
     def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
