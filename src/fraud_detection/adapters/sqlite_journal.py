@@ -136,8 +136,10 @@ def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
         _insert(db, "decisions", entry.decisions)
         _insert(db, "labels", entry.labels)
         _insert(db, "quarantine", entry.quarantined)
-        db.executemany(COUNT_AGAIN, entry.again)
-        db.executemany("INSERT INTO quarantine_places VALUES (?)", [(place,) for place in entry.places])
+        if entry.again:
+            db.executemany(COUNT_AGAIN, entry.again)
+        if entry.places:
+            db.executemany("INSERT INTO quarantine_places VALUES (?)", [(place,) for place in entry.places])
         if entry.drift:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
         if entry.left is not None:
