@@ -101,6 +101,15 @@ def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
     assert between <= last.last_at <= now_ms()
 
 
+def test_who_deletes_rows_to_make_room_stops_nothing(small_world: SmallWorld, tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    assert statuses_of(small_world, state, [(BAD, b"k1")]) == [422]
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("DELETE FROM quarantine")
+    assert statuses_of(small_world, state, [(BAD, b"k1"), (BAD, b"k2")]) == [422, 422]
+    assert counts_of(state) == [(BAD, 2)]
+
+
 def test_in_a_list_the_index_is_part_of_the_place(small_world: SmallWorld, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     door = open_door(small_world.bundle, state)[1]

@@ -105,6 +105,8 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
 COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
+PLACE = "INSERT OR IGNORE INTO quarantine_places VALUES (?)"
+"""Where somebody has deleted the row of an event, its places are there still."""
 
 
 def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
@@ -139,7 +141,7 @@ def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
         if entry.again:
             db.executemany(COUNT_AGAIN, entry.again)
         if entry.places:
-            db.executemany("INSERT INTO quarantine_places VALUES (?)", [(place,) for place in entry.places])
+            db.executemany(PLACE, [(place,) for place in entry.places])
         if entry.drift:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
         if entry.left is not None:
