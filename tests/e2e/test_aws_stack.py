@@ -5,6 +5,7 @@ Skipped where the local services are not installed (`make .venv-aws/.locked`).
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import defaultdict
@@ -35,7 +36,7 @@ from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PATIENCE_S = 240.0
-FEW, MANY = 5_000, 20_000
+FEW, MANY = 2_000, 20_000
 SIZES = [pytest.param(FEW, id="short"), pytest.param(MANY, id="long", marks=pytest.mark.long)]
 LOOKED_AT = 400
 
@@ -154,18 +155,18 @@ def waiting(client: Any, url: str) -> int:  # noqa: ANN401 - boto3's client
     return int(found["Attributes"][name])
 
 
-PHASES = (("slow", 4.0), ("failing", 7.0), ("absent", 10.0))
-"""What the endpoint does until how many seconds after the start of a long day; then it is well."""
+PHASES = (("slow", 4), ("failing", 16), ("absent", 28))
+"""What the endpoint does until how many calls of a short day; then it is well."""
 
 
 class BadEndpoint:
     """Slow, then failing, then absent, then well."""
 
-    def __init__(self, length: float) -> None:
-        self._began, self._chance, self._length = time.monotonic(), Random(5), length
+    def __init__(self, days: int) -> None:
+        self._calls, self._chance, self._days = itertools.count(), Random(5), days
 
     def __call__(self, _: Call) -> Reply | None:
-        passed = (time.monotonic() - self._began) / self._length
+        passed = next(self._calls) / self._days
         match next((name for name, end in PHASES if passed < end), "well"):
             case "slow":
                 time.sleep(0.6)
@@ -199,9 +200,9 @@ def kill_often(site: LocalSite) -> None:
             function.kill()
 
 
-def bad(stage: Stage, length: float) -> None:
-    """Let everything go wrong while payments come."""
-    stage.endpoint.disturb, stage.dynamo.disturb = BadEndpoint(length), BadTables()
+def bad(stage: Stage, days: int) -> None:
+    """Let everything go wrong while payments come, for as long as so many short days."""
+    stage.endpoint.disturb, stage.dynamo.disturb = BadEndpoint(days), BadTables()
     threading.Thread(target=kill_often, args=(stage.site,), daemon=True).start()
 
 
@@ -211,7 +212,7 @@ def played(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) ->
 
     @cache
     def play_once(kind: str, payments: int) -> Day:
-        trouble = partial(bad, length=max(0.4, payments / MANY)) if kind == "bad" else lambda _: None
+        trouble = partial(bad, days=payments // FEW) if kind == "bad" else lambda _: None
         return play(small_world, tmp_path_factory.mktemp(kind), payments, trouble)
 
     return play_once

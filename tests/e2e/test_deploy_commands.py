@@ -6,22 +6,24 @@ Skipped where the local services are not installed (`make .venv-aws/.locked`).
 from __future__ import annotations
 
 import base64
+import io
 import json
-import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_clients import clients_of
+from fraud_detection.adapters.aws_clients import client, clients_of, patient_client
 from fraud_detection.adapters.cloudformation import Stack
 from fraud_detection.adapters.kinesis_reader import ShardReader
 from fraud_detection.adapters.s3_quarantine import S3Quarantine, SetAside
+from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.services import LocalServices
 from tests.conftest import SmallWorld
@@ -44,6 +46,9 @@ Fraud = Callable[..., subprocess.CompletedProcess[str]]
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
     with LocalServices(TOOLS, tmp_path_factory.mktemp("services")) as running:
         yield running
+    # Commands of this process have made clients of services that are gone.
+    client.cache_clear()
+    patient_client.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +67,16 @@ def fraud(
     (folder / "protected.yaml").write_text(here + "protect: true\n")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fraud_detection.cli", *words]
+        command = [*words]
         if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "warm-up")):
             command.append(f"--bundle={small_world.bundle}")
-        environment = os.environ | services.environment()
-        return subprocess.run(  # noqa: S603 - ours
-            command, capture_output=True, text=True, check=False, cwd=folder, env=environment
-        )
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(folder)
+            for name, value in services.environment().items():
+                patch.setenv(name, value)
+            code = main(command)
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
     return run
 
