@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
+import io
 import json
 import random
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,10 +24,18 @@ from tests.states import made
 
 
 def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "fraud_detection.cli", *map(str, arguments)]
-    return subprocess.run(  # noqa: S603 - our own command
-        command, cwd=folder, input=stdin, capture_output=True, check=False, timeout=280
-    )
+    """Run a command: in a process of its own where it reads standard input, else here."""
+    words = [*map(str, arguments)]
+    if stdin is not None:
+        command = [sys.executable, "-m", "fraud_detection.cli", *words]
+        return subprocess.run(  # noqa: S603 - our own command
+            command, cwd=folder, input=stdin, capture_output=True, check=False, timeout=280
+        )
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main(words)
+    said = [cast("io.BytesIO", one.buffer).getvalue() for one in (out, err)]
+    return subprocess.CompletedProcess(words, code, *said)
 
 
 def told(result: subprocess.CompletedProcess[bytes]) -> str:
