@@ -104,11 +104,16 @@ class Answering:
             self._limit(payments, decisions, redelivered)
             self._complete(self.champion, payments, rows, decisions)
             return decisions
+        found: dict[int, Decision] = {}
         places: dict[bool, list[int]] = {True: [], False: []}
         for place, payment in enumerate(payments):
-            places[canary.takes(payment)].append(place)
+            try:
+                places[canary.takes(payment)].append(place)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+                found[place] = self._isolated(self.champion, payment, error)
         sides = [(canary.answerer, places[True]), (self.champion, places[False])]
-        found: dict[int, Decision] = {}
         for answerer, own in sides:
             proposed = self._propose(answerer, [payments[at] for at in own], [rows[at] for at in own])
             found.update(zip(own, proposed, strict=True))
@@ -179,8 +184,16 @@ class Answering:
                 limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
             decision = decisions[place]
             wanted = decision.action is Action.DECLINE
-            given = wanted and limiter.admits(payment.event_time)
-            limiter.note(payment.event_time, declined=given)
+            try:
+                given = wanted and limiter.admits(payment.event_time)
+                limiter.note(payment.event_time, declined=given)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+                one = payment.transaction_id
+                self.failures.append(Failure(one, b"", error))
+                decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.setup)
+                continue
             if given is not wanted:
                 decisions[place] = limited(decision, limiter.words)
         while earlier:

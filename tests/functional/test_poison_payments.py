@@ -15,7 +15,10 @@ import pytest
 
 from fraud_detection.adapters.aws_fakes import FakeDynamo
 from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.answerer import Canary
+from fraud_detection.answering import LimiterSettings
 from fraud_detection.cli import main
+from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.events import Action, Decision, Transaction, Verdict
 from fraud_detection.run.lane_batch import Record
 from tests.conftest import SmallWorld
@@ -70,6 +73,7 @@ class BrokenScorer:
 
 
 AMOUNT = 77.77
+POISON_MS = 1_772_500_000_123
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def events(small_world: SmallWorld) -> list[bytes]:
     plain = [one for one in small_world.live(200) if b'"card_id"' in one and b'"label"' not in one]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
     found = [one | {"transaction_id": f"t{place}"} for place, one in enumerate(found)]
-    found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT}
+    found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT, "event_time": POISON_MS}
     return [json.dumps(one).encode() for one in found]
 
 
@@ -103,7 +107,38 @@ def break_scorer(door: Any) -> None:  # noqa: ANN401 - a door
     door.pipeline.answering.champion = broken
 
 
-@pytest.mark.parametrize("break_it", [break_rules, break_scorer])
+class BrokenLimiter(DeclineLimiter):
+    """A limiter that cannot stand one moment."""
+
+    def __init__(self, time_ms: int) -> None:
+        super().__init__(LimiterSettings(share=1.0))
+        self._broken_at = time_ms
+
+    def note(self, time_ms: int, *, declined: bool) -> None:
+        if time_ms == self._broken_at:
+            raise bug()
+        super().note(time_ms, declined=declined)
+
+
+class BrokenCanary(Canary, frozen=True):
+    """A canary that cannot tell of one payment whether it is its own."""
+
+    def takes(self, payment: Transaction) -> bool:
+        if payment.transaction_id == POISON:
+            raise bug()
+        return super().takes(payment)
+
+
+def break_limiter(door: Any) -> None:  # noqa: ANN401 - a door
+    door.pipeline.answering.limiter = BrokenLimiter(POISON_MS)
+
+
+def break_canary(door: Any) -> None:  # noqa: ANN401 - a door
+    answering = door.pipeline.answering
+    answering.canary = BrokenCanary(answering.champion, 0.5, "salt")
+
+
+@pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_limiter, break_canary])
 def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_the_bug(
     small_world: SmallWorld,
     events: list[bytes],

@@ -44,12 +44,15 @@ Reply = tuple[int, Any, dict[str, str]]
 class Served:
     """A process that serves, and the way to ask it."""
 
+    program: tuple[str, ...] = ("-m", "fraud_detection.cli")
+    patience_s = PATIENCE_S
+
     def __init__(self, world: SmallWorld, state: Path, *more: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         words = for_serving(state, more, world.bundle)
-        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", *words]
+        command = [sys.executable, *self.program, "serve", "--headless", *words]
         if not any(one.startswith("--live") for one in more):
             command.append(f"--bundle={world.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
@@ -57,7 +60,7 @@ class Served:
         self._line = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def wait(self) -> None:
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + self.patience_s
         while True:
             try:
                 if self.ask("GET", "/readyz")[0] == 200:

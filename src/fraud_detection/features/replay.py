@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from fraud_detection.errors import NOT_OF_ONE_EVENT, Failure
 from fraud_detection.events import HISTORY, Label, Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
+
+LOG = logging.getLogger(__name__)
 
 
 class PastPayment(msgspec.Struct, frozen=True):
@@ -90,6 +95,30 @@ def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
     return due
 
 
+def observed(memory: FeatureMemory, payment: Transaction) -> list[float]:
+    """Return the features of a past payment, then remember it.
+
+    All are missing where they raise an error, as they are for the live payment; the log says which.
+    """
+    try:
+        return memory.observe(payment)
+    except NOT_OF_ONE_EVENT:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+        return missing(payment, error, len(memory.extractor.definitions))
+
+
+def missing(payment: Transaction, error: Exception, features: int) -> list[float]:
+    """Report an error with the features of a past payment, and return so many of which all are missing."""
+    LOG.error(
+        "an error of the program with the features of past payment %s: they are missing, others are made. "
+        "Please report it:\n%s",
+        payment.transaction_id,
+        Failure(payment.transaction_id, b"", error).trace,
+    )
+    return [math.nan] * features
+
+
 class Replay:
     """Replays payments in the order given; before each, the labels that were known by then.
 
@@ -106,7 +135,7 @@ class Replay:
         """Yield one feature row a payment, as it would have been served."""
         for past in history:
             self.learn_until(past.payment.event_time)
-            row = self.memory.observe(past.payment)
+            row = observed(self.memory, past.payment)
             self.expect(past)
             yield row
 

@@ -21,8 +21,9 @@ from fraud_detection.answerer import Answering
 from fraud_detection.changes import Change, apply_change
 from fraud_detection.config import Project
 from fraud_detection.decide.limiter import DeclineLimiter
-from fraud_detection.errors import ConfigError
+from fraud_detection.errors import NOT_OF_ONE_EVENT, ConfigError
 from fraud_detection.events import LIMITER, Transaction
+from fraud_detection.features.replay import missing
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.metrics import Stage, StageTimes
 from fraud_detection.ports import Scorer
@@ -222,7 +223,12 @@ def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[fl
     own: list[list[float]] = []
     for payment in rows.payments:
         row: list[float] = []
-        reader.read(payment, row)
+        try:
+            reader.read(payment, row)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            row = missing(payment, error, width)
         own.append(row)
     matrix = np.array(own, np.float64).reshape(len(own), width)
     features = np.concatenate([matrix, rows.features[:, width:]], axis=1)

@@ -27,7 +27,7 @@ from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import RetryError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
-from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.features.replay import PastPayment, Replay, observed
 from fraud_detection.outcomes import Outcome
 from fraud_detection.parse import Parser
 from fraud_detection.run.embedded import SAVE_AFTER_EVENTS, EmbeddedDoor, settle
@@ -104,11 +104,11 @@ class WorkerDoor(EmbeddedDoor):
         for past in history:
             replay.learn_until(past.payment.event_time)
             if ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker:
-                self.pipeline.memory.observe(past.payment)
+                observed(self.pipeline.memory, past.payment)
                 mine.append(past)
                 replay.expect(past)
             else:
-                self.shared.observe(past.payment)
+                observed(self.shared, past.payment)
                 replay.expect(without_ordering(past))
         own = {past.payment.transaction_id for past in mine}
         replay.due = [label for label in replay.due if label.transaction_id in own]

@@ -25,6 +25,7 @@ from fraud_detection.decide.rules import compile_rules
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory
+from fraud_detection.features.replay import observed
 from fraud_detection.features.vocabulary import Vocabulary
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Pipeline
@@ -103,7 +104,7 @@ def _replay(
             continue
         payment = parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):
-            _compare(array("d", memory.observe(payment)).tobytes(), past.features, report)
+            _compare(array("d", observed(memory, payment)).tobytes(), past.features, report)
         if report.rows_compared % BATCH == 0:
             progress(
                 f"replaying: {report.rows_compared:,} rows",

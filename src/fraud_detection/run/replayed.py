@@ -20,7 +20,7 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.events import Transaction
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.memory import FeatureMemory, Ids
-from fraud_detection.features.replay import PastPayment, Replay
+from fraud_detection.features.replay import PastPayment, Replay, observed
 from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow import shared_profiles, without_ordering
@@ -55,10 +55,10 @@ class Replaying:
                 self.history += 1
                 replay.learn_until(past.payment.event_time)
                 if self._owns(past):
-                    self.memory.observe(past.payment)
+                    observed(self.memory, past.payment)
                     replay.expect(past)
                 else:
-                    self.shared.observe(past.payment)
+                    observed(self.shared, past.payment)
                     replay.expect(without_ordering(past))
             if number % TOLD_EVERY == 0:
                 progress(f"replaying history: {number:,} payments", number / len(history))
@@ -75,7 +75,7 @@ class Replaying:
             return
         payment = self.parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):
-            memory.observe(payment)
+            observed(memory, payment)
 
     def is_near(self, ids: Ids) -> bool:
         """Tell whether these entities share one with the payment."""
@@ -116,7 +116,7 @@ def replay_features(
             replaying.take(one, replaying.memory)
         if number % TOLD_EVERY == 0:
             progress(f"replaying the log: number {one.seq:,}", one.seq / stored.seq)
-    row = array("d", replaying.memory.observe(payment))
+    row = array("d", observed(replaying.memory, payment))
     values = array("d", stored.features)
     names = engine.bundle.contents.features.names
     return Replayed(replaying.history, replaying.events, len(row), list(_differences(names, values, row)))

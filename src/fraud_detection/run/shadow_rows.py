@@ -18,7 +18,7 @@ from fraud_detection.adapters.sqlite_site import MOST_ENTRIES, MOST_ROWS, Sqlite
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Transaction
 from fraud_detection.features.memory import FeatureMemory, Ids
-from fraud_detection.features.replay import Replay
+from fraud_detection.features.replay import Replay, observed
 from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import History, Progress, read_history
@@ -166,7 +166,7 @@ class OwnRows:
         for past in part:
             payment = self._payment(past)
             if payment is not None:
-                rows.append(Row(past, payment, array("d", self._memory.observe(payment))))
+                rows.append(Row(past, payment, array("d", observed(self._memory, payment))))
         return rows
 
     def _remember_history(self, history: History) -> Iterator[int]:
