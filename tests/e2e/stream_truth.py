@@ -71,6 +71,20 @@ def _seen(item: dict[str, Any]) -> Seen:
     return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") // MOST_EVENTS for lane, mark in seen.items()}
 
 
+def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client
+    """Return every line of a group of the log."""
+    for stream in client.describe_log_streams(logGroupName=group)["logStreams"]:
+        asked: dict[str, Any] = {"startTime": 0}
+        while True:
+            page = client.get_log_events(
+                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **asked
+            )
+            yield from (one["message"] for one in page["events"])
+            if not page["events"] or asked.get("nextToken") == page["nextForwardToken"]:
+                break
+            asked = {"nextToken": page["nextForwardToken"]}
+
+
 def records(client: Any, stream_arn: str) -> Iterator[tuple[str, StreamRecord]]:  # noqa: ANN401 - boto3's client
     """Return every record of a stream, in the order of each shard."""
     for shard in list_shards(client, stream_arn):

@@ -31,7 +31,7 @@ from fraud_detection.run.aws_demo import deployed, local_settings
 from fraud_detection.run.cloud_log import entries
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
-from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
+from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, records
 
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
@@ -122,19 +122,6 @@ def play(
             retries=sum(one.retries + one.splits for one in progress),
             cold_starts=sum(one.cold_starts for one in site.functions.values()),
         )
-
-
-def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client
-    for stream in client.describe_log_streams(logGroupName=group)["logStreams"]:
-        asked: dict[str, Any] = {"startTime": 0}
-        while True:
-            page = client.get_log_events(
-                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True, **asked
-            )
-            yield from (one["message"] for one in page["events"])
-            if not page["events"] or asked.get("nextToken") == page["nextForwardToken"]:
-                break
-            asked = {"nextToken": page["nextForwardToken"]}
 
 
 def stored(client: Any, table: str) -> Iterator[tuple[str, bytes]]:  # noqa: ANN401 - boto3's client

@@ -27,8 +27,13 @@ from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.services import LocalServices
 from tests.conftest import SmallWorld
+from tests.deployed_door import DeployedDoor
 from tests.docs.blocks import BLOCKS
+from tests.doors import Case, Result, cuttings, killed_once
+from tests.functional.test_same_answers import KEY, assert_same, case, live, setting, wanted, without_amount
+from tests.optional_settings import TABLE
 
+__all__ = ["case", "live", "setting", "wanted", "without_amount"]
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 STACK = "fraud-typed"
 
@@ -275,3 +280,20 @@ def test_destroy_asks_first_and_leaves_nothing(
         ],
     }
     assert {name: found for name, found in left.items() if found} == {}
+
+
+IN_SHORT = {"limiter", "same id, other content"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [pytest.param(one, marks=() if one.name in IN_SHORT else pytest.mark.long, id=one.name) for one in TABLE],
+    indirect=True,
+)
+def test_the_deployed_package_answers_as_a_file_in_one_piece_does(
+    services: LocalServices, case: Case, wanted: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    door = DeployedDoor(services)
+    cuts = killed_once(cuttings(len(case.events), 9), len(case.events))
+    assert_same(case, door, wanted, door.decide(case, cuts, tmp_path))
