@@ -148,22 +148,16 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
     _, door = open_door(small_world.bundle, tmp_path / "state.db")
     requests, opened = RequestDoor(door), list[int]()
 
-    class Failing:
-        def __init__(self, of: event_sources.Source) -> None:
-            self.of, self.unfinished = of, False
-
-        def holds(self, position: int, mark: str) -> bool:
-            return self.of.holds(position, mark)
-
-        def batches(self, start: int, size: int) -> Iterator[event_sources.Batch]:
-            opened.append(start)
-            for number, batch in enumerate(self.of.batches(start, size)):
+    class Failing(event_sources.JsonLinesFile):
+        def batches(self, position: int, most: int) -> Iterator[event_sources.Batch]:
+            opened.append(position)
+            for number, batch in enumerate(super().batches(position, most)):
                 if number == 2 and len(opened) < 3:
                     raise ZeroDivisionError
                 yield batch
 
     def failing(path: str, **options: Any) -> Failing:  # noqa: ANN401 - as `open_source` has them
-        return Failing(event_sources.open_source(path, **options))
+        return Failing(Path(path), **options)
 
     monkeypatch.setattr(side_source, "open_source", failing)
     beside = side_source.SideSource(requests, str(source), lambda _: None)

@@ -53,6 +53,6 @@ def test_the_places_of_several_sources_are_kept(small_world: SmallWorld, tmp_pat
         door.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
     for site in (door.site, None):
         opened = site or open_door(small_world.bundle, tmp_path / "s.db")[1].site
-        found = {source: opened.place(source) for source in "abcd"}
-        assert found == {"a": (12, "m2"), "b": (11, "m1"), "c": (13, "m3"), "d": (0, "")}
+        found = {one.name: (one.length, one.digest, one.position) for one in opened.sources("")}
+        assert found == {"a": (12, "m2", 12), "b": (11, "m1", 11), "c": (13, "m3", 13)}
         opened.close()

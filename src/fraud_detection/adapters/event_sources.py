@@ -1,21 +1,24 @@
 """Where raw events come from: a file of JSON Lines, a pipe, or a table of rows.
 
-Each yields batches with the place reached, which the door commits with the outcomes.  A place
-carries a mark of the event before it, so that another file under the same name is noticed.
+Each yields batches with the place reached, which the door commits with the outcomes.  Of a file the digest of
+all that stands before that place goes with it, so that the file is known again by whatever name.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import secrets
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from fraud_detection.adapters.long_lines import LONGEST, LineCutter, mark, read_line
+from fraud_detection.adapters.long_lines import LineCutter, mark, read_line
+from fraud_detection.adapters.source_identity import DIGITS, FileSource, PrefixDigest
 from fraud_detection.adapters.tables import Table, open_table
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Sender
@@ -27,7 +30,7 @@ PIPE_BYTES = 1 << 18
 NAME_BYTES = 16
 MOST_BYTES = 1 << 23
 """Of a batch: few large events make one, so that many of them take little memory."""
-LOOK_BACK_ROWS = 4096
+ROWS = 4096
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 
@@ -35,20 +38,20 @@ class Batch(msgspec.Struct, frozen=True):
     """Events in arrival order; `position` is the place in the source after the last of them.
 
     identities: the places of the events, see `parse.identity`, by which those without an id are known.
-    mark: of the last event before the position, see `mark`.  senders: of the events, where they are known.
+    digest: of all before the position, of a file.  senders: of the events, where they are known.
     """
 
     events: list[bytes]
     identities: Sequence[str | None] | None
     position: int
-    mark: str = ""
+    digest: str = ""
     senders: list[Sender] | None = None
 
 
-class JsonLinesFile:
+class JsonLinesFile(FileSource):
     """Events of a file, one a line; positions are byte offsets.
 
-    Events are named after their offset and content.
+    Events are named after the source and their offset.
     growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
     whole JSON object, and is else left for the next time; `unfinished` tells so.
     """
@@ -61,14 +64,25 @@ class JsonLinesFile:
         self.growing = growing
         self.unfinished = False
 
+    @property
+    def beginning(self) -> str:
+        """Return the kind of the source and a mark of its first line."""
+        with self.path.open("rb") as file:
+            return f"lines-{mark(read_line(file, 0)[0])}"
+
+    def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
+        """Return the digests of the first bytes, as many as are asked for and there."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            prefix = PrefixDigest(file)
+            return {length: prefix.until(length) for length in sorted(lengths) if length <= size}
+
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
         with self.path.open("rb") as file:
-            file.seek(position)
-            while True:
-                lines = self._lines(file, most, position)
-                if not lines:
-                    return
+            prefix = PrefixDigest(file)
+            prefix.until(position)
+            while lines := self._lines(file, most, position):
                 starts = [position]
                 for line in lines:
                     starts.append(starts[-1] + _length(line))
@@ -78,20 +92,8 @@ class JsonLinesFile:
                     for start, line in zip(starts, lines, strict=True)
                     if line.strip()
                 ]
-                names = [f"byte-{start}-{mark(line)}" for start, line in at]
-                yield Batch([line for _, line in at], names, position, mark(lines[-1]))
-
-    def holds(self, position: int, expected: str) -> bool:
-        """Return whether the line that ends at `position` is still the one with that mark."""
-        with self.path.open("rb") as file:
-            before = position
-            line = b""
-            while before > 0 and b"\n" not in line[:-1] and len(line) < LONGEST:
-                size = min(before, PIPE_BYTES)
-                before -= size
-                file.seek(before)
-                line = file.read(size) + line
-        return len(line) + before == position and mark(line[:-1].rpartition(b"\n")[2] + line[-1:]) == expected
+                names = [f"{self.name}-{start}" for start, _ in at]
+                yield Batch([line for _, line in at], names, position, prefix.until(position))
 
     def _lines(self, file: BinaryIO, most: int, position: int) -> list[bytes]:
         """Read at most `most` lines; what follows a line without an end is not there yet."""
@@ -123,10 +125,6 @@ class Pipe:
         self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
         self.unfinished = False
 
-    def holds(self, position: int, expected: str) -> bool:
-        """Return that nothing was read before: a pipe begins anew with every process."""
-        return position == 0 and not expected
-
     def batches(self, position: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
         """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
         cutter = LineCutter()
@@ -146,34 +144,47 @@ class Pipe:
                 return
 
 
-class TableRows:
+class TableRows(FileSource):
     """Rows of a CSV or Parquet file as events; positions count rows.
 
-    Rows are named after their number and content.
+    Events are named after the source and their row.  What is compared of a known source is its rows, so a
+    table that was written again with more of them is still the same.
     """
 
     def __init__(self, table: Table) -> None:
         """Take an open table."""
-        self.table = table
+        self.table, self.path = table, table.path
         self.unfinished = False
+
+    @property
+    def beginning(self) -> str:
+        """Return the kind of the source and a mark of its first row."""
+        return f"rows-{mark(next(self._events(1))[0])}"
+
+    def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
+        """Return the digests of the first rows, as many as are asked for and there."""
+        found, prefix = dict[int, str](), hashlib.sha256()
+        rows = itertools.chain.from_iterable(self._events(ROWS))
+        for row, event in enumerate(itertools.islice(rows, max(lengths, default=0)), 1):
+            prefix.update(event + b"\n")
+            if row in lengths:
+                found[row] = prefix.hexdigest()[:DIGITS]
+        return found
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` rows from row `position` on."""
-        row = 0
-        for records in self.table.records(batch_rows=most):
-            first, row = row, row + len(records)
-            if row <= position:
-                continue
-            fresh = records[max(position - first, 0) :]
-            start = row - len(fresh)
-            events = [msgspec.json.encode(record) for record in fresh]
-            names = [f"row-{start + n}-{mark(event)}" for n, event in enumerate(events, start=1)]
-            yield Batch(events, names, row, mark(events[-1]))
+        row, prefix = 0, hashlib.sha256()
+        for events in self._events(most):
+            first, row = row, row + len(events)
+            prefix.update(b"".join(event + b"\n" for event in events))
+            if row > position:
+                fresh = events[max(position - first, 0) :]
+                names = [f"{self.name}-{number}" for number in range(row - len(fresh) + 1, row + 1)]
+                yield Batch(fresh, names, row, prefix.hexdigest()[:DIGITS])
 
-    def holds(self, position: int, expected: str) -> bool:
-        """Return whether row `position` is still the one with that mark."""
-        last = next(self.batches(position - 1, LOOK_BACK_ROWS), None)
-        return last is not None and mark(last.events[0]) == expected
+    def _events(self, most: int) -> Iterator[list[bytes]]:
+        for records in self.table.records(batch_rows=most):
+            yield [msgspec.json.encode(record) for record in records]
 
 
 def _length(line: bytes) -> int:
@@ -189,9 +200,11 @@ def open_source(source: str, *, growing: bool = False) -> Source:
 
     growing: a file may still be written to.
     """
-    if source == "-":
-        return Pipe(0)
-    path = Path(source)
+    return Pipe(0) if source == "-" else open_file(Path(source), growing=growing)
+
+
+def open_file(path: Path, *, growing: bool = False) -> JsonLinesFile | TableRows:
+    """Return the source for a file."""
     if path.suffix.lower() in JSON_LINES:
         return JsonLinesFile(path, growing=growing)
     return TableRows(open_table(path))

@@ -50,7 +50,7 @@ came, when first and last in ms, and the link."""
 Again = tuple[int, int]
 """A refused event that has a row: the time in ms at which it came again, and the number of the row."""
 Place = tuple[str, int, str]
-"""Name of a source, the place reached in it, and the mark of the event before that place."""
+"""Name of a source, the place reached in it, and the digest of all before that place."""
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -58,7 +58,7 @@ class Progress(msgspec.Struct, array_like=True):
 
     saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
-    labels, which are beside them.  position, mark: the place reached in the source that is being read;
+    labels, which are beside them.  position, digest: the place reached in the source that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
     chain: the last link of the chain of what was kept, see `hash_chain`.
     """
@@ -70,7 +70,7 @@ class Progress(msgspec.Struct, array_like=True):
     surveyed_labels: int = 0
     source: str = ""
     position: int = 0
-    mark: str = ""
+    digest: str = ""
     chain: bytes = START
 
 
@@ -107,6 +107,10 @@ APPEND = """
 COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
 PLACE = "INSERT OR IGNORE INTO quarantine_places VALUES (?)"
 """Where somebody has deleted the row of an event, its places are there still."""
+
+LEFT = """
+    INSERT INTO sources VALUES (?, ?, ?, ?, '') ON CONFLICT (name) DO UPDATE
+    SET length = excluded.length, digest = excluded.digest, position = excluded.position"""
 
 
 def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
@@ -145,7 +149,8 @@ def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
         if entry.drift:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
         if entry.left is not None:
-            db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", entry.left)
+            name, position, digest = entry.left
+            db.execute(LEFT, (name, position, digest, position))
     db.execute("INSERT OR REPLACE INTO journal VALUES (0, ?, x'')", (moved + len(waiting),))
 
 

@@ -20,6 +20,7 @@ import msgspec
 from fraud_detection.adapters import sqlite_journal as journal
 from fraud_detection.adapters.background import Background
 from fraud_detection.adapters.shared_ids import SharedIds
+from fraud_detection.adapters.source_identity import KnownSource
 from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S, SqliteFile
 from fraud_detection.adapters.sqlite_journal import Entry, Progress
 from fraud_detection.adapters.sqlite_ledger import SqliteLedger
@@ -37,6 +38,8 @@ APPLY = """
 SAVE = """
     INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
+NOTE = """
+    INSERT INTO sources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET path = excluded.path"""
 MOST_ROWS = 64
 """A larger batch goes straight into the tables."""
 MOST_ENTRIES = 64
@@ -85,7 +88,7 @@ class SqliteSite(SqliteFile):
         kept = msgspec.convert(self.meta("progress", ()), Progress)
         self.progress = self._waiting[-1].progress if self._waiting else kept
         self.seq: int = self.progress.seq
-        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.mark)
+        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.digest)
         self._left: journal.Place | None = None
         self.ledger = SqliteLedger(self._db, self.settle, self._board)
         self.quarantine = SqliteQuarantine(self._db)
@@ -165,11 +168,20 @@ class SqliteSite(SqliteFile):
         self.ledger.unsettled.clear()
         self._failed = False
 
-    def note_place(self, source: str, position: int, mark: str) -> None:
+    def note_place(self, source: str, position: int, digest: str) -> None:
         """Let the next batch that is kept say the place that was reached in a source."""
         now = self.progress
-        left = (now.source, now.position, now.mark) if now.source not in {"", source} else None
-        self._left, self._place = left, (source, position, mark)
+        left = (now.source, now.position, now.digest) if now.source not in {"", source} else None
+        self._left, self._place = left, (source, position, digest)
+
+    def note_source(self, source: KnownSource, path: str = "") -> bool:
+        """Keep a source and the path of its file; return whether another one was read at that path before."""
+        former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (position OR name = ?)"
+        with self.transaction():
+            found = self._db.execute(former, (path, source.name, self.progress.source)).fetchone()
+            self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
+            self._db.execute(NOTE, (source.name, source.length, source.digest, source.position, path))
+        return found is not None
 
     def note_progress(self, saved_before: int) -> None:
         """Put down the number reached, and from where on a restart remembers again; inside a transaction.
@@ -189,13 +201,16 @@ class SqliteSite(SqliteFile):
         """Put down that all is told in a file of that length in bytes; inside a transaction."""
         self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
 
-    def place(self, source: str) -> tuple[int, str]:
-        """Return the place that was reached in a source, and the mark of the event before it."""
-        self.settle()
-        if source == self.progress.source:
-            return (self.progress.position, self.progress.mark)
-        row = self._db.execute("SELECT position, mark FROM sources WHERE name = ?", (source,)).fetchone()
-        return (0, "") if row is None else (row[0], row[1])
+    def sources(self, beginning: str) -> list[KnownSource]:
+        """Return what is known of the sources whose names begin so."""
+        query = "SELECT name, length, digest, position FROM sources WHERE substr(name, 1, ?) = ?"
+        found = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
+        places = [entry.left for entry in self._waiting if entry.left is not None]
+        now = self.progress
+        for name, position, digest in (*places, (now.source, now.position, now.digest)):
+            if name.startswith(beginning):
+                found[name] = KnownSource(name, position, digest, position)
+        return list(found.values())
 
     def drift(self) -> list[Kept]:
         """Return the tallies of drift."""

@@ -16,7 +16,7 @@ from fraud_detection.adapters.hash_chain import START
 from fraud_detection.adapters.private import FILE_MODE, make_folder
 from fraud_detection.errors import ConfigError
 
-FORMAT = 9
+FORMAT = 10
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
@@ -52,7 +52,9 @@ CREATE TABLE history (
 CREATE TABLE due (
     known_at INTEGER NOT NULL, number INTEGER NOT NULL, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL,
     PRIMARY KEY (known_at, number)) WITHOUT ROWID;
-CREATE TABLE sources (name TEXT PRIMARY KEY, position INTEGER NOT NULL, mark TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sources (
+    name TEXT PRIMARY KEY, length INTEGER NOT NULL, digest TEXT NOT NULL, position INTEGER NOT NULL,
+    path TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE outputs (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE drift (
     kind TEXT NOT NULL, field TEXT NOT NULL, count INTEGER NOT NULL, first_time INTEGER NOT NULL,

@@ -35,7 +35,7 @@ from fraud_detection.run.checks import open_project
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow_release import ReleaseFollower
-from fraud_detection.run.history import read_history
+from fraud_detection.run.history import History, read_history
 from fraud_detection.run.output import outcome_line, told_line
 from fraud_detection.run.scoring import score_file, score_pipe
 from fraud_detection.run.stream import (
@@ -61,11 +61,11 @@ def score(arguments: Namespace) -> None:
         names = ", ".join(engine.project.schema.entities)
         screen.say(f"no --history: every {names} is new to it, as few were in training")
     past = (
-        read_history(engine.project, arguments.history, screen.progress).payments if arguments.history else ()
+        read_history(engine.project, arguments.history, screen.progress) if arguments.history else History()
     )
     with output(arguments.out) as out:
         if arguments.file == "-":
-            tally = score_pipe(engine, out, past)
+            tally = score_pipe(engine, out, past.payments)
         else:
             tally = score_file(engine, Path(arguments.file), out.write, screen.progress, past)
     screen.finish()

@@ -128,7 +128,7 @@ class EmbeddedDoor:
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
             tell_failure(failure)
-        self.site.note_place(source, batch.position, batch.mark)
+        self.site.note_place(source, batch.position, batch.digest)
         self.site.quarantine.note(processed.outcomes, batch.identities, now_ms)
         try:
             self._keep(processed.log)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from fraud_detection.adapters.event_sources import open_source
+from fraud_detection.adapters.event_sources import open_file
+from fraud_detection.adapters.source_identity import KnownSource, recognised
+from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.config import Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
@@ -48,14 +51,14 @@ def read_history(
 
     Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
     states: state files whose decided payments and labels follow; of all that was known when the last payment
-    had been decided, where no `as_of` is given.
+    had been decided, where no `as_of` is given.  What they know of the file names its rows without ids.
     as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
     of the rows cannot be read: then the project file does not fit.
     """
     reader = PastReader(project.schema, textual=path is not None and is_textual(path))
     with few_collections():
         if path is not None:
-            _read_file(reader, path, progress)
+            _read_file(reader, path, progress, states)
         for state in state_files(states):
             _read_state(reader, state, progress)
         for file in labels:
@@ -66,10 +69,12 @@ def read_history(
     return reader.finished(project.schema, as_of)
 
 
-def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
-    rows = 0
+def _read_file(reader: PastReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
+    rows, opened = 0, open_file(path)
+    recognised(opened, list(_known_sources(states, opened.beginning)))
     # Also where the schema declares an id: a row without one is known by its place.
-    for batch in open_source(str(path)).batches(0, READ_ROWS):
+    for batch in opened.batches(0, READ_ROWS):
+        reader.history.source = KnownSource(opened.name, batch.position, batch.digest)
         names = batch.identities or itertools.repeat(None)
         for raw, identity in zip(batch.events, names, strict=False):
             reader.take(raw, identity)
@@ -77,6 +82,12 @@ def _read_file(reader: PastReader, path: Path, progress: Progress) -> None:
         progress(f"reading {path.name}: {rows:,} rows", 0.0)
     progress(f"reading {path.name}: {rows:,} rows", 1.0)
     refuse_misfit(path, reader.history, rows)
+
+
+def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSource]:
+    for state in state_files(states):
+        with closing(SqliteSite(state, reading=True)) as site:
+            yield from site.sources(beginning)
 
 
 def _read_labels(reader: PastReader, path: Path) -> None:

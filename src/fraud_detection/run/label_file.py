@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.event_sources import Batch, open_source
+from fraud_detection.adapters.event_sources import Batch, open_file
 from fraud_detection.errors import RejectError
 from fraud_detection.loose_json import read_object
 from fraud_detection.parse.oversize import LARGEST_EVENT
@@ -18,7 +18,7 @@ TYPE = msgspec.Raw(b'"label"')
 
 def label_batches(path: Path) -> Iterator[Batch]:
     """Yield the rows of a file as label events, with the place reached; a row that is no object as it is."""
-    for batch in open_source(str(path)).batches(0, READ_ROWS):
+    for batch in open_file(path).batches(0, READ_ROWS):
         yield msgspec.structs.replace(batch, events=[as_label_or_as_it_is(raw) for raw in batch.events])
 
 

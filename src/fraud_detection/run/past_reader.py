@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from fraud_detection.adapters.source_identity import KnownSource
 from fraud_detection.adapters.sqlite_past import PastDecision
 from fraud_detection.config import Schema
 from fraud_detection.errors import ConfigError, RejectError
@@ -31,6 +32,7 @@ class History(msgspec.Struct):
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
     empty: declared fields without a readable value in any row, as path in the project file and field.
     as_of: the moment in ms after which nothing is known; None where the file tells all.
+    source: the file that they were read from.
     told_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
     itself when it became known.
     """
@@ -45,6 +47,7 @@ class History(msgspec.Struct):
     told_until: int | None = None
     decided: int = 0
     weights: dict[str, float] = {}
+    source: KnownSource | None = None
 
 
 def refuse_misfit(path: Path, history: History, rows: int) -> None:

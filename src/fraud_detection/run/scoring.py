@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from fraud_detection.adapters.event_sources import Batch, is_object, open_source
+from fraud_detection.adapters.event_sources import Batch, is_object, open_file, open_source
 from fraud_detection.adapters.memory import MemoryLedger
+from fraud_detection.adapters.source_identity import KnownSource, recognised
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import Label
 from fraud_detection.features.replay import PastPayment, Replay
@@ -28,7 +29,7 @@ from fraud_detection.parse.content import content_digest
 from fraud_detection.pipeline import Pipeline
 from fraud_detection.ports import First
 from fraud_detection.run.engine import Engine
-from fraud_detection.run.history import Progress, is_textual
+from fraud_detection.run.history import History, Progress, is_textual
 from fraud_detection.run.output import outcome_line
 from fraud_detection.run.remember import tell_failure
 from fraud_detection.run.tally import Tally
@@ -70,15 +71,16 @@ def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = (
 
 
 def score_file(
-    engine: Engine, path: Path, write: Write, progress: Progress, history: Iterable[PastPayment] = ()
+    engine: Engine, path: Path, write: Write, progress: Progress, history: History | None = None
 ) -> Tally:
     """Decide all rows of a file; the n-th line written is about the n-th row.
 
     A payment of history that is in the file too counts once, there; its label is kept.
     """
-    rows = _read(engine, path, progress)
+    history = history or History()
+    rows = _read(engine, path, progress, [history.source] if history.source else [])
     own = {row.transaction_id for row in rows}
-    scoring = _Scoring(engine, history, textual=is_textual(path), apart=own)
+    scoring = _Scoring(engine, history.payments, textual=is_textual(path), apart=own)
     waiting: dict[int, bytes] = {}
     next_number = 1
     done = 0
@@ -148,11 +150,13 @@ class _Scoring:
         self.pipeline.due = replay.still_due()
 
 
-def _read(engine: Engine, path: Path, progress: Progress) -> list[Row]:
+def _read(engine: Engine, path: Path, progress: Progress, known: Sequence[KnownSource]) -> list[Row]:
     parser = Parser(engine.project.schema, textual=is_textual(path))
     parser.bounds.arrived(int(time.time() * 1000))
     rows: list[Row] = []
-    for batch in open_source(str(path)).batches(0, BATCH):
+    opened = open_file(path)
+    recognised(opened, known)
+    for batch in opened.batches(0, BATCH):
         rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
         progress(f"reading {path.name}: {len(rows):,} rows", 0.0)
     rows.sort(key=lambda row: row.event_time)

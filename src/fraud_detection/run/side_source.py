@@ -76,8 +76,6 @@ class SideSource:
             if self._source == "-":
                 # What was read of it and not handed over is gone with it.
                 self._stopping.set()
-            else:
-                self._opened = open_source(self._source, growing=True)
             raise
         self._say(f"{self._source} has ended; requests are answered on")
 

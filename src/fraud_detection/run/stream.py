@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from fraud_detection.adapters.event_sources import Batch, Source, is_object, open_source
+from fraud_detection.adapters.event_sources import Batch, Pipe, Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
+from fraud_detection.adapters.source_identity import recognised
 from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.sqlite_trouble import advice, opening
@@ -107,8 +108,8 @@ def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_
 
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
     """Remember a file of past payments; return how many there were."""
-    payments = read_history(project, history_path, progress).payments
-    done = 0
+    history = read_history(project, history_path, progress)
+    payments, done = history.payments, 0
 
     def count() -> None:
         nonlocal done
@@ -117,6 +118,8 @@ def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: 
             progress(f"remembering history: {done:,} payments", done / len(payments))
 
     door.warm_up(payments, count)
+    if history.source is not None:
+        door.site.note_source(history.source)
     progress(f"remembering history: {done:,} payments", 1.0)
     return done
 
@@ -196,13 +199,13 @@ def refuse_lost(door: EmbeddedDoor) -> None:
 
 def place_in(door: EmbeddedDoor, source: str, opened: Source, say: Callable[[str], None]) -> tuple[str, int]:
     """Return the name under which a source is known, and the place that was reached in it before."""
-    name = source if source == "-" else str(Path(source).resolve())
-    # A pipe starts anew with every process; a file is read on from where it was left.
-    start, mark = (0, "") if source == "-" else door.site.place(name)
-    if start and not opened.holds(start, mark):
+    if isinstance(opened, Pipe):
+        # It has no place that survives a restart: each process begins anew.
+        return source, 0
+    found = recognised(opened, door.site.sources(opened.beginning))
+    if door.site.note_source(found, str(Path(source).resolve())):
         say(f"{source} is not the file that was read before under this name: reading it from its beginning")
-        start = 0
-    return name, start
+    return found.name, found.position
 
 
 def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:

@@ -7,7 +7,7 @@ import itertools
 import time
 from pathlib import Path
 
-from fraud_detection.adapters.event_sources import open_source
+from fraud_detection.adapters.event_sources import open_file
 from fraud_detection.config import Project
 from fraud_detection.errors import RejectError
 from fraud_detection.features.vocabulary import Vocabulary
@@ -22,7 +22,7 @@ def survey(project: Project, path: Path, vocabulary: Vocabulary) -> SchemaDrift:
     """Parse every event of the file and return the tallies; nothing else is done with them."""
     parser = Parser(project.schema, vocabulary, textual=is_textual(path))
     parser.bounds.arrived(int(time.time() * 1000))
-    for batch in open_source(str(path)).batches(0, BATCH):
+    for batch in open_file(path).batches(0, BATCH):
         for raw, identity in zip(batch.events, batch.identities or itertools.repeat(None), strict=False):
             # What is refused is in the tallies too.
             with contextlib.suppress(RejectError):
