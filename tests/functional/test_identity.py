@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraud_detection.adapters.event_sources import Batch, Pipe
 from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.cli import main
 from fraud_detection.config import IdSource
@@ -106,6 +109,38 @@ def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
     door = open_door(small_world.bundle, tmp_path / "s.db")[1]
     assert [past.ids[0] for past in door.site.since(0) if past.event is None] == ["c1"]
+
+
+def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its_content(
+    small_world: SmallWorld, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"
+    listed = b"[" + EVENT + b"," + EVENT + b"]"
+    found = ask(
+        small_world, config, state, (DECIDE, EVENT, b""), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
+    )
+    told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
+    source.write_bytes((EVENT + b"\n") * 2)
+    words = [f"--state={state}", f"--bundle={small_world.bundle}", f"--config={config}", "--headless"]
+    assert main(["run", f"--source={source}", f"--out={out}", *words]) == 0
+    told += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
+    read, write = os.pipe()
+    os.write(write, EVENT + b"\n")
+    os.close(write)
+    door = open_door(small_world.bundle, state, project=open_project(config))[1]
+    piped = next(Pipe(read).batches(0, 1))
+    door.take(Batch([*piped.events, b'{"amount": 1'], [*(piped.identities or []), None], 1), "-")
+    door.close()
+    os.close(read)
+    told += [one for one in piped.identities or [] if one]
+    assert len(set(told)) == 7
+    capsys.readouterr()
+    for one in told:
+        assert main(["explain", one, f"--state={state}", f"--bundle={small_world.bundle}", "--headless"]) == 0
+        assert f"Payment {one} of" in capsys.readouterr().out
+    digest = hashlib.blake2b(b'{"amount": 1', digest_size=12).hexdigest()
+    unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_world.bundle}", "--headless"])
+    assert unknown != 0
 
 
 def test_records_of_a_stream_are_known_by_shard_and_number(small_world: SmallWorld, config: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -113,8 +112,3 @@ def as_number(value: object) -> float:
         except ValueError:
             return math.nan
     return math.nan
-
-
-def content_id(raw: bytes) -> str:
-    """Return an id made of an event's content, for events that have none of their own."""
-    return hashlib.blake2b(raw, digest_size=12).hexdigest()

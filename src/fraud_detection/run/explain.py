@@ -12,7 +12,7 @@ from fraud_detection.adapters.sqlite_record import Record, StoredDecision, Store
 from fraud_detection.decision_record import iso
 from fraud_detection.errors import RejectError
 from fraud_detection.loose_json import object_of
-from fraud_detection.parse.values import as_id, content_id
+from fraud_detection.parse.values import as_id
 from fraud_detection.run.history import read_history
 from fraud_detection.run.rebuild import Rebuilt, rebuild
 from fraud_detection.run.replayed import replay_features, shard_of
@@ -124,16 +124,16 @@ def _undecided(transaction_id: str, records: Sequence[Record]) -> Undecided:
 
 def _refused(record: Record, transaction_id: str) -> Iterator[Refused]:
     for one in record.refused():
-        if _speaks_of(one.event, transaction_id):
+        if _names(one.event, transaction_id):
             text = one.event.decode(errors="replace")
             times = (iso(one.first_at), iso(one.last_at))
             yield Refused(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
 
 
-def _speaks_of(event: bytes, transaction_id: str) -> bool:
+def _names(event: bytes, transaction_id: str) -> bool:
     """Tell whether an event that was refused names a payment; one that is no JSON object may hold its id."""
     try:
         values = object_of(event).values()
     except RejectError:
-        return transaction_id.encode() in event or content_id(event) == transaction_id
-    return content_id(event) == transaction_id or any(as_id(value) == transaction_id for value in values)
+        return transaction_id.encode() in event
+    return any(as_id(value) == transaction_id for value in values)
