@@ -26,6 +26,7 @@ from fraud_detection.adapters.s3_quarantine import S3Quarantine, SetAside
 from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
 from fraud_detection.local_aws.services import LocalServices
+from fraud_detection.parse.identity import redriven_from
 from tests.conftest import SmallWorld
 from tests.deployed_door import DeployedDoor
 from tests.docs.blocks import BLOCKS
@@ -184,8 +185,12 @@ def test_batches_that_were_given_up_go_into_the_stream_again(
     done = fraud("deploy", "redrive")
     assert done.stdout == "1 batches with 3 records were put into the stream again\n", done.stderr
     reader = ShardReader(kinesis, described["StreamARN"], put[0]["ShardId"])
-    texts = [record.data.decode() for record in reader.read().records if record.key == "redriven"]
+    records = [record for record in reader.read().records if record.key.endswith("redriven")]
+    texts = [record.data.decode() for record in records]
     assert texts == [f"again {number}" for number in (0, 1, 2, 3, 4, 1, 2, 3)]
+    # Each carries the place that it had first.
+    places = [redriven_from(record.key, record.number) for record in records[5:]]
+    assert places == [(one["ShardId"], one["SequenceNumber"], "redriven") for one in put[1:4]]
     assert fraud("deploy", "redrive").stdout.startswith("0 batches")
 
 

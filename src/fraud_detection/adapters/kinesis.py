@@ -48,14 +48,25 @@ class KinesisClient(Protocol):
 
 
 class Waiting(msgspec.Struct, gc=False):
-    """A record that was not accepted yet."""
+    """A record that was not accepted yet.
+
+    key: decides order and shard.  sent_as: the partition key it is sent under, where that is another.
+    """
 
     key: str
     data: bytes
+    sent_as: str = ""
 
     def size(self) -> int:
         """Return what counts against the limits, in bytes."""
-        return len(self.data) + len(self.key.encode())
+        return len(self.data) + len((self.sent_as or self.key).encode())
+
+    def entry(self) -> dict[str, object]:
+        """Return the record as a call takes it."""
+        if self.sent_as in {"", self.key}:
+            return {"Data": self.data, "PartitionKey": self.key}
+        place = int(hashlib.md5(self.key.encode(), usedforsecurity=False).hexdigest(), 16)
+        return {"Data": self.data, "PartitionKey": self.sent_as, "ExplicitHashKey": str(place)}
 
 
 class KinesisProducer:
@@ -85,12 +96,14 @@ class KinesisProducer:
         self._idle_calls = 0
         self._last_accepted = clock()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, sent_as: str = "") -> None:
         """Take a record, and send when a call is full: a caller who is too fast waits here.
+
+        sent_as: its partition key, where it only goes to the shard of `key`, in order with others of that.
 
         Raises RejectError for a record that Kinesis never takes, RetryError when its patience is over.
         """
-        record = Waiting(key, data)
+        record = Waiting(key, data, sent_as)
         if not 0 < len(key) <= LONGEST_KEY:
             raise RejectError(f"a partition key needs 1 to {LONGEST_KEY} characters, got {len(key)}")
         if record.size() > LARGEST_RECORD:
@@ -145,7 +158,7 @@ class KinesisProducer:
         return call
 
     def _refused(self, call: Sequence[Waiting]) -> list[Waiting]:
-        records = [{"Data": record.data, "PartitionKey": record.key} for record in call]
+        records = [record.entry() for record in call]
         try:
             answer = self._client.put_records(StreamName=self._stream, Records=records)
         except ClientError as error:

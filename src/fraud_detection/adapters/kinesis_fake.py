@@ -58,7 +58,7 @@ class FakeKinesis:
         self.before("PutRecords")
         _check_put(Records)
         with self._lock:
-            answers = [self._put(one["PartitionKey"], one["Data"]) for one in Records]
+            answers = [self._put(**one) for one in Records]
         return {"FailedRecordCount": 0, "Records": answers, "StreamName": StreamName}
 
     def list_shards(self, *, StreamARN: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
@@ -85,9 +85,9 @@ class FakeKinesis:
                     place = 0
                 case "LATEST":
                     place = len(shard.records)
-                case "AFTER_SEQUENCE_NUMBER":
-                    after = int(StartingSequenceNumber)
-                    place = sum(1 for one in shard.records if int(one["SequenceNumber"]) <= after)
+                case "AFTER_SEQUENCE_NUMBER" | "AT_SEQUENCE_NUMBER":
+                    first = int(StartingSequenceNumber) + (ShardIteratorType == "AFTER_SEQUENCE_NUMBER")
+                    place = sum(1 for one in shard.records if int(one["SequenceNumber"]) < first)
                 case _:
                     earlier = [one for one in shard.records if one["ApproximateArrivalTimestamp"] < Timestamp]
                     place = len(earlier)
@@ -129,8 +129,9 @@ class FakeKinesis:
         with self._lock:
             return [record for one in self._shards if one.name == name for record in one.records]
 
-    def _put(self, key: str, data: bytes) -> dict[str, str]:
-        place = int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16)
+    def _put(self, PartitionKey: str, Data: bytes, ExplicitHashKey: str = "") -> dict[str, str]:  # noqa: N803 - AWS's names
+        key, data = PartitionKey, Data
+        place = int(ExplicitHashKey or int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
         (shard,) = [one for one in self._shards if not one.closed and one.low <= place < one.high]
         self._numbers += 1
         number = str(FIRST + self._numbers)

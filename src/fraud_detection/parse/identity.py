@@ -6,11 +6,14 @@ An event that comes again from the same place is the same one; equal events of t
 from __future__ import annotations
 
 import hashlib
+import re
 
 ID_BYTES = 16
 DRAWN_REQUEST = "request-"
 DRAWN_PIPE = "pipe-"
 """What identities begin with that are drawn by chance: none of them comes a second time."""
+LONGEST_PARTITION_KEY = 256
+_REDRIVEN = re.compile(r"redriven:([^:]+):(\d+):(.+)", re.DOTALL)
 LABEL_ID_FIELD = "transaction_id"
 """Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
 
@@ -31,6 +34,30 @@ def is_drawn(identity: str) -> bool:
     (True, False)
     """
     return identity.startswith((DRAWN_REQUEST, DRAWN_PIPE))
+
+
+def redriven_key(shard: str, number: str, key: str) -> str:
+    """Return the partition key of a record that is put again: it carries the record's first place.
+
+    A key that leaves no room for it stays as it is.
+
+    >>> key = redriven_key("shardId-000000000000", "4954", "card-7")
+    >>> key, redriven_from(key, "4960")
+    ('redriven:shardId-000000000000:4954:card-7', ('shardId-000000000000', '4954', 'card-7'))
+    """
+    carrying = f"redriven:{shard}:{number}:{key}"
+    return carrying if len(carrying) <= LONGEST_PARTITION_KEY else key
+
+
+def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:
+    """Return shard, number and partition key that a record had first; None where its key carries no place.
+
+    number: that it has now.  Only a place before it counts: nobody can claim one that is still to come.
+    """
+    found = _REDRIVEN.fullmatch(key)
+    if found is None or int(found[2]) >= int(number):
+        return None
+    return found[1], found[2], found[3]
 
 
 def key_identity(caller: str, key: bytes, index: int | None = None) -> str:

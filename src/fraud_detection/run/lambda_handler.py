@@ -231,7 +231,7 @@ class Processor:
         first, last = records[0].sequence, records[-1].sequence
         unsaved = self.ledger.unsaved()
         earlier = [
-            Record.at(one.place, event)
+            Record.at(one.place, event, one.transaction_id)
             for one in unsaved
             if sequence_of(one.place) < first
             and (event := one.label or self.ledger.event(one.transaction_id))

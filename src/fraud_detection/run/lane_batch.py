@@ -15,7 +15,7 @@ from fraud_detection.adapters.s3_quarantine import Kind, SetAside
 from fraud_detection.errors import Failure, RetryError
 from fraud_detection.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
 from fraud_detection.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
-from fraud_detection.parse.identity import record_identity
+from fraud_detection.parse.identity import record_identity, redriven_from
 from fraud_detection.parse.oversize import LARGEST_EVENT, KeptPart, kept_part, too_large
 from fraud_detection.ports import ProfileKey
 
@@ -29,7 +29,7 @@ class Record(msgspec.Struct, frozen=True):
 
     number: of the record of Kinesis, which is what Lambda is told.  sub: the event's place in an aggregate,
     None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
-    apart; empty for all others.
+    apart; empty for all others.  identity: by what an event without an id is known, where not by its place.
     """
 
     number: str
@@ -38,16 +38,17 @@ class Record(msgspec.Struct, frozen=True):
     sub: int | None = None
     key: str = ""
     broken: str = ""
+    identity: str = ""
 
     @classmethod
-    def at(cls, place: str, data: bytes) -> Record:
+    def at(cls, place: str, data: bytes, identity: str = "") -> Record:
         """Return the event of a place, when it comes from elsewhere than the stream.
 
         >>> Record.at("7.2", b"").place, Record.at("7", b"").place
         ('7.2', '7')
         """
         number, _, sub = place.partition(".")
-        return cls(number, data, 0.0, int(sub) if sub else None)
+        return cls(number, data, 0.0, int(sub) if sub else None, identity=identity)
 
     @property
     def place(self) -> str:
@@ -75,7 +76,7 @@ class Record(msgspec.Struct, frozen=True):
 
 def places_of(shard: str, records: Sequence[Record]) -> list[str]:
     """Return the identities of events, by which those without an id are known."""
-    return [record_identity(shard, one.place) for one in records]
+    return [one.identity or record_identity(shard, one.place) for one in records]
 
 
 def sequence_of(place: str) -> int:
@@ -127,8 +128,18 @@ def records_of(event: Mapping[str, Any]) -> list[Record]:
             float(kinesis["approximateArrivalTimestamp"]),
             key=kinesis.get("partitionKey", ""),
         )
+        whole = _redriven(whole)
         found += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
     return found
+
+
+def _redriven(whole: Record) -> Record:
+    """Return a record that was put again as it was at first, but for its number."""
+    first = redriven_from(whole.key, whole.number)
+    if first is None:
+        return whole
+    shard, number, key = first
+    return msgspec.structs.replace(whole, key=key, identity=record_identity(shard, number))
 
 
 def _taken_apart(whole: Record) -> list[Record]:
@@ -136,7 +147,17 @@ def _taken_apart(whole: Record) -> list[Record]:
         parts = take_apart(whole.data)
     except AggregateError as error:
         return [msgspec.structs.replace(whole, broken=str(error))]
-    return [Record(whole.number, part.data, whole.arrived_s, sub, part.key) for sub, part in enumerate(parts)]
+    return [
+        Record(
+            whole.number,
+            part.data,
+            whole.arrived_s,
+            sub,
+            part.key,
+            identity=whole.identity and f"{whole.identity}.{sub}",
+        )
+        for sub, part in enumerate(parts)
+    ]
 
 
 def check_time(longest_s: float, remaining_s: float) -> None:

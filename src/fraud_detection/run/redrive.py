@@ -10,6 +10,7 @@ from fraud_detection.adapters.kinesis import KinesisProducer
 from fraud_detection.adapters.kinesis_reader import read_range
 from fraud_detection.adapters.sqs_queue import SqsQueue
 from fraud_detection.errors import ConfigError
+from fraud_detection.parse.identity import redriven_from, redriven_key
 
 
 class Redriven(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ class _Again:
             info.end_sequence_number,
         )
         for record in found:
-            self._producer.put(record.key, record.data)
+            first = redriven_from(record.key, record.number) or (info.shard_id, record.number, record.key)
+            self._producer.put(first[-1], record.data, redriven_key(*first))
         self._producer.flush()
         self.records += len(found)
         self.lost += max(0, info.batch_size - len(found))
@@ -64,9 +66,9 @@ class _Again:
 def redrive(queue: SqsQueue, kinesis: Any, stream: str, patience_s: int = 10) -> Redriven:  # noqa: ANN401 - boto3's client has no type
     """Put the records that the queue names again, each batch before its message is removed.
 
-    They come behind what was put meanwhile.  A payment that was decided before is known by its id, so a
-    batch that is put twice does no harm.  One without an id gets another place, and is decided again.
-    What profiles had not taken in, the next batch of its shard does.
+    They come behind what was put meanwhile.  A payment that was decided before is known by its id, or by the
+    first place of its record, which goes with it; so a batch that is put twice does no harm.  What profiles
+    had not taken in, the next batch of its shard does.
     """
     again = _Again(kinesis, stream)
     return Redriven(queue.take(again, patience_s), again.records, again.lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -43,7 +44,11 @@ class Stream:
             if self.chance.random() < self.refusing:
                 answers[place] = {"ErrorCode": "ProvisionedThroughputExceededException"}
             else:
-                self.got[one["PartitionKey"]].append(one["Data"])
+                key = one["PartitionKey"].rpartition(":")[2]
+                shard = str(int(hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(), 16))
+                assert one.get("ExplicitHashKey", shard) == shard
+                assert ("ExplicitHashKey" in one) == (key != one["PartitionKey"])
+                self.got[key].append(one["Data"])
                 answers[place] = {"SequenceNumber": "1", "ShardId": "s"}
         return {"FailedRecordCount": 0, "Records": answers}
 
@@ -71,7 +76,7 @@ def test_everything_arrives_once_and_each_key_in_order(
     for number in range(count):
         key, data = f"card-{chance.randrange(keys)}", str(number).encode()
         sent[key].append(data)
-        sender.put(key, data)
+        sender.put(key, data, chance.choice(["", f"redriven:s:{number}:{key}"]))
     sender.flush()
     assert stream.got == sent
     assert (sender.accepted, sender.waiting) == (count, [])
