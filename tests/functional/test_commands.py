@@ -8,12 +8,12 @@ import datetime as dt
 import io
 import json
 import random
+import sqlite3
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +34,7 @@ def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subpr
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
         code = main(words)
-    said = [cast("io.BytesIO", one.buffer).getvalue() for one in (out, err)]
+    said = [one.buffer.getvalue() for one in (out, err)]
     return subprocess.CompletedProcess(words, code, *said)
 
 
@@ -241,7 +241,7 @@ def refused(arguments: list[str]) -> int:
         (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "a", "--json", "a"), "same file as --out"),
         (
             ("score", "own.jsonl", "--bundle", "{bundle}", "--out", "decided"),
-            "1 of 1 events were quarantined",
+            "1 of 1 events (100.0%) were quarantined",
         ),
         (("init", "--data", "gone.csv"), "gone.csv: no such file"),
         (("init", "--data", "."), ".: is a folder"),
@@ -287,3 +287,42 @@ def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
     assert report["restarts"] >= 3
     assert report["values_compared"] > 100_000
     assert report["values_different"] == 0
+
+
+def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path: Path) -> None:
+    assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
+    rows = [line.rsplit(",", 1)[0] for line in payments_csv.read_text().splitlines()]
+    (tmp_path / "new.csv").write_text("\n".join(rows))
+    refused = fraud("train", "--data", "new.csv", "--no-tracking", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "no payment has a label" in told(refused)
+    assert "in the field `fraudulent`" in told(refused)
+
+
+@pytest.mark.parametrize("bad", [0, 2, 40, 160])
+def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
+    small_world: SmallWorld, tmp_path: Path, bad: int
+) -> None:
+    events = small_world.live(200, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
+    scored = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    made(tmp_path / "s.db")
+    decided = fraud(
+        "run", "--source=events.jsonl", "--bundle", small_world.bundle, "--state=s.db", folder=tmp_path
+    )
+    assert (scored.returncode, decided.returncode) == (2 if bad > 100 else 0, 0)
+    for said in (told(scored), told(decided)):
+        assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in said) is (bad > 2)
+
+
+def test_what_mlflow_cannot_use_is_said_before_the_work(payments_csv: Path, tmp_path: Path) -> None:
+    assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as db:
+        # What MLflow leaves behind where it is killed while it makes its tables.
+        db.execute("CREATE TABLE assessments (a)")
+    # By itself, since MLflow's libraries warn.
+    refused = fraud("train", "--data", payments_csv, folder=tmp_path, stdin=b"")
+    assert refused.returncode == 2
+    assert "is no database that MLflow can use" in told(refused)
+    assert not (tmp_path / "build" / "features.parquet").exists()

@@ -123,8 +123,8 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
     assert (found["learned"], found["refused"]) == (1, 3)
     said = capsys.readouterr()
     text = said.out + said.err
-    assert "a label needs a verdict that the schema declares - at `$.is_fraud`" in text
-    assert "a label cannot be known before it happened - at `$.happened_at`" in text
+    assert "row 2: refused: a label needs a verdict that the schema declares - at `$.is_fraud`" in text
+    assert "row 3: refused: a label cannot be known before it happened - at `$.happened_at`" in text
     assert "at most 40 letters - at `$.source`" in text
     assert "3 refused; mend those and import the file again" in text
 
@@ -145,7 +145,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
     else:
         assert main([*command, f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
     said = capsys.readouterr().err
-    assert "none of its 3 rows was taken; the first: a label needs a verdict" in said
+    assert "none of its 3 rows was taken; row 1: a label needs a verdict" in said
     assert "at `$.is_fraud`" in said
     assert "import it again" in said
     # The figures are written all the same, and what was refused left no label behind.

@@ -188,16 +188,23 @@ TIMES = [
 
 
 @pytest.mark.parametrize("time", TIMES)
-@given(st.integers(-3, 3), st.booleans(), st.booleans())
-def test_a_payment_is_made_of_any_schema(time: TimeSource, amount: int, own_id: bool, required: bool) -> None:  # noqa: FBT001 - drawn
+@given(st.integers(-3, 3), st.booleans(), st.booleans(), st.sets(st.sampled_from(["0", "1", "2", "3.0"])))
+def test_a_payment_is_made_of_any_schema(
+    time: TimeSource,
+    amount: int,
+    own_id: bool,  # noqa: FBT001 - drawn
+    required: bool,  # noqa: FBT001 - drawn
+    missing: set[str],
+) -> None:
     schema = Schema(
         event_time=time,
         transaction_id=IdSource("id" if own_id else None),
-        amount=AmountSource("money", minimum=amount, maximum=amount + 0.5),
+        amount=AmountSource("money", minimum=amount, maximum=amount + 9.5),
         entities={"card": EntitySource("card", required=required), "seller": EntitySource("mcc")},
         numbers={"size": FieldSource("mcc")},
         categories={"kind": FieldSource("card")},
         place=PlaceSource("lat", "lon"),
+        missing=tuple(missing),
     )
     assert isinstance(Parser(schema).parse(sample_payment(schema, NOW), "row"), Transaction)
 

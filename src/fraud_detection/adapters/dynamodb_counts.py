@@ -19,7 +19,7 @@ from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, SECONDS_A_DA
 from fraud_detection.decide.limiter import NOTHING, DeclineCounts
 
 LANES = "\n"
-"""The id of the item that names the lanes; no id of a payment begins so, since ids are printable."""
+"""The id of the item that names the lanes; no id of a payment begins so, since ids are stripped of blanks."""
 SILENT_DAYS = 2
 """A lane that has written nothing for so long is not asked any more, until it writes again."""
 NAME, ATTRIBUTE = "lanes", "n"

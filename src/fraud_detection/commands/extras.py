@@ -41,10 +41,17 @@ def require(library: str, otherwise: str) -> None:
 def tracks(project: Project, say: Callable[[str], None], *, wanted: bool) -> bool:
     """Tell whether a training is tracked; `say` where it is not because MLflow is not installed.
 
-    Raises ConfigError where the project file names its own tracking server: that was meant.
+    Raises ConfigError where what MLflow keeps cannot be used, or the project file names its own tracking
+    server and MLflow is not installed.
     """
-    if not wanted or has("mlflow"):
-        return wanted
+    if not wanted:
+        return False
+    if has("mlflow"):
+        from fraud_detection.train.workflow import tracker  # noqa: PLC0415 - takes seconds, seldom needed
+
+        # Opened once before the work, which may take hours and would end without its figures.
+        tracker(project)
+        return True
     if project.tracking != Tracking():
         raise ConfigError(
             f"`tracking` of the project file needs {advice('mlflow')}; or train with --no-tracking"

@@ -34,8 +34,8 @@ def import_labels(arguments: Namespace) -> None:
         key = arguments.key or os.environ.get("FRAUD_KEY", "")
         found = into_server(arguments.to, key, arguments.file, screen.progress)
     screen.finish()
-    for path, reason in found.refused[:MOST_REFUSALS]:
-        screen.say(f"refused: {reason} - at `{path}`")
+    for row, path, reason in found.refused[:MOST_REFUSALS]:
+        screen.say(f"{arguments.file}, row {row:,}: refused: {reason} - at `{path}`")
     screen.say(_sentence(found))
     write_figures(
         arguments,
@@ -48,10 +48,10 @@ def import_labels(arguments: Namespace) -> None:
         },
     )
     if found.refused and not found.taken:
-        path, reason = found.refused[0]
+        row, path, reason = found.refused[0]
         raise ConfigError(
-            f"{arguments.file}: none of its {len(found.refused):,} rows was taken; the first: {reason} - at "
-            f"`{path}`. Name its columns as `schema` in the project file does, and import it again"
+            f"{arguments.file}: none of its {len(found.refused):,} rows was taken; row {row:,}: {reason} "
+            f"- at `{path}`. Name its columns as `schema` in the project file does, and import it again"
         )
 
 

@@ -71,8 +71,10 @@ def score(arguments: Namespace) -> None:
     screen.finish()
     screen.say(summary(tally))
     write_figures(arguments, figures(tally))
-    if (misfit := tally.misfit()) is not None:
-        raise ConfigError(f"{arguments.file}: {misfit}")
+    if (refused := tally.refused()) is not None:
+        if tally.is_misfit:
+            raise ConfigError(f"{arguments.file}: {refused}")
+        screen.say(f"warning: {refused}")
 
 
 def run(arguments: Namespace) -> None:
@@ -102,8 +104,8 @@ def run(arguments: Namespace) -> None:
         releases.close()
     screen.finish()
     screen.say(summary(door.tally))
-    if (misfit := door.tally.misfit()) is not None:
-        screen.say(f"warning: {misfit}")
+    if (refused := door.tally.refused()) is not None:
+        screen.say(f"warning: {refused}")
     write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
 
 

@@ -37,7 +37,8 @@ def main() -> str:
     if services["s3"].objects:
         return f"it set a payment of its own schema aside: {_set_aside(services['s3'].objects)}"
     kept = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
-    if not any(one.isprintable() for one in kept):
+    # The journals' keys begin with a line end, which no id of a payment does.
+    if all(one.startswith("\n") for one in kept):
         return "it kept no decision on the payment"
     return "" if services["sagemaker-runtime"].calls else "it did not ask the endpoint"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,8 @@ from fraud_detection.config import Schema, TimeParts, TimeSource
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.parse import Parser
 
-VALUE = "1"
-"""Stands for any id, category and number."""
+VALUES = range(1, 20)
+"""Each stands for any id, category and number, until one does that the schema does not call missing."""
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DAY = dt.timedelta(days=1)
 WEEKS = range(1, 6)
@@ -30,8 +31,8 @@ def sample_payment(schema: Schema, now: dt.datetime) -> bytes:
     )
     at = max(min(now, latest - DAY), earliest + DAY)
     reason = "no time was made"
-    for time in _times(schema.event_time, at):
-        event = msgspec.json.encode(_others(schema) | time)
+    for value, time in itertools.product(VALUES, _times(schema.event_time, at)):
+        event = msgspec.json.encode(_others(schema, value) | time)
         try:
             Parser(schema).parse(event, "sample")
         except RejectError as error:
@@ -41,19 +42,19 @@ def sample_payment(schema: Schema, now: dt.datetime) -> bytes:
     raise ConfigError(f"schema: it can read none of the payments that it describes: {reason}")
 
 
-def _others(schema: Schema) -> dict[str, Any]:
+def _others(schema: Schema, value: int) -> dict[str, Any]:
     fields = [one.field for one in (*schema.entities.values(), *schema.categories.values())]
-    found: dict[str, Any] = dict.fromkeys(fields, VALUE)
-    found |= {one.field: float(VALUE) for one in schema.numbers.values()}
+    found: dict[str, Any] = dict.fromkeys(fields, str(value))
+    found |= {one.field: float(value) for one in schema.numbers.values()}
     if schema.transaction_id.field is not None:
-        found[schema.transaction_id.field] = VALUE
+        found[schema.transaction_id.field] = str(value)
     if schema.place is not None:
-        found |= {schema.place.latitude: 0.0, schema.place.longitude: 0.0}
+        found |= {schema.place.latitude: float(value), schema.place.longitude: float(value)}
     amount = schema.amount
     if amount is not None:
         least = -float("inf") if amount.minimum is None else amount.minimum
         most = float("inf") if amount.maximum is None else amount.maximum
-        found[amount.field] = max(min(float(VALUE), most), least)
+        found[amount.field] = min(max(float(value), least + value - 1), most)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -128,11 +127,3 @@ def because(entry: dict[str, Any]) -> str:
 
 def _entities(entry: dict[str, Any]) -> dict[str, str]:
     return entry["delivery"].get("entities") or {}
-
-
-def mean_stages(tally: CloudTally) -> dict[str, float]:
-    """Return the mean time of each stage of a batch, in ms."""
-    return {
-        stage: total / tally.batches if tally.batches else math.nan
-        for stage, total in tally.stages_ms.items()
-    }

@@ -13,7 +13,7 @@ import numpy as np
 from fraud_detection.adapters.event_sources import open_file
 from fraud_detection.adapters.source_identity import KnownSource, recognised
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.config import Project
+from fraud_detection.config import LabelSource, Project
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.extract import Extractor
 from fraud_detection.features.fingerprint import fingerprint
@@ -176,6 +176,8 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
 def _slices(
     project: Project, history: History, times: np.ndarray, delay_ms: int, *, for_training: bool
 ) -> Boundaries:
+    if for_training and all(past.fraud is None for past in history.payments):
+        raise ConfigError(_no_labels(project.schema.label))
     moment = history.told_until if history.as_of is None else history.as_of
     try:
         return boundaries(_mature(times, moment, delay_ms), project.split, delay_ms)
@@ -183,6 +185,17 @@ def _slices(
         if for_training:
             raise
         return boundaries(times, project.split, delay_ms)
+
+
+def _no_labels(source: LabelSource | None) -> str:
+    words = "nothing can be learned: no payment has a label"
+    if source is None:
+        return f"{words}, since `schema.label` names none"
+    values = ", ".join((*source.positive, *source.negative))
+    return (
+        f"{words}. No row has one of the values {values} in the field `{source.field}` (`schema.label`); "
+        "give a history that has labels, or a file of them with --labels"
+    )
 
 
 def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:

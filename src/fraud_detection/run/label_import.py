@@ -23,14 +23,15 @@ PATH = "/v1/labels"
 class Imported(msgspec.Struct):
     """What became of the rows: learned (waiting ones among them), noted, repeated, and why some were refused.
 
-    waiting: learned labels whose payment is not known yet.  refused: path and reason.
+    waiting: learned labels whose payment is not known yet.  refused: number of the
+    row, counted from 1, path and reason.
     """
 
     learned: int = 0
     waiting: int = 0
     noted: int = 0
     repeated: int = 0
-    refused: list[tuple[str, str]] = []
+    refused: list[tuple[int, str, str]] = []
 
     @property
     def taken(self) -> int:
@@ -53,8 +54,8 @@ def into_state(door: EmbeddedDoor, file: Path, progress: Progress) -> Imported:
     found = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):
-        for outcome in door.take(batch, name):
-            _count(found, outcome)
+        for row, outcome in enumerate(door.take(batch, name), start=done + 1):
+            _count(found, row, outcome)
         door.catch_up()
         done += len(batch.events)
         progress(f"learning labels: {done:,}", 0.0)
@@ -67,35 +68,36 @@ def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
     found = Imported()
     done = 0
     for batch in label_batches(file):
-        labels = [event for event in batch.events if not _refused(found, event)]
-        body = b"[" + b",".join(labels) + b"]"
+        rows = enumerate(batch.events, start=done + 1)
+        labels = {row: event for row, event in rows if not _refused(found, row, event)}
+        body = b"[" + b",".join(labels.values()) + b"]"
         told = (
             msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[Told])
             if labels
             else []
         )
-        for one in told:
-            _count_told(found, one)
+        for row, one in zip(labels, told, strict=True):
+            _count_told(found, row, one)
         done += len(batch.events)
         progress(f"sending labels: {done:,}", 0.0)
     progress(f"sending labels: {done:,}", 1.0)
     return found
 
 
-def _refused(found: Imported, event: bytes) -> bool:
+def _refused(found: Imported, row: int, event: bytes) -> bool:
     """Count a row that is no object; sent among others, it might be taken for several."""
     if len(event) > LARGEST_EVENT:
-        found.refused.append(("$", too_large(event)))
+        found.refused.append((row, "$", too_large(event)))
         return True
     try:
         object_of(event)
     except RejectError as error:
-        found.refused.append((error.path, error.reason))
+        found.refused.append((row, error.path, error.reason))
         return True
     return False
 
 
-def _count(found: Imported, outcome: Outcome) -> None:
+def _count(found: Imported, row: int, outcome: Outcome) -> None:
     if isinstance(outcome, Learned):
         found.learned += 1
         found.waiting += outcome.ids is None
@@ -104,16 +106,16 @@ def _count(found: Imported, outcome: Outcome) -> None:
     elif isinstance(outcome, Repeated):
         found.repeated += 1
     elif isinstance(outcome, Quarantined):
-        found.refused.append((outcome.path, outcome.reason))
+        found.refused.append((row, outcome.path, outcome.reason))
     else:
         one = outcome.transaction_id if isinstance(outcome, Forbidden) else outcome.payment.transaction_id
         raise ConfigError(f"{one}: a payment among labels")
 
 
-def _count_told(found: Imported, told: Told) -> None:
+def _count_told(found: Imported, row: int, told: Told) -> None:
     reason = told.error or told.reason
     if reason is not None:
-        found.refused.append((told.path, reason))
+        found.refused.append((row, told.path, reason))
     elif told.repeated:
         found.repeated += 1
     else:

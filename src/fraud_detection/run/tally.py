@@ -8,6 +8,9 @@ from fraud_detection.events import INTERNAL_ERROR, Conflict, Quarantined
 from fraud_detection.metrics import LatencyHistogram
 from fraud_detection.outcomes import Decided, Forbidden, Outcome, Repeated
 
+WORTH_A_WORD = 0.01
+"""The share of quarantined events from which a person should look at the reason."""
+
 
 class Refusal(msgspec.Struct):
     """Events that were quarantined for one field: the first reason, and how many."""
@@ -69,12 +72,19 @@ class Tally(msgspec.Struct):
         else:
             self.labels += 1
 
-    def misfit(self) -> str | None:
-        """Return what is wrong when most events were quarantined, in one sentence; None when not."""
-        if self.quarantined <= self.decided:
+    @property
+    def is_misfit(self) -> bool:
+        """Tell whether most events were quarantined: the schema is hardly that of the file."""
+        return self.quarantined > self.decided
+
+    def refused(self) -> str | None:
+        """Return the most usual reason, where more than one event in a hundred is quarantined."""
+        if self.quarantined <= WORTH_A_WORD * self.transactions:
             return None
         path, refusal = max(self.refusals.items(), key=lambda item: item[1].count)
+        share = self.quarantined / self.transactions
         return (
-            f"{self.quarantined:,} of {self.transactions:,} events were quarantined, most of them for "
-            f"`{path}` ({refusal.reason}); does the schema fit? `fraud schema-report` tells more"
+            f"{self.quarantined:,} of {self.transactions:,} events ({share:.1%}) were quarantined, "
+            f"{refusal.count:,} of them for `{path}` ({refusal.reason}); does the schema fit? "
+            "`fraud schema-report --source FILE` tells more"
         )
