@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -156,13 +158,36 @@ def test_a_request_that_says_nothing_is_refused_in_words(
 ) -> None:
     status, answer = ask(f"{url}/invocations", body, kind)
     assert status == 400
-    assert words in json.loads(answer)["error"]
+    assert words in json.loads(answer)["detail"]
 
 
 def test_what_is_too_large_or_elsewhere_is_refused(url: str) -> None:
     assert ask(f"{url}/invocations", b" " * (6 << 20) + b" ")[0] == 413
     assert ask(f"{url}/elsewhere")[0] == 404
+    assert ask(f"{url}/invocations", b"{}", accept="\xff")[0] == 400
     assert json.loads(ask(f"{url}/execution-parameters")[1])["MaxPayloadInMB"] == 6
+
+
+@pytest.mark.parametrize("path", ["/ping", "/execution-parameters", "/invocations", "/elsewhere"])
+def test_every_error_is_a_problem_and_head_is_answered_where_get_is(url: str, path: str) -> None:
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as line:
+        found = {}
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+            line.request(method, path, b"{}" if method == "POST" else None)
+            answer = line.getresponse()
+            body = answer.read()
+            found[method] = answer.status
+            if answer.status == 405:
+                assert {one for one, status in found.items() if status == 405}.isdisjoint(
+                    answer.headers["allow"].split(", ")
+                )
+            if answer.status >= 400 and method != "HEAD":
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert json.loads(body)["status"] == answer.status
+            assert method != "HEAD" or not body
+    assert found["HEAD"] == found["GET"]
+    expected = {"/elsewhere": 404}.get(path, 405)
+    assert found["PUT"] == found["DELETE"] == expected
 
 
 def runtime(url: str) -> Any:  # noqa: ANN401 - boto3 makes its clients

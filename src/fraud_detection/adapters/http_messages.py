@@ -11,7 +11,7 @@ JSON = b"application/json"
 class Request:
     """A request: its method and path as they were sent, its body, and the headers that matter here.
 
-    key: what the caller sent as `Idempotency-Key`.
+    key: what the caller sent as `Idempotency-Key`, None without one.
     """
 
     __slots__ = ("authorization", "body", "id", "key", "method", "path")
@@ -23,7 +23,7 @@ class Request:
         body: bytes,
         authorization: bytes,
         request_id: bytes,
-        key: bytes = b"",
+        key: bytes | None = None,
     ) -> None:
         """Take its parts; the path is without the query."""
         self.method, self.path, self.body = method, path, body

@@ -97,7 +97,8 @@ class RequestReader:
         self._name = uuid.uuid4().hex[:16].encode()
         self._count = self._kept = 0
         self._raw_bytes = self._head_bytes = self._size = self._hosts = 0
-        self._url = self._authorization = self._id = self._key = b""
+        self._url = self._authorization = self._id = b""
+        self._key: bytes | None = None
         self._body: list[bytes] = []
         self._chunked: list[bytes] = []
         self._waits = self._coded = False
@@ -241,7 +242,8 @@ class RequestReader:
         return self._id if HARMLESS.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
 
     def _begin(self) -> None:
-        self._url = self._authorization = self._id = self._key = b""
+        self._url = self._authorization = self._id = b""
+        self._key = None
         self._body = []
         self._size = self._hosts = 0
         self._waits = self._coded = False

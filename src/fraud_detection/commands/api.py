@@ -55,7 +55,8 @@ def serve(arguments: Namespace) -> None:
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
     requests = RequestDoor(door, arguments.most_waiting)
     try:
-        description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
+        own_version = version("fraud-detection-system")
+        description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
         access = Access(keys)
         api = Api(requests, access, description)
         beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)

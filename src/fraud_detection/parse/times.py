@@ -30,6 +30,8 @@ _CLOCK: Final = re.compile(
 """A time of which Python's reader, or that of an older Python, refuses a part that ISO 8601 allows."""
 _MINUTE: Final = 60
 _DAY_HOURS: Final = 24
+AHEAD: Final = "more than `schema.event_time.ahead` later than the clock"
+"""So ends the reason of a time that is impossible only because it has not come yet."""
 _UTC = " UTC"
 """How databases write the zone when they export a time; ISO 8601 writes +00:00."""
 _LARGEST = 1e19
@@ -75,8 +77,29 @@ class TimeBounds:
         if not self.earliest <= time_ms < self.latest:
             raise RejectError(f"an impossible time: {value!r:.60}", f"$.{field}")
         if time_ms >= self.clock_end:
-            words = "more than `schema.event_time.ahead` later than the clock"
-            raise RejectError(f"an impossible time: {value!r:.60} is {words}", f"$.{field}")
+            raise RejectError(f"an impossible time: {value!r:.60} is {AHEAD}", f"$.{field}")
+
+
+def number_ranges(source: TimeSource) -> list[tuple[float, float]]:
+    """Return as which numbers a time between the declared bounds is written: from one to below another.
+
+    They are half a millisecond before the bounds, because times are rounded.
+
+    >>> number_ranges(TimeSource(field="t"))[:2]
+    [(315532799.9995, 4102444799.9995), (315532799999.5, 4102444799999.5)]
+    """
+    bounds = TimeBounds(source)
+    first, end = bounds.earliest - 0.5, bounds.latest - 0.5
+    if source.format == "number":
+        zone = dt.timezone(dt.timedelta(hours=source.utc_offset_hours))
+        start, unit = _to_ms(dt.datetime.combine(source.origin, dt.time(), zone)), _UNIT_MS[source.unit]
+        return [((first - start) / unit, (end - start) / unit)]
+    return [
+        (first / 1000, end / 1000),
+        (max(first, _SECONDS_BELOW), end),
+        (max(first * 1000, _MILLISECONDS_BELOW), end * 1000),
+        (max(first * 1_000_000, _MICROSECONDS_BELOW), end * 1_000_000),
+    ]
 
 
 def part_names(parts: TimeParts) -> tuple[str | None, ...]:

@@ -10,7 +10,7 @@ from fraud_detection.id_text import whole
 from fraud_detection.parse.drift import SchemaDrift
 
 LONGEST_ID: Final = 256
-BLANKS: Final = " \t\n\r\x0b\x0c\xa0"
+BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class Missing:

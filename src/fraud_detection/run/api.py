@@ -27,6 +27,7 @@ from fraud_detection.events import Conflict, Label, Quarantined
 from fraud_detection.id_text import whole
 from fraud_detection.loose_json import BOM, items
 from fraud_detection.outcomes import Forbidden, Repeated
+from fraud_detection.parse.times import AHEAD
 from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Role
 from fraud_detection.run.api_metrics import exposition
@@ -128,9 +129,9 @@ class Api:
             typed = [as_label_or_as_it_is(event) if many else as_label(event) for event in events]
         except RejectError as error:
             raise Problem(400, error.reason) from None
-        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell, b"")
+        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell, None)
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes) -> None:
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
         events, many = events_of(body)
         early = caller.spend(len(events))
         if early:
@@ -234,7 +235,8 @@ def line(answer: request_door.Answer) -> Reply:
         case Conflict():
             return CONFLICT, encode(conflict_record(answer))
         case Quarantined():
-            return 422, encode(quarantine_record(answer))
+            early = answer.reason.endswith(AHEAD)
+            return CONFLICT if early else 422, encode(quarantine_record(answer))
         case Repeated(one, True):
             return OK, encode(duplicate_record(one))
     status, words = _refusal(answer)

@@ -11,12 +11,15 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from fraud_detection.adapters.http_answers import problem
+from fraud_detection.adapters.http_messages import Answer
 from fraud_detection.adapters.xgboost_trial import trusted_scorer
 from fraud_detection.errors import ConfigError, FraudDetectionError, RejectError
 from fraud_detection.run.rights import become
@@ -31,6 +34,7 @@ ANYWHERE = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 MOST_BYTES = 6 << 20
 """SageMaker's own limit of a request."""
 MOST_REASONS = 10
+READ: tuple[str, ...] = ("GET", "HEAD")
 EXECUTION = {"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}
 
 Message = MutableMapping[str, Any]
@@ -114,33 +118,43 @@ class Application:
         if scope["type"] != "http":
             raise ValueError(f"this is an HTTP server, not one for {scope['type']}")
         body = await _body(receive)
-        status, content, kind = self._answer(scope, body)
-        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        answer = self._answer(scope, body)
+        headers = [
+            (b"content-type", answer.kind),
+            (b"content-length", b"%d" % len(answer.body)),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    def _answer(self, scope: Message, body: bytes) -> tuple[int, bytes, str]:
-        match (scope["method"], str(scope["path"]).strip("/").split("/")):
-            case ("GET", ["ping"]):
-                return 200, b"", "text/plain"
-            case ("GET", ["execution-parameters"]):
-                return 200, msgspec.json.encode(EXECUTION), "application/json"
-            case ("POST", ["invocations"] | ["endpoints", _, "invocations"]):
-                return self._invoke(scope, body)
+    def _answer(self, scope: Message, body: bytes) -> Answer:
+        method, path = scope["method"], str(scope["path"])
+        answer: Callable[[], Answer]
+        match path.strip("/").split("/"):
+            case ["ping"]:
+                allowed, answer = READ, partial(Answer, 200, b"", b"text/plain")
+            case ["execution-parameters"]:
+                allowed, answer = READ, partial(Answer, 200, msgspec.json.encode(EXECUTION))
+            case ["invocations"] | ["endpoints", _, "invocations"]:
+                allowed, answer = ("POST",), partial(self._invoke, scope, body)
             case _:
-                return _problem(404, f"no such path: {scope['method']} {scope['path']}")
+                return problem(404, f"no such path: {path}")
+        if method not in allowed:
+            names = ", ".join(allowed)
+            return problem(405, f"{path} takes {names}, not {method}", ((b"allow", names.encode()),))
+        return answer()
 
-    def _invoke(self, scope: Message, body: bytes) -> tuple[int, bytes, str]:
+    def _invoke(self, scope: Message, body: bytes) -> Answer:
         if len(body) > MOST_BYTES:
-            return _problem(413, f"a request has at most {MOST_BYTES:,} bytes, got {len(body):,}")
-        headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+            return problem(413, f"a request has at most {MOST_BYTES:,} bytes, got {len(body):,}")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             content, kind = self.endpoint.invoke(
                 body, headers.get("content-type", ""), headers.get("accept", "")
             )
         except RejectError as error:
-            return _problem(400, str(error))
-        return 200, content, kind
+            return problem(400, str(error))
+        return Answer(200, content, kind.encode())
 
 
 async def _body(receive: Receive) -> bytes:
@@ -154,10 +168,6 @@ async def _body(receive: Receive) -> bytes:
             parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts) if size <= MOST_BYTES else bytes(size)
-
-
-def _problem(status: int, words: str) -> tuple[int, bytes, str]:
-    return status, msgspec.json.encode({"error": words}), "application/json"
 
 
 def load(root: Path = ROOT) -> Endpoint:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fraud_detection.config import Project, Schema
+from fraud_detection.config import Project
 from fraud_detection.decision_record import schemas
+from fraud_detection.run.event_schemas import label_schema, payment_schema
 
 Json = dict[str, Any]
 
@@ -21,82 +22,51 @@ ERRORS = {
 }
 
 
-def openapi(project: Project, version: str) -> Json:
-    """Return the description as plain data."""
-    return {
+OF_KEYS = ("401", "403", "429")
+"""What is only answered where keys are asked for."""
+
+
+def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
+    """Return the description as plain data; `with_keys` tells whether callers need one."""
+    schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if with_keys else {}
+    found = {
         "openapi": "3.1.0",
         "info": {"title": f"Fraud decisions: {project.project}", "version": version},
-        "paths": {
-            "/v1/decisions": {
-                "post": _post(
-                    "Decide a payment, or a list of them",
-                    "Payment",
-                    ("DecisionRecord", "LabelRecord", "DuplicateRecord"),
-                )
-            },
-            "/v1/decisions/{id}": {"get": _find()},
-            "/v1/labels": {"post": _label()},
-            "/healthz": {"get": _plain("The process lives")},
-            "/readyz": {"get": _ready()},
-            "/metrics": {
-                "get": _plain("Counters and latencies, in the text format of Prometheus", secured=True)
-            },
-        },
+        "paths": _paths(),
         "components": {
             "schemas": {
-                "Payment": payment(project.schema),
-                "Label": label(project.schema),
+                "Payment": payment_schema(project.schema),
+                "Label": label_schema(project.schema),
                 **schemas("#/components/schemas/{name}"),
                 "Error": ERROR,
             },
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            **schemes,
         },
     }
+    return found if with_keys else _open_to_all(found)
 
 
-def payment(schema: Schema) -> Json:
-    """Return the JSON schema of a payment; what it does not name is ignored and counted."""
-    fields: Json = {}
-    if schema.transaction_id.field is not None:
-        fields[schema.transaction_id.field] = {"type": "string", "description": "the transaction's id"}
-    required = [name for name in (schema.transaction_id.field, schema.event_time.field) if name]
-    if schema.event_time.field is not None:
-        words = f"when it took place; format {schema.event_time.format}"
-        fields[schema.event_time.field] = {"type": ["string", "number"], "description": words}
-    if schema.amount is not None:
-        fields[schema.amount.field] = {"type": "number", "description": "the amount, in major units"}
-        required.append(schema.amount.field)
-    for name, entity in schema.entities.items():
-        fields[entity.field] = {"type": ["string", "null"], "description": f"the {name}"}
-        required += [entity.field] if entity.required else []
-    for name, number in schema.numbers.items():
-        fields[number.field] = {"type": ["number", "null"], "description": f"the number {name}"}
-    for name, category in schema.categories.items():
-        fields[category.field] = {"type": ["string", "null"], "description": f"the category {name}"}
-    if schema.place is not None:
-        for field in (schema.place.latitude, schema.place.longitude):
-            fields[field] = {"type": ["number", "null"], "description": "in degrees"}
-    if schema.sent_at is not None:
-        fields[schema.sent_at] = {"type": "integer", "description": "when it was sent, in ms since 1970"}
-    return {"type": "object", "properties": fields, "required": required, "additionalProperties": True}
-
-
-def label(schema: Schema) -> Json:
-    """Return the JSON schema of a label."""
-    one = schema.transaction_id.field or "transaction_id"
-    verdict = "label" if schema.label is None else schema.label.field
-    known_at = "label_known_at" if schema.label is None else schema.label.known_at or "label_known_at"
-    words = "of the payment: by it several workers know where the label belongs"
-    ordering = [entity.field for entity in schema.entities.values()][:1]
-    fields = {
-        one: {"type": "string", "description": "of the payment"},
-        **{field: {"type": ["string", "null"], "description": words} for field in ordering},
-        verdict: {"description": "fraud or not, as the project file spells it"},
-        known_at: {"type": ["string", "number"], "description": "when it became known"},
-        "source": {"type": "string", "description": "who says so: chargeback, analyst, customer, rule ..."},
-        "happened_at": {"type": ["string", "number"], "description": "when it was found out or claimed"},
+def _paths() -> Json:
+    decided = ("DecisionRecord", "LabelRecord", "DuplicateRecord")
+    metrics = "Counters and latencies, in the text format of Prometheus"
+    return {
+        "/v1/decisions": {"post": _decide(decided)},
+        "/v1/decisions/{id}": {"get": _find()},
+        "/v1/labels": {"post": _label()},
+        "/healthz": {"get": _plain("The process lives")},
+        "/readyz": {"get": _ready()},
+        "/metrics": {"get": _plain(metrics, secured=True)},
     }
-    return {"type": "object", "properties": fields, "required": [one, verdict, known_at]}
+
+
+def _open_to_all(found: Json) -> Json:
+    """Take what belongs to keys out of a description."""
+    for path in found["paths"].values():
+        for operation in path.values():
+            operation.pop("security", None)
+            for status in OF_KEYS:
+                operation["responses"].pop(status, None)
+    return found
 
 
 ERROR: Json = {
@@ -110,7 +80,20 @@ ERROR: Json = {
     },
     "required": ["type", "title", "status", "detail"],
 }
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "By it a payment without an id is known when it is sent again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 RECORDS_OF_EVENTS = ("DecisionRecord", "LabelRecord", "QuarantineRecord", "ConflictRecord", "DuplicateRecord")
+CONFLICTS = (
+    "Its id was given to another payment, which stands, or to one of the history; or its time has not come "
+    "yet by the clock here."
+)
+ANY_EVENT: Json = {
+    "description": "One like that which comes alone; each has an answer of its own, a bad one too."
+}
 MOST_EVENTS = 500
 
 
@@ -125,14 +108,19 @@ def _post(summary: str, taken: str, given: tuple[str, ...]) -> Json:
     return {
         "summary": summary,
         "security": [{"key": []}],
-        "requestBody": {"required": True, "content": _content(_one_or_many(_ref(taken)))},
+        "requestBody": {"required": True, "content": _content({"anyOf": [_ref(taken), _list(ANY_EVENT)]})},
         "responses": {
             "200": _answer("The answer, or one for each of a list.", {"anyOf": [one, _list(any_record)]}),
-            "409": _problem("Its id was given to another payment, which stands, or to one of the history."),
+            "409": _problem(CONFLICTS),
             "422": _problem("It can never be decided: the reason, and the path of the field."),
             **_errors(),
         },
     }
+
+
+def _decide(given: tuple[str, ...]) -> Json:
+    described = _post("Decide a payment, or a list of them", "Payment", given)
+    return described | {"parameters": [IDEMPOTENCY_KEY]}
 
 
 def _label() -> Json:
@@ -189,10 +177,6 @@ def _answer(words: str, schema: Json) -> Json:
 
 def _content(schema: Json) -> Json:
     return {"application/json": {"schema": schema}}
-
-
-def _one_or_many(schema: Json) -> Json:
-    return {"oneOf": [schema, _list(schema)]}
 
 
 def _list(schema: Json) -> Json:

@@ -12,16 +12,16 @@ KEY = re.compile(rb"[!-~]{1,255}")
 """A caller's key: printable, without spaces."""
 
 
-def is_key(key: bytes) -> bool:
+def is_key(key: bytes | None) -> bool:
     """Tell whether a caller may use it as an `Idempotency-Key`; none at all will do too.
 
-    >>> is_key(b""), is_key(b"order-7"), is_key(b"order 7")
-    (True, True, False)
+    >>> is_key(None), is_key(b"order-7"), is_key(b"order 7"), is_key(b"")
+    (True, True, False, False)
     """
-    return not key or KEY.fullmatch(key) is not None
+    return key is None or KEY.fullmatch(key) is not None
 
 
-def request_identities(caller: str, key: bytes, events: int, *, many: bool) -> list[str | None]:
+def request_identities(caller: str, key: bytes | None, events: int, *, many: bool) -> list[str | None]:
     """Return the identities of the events of a request; in a list they are told apart by their index."""
     if key:
         return [key_identity(caller, key, place if many else None) for place in range(events)]

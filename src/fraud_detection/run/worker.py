@@ -108,8 +108,9 @@ class Worker:
         following.refused = self.requests.health.put_off
         folder = Path(settings.folder)
         self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
-        description = msgspec.json.encode(openapi(engine.project, version("fraud-detection-system")))
-        self.api = WorkerApi(self.together, access, description)
+        with_keys = settings.keys is not None
+        described = openapi(engine.project, version("fraud-detection-system"), with_keys=with_keys)
+        self.api = WorkerApi(self.together, access, msgspec.json.encode(described))
         self.keys = None
         if settings.keys is not None:
             self.keys = KeysFollower(Path(settings.keys), access, background)

@@ -22,7 +22,7 @@ class WorkerApi(Api):
         self.together = together
         together.statuses = self.statuses
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes) -> None:
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
         self.later(self._taken(caller, body, key), tell)
 
     def _find(self, request: Request, tell: Tell) -> None:
@@ -40,7 +40,7 @@ class WorkerApi(Api):
         self._allowed(request, "operate")
         self.later(self._told_by_all(), tell)
 
-    async def _taken(self, caller: Caller, body: bytes, key: bytes) -> Answer:
+    async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
         events, many = events_of(body)
         early = await self.together.spend(caller, len(events))
         if early:
