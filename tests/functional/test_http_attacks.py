@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from socket import SHUT_WR, create_connection, socket
+from socket import MSG_PEEK, SHUT_WR, create_connection, socket
 from typing import Any
 
 import pytest
 import uvicorn
 
-from fraud_detection.adapters import http_bound, http_line, http_server
+from fraud_detection.adapters import http_bound, http_line, http_server, tls_listener
 from fraud_detection.adapters.http_answers import PROBLEM
 from fraud_detection.adapters.http_bound import Bound, BoundedLine
 from fraud_detection.adapters.http_line import HttpLine
@@ -229,24 +229,62 @@ def serving(certificate: tuple[Path, Path], most: int) -> Iterator[int]:
         assert not thread.is_alive()
 
 
+def asked_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
+    """Return the statuses of a large request and the last one on a connection of its own."""
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    trusting.check_hostname = False
+    with (
+        closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as raw,
+        trusting.wrap_socket(raw) as line,
+    ):
+        line.sendall(post("/a", b"x" * 300_000) + LAST)
+        return [status for status, _, _ in answers(read_all(line))]
+
+
 def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "HANDSHAKE_WITHIN_S", 1.0)
-    trusting = ssl.create_default_context(cafile=certificate[0])
-    trusting.check_hostname = False
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_WITHIN_S", 1.0)
     with serving(certificate, 10) as port, ExitStack() as stack:
-        silent = [stack.enter_context(connected(port)) for _ in range(100)]
+        silent = [stack.enter_context(connected(port)) for _ in range(30)]
         for number, one in enumerate(silent):
             one.sendall(b"\x16\x03\x01"[: number % 4])
         for _ in range(5):
-            raw = stack.enter_context(create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
-            with trusting.wrap_socket(raw) as line:
-                line.sendall(post("/a", b"x" * 300_000) + LAST)
-                assert [status for status, _, _ in answers(read_all(line))] == [200, 200]
+            assert asked_over_tls(port, certificate) == [200, 200]
         for one in silent:
             with suppress(ConnectionError):
                 assert one.recv(1) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_an_unfinished_handshake_takes_a_place_and_the_oldest_makes_room(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(tls_listener, "LEAST_HANDSHAKES", 5)
+    monkeypatch.setattr(http_server, "LEAST_HANDSHAKES", 5)
+    most, many = 20, 1_000
+    with serving(certificate, most) as port, ExitStack() as stack:
+        silent = []
+        for _ in range(many):
+            silent.append(stack.enter_context(connected(port)))
+            silent[-1].sendall(sent)
+        assert asked_over_tls(port, certificate) == [200, 200]
+        kept = [one for one in silent if not hung_up(one)]
+        assert len(kept) <= most
+        if not sent.startswith(b"GET"):
+            assert kept == silent[many - len(kept) :]
+            assert len(kept) >= most - 2
+
+
+def hung_up(line: socket) -> bool:
+    """Return whether the other end has closed the connection."""
+    line.settimeout(0)
+    try:
+        return line.recv(1 << 16, MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_names_and_examples_of_drift_are_cut() -> None:

@@ -50,7 +50,9 @@ def config(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def ask(world: SmallWorld, config: Path, state: Path, *requests: tuple[str, bytes, bytes]) -> list[Any]:
+def ask(
+    world: SmallWorld, config: Path, state: Path, *requests: tuple[str, bytes, bytes | None]
+) -> list[Any]:
     """Return status and body of each request: its path, its body and its Idempotency-Key."""
 
     async def asked() -> list[Any]:
@@ -74,9 +76,9 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
     small_world: SmallWorld, config: Path, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join([EVENT] * 3) + b"]"
-    plain = [(DECIDE, EVENT, b"")] * 3
+    plain = [(DECIDE, EVENT, None)] * 3
     keyed = [(DECIDE, EVENT, b"k1"), (DECIDE, EVENT, b"k1"), (DECIDE, OTHER, b"k1"), (DECIDE, listed, b"k1")]
-    found = ask(small_world, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, b""))
+    found = ask(small_world, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
     ids = [body["transaction_id"] for status, body in found[:3] if status == 200]
     assert len(set(ids)) == 3
     (_, first), (_, again), (status, conflict) = found[3:6]
@@ -97,15 +99,16 @@ def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
     assert again == [one | {"repeated": True} for one in first]
     refused = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
     assert refused[0][0] == 400
+    assert ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
 
 
 def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     small_world: SmallWorld, config: Path, tmp_path: Path
 ) -> None:
-    (_, decided), *_ = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b""))
+    (_, decided), *_ = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, None))
     one = decided["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
-    told = ask(small_world, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), b""))
+    told = ask(small_world, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None))
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
     door = open_door(small_world.bundle, tmp_path / "s.db")[1]
     assert [past.ids[0] for past in door.site.since(0) if past.event is None] == ["c1"]

@@ -1,7 +1,7 @@
 """A bound on how many connections are open: whoever comes beyond it is told so, and has to go.
 
 A connection that has long asked nothing makes room for a new one: who only holds connections keeps nobody
-out.  Over TLS a connection counts from the end of its handshake, which has five seconds.
+out.  How handshakes of TLS count stands in `tls_listener`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http_bound import MOST_CONNECTIONS, Bound, BoundedLine
+from fraud_detection.adapters.http_bound import MOST_CONNECTIONS, MOST_LEAVING, Bound, BoundedLine
 from fraud_detection.adapters.http_messages import Application
+from fraud_detection.adapters.tls_listener import LEAST_HANDSHAKES, TlsListener
 from fraud_detection.errors import ConfigError
 
 IDLE_S = 75
@@ -26,10 +27,9 @@ GRACE_S = 10
 
 BACKLOG = 2048
 
-HANDSHAKE_WITHIN_S = 5.0
-MOST_HANDSHAKES = 1000
-OTHER_FILES = 256 + MOST_HANDSHAKES
-"""What a process opens besides connections: state files, lines to other workers, libraries, handshakes."""
+OTHER_FILES = 256 + LEAST_HANDSHAKES + MOST_LEAVING
+"""What a process opens besides connections: state files, lines to other workers, libraries, and connections
+for which there is no place."""
 
 
 def prepare(
@@ -66,7 +66,7 @@ async def serve_on(
     lines: Any = partial(BoundedLine, application, Bound(most_connections))
     config = uvicorn.Config(_nothing, http=lines, **_settings())
     tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
-    await _Server(config, told, listening, tls).serve([])
+    await _Server(config, told, listening, tls, most_connections).serve([])
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -128,15 +128,18 @@ class _Server(uvicorn.Server):
         told: Callable[[], object],
         listening: socket.socket,
         tls: ssl.SSLContext | None,
+        most_connections: int,
     ) -> None:
         super().__init__(config)
+        self._most_connections = most_connections
         self._told, self._listening, self._tls = told, listening, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; uvicorn itself would give a handshake of TLS a minute."""
+        """Listen; over TLS by a listener of our own, which bounds the handshakes."""
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         lines: Any = self.config.http_protocol_class
+        connections = self.server_state.connections
 
         def line() -> asyncio.Protocol:
             made: asyncio.Protocol = lines(
@@ -144,10 +147,14 @@ class _Server(uvicorn.Server):
             )
             return made
 
-        within: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": HANDSHAKE_WITHIN_S}
-        server = await loop.create_server(
-            line, sock=self._listening, ssl=self._tls, backlog=BACKLOG, **within
-        )
+        def places() -> int:
+            return max(self._most_connections - len(connections), LEAST_HANDSHAKES)
+
+        server: Any
+        if self._tls is None:
+            server = await loop.create_server(line, sock=self._listening, backlog=BACKLOG)
+        else:
+            server = TlsListener(self._listening, self._tls, line, places)
         self.servers.append(server)
 
     async def on_tick(self, counter: int) -> bool:

@@ -1,0 +1,103 @@
+"""Accepts connections over TLS, and bounds those that have not finished their handshake.
+
+An unfinished handshake takes a place among the connections.  Where all places are taken the oldest one is
+dropped, so who only opens sockets keeps nobody out: an honest handshake takes milliseconds.
+`asyncio.Server` holds such sockets where nobody can count or close them, so this listens by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+LOG = logging.getLogger(__name__)
+
+HANDSHAKE_WITHIN_S = 5.0
+LEAST_HANDSHAKES = 64
+"""So many may be under way though all connections are taken: who comes then is told so."""
+AT_ONCE = 16
+"""So many are accepted before others are heard."""
+REST_S = 0.1
+"""How long nobody is accepted when no file can be opened."""
+PASSING = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
+
+
+class TlsListener:
+    """What uvicorn keeps of a server: it is closed, and waited for.
+
+    line: makes the protocol of a connection.  places: how many handshakes may be under way just now.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        context: ssl.SSLContext,
+        line: Callable[[], asyncio.Protocol],
+        places: Callable[[], int],
+    ) -> None:
+        """Accept connections from now on."""
+        self._listening, self._context, self._line, self._places = listening, context, line, places
+        self._loop = asyncio.get_running_loop()
+        self._unfinished: dict[asyncio.Task[None], socket.socket] = {}
+        """In the order in which they were accepted."""
+        self._closed = False
+        self._listen()
+
+    def close(self) -> None:
+        """Accept no more, and drop what is unfinished."""
+        self._closed = True
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        for task, accepted in self._unfinished.items():
+            accepted.close()
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until no handshake is under way."""
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
+
+    def _listen(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                accepted, _ = self._listening.accept()
+            except OSError as error:
+                if error.errno not in PASSING:
+                    self._rest(error)
+                return
+            accepted.setblocking(False)  # noqa: FBT003 - the name of the method says it
+            self._make_room()
+            task = self._loop.create_task(self._handshake(accepted))
+            self._unfinished[task] = accepted
+            task.add_done_callback(self._finished)
+
+    def _make_room(self) -> None:
+        while len(self._unfinished) >= self._places():
+            oldest = next(iter(self._unfinished))
+            # One that has not begun would be closed by nobody; for one that has begun, the loop does it.
+            self._unfinished.pop(oldest).close()
+            oldest.cancel()
+
+    async def _handshake(self, accepted: socket.socket) -> None:
+        # Whatever it was, the other end hung up, spoke no TLS or took too long; the socket is closed.
+        with suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                self._line, accepted, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_WITHIN_S
+            )
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._unfinished.pop(task, None)
+
+    def _rest(self, error: OSError) -> None:
+        """Accept nobody for a moment; what cannot be accepted would be reported for ever."""
+        LOG.warning("no connection can be accepted just now: %s", error)
+        self._loop.remove_reader(self._listening)
+        self._loop.call_later(REST_S, self._listen)
