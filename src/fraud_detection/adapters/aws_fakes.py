@@ -74,14 +74,18 @@ class FakeDynamo:
         return {"Responses": found, "UnprocessedKeys": left}
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Put items."""
+        """Put items, and delete others."""
         self.before("BatchWriteItem")
-        items = [one["PutRequest"]["Item"] for requests in RequestItems.values() for one in requests]
-        if not 0 < len(items) <= MAX_PUTS or sum(map(item_bytes, items)) > MAX_CALL_BYTES:
+        asked = [one for requests in RequestItems.values() for one in requests]
+        items = [one["PutRequest"]["Item"] for one in asked if "PutRequest" in one]
+        if not 0 < len(asked) <= MAX_PUTS or sum(map(item_bytes, items)) > MAX_CALL_BYTES:
             raise refusal("ValidationException", "BatchWriteItem")
         for table, requests in RequestItems.items():
             for request in requests:
-                self._put(table, request["PutRequest"]["Item"])
+                if "PutRequest" in request:
+                    self._put(table, request["PutRequest"]["Item"])
+                else:
+                    self.tables.get(table, {}).pop(_key(request["DeleteRequest"]["Key"]), None)
         self.after("BatchWriteItem")
         return {"UnprocessedItems": {}}
 

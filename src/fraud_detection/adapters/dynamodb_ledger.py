@@ -2,6 +2,10 @@
 
 Decisions are written before profiles.  So a batch that failed in between finds its decisions, and only
 the profiles that had not taken its events in are changed.
+
+A decision is written only where there is none under its id: of two shards that decide the same id at the
+same moment one is refused.  What its batch had written by then may rest on the payment that it lost, so all
+that it decided is taken back, and decided anew when it comes again.  No profile has seen it, and no log.
 """
 
 from __future__ import annotations
@@ -15,7 +19,17 @@ import msgspec
 from fraud_detection.adapters.aws_attempts import chunks
 from fraud_detection.adapters.dynamodb_counts import LANES, LaneCounts, journal_key
 from fraud_detection.adapters.dynamodb_labels import DynamoLabels
-from fraud_detection.adapters.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
+from fraud_detection.adapters.dynamodb_profiles import (
+    ITEMS_A_CALL,
+    KEYS_A_CALL,
+    batch_delete,
+    batch_get,
+    batch_put,
+    execute,
+    expiry,
+    insertion,
+)
+from fraud_detection.errors import RetryError
 from fraud_detection.events import Label
 from fraud_detection.ports import First, Known
 
@@ -55,12 +69,14 @@ class Unsaved(msgspec.Struct, frozen=True, array_like=True):
     """An event whose decision or label may be kept while profiles have not taken it in.
 
     place: the number of its record, and behind a point its place in an aggregate.  label: the event itself if
-    it is a label; the event of a payment is kept with its decision.
+    it is a label; the event of a payment is kept with its decision.  decided: by the batch that has begun it,
+    and not before.
     """
 
     place: str
     transaction_id: str
     label: bytes = b""
+    decided: bool = False
 
 
 class DynamoLedger:
@@ -113,7 +129,8 @@ class DynamoLedger:
     def unsaved(self) -> list[Unsaved]:
         """Return the events of this lane that a batch has begun and not ended, in their order.
 
-        What the limiters of all lanes have counted is read with them, where `counts` are kept.
+        What a batch has decided and not kept as a whole is taken back first: it was not begun.  What the
+        limiters of all lanes have counted is read with them, where `counts` are kept.
         """
         keys = [self._journal, *([] if self.counts is None else [LANES])]
         found = {one["id"]["S"]: one for one in self._read(keys)}
@@ -125,7 +142,7 @@ class DynamoLedger:
         content = journal["d"]["B"]
         if "parts" in journal:
             content += self._parts(journal["parts"]["SS"])
-        return msgspec.msgpack.decode(zlib.decompress(content), type=list[Unsaved])
+        return self._standing(msgspec.msgpack.decode(zlib.decompress(content), type=list[Unsaved]))
 
     def note_unsaved(self, events: Sequence[Unsaved]) -> None:
         """Put down which events of this lane are begun; none when all is saved.
@@ -173,12 +190,34 @@ class DynamoLedger:
         """Keep decisions and labels of one batch; labels carry the numbers of their events.
 
         noted: labels that changed nothing.
+
+        Raises RetryError where another shard has decided one of the payments meanwhile.
         """
-        batch_put(
-            self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in decisions]
-        )
+        for part in chunks(decisions, ITEMS_A_CALL):
+            self._insert(part)
         self._labels.add(self.lane, labels, noted)
         self._kept |= {one.transaction_id: one for one in decisions}
+
+    def _insert(self, decisions: Sequence[KeptDecision]) -> None:
+        items = {one.transaction_id: _decision_item(one) | expiry(self._days) for one in decisions}
+        writes = {one: insertion(self._decisions, item) for one, item in items.items()}
+        refused = execute(self._client, self._decisions, writes)
+        # One whose answer was lost is there as it was written.
+        for item in self._read(sorted(refused)) if refused else ():
+            if item["d"]["B"] != items[item["id"]["S"]]["d"]["B"]:
+                raise RetryError(f"payment {item['id']['S']!r} was decided by another shard at the same time")
+
+    def _standing(self, events: list[Unsaved]) -> list[Unsaved]:
+        """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
+        decided = [one.transaction_id for one in events if one.decided]
+        self._read_decisions(decided)
+        mine = [one for one in decided if one in self._kept and self._kept[one].lane == self.lane]
+        if len(mine) == len(decided):
+            return [msgspec.structs.replace(one, decided=False) for one in events]
+        batch_delete(self._client, self._decisions, [{"id": {"S": one}} for one in mine])
+        for one in mine:
+            del self._kept[one]
+        return [one for one in events if not one.decided]
 
     def decisions(self) -> Iterator[KeptDecision]:
         """Return every decision that was made on a stream, in no order; reads the whole table."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fraud_detection.adapters.aws_attempts import attempt, chunks, pauses
 from fraud_detection.adapters.lane_profiles import Held, pack, unpack
 from fraud_detection.errors import ConfigError
 from fraud_detection.ports import ProfileKey
+
+T = TypeVar("T")
 
 KEYS_A_CALL = 100
 ITEMS_A_CALL = 25
@@ -64,7 +66,9 @@ class DynamoProfiles:
         """Save all but those whose version has moved on since they were loaded; return these."""
         refused: set[ProfileKey] = set()
         for part in chunks(profiles, ITEMS_A_CALL):
-            refused |= self._put({key: self._statement(key, profiles[key]) for key in part})
+            refused |= execute(
+                self._client, self._table, {key: self._statement(key, profiles[key]) for key in part}
+            )
         # A profile that is loaded from now on has this number; what was refused has to be loaded first.
         for key in profiles:
             self._held.pop(key, None)
@@ -94,37 +98,7 @@ class DynamoProfiles:
             sets = " ".join(f"SET {name}=?" for name in item)
             text = f'UPDATE "{self._table}" {sets} WHERE k=? AND v=?'
             return _statement(text, item, one, {"v": {"N": str(held.version)}})
-        names = ", ".join(f"'{name}': ?" for name in one | item)
-        # An item that is there already is refused: another shard has begun it meanwhile.
-        return _statement(f'INSERT INTO "{self._table}" VALUE {{{names}}}', one, item)
-
-    def _put(self, writes: dict[ProfileKey, dict[str, Any]]) -> set[ProfileKey]:
-        """Write each by itself; return those whose condition failed.
-
-        A write whose answer was lost may have been done.  Then its condition fails the next time, and the
-        profile that is loaded anew has seen the events.
-        """
-        refused: set[ProfileKey] = set()
-        for pause in pauses(f"table {self._table}"):
-            answer = attempt(self._client.batch_execute_statement, Statements=list(writes.values()))
-            if answer is not None:
-                troubles = {
-                    key: one["Error"]
-                    for key, one in zip(writes, answer["Responses"], strict=True)
-                    if "Error" in one
-                }
-                refused |= {key for key, error in troubles.items() if error["Code"] in STALE}
-                writes = {key: writes[key] for key in troubles if key not in refused}
-                self._refuse_mistakes([error for key, error in troubles.items() if key in writes])
-            if not writes:
-                break
-            time.sleep(pause)
-        return refused
-
-    def _refuse_mistakes(self, errors: Sequence[Mapping[str, str]]) -> None:
-        for error in errors:
-            if error["Code"] not in BUSY:
-                raise ConfigError(f"table {self._table}: {error['Code']}: {error.get('Message', '')}")
+        return insertion(self._table, one | item)
 
     def _get(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         return batch_get(self._client, self._table, [{"k": {"S": text}} for text in texts])
@@ -132,6 +106,42 @@ class DynamoProfiles:
 
 def _statement(text: str, *values: Mapping[str, Any]) -> dict[str, Any]:
     return {"Statement": text, "Parameters": [value for part in values for value in part.values()]}
+
+
+def insertion(table: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the write of an item; one that is there already is refused: another shard was faster."""
+    names = ", ".join(f"'{name}': ?" for name in item)
+    return _statement(f'INSERT INTO "{table}" VALUE {{{names}}}', item)
+
+
+def execute(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> set[T]:  # noqa: ANN401 - boto3's client
+    """Write each by itself; return those whose condition failed.
+
+    A write whose answer was lost may have been done.  Then its condition fails the next time, and what is
+    read anew has it.
+    """
+    refused: set[T] = set()
+    for pause in pauses(f"table {table}"):
+        answer = attempt(client.batch_execute_statement, Statements=list(writes.values()))
+        if answer is not None:
+            troubles = {
+                key: one["Error"]
+                for key, one in zip(writes, answer["Responses"], strict=True)
+                if "Error" in one
+            }
+            refused |= {key for key, error in troubles.items() if error["Code"] in STALE}
+            writes = {key: writes[key] for key in troubles if key not in refused}
+            _refuse_mistakes(table, [error for key, error in troubles.items() if key in writes])
+        if not writes:
+            break
+        time.sleep(pause)
+    return refused
+
+
+def _refuse_mistakes(table: str, errors: Sequence[Mapping[str, str]]) -> None:
+    for error in errors:
+        if error["Code"] not in BUSY:
+            raise ConfigError(f"table {table}: {error['Code']}: {error.get('Message', '')}")
 
 
 def expiry(days: int) -> dict[str, Any]:
@@ -166,8 +176,17 @@ def batch_get(
 
 def batch_put(client: Any, table: str, items: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
     """Write items, whatever stands there; raise RetryError when the table stays busy."""
-    for part in chunks(items, ITEMS_A_CALL):
-        requests = [{"PutRequest": {"Item": item}} for item in part]
+    _batch_write(client, table, [{"PutRequest": {"Item": item}} for item in items])
+
+
+def batch_delete(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
+    """Remove items; raise RetryError when the table stays busy."""
+    _batch_write(client, table, [{"DeleteRequest": {"Key": key}} for key in keys])
+
+
+def _batch_write(client: Any, table: str, asked: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3's client
+    for part in chunks(asked, ITEMS_A_CALL):
+        requests = part
         for pause in pauses(f"table {table}"):
             answer = attempt(client.batch_write_item, RequestItems={table: requests})
             if answer is not None:

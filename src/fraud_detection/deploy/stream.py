@@ -153,7 +153,8 @@ def _mapping(settings: Deployment) -> Resource:
 def _role(settings: Deployment, release: Release) -> Resource:
     reading = ["DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards"]
     profiles = ["BatchGetItem", "PartiQLInsert", "PartiQLUpdate"]
-    records = ["BatchGetItem", "BatchWriteItem"]
+    decisions = ["BatchGetItem", "BatchWriteItem", "PartiQLInsert"]
+    labels = ["BatchGetItem", "BatchWriteItem"]
     one = f"endpoint/{endpoint_name(settings, release)}"
     groups = [] if settings.profiles == "dynamodb" else [_on_group(settings, release)]
     # The function of today needs its table and endpoint until the new one has taken over: a role of its own.
@@ -163,7 +164,8 @@ def _role(settings: Deployment, release: Release) -> Resource:
         [
             allow([f"kinesis:{action}" for action in reading], arn("Stream")),
             allow([f"dynamodb:{action}" for action in profiles], arn("Profiles")),
-            allow([f"dynamodb:{action}" for action in records], arn("Decisions"), arn("Labels")),
+            allow([f"dynamodb:{action}" for action in decisions], arn("Decisions")),
+            allow([f"dynamodb:{action}" for action in labels], arn("Labels")),
             # The names of the shards whose limiters count together.
             allow(["dynamodb:UpdateItem"], arn("Decisions")),
             allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),

@@ -179,9 +179,10 @@ class Processor:
         outcome, failure = pipeline.without_memory(record.data, error, *places_of(lane, [record]))
         results = self.results.make([record], [outcome], "", [failure])
         self.quarantine.put(results.aside)
-        self.ledger.record(results.kept, [], [])
         # Else the next batch would meet it again where it finishes this one.
-        self.ledger.note_unsaved([one for one in self.ledger.unsaved() if one.place != record.place])
+        others = [one for one in self.ledger.unsaved() if one.place != record.place]
+        self.ledger.record(results.kept, [], [])
+        self.ledger.note_unsaved(others)
         for one in results.lines:
             self.say(one)
         self.say(self.log.batch(Batch(lane, {}, results.since_put_ms, 0, []), [outcome], NOTHING))
@@ -211,8 +212,12 @@ class Processor:
         # Told only when all of it is kept: a line in the log is a promise.
         for one in results.lines:
             self.say(one)
-        stages = {"decide": decided - began, "keep": kept - decided, "save": saved - kept}
-        stages |= {"endpoint": asked_s}
+        stages = {
+            "decide": decided - began,
+            "keep": kept - decided,
+            "save": saved - kept,
+            "endpoint": asked_s,
+        }
         batch = Batch(
             lane,
             {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},

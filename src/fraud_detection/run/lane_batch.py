@@ -206,7 +206,7 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
     found: list[Unsaved] = []
     for record, outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, Decided):
-            found.append(Unsaved(record.place, outcome.payment.transaction_id))
+            found.append(Unsaved(record.place, outcome.payment.transaction_id, decided=True))
         elif isinstance(outcome, Learned):
             found.append(Unsaved(record.place, outcome.label.transaction_id, record.data))
         elif isinstance(outcome, Repeated):
