@@ -6,12 +6,14 @@ What a command does is in `commands`; this module knows their arguments, and tho
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from fraud_detection.adapters.server_log import configure_log
 from fraud_detection.commands import arguments_audit as auditing
 from fraud_detection.commands import arguments_backtest as offline
 from fraud_detection.commands import arguments_bench as measuring
@@ -27,6 +29,7 @@ from fraud_detection.commands.arguments import (
     command,
     config,
     decided,
+    log_format,
     past,
     world,
 )
@@ -34,6 +37,7 @@ from fraud_detection.commands.extras import Version, missing
 from fraud_detection.commands.paths import check_paths
 from fraud_detection.errors import FraudDetectionError
 
+LOG = logging.getLogger("fraud_detection.cli")
 FEATURES = Path("build/features.parquet")
 EVALUATION = Path("build/evaluation")
 INTERRUPTED = 130
@@ -52,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module, function = chosen.run.split(":")
     # XGBoost's threads would spin while they wait, and hold up whatever else runs on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    log_format = getattr(chosen, "log_format", None)
+    if log_format is not None:
+        configure_log(log_format)
     try:
         check_paths(chosen)
         # Imported only now: a command that needs no model should not wait for its libraries.
@@ -62,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refusal = missing(error) if isinstance(error, ModuleNotFoundError) else error
         if refusal is None:
             raise
-        print(f"fraud {chosen.command}: {refusal}", file=sys.stderr)
+        if log_format == "json":
+            LOG.critical("%s", refusal, extra={"event": "refused"})
+        else:
+            print(f"fraud {chosen.command}: {refusal}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -265,6 +275,7 @@ def _run(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument("--state", type=Path, default=STATE, help=f"the state file ({STATE})")
     config(parser, default=None)
     parser.add_argument("--out", help="also write decisions there, as JSON Lines; - for standard output")
+    log_format(parser)
     parser.add_argument(
         "--synchronous", choices=("normal", "full"), default="normal", help="full survives power loss"
     )

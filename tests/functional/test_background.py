@@ -160,7 +160,7 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
         return Failing(Path(path), **options)
 
     monkeypatch.setattr(side_source, "open_source", failing)
-    beside = side_source.SideSource(requests, str(source), lambda _: None)
+    beside = side_source.SideSource(requests, str(source))
 
     async def main() -> None:
         beside.begin(asyncio.get_running_loop())

@@ -63,7 +63,7 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     shadowed = live.set_shadows(folder, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN)
     state = root / "state.db"
     _, door, follower = open_live_door(folder, state)
-    shadows = Shadows(folder, [state], lambda _: None)
+    shadows = Shadows(folder, [state])
     shadows.step()
     events = small_world.live(9_000, late_share=0, repeat_share=0, poison_share=0)
     for start in range(0, len(events), 250):
@@ -203,7 +203,7 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     changed = msgspec.structs.replace(project, rules=())
     later = live.put_live(folder, lambda _: changed, ANN).champion
     answered()
-    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(folder, [state])) as shadows:
         while shadows.step():
             pass
 
@@ -245,7 +245,7 @@ def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journa
     _, door, follower = open_live_door(trial.folder, state)
     later = small_world.live(9_003, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
     door.take(Batch(later, None, 0), "test")
-    with closing(Shadows(trial.folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(trial.folder, [state])) as shadows:
         while shadows.step():
             pass
         assert shadows.decided == 2 * len(later)
@@ -307,7 +307,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
     boundless = msgspec.structs.replace(limited(None), rules=rules)
     (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
-    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
         _, door, follower = open_live_door(folder, state)
         later = small_world.live(9_100, late_share=0, repeat_share=0, poison_share=0, labels="none")[-100:]
@@ -338,7 +338,7 @@ def test_each_side_tells_its_rules_in_its_own_words(
     (*_, setup) = live.set_shadows(folder, shadow, ANN).shadows
     for champion in (saying("it was so once", name="gone"), saying("they said")):
         live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
-        with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+        with closing(Shadows(folder, [state])) as shadows:
             shadows.step()
             _, door, follower = open_live_door(folder, state)
             door.take(Batch([next(lots) for _ in range(40)], None, 0), "test")

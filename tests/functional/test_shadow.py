@@ -67,7 +67,7 @@ def test_a_shadow_says_what_it_would_have_said_in_the_door_itself(
 ) -> None:
     state = tmp_path / "state.db"
     _, door, follower = open_live_door(folder, state)
-    shadows = Shadows(folder, [state], lambda _: None)
+    shadows = Shadows(folder, [state])
     shadows.step()
     for start in range(0, len(events), 500):
         serve(door, events[start : start + 500])
@@ -127,7 +127,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
             running.send_signal(signal.SIGKILL)
             running.communicate()
     door.close()
-    with closing(Shadows(folder, [state], lambda _: None)) as rest:
+    with closing(Shadows(folder, [state])) as rest:
         while rest.step():
             pass
     with closing(SqliteSite(state, reading=True)) as site:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import shutil
 import signal
 import sqlite3
@@ -209,12 +210,11 @@ def to_the_end(shadows: Shadows) -> None:
         pass
 
 
-def said_by(trial: Trial, state: Path, history: Path | None) -> tuple[Decisions, list[str]]:
-    """Let the shadow decide all that it has not; return all its decisions, and what was told meanwhile."""
-    told: list[str] = []
-    with closing(Shadows(trial.folder, [state], told.append, history)) as shadows:
+def decided_by(trial: Trial, state: Path, history: Path | None) -> Decisions:
+    """Let the shadow decide all that it has not; return all its decisions."""
+    with closing(Shadows(trial.folder, [state], history)) as shadows:
         to_the_end(shadows)
-    return decisions(state, trial.setup), told
+    return decisions(state, trial.setup)
 
 
 def latest_rows(state: Path, setup: str) -> dict[str, bytes]:
@@ -247,8 +247,14 @@ def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
 
 
 def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
-    small_world: SmallWorld, challenger: Path, events: list[bytes], trial: Trial, tmp_path: Path
+    small_world: SmallWorld,
+    challenger: Path,
+    events: list[bytes],
+    trial: Trial,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     folder, state = named(small_world, challenger, tmp_path / "live"), tmp_path / "state.db"
     _, door, follower = open_live_door(folder, state)
     warm_up(door, small_world.project, small_world.history, lambda *_: None)
@@ -256,10 +262,9 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     serve(door, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
     door.site.settle()
-    told: list[str] = []
 
     def decide(part: list[bytes]) -> None:
-        with closing(Shadows(folder, [state], told.append, small_world.history)) as shadows:
+        with closing(Shadows(folder, [state], small_world.history)) as shadows:
             to_the_end(shadows)
             serve(door, part)
             to_the_end(shadows)
@@ -278,7 +283,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
         with pytest.raises(ConfigError, match="another process lets shadows follow this state file"):
-            Shadows(folder, [state], told.append, small_world.history)
+            Shadows(folder, [state], small_world.history)
     finally:
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -287,13 +292,13 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     assert main([*command[3:], "--once"]) == 0
     assert decisions(state, trial.setup) == trial.wanted()
     assert latest_rows(state, trial.setup).items() <= trial.served().items()
-    assert [one for one in told if "are left out, as a door would" in one]
-    assert [one for one in told if "payments of history and" in one]
+    assert "are left out, as a server would" in caplog.text
+    assert "payments of history and" in caplog.text
 
 
 def test_its_latest_rows_are_those_that_the_door_would_have_served(trial: Trial, tmp_path: Path) -> None:
     state = trial.copy(tmp_path / "state.db")
-    found, _ = said_by(trial, state, trial.history)
+    found = decided_by(trial, state, trial.history)
     assert found == trial.wanted()
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
         latest = log.decisions(trial.setup)[-KEPT_ROWS:]
@@ -307,7 +312,7 @@ def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_ha
 ) -> None:
     engine = live.engine_of(trial.folder, trial.setup)
     with closing(SqliteSite(trial.state, reading=True)) as site:
-        made = OwnRows(engine, site, trial.history, 0, lambda *_: None, lambda _: None, recent=recent)
+        made = OwnRows(engine, site, trial.history, 0, lambda *_: None, recent=recent)
         assert sum(made.remember()) > 1_000
         rows = {row.past.transaction_id: row.features.tobytes() for row in made.take(list(site.since(0)))}
     assert rows == trial.served()
@@ -318,16 +323,16 @@ def test_a_history_that_is_missing_or_another_is_refused(
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     with pytest.raises(ConfigError, match=r"began with .* name the same file with --history"):
-        said_by(trial, state, None)
+        decided_by(trial, state, None)
     shorter = tmp_path / "shorter.parquet"
     write_history(msgspec.structs.replace(small_world.settings, days=30), shorter)
     with pytest.raises(ConfigError, match=r"shorter\.parquet has .* and 0 others; name the same file"):
-        said_by(trial, state, shorter)
+        decided_by(trial, state, shorter)
     with closing(sqlite3.connect(state)) as db, db:
         ((one,),) = db.execute("SELECT max(transaction_id) FROM history")
         db.execute("UPDATE history SET transaction_id = 'x' WHERE transaction_id = ?", (one,))
     with pytest.raises(ConfigError, match="of them and 1 others"):
-        said_by(trial, state, trial.history)
+        decided_by(trial, state, trial.history)
     assert decisions(state, trial.setup) == []
     command = ["shadow", "--once", f"--live={trial.folder.path}", f"--state={state}"]
     assert main([*command, f"--history={tmp_path / 'none.parquet'}"]) == 2
@@ -339,8 +344,8 @@ def test_without_its_history_it_would_decide_otherwise(trial: Trial, tmp_path: P
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("DELETE FROM meta WHERE key = 'history'")
     with pytest.raises(ConfigError, match=r"began without history.*leave out --history"):
-        said_by(trial, state, trial.history)
-    found, _ = said_by(trial, state, None)
+        decided_by(trial, state, trial.history)
+    found = decided_by(trial, state, None)
     assert [one for one, _, _ in found] == [one for one, _, _ in trial.wanted()]
     assert found != trial.wanted()
 
@@ -350,7 +355,7 @@ def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: 
     with closing(sqlite3.connect(state)) as db, db:
         kept = db.execute("SELECT value FROM meta WHERE key = 'history'").fetchone()
         db.execute("DELETE FROM meta WHERE key = 'history'")
-    with closing(Shadows(trial.folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(trial.folder, [state])) as shadows:
         shadows.step()
         with closing(sqlite3.connect(state)) as db, db:
             db.execute("INSERT INTO meta VALUES ('history', ?)", kept)
@@ -361,21 +366,21 @@ def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: 
 def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Path) -> None:
     state, other = trial.copy(tmp_path / "state.db"), trial.copy(tmp_path / "other.db")
     with (
-        closing(Shadows(trial.folder, [state, other], lambda _: None, trial.history)) as shadows,
+        closing(Shadows(trial.folder, [state, other], trial.history)) as shadows,
         pytest.raises(ConfigError, match="several files do not tell; name one --state"),
     ):
         shadows.step()
     with closing(opened(state)) as site, site.transaction():
         site.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
     with pytest.raises(ConfigError, match="is of one of several workers"):
-        said_by(trial, state, trial.history)
+        decided_by(trial, state, trial.history)
 
 
 def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
-    said_by(trial, state, trial.history)
+    decided_by(trial, state, trial.history)
     found = compared(trial.folder, [state], trial.setup, None)
     assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
     assert min(found.facts.p99_us) > 0
@@ -425,7 +430,7 @@ def test_a_door_that_comes_to_serve_other_features_is_noticed_and_the_shadow_the
     (setup,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
     half = len(events) // 2
     door = open_door(small_world.bundle, state)[1]
-    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
         serve(door, events[:half])
         door.close()
@@ -438,7 +443,7 @@ def test_a_door_that_comes_to_serve_other_features_is_noticed_and_the_shadow_the
         folder.keep_bundle(read_bundle(vocabulary))
         with pytest.raises(ConfigError, match="answers now, whose features are others"):
             shadows.step()
-    with closing(Shadows(folder, [state], lambda _: None)) as shadows:
+    with closing(Shadows(folder, [state])) as shadows:
         to_the_end(shadows)
     alone = open_door(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
     serve(alone, events)

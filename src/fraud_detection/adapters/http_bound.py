@@ -69,7 +69,7 @@ class Bound:
         if self._told_at is None or now - self._told_at > TELL_EVERY_S:
             self._told_at = now
             words = "%s connections are open: others are answered 503; is `--most-connections` too small?"
-            LOG.warning(words, f"{self.most:,}")
+            LOG.warning(words, f"{self.most:,}", extra={"event": "connections_refused"})
 
 
 class BoundedLine(HttpLine):

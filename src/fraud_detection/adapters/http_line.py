@@ -233,7 +233,9 @@ class HttpLine(RequestReader, asyncio.Protocol):
         try:
             self._application.take(turn.request, lambda answer: self._told(turn, answer))
         except Exception:
-            LOG.exception("a request met an error of ours; its connection ends")
+            LOG.exception(
+                "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
+            )
             turn.last = self._ending = True
             words = "this request met an error of the server; what it asked may have been done"
             self._told(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, words))

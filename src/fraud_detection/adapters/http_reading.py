@@ -129,7 +129,8 @@ class RequestReader:
             self._end_after_answers()
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Enough):
-                LOG.exception("a request could not be read by an error of ours; its connection ends")
+                words = "a request could not be read by an error of ours; its connection ends"
+                LOG.exception(words, extra={"event": "request_failed"})
                 self._end_after_answers()
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")

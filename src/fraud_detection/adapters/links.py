@@ -285,7 +285,7 @@ class Links:
 
 def _abort(transport: asyncio.WriteTransport | None, error: FrameError) -> None:
     """End a line on which nothing can be understood any more; who keeps it makes it anew."""
-    LOG.error("a line between workers is ended: %s", error)
+    LOG.error("a line between workers is ended: %s", error, extra={"event": "link_failed"})
     if transport is not None:
         transport.abort()
 

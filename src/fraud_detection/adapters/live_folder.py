@@ -234,7 +234,8 @@ def _report_in(path: Path) -> DoorReport | None:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # It is written anew with the next release; nobody shall be kept from releasing by it.
-        LOGGER.warning("%s: is no report of a server, and is passed over: %s", path, error)
+        words = "%s: is no report of a server, and is passed over: %s"
+        LOGGER.warning(words, path, error, extra={"event": "report_unreadable"})
         return None
 
 

@@ -86,7 +86,8 @@ class OutputFile:
             with self._site.transaction():
                 self._site.note_output(self._name, self._position)
         except RetryError as error:
-            LOG.warning("%s; the next lines note these too, or the next start writes them again", error)
+            words = "%s; the next lines note these too, or the next start writes them again"
+            LOG.warning(words, error, extra={"event": "output_not_noted"})
 
     def close(self) -> None:
         """Close the file; standard output stays open."""

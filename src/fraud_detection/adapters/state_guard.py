@@ -169,7 +169,7 @@ class StateGuard:
         )
 
     def _remake_marker(self) -> None:
-        LOG.warning("%s: was removed; it is made again", self._marker.path)
+        LOG.warning("%s: was removed; it is made again", self._marker.path, extra={"event": "marker_remade"})
         path, synchronous = self._marker.path, self._marker.synchronous
         commit_marker.make(path, Marked(0, max(self._marked, 0), self._link, self._state_id))
         self._marker.close()

@@ -16,10 +16,11 @@ PLAIN_EVERY_S = 2.0
 
 
 class Terminal:
-    """Shows the progress of named stages and a live table; `plain` prints lines instead."""
+    """Shows the progress of named stages and a live table; `plain` prints lines instead, `quiet` nothing."""
 
-    def __init__(self, *, plain: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(self, *, plain: bool = False, quiet: bool = False, stream: TextIO | None = None) -> None:
         """Draw only on a terminal; anything else gets plain lines."""
+        self._quiet = quiet
         self._stream = stream or sys.stderr
         self.plain = plain or not self._stream.isatty()
         self._console = Console(file=self._stream, highlight=False)
@@ -30,6 +31,8 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print one line that stays."""
+        if self._quiet:
+            return
         if self.plain:
             print(text, file=self._stream, flush=True)
         else:
@@ -37,6 +40,8 @@ class Terminal:
 
     def progress(self, stage: str, share: float) -> None:
         """Show that `stage` is done to `share` (0 to 1); what stands before a colon names the stage."""
+        if self._quiet:
+            return
         name = stage.partition(":")[0]
         if self.plain:
             self._say_seldom(name, stage, share)

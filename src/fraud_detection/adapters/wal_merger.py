@@ -71,7 +71,7 @@ class WalMerger:
         elif not self._told and time.monotonic() - self._merged_at >= TELL_AFTER_S:
             self._told = True
             message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
-            LOG.warning(message, self._log, TELL_AFTER_S, trouble)
+            LOG.warning(message, self._log, TELL_AFTER_S, trouble, extra={"event": "log_not_merged"})
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0

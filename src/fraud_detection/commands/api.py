@@ -12,10 +12,8 @@ from typing import cast
 import msgspec
 
 from fraud_detection.adapters.http_server import listen, make_room, run_loop
-from fraud_detection.adapters.server_log import configure_log
-from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
-from fraud_detection.commands.printing import print_line, terminal
+from fraud_detection.commands.printing import print_line
 from fraud_detection.commands.serving import accept_losses, opened
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
@@ -35,7 +33,6 @@ LOG = logging.getLogger(__name__)
 
 def serve(arguments: Namespace) -> None:
     """Answer over HTTP until told to stop; what was taken is answered first."""
-    screen = terminal(arguments)
     keys = None if arguments.keys is None else load_keys(arguments.keys)
     if keys is None and not _is_loopback(arguments.host):
         raise ConfigError(
@@ -48,9 +45,8 @@ def serve(arguments: Namespace) -> None:
     if arguments.workers > 1:
         if arguments.source is not None:
             raise ConfigError("--source is read by one process: leave out --workers")
-        _serve_with_workers(arguments, screen)
+        _serve_with_workers(arguments)
         return
-    configure_log(arguments.log_format)
     refuse_other_workers(arguments.state, arguments.workers)
     engine, door, releases = opened(arguments, wait_s=WAIT_S)
     requests = RequestDoor(door, arguments.most_waiting)
@@ -59,7 +55,7 @@ def serve(arguments: Namespace) -> None:
         description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
         access = Access(keys)
         api = Api(requests, access, description)
-        beside = None if arguments.source is None else SideSource(requests, arguments.source, screen.say)
+        beside = None if arguments.source is None else SideSource(requests, arguments.source)
         listening = Listening(
             listen(arguments.host, arguments.port, shared=False),
             arguments.certificate,
@@ -67,14 +63,16 @@ def serve(arguments: Namespace) -> None:
             arguments.most_connections,
         )
         scheme = "http" if arguments.certificate is None else "https"
-        screen.say(f"bundle {engine.bundle.name} answers at {scheme}://{arguments.host}:{arguments.port}")
+        address = f"{scheme}://{arguments.host}:{arguments.port}"
         stop = Stop()
         look = say_no_keys
         if arguments.keys is not None:
             follower = KeysFollower(arguments.keys, access, door.site.background)
             follower.start()
             look = follower.look_now
-        LOG.info("started: bundle %s", engine.bundle.name, extra={"event": "started"})
+        bundle = engine.bundle.name
+        extra = {"event": "started", "bundle": bundle, "address": address}
+        LOG.info("bundle %s answers at %s", bundle, address, extra=extra)
         with few_collections(), ending_on_signals(stop), on_hangup(look):
             run_loop(serve_beside(api, listening, beside, stop, releases))
     finally:
@@ -83,11 +81,12 @@ def serve(arguments: Namespace) -> None:
         finally:
             if releases is not None:
                 releases.close()
-    LOG.info("stopped", extra={"event": "stopped", "decided": door.tally.decided})
-    screen.say(f"stopped: {door.tally.decided:,} payments were decided")
+    decided = door.tally.decided
+    words = "stopped: %s payments were decided"
+    LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
 
-def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
+def _serve_with_workers(arguments: Namespace) -> None:
     """Let several processes answer at one port."""
 
     def named(path: Path | None) -> str | None:
@@ -112,12 +111,12 @@ def _serve_with_workers(arguments: Namespace, screen: Terminal) -> None:
         log_format=arguments.log_format,
     )
     if arguments.accept_loss:
-        accept_losses(kept_files(arguments.state), screen)
+        accept_losses(kept_files(arguments.state))
     stop = Stop()
     hangups = Hangups()
     with ending_on_signals(stop), on_hangup(hangups):
-        serve_with_workers(settings, stop, screen.say, hangups)
-    screen.say("stopped")
+        serve_with_workers(settings, stop, hangups)
+    LOG.info("stopped", extra={"event": "stopped"})
 
 
 def api_key(arguments: Namespace) -> None:

@@ -33,6 +33,16 @@ def command(
     return parser
 
 
+def log_format(parser: argparse.ArgumentParser) -> None:
+    """Let a command that serves say how it writes its log."""
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="lines of the log, each with its time and level (text)",
+    )
+
+
 def past(parser: argparse.ArgumentParser) -> None:
     """Let a command take past payments, labels beside them, and the moment from which it looks back."""
     parser.add_argument("--data", type=Path, help="file of past payments (`history` in the project file)")

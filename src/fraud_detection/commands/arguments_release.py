@@ -12,6 +12,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    log_format,
     moment,
 )
 
@@ -79,6 +80,7 @@ def shadow(commands: Commands[OneSentenceParser]) -> None:
         help="what the door began with, for shadows with features of their own",
     )
     parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
+    log_format(parser)
 
 
 def _compared(parser: argparse.ArgumentParser) -> None:

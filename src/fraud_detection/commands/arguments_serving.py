@@ -12,6 +12,7 @@ from fraud_detection.commands.arguments import (
     OneSentenceParser,
     command,
     config,
+    log_format,
     world,
 )
 from fraud_detection.strict import Duration
@@ -61,12 +62,7 @@ def serve(commands: Commands[OneSentenceParser]) -> None:
     parser.add_argument(
         "--most-waiting", type=int, default=2000, help="events that may wait; more are refused at once (2000)"
     )
-    parser.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        default="text",
-        help="lines of the log, each with its time and level (text)",
-    )
+    log_format(parser)
     parser.add_argument(
         "--most-connections",
         type=_at_least_one,

@@ -23,7 +23,7 @@ def import_labels(arguments: Namespace) -> None:
     screen = terminal(arguments)
     if arguments.to is None:
         if arguments.accept_loss:
-            accept_losses([arguments.state], screen)
+            accept_losses([arguments.state])
         _, door = open_door(arguments.bundle, arguments.state)
         try:
             with few_collections():

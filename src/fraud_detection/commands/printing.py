@@ -21,8 +21,8 @@ Figures = dict[str, object]
 
 
 def terminal(arguments: Namespace) -> Terminal:
-    """Return the terminal, plain where `--headless` asks for it."""
-    return Terminal(plain=arguments.headless)
+    """Return the terminal, plain where `--headless` asks for it; a log of JSON has the terminal's place."""
+    return Terminal(plain=arguments.headless, quiet=getattr(arguments, "log_format", "text") == "json")
 
 
 def print_line(text: str, stream: TextIO | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite_outputs import OutputFile
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.adapters.state_guard import accept_loss
-from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.commands.arguments import BUNDLE
 from fraud_detection.commands.printing import (
     Figures,
@@ -41,6 +41,7 @@ from fraud_detection.run.scoring import score_file, score_pipe
 from fraud_detection.run.stream import (
     Stop,
     ending_on_signals,
+    log_recovered,
     open_door,
     open_live_door,
     run_stream,
@@ -49,6 +50,7 @@ from fraud_detection.run.stream import (
 from fraud_detection.run.survey import survey
 from fraud_detection.run.tally import Tally
 
+LOG = logging.getLogger(__name__)
 PROJECT_FILE = Path("params.yaml")
 
 
@@ -56,7 +58,7 @@ def score(arguments: Namespace) -> None:
     """Decide a file or standard input once."""
     screen = terminal(arguments)
     engine = load_engine(arguments.bundle, today(arguments))
-    _say_other_rules(arguments, engine.project, screen)
+    _warn_of_other_rules(arguments, engine.project)
     if arguments.history is None and engine.project.schema.entities:
         names = ", ".join(engine.project.schema.entities)
         screen.say(f"no --history: every {names} is new to it, as few were in training")
@@ -84,9 +86,11 @@ def run(arguments: Namespace) -> None:
         raise ConfigError(f"--source {arguments.source}: no such file")
     textual = source_is_textual(arguments.source)
     engine, door, releases = opened(arguments, textual=textual)
-    _say_other_rules(arguments, engine.project, screen)
-    if door.recovered:
-        screen.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
+    _warn_of_other_rules(arguments, engine.project)
+    log_recovered(door)
+    bundle, source = engine.bundle.name, arguments.source
+    extra = {"event": "started", "bundle": bundle, "source": source}
+    LOG.info("bundle %s decides %s", bundle, "a pipe" if source == "-" else source, extra=extra)
     out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
 
     def show(outcomes: list[Outcome]) -> None:
@@ -96,7 +100,7 @@ def run(arguments: Namespace) -> None:
 
     began = time.perf_counter()
     with ending_on_signals(stop):
-        run_stream(door, arguments.source, stop, show, screen.say, releases)
+        run_stream(door, arguments.source, stop, show, releases)
     if out is not None:
         out.close()
     door.close()
@@ -104,9 +108,12 @@ def run(arguments: Namespace) -> None:
         releases.close()
     screen.finish()
     screen.say(summary(door.tally))
+    counts = figures(door.tally)
+    words = "stopped: %s payments were decided"
+    LOG.info(words, f"{door.tally.decided:,}", extra={"event": "stopped", **counts})
     if (refused := door.tally.refused()) is not None:
-        screen.say(f"warning: {refused}")
-    write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
+        LOG.warning(refused, extra={"event": "misfit"})
+    write_figures(arguments, counts | speed(door.tally, time.perf_counter() - began))
 
 
 def opened(
@@ -114,7 +121,7 @@ def opened(
 ) -> tuple[Engine, EmbeddedDoor, ReleaseFollower | None]:
     """Open a door over the state file, by a bundle or by what is live."""
     if arguments.accept_loss:
-        accept_losses([arguments.state], terminal(arguments))
+        accept_losses([arguments.state])
     if arguments.live is None:
         engine, door = open_door(
             arguments.bundle or BUNDLE,
@@ -138,12 +145,13 @@ def opened(
     )
 
 
-def accept_losses(states: Sequence[Path], screen: Terminal) -> None:
-    """Let state files go on without what they have lost, and say what that is."""
+def accept_losses(states: Sequence[Path]) -> None:
+    """Let state files go on without what they have lost, and log what that is."""
     for state in states:
         loss = accept_loss(state)
         if loss is not None:
-            screen.say(f"warning: {state}: {loss.words}; it goes on without, as --accept-loss says")
+            words = "%s: %s; it goes on without, as --accept-loss says"
+            LOG.warning(words, state, loss.words, extra={"event": "loss_accepted"})
 
 
 def schema_report(arguments: Namespace) -> None:
@@ -210,8 +218,8 @@ def _is_merged(outcome: Outcome) -> bool:
     return isinstance(outcome, Quarantined) and outcome.merged
 
 
-def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> None:
-    """Say so when the project file at hand answers differently than the bundle's copy of it."""
+def _warn_of_other_rules(arguments: Namespace, used: Project) -> None:
+    """Warn when the project file at hand answers differently than the bundle's copy of it."""
     if arguments.config is not None or getattr(arguments, "live", None) or not PROJECT_FILE.is_file():
         return
     try:
@@ -219,9 +227,12 @@ def _say_other_rules(arguments: Namespace, used: Project, screen: Terminal) -> N
     except ConfigError:
         return
     if here.project == used.project and (here.rules, here.policy) != (used.rules, used.policy):
-        screen.say(
-            f"{PROJECT_FILE} has other rules or another policy than the bundle, whose own are used; "
-            f"decide by the file's with --config {PROJECT_FILE}"
+        LOG.warning(
+            "%s has other rules or another policy than the bundle, whose own are used; decide by the file's "
+            "with --config %s",
+            PROJECT_FILE,
+            PROJECT_FILE,
+            extra={"event": "other_rules"},
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 
 from fraud_detection.adapters.live_folder import LiveFolder
@@ -11,6 +12,8 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.shadow import Shadows
 from fraud_detection.run.stream import Stop, ending_on_signals
+
+LOG = logging.getLogger(__name__)
 
 
 def shadow(arguments: Namespace) -> None:
@@ -22,7 +25,8 @@ def shadow(arguments: Namespace) -> None:
             raise ConfigError(f"{state}: no such state file; name that of a door with --state")
     if arguments.history is not None and not arguments.history.is_file():
         raise ConfigError(f"{arguments.history}: no such file; name the one that the door was started with")
-    shadows = Shadows(LiveFolder(arguments.live), states, screen.say, arguments.history, screen.progress)
+    shadows = Shadows(LiveFolder(arguments.live), states, arguments.history, screen.progress)
+    LOG.info("following %s", arguments.live, extra={"event": "started", "live": str(arguments.live)})
     try:
         with few_collections(), ending_on_signals(stop):
             if arguments.once:
@@ -33,5 +37,7 @@ def shadow(arguments: Namespace) -> None:
     finally:
         shadows.close()
     screen.finish()
-    screen.say(f"decided in the shadow: {shadows.decided:,}")
-    write_figures(arguments, {"decided": shadows.decided})
+    decided = shadows.decided
+    words = "stopped: decided in the shadow: %s"
+    LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+    write_figures(arguments, {"decided": decided})

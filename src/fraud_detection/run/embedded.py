@@ -247,6 +247,7 @@ class EmbeddedDoor:
             "limiter: %d payments so far are reviewed that would have been declined, because too many were; "
             "look at what changed last, and take it back with `fraud rollback`",
             self.tally.limited,
+            extra={"event": "limiter_holds"},
         )
 
 

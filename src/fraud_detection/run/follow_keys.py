@@ -93,4 +93,5 @@ def on_hangup(work: Callable[[], None]) -> Iterator[None]:
 
 def say_no_keys() -> None:
     """Answer SIGHUP where there are no keys."""
-    LOG.warning("SIGHUP: no --keys were given, so there is nothing to read again")
+    words = "SIGHUP: no --keys were given, so there is nothing to read again"
+    LOG.warning(words, extra={"event": "hangup_ignored"})

@@ -92,7 +92,7 @@ class ReleaseFollower:
             try:
                 self._take(self._found)
             except RetryError as error:
-                LOG.warning("%s; the release is taken in a moment", error)
+                LOG.warning("%s; the release is taken in a moment", error, extra={"event": "release_delayed"})
                 return
             self._found = self._loading = None
         now = time.monotonic()
@@ -147,7 +147,8 @@ class ReleaseFollower:
         try:
             self._report()
         except OSError as error:
-            LOG.warning("%s: the report of this server cannot be written: %s", self.folder.path, error)
+            words = "%s: the report of this server cannot be written: %s"
+            LOG.warning(words, self.folder.path, error, extra={"event": "report_failed"})
 
     def _switch(self, loaded: Loaded) -> None:
         release, engines = loaded.release, loaded.engines

@@ -87,7 +87,8 @@ class Following:
             self.retries += 1
             if other not in self._hindered:
                 self._hindered.add(other)
-                LOG.warning("%s; what worker %d has decided is taken in later", error, other)
+                words = "%s; what worker %d has decided is taken in later"
+                LOG.warning(words, error, other, extra={"event": "follow_failed"})
             self.refused(error)
             return False
         self._hindered.discard(other)

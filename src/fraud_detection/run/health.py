@@ -64,7 +64,8 @@ class Health:
             return
         self._retries = True
         told = None if error.__cause__ is None else advice(error.__cause__, self._site.database)
-        LOG.error("%s; until it can be written, payments are answered 503", told or error)
+        words = "%s; until it can be written, payments are answered 503"
+        LOG.error(words, told or error, extra={"event": "commit_failed"})
         self._try_later()
 
     def fail(self, error: Exception) -> RetryError:
@@ -76,7 +77,10 @@ class Health:
             if isinstance(error, FraudDetectionError):
                 words = words or str(error)
             LOG.critical(
-                "%s; this process ends", words or "an error of the program", exc_info=None if words else error
+                "%s; this process ends",
+                words or "an error of the program",
+                exc_info=None if words else error,
+                extra={"event": "broken"},
             )
             self._refuse(refusal)
         return refusal
@@ -93,7 +97,9 @@ class Health:
             self.fail(error)
         else:
             self._retries = False
-            LOG.warning("the state file can be written again; nothing was lost")
+            LOG.warning(
+                "the state file can be written again; nothing was lost", extra={"event": "commit_recovered"}
+            )
 
 
 class _Guarded:

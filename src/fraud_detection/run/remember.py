@@ -37,4 +37,5 @@ def tell_failure(failure: Failure) -> None:
         "where it has no id; the others are decided. Please report it:\n%s",
         failure.transaction_id or "of no id",
         failure.trace,
+        extra={"event": "internal_error"},
     )

@@ -206,7 +206,8 @@ class RequestDoor:
             with self.health.guarded:
                 self.door.catch_up()
         except RetryError as error:
-            LOG.warning("%s; nothing is lost: the decisions are in the journal", error)
+            words = "%s; nothing is lost: the decisions are in the journal"
+            LOG.warning(words, error, extra={"event": "catch_up_failed"})
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):

@@ -7,6 +7,7 @@ have said.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -31,8 +32,9 @@ from fraud_detection.run.follow_release import RELEASES
 from fraud_detection.run.garbage import sweep
 from fraud_detection.run.history import Progress
 from fraud_detection.run.live import bundle_of, engine_of, standing
-from fraud_detection.run.shadow_rows import OwnRows, Rows, Say, ServedRows, next_part
+from fraud_detection.run.shadow_rows import OwnRows, Rows, ServedRows, next_part
 
+LOG = logging.getLogger(__name__)
 PAUSE_S = 0.2
 READ_AGAIN_S = 2.0
 NICE = 10
@@ -90,15 +92,14 @@ class Shadows:
         self,
         folder: LiveFolder,
         states: Sequence[Path],
-        say: Say,
         history: Path | None = None,
         progress: Progress = lambda *_: None,
     ) -> None:
-        """Open the files; `say` which shadows come and go.
+        """Open the files.
 
         history: what the state file began with, for shadows that make their features themselves.
         """
-        self._folder, self._say = folder, say
+        self._folder = folder
         self._history, self._progress = history, progress
         self._fingerprints: dict[str, str] = {}
         self._open = ExitStack()
@@ -149,7 +150,7 @@ class Shadows:
         if stamp == self._stamp or time.monotonic() < self._again_at:
             return
         try:
-            wanted = standing(self._folder).shadows
+            release = standing(self._folder)
         except (ConfigError, OSError) as error:
             if not self._shadows:
                 raise
@@ -157,11 +158,18 @@ class Shadows:
             self._releases.failed(error)
             self._again_at = time.monotonic() + READ_AGAIN_S
             return
+        wanted = release.shadows
         self._stamp = stamp
         self._releases.recovered()
+        LOG.info(
+            "following release %d: %d shadows",
+            release.number,
+            len(wanted),
+            extra={"event": "release_taken", "release": release.number, "kind": release.kind},
+        )
         for gone in self._shadows.keys() - set(wanted):
             del self._shadows[gone]
-            self._say(f"the shadow {gone} has ended")
+            LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "setup": gone})
         new = [name for name in wanted if name not in self._shadows]
         for state, site in self._sites.items():
             latest = _latest(site)
@@ -174,7 +182,8 @@ class Shadows:
                 state: Shadow(engine, log, self._rows(engine, state), limiter)
                 for state, log in self._logs.items()
             }
-            self._say(f"the shadow {name} decides too (bundle {engine.bundle.name})")
+            words = "the shadow %s decides too (bundle %s)"
+            LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "setup": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
         site, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
@@ -186,7 +195,7 @@ class Shadows:
                 f"the shadow {engine.setup.name} needs other features than the doors have, and makes them "
                 "itself, of all payments in one order, which several files do not tell; name one --state"
             )
-        return OwnRows(engine, site, self._history, place, self._progress, self._say)
+        return OwnRows(engine, site, self._history, place, self._progress)
 
     def _answered(self, site: SqliteSite, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
         """Return the fingerprints of what is live, and of what has answered the payments after a place."""

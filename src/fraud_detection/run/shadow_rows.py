@@ -7,6 +7,7 @@ its labels where they were learned.
 
 from __future__ import annotations
 
+import logging
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,10 @@ from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.history import History, Progress, read_history
 
+LOG = logging.getLogger(__name__)
 AT_ONCE = 256
 RECENT = 2 * MOST_ROWS * MOST_ENTRIES
 """A payment that is not in the tables of a state file yet is always one of so many latest."""
-
-Say = Callable[[str], None]
 
 
 class Row(NamedTuple):
@@ -105,14 +105,13 @@ class OwnRows:
 
     own = True
 
-    def __init__(  # noqa: PLR0913 - what is remembered, and whom to tell of it
+    def __init__(
         self,
         engine: Engine,
         site: SqliteSite,
         history: Path | None,
         until: int,
         progress: Progress,
-        say: Say,
         *,
         recent: int = RECENT,
     ) -> None:
@@ -124,7 +123,7 @@ class OwnRows:
         """
         self._project, self._setup = engine.project, engine.setup.name
         self._site, self._history, self._until = site, history, until
-        self._progress, self._say = progress, say
+        self._progress = progress
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
         self._memory = FeatureMemory(engine.extractor)
         self._began: int | None = site.meta("history", None)
@@ -154,9 +153,14 @@ class OwnRows:
             self._progress(f"remembering the log: {events:,} events", place / self._until)
             yield len(part)
         seconds = time.perf_counter() - start
-        self._say(
-            f"the shadow {self._setup} makes its features itself: it has remembered {payments:,} payments of "
-            f"history and {events:,} events of the log in {seconds:,.1f} s"
+        LOG.info(
+            "the shadow %s makes its features itself: it has remembered %s payments of history and %s events "
+            "of the log in %.1f s",
+            self._setup,
+            f"{payments:,}",
+            f"{events:,}",
+            seconds,
+            extra={"event": "shadow_remembered", "setup": self._setup},
         )
 
     def take(self, part: Sequence[PastEvent]) -> list[Row]:
@@ -214,9 +218,13 @@ class OwnRows:
     def _leave_out(self, past: PastEvent, error: RejectError) -> None:
         self._refused += 1
         if self._refused == 1:
-            self._say(
-                f"the shadow {self._setup} cannot read payment {past.transaction_id}: {error}; such payments "
-                "are left out, as a door would put them into quarantine"
+            LOG.warning(
+                "the shadow %s cannot read payment %s: %s; such payments are left out, as a server would put "
+                "them into quarantine",
+                self._setup,
+                past.transaction_id,
+                error,
+                extra={"event": "payment_left_out", "setup": self._setup},
             )
 
     def _refuse_other_beginning(self) -> None:

@@ -7,10 +7,10 @@ requests, a few events at a time.  The place reached is committed with them, as 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.stream import Stop, place_in
 
+LOG = logging.getLogger(__name__)
 BATCH = 16
 """Few: a request that comes meanwhile waits for them."""
 PAUSE_S = 1.0
@@ -40,13 +41,13 @@ class SideSource:
     A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
     """
 
-    def __init__(self, door: RequestDoor, source: str, say: Callable[[str], None]) -> None:
+    def __init__(self, door: RequestDoor, source: str) -> None:
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
         engine = door.door
         self._background = engine.site.background
-        self._door, self._source, self._say = door, source, say
+        self._door, self._source = door, source
         self._opened = open_source(source, growing=True)
-        self._name, self._start_at = place_in(engine, source, self._opened, say)
+        self._name, self._start_at = place_in(engine, source, self._opened)
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,10 +78,12 @@ class SideSource:
                 # What was read of it and not handed over is gone with it.
                 self._stopping.set()
             raise
-        self._say(f"{self._source} has ended; requests are answered on")
+        words = "%s has ended; requests are answered on"
+        LOG.info(words, self._source, extra={"event": "source_ended"})
 
     def _hand_over(self, batch: Batch) -> None:
         """Let the loop take the batch, again and again while the state is busy."""
+        waits = False
         while not self._stopping.is_set():
             done: Future[None] = Future()
             if self._loop is None:
@@ -89,7 +92,9 @@ class SideSource:
             try:
                 done.result()
             except RetryError as error:
-                self._say(f"{error}; {self._source} waits")
+                if not waits:
+                    waits = True
+                    LOG.warning("%s; %s waits", error, self._source, extra={"event": "source_waits"})
                 time.sleep(PAUSE_S)
             else:
                 return

@@ -106,6 +106,13 @@ def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_
         return EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
 
 
+def log_recovered(door: EmbeddedDoor) -> None:
+    """Log how many events the profiles had not seen when they were saved, if there were any."""
+    if door.recovered:
+        words = "recovered: %s events behind the saved profiles were remembered again"
+        LOG.info(words, f"{door.recovered:,}", extra={"event": "recovered", "events": door.recovered})
+
+
 def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
     """Remember a file of past payments; return how many there were."""
     history = read_history(project, history_path, progress)
@@ -129,10 +136,9 @@ def run_stream(
     source: str,
     stop: Stop,
     show: Show,
-    say: Callable[[str], None] = lambda _: None,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Decide everything the source gives, from the place that was reached before; `say` what is unusual.
+    """Decide everything the source gives, from the place that was reached before.
 
     releases: followed between batches.
 
@@ -140,12 +146,13 @@ def run_stream(
     it is gone, or cannot be written when the end is asked for.
     """
     opened = open_source(source, growing=True)
-    name, start = place_in(door, source, opened, say)
+    name, start = place_in(door, source, opened)
     look_at = 0.0
     with few_collections():
         for batch in opened.batches(start, BATCH):
             if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
-                say("labels in the rows are not learned: `run` takes them as events of their own")
+                words = "labels in the rows are not learned: `run` takes them as events of their own"
+                LOG.warning(words, extra={"event": "labels_not_learned"})
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
                 refuse_lost(door)
@@ -153,13 +160,15 @@ def run_stream(
             try:
                 door.catch_up()
             except RetryError as error:
-                LOG.warning("%s; nothing is lost: the decisions are in the journal", error)
+                words = "%s; nothing is lost: the decisions are in the journal"
+                LOG.warning(words, error, extra={"event": "catch_up_failed"})
             if releases is not None:
                 releases.look()
             if stop.asked:
                 return
     if opened.unfinished:
-        say(f"the last line of {source} has no end yet; it is left for the next start")
+        words = "the last line of %s has no end yet; it is left for the next start"
+        LOG.warning(words, source, extra={"event": "source_unfinished"})
 
 
 def _decided(door: EmbeddedDoor, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
@@ -177,7 +186,11 @@ def _decided(door: EmbeddedDoor, batch: Batch, name: str, stop: Stop) -> list[Ou
 def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> None:
     words = None if error.__cause__ is None else advice(error.__cause__, door.site.database)
     refuse_lost(door)
-    LOG.error("%s; nothing more is decided until it can be written", words or error)
+    LOG.error(
+        "%s; nothing more is decided until it can be written",
+        words or error,
+        extra={"event": "commit_failed"},
+    )
     while not stop.asked:
         time.sleep(TRY_EVERY_S)
         refuse_lost(door)
@@ -185,7 +198,9 @@ def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> 
             door.site.retry()
         except RetryError:
             continue
-        LOG.warning("the state file can be written again; nothing was lost")
+        LOG.warning(
+            "the state file can be written again; nothing was lost", extra={"event": "commit_recovered"}
+        )
         return
     raise error
 
@@ -197,14 +212,15 @@ def refuse_lost(door: EmbeddedDoor) -> None:
         raise RetryError(trouble)
 
 
-def place_in(door: EmbeddedDoor, source: str, opened: Source, say: Callable[[str], None]) -> tuple[str, int]:
+def place_in(door: EmbeddedDoor, source: str, opened: Source) -> tuple[str, int]:
     """Return the name under which a source is known, and the place that was reached in it before."""
     if isinstance(opened, Pipe):
         # It has no place that survives a restart: each process begins anew.
         return source, 0
     found = recognised(opened, door.site.sources(opened.beginning))
     if door.site.note_source(found, str(Path(source).resolve())):
-        say(f"{source} is not the file that was read before under this name: reading it from its beginning")
+        words = "%s is not the file that was read before under this name: reading it from its beginning"
+        LOG.warning(words, source, extra={"event": "source_replaced"})
     return found.name, found.position
 
 

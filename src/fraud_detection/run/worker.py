@@ -10,6 +10,7 @@ hang.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -31,7 +32,6 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.server_log import LogFormat, configure_log
 from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.errors import ConfigError, FraudDetectionError
 from fraud_detection.run.access import Access, load_keys
 from fraud_detection.run.assemble import load_engine
@@ -46,10 +46,12 @@ from fraud_detection.run.heart import Heart
 from fraud_detection.run.openapi import openapi
 from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.stream import Stop, ending_on_signals, log_recovered
 from fraud_detection.run.together import Together
 from fraud_detection.run.worker_api import WorkerApi
 
+# It runs as `__main__`.
+LOG = logging.getLogger("fraud_detection.run.worker")
 REFUSED = 2
 AWAY = 1
 LOOK_EVERY_S = 0.02
@@ -91,7 +93,6 @@ class Worker:
         """Load the model, and recover the state."""
         self.settings, self.background = settings, background
         self.heart = Heart(sys.stdout.fileno(), background)
-        self._screen = Terminal(plain=True)
         loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self._boards = [SharedIds(memory) for memory in settings.ids]
@@ -132,11 +133,9 @@ class Worker:
             finally:
                 if self.releases is not None:
                     self.releases.close()
-        self.say(f"stopped: {self.door.tally.decided:,} payments were decided")
-
-    def say(self, text: str) -> None:
-        """Print one line that says which worker it is of."""
-        self._screen.say(f"worker {self.settings.worker}: {text}")
+        decided = self.door.tally.decided
+        words = "stopped: %s payments were decided"
+        LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
     async def _serve(self, stop: Stop) -> None:
         links, health = self.together.links, self.requests.health
@@ -182,7 +181,9 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        self.heart.tell(self.door.pipeline.answering.champion.bundle)
+        bundle = self.door.pipeline.answering.champion.bundle
+        LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
+        self.heart.tell(bundle)
         await serve_on(
             listening,
             self.api,
@@ -208,22 +209,23 @@ class Worker:
         board = CountBoard(Path(settings.folder), settings.worker, settings.workers)
         door = WorkerDoor(engine, settings.worker, site, others, board=board)
         if door.recovered:
-            self.say(f"recovered: {door.recovered:,} events behind the saved profiles were remembered again")
+            log_recovered(door)
         return door
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
     settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
-    configure_log(settings.log_format)
+    configure_log(settings.log_format, settings.worker)
     background = Background()
     orphaned = _end_with_parent(background)
     try:
         Worker(settings, background).run()
     except FraudDetectionError as error:
-        sys.stderr.write(f"worker {settings.worker}: {error}\n")
         # What may be well again in a moment is tried again by the parent.
-        return REFUSED if isinstance(error, ConfigError) else AWAY
+        refused = isinstance(error, ConfigError)
+        LOG.critical("%s", error, extra={"event": "refused" if refused else "failed"})
+        return REFUSED if refused else AWAY
     finally:
         if orphaned.is_set():
             shutil.rmtree(settings.folder, ignore_errors=True)

@@ -6,6 +6,7 @@ the workers meet, and is the one to tell when all shall stop.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import selectors
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,7 +41,7 @@ STARTS_WITHIN_S = 300.0
 broken off for that would never end."""
 MOST_SAID = 1 << 16
 
-Say = Callable[[str], None]
+LOG = logging.getLogger(__name__)
 
 
 class Member:
@@ -140,12 +140,12 @@ class Hangups:
 class Crew:
     """All workers of one port, from their start to their end."""
 
-    def __init__(self, settings: WorkerSettings, say: Say) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         """Start them; `settings` are those of the first."""
         ids = tuple(shared_memory(one) for one in range(settings.workers))
         numbered = [msgspec.structs.replace(settings, worker=one, ids=ids) for one in range(settings.workers)]
         hash_seed = str(secrets.randbelow(1 << 32))
-        self._say, self._told, self._looked_at = say, False, time.monotonic()
+        self._told, self._looked_at = False, time.monotonic()
         self._selector = selectors.DefaultSelector()
         self.members: list[Member] = []
         for one in numbered:
@@ -153,7 +153,7 @@ class Crew:
             self._watch(self.members[-1])
 
     def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
-        """Keep them running until asked to stop; say where they answer when all do."""
+        """Keep them running until asked to stop; log where they answer when all do."""
         while not stop.asked:
             self._look(LOOK_EVERY_S)
             if hangups.take():
@@ -161,7 +161,9 @@ class Crew:
             bundles = [member.bundle for member in self.members]
             if not self._told and all(bundles):
                 self._told = True
-                self._say(f"bundle {bundles[0]} answers at {answers}, {len(bundles)} workers")
+                words = "bundle %s answers at %s, %d workers"
+                extra = {"event": "started", "bundle": bundles[0], "address": answers}
+                LOG.info(words, bundles[0], answers, len(bundles), extra=extra)
 
     def end(self) -> None:
         """Ask all to end, and wait until they have; what takes too long is killed."""
@@ -174,7 +176,8 @@ class Crew:
             try:
                 process.wait(max(until - time.monotonic(), 0.0))
             except subprocess.TimeoutExpired:
-                self._say(f"process {process.pid} did not end within {END_WITHIN_S:.0f} s: it is killed")
+                words = "process %d did not end within %.0f s: it is killed"
+                LOG.warning(words, process.pid, END_WITHIN_S, extra={"event": "worker_killed"})
                 process.kill()
                 process.wait()
         for member in self.members:
@@ -198,20 +201,22 @@ class Crew:
                 member.heard(said)
                 continue
             self._selector.unregister(member.said)
-            self._say(member.bury(time.monotonic()))
+            words = member.bury(time.monotonic())
+            LOG.warning(words, extra={"event": "worker_ended", "worker": member.settings.worker})
         # Where this process itself was held up, nobody is to blame for silence.
         passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
         self._looked_at = time.monotonic()
         for member in self.members:
             if member.due_at is None:
                 if member.hangs(passed_s):
-                    self._say(member.kill())
+                    words = member.kill()
+                    LOG.warning(words, extra={"event": "worker_killed", "worker": member.settings.worker})
             elif time.monotonic() >= member.due_at:
                 member.start()
                 self._watch(member)
 
 
-def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say, hangups: Hangups) -> None:
+def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -> None:
     """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
     state = Path(settings.state)
     with ExitStack() as stack:
@@ -219,7 +224,7 @@ def serve_with_workers(settings: WorkerSettings, stop: Stop, say: Say, hangups: 
         check_shards(state, settings.workers)
         folder = stack.enter_context(TemporaryDirectory(prefix="fraud-workers-", ignore_cleanup_errors=True))
         at = port.getsockname()[1]
-        crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at), say)
+        crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at))
         stack.callback(crew.end)
         scheme = "http" if settings.certificate is None else "https"
         crew.run(stop, f"{scheme}://{settings.host}:{at}", hangups)
