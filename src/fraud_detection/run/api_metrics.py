@@ -56,6 +56,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         yield f'fraud_requests_total{{status="{status}"}} {count}'
     yield from _process()
     yield from _background(door.door.site.background)
+    yield from _behind(door)
     yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
     yield f"fraud_release {door.door.release}"
     yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
@@ -83,6 +84,18 @@ def _background(background: Background) -> Iterator[str]:
     yield from head("fraud_background_warning", "gauge", words)
     for name, _ in parts:
         yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
+
+
+def _behind(door: RequestDoor) -> Iterator[str]:
+    """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
+    words = "For how long what is consumed has not been at the end of what there is."
+    yield from head("fraud_consumer_lag_seconds", "gauge", words)
+    for source, lag_s in sorted(door.lags.items()):
+        yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
+    memory = door.door.pipeline.memory
+    words = "Events that a restart has to remember again: their profiles are not saved yet."
+    yield from head("fraud_unsaved_events", "gauge", words)
+    yield f"fraud_unsaved_events {memory.sequence + 1 - memory.unsaved_since()}"
 
 
 def head(name: str, kind: str, words: str) -> list[str]:

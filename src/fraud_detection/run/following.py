@@ -40,7 +40,7 @@ class Following:
         self.followed = self.retries = 0
         self.news: list[Mark] = []
         self.refused: Callable[[RetryError], None] = _nobody
-        self._hindered: set[int] = set()
+        self._hindered: dict[int, float] = {}
         self._marks = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
         self._taken = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
         self._due = set(door.others)
@@ -52,6 +52,16 @@ class Following:
         self._marks[other].extend(marks)
         self._measure(other)
         self.look(other)
+
+    def lag_s(self, other: int) -> float:
+        """Return how long ago, in s, the oldest commit of another was that is not taken in; 0 where all are.
+
+        While a log cannot be read, at least for how long it could not.
+        """
+        reached = self.door.reached[other]
+        since = [at for number, at in self._marks[other] if number > reached][:1]
+        since += [self._hindered[other]] if other in self._hindered else []
+        return max((time.monotonic() - at for at in since), default=0.0)
 
     def look(self, other: int) -> None:
         """Look at another worker's log as soon as the loop is free."""
@@ -86,12 +96,12 @@ class Following:
             # The next look tries the same part again, or what it has put off.
             self.retries += 1
             if other not in self._hindered:
-                self._hindered.add(other)
+                self._hindered[other] = time.monotonic()
                 words = "%s; what worker %d has decided is taken in later"
                 LOG.warning(words, error, other, extra={"event": "follow_failed"})
             self.refused(error)
             return False
-        self._hindered.discard(other)
+        self._hindered.pop(other, None)
         self.followed += len(numbers)
         now = time.monotonic()
         self._taken[other].extend((number, now) for number in numbers)

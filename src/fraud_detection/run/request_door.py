@@ -60,7 +60,8 @@ class RequestDoor:
     """Takes events one by one from an event loop, and answers each when its batch is committed.
 
     most_waiting: events that may wait; one more is refused at once, because it would wait too long.
-    waits: from being taken to being answered.
+    waits: from being taken to being answered.  lags: how far behind, in s, what is consumed beside requests
+    is, by its source.
     """
 
     def __init__(self, door: EmbeddedDoor, most_waiting: int = MOST_WAITING) -> None:
@@ -69,6 +70,7 @@ class RequestDoor:
         self.most_waiting = most_waiting
         self.refused = 0
         self.waits = LatencyHistogram()
+        self.lags: dict[str, Callable[[], float]] = {}
         self.health = Health(door.site, self._refuse_all)
         self._waiting: list[tuple[bytes, str | None, _Asked]] = []
         self._recent: OrderedDict[str, Told] = OrderedDict()

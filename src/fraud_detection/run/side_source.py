@@ -51,6 +51,13 @@ class SideSource:
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._behind_since: float | None = None
+        door.lags[STREAM] = self.lag_s
+
+    def lag_s(self) -> float:
+        """Return for how long, in s, it has not been at the end of what there is; 0 while it is there."""
+        since = self._behind_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start reading; what is read is decided in that loop."""
@@ -70,14 +77,20 @@ class SideSource:
                 if self._stopping.is_set():
                     return
                 if batch.events:
+                    if self._behind_since is None:
+                        self._behind_since = time.monotonic()
                     self._hand_over(batch)
                     self._start_at = batch.position
                     part.recovered()
+                if len(batch.events) < BATCH:
+                    # There was no more when it was read.
+                    self._behind_since = None
         except Exception:
             if self._source == "-":
                 # What was read of it and not handed over is gone with it.
                 self._stopping.set()
             raise
+        self._behind_since = None
         words = "%s has ended; requests are answered on"
         LOG.info(words, self._source, extra={"event": "source_ended"})
 

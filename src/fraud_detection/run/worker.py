@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -107,6 +108,9 @@ class Worker:
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestDoor(self.door, settings.most_waiting)
         following.refused = self.requests.health.put_off
+        self.requests.lags |= {
+            f"worker-{other}": partial(following.lag_s, other) for other in self.door.others
+        }
         folder = Path(settings.folder)
         self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
         with_keys = settings.keys is not None
