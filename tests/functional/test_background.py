@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters import event_sources
+from fraud_detection.adapters.http_messages import Answer, Request
 from fraud_detection.adapters.live_folder import LOG, LiveFolder, Release
+from fraud_detection.adapters.wal_merger import CHECKPOINTER
 from fraud_detection.cli import main
 from fraud_detection.run import follow_release, live, side_source
+from fraud_detection.run.access import Access
+from fraud_detection.run.api import Api
+from fraud_detection.run.follow_keys import KEYS, KeysFollower
 from fraud_detection.run.follow_release import RELEASES, ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.score.archive import read_bundle
@@ -41,7 +47,7 @@ def ready(one: Served, workers: int) -> bool:
     """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
     for _ in range(1 if workers == 1 else 12):
         one._line.close()
-        if one.ask("GET", "/readyz")[0] != 200:
+        if one.ask("GET", "/readyz")[1]["status"] != "ready":
             return False
     return True
 
@@ -56,9 +62,10 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
     with served(small_world, tmp_path / "state.db", f"--live={folder.path}", *more) as one:
         with log.open("ab") as file:
             file.write(BAD)
-        until(lambda: one.ask("GET", "/readyz")[0] == 503)
+        until(lambda: not ready(one, workers))
         status, told, _ = one.ask("GET", "/readyz")
-        assert (status, told["status"], told["release"]) == (503, "background work failed", 1)
+        # The line is read by all servers that share the folder: none of them may leave the balancer for it.
+        assert (status, told["status"], told["release"]) == (200, "degraded", 1)
         assert f"{log}: line 2 is no release" in told["background"][RELEASES]
         # Payments are answered all the same, by the release of before.
         assert one.decide(events[0])[1]["action"] != "decline"
@@ -76,6 +83,44 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
         said = one.stop()
     assert f"{log}: line 2 is no release" in said
     assert "'releases' is healthy again" in said
+
+
+PARTS = {
+    RELEASES: 200,
+    KEYS: 200,
+    side_source.STREAM: 200,
+    CHECKPOINTER: 200,
+    "replication": 503,
+    "commit-news": 503,
+    "link-1": 503,
+}
+
+
+def test_a_server_is_ready_while_what_is_down_changes_no_decision(folder: LiveFolder, tmp_path: Path) -> None:
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    requests, access = RequestDoor(door), Access(None)
+    background = door.site.background
+    (tmp_path / "events.jsonl").write_bytes(b"")
+    side_source.SideSource(requests, str(tmp_path / "events.jsonl"))
+    KeysFollower(tmp_path / "keys.yaml", access, background)
+    api = Api(requests, access, b"")
+
+    def asked() -> tuple[int, str]:
+        found: list[Answer] = []
+        api.take(Request("GET", "/readyz", b"", b"", b""), found.append)
+        return found[0].status, json.loads(found[0].body)["status"]
+
+    assert asked() == (200, "ready")
+    for name, status in PARTS.items():
+        background.part(name).failed(OSError("any"))
+        assert asked() == (status, "degraded" if status == 200 else "background work failed"), name
+        background.part(name).recovered()
+        assert asked() == (200, "ready")
+    background.part(RELEASES).failed(OSError("any"))
+    background.part("link-1").failed(OSError("any"))
+    assert asked()[0] == 503
+    requests.close()
+    follower.close()
 
 
 def metrics_release(one: Served) -> set[float]:

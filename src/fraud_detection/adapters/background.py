@@ -30,7 +30,7 @@ class Part:
     """One part of the background work.
 
     failures: how often it failed.  problem: why it is not healthy; empty while it is.  stopping: set when it
-    shall end.
+    shall end.  essential: whether payments are decided rightly only while it works.
 
     >>> part = Part("checkpointer")
     >>> part.failed(OSError("disk"))
@@ -41,9 +41,10 @@ class Part:
     (True, 1)
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, essential: bool = True) -> None:
         """Start healthy."""
         self.name, self.failures, self.problem = name, 0, ""
+        self.essential = essential
         self.stopping = threading.Event()
         self.started_at: float | None = None
         self._logged = ("", 0.0)
@@ -108,12 +109,17 @@ class Background:
         self.warnings: dict[str, str] = {}
         self._initial_backoff_s = initial_backoff_s
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str, *, essential: bool = True) -> Part:
         """Register a part that its owner runs by itself, and return it; a known one as it is.
 
         Its owner calls `failed` and `recovered`.
         """
-        return self.parts.setdefault(name, Part(name))
+        return self.parts.setdefault(name, Part(name, essential=essential))
+
+    @property
+    def essential_healthy(self) -> bool:
+        """Return whether payments are decided rightly, whatever else is not healthy."""
+        return all(part.healthy for part in list(self.parts.values()) if part.essential)
 
     def problems(self) -> dict[str, str]:
         """Return the parts that are not healthy, with their problems."""

@@ -44,7 +44,7 @@ class WalMerger:
 
     def start(self, background: Background) -> Self:
         """Begin to work, under that supervisor."""
-        self._part = background.part(CHECKPOINTER)
+        self._part = background.part(CHECKPOINTER, essential=False)
         self._thread = background.thread(CHECKPOINTER, self.run)
         return self
 

@@ -172,7 +172,8 @@ class Api:
         champion = self.door.door.pipeline.answering.champion
         background = self.door.door.site.background
         problems, warnings = background.problems(), background.warnings
-        well = "background work failed" if problems else "ready"
+        well = "degraded" if problems else "ready"
+        well = well if background.essential_healthy else "background work failed"
         well = "cannot commit" if self.door.door.site.failed else well
         told = {
             "status": well if self.door.health.broken is None else "ends",
@@ -183,7 +184,7 @@ class Api:
             **({"background": problems} if problems else {}),
             **({"look_at": sorted(warnings)} if warnings else {}),
         }
-        tell(Answer(OK if told["status"] == "ready" else UNAVAILABLE, msgspec.json.encode(told)))
+        tell(Answer(OK if told["status"] in FIT else UNAVAILABLE, msgspec.json.encode(told)))
 
     def _metrics(self, request: Request, tell: Tell) -> None:
         self._allowed(request, "operate")
@@ -205,6 +206,7 @@ class Api:
         return caller
 
 
+FIT = frozenset(("ready", "degraded"))
 OK, BAD_REQUEST, CONFLICT = 200, 400, 409
 UNAVAILABLE = 503
 

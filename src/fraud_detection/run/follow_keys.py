@@ -30,6 +30,7 @@ class KeysFollower:
     def __init__(self, path: Path, access: Access, background: Background) -> None:
         """Take the file that `access` was made of, just now."""
         self.path, self._access, self._background = path, access, background
+        background.part(KEYS, essential=False)
         # What is read first may be newer than what `access` knows: it is compared, name by name.
         self._seen: bytes | None = None
         self._wake = threading.Event()

@@ -63,7 +63,7 @@ class ReleaseFollower:
         """Let the door answer by a release that is loaded already."""
         self.folder, self._door = folder, door
         self.problem = ""
-        self._part = door.site.background.part(RELEASES)
+        self._part = door.site.background.part(RELEASES, essential=False)
         self._stamp = (0, 0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None

@@ -145,10 +145,15 @@ def _find() -> Json:
 
 def _ready() -> Json:
     status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    why = "It cannot commit, a part of its background work failed, or it ends."
+    why = "It cannot commit, a part that payments need failed, or it ends."
     return {
         "summary": "The process answers, with this bundle",
-        "responses": {"200": _answer("It is ready.", status), "503": _answer(why, status)},
+        "responses": {
+            "200": _answer(
+                "It answers: `ready`, or `degraded` while a part is down that payments do not need.", status
+            ),
+            "503": _answer(why, status),
+        },
     }
 
 

@@ -49,7 +49,7 @@ class SideSource:
         self._opened = open_source(source, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened)
         self._thread: threading.Thread | None = None
-        self._stopping = self._background.part(STREAM).stopping
+        self._stopping = self._background.part(STREAM, essential=False).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
         self._behind_since: float | None = None
         door.lags[STREAM] = self.lag_s
