@@ -264,6 +264,7 @@ def _score(commands: Commands[OneSentenceParser]) -> None:
     config(parser, default=None)
     parser.add_argument("--history", type=Path, help="past payments to remember first")
     parser.add_argument("--out", default="-", help="where to write decisions (standard output)")
+    log_format(parser)
 
 
 def _run(commands: Commands[OneSentenceParser]) -> None:

@@ -103,7 +103,7 @@ def own_log() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_log")
-def test_a_run_and_a_shadow_write_the_same_lines(
+def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
     small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
@@ -126,6 +126,12 @@ def test_a_run_and_a_shadow_write_the_same_lines(
         ("stopped", None),
     ]
     assert (run[-1]["decided"], run[-1]["quarantined"]) == (50, 0)
+    assert (
+        main(["score", str(source), f"--bundle={small_world.bundle}", f"--out={tmp_path / 'o'}", JSON]) == 0
+    )
+    scored = parsed(capsys.readouterr().err)
+    assert [line["event"] for line in scored] == ["no_history", "started", "stopped"]
+    assert (scored[-1]["decided"], scored[-1]["quarantined"]) == (50, 1)
     state.unlink()
     for command in (["run", *common, f"--source={source}"], ["shadow", *common], ["serve", *common, TWO]):
         assert main(command) == 2

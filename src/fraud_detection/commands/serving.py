@@ -61,10 +61,12 @@ def score(arguments: Namespace) -> None:
     _warn_of_other_rules(arguments, engine.project)
     if arguments.history is None and engine.project.schema.entities:
         names = ", ".join(engine.project.schema.entities)
-        screen.say(f"no --history: every {names} is new to it, as few were in training")
+        words = "no --history: every %s is new to it, as few were in training"
+        LOG.warning(words, names, extra={"event": "no_history"})
     past = (
         read_history(engine.project, arguments.history, screen.progress) if arguments.history else History()
     )
+    _log_start(engine, arguments.file)
     with output(arguments.out) as out:
         if arguments.file == "-":
             tally = score_pipe(engine, out, past.payments)
@@ -72,11 +74,12 @@ def score(arguments: Namespace) -> None:
             tally = score_file(engine, Path(arguments.file), out.write, screen.progress, past)
     screen.finish()
     screen.say(summary(tally))
+    _log_stop(tally)
     write_figures(arguments, figures(tally))
     if (refused := tally.refused()) is not None:
         if tally.is_misfit:
             raise ConfigError(f"{arguments.file}: {refused}")
-        screen.say(f"warning: {refused}")
+        LOG.warning(refused, extra={"event": "quarantined"})
 
 
 def run(arguments: Namespace) -> None:
@@ -88,9 +91,7 @@ def run(arguments: Namespace) -> None:
     engine, door, releases = opened(arguments, textual=textual)
     _warn_of_other_rules(arguments, engine.project)
     log_recovered(door)
-    bundle, source = engine.bundle.name, arguments.source
-    extra = {"event": "started", "bundle": bundle, "source": source}
-    LOG.info("bundle %s decides %s", bundle, "a pipe" if source == "-" else source, extra=extra)
+    _log_start(engine, arguments.source)
     out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
 
     def show(outcomes: list[Outcome]) -> None:
@@ -108,12 +109,20 @@ def run(arguments: Namespace) -> None:
         releases.close()
     screen.finish()
     screen.say(summary(door.tally))
-    counts = figures(door.tally)
-    words = "stopped: %s payments were decided"
-    LOG.info(words, f"{door.tally.decided:,}", extra={"event": "stopped", **counts})
+    _log_stop(door.tally)
     if (refused := door.tally.refused()) is not None:
-        LOG.warning(refused, extra={"event": "misfit"})
-    write_figures(arguments, counts | speed(door.tally, time.perf_counter() - began))
+        LOG.warning(refused, extra={"event": "quarantined"})
+    write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
+
+
+def _log_start(engine: Engine, source: str) -> None:
+    extra = {"event": "started", "bundle": engine.bundle.name, "source": source}
+    LOG.info("bundle %s decides %s", engine.bundle.name, "a pipe" if source == "-" else source, extra=extra)
+
+
+def _log_stop(tally: Tally) -> None:
+    words = "stopped: %s payments were decided"
+    LOG.info(words, f"{tally.decided:,}", extra={"event": "stopped", **figures(tally)})
 
 
 def opened(
