@@ -130,8 +130,8 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
         main(["score", str(source), f"--bundle={small_world.bundle}", f"--out={tmp_path / 'o'}", JSON]) == 0
     )
     scored = parsed(capsys.readouterr().err)
-    assert [line["event"] for line in scored] == ["no_history", "started", "stopped"]
-    assert (scored[-1]["decided"], scored[-1]["quarantined"]) == (50, 1)
+    assert [line["event"] for line in scored] == ["no_history", "started", "stopped", "quarantined"]
+    assert (scored[-2]["decided"], scored[-2]["quarantined"]) == (50, 1)
     state.unlink()
     for command in (["run", *common, f"--source={source}"], ["shadow", *common], ["serve", *common, TWO]):
         assert main(command) == 2

@@ -115,6 +115,7 @@ def missing(payment: Transaction, error: Exception, features: int) -> list[float
         "Please report it:\n%s",
         payment.transaction_id,
         Failure(payment.transaction_id, b"", error).trace,
+        extra={"event": "internal_error"},
     )
     return [math.nan] * features
 
