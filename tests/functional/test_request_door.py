@@ -28,6 +28,8 @@ from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_outputs import told_of
 from fraud_detection.cli import main
 from fraud_detection.errors import RetryError
+from fraud_detection.outcomes import Outcome
+from fraud_detection.run import request_door
 from fraud_detection.run.access import Access, Caller, Key, add_key, load_keys
 from fraud_detection.run.api import Api
 from fraud_detection.run.follow_keys import KeysFollower
@@ -532,6 +534,32 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         ((told_again,),) = [await door.submit(events[:1])]
         assert isinstance(told_again, Told)
         assert told_again.repeated
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_of_a_list_that_is_refused_nothing_is_decided_later(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_door, "MOST_A_BATCH", 3)
+
+    async def ask(door: RequestDoor) -> None:
+        take, parts = door.door.take, list[int]()
+
+        def busy(batch: Batch, _: str) -> list[Outcome]:
+            parts.append(len(batch.events))
+            door.door.take = take  # type: ignore[method-assign]
+            raise RetryError("the state file is busy")
+
+        door.door.take = busy  # type: ignore[method-assign, assignment]
+        done: list[int] = []
+        refused = door.submit(events[:8], done=lambda: done.append(door.waiting))
+        with pytest.raises(RetryError, match="busy"):
+            await refused
+        assert parts == [3]
+        # Whoever is told that it is done may rely on it: its ids are free for other workers.
+        assert len(await door.submit(events[:1])) == 1
+        assert (door.waiting, door.door.tally.decided, len(done)) == (0, 1, 1)
 
     on_a_loop(small_world, tmp_path, ask)
 
