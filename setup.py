@@ -36,6 +36,7 @@ HOT_MODULES = (
     "src/fraud_detection/parse/times.py",
     "src/fraud_detection/parse/labels.py",
     "src/fraud_detection/parse/values.py",
+    "src/fraud_detection/parse/notes.py",
     "src/fraud_detection/parse/parser.py",
 )
 

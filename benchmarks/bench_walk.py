@@ -64,16 +64,16 @@ def measure(trees: int, depth: int) -> list[Call]:
     model = fit(Sample(sample, label.astype(np.int8)), None, settings).model
     scorer = XGBoostScorer(model)
     compiled, plain = scorer._walk, TreeWalk(bytes(scorer._booster.save_raw("json")))  # noqa: SLF001
-    if compiled is None or compiled._finder is None:  # noqa: SLF001
+    if compiled is None or compiled._compiled is None:  # noqa: SLF001
         sys.exit("nothing is compiled here: `make setup`")
-    plain._finder = None  # noqa: SLF001
+    plain._compiled = None  # noqa: SLF001
     return [
         Call(trees, depth, rows, *_micros(made_up(rows), (compiled.margins, plain.margins, scorer._predict)))  # noqa: SLF001
         for rows in ROWS
     ]
 
 
-def _micros(rows: np.ndarray, ways: tuple[Callable[[np.ndarray], np.ndarray], ...]) -> list[float]:
+def _micros(rows: np.ndarray, ways: tuple[Callable[[np.ndarray], object], ...]) -> list[float]:
     taken: list[list[float]] = [[] for _ in ways]
     times = [max(1, int(ROUND_S / timeit.timeit(lambda way=way: way(rows), number=1))) for way in ways]  # type: ignore[misc]
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ from fraud_detection.decide.policy import Policy, explained, limited, unforeseen
 from fraud_detection.decide.rules import RuleSet
 from fraud_detection.errors import NOT_OF_ONE_EVENT, Failure, RetryError
 from fraud_detection.events import Action, Decision, LetThrough, Transaction
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import DECIDE, REASONS, SCORE, StageTimes
 from fraud_detection.ports import Scorer
 from fraud_detection.score.reasons import Reasons
 
@@ -161,9 +161,9 @@ class Answering:
     ) -> list[Decision]:
         verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
         stopped = [place for place, fired in enumerate(verdicts) if fired]
-        self.stages.lap(Stage.DECIDE)
+        self.stages.lap(DECIDE)
         scores = _scores(answerer, rows, stopped)
-        self.stages.lap(Stage.SCORE)
+        self.stages.lap(SCORE)
         return [
             answerer.policy.decide(
                 payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.setup
@@ -234,14 +234,14 @@ class Answering:
         doubtful = [
             place
             for place, one in enumerate(decisions)
-            if one.action is not Action.APPROVE and not one.is_failure
+            if one.reasons and one.action is not Action.APPROVE and not one.is_failure
         ]
-        self.stages.lap(Stage.DECIDE)
+        self.stages.lap(DECIDE)
         _explain(answerer, rows, decisions, doubtful)
         if answerer.draw is not None:
             for place in doubtful:
                 decisions[place] = _let_through(answerer, answerer.draw, payments[place], decisions[place])
-        self.stages.lap(Stage.REASONS)
+        self.stages.lap(REASONS)
 
 
 def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]) -> Sequence[float | None]:

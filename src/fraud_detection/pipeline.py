@@ -25,7 +25,7 @@ from fraud_detection.events import (
     Transaction,
 )
 from fraud_detection.features.memory import FeatureMemory
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import FEATURES, LOOKUP, PARSE, StageTimes
 from fraud_detection.outcomes import (
     Decided,
     Event,
@@ -61,7 +61,7 @@ class Pipeline:
         """Put the stages together."""
         self.parser, self.notes = parser, Notes(parser.schema)
         self.memory = memory
-        self.stages = StageTimes([stage.name.lower() for stage in Stage])
+        self.stages = StageTimes()
         self.answering = Answering(answerer, self.stages)
         self.ledger = ledger
         self.due: list[Label] = []
@@ -92,10 +92,10 @@ class Pipeline:
             self._parse(raw, None if identities is None else identities[position])
             for position, raw in enumerate(events)
         ]
-        self.stages.lap(Stage.PARSE)
+        self.stages.lap(PARSE)
         self._redelivered, self._decided = [], 0
         result = self._remember(events, allowed(parsed, senders), sequences)
-        self.stages.lap(Stage.FEATURES)
+        self.stages.lap(FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
         decisions = self.answering.answer(
             [one.payment for one in decided], [one.values for one in decided], self._redelivered
@@ -137,7 +137,7 @@ class Pipeline:
         sequences: Sequence[int] | None,
     ) -> Processed:
         known = self._look_up(parsed)
-        self.stages.lap(Stage.LOOKUP)
+        self.stages.lap(LOOKUP)
         result = Processed([], [])
         for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
             if isinstance(item, Transaction):
@@ -193,7 +193,8 @@ class Pipeline:
             if before == self.memory.sequence:
                 self._remember_again(item, known)
             return Repeated(item.transaction_id)
-        payment = Decided(raw, item, array("d", self.memory.observe(item)), _UNDECIDED)
+        values = array("d", self.memory.extractor.packed(*self.memory.observe(item)))
+        payment = Decided(raw, item, values, _UNDECIDED)
         for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
             self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
         # Last: a payment with which an error was met before is known by that it is not noted here.

@@ -184,7 +184,8 @@ class HttpLine(RequestReader, asyncio.Protocol):
                 self._close()
         if self._waits:
             self._let_go_on()
-        self._pump()
+        if self._rest or self._held or self._paused:
+            self._pump()
 
     def _close(self) -> None:
         """End the connection when its answers are read, or after a while."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -21,6 +21,7 @@ from fraud_detection.adapters.state_guard import StateGuard
 from fraud_detection.adapters.state_lock import missing
 from fraud_detection.errors import ConfigError, RetryError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 WAIT_FOR_LOCK_S = 5.0
@@ -69,7 +70,7 @@ class SqliteFile:
         """
         self._owned.check_whole()
         try:
-            self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
+            self._patiently(self._db.execute, "BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if not passes(error):
                 raise
@@ -108,6 +109,7 @@ class SqliteFile:
         return self._guard
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
+        bind_quickly()
         address = f"file:{quote(str(self.path.resolve()))}?mode=rw"
         db = sqlite3.connect(address, uri=True, timeout=self._wait_s, isolation_level=None)
         try:
@@ -133,16 +135,23 @@ class SqliteFile:
         if self._guard is not None:
             self._guard.close()
 
-    def _patiently(self, write: Callable[[], T]) -> T:
+    def _patiently(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do a first write; it has to wait while another process, or the merging of the log, holds the file.
 
         SQLite itself would sleep for longer and longer, and oversleep the end of a short wait.
         """
-        until = time.monotonic() + self._wait_s
+        until = 0.0
         while True:
             try:
-                return write()
+                return write(*args, **kwargs)
             except sqlite3.OperationalError as error:
+                until = until or time.monotonic() + self._wait_s
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
                 time.sleep(LOOK_EVERY_S)
+
+
+def bind_quickly() -> None:
+    """Let `sqlite3` take bytes and None as they are: to find that nobody adapts them costs it much more."""
+    sqlite3.register_adapter(bytes, bytes)
+    sqlite3.register_adapter(type(None), cast("Callable[[None], None]", {}.get))

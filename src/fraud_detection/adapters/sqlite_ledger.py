@@ -80,9 +80,9 @@ class SqliteLedger:
         if self.elsewhere:
             first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}
         taken_in = dict.fromkeys(first, 0)
-        labelled = [*told_of, *[one for one in payments if one in self.awaited]]
-        if not labelled:
+        if not told_of and self.awaited.isdisjoint(payments):
             return Known(taken_in, {}, {}, first=first)
+        labelled = [*told_of, *[one for one in payments if one in self.awaited]]
         return Known(taken_in, self.entities(told_of), *self._labels(labelled), first=first)
 
     def first(self, payments: Sequence[str]) -> dict[str, First]:

@@ -125,7 +125,7 @@ class SqliteSite(SqliteFile):
         self._failed = True
         guard.check_whole()
         try:
-            owned = self._patiently(lambda: journal.append(self._db, self._moved, place, entry, guard.epoch))
+            owned = self._patiently(journal.append, self._db, self._moved, place, entry, guard.epoch)
         except sqlite3.OperationalError as error:
             if not passes(error):
                 raise

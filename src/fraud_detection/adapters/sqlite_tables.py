@@ -16,7 +16,7 @@ from fraud_detection.adapters.hash_chain import START
 from fraud_detection.adapters.private import FILE_MODE, make_folder
 from fraud_detection.errors import ConfigError
 
-FORMAT = 10
+FORMAT = 11
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """

@@ -1,4 +1,4 @@
-"""Which leaf of each tree a row ends in: the loop of the scorer that is worth compiling.
+"""The margin of a row: the loop of the scorer that is worth compiling.
 
 Nothing but numbers in typed arrays, so mypyc makes plain machine code of it.  As plain Python it would be
 slower than numpy, so it is asked only where it is compiled.
@@ -9,51 +9,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from librt.vecs import append, vec
+from librt.vecs import vec
 from mypy_extensions import i64
 
 INFINITY: Final = float("inf")
+LEAST_POWER: Final = 2.0**-125
+"""Twice the least number that float32 holds with all of its bits."""
+LARGEST_POWER: Final = 2.0**128
+ROUNDING: Final = 1.5 * 2.0**28
 
 
-class LeafFinder:
-    """The nodes of all trees, laid out as in `xgboost_trees.TreeWalk`."""
+class CompiledTrees:
+    """The nodes of all trees, laid out as in `xgboost_trees.TreeWalk`.
 
-    def __init__(
+    Margins are sums in float32, as XGBoost makes them.  The exact sum of two such numbers, as a double, is
+    rounded by adding and taking away a double so large that its last bit is worth the last bit of a float32
+    of that size: 1.5 * 2^(e + 29) for what lies between 2^e and 2^(e + 1).
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the arrays of a model
         self,
         roots: list[int],
         column: list[int],
         threshold: list[float],
         left: list[int],
+        value: list[float],
+        base: float,
         width: int,
         depth: int,
     ) -> None:
         """Take the root of each tree; of each node what it asks, from where on it sends right, and its left.
 
-        width: features of a row.  depth: steps from a root to the farthest leaf; a leaf leads to itself.
+        value: what each leaf adds to `base`, as float32 holds it.  width: features of a row.  depth: steps
+        from a root to the farthest leaf; a leaf leads to itself.
         """
         self.roots: vec[i64] = vec[i64](roots)
         self.column: vec[i64] = vec[i64](column)
         self.threshold: vec[float] = vec[float](threshold)
         self.left: vec[i64] = vec[i64](left)
+        self.value: vec[float] = vec[float](value)
+        self.base: float = base
         self.width: i64 = width
         self.depth: i64 = depth
 
-    def find(self, rows: Sequence[Sequence[float]]) -> vec[i64]:
-        """Return for each row in turn the place after the last node, and then its leaf in each tree."""
+    def margins(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        """Return the log-odds of each row, as float32 holds them."""
         roots, column, threshold, left = self.roots, self.column, self.threshold, self.left
-        width, depth = self.width, self.depth
-        after: i64 = len(left)
-        leaves: vec[i64] = vec[i64](capacity=len(rows) * (1 + len(roots)))
+        value, width, depth = self.value, self.width, self.depth
+        margins: list[float] = []
         # A missing value goes the way that the node says: it reads the lower copy, or the upper one.
         both: vec[float] = vec[float]([-INFINITY] * (2 * width + 1))
         for row in rows:
             place: i64 = 0
-            for value in row:
-                missing = value != value  # noqa: PLR0124 - only NaN is not equal to itself
-                both[place] = -INFINITY if missing else value
-                both[place + width] = INFINITY if missing else value
+            for one in row:
+                missing = one != one  # noqa: PLR0124 - only NaN is not equal to itself
+                both[place] = -INFINITY if missing else one
+                both[place + width] = INFINITY if missing else one
                 place += 1  # noqa: SIM113 - `enumerate` would make an object of each number
-            leaves = append(leaves, after)
+            total, power = self.base, 1.0
             for root in roots:
                 node = root
                 step: i64 = 0
@@ -61,5 +74,12 @@ class LeafFinder:
                 while step < depth:
                     node = left[node] + i64(both[column[node]] >= threshold[node])
                     step += 1
-                leaves = append(leaves, node)
-        return leaves
+                total += value[node]
+                size = total if total >= 0.0 else -total
+                while size >= power and power < LARGEST_POWER:
+                    power *= 2.0
+                while 2.0 * size < power and power > LEAST_POWER:
+                    power *= 0.5
+                total = (total + power * ROUNDING) - power * ROUNDING
+            margins.append(total)
+        return margins

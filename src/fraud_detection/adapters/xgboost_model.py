@@ -125,16 +125,20 @@ class XGBoostScorer:
     def score(self, rows: Rows, explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - both are at hand
         """Return one probability in [0, 1] a row, in order; NaN in a row means missing."""
         probability = self.calibration.probability
-        return [probability(raw) for raw in self.margins(rows).tolist()]
+        walked = self._walked(rows)
+        return [probability(raw) for raw in (self.margins(rows).tolist() if walked is None else walked)]
 
     def margins(self, rows: Rows) -> np.ndarray:
         """Return the log-odds before calibration, float32, shape (rows,)."""
+        walked = self._walked(rows)
+        return self._predict(as_matrix(rows)) if walked is None else np.array(walked, np.float32)
+
+    def _walked(self, rows: Rows) -> list[float] | None:
+        """Return the same without an array around few rows; None where it is left to XGBoost."""
         self._refuse_other_widths(rows)
         if not len(rows):
-            return np.empty(0, np.float32)
-        if len(rows) <= _FEW and self._walk is not None:
-            return self._walk.margins(rows)
-        return self._predict(as_matrix(rows))
+            return []
+        return self._walk.margins(rows) if len(rows) <= _FEW and self._walk is not None else None
 
     def contributions(self, rows: Rows) -> np.ndarray:
         """Return exact SHAP values, shape (rows, features), in log-odds before calibration."""

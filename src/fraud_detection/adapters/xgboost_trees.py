@@ -1,7 +1,7 @@
 """Walk the trees of an XGBoost model: many times quicker than XGBoost for a few rows.
 
-XGBoost's call costs more than the work of some tens of rows.  The leaves are found by a compiled loop, or
-by numpy where nothing is compiled, and added in XGBoost's order and precision, so the result is the same to
+XGBoost's call costs more than the work of some tens of rows.  The leaves are found and added by a compiled
+loop, or by numpy where nothing is compiled, in XGBoost's order and precision, so the result is the same to
 the last bit.  It reads nothing but the model's own JSON.
 """
 
@@ -52,24 +52,26 @@ class TreeWalk:
         self.depth = max(_depth(tree) for tree in trees)
         # The base is added first: as the leaf of a tree before the others.
         self._values = np.append(self.value, self.base)
-        self._finder = self._compiled_finder()
+        self._compiled = self._compiled_trees()
 
-    def margins(self, rows: Rows) -> np.ndarray:
-        """Return the log-odds of rows, at least one, in float32; a value counts as its float32."""
-        return np.add.accumulate(self._values.take(self._leaves(rows)), axis=1)[:, -1]
+    def margins(self, rows: Rows) -> list[float]:
+        """Return the log-odds of rows, at least one, as float32 holds them; a value counts as its float32."""
+        if self._compiled is not None:
+            return self._compiled.margins(rows.tolist() if isinstance(rows, np.ndarray) else rows)
+        found: list[float] = np.add.accumulate(self._values.take(self._leaves(rows)), axis=1)[:, -1].tolist()
+        return found
 
-    def _compiled_finder(self) -> tree_leaves.LeafFinder | None:
+    def _compiled_trees(self) -> tree_leaves.CompiledTrees | None:
         if not _COMPILED:
             return None
-        column, left = self.column.tolist(), self.left.tolist()
-        reached = reached_from(self.threshold).tolist()
-        return tree_leaves.LeafFinder(self.roots.tolist(), column, reached, left, self.width, self.depth)
+        nodes = (self.column, reached_from(self.threshold), self.left, self.value)
+        column, reached, left, value = (part.tolist() for part in nodes)
+        return tree_leaves.CompiledTrees(
+            self.roots.tolist(), column, reached, left, value, float(self.base), self.width, self.depth
+        )
 
     def _leaves(self, rows: Rows) -> np.ndarray:
         """Return what is added, in order: places in `_values`, shape (n, 1 + trees)."""
-        if self._finder is not None:
-            found = memoryview(self._finder.find(rows.tolist() if isinstance(rows, np.ndarray) else rows))
-            return np.frombuffer(found, np.int64).reshape(len(rows), -1)
         matrix = as_matrix(rows)
         count, laid_out = len(matrix), 2 * self.width + 1
         missing = np.isnan(matrix)

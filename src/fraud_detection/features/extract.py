@@ -12,6 +12,7 @@ dated later still is a clock that runs ahead, and blinds nobody.
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from typing import Final
 
@@ -235,6 +236,8 @@ class Extractor:
         for entity in self.entities:
             self.definitions += entity.definitions
         _refuse_equal_names([definition.name for definition in self.definitions])
+        # Of the values, as bytes: an array made of a list would ask for the type of each of them.
+        self.packed = struct.Struct(f"{len(self.definitions)}d").pack
 
     def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
         """Return the feature values, in the order of `definitions`, before the payment is remembered."""

@@ -25,7 +25,7 @@ from fraud_detection.errors import NOT_OF_ONE_EVENT, ConfigError
 from fraud_detection.events import LIMITER, Transaction
 from fraud_detection.features.replay import missing
 from fraud_detection.judge.traffic import AnswerBook, Answers, Coder, Traffic
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import StageTimes
 from fraud_detection.ports import Scorer
 from fraud_detection.run.engine import Engine, make_engine
 from fraud_detection.run.history import Progress
@@ -80,7 +80,7 @@ class Side:
         self._scored = _Scored(model.scorer)
         # The model's own words are dear, and change no answer.
         answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
-        self._answering = Answering(answerer, StageTimes([stage.name for stage in Stage]))
+        self._answering = Answering(answerer, StageTimes())
         if project.limiter is not None:
             self._answering.limiter = DeclineLimiter(project.limiter)
         self._book = AnswerBook()

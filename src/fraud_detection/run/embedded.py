@@ -12,7 +12,7 @@ from fraud_detection.answerer import Canary
 from fraud_detection.decide.limiter import DeclineLimiter
 from fraud_detection.errors import ConfigError, RetryError
 from fraud_detection.features.replay import PastPayment, Replay
-from fraud_detection.metrics import LatencyHistogram, Stage
+from fraud_detection.metrics import PERSIST, LatencyHistogram
 from fraud_detection.outcomes import Decided, NotCommittedError, Outcome
 from fraud_detection.parse import Parser
 from fraud_detection.pipeline import Pipeline
@@ -135,7 +135,7 @@ class EmbeddedDoor:
         except RetryError as error:
             raise NotCommittedError(str(error), processed.outcomes) from error.__cause__
         finally:
-            pipeline.stages.lap(Stage.PERSIST)
+            pipeline.stages.lap(PERSIST)
             self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
 

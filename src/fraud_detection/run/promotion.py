@@ -24,7 +24,7 @@ from fraud_detection.judge.comparison import Comparison
 from fraud_detection.judge.gate import Facts, Verdict, judge_challenger
 from fraud_detection.judge.parts import mature_only, weeks
 from fraud_detection.judge.ranking import ranked
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import StageTimes
 from fraud_detection.parse import Parser
 from fraud_detection.run import live
 from fraud_detection.run.backtest import words_of
@@ -202,7 +202,7 @@ def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> 
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
         for place, engine in enumerate(engines):
-            answering = Answering(engine.answerer, StageTimes([stage.name.lower() for stage in Stage]))
+            answering = Answering(engine.answerer, StageTimes())
             best[place] = min(best[place], _p99(answering.answer, payments[place]))
     return best[0], best[1]
 

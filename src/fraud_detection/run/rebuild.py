@@ -23,7 +23,7 @@ from fraud_detection.config import Project
 from fraud_detection.decide.policy import unforeseen
 from fraud_detection.errors import ConfigError, RejectError
 from fraud_detection.events import INTERNAL_ERROR, Action, Decision, LetThrough, Transaction
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import StageTimes
 from fraud_detection.outcomes import Decided
 from fraud_detection.parse import Parser
 from fraud_detection.run.engine import Engine, Setup, make_engine
@@ -182,7 +182,7 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
 
 
 def _answer(again: Rebuilt, answerer: Answerer) -> Decision:
-    answering = Answering(answerer, StageTimes([stage.name.lower() for stage in Stage]))
+    answering = Answering(answerer, StageTimes())
     if again.limiter is not None and again.limiter.is_asked:
         answering.limiter = AsThen(again.limiter.settings, admitted=again.limiter.admitted)
     return answering.answer([again.payment], [again.values])[0]

@@ -180,7 +180,7 @@ class RequestDoor:
     def _answer(self, batch: Sequence[tuple[bytes, str | None, _Asked]]) -> None:
         events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
         senders = [asked.sender for _, _, asked in batch]
-        named = senders if any(one is not ANYBODY for one in senders) else None
+        named = senders if [one for one in senders if one is not ANYBODY] else None
         outcomes = self.door.take(Batch(events, identities, 0, senders=named), SOURCE)
         now = time.perf_counter()
         for (_, _, asked), outcome in zip(batch, outcomes, strict=True):

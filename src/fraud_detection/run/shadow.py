@@ -26,7 +26,7 @@ from fraud_detection.answerer import Answering
 from fraud_detection.decide.limiter import DeclineLimiter, joined
 from fraud_detection.errors import ConfigError
 from fraud_detection.events import Action
-from fraud_detection.metrics import Stage, StageTimes
+from fraud_detection.metrics import StageTimes
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow_release import RELEASES
 from fraud_detection.run.garbage import sweep
@@ -53,7 +53,7 @@ class Shadow:
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
         answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
-        self._answering = Answering(answerer, StageTimes([stage.name.lower() for stage in Stage]))
+        self._answering = Answering(answerer, StageTimes())
         self._answering.limiter = limiter
 
     def remember(self) -> int:

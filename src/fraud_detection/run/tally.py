@@ -53,9 +53,10 @@ class Tally(msgspec.Struct):
             self.decided += 1
             decision = outcome.decision
             self.actions[decision.action] += 1
-            self.limited += decision.is_limited
-            self.internal_errors += decision.is_failure
-            self.let_through += decision.let_through is not None
+            if decision.reasons:
+                self.limited += decision.is_limited
+                self.internal_errors += decision.is_failure
+                self.let_through += decision.let_through is not None
         elif isinstance(outcome, Conflict):
             self.transactions += 1
             self.conflicts += 1

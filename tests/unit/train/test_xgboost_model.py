@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fraud_detection.adapters.tree_leaves import CompiledTrees
 from fraud_detection.adapters.xgboost_model import FittedModel, Sample, XGBoostScorer, fit
 from fraud_detection.adapters.xgboost_trees import reached_from
 from fraud_detection.config import Model
@@ -96,8 +97,20 @@ def test_the_walk_for_few_rows_finds_the_margins_of_xgboost_to_the_last_bit(
     beside = probes * (1 + np.random.default_rng(0).choice([-1, 0, 1], probes.shape) * 2.0**-25)
     assert np.array_equal(scorer._walk.margins(beside.tolist()), scorer._predict(beside.astype(np.float32)))
     # Without a compiler numpy finds the leaves.
-    scorer._walk._finder = None
+    scorer._walk._compiled = None
     assert np.array_equal(scorer._walk.margins(rows), expected)
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-4, 4, width=32), min_size=1))
+@example([1.0, 2.0**-24])  # in the middle between two float32: the even one
+@example([1.0 + 2.0**-23, 2.0**-24])
+@example([1.0, 2.0**-24, 2.0**-24])
+@example([2.0**-126, -(2.0**-149)])  # what follows has fewer bits
+@example([2.0**24, -1.0, 0.5])
+def test_leaves_are_added_as_float32(leaves: list[float]) -> None:
+    own = list(range(len(leaves)))
+    trees = CompiledTrees(own[1:], own, [math.inf] * len(own), own, leaves, leaves[0], len(own), 0)
+    assert trees.margins([[math.nan] * len(own)]) == [np.add.accumulate(np.array(leaves, np.float32))[-1]]
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(-1e39, 1e39))
