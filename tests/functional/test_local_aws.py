@@ -36,7 +36,7 @@ from fraud_detection.local_aws.shard_poller import Pace
 
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 FAST = Pace(poll_s=0.02, behind_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 NUMBERS = count(1)
 
 pytestmark = pytest.mark.skipif(

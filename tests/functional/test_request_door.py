@@ -39,7 +39,7 @@ from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.states import for_serving, made, open_door
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 Reply = tuple[int, Any, dict[str, str]]
 
 

@@ -29,7 +29,7 @@ from tests.functional.test_request_door import Reply, Served, served
 from tests.states import made, open_door
 
 WORKERS = 2
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 TWO = f"--workers={WORKERS}"
 
 
