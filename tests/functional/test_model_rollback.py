@@ -20,7 +20,7 @@ from fraud_detection.run.container import Endpoint
 from fraud_detection.run.lambda_handler import Processor, ProcessorSettings
 from fraud_detection.run.lane_batch import Record
 from fraud_detection.score.archive import pack, read_bundle
-from fraud_detection.score.bundle import Bundle
+from fraud_detection.score.bundle import Bundle, assemble
 from fraud_detection.score.calibration import Calibration
 from fraud_detection.score.wire import JSON
 from tests.cloudwatch import Series, series_of
@@ -73,8 +73,7 @@ def broken(bundle: Bundle) -> Bundle:
     expected = tuple(wrong.probability(raw) for raw in bundle.contents.vectors.raw)
     vectors = msgspec.structs.replace(bundle.contents.vectors, expected=expected)
     contents = msgspec.structs.replace(bundle.contents, vectors=vectors)
-    manifest = msgspec.structs.replace(bundle.manifest, calibration=wrong, name="broken000000")
-    return Bundle(manifest, contents)
+    return assemble(contents, msgspec.structs.replace(bundle.manifest, calibration=wrong))
 
 
 class BlueGreen:
@@ -195,13 +194,13 @@ def rescaled(bundle: Bundle) -> Bundle:
     cutoffs = bundle.manifest.cutoffs
     manifest = msgspec.structs.replace(
         bundle.manifest,
-        name="rescaled0000",
         calibration=shifted,
         cutoffs=msgspec.structs.replace(
             cutoffs, review_at=moved(cutoffs.review_at), decline_at=moved(cutoffs.decline_at)
         ),
     )
-    return Bundle(manifest, msgspec.structs.replace(bundle.contents, reference=reference, vectors=vectors))
+    contents = msgspec.structs.replace(bundle.contents, reference=reference, vectors=vectors)
+    return assemble(contents, manifest)
 
 
 def test_a_model_that_fails_its_own_test_vectors_never_answers_beside_the_old_one(
