@@ -120,7 +120,7 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"
     listed = b"[" + EVENT + b"," + EVENT + b"]"
     found = ask(
-        small_world, config, state, (DECIDE, EVENT, b""), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
+        small_world, config, state, (DECIDE, EVENT, None), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
     )
     told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
     source.write_bytes((EVENT + b"\n") * 2)

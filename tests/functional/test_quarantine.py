@@ -66,7 +66,7 @@ def now_ms() -> int:
     return int(1000 * time.time())
 
 
-def statuses_of(world: SmallWorld, state: Path, requests: Sequence[tuple[bytes, bytes]]) -> list[int]:
+def statuses_of(world: SmallWorld, state: Path, requests: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
     """Ask one process, each body with its key; return the statuses, and check that each arrival counts."""
 
     async def ask() -> list[int]:
@@ -94,7 +94,7 @@ def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
     assert began <= first.first_at == first.last_at <= between
     # Another process, other places.
     time.sleep(0.002)
-    assert statuses_of(small_world, state, [(BAD, b"")] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
+    assert statuses_of(small_world, state, [(BAD, None)] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
     assert counts_of(state) == [(BAD, 11), (GARBAGE, 1)]
     last = rows_of(state)[0]
     assert (last.reason, last.path, last.first_at) == (first.reason, first.path, first.first_at)
@@ -104,7 +104,7 @@ def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
 def test_who_deletes_rows_to_make_room_stops_nothing(small_world: SmallWorld, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     # The last link of the chain must stay.
-    assert statuses_of(small_world, state, [(BAD, b"k1"), (raw(SMALL), b"")]) == [422, 200]
+    assert statuses_of(small_world, state, [(BAD, b"k1"), (raw(SMALL), None)]) == [422, 200]
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("DELETE FROM quarantine")
     assert statuses_of(small_world, state, [(BAD, b"k1"), (BAD, b"k2")]) == [422, 422]
@@ -122,7 +122,7 @@ def test_in_a_list_the_index_is_part_of_the_place(small_world: SmallWorld, tmp_p
 
 def test_a_conflict_is_merged_with_the_same_conflict_alone(small_world: SmallWorld, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
-    statuses = statuses_of(small_world, state, [(raw(SMALL), b""), *[(raw(LARGE), b"")] * 3])
+    statuses = statuses_of(small_world, state, [(raw(SMALL), None), *[(raw(LARGE), None)] * 3])
     assert statuses == [200, 409, 409, 409]
     assert counts_of(state) == [(raw(LARGE), 3)]
 
@@ -161,7 +161,7 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
     ]
     assert found[0].event == found[1].event == one[:KEPT]
     # Over HTTP the same bytes have no place in a file.
-    assert statuses_of(small_world, state, [(other, b""), (one, b"k")]) == [422, 422]
+    assert statuses_of(small_world, state, [(other, None), (one, b"k")]) == [422, 422]
     assert [row.count for row in rows_of(state)] == [4, 2]
 
 
@@ -204,7 +204,7 @@ def test_explain_and_audit_know_how_often_it_came(
 def test_equal_events_without_card_or_id_have_one_owner(small_world: SmallWorld) -> None:
     ownership = Ownership(small_world.project.schema, 4)
     for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
-        drawn = [request_identities("", b"", 1, many=False)[0] for _ in range(30)]
+        drawn = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
         assert len({ownership.place(event, one).owner for one in drawn}) == 1
     assert {ownership.place(b"[%d]" % number).owner for number in range(50)} == set(range(4))
 
@@ -222,7 +222,7 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
     places, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
     for _ in range(40):
         events = [chance.choice(pool) for _ in range(chance.choice([1, 1, 2, 9, 90]))]
-        keys = [chance.choice([b"", b"a", b"b", b"c"]) for _ in events]
+        keys = [chance.choice([None, b"a", b"b", b"c"]) for _ in events]
         identities = [request_identities("till", key, 1, many=False)[0] for key in keys]
         for event, identity in zip(events, identities, strict=True):
             if event not in fine and identity not in places.setdefault(event, set()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import math
+import re
 from typing import Any
 
 from fraud_detection.config import AmountSource, EntitySource, LabelSource, Schema, TimeSource
@@ -70,7 +71,7 @@ def label_schema(schema: Schema) -> Json:
     fields = {
         one: _described("of the payment", _id() | {"pattern": NOT_BLANK}),
         **{entity.field: _optional(owner) for entity in [*schema.entities.values()][:1]},
-        source.field: _described("fraud or not", {"enum": _verdicts(source)}),
+        source.field: _described("fraud or not", _verdicts(source)),
         known_at: _described("when it became known", time_schema(schema.event_time)),
         "source": _described(said_by, {"type": ["string", "null"], "maxLength": LONGEST_SOURCE}),
     }
@@ -146,12 +147,24 @@ def _number(low: float, high: float, maximum: str = "maximum") -> Json:
     return {"anyOf": [number, text]}
 
 
-def _verdicts(source: LabelSource) -> list[object]:
-    """Return the values that mean fraud or not, with the numbers and truth values that are written so."""
+def _verdicts(source: LabelSource) -> Json:
+    """Return the schema of the values that mean fraud or not: words in any case, numbers and truth values."""
     words = [*source.positive, *source.negative]
     whole = [int(word) for word in words if word.isdecimal()]
     truth = [word.lower() == "true" for word in words if word.lower() in {"true", "false"}]
-    return [*words, *whole, *truth]
+    text = {"type": "string", "pattern": f"^(?:{'|'.join(map(_in_any_case, words))})$"}
+    return {"anyOf": [text, {"enum": [*whole, *truth]}]} if whole or truth else text
+
+
+def _in_any_case(word: str) -> str:
+    """Return a pattern for a word, whichever of its letters are capitals.
+
+    >>> _in_any_case("no"), _in_any_case("1")
+    ('[nN][oO]', '1')
+    """
+    return "".join(
+        f"[{one.lower()}{one.upper()}]" if one.lower() != one.upper() else re.escape(one) for one in word
+    )
 
 
 def _optional(words: str) -> Json:
