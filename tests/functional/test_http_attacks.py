@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import ssl
 import subprocess
@@ -12,6 +14,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from socket import MSG_PEEK, SHUT_WR, create_connection, socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +112,45 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
         "Request Header Fields Too Large",
         431,
     )
+
+
+def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
+    head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"
+    assert len(head) < MOST_HEAD_BYTES / 4
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(head)
+        assert [status for status, _, _ in answers(read_all(line))] == [431]
+
+
+class Sink(asyncio.Transport):
+    """Takes whatever is written."""
+
+    def write(self, _: object) -> None:
+        """Forget it."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read."""
+
+
+def test_others_come_between_the_slices_of_a_long_head() -> None:
+    application, between = Echo(), []
+
+    async def read() -> None:
+        state = SimpleNamespace(connections=set(), default_headers=[], total_requests=0)
+        line: Any = HttpLine(application, SimpleNamespace(timeout_keep_alive=75), state, {})  # type: ignore[arg-type]
+        line.connection_made(Sink())
+        line.data_received(HEAD + b"a: %b\r\n" % (b"y" * 1_000) * 40 + b"Content-Length: 0\r\n\r\n")
+        while not application.taken:
+            between.append(line._head_bytes)
+            await asyncio.sleep(0)
+        line.connection_lost(None)
+
+    asyncio.run(read())
+    assert len(between) >= 40_000 // http_line.SLICE
+    assert between == sorted(between)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +316,39 @@ def test_an_unfinished_handshake_takes_a_place_and_the_oldest_makes_room(
         if not sent.startswith(b"GET"):
             assert kept == silent[many - len(kept) :]
             assert len(kept) >= most - 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "TLS"])
+def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    over_tls = kind == "TLS"
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_WITHIN_S", 0.2)
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(certificate, 10) if over_tls else listening_port() as port:
+            for number in range(30):
+                with closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as line:
+                    line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
+                if over_tls:
+                    assert asked_over_tls(port, certificate) == [200, 200]
+            patience = time.monotonic() + PATIENCE_S
+            while (left := lines_alive()) and time.monotonic() < patience:
+                time.sleep(0.05)
+        assert left == 0
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def listening_port() -> Iterator[int]:
+    with listening(Echo()) as (port, _):
+        yield port
+
+
+def lines_alive() -> int:
+    return sum(isinstance(one, HttpLine) for one in gc.get_objects())
 
 
 def hung_up(line: socket) -> bool:

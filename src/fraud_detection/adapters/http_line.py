@@ -81,6 +81,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         """Note the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._server.connections.add(cast("Any", self))
+        self._begin_reading()
         self.active_at = self._loop.time()
         self._timer = self._loop.call_later(self._idle_s, self._look)
 
@@ -95,6 +96,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         for timer in (self._timer, self._late):
             if timer is not None:
                 timer.cancel()
+        self._end_reading()
 
     def data_received(self, data: bytes) -> None:
         """Read what has arrived; a request that is not HTTP ends the connection."""
@@ -130,6 +132,10 @@ class HttpLine(RequestReader, asyncio.Protocol):
                 if end >= len(self._rest):
                     self._rest, self._rest_at = b"", 0
                 self._feed(piece)
+                if self._reading_head and self._rest:
+                    # Others come first: a head may be much work for few bytes.
+                    self._loop.call_soon(self._pump)
+                    break
             else:
                 break
         self._pumping = False

@@ -8,6 +8,7 @@ dropped, so who only opens sockets keeps nobody out: an honest handshake takes m
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import logging
 import socket
@@ -20,10 +21,11 @@ LOG = logging.getLogger(__name__)
 HANDSHAKE_WITHIN_S = 5.0
 LEAST_HANDSHAKES = 64
 """So many may be under way though all connections are taken: who comes then is told so."""
-AT_ONCE = 16
-"""So many are accepted before others are heard."""
 REST_S = 0.1
 """How long nobody is accepted when no file can be opened."""
+TRIM_AFTER_S = 5.0
+TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""Of glibc; other libraries need none."""
 PASSING = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
 
 
@@ -43,9 +45,10 @@ class TlsListener:
         """Accept connections from now on."""
         self._listening, self._context, self._line, self._places = listening, context, line, places
         self._loop = asyncio.get_running_loop()
-        self._unfinished: dict[asyncio.Task[None], socket.socket] = {}
+        self._unfinished: dict[asyncio.Task[bool], socket.socket] = {}
         """In the order in which they were accepted."""
         self._closed = False
+        self._trims: asyncio.TimerHandle | None = None
         self._listen()
 
     def close(self) -> None:
@@ -66,18 +69,18 @@ class TlsListener:
             self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                accepted, _ = self._listening.accept()
-            except OSError as error:
-                if error.errno not in PASSING:
-                    self._rest(error)
-                return
-            accepted.setblocking(False)  # noqa: FBT003 - the name of the method says it
-            self._make_room()
-            task = self._loop.create_task(self._handshake(accepted))
-            self._unfinished[task] = accepted
-            task.add_done_callback(self._finished)
+        """Accept one: where more wait, those who have a connection are heard first."""
+        try:
+            accepted, _ = self._listening.accept()
+        except OSError as error:
+            if error.errno not in PASSING:
+                self._rest(error)
+            return
+        accepted.setblocking(False)  # noqa: FBT003 - the name of the method says it
+        self._make_room()
+        task = self._loop.create_task(self._handshake(accepted))
+        self._unfinished[task] = accepted
+        task.add_done_callback(self._finished)
 
     def _make_room(self) -> None:
         while len(self._unfinished) >= self._places():
@@ -86,15 +89,26 @@ class TlsListener:
             self._unfinished.pop(oldest).close()
             oldest.cancel()
 
-    async def _handshake(self, accepted: socket.socket) -> None:
+    async def _handshake(self, accepted: socket.socket) -> bool:
+        """Return whether it was finished."""
         # Whatever it was, the other end hung up, spoke no TLS or took too long; the socket is closed.
         with suppress(OSError):
             await self._loop.connect_accepted_socket(
                 self._line, accepted, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_WITHIN_S
             )
+            return True
+        return False
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[bool]) -> None:
         self._unfinished.pop(task, None)
+        if self._trims is None and (task.cancelled() or not task.result()):
+            self._trims = self._loop.call_later(TRIM_AFTER_S, self._trim)
+
+    def _trim(self) -> None:
+        """Give the memory of failed handshakes back, which the C library would keep: 40 kB for each."""
+        self._trims = None
+        if TRIM is not None:
+            TRIM(0)
 
     def _rest(self, error: OSError) -> None:
         """Accept nobody for a moment; what cannot be accepted would be reported for ever."""
