@@ -47,7 +47,7 @@ class Client:
     def __init__(self, job: Job, requests: Requests, most: float, tell: Callable[[Slice], None]) -> None:
         """Connect; raise OSError when nobody listens there."""
         self.plan, self.requests, self.most = job.plan, requests, most
-        self.address = (job.target.host, job.target.port)
+        self.target = job.target
         self.end = job.plan.warm_up_s + job.plan.seconds
         self.record = Record(job.plan, tell)
         self.selector = selectors.DefaultSelector()
@@ -146,7 +146,7 @@ class Client:
             self._connect()
 
     def _connect(self) -> None:
-        line = Line(*self.address)
+        line = Line(self.target)
         self.selector.register(line.socket, selectors.EVENT_READ, line)
         self.lines.append(line)
         self.free.append(line)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from typing import Self
 import msgspec
 
 from fraud_detection.adapters.state_guard import copy_state
+from fraud_detection.bench.line import trusting
 from fraud_detection.bench.machine import Memory, memory_of
 from fraud_detection.bench.target import Target
 from fraud_detection.errors import ConfigError
@@ -40,13 +42,16 @@ class FraudServer:
     """The HTTP door of this system: one worker, a copy of the state, no keys.  Use it in a `with` block.
 
     payments: what it will be asked, each once; the first of them is spent on the first decision.
+    tls: files of a certificate and its private key; without them the connections are plain.
     """
 
     name = "fraud serve"
 
-    def __init__(self, bundle: Path, state: Path, payments: Sequence[bytes]) -> None:
+    def __init__(
+        self, bundle: Path, state: Path, payments: Sequence[bytes], tls: tuple[Path, Path] | None = None
+    ) -> None:
         """Take what is served; nothing is started."""
-        self.bundle, self.source, self.payments = bundle, state, payments
+        self.bundle, self.source, self.payments, self.tls = bundle, state, payments, tls
         self.start_up = StartUp(0.0, 0.0)
         self._folder = tempfile.TemporaryDirectory(prefix="run-", dir=state.parent.resolve())
         self._child: Child | None = None
@@ -63,14 +68,19 @@ class FraudServer:
         port, log = free_port(), Path(self._folder.name) / "log"
         command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", f"--port={port}"]
         command += [f"--bundle={self.bundle.resolve()}", f"--state={self.state}"]
+        if self.tls is not None:
+            command += [f"--certificate={self.tls[0]}", f"--private-key={self.tls[1]}"]
+        trusted = "" if self.tls is None else str(self.tls[0])
         began = time.perf_counter()
         with log.open("wb") as output:
             child = self._child = Child(command, os.environ, Path.cwd(), output)
-        ready = answered(self.name, child, log, lambda: ask(port, "GET", "/readyz") == OK) - began
-        payment = self.payments[0]
-        decided = answered(self.name, child, log, lambda: ask(port, "POST", PATH, payment) == OK) - began
+        is_ready = partial(ask, port, "GET", "/readyz", trusted=trusted)
+        first = partial(ask, port, "POST", PATH, self.payments[0], trusted=trusted)
+        ready = answered(self.name, child, log, lambda: is_ready() == OK) - began
+        decided = answered(self.name, child, log, lambda: first() == OK) - began
         self.start_up = StartUp(ready, decided)
-        self._target = Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[1:], once=True)
+        target = Target(self.name, LOOPBACK, port, PATH, JSON, self.payments[1:], once=True)
+        self._target = msgspec.structs.replace(target, certificate=trusted)
         return self._target
 
     def memory(self) -> Memory:
@@ -121,9 +131,14 @@ def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -
     return time.perf_counter()
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None) -> int:
-    """Send one request and return its status; 0 where nobody answers."""
-    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)) as line:
+def ask(port: int, method: str, path: str, body: bytes | None = None, *, trusted: str = "") -> int:
+    """Send one request and return its status; 0 where nobody answers; `trusted`: a certificate, for TLS."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
+    if trusted:
+        connection = http.client.HTTPSConnection(
+            LOOPBACK, port, timeout=PATIENCE_S, context=trusting(trusted)
+        )
+    with closing(connection) as line:
         try:
             line.request(method, path, body, {"content-type": JSON})
             return line.getresponse().status

@@ -12,6 +12,7 @@ class Target(msgspec.Struct, frozen=True):
     """A server that answers, and what it is asked: one body a request, over and over.
 
     name: as tables and charts show it.  once: a body that was sent before is answered without the work.
+    certificate: a file of the one that is trusted over TLS; without one the connections are plain.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Target(msgspec.Struct, frozen=True):
     content_type: str
     bodies: Sequence[bytes]
     once: bool = False
+    certificate: str = ""
 
 
 class Server(Protocol):
