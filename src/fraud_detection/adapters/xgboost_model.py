@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xgboost as xgb
 
+from fraud_detection.adapters.xgboost_alone import without_scikit_learn
 from fraud_detection.adapters.xgboost_shap import ShapTables
 from fraud_detection.adapters.xgboost_trees import TreeWalk, as_matrix
 from fraud_detection.errors import ConfigError
 from fraud_detection.features.directions import directions
 from fraud_detection.score.calibration import Calibration
+
+with without_scikit_learn():
+    import xgboost as xgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
