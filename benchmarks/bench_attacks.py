@@ -4,8 +4,8 @@
 
 Honest callers ask at a fixed rate from a process of their own, by turns without and with the attacker, which
 is a process held to half a core.  Of rounds the one with the lowest p99 counts, since other work on the
-machine only adds.  What memory grows by in turns without the attacker is no part of what is left behind, a
-minute after the attack.
+machine only adds.  What memory grows by in the first turn, before any attack, is taken off for each turn from
+what is left behind, a minute after the last.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def measure(world: World, attack: str, settings: Settings) -> Found:
     """Serve into a new state, and ask by turns without and with the attack."""
-    turns = 2 * settings.rounds + 1
+    turns = 2 * settings.rounds + 2
     payments = world.events(int(turns * settings.rate * (settings.seconds + 2)) + 100)
     tls = certificate(world.folder) if attack == OVER_TLS else None
     with FraudServer(world.bundle, world.state, payments, tls) as server:
@@ -84,17 +84,16 @@ def measure(world: World, attack: str, settings: Settings) -> Found:
         session, without, under, sizes = Session(target), list[Load](), list[Load](), list[float]()
         plan = Plan(settings.seconds, settings.rate, settings.connections)
         session.run(plan)
-        before = begin = server.memory().own_mb
-        grown = 0.0
+        before = server.memory().own_mb
+        without.append(session.run(plan))
+        a_turn = server.memory().own_mb - before
         for _ in range(settings.rounds):
-            without.append(session.run(plan))
-            grown += server.memory().own_mb - begin
             with attacked(attack, target.port):
                 under.append(session.run(plan))
                 sizes.append(server.memory().own_mb)
-            begin = server.memory().own_mb
+            without.append(session.run(plan))
         time.sleep(settings.peace_s)
-        left = server.memory().own_mb - before - 2 * grown
+        left = server.memory().own_mb - before - (len(without) + len(under)) * a_turn
     refused = sum(one.errors for one in under)
     return Found(attack, best(without), best(under), refused, before, max(sizes), left)
 

@@ -194,7 +194,7 @@ class Pipeline:
                 self._remember_again(item, known)
             return Repeated(item.transaction_id)
         values = array("d", self.memory.extractor.packed(*self.memory.observe(item)))
-        payment = Decided(raw, item, values, _UNDECIDED)
+        payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
         for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
             self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
         # Last: a payment with which an error was met before is known by that it is not noted here.

@@ -12,6 +12,7 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.cli import main
+from fraud_detection.run.demo import demo_project
 from fraud_detection.run.lane_batch import Record
 from tests.conftest import SmallWorld
 from tests.functional.test_conflicts import SMALL, raw, told_by
@@ -78,13 +79,22 @@ def test_on_a_stream_the_bucket_holds_its_beginning(small_world: SmallWorld) -> 
     assert list(cloud.decisions()) == ["A1"]
 
 
-def test_the_largest_event_is_decided_and_the_audit_reads_it(small_world: SmallWorld, tmp_path: Path) -> None:
-    event = raw(SMALL | {"text": ""})
-    largest = raw(SMALL | {"text": "x" * (256 * 1024 - len(event))})
+@pytest.mark.parametrize(("field", "is_kept"), [("text", False), ("channel", True)])
+def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_is_not_kept(
+    field: str,
+    is_kept: bool,  # noqa: FBT001 - a parameter of the test
+    small_world: SmallWorld,
+    tmp_path: Path,
+) -> None:
+    declared = demo_project().schema.categories
+    assert (field in declared) is is_kept
+    event = raw(SMALL | {field: ""})
+    largest = raw(SMALL | {field: "x" * (256 * 1024 - len(event))})
     assert len(largest) == 256 * 1024
     _, door = open_door(small_world.bundle, tmp_path / "state.db")
     door.take(Batch([largest, largest], None, 0), "test")
     assert (door.tally.decided, door.tally.repeated) == (1, 1)
     door.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
-        assert db.execute("SELECT event FROM decisions").fetchall() == [(largest,)]
+        assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]
+    assert main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_world.bundle}"]) == 0

@@ -11,6 +11,9 @@ from typing import Final
 LARGEST_EVENT: Final = 256 * 1024
 """Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
 
+LARGEST_KEPT: Final = 16 * 1024
+"""Bytes.  Of a payment above it only the declared fields are kept: what nobody reads must not fill a disk."""
+
 KEPT: Final = 64 * 1024
 """Bytes that are kept of a larger event."""
 

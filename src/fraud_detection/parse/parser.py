@@ -8,6 +8,7 @@ else is ever raised, whatever the bytes are.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Final
 
@@ -16,12 +17,12 @@ import msgspec
 from fraud_detection.config import Schema
 from fraud_detection.errors import RejectError
 from fraud_detection.events import Label, Transaction
-from fraud_detection.loose_json import BOM, read_object
+from fraud_detection.loose_json import BOM, object_of, read_object
 from fraud_detection.parse.declared import declared_fields
 from fraud_detection.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.parse.identity import LABEL_ID_FIELD
 from fraud_detection.parse.labels import LabelReader
-from fraud_detection.parse.oversize import LARGEST_EVENT, too_large
+from fraud_detection.parse.oversize import LARGEST_EVENT, LARGEST_KEPT, too_large
 from fraud_detection.parse.times import TimeBounds, date_of, part_names, time_reader
 from fraud_detection.parse.values import FieldReader, Missing, as_category, as_id, as_number
 
@@ -125,6 +126,21 @@ class Parser:
             raise self._rejected(refused) from None
         self.drift.count("loose", "$", self.time_in_hand, BOM_WORDS if raw[:3] == BOM else str(error))
         return event
+
+    def kept(self, raw: bytes) -> bytes:
+        """Return what is kept of a payment: all of it; of a large one the declared fields, read as they were.
+
+        Values that are no text, number or truth value are not kept either: they count as missing.
+        """
+        if len(raw) <= LARGEST_KEPT:
+            return raw
+        kept = {
+            name: value
+            for name, value in object_of(raw).items()
+            if name in self.declared and isinstance(value, (str, int, float))
+        }
+        # Unlike the quicker encoder it writes whatever was read, NaN and halves of emoji too.
+        return json.dumps(kept).encode()
 
     def record(self, event: dict[str, object], identity: str | None = None) -> Transaction:
         """Read a payment from named values."""

@@ -19,7 +19,7 @@ from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
 
 HERE = Function(runtime=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a runtime of today
-LIGHT_S, LIGHT_MODULES = 0.3, 450  # of CPU; 407 modules by Python 3.11
+LIGHT_MODULES = 450  # 407 by Python 3.11, in some 0.2 s of CPU
 MOST_BYTES = 5 << 20
 
 
@@ -53,32 +53,27 @@ def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) ->
         source = origin.parent if origin.name == "__init__.py" else origin
         (site / source.name).symlink_to(source)
     program = (
-        "import sys, time; began = time.process_time();"
-        "import fraud_detection.run.lambda_handler as h;"
-        "print(time.process_time() - began, len(sys.modules), h.__file__);"
+        "import sys; import fraud_detection.run.lambda_handler as h;"
+        "print(len(sys.modules), h.__file__);"
         "assert not {'numpy', 'xgboost', 'boto3', 'pandas'} & set(sys.modules)"
     )
-    took = []
-    for _ in range(3):
-        done = subprocess.run(  # noqa: S603 - Python itself
-            [
-                sys.executable,
-                "-S",
-                "-I",
-                "-c",
-                f"import sys; sys.path[:0] = {[str(tmp_path / 'task'), str(site)]!r}; {program}",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"]},
-        )
-        seconds, modules_read, place = done.stdout.split()
-        assert Path(place).is_relative_to(tmp_path / "task")
-        took.append(float(seconds))
-        assert int(modules_read) < LIGHT_MODULES
-    assert min(took) < LIGHT_S
+    done = subprocess.run(  # noqa: S603 - Python itself
+        [
+            sys.executable,
+            "-S",
+            "-I",
+            "-c",
+            f"import sys; sys.path[:0] = {[str(tmp_path / 'task'), str(site)]!r}; {program}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+    )
+    modules_read, place = done.stdout.split()
+    assert Path(place).is_relative_to(tmp_path / "task")
+    assert int(modules_read) < LIGHT_MODULES
 
 
 def test_modules_follow_every_import_but_those_of_types() -> None:

@@ -550,3 +550,28 @@ def test_an_id_written_with_a_fraction_of_zeros_is_the_whole_number(number: int,
 )
 def test_other_texts_are_ids_as_they_are(text: str) -> None:
     assert as_id(text) == as_category(text) == text
+
+
+ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.lists(st.none())
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(GOOD)) | st.text(max_size=5), ANY, max_size=5),
+    st.sampled_from(["", r', "device": "\ud83d"', r', "channel": "\ud83d"', ', "distance": 1e999']),
+)
+def test_what_is_kept_of_a_large_payment_reads_as_the_whole_and_is_small(
+    changes: dict[str, object], loose: str
+) -> None:
+    event = GOOD | changes | {"n" * 20_000: "unknown", "notes": ["x" * 30_000]}
+    raw = json.dumps(event).encode()[:-1] + loose.encode() + b"}"
+    with contextlib.suppress(RejectError):
+        whole = parser().parse(raw, "place")
+        kept = parser().kept(raw)
+        assert len(kept) < 16_384
+        assert isinstance(whole, Transaction)
+        assert repr(parser().parse(kept, "place")) == repr(msgspec.structs.replace(whole, unknown=()))
+
+
+def test_a_payment_of_the_usual_size_is_kept_as_it_came() -> None:
+    raw = json.dumps(GOOD | {"unknown": "x" * 10_000}).encode()
+    assert parser().kept(raw) == raw
