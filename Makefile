@@ -25,12 +25,19 @@ endif
 export FRAUD_PURE
 
 # A file's tests stay together, since they share what its fixtures start; the heavy files come first as they are named.
-JOBS ?= auto
+# One process more than cores: tests that wait for a process of theirs leave a core idle.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
 PARALLEL = --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+
+# The environment of the local services is made while modules compile.
+MAKEFLAGS += --jobs=2
 
 # Two runs of make in one tree take turns where `flock` exists.
 TURN := $(shell command -v flock >/dev/null 2>&1 && echo flock $(VENV)/.turn)
 FORGET_COMPILED = find src \( -name '*.so' -o -name '*.pyd' \) -delete; rm -f $(VENV)/.compiled $(VENV)/.pure
+
+# Bytecode is made of the modules that are imported, when they are: of all at once it takes a minute.
+QUIETLY := --quiet --disable-pip-version-check --no-compile
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-config $(UPGRADE)
@@ -136,18 +143,18 @@ $(VENV)/.locked: requirements/all.lock
 		echo "'$(PYTHON)' cannot make virtual environments: install its venv module" \
 			"(Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
+	$(BIN)/python -m pip install $(QUIETLY) --require-hashes --no-deps -r requirements/all.lock
 	@touch $@
 
 $(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked
 	$(PYTHON) -m venv $(LOCAL_AWS)
-	$(LOCAL_AWS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	$(LOCAL_AWS)/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
 	@touch $@
 
 # Made whole or not at all: pip removes nothing that an older lock had.
 .venv-peers/%/.locked: requirements/peer-%.lock | $(VENV)/.locked
 	$(PYTHON) -m venv --clear .venv-peers/$*
-	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	.venv-peers/$*/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml

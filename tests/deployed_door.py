@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ class DeployedDoor:
         bundle = assemble(contents, whole.manifest)
         settings = local_settings("same", stream={"shards": 1}, batches={"retries": 1000})
         stack = Stack(self.clients("cloudformation"), settings.name, PAUSE_S)
-        cloud = applying.Cloud(stack, lambda name: Objects(self.clients("s3"), name), local=True)
+        cloud = applying.Cloud(
+            stack, lambda name: Objects(self.clients("s3"), name), local=True, environment=os.environ
+        )
         release, artefacts = prepare(bundle, package(bundle, settings.function), LOCAL_IMAGE)
         applying.apply(settings, release, artefacts, cloud, lambda _: None)
         try:

@@ -27,7 +27,7 @@ Event = dict[str, Any]
 Stream = list[bytes]
 BOUGHT = RuleSettings(name="bought", when="amount >= 12", action="decline", words="not small")
 LIMITER = LimiterSettings(interval=Duration.parse("12h"), share=0.1, count=5, least=20)
-CONTROL = LetThroughSettings(share=0.4, maximum_amount=60)
+CONTROL = LetThroughSettings(share=0.4, maximum_amount=60.0)
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -8,17 +8,6 @@ from benchmarks.attacker import ATTACKS
 from benchmarks.bench_attacks import Settings, measure
 from fraud_detection.bench.world import World, prepared
 
-OPEN = {
-    "1,000 unfinished handshakes": "memory of the handshakes is still held 15 s after the attack",
-    "400 unknown names of 250 kB": "such payments are kept whole: memory stays, and they hold others up",
-}
-"""Attacks of which a bound does not hold yet; strict, so that whoever mends one takes it out."""
-EACH = [
-    pytest.param(name, marks=[pytest.mark.xfail(reason=OPEN[name], strict=True)] if name in OPEN else [])
-    for name in ATTACKS
-]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return prepared(tmp_path_factory.mktemp("attacks"), lambda *_: None, quick=True)
@@ -26,7 +15,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("attack", EACH)
+@pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attacker_costs_other_callers_little(world: World, attack: str) -> None:
     found = measure(world, attack, Settings(seconds=4, rounds=3, peace_s=15))
     assert found.failures == [], found
