@@ -8,6 +8,7 @@ from benchmarks.attacker import ATTACKS
 from benchmarks.bench_attacks import Settings, measure
 from fraud_detection.bench.world import World, prepared
 
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return prepared(tmp_path_factory.mktemp("attacks"), lambda *_: None, quick=True)
