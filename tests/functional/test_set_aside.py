@@ -28,13 +28,13 @@ LANE = "shardId-000000000001"
 OTHER = "shardId-000000000002"
 
 
-def delivered(events: list[bytes], first: int = FIRST) -> dict[str, Any]:
+def delivered(events: list[bytes], first: int = FIRST, key: str | None = None) -> dict[str, Any]:
     """Return what Lambda hands to the function, one event a record and a millisecond."""
     records = [
         {
             "kinesis": {
                 "sequenceNumber": str(first + number),
-                "partitionKey": f"key-{number % 3}",
+                "partitionKey": key or f"key-{number % 3}",
                 "approximateArrivalTimestamp": 1_700_000_000 + number / 1000,
                 "data": base64.b64encode(event).decode(),
             },
@@ -144,8 +144,19 @@ def arrived(stream: FakeKinesis) -> dict[str, list[dict[str, Any]]]:
 
 
 def keys_of(stream: FakeKinesis) -> Counter[tuple[str, bytes]]:
+    """Return what lies in the stream, by the keys with which it came at first."""
     every = [record for records in arrived(stream).values() for record in records]
-    return Counter((record["PartitionKey"], bytes(record["Data"])) for record in every)
+    assert all(record["PartitionKey"].startswith("redriven:") for record in every)
+    return Counter((record["PartitionKey"].rpartition(":")[2], bytes(record["Data"])) for record in every)
+
+
+def deliver_all(cloud: Cloud, stream: FakeKinesis, world: SmallWorld) -> None:
+    """Deliver what lies in the stream, behind all that came before, to a processor with a mended schema."""
+    processor = cloud.processor(mended(world))
+    for name, records in arrived(stream).items():
+        listed = [(bytes(one["Data"]), one["PartitionKey"], int(one["SequenceNumber"])) for one in records]
+        events = [one for event, key, at in listed for one in delivered([event], FIRST + at, key)["Records"]]
+        assert processor.handle(name, records_of({"Records": events})) == []
 
 
 def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_world: SmallWorld) -> None:
@@ -169,16 +180,12 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_worl
     # Again, nothing is put.
     again = put_again(cloud, stream)
     assert (again.events, again.before, keys_of(stream)) == (0, 24, wanted)
-    processor = cloud.processor(mended(small_world))
     before = cloud.s3.puts
-    for name, records in arrived(stream).items():
-        listed = [(bytes(one["Data"]), int(one["SequenceNumber"])) for one in records]
-        events = [one for event, at in listed for one in delivered([event], at)["Records"]]
-        assert processor.handle(name, records_of({"Records": events})) == []
+    deliver_all(cloud, stream, small_world)
     ids = {f"r{number}" for number in (*range(20), 30)}
-    # Those without an id are payments by the places at which they came now.
-    assert len(cloud.decisions()) == 1 + len(ids) + 3
-    assert ids < cloud.decisions().keys()
+    # Those without an id are payments by the places at which they came first.
+    places = {f"{LANE}:{FIRST + 21 + number}" for number in range(3)}
+    assert cloud.decisions().keys() == {"A1"} | ids | places
     assert cloud.s3.puts == before
 
 
@@ -221,6 +228,23 @@ def test_a_run_that_was_killed_is_gone_on_with(small_world: SmallWorld) -> None:
     done = put_again(cloud, stream)
     assert (done.events, done.before) == (4, 4)
     assert set(keys_of(stream).values()) == {1}
+
+
+class DiesAtNote(Objects):
+    def put(self, key: str, content: bytes) -> None:  # noqa: ARG002 - of the one it replaces
+        raise Killed
+
+
+def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(small_world: SmallWorld) -> None:
+    cloud, stream = Cloud(small_world), FakeKinesis(1)
+    handle(cloud, [renamed(90, transaction_id=None)] * 3)
+
+    with pytest.raises(Killed):
+        redrive_quarantine(DiesAtNote(cloud.s3, "q"), stream, "payments", "")
+    assert put_again(cloud, stream).events == 3
+    assert sum(keys_of(stream).values()) == 6
+    deliver_all(cloud, stream, small_world)
+    assert cloud.decisions().keys() == {f"{LANE}:{FIRST + number}" for number in range(3)}
 
 
 def test_what_cannot_be_read_is_refused_by_its_name(small_world: SmallWorld) -> None:

@@ -13,7 +13,7 @@ DRAWN_REQUEST = "request-"
 DRAWN_PIPE = "pipe-"
 """What identities begin with that are drawn by chance: none of them comes a second time."""
 LONGEST_PARTITION_KEY = 256
-_REDRIVEN = re.compile(r"redriven:([^:]+):(\d+):(.+)", re.DOTALL)
+_REDRIVEN = re.compile(r"redriven:([^:]+):((\d+)(?:\.\d+)?):(.+)", re.DOTALL)
 LABEL_ID_FIELD = "transaction_id"
 """Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
 
@@ -39,6 +39,8 @@ def is_drawn(identity: str) -> bool:
 def redriven_key(shard: str, number: str, key: str) -> str:
     """Return the partition key of a record that is put again: it carries the record's first place.
 
+    number: with a part behind it where it is one event of an aggregate.
+
     A key that leaves no room for it stays as it is.
 
     >>> key = redriven_key("shardId-000000000000", "4954", "card-7")
@@ -55,9 +57,9 @@ def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:
     number: that it has now.  Only a place before it counts: nobody can claim one that is still to come.
     """
     found = _REDRIVEN.fullmatch(key)
-    if found is None or int(found[2]) >= int(number):
+    if found is None or int(found[3]) >= int(number):
         return None
-    return found[1], found[2], found[3]
+    return found[1], found[2], found[4]
 
 
 def key_identity(caller: str, key: bytes, index: int | None = None) -> str:

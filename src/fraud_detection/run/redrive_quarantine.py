@@ -1,7 +1,8 @@
 """Events that were set aside, put into the stream again when what refused them is mended.
 
 What was put is noted beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
-second run puts nothing twice.  A run that is killed puts the object again that it had in hand.
+second run puts nothing twice.  After a kill the object is put again that was in hand, which does no harm:
+each event carries its first place, by which one without an id is known.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fraud_detection.adapters.kinesis import KinesisClient, KinesisProducer
 from fraud_detection.adapters.s3_objects import Objects
 from fraud_detection.adapters.s3_quarantine import PREFIX, Kind, read_set_aside
 from fraud_detection.errors import ConfigError
+from fraud_detection.parse.identity import redriven_key
 
 NOTE: Final = ".redriven"
 LEFT: Final[dict[Kind, str]] = {
@@ -76,7 +78,8 @@ def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, d
             if place.sequence_number in noted:
                 done.before += 1
             else:
-                producer.put(place.partition_key, one.event)
+                carrying = redriven_key(one.shard, place.sequence_number, place.partition_key)
+                producer.put(place.partition_key, one.event, carrying)
                 put.add(place.sequence_number)
     done.events += len(put)
     return put
