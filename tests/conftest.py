@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -62,6 +63,14 @@ def make_world(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
     return world_in(made_once("small_world", make_world, tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Let trainings draw nothing: a third of a small one is drawing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fraud_detection.train.workflow.draw", lambda *_: ())
+        yield
 
 
 @pytest.fixture(scope="session")

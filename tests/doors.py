@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import zlib
@@ -206,8 +205,6 @@ class FileDoor:
             sitting.before(part)
             with path.open("ab") as file:
                 file.writelines(event + b"\n" for event in case.events[part.start : part.stop])
-            # It collects garbage as it starts: what the tests hold is no part of that.
-            gc.freeze()
             run_stream(sitting.door, str(path), Stop(), outcomes.extend)
         sitting.end("closed")
         return Result(lines_of(case, outcomes), taken_in(sitting.counts))

@@ -17,7 +17,7 @@ from fraud_detection.adapters.mlflow_tracking import MlflowTracker
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.answering import RuleSettings
 from fraud_detection.cli import main
-from fraud_detection.config import Model, Project, Tracking
+from fraud_detection.config import EntityFeatures, Model, Project, Tracking
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.project_file import load_project
@@ -28,17 +28,38 @@ from fraud_detection.run.retrain import as_of_last_payment
 from fraud_detection.run.retrain_when import RETRAINED, drift_of, latest_time, older_than, young_challenger
 from fraud_detection.run.stream import warm_up
 from fraud_detection.score.archive import read_bundle
-from fraud_detection.strict import decode, to_plain
+from fraud_detection.strict import Duration, decode, to_plain
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.drift import DRIFTED, LEAST_PAYMENTS
 from tests.states import open_door
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 DAY = 86_400_000
-WORLD = SimulatorSettings(seed=5, days=100, cards=180, fraud_share=0.06)
+WORLD = SimulatorSettings(seed=5, days=70, cards=160, fraud_share=0.1)
+
+
+def small(project: Project) -> Project:
+    """Return the project with a few of its features and a short delay: a small history is enough."""
+    entities = {
+        "card": EntityFeatures(
+            windows=durations("1h", "7d"), statistics=("count", "mean"), risk=durations("30d")
+        ),
+        "merchant": EntityFeatures(windows=durations("1d"), statistics=("ratio",), risk=durations("30d")),
+    }
+    features = msgspec.structs.replace(project.features, entities=entities)
+    assert project.schema.label is not None
+    label = msgspec.structs.replace(project.schema.label, delay=Duration.parse("7d"))
+    schema = msgspec.structs.replace(project.schema, label=label)
+    return msgspec.structs.replace(project, schema=schema, features=features, rules=())
+
+
+def durations(*words: str) -> tuple[Duration, ...]:
+    return tuple(map(Duration.parse, words))
 
 
 class Bank(msgspec.Struct, frozen=True):
-    """A history of a hundred days, and a champion that was trained when 65 of them had passed."""
+    """A history of seventy days, and a champion that was trained when 45 of them had passed."""
 
     folder: Path
     config: Path
@@ -58,12 +79,14 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     write_history(WORLD, history)
     tracking = Tracking(uri=f"sqlite:///{folder}/mlflow.db")
     model = Model(rounds=30, max_depth=3, threads=1, early_stopping=8)
-    project = msgspec.structs.replace(demo_project(), model=model, tracking=tracking, history=str(history))
+    project = msgspec.structs.replace(
+        small(demo_project()), model=model, tracking=tracking, history=str(history)
+    )
     config.write_text(json.dumps(to_plain(project)))
     assert load_project(config) == project
     first = read_history(project, history, lambda *_: None).payments[0].payment.event_time
     champion.parent.mkdir()
-    moment = f"--as-of={iso(first + 65 * DAY)}"
+    moment = f"--as-of={iso(first + 45 * DAY)}"
     given = ["--headless", "--no-tracking", f"--config={config}", moment]
     assert main(["train", *given, f"--bundle={champion}"]) == 0
     return Bank(folder, config, history, champion, project)
@@ -84,7 +107,7 @@ def retrained(bank: Bank, out: Path, *more: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(bank: Bank) -> dict[str, Any]:
-    return retrained(bank, bank.folder / "challengers", "--trials=3", "--no-tracking")
+    return retrained(bank, bank.folder / "challengers", "--trials=2", "--no-tracking")
 
 
 def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_features(
@@ -97,7 +120,7 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
     assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
     assert challenger.manifest.fingerprint == champion.manifest.fingerprint
     assert challenger.contents.features.vocabulary == champion.contents.features.vocabulary
-    assert found["trials"] == 3
+    assert found["trials"] == 2
     assert found["worth"] >= found["worth_today"]
     table = read_dataset(bank.folder / "challengers" / "features.parquet")
     cut, as_of = table.info.boundaries, table.info.as_of
@@ -133,7 +156,7 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     ]
     told_late = tmp_path / "late.jsonl"
     told_late.write_text("\n".join(map(json.dumps, rows)))
-    again = retrained(bank, tmp_path / "out", "--trials=3", "--no-tracking", f"--labels={told_late}")
+    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told_late}")
     assert again["judged"] == found["judged"]
     assert again["bundle"] != found["bundle"]
     # Nobody is told figures of a slice that it has learned.
@@ -188,13 +211,18 @@ def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_chang
     assert whole["changed"] > 0
 
 
+@pytest.mark.long  # The next test asks for the same, of history that has more labels.
 def test_the_same_seed_and_trials_give_the_same_bundle(
     bank: Bank, found: dict[str, Any], tmp_path: Path
 ) -> None:
-    again = retrained(bank, tmp_path / "again", "--trials=3", "--no-tracking")
+    again = retrained(bank, tmp_path / "again", "--trials=2", "--no-tracking")
     assert again["bundle"] == found["bundle"]
-    names = [one / f"{found['bundle']}.tar.gz" for one in (tmp_path / "again", bank.folder / "challengers")]
-    assert names[0].read_bytes() == names[1].read_bytes()
+    assert_same_archive(found, tmp_path / "again", bank.folder / "challengers")
+
+
+def assert_same_archive(found: dict[str, Any], *folders: Path) -> None:
+    one, other = (folder / f"{found['bundle']}.tar.gz" for folder in folders)
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
@@ -214,8 +242,9 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
         if past.fraud
     ]
     told.write_text("\n".join(map(json.dumps, rows)))
-    again = retrained(bank, tmp_path / "out", "--trials=3", "--no-tracking", f"--labels={told}")
+    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told}")
     assert again["bundle"] == found["bundle"]
+    assert_same_archive(found, tmp_path / "out", bank.folder / "challengers")
     # The same told a day before the test slice begins is learned from.
     cut = read_dataset(bank.folder / "challengers" / "features.parquet").info.boundaries
     early = told.with_name("early.jsonl")
@@ -229,16 +258,18 @@ def test_a_label_that_became_known_after_the_last_payment_changes_nothing(
 def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_for(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changed = msgspec.structs.replace(
-        bank.project, features=msgspec.structs.replace(bank.project.features, calendar=("hour",))
-    )
-    config = tmp_path / "params.yaml"
-    config.write_text(json.dumps(to_plain(changed)))
+    config = other_features(bank, tmp_path)
     given = [f"--config={config}", f"--bundle={bank.champion}", f"--out={tmp_path / 'out'}", "--trials=0"]
     assert main(["retrain", "--headless", "--no-tracking", *given]) == 2
     assert "with --new-features it needs a new state file" in capsys.readouterr().err
-    assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
-    assert "the champion has other features" in capsys.readouterr().err
+
+
+def other_features(bank: Bank, folder: Path) -> Path:
+    """Return a project file that asks for other features than the champion's."""
+    features = msgspec.structs.replace(bank.project.features, calendar=("hour",))
+    config = folder / "params.yaml"
+    config.write_text(json.dumps(to_plain(msgspec.structs.replace(bank.project, features=features))))
+    return config
 
 
 def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_the_rules_that_are_live(
@@ -248,15 +279,15 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     rule = RuleSettings(name="large", when="amount > 900", action="review")
     today = msgspec.structs.replace(bank.project, rules=(rule,))
     live.start(folder, read_bundle(bank.champion), today, live.Author("ann", "a test"))
-    features = msgspec.structs.replace(bank.project.features, calendar=("hour",))
-    config = tmp_path / "params.yaml"
-    config.write_text(json.dumps(to_plain(msgspec.structs.replace(bank.project, features=features))))
+    config = other_features(bank, tmp_path)
     given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--live={folder.path}", "--trials=0"]
     assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
-    assert "`fraud shadow` makes them itself, and needs the --history" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "the champion has other features" in said.err
+    assert "`fraud shadow` makes them itself, and needs the --history" in said.out
     (setup,) = live.standing(folder).shadows
     _, project = live.content_of(folder, setup)
-    assert (project.features, project.rules) == (features, (rule,))
+    assert (project.features, project.rules) == (load_project(config).features, (rule,))
 
 
 @pytest.mark.filterwarnings("default")  # MLflow's own
@@ -364,7 +395,7 @@ def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challeng
     project = msgspec.structs.replace(champion.contents.project, rules=(other,))
     live.set_shadows(folder, [(champion, project)], live.Author("ann", "by hand"))
     assert young_challenger(folder, now, 7 * day_ms) is None
-    project = msgspec.structs.replace(project, rules=())
+    project = msgspec.structs.replace(project, rules=(msgspec.structs.replace(other, name="another"),))
     live.set_shadows(folder, [(champion, project)], live.Author("cron", f"{RETRAINED} {champion.name}"))
     waits = young_challenger(folder, now + dt.timedelta(days=6.5), 7 * day_ms)
     assert waits is not None

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 def few_collections() -> Iterator[None]:
     """Switch automatic collection off inside; whoever runs long calls `sweep` now and then."""
     was_enabled = gc.isenabled()
-    gc.collect()
+    # Without a collection before: it would walk all there is, and what is garbage now stays little.
     gc.freeze()
     gc.disable()
     try:
