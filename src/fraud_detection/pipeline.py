@@ -209,14 +209,18 @@ class Pipeline:
         if not isinstance(item, Transaction):
             outcome: Outcome = self._unreadable(raw, error)
             return outcome, self.failures[-1]
+        one, conflict = item.transaction_id, None
         try:
-            known = self.ledger.look_up([item.transaction_id], [])
+            known = self.ledger.look_up([one], [])
+            if one in known.taken_in:
+                conflict = self._conflict(raw, item, known, [])
         except NOT_OF_ONE_EVENT:
             raise
         except Exception:  # noqa: BLE001 - the error itself; whether it was decided before cannot be known
             outcome = self._unreadable(raw, error)
         else:
-            outcome = self._isolated(raw, item, known, error)
+            isolated = self._isolated(raw, item, known, error)
+            outcome = isolated if conflict is None else conflict
         return outcome, self.failures[-1]
 
     def _isolated(self, raw: Event, item: Parsed, known: Known, error: Exception) -> Outcome:

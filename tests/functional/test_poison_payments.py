@@ -235,6 +235,22 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     assert processor.ledger.unsaved() == []
 
 
+def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profile_cannot_be_read(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    assert cloud.processor().handle(LANE, [Record(str(FIRST), events[0], 1.0)]) == []
+    first = json.loads(events[0])
+    other = first | {"amount": 9_500.0, "card_id": "broken"}
+    damage_profile(cloud.dynamo, "broken")
+    sent = [events[0], json.dumps(other).encode()]
+    records = [Record(str(FIRST + 1 + place), one, 1.0) for place, one in enumerate(sent)]
+    assert cloud.processor().handle(LANE, records) == []
+    assert {one.kind for one in cloud.aside()} == {"conflict"}
+    batches = cloud.told("batch")[1:]
+    assert [sum(one[count] for one in batches) for count in ("repeated", "conflicts", "decided")] == [1, 1, 0]
+
+
 def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_others(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
