@@ -5,12 +5,17 @@ here first, the compiled one stays.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 SOURCES = Path(__file__).parent / "src"
+
+# Kept whatever the shell says: else each of the many processes of a run compiles all sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Other environments run these; what they import is not in this one.
 collect_ignore = ["src/fraud_detection/bench/peers/services"]
