@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,12 @@ import hypothesis
 import msgspec
 import pytest
 
-from fraud_detection.adapters.simulator_files import write_history
-from fraud_detection.config import Model, Project
+from fraud_detection.config import Project
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.run.demo import demo_project
-from fraud_detection.run.training import make_features
 from fraud_detection.strict import decode
-from fraud_detection.train.workflow import train
 from tests.made_once import made_once
 
-WORLD = SimulatorSettings(seed=3, days=60, cards=200, fraud_share=0.05)
-OTHER = Model(rounds=10, max_depth=2, threads=1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # `make test` tries the same examples every time; `make test-long` tries others, and more of them.
@@ -46,23 +41,13 @@ class SmallWorld(msgspec.Struct, frozen=True):
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
 
-def world_in(folder: Path) -> SmallWorld:
-    project = msgspec.structs.replace(demo_project(), model=Model(rounds=30, max_depth=3, threads=1))
-    files = (folder / name for name in ("history.parquet", "features.parquet", "bundle", "other"))
-    return SmallWorld(project, WORLD, *files)
-
-
-def make_world(folder: Path) -> None:
-    world = world_in(folder)
-    write_history(WORLD, world.history)
-    make_features(world.project, world.history, world.features, lambda *_: None)
-    train(world.project, world.features, world.bundle)
-    train(msgspec.structs.replace(world.project, model=OTHER), world.features, world.other)
-
-
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
-    return world_in(made_once("small_world", make_world, tmp_path_factory.mktemp("world")))
+    # Imported here: a process that only hands tests out needs none of the libraries that train.
+    recipe = importlib.import_module("tests.small_world")
+    folder = made_once("small_world", recipe.make_world, tmp_path_factory.mktemp("world"))
+    world: SmallWorld = recipe.world_in(folder)
+    return world
 
 
 @pytest.fixture(scope="module")

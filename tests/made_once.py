@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "tests"
-RECIPES = (Path(__file__), ROOT / "tests" / "conftest.py", ROOT / "requirements" / "all.lock")
+RECIPES = (Path(__file__), ROOT / "tests" / "small_world.py", ROOT / "requirements" / "all.lock")
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,9 @@ def test_a_world_that_is_there_is_not_made_again(world: World) -> None:
     assert prepared(world.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before
 
 
-def test_a_world_that_does_not_fit_is_made_anew(tmp_path: Path) -> None:
-    world = prepared(tmp_path, lambda *_: None, quick=True)
+def test_a_world_that_does_not_fit_is_made_anew(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.folder, tmp_path, dirs_exist_ok=True)
+    world = prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True)
     (world.bundle / "manifest.json").write_text("{}")
     made: list[str] = []
     prepared(tmp_path, lambda stage, _: made.append(stage), quick=True)

@@ -22,6 +22,8 @@ from fraud_detection.cli import main
 from tests.conftest import SmallWorld
 from tests.states import made
 
+PAYMENTS = 2_000
+
 
 def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run a command: in a process of its own where it reads standard input, else here."""
@@ -43,6 +45,14 @@ def told(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 @pytest.fixture(scope="module")
+def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the latest 2,000 payments of the history."""
+    path, table = tmp_path_factory.mktemp("latest") / "history.parquet", pq.read_table(small_world.history)
+    pq.write_table(table.slice(table.num_rows - 2_000), path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def payments_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file as somebody might bring: other names, text in numbers, holes, yes and no."""
     chance, path = random.Random(1), tmp_path_factory.mktemp("own") / "payments.csv"
@@ -50,9 +60,9 @@ def payments_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["ref", "when", "client", "shop", "value", "kind", "age", "fraudulent"])
-        for number in range(6_000):
+        for number in range(PAYMENTS):
             bad = chance.random() < 0.05
-            when = start + dt.timedelta(minutes=15 * number + chance.random())
+            when = start + dt.timedelta(minutes=45 * number + chance.random())
             value = chance.gauss(180, 30) if bad else chance.gauss(60, 30)
             age = chance.choice(["n/a", "", "34", "51", "70"])
             row = [f"r{number}", when.isoformat(), f"c{chance.randrange(200)}", f"s{chance.randrange(40)}"]
@@ -70,9 +80,9 @@ def test_from_nothing_but_a_file_to_decisions(payments_csv: Path, tmp_path: Path
     score = fraud("score", payments_csv, "--json", "score.json", folder=tmp_path)
     assert score.returncode == 0, told(score)
     lines = [json.loads(line) for line in score.stdout.splitlines()]
-    assert [line["transaction_id"] for line in lines] == [f"r{number}" for number in range(6_000)]
+    assert [line["transaction_id"] for line in lines] == [f"r{number}" for number in range(PAYMENTS)]
     figures = json.loads((tmp_path / "score.json").read_bytes())
-    assert figures["transactions"] == figures["decided"] + figures["quarantined"] == 6_000
+    assert figures["transactions"] == figures["decided"] + figures["quarantined"] == PAYMENTS
     assert figures["approve"] + figures["review"] + figures["decline"] == figures["decided"]
     assert all(line["reasons"] for line in lines if line["action"] != "approve")
 
@@ -105,12 +115,14 @@ def test_a_file_of_another_kind_on_standard_input_is_refused(
     assert "must be JSON Lines, but begins with b'ref,when" in told(result)
 
 
-def test_history_makes_the_features_of_the_next_file_warm(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_history_makes_the_features_of_the_next_file_warm(
+    small_world: SmallWorld, latest: Path, tmp_path: Path
+) -> None:
     events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, poison_share=0, labels="none"))
     (tmp_path / "events.jsonl").write_bytes(events)
     common = ("events.jsonl", "--bundle", small_world.bundle)
     cold = fraud("score", *common, folder=tmp_path)
-    warm = fraud("score", *common, "--history", small_world.history, folder=tmp_path)
+    warm = fraud("score", *common, "--history", latest, folder=tmp_path)
     assert warm.returncode == 0, told(warm)
     assert cold.stdout != warm.stdout
 
@@ -187,14 +199,14 @@ def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
 
 
 def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
-    small_world: SmallWorld, tmp_path: Path
+    small_world: SmallWorld, latest: Path, tmp_path: Path
 ) -> None:
-    table = pq.read_table(small_world.history)
+    table = pq.read_table(latest)
     pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "past.parquet")
     pq.write_table(table.slice(table.num_rows - 200), tmp_path / "new.parquet")
     common = ("score", "new.parquet", "--bundle", small_world.bundle, "--history")
     apart = fraud(*common, "past.parquet", folder=tmp_path)
-    both = fraud(*common, small_world.history, folder=tmp_path)
+    both = fraud(*common, latest, folder=tmp_path)
     assert apart.returncode == both.returncode == 0, told(both)
     assert apart.stdout == both.stdout
     assert apart.stdout.count(b'"action"') == 200
@@ -280,10 +292,10 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
 
 
 def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
-    result = fraud("parity", "--events", "6000", "--json", "parity.json", folder=tmp_path)
+    result = fraud("parity", "--events", "2500", "--json", "parity.json", folder=tmp_path)
     assert result.returncode == 0, told(result)
     report = json.loads((tmp_path / "parity.json").read_bytes())
-    assert report["events"] == 6_000
+    assert report["events"] == 2_500
     assert report["restarts"] >= 3
     assert report["values_compared"] > 100_000
     assert report["values_different"] == 0

@@ -34,6 +34,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield services.environment()["AWS_ENDPOINT_URL"]
 
 
+IN_ONE_PROCESS = """
+import sys
+from dvc.cli import main
+for words in sys.argv[1:]:
+    if code := main(words.split()):
+        sys.exit(code)
+"""
+
+
 class Project:
     """A folder under git and DVC."""
 
@@ -45,7 +54,7 @@ class Project:
             **CREDENTIALS,
         }
         self.run("git", "init", "--quiet")
-        self.run("dvc", "init", "--quiet")
+        self.dvc("init --quiet")
         shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
 
     def run(self, *command: str) -> str:
@@ -55,30 +64,34 @@ class Project:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def dvc(self, *commands: str) -> str:
+        """Run commands of DVC one after another, up to the first that fails; return what they said."""
+        return self.run(sys.executable, "-c", IN_ONE_PROCESS, *commands)
+
 
 def test_what_was_pushed_comes_back_after_the_cache_is_lost(s3: str, tmp_path: Path) -> None:
     project = Project(tmp_path)
-    project.run("dvc", "remote", "add", "--local", "--default", "storage", "s3://fraud-data/dvc")
-    project.run("dvc", "remote", "modify", "--local", "storage", "endpointurl", s3)
-    project.run("dvc", "remote", "modify", "--local", "storage", "sse", "AES256")
     data = tmp_path / "history.bin"
     content = os.urandom(1 << 20)
     data.write_bytes(content)
-    project.run("dvc", "add", "--quiet", data.name)
+    project.dvc(
+        "remote add --local --default storage s3://fraud-data/dvc",
+        f"remote modify --local storage endpointurl {s3}",
+        "remote modify --local storage sse AES256",
+        f"add --quiet {data.name}",
+    )
 
     # As the training workflow does on its first run: nothing is there yet, and that is no error.
     data.unlink()
     shutil.rmtree(tmp_path / ".dvc/cache")
-    project.run("dvc", "pull", "--allow-missing")
+    project.dvc("pull --allow-missing")
     assert not data.exists()
 
     data.write_bytes(content)
-    project.run("dvc", "commit", "--force", "--quiet")
-    assert "new:" in project.run("dvc", "status", "--cloud")
-    project.run("dvc", "push")
-    assert "in sync" in project.run("dvc", "status", "--cloud")
+    assert "new:" in project.dvc("commit --force --quiet", "status --cloud")
+    assert "in sync" in project.dvc("push", "status --cloud")
     data.unlink()
     shutil.rmtree(tmp_path / ".dvc/cache")
-    project.run("dvc", "pull")
+    project.dvc("pull")
     assert data.read_bytes() == content
     assert "fraud-data" not in (tmp_path / ".dvc/config").read_text()

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,22 @@ class Present(PathFinder):
 ABSENT = set(sys.argv.pop(1).split(","))
 sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder] + [Present]
 from fraud_detection.cli import main
-sys.exit(main(sys.argv[1:]))
+for words in sys.argv[1:]:
+    if code := main(words.split("\\n")):
+        sys.exit(code)
 """
-"""Runs a command as if some libraries were not installed."""
+"""Runs commands, up to the first that fails, as if some libraries were not installed."""
 
 
-def without(absent: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT_EXTRAS, absent, *map(str, arguments)]
-    return subprocess.run(  # noqa: S603 - our own command
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=280
+def without(absent: str, *commands: tuple[object, ...], folder: Path) -> subprocess.CompletedProcess[str]:
+    lines = ["\n".join(map(str, words)) for words in commands]
+    return subprocess.run(  # noqa: S603 - our own commands
+        [sys.executable, "-c", WITHOUT_EXTRAS, absent, *lines],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
 
 
@@ -101,24 +109,23 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     """From a file to a decision that is explained, with no library of an extra."""
     rows = [json.loads(line) for line in small_world.live(200, labels="none", poison_share=0, late_share=0)]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = without(LIBRARIES, "init", "--data", small_world.history, "--yes", folder=tmp_path)
-    assert made.returncode == 0, made.stderr
-    replace_block(tmp_path / "params.yaml", "model", "{rounds: 20, max_depth: 3, threads: 1}")
-    trained = without(LIBRARIES, "train", "--data", small_world.history, folder=tmp_path)
-    assert trained.returncode == 0, trained.stderr
-    assert "not tracked" in (trained.stdout + trained.stderr)
-    bundle = ("--bundle", "build/bundle")
-    scored = without(LIBRARIES, "score", "events.jsonl", *bundle, folder=tmp_path)
-    assert (scored.returncode, len(scored.stdout.splitlines())) == (0, 200), scored.stderr
-    created = without(LIBRARIES, "state", "create", "s.db", folder=tmp_path)
-    assert created.returncode == 0, created.stderr
-    ran = without(LIBRARIES, "run", "--source", "events.jsonl", *bundle, "--state", "s.db", folder=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    one = json.loads(scored.stdout.splitlines()[0])["transaction_id"]
-    explained = without(LIBRARIES, "explain", one, *bundle, "--state", "s.db", folder=tmp_path)
-    assert explained.returncode == 0, explained.stderr
-    served = without(LIBRARIES, "serve", "--help", folder=tmp_path)
-    assert served.returncode == 0
+    bundle, state = ("--bundle", "build/bundle"), ("--state", "s.db")
+    done = without(
+        LIBRARIES,
+        ("init", "--data", small_world.history, "--yes"),
+        ("train", "--data", small_world.history),
+        ("score", "events.jsonl", *bundle, "--out", "decisions.jsonl"),
+        ("state", "create", "s.db"),
+        ("run", "--source", "events.jsonl", *bundle, *state),
+        ("explain", rows[0]["transaction_id"], *bundle, *state),
+        ("serve", "--help"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not tracked" in (done.stdout + done.stderr)
+    assert len((tmp_path / "decisions.jsonl").read_text().splitlines()) == 200
+    assert rows[0]["transaction_id"] in done.stdout
+    assert "usage: fraud serve" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_a_missing_extra_is_one_sentence_before_any_work(
     arguments: tuple[str, ...], library: str, extra: str, tmp_path: Path
 ) -> None:
     absent = {"boto3": "boto3,botocore"}.get(library, library)
-    refused = without(absent, *arguments, folder=tmp_path)
+    refused = without(absent, arguments, folder=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert f"pip install 'fraud-detection-system[{extra}]'" in refused.stderr
@@ -141,16 +148,16 @@ def test_a_missing_extra_is_one_sentence_before_any_work(
 
 
 def test_a_named_tracking_server_is_not_left_out_in_silence(small_world: SmallWorld, tmp_path: Path) -> None:
-    made = without("mlflow", "init", "--data", small_world.history, "--yes", folder=tmp_path)
-    assert made.returncode == 0
+    own = files("fraud_detection").joinpath("simulated.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(own)
     replace_block(tmp_path / "params.yaml", "tracking", "{uri: 'https://mlflow.example'}")
-    refused = without("mlflow", "train", "--data", small_world.history, folder=tmp_path)
+    refused = without("mlflow", ("train", "--data", small_world.history), folder=tmp_path)
     assert (refused.returncode, "[track]" in refused.stderr) == (2, True)
     assert not (tmp_path / "build").exists()
 
 
 def test_the_version_tells_whether_the_hot_modules_are_compiled(tmp_path: Path) -> None:
-    told = without("dvc", "--version", folder=tmp_path)
+    told = without("dvc", ("--version",), folder=tmp_path)
     compiled = list((ROOT / "src").rglob("*.so"))
     assert told.stdout.startswith(PROJECT["version"])
     assert ("plain Python" in told.stdout) is not bool(compiled)

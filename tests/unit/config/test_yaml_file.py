@@ -60,11 +60,11 @@ def test_any_text_is_values_or_one_sentence(text: str) -> None:
 
 def test_a_list_of_many_entries_is_read_in_bounded_time(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text("entries:\n" + "".join(f"- {{value: c{number}}}\n" for number in range(50_000)))
+    file.write_text("entries:\n" + "".join(f"- {{value: c{number}}}\n" for number in range(20_000)))
     began = time.process_time()
     found = read_yaml(file)
-    assert time.process_time() - began < 5
-    assert found == {"entries": [{"value": f"c{number}"} for number in range(50_000)]}
+    assert time.process_time() - began < 2
+    assert found == {"entries": [{"value": f"c{number}"} for number in range(20_000)]}
 
 
 def test_anchors_and_merges_are_read_as_yaml_means_them(tmp_path: Path) -> None:

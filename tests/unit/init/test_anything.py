@@ -97,14 +97,15 @@ def test_more_columns_never_spoil_an_ordinary_file(content: dict[str, list[objec
         checked(proposal, Path(folder), [*ordinary, *more])
 
 
+ORDINARY = propose(AnyTable(payments(60))).project
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["schema", "schema.event_time", "split", "schema.label"]))
 def test_no_comment_changes_what_the_text_says(origin: str, words: str, where: str) -> None:
-    project = propose(AnyTable(payments(60))).project
-
-    text = to_yaml(project, origin, [Remark(where, words)], {})
+    text = to_yaml(ORDINARY, origin, [Remark(where, words)], {})
 
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / "params.yaml"
         params.write_text(text, encoding="utf-8")
-        assert load_project(params) == project
+        assert load_project(params) == ORDINARY
