@@ -36,9 +36,10 @@ from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, reco
 TOOLS = Path(__file__).parents[2] / ".venv-aws"
 FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PATIENCE_S = 240.0
-FEW, MANY = 2_000, 20_000
+FEW, MANY = 1_000, 20_000
+SHARDS = {FEW: 2, MANY: 4}
 SIZES = [pytest.param(FEW, id="short"), pytest.param(MANY, id="long", marks=pytest.mark.long)]
-LOOKED_AT = 400
+LOOKED_AT = 300
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,8 +77,13 @@ def play(
 ) -> Day:
     """Deploy, send payments at full speed, let trouble come, and collect what became of them."""
     bundle = read_bundle(world.bundle)
-    settings = local_settings("e2e", batches={"retries": 1000}, function={"budget_ms": 400, "timeout_s": 10})
-    sent = world.live(payments, late_share=0.03, repeat_share=0.02, poison_share=0.01, labels="fraud")
+    settings = local_settings(
+        "e2e",
+        stream={"shards": SHARDS[payments]},
+        batches={"retries": 1000},
+        function={"budget_ms": 400, "timeout_s": 10},
+    )
+    sent = world.live(payments, late_share=0.03, repeat_share=0.02, poison_share=0.015, labels="fraud")
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
         saved = SavedProfiles()
@@ -142,7 +148,7 @@ def waiting(client: Any, url: str) -> int:  # noqa: ANN401 - boto3's client
     return int(found["Attributes"][name])
 
 
-PHASES = (("slow", 4), ("failing", 16), ("absent", 28))
+PHASES = (("slow", 2), ("failing", 8), ("absent", 14))
 """What the endpoint does until how many calls of a short day; then it is well."""
 
 
@@ -178,9 +184,9 @@ class BadTables:
         return None
 
 
-def kill_often(site: LocalSite) -> None:
+def kill_often(site: LocalSite, days: int) -> None:
     chance = Random(7)
-    for _ in range(30):
+    for _ in range(4 * days):
         time.sleep(0.7)
         function = chance.choice(list(site.functions.values()))
         if function.pid:
@@ -190,7 +196,7 @@ def kill_often(site: LocalSite) -> None:
 def bad(stage: Stage, days: int) -> None:
     """Let everything go wrong while payments come, for as long as so many short days."""
     stage.endpoint.disturb, stage.dynamo.disturb = BadEndpoint(days), BadTables()
-    threading.Thread(target=kill_often, args=(stage.site,), daemon=True).start()
+    threading.Thread(target=kill_often, args=(stage.site, days), daemon=True).start()
 
 
 @pytest.fixture(scope="module")

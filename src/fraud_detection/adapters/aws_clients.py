@@ -75,9 +75,17 @@ def _once(service: str) -> Config:
     )
 
 
+@cache
+def _descriptions() -> Any:  # noqa: ANN401 - botocore's loader
+    """Return what reads AWS's descriptions of its services: each file once, not once a client."""
+    return botocore.session.get_session().get_component("data_loader")
+
+
 def _client(service: str, region: str | None, config: Config, **where: str) -> Any:  # noqa: ANN401 - botocore makes its clients while running
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _descriptions())
     try:
-        return botocore.session.get_session().create_client(service, region, config=config, **where)
+        return session.create_client(service, region, config=config, **where)
     except NoRegionError:
         raise ConfigError(
             f"AWS {service}: in which region? Set AWS_DEFAULT_REGION, or `region` in the settings"

@@ -22,6 +22,8 @@ LIBRARIES = ("msgspec", "PyYAML")
 """What the handler needs beside botocore, which Lambda has."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+"""Where a statement holds other statements."""
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 
@@ -88,15 +90,18 @@ def _parents(module: str) -> Iterator[str]:
 
 def _imports(tree: ast.AST) -> Iterator[str]:
     """Return every module of this project that is imported while running, inside functions too."""
-    typing_only = {id(one) for block in ast.walk(tree) if _is_typing(block) for one in ast.walk(block)}
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom):
+            if (node.module or "").startswith(PACKAGE):
+                yield str(node.module)
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE))
+        elif not _is_typing(node):
+            # An import is a statement: most nodes of a tree are expressions, and none of them holds one.
+            waiting += [one for block in BLOCKS for one in getattr(node, block, ())]
 
 
 def _is_typing(node: ast.AST) -> bool:
