@@ -326,22 +326,21 @@ class LambdaDoor:
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:  # noqa: ARG002 - all is in the fakes
         cloud, chance = Cloud(case.world), Random(len(cuts))
-        processor = self._processor(cloud, case)
+        bundle = read_bundle(case.bundle)
+        contents = msgspec.structs.replace(bundle.contents, project=case.project)
+        bundle = msgspec.structs.replace(bundle, contents=contents)
+        processor = cloud.processor(bundle)
         for part in cuts:
             if part.before:
-                processor = self._processor(cloud, case)
+                processor = cloud.processor(bundle)
             for lane, records in self._batches(case, part):
                 if self.again and chance.random() < 0.3:
-                    processor = self._troubled(cloud, case, lane, records, chance)
+                    self._killed(cloud, cloud.processor(bundle), lane, records, chance)
+                    processor = cloud.processor(bundle)
                 assert processor.handle(lane, records) == []
                 if self.again and chance.random() < 0.2:
                     assert processor.handle(lane, records) == []
         return self._result(case, cloud)
-
-    def _processor(self, cloud: Cloud, case: Case) -> Processor:
-        bundle = read_bundle(case.bundle)
-        contents = msgspec.structs.replace(bundle.contents, project=case.project)
-        return cloud.processor(msgspec.structs.replace(bundle, contents=contents))
 
     def _batches(self, case: Case, part: Part) -> Iterator[tuple[str, list[Arrived]]]:
         lanes = [(self._lane(case.events[place]), place) for place in range(part.start, part.stop)]
@@ -355,9 +354,10 @@ class LambdaDoor:
         card = str(fields_of(event).get("card_id"))
         return f"shardId-{zlib.crc32(card.encode()) % self.shards:012d}"
 
-    def _troubled(
-        self, cloud: Cloud, case: Case, lane: str, records: Sequence[Arrived], chance: Random
-    ) -> Processor:
+    @staticmethod
+    def _killed(
+        cloud: Cloud, processor: Processor, lane: str, records: Sequence[Arrived], chance: Random
+    ) -> None:
         left = [chance.randint(0, 12)]
 
         def dies(_operation: str) -> None:
@@ -367,9 +367,8 @@ class LambdaDoor:
 
         cloud.trouble(dies)
         with contextlib.suppress(Killed):
-            assert self._processor(cloud, case).handle(lane, records) == []
+            assert processor.handle(lane, records) == []
         cloud.trouble(lambda _: None)
-        return self._processor(cloud, case)
 
     def _result(self, case: Case, cloud: Cloud) -> Result:
         places = {str(FIRST + place): place for place in range(len(case.events))}
