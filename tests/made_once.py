@@ -30,7 +30,7 @@ def digest_of_sources() -> str:
     return found.hexdigest()[:16]
 
 
-def made_once(name: str, make: Callable[[Path], None], folder: Path, kept: Path = KEPT) -> Path:
+def made_once(name: str, make: Callable[[Path], object], folder: Path, kept: Path = KEPT) -> Path:
     """Fill `folder` with a copy of what `make` writes into an empty one; only the first caller makes it."""
     kept.mkdir(parents=True, exist_ok=True)
     whole = kept / f"{name}-{digest_of_sources()}"

@@ -6,12 +6,13 @@ import pytest
 
 from benchmarks.attacker import ATTACKS
 from benchmarks.bench_attacks import Settings, measure
-from fraud_detection.bench.world import World, prepared
+from fraud_detection.bench.world import World
+from tests.bench_world import quick_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return prepared(tmp_path_factory.mktemp("attacks"), lambda *_: None, quick=True)
+    return quick_world(tmp_path_factory.mktemp("attacks"))
 
 
 @pytest.mark.long

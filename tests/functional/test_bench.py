@@ -17,6 +17,7 @@ from fraud_detection.bench.line import copy_names
 from fraud_detection.bench.load import HOLE
 from fraud_detection.bench.world import World, prepared, with_holes
 from fraud_detection.cli import main
+from tests.bench_world import quick_world
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(folder: Path) -> World:
-    return prepared(folder, lambda *_: None, quick=True)
+    return quick_world(folder)
 
 
 def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON

@@ -51,7 +51,7 @@ def test_two_columns_are_enough(tmp_path: Path) -> None:
     assert "--label" in said(proposal, "schema.label")
 
 
-@pytest.mark.parametrize("columns_of_each", [(30, 10), pytest.param((300, 98), marks=pytest.mark.long)])
+@pytest.mark.parametrize("columns_of_each", [(75, 23), pytest.param((300, 98), marks=pytest.mark.long)])
 def test_400_columns_take_seconds(tmp_path: Path, columns_of_each: tuple[int, int]) -> None:
     numbers, texts = columns_of_each
     rows, rng = 50_000, np.random.default_rng(1)
