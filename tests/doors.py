@@ -41,7 +41,8 @@ from fraud_detection.run.lane_batch import Record as Arrived
 from fraud_detection.run.output import outcome_line
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import Stop, run_stream
+from fraud_detection.run.stopping import Stop
+from fraud_detection.run.stream import run_stream
 from fraud_detection.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.functional.test_follow import follow_all

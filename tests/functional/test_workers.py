@@ -160,6 +160,13 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
             assert one.ask("GET", "/v1/decisions/nobody")[0] == 404
 
 
+def test_the_process_that_starts_workers_loads_no_model(door: Served) -> None:
+    def loaded(pid: int) -> bool:
+        return "libxgboost" in Path(f"/proc/{pid}/maps").read_text()
+
+    assert [loaded(pid) for pid in (door.process.pid, *children(door.process.pid))] == [False, True, True]
+
+
 def test_a_list_is_answered_in_its_order_whoever_owns_its_events(door: Served, events: list[bytes]) -> None:
     bad = b'{"amount":1}'
     status, answers, _ = door.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")

@@ -19,7 +19,8 @@ from fraud_detection.bench.world import Progress, World
 from fraud_detection.metrics import LatencyHistogram, StageTimes
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.garbage import few_collections
-from fraud_detection.run.stream import BATCH, Stop, run_stream
+from fraud_detection.run.stopping import Stop
+from fraud_detection.run.stream import BATCH, run_stream
 
 SOURCE = "bench"
 TOTAL, BEHIND = "total", "behind"

@@ -5,27 +5,19 @@ from __future__ import annotations
 import ipaddress
 import logging
 from argparse import Namespace
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-import msgspec
-
-from fraud_detection.adapters.http_server import listen, make_room, run_loop
+from fraud_detection.adapters.http_server import make_room
 from fraud_detection.commands.arguments import BUNDLE
+from fraud_detection.commands.losses import accept_losses
 from fraud_detection.commands.printing import print_line
-from fraud_detection.commands.serving import accept_losses, opened
 from fraud_detection.errors import ConfigError
-from fraud_detection.run.access import ROLES, Access, Role, add_key, load_keys
-from fraud_detection.run.api import Api
-from fraud_detection.run.follow_keys import KeysFollower, on_hangup, say_no_keys
-from fraud_detection.run.garbage import few_collections
-from fraud_detection.run.openapi import openapi
-from fraud_detection.run.request_door import WAIT_S, RequestDoor
-from fraud_detection.run.shards import kept_files, refuse_other_workers
-from fraud_detection.run.side_source import Listening, SideSource, serve_beside
-from fraud_detection.run.stream import Stop, ending_on_signals
-from fraud_detection.run.worker import WorkerSettings
+from fraud_detection.run.access import ROLES, Role, add_key, load_keys
+from fraud_detection.run.follow_keys import on_hangup
+from fraud_detection.run.shards import kept_files
+from fraud_detection.run.stopping import Stop, ending_on_signals
+from fraud_detection.run.worker_settings import WorkerSettings
 from fraud_detection.run.workers import Hangups, serve_with_workers
 
 LOG = logging.getLogger(__name__)
@@ -47,43 +39,10 @@ def serve(arguments: Namespace) -> None:
             raise ConfigError("--source is read by one process: leave out --workers")
         _serve_with_workers(arguments)
         return
-    refuse_other_workers(arguments.state, arguments.workers)
-    engine, door, releases = opened(arguments, wait_s=WAIT_S)
-    requests = RequestDoor(door, arguments.most_waiting)
-    try:
-        own_version = version("fraud-detection-system")
-        description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
-        access = Access(keys)
-        api = Api(requests, access, description)
-        beside = None if arguments.source is None else SideSource(requests, arguments.source)
-        listening = Listening(
-            listen(arguments.host, arguments.port, shared=False),
-            arguments.certificate,
-            arguments.private_key,
-            arguments.most_connections,
-        )
-        scheme = "http" if arguments.certificate is None else "https"
-        address = f"{scheme}://{arguments.host}:{arguments.port}"
-        stop = Stop()
-        look = say_no_keys
-        if arguments.keys is not None:
-            follower = KeysFollower(arguments.keys, access, door.site.background)
-            follower.start()
-            look = follower.look_now
-        bundle = engine.bundle.name
-        extra = {"event": "started", "bundle": bundle, "address": address}
-        LOG.info("bundle %s answers at %s", bundle, address, extra=extra)
-        with few_collections(), ending_on_signals(stop), on_hangup(look):
-            run_loop(serve_beside(api, listening, beside, stop, releases))
-    finally:
-        try:
-            requests.close()
-        finally:
-            if releases is not None:
-                releases.close()
-    decided = door.tally.decided
-    words = "stopped: %s payments were decided"
-    LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+    # It takes a model's libraries, which the process that starts workers does not need.
+    from fraud_detection.commands.serve_alone import serve_alone  # noqa: PLC0415 - see above
+
+    serve_alone(arguments, keys)
 
 
 def _serve_with_workers(arguments: Namespace) -> None:

@@ -16,7 +16,7 @@ from fraud_detection.commands.printing import figure, terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.aws_demo import AwsDemoReport, LiveLog, demonstrate
 from fraud_detection.run.demo import DemoSettings
-from fraud_detection.run.stream import Stop
+from fraud_detection.run.stopping import Stop
 
 
 def aws_demo(arguments: Namespace) -> None:

@@ -22,7 +22,7 @@ from fraud_detection.run.demo import (
     summarise,
 )
 from fraud_detection.run.demo_truth import Quality
-from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.stopping import Stop, ending_on_signals
 
 PLAIN_EVERY_S = 5.0
 HEADINGS = ("declined", "amount", "score", "because")

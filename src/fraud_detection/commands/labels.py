@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
+from fraud_detection.commands.losses import accept_losses
 from fraud_detection.commands.printing import terminal, write_figures
-from fraud_detection.commands.serving import accept_losses
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.label_import import Imported, into_server, into_state

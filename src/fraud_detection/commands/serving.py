@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,8 +13,8 @@ from fraud_detection.adapters.live_folder import LiveFolder
 from fraud_detection.adapters.sqlite_file import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite_outputs import OutputFile
 from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.adapters.state_guard import accept_loss
 from fraud_detection.commands.arguments import BUNDLE
+from fraud_detection.commands.losses import accept_losses
 from fraud_detection.commands.printing import (
     Figures,
     output,
@@ -38,9 +37,8 @@ from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.history import History, read_history
 from fraud_detection.run.output import outcome_line, told_line
 from fraud_detection.run.scoring import score_file, score_pipe
+from fraud_detection.run.stopping import Stop, ending_on_signals
 from fraud_detection.run.stream import (
-    Stop,
-    ending_on_signals,
     log_recovered,
     open_door,
     open_live_door,
@@ -152,15 +150,6 @@ def opened(
         synchronous=arguments.synchronous,
         wait_s=wait_s,
     )
-
-
-def accept_losses(states: Sequence[Path]) -> None:
-    """Let state files go on without what they have lost, and log what that is."""
-    for state in states:
-        loss = accept_loss(state)
-        if loss is not None:
-            words = "%s: %s; it goes on without, as --accept-loss says"
-            LOG.warning(words, state, loss.words, extra={"event": "loss_accepted"})
 
 
 def schema_report(arguments: Namespace) -> None:

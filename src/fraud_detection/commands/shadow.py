@@ -11,7 +11,7 @@ from fraud_detection.commands.printing import terminal, write_figures
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.shadow import Shadows
-from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.stopping import Stop, ending_on_signals
 
 LOG = logging.getLogger(__name__)
 

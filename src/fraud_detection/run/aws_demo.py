@@ -37,7 +37,7 @@ from fraud_detection.run.cloud_log import CloudTally, entries
 from fraud_detection.run.demo import DemoSettings, demo_project, learn
 from fraud_detection.run.demo_truth import Answer, Quality, quality
 from fraud_detection.run.history import Progress
-from fraud_detection.run.stream import Stop, ending_on_signals
+from fraud_detection.run.stopping import Stop, ending_on_signals
 from fraud_detection.run.warm_up import warm_up
 from fraud_detection.score.archive import read_bundle
 from fraud_detection.score.bundle import Bundle

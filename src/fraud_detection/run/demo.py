@@ -31,7 +31,8 @@ from fraud_detection.run.demo_truth import Answer, Quality, quality
 from fraud_detection.run.embedded import EmbeddedDoor, settle
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import History, Progress, feature_table, read_history
-from fraud_detection.run.stream import BATCH, Stop, open_door
+from fraud_detection.run.stopping import Stop
+from fraud_detection.run.stream import BATCH, open_door
 from fraud_detection.run.tally import Tally
 from fraud_detection.run.training import keep_table
 from fraud_detection.train.workflow import refit_bundle, train

@@ -24,7 +24,8 @@ from fraud_detection.errors import RetryError
 from fraud_detection.run.api import Api
 from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import Stop, place_in
+from fraud_detection.run.stopping import Stop
+from fraud_detection.run.stream import place_in
 
 LOG = logging.getLogger(__name__)
 BATCH = 16

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from fraud_detection.adapters.event_sources import Batch, Pipe, Source, is_object, open_source
 from fraud_detection.adapters.live_folder import LiveFolder
@@ -27,6 +23,7 @@ from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow_release import ReleaseFollower, load_release
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.history import Progress, is_textual, read_history
+from fraud_detection.run.stopping import Stop
 
 LOG = logging.getLogger(__name__)
 BATCH = 512
@@ -34,36 +31,6 @@ TRY_EVERY_S = 2.0
 LOOK_EVERY_S = 0.5
 
 Show = Callable[[list[Outcome]], None]
-
-
-class Stop:
-    """Becomes true when somebody asks to end: a signal, or a caller."""
-
-    def __init__(self) -> None:
-        """Go on until asked."""
-        self.asked = False
-
-    def __call__(self, *_: object) -> None:
-        """Ask to end after the batch in hand."""
-        self.asked = True
-
-
-@contextmanager
-def ending_on_signals(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the work after the batch in hand.
-
-    What kills the process at once, such as SIGBUS where a mapped file is cut short, leaves a word behind.
-    """
-    if not faulthandler.is_enabled():
-        faulthandler.enable()
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def open_door(

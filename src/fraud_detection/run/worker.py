@@ -27,10 +27,9 @@ import msgspec
 
 from fraud_detection.adapters.background import Background, Part
 from fraud_detection.adapters.count_board import CountBoard
-from fraud_detection.adapters.http_bound import MOST_CONNECTIONS
 from fraud_detection.adapters.http_server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.live_folder import LiveFolder
-from fraud_detection.adapters.server_log import LogFormat, configure_log
+from fraud_detection.adapters.server_log import configure_log
 from fraud_detection.adapters.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.errors import ConfigError, FraudDetectionError
@@ -45,46 +44,21 @@ from fraud_detection.run.following import Following
 from fraud_detection.run.garbage import few_collections
 from fraud_detection.run.heart import Heart
 from fraud_detection.run.openapi import openapi
-from fraud_detection.run.request_door import MOST_WAITING, WAIT_S, RequestDoor
+from fraud_detection.run.request_door import WAIT_S, RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
-from fraud_detection.run.stream import Stop, ending_on_signals, log_recovered
+from fraud_detection.run.stopping import Stop, ending_on_signals
+from fraud_detection.run.stream import log_recovered
 from fraud_detection.run.together import Together
 from fraud_detection.run.worker_api import WorkerApi
+from fraud_detection.run.worker_settings import REFUSED, WorkerSettings
 
 # It runs as `__main__`.
 LOG = logging.getLogger("fraud_detection.run.worker")
-REFUSED = 2
 AWAY = 1
 LOOK_EVERY_S = 0.02
 ORPHAN_ENDS_WITHIN_S = 30.0
 PARENT = 0
 """The descriptor that ends with the process which started this one."""
-
-
-class WorkerSettings(msgspec.Struct, frozen=True):
-    """What a worker needs to know: what `fraud serve` was told, and which of how many it is.
-
-    folder: where the workers meet.  ids: descriptors of the memory where each worker shows its ids.  state:
-    the name from which that of each state file is made.
-    """
-
-    worker: int
-    workers: int
-    folder: str
-    bundle: str
-    state: str
-    port: int
-    host: str = "127.0.0.1"
-    project: str | None = None
-    keys: str | None = None
-    certificate: str | None = None
-    private_key: str | None = None
-    most_waiting: int = MOST_WAITING
-    most_connections: int = MOST_CONNECTIONS
-    synchronous: str = "normal"
-    log_format: LogFormat = "text"
-    live: str | None = None
-    ids: tuple[int, ...] = ()
 
 
 class Worker:

@@ -25,8 +25,8 @@ from fraud_detection.adapters.http_server import reserve
 from fraud_detection.adapters.shared_ids import shared_memory
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.shards import check_shards
-from fraud_detection.run.stream import Stop
-from fraud_detection.run.worker import REFUSED, WorkerSettings
+from fraud_detection.run.stopping import Stop
+from fraud_detection.run.worker_settings import REFUSED, WorkerSettings
 
 LOOK_EVERY_S = 0.1
 MOST_DEATHS = 5
