@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from fraud_detection.adapters.sqlite_site import SqliteSite
 from fraud_detection.cli import main
 from fraud_detection.run import stream
@@ -14,6 +16,7 @@ from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.engine import Engine
 from fraud_detection.run.follow_release import ReleaseFollower
 from fraud_detection.run.shards import shard_path
+from tests.conftest import SmallWorld
 
 
 def made(state: Path, workers: int = 1) -> Path:
@@ -53,3 +56,10 @@ def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) ->
         making.append(f"--bundle={bundle}")
     created(state, *making)
     return [one for one in more if not one.startswith("--history=")]
+
+
+def short_history(world: SmallWorld, path: Path, payments: int = 2_000) -> Path:
+    """Write the last payments of the history alone: enough where only that there is a past matters."""
+    table = pq.read_table(world.history)
+    pq.write_table(table.slice(table.num_rows - payments), path)
+    return path

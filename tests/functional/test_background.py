@@ -52,7 +52,7 @@ def ready(one: Served, workers: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
     small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
 ) -> None:

@@ -79,7 +79,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
 def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> None:
     one = next(json.loads(event)["transaction_id"] for event in _events(11, 50))
     figures = tmp_path / "parity.json"
-    fraud(one, "parity", "--events=1500", "--seed=11", f"--json={figures}")
+    fraud(one, "parity", "--events=500", "--seed=11", f"--json={figures}")
     report = json.loads(figures.read_bytes())
     assert (report["values_different"], report["rows_compared"]) == (0, report["transactions"])
 

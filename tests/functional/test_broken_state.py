@@ -20,10 +20,13 @@ from typing import Any
 
 import pytest
 
+from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.state_guard import copy_state
+from fraud_detection.cli import main
 from fraud_detection.errors import RetryError
 from fraud_detection.run.assemble import load_engine
-from fraud_detection.run.health import BrokenError
+from fraud_detection.run.create_state import new_state
+from fraud_detection.run.health import TRY_EVERY_S, BrokenError
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.shards import Ownership, shard_path
 from tests.busy_clock import BusyClock
@@ -31,7 +34,7 @@ from tests.conftest import SmallWorld
 from tests.functional.test_http_line import answers
 from tests.functional.test_request_door import PATIENCE_S, Served, served
 from tests.functional.test_workers import TWO, WORKERS, children, until
-from tests.states import made, open_door, opened
+from tests.states import made, open_door, opened, short_history
 
 CALLERS = 8
 PROFILES = "sqlite_autoindex_profiles_1"
@@ -46,10 +49,10 @@ def events(small_world: SmallWorld) -> list[bytes]:
 @pytest.fixture(scope="module")
 def remembered(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state file, well closed, that has taken history in and decided nothing."""
-    state = tmp_path_factory.mktemp("remembered") / "state.db"
-    with served(small_world, state, f"--history={small_world.history}") as one:
-        one.stop()
-    return state
+    folder = tmp_path_factory.mktemp("remembered")
+    past = short_history(small_world, folder / "history.parquet")
+    new_state(folder / "state.db", 1, load_engine(small_world.bundle), past)
+    return folder / "state.db"
 
 
 def damage(state: Path, table: str) -> None:
@@ -107,21 +110,25 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     assert profiles(state) == kept
     # What is said to do is enough.
     copy_state(remembered, state)
-    with served(small_world, state) as again:
-        assert [again.decide(event)[0] for event in events[:CALLERS]] == [200] * CALLERS
+    _, door = open_door(small_world.bundle, state)
+    door.take(Batch(events[:CALLERS], None, 0), "test")
+    assert door.tally.decided == CALLERS
+    door.close()
 
 
 @pytest.mark.parametrize("table", ["history", "decisions", "meta", "journal"])
 def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_do(
-    small_world: SmallWorld, remembered: Path, tmp_path: Path, table: str
+    small_world: SmallWorld,
+    remembered: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
     damage(state, table)
-    one = Served(small_world, state)
-    try:
-        assert ended(one) == 2
-    finally:
-        said = one.stop()
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", "--headless"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
     assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
     assert "Traceback" not in said
 
@@ -144,9 +151,17 @@ def limit_files(pid: int, most: int) -> None:
         resource.prlimit(one, resource.RLIMIT_FSIZE, (most, hard))
 
 
-@pytest.mark.parametrize("more", [(), pytest.param((TWO,), marks=pytest.mark.long)], ids=["one", "workers"])
+@pytest.mark.parametrize(
+    ("more", "lasts_s"),
+    [
+        pytest.param((), 2 * TRY_EVERY_S, id="one"),
+        # Longer than anything here waits before it ends or starts something again.
+        pytest.param((), 11, id="one, for long", marks=pytest.mark.long),
+        pytest.param((TWO,), 11, id="workers", marks=pytest.mark.long),
+    ],
+)
 def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...], lasts_s: float
 ) -> None:
     with served(small_world, tmp_path / "state.db", *more) as one:
         answered = [one.decide(event)[1] for event in events[:20]]
@@ -157,8 +172,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
             assert (status, headers["retry-after"]) == (503, "1")
             assert "disk I/O error" in problem["detail"]
         until(lambda: not ready(one))
-        # Longer than anything here waits before it ends or starts something again.
-        time.sleep(11)
+        time.sleep(lasts_s)
         assert (one.process.poll(), children(one.process.pid)) == (None, serving)
         assert not ready(one)
         assert one.ask("GET", f"/v1/decisions/{answered[0]['transaction_id']}")[0] == 200
@@ -286,8 +300,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
 ) -> None:
     state = tmp_path / "state.db"
     ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
-    with served(small_world, state, TWO, f"--history={small_world.history}") as one:
-        one.stop()
+    made(state, WORKERS)
     # Read for a label, and not at the start, which would end the worker again and again.
     damage(shard_path(state, 0, WORKERS), "labels_payment")
     theirs = next(json.loads(event) for event in events if ownership.place(event).owner == 0)

@@ -17,6 +17,7 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.answering import RuleSettings
+from fraud_detection.cli import main
 from fraud_detection.errors import ConfigError
 from fraud_detection.outcomes import Decided
 from fraud_detection.run.embedded import EmbeddedDoor, has_past
@@ -120,14 +121,14 @@ def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     steady = door_at(small_world, tmp_path / "steady")
-    serve(steady, events)
+    serve(steady, events[:1_500])
     steady.close()
     recovered = 0
-    for start in range(0, len(events), 500):
+    for start in range(0, 1_500, 300):
         door = door_at(small_world, tmp_path / "dying")
         recovered += door.recovered
-        door.save_after_events = 700
-        serve(door, events[start : start + 500])
+        door.save_after_events = 400
+        serve(door, events[start : start + 300])
         door.site.close()
     assert recovered > 0
     assert decisions(tmp_path / "dying") == decisions(tmp_path / "steady")
@@ -194,9 +195,9 @@ def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
     serve(door, events[:64])
     with pytest.raises(ConfigError, match="another process"):
         door_at(small_world, tmp_path / "state.db")
-    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", "-"]
-    command += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
-    second = subprocess.run(command, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
+    words = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", "-"]
+    words += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
+    second = subprocess.run(words, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
     assert second.returncode == 2
     assert b"another process" in second.stderr
     serve(door, events[64:128])
@@ -212,28 +213,34 @@ def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_pa
         door_at(small_world, tmp_path / "state.db")
 
 
+def command(world: SmallWorld, source: Path, state: Path) -> list[str]:
+    words = ["run", "--headless", "--source", str(source)]
+    return [*words, "--bundle", str(world.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
+
+
 def start(world: SmallWorld, source: Path, state: Path) -> subprocess.Popen[bytes]:
     made(state)
-    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", str(source)]
-    command += ["--bundle", str(world.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+    words = [sys.executable, "-m", "fraud_detection.cli", *command(world, source, state)]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("payments", "most"), [(8_000, 2), pytest.param(30_000, 4, marks=pytest.mark.long)])
 def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
-    small_world: SmallWorld, tmp_path: Path
+    small_world: SmallWorld, tmp_path: Path, payments: int, most: int
 ) -> None:
     source, state = tmp_path / "events.jsonl", tmp_path / "killed.db"
-    events = small_world.live(30_000, repeat_share=0.03, poison_share=0.02)
+    events = small_world.live(payments, repeat_share=0.03, poison_share=0.02)
     source.write_bytes(b"\n".join(events) + b"\n")
-    assert start(small_world, source, tmp_path / "steady.db").wait() == 0
+    made(tmp_path / "steady.db")
+    assert main(command(small_world, source, tmp_path / "steady.db")) == 0
     chance, kills = random.Random(5), 0
     while True:
         before = progress_of(state)
         process = start(small_world, source, state)
         wait_for_progress(process, state, before)
         time.sleep(chance.uniform(0, 0.15))
-        if process.poll() is not None or kills == 4:
+        if process.poll() is not None or kills == most:
             assert process.wait(120) == 0
             break
         process.send_signal(signal.SIGKILL)

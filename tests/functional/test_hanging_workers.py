@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,8 +23,9 @@ from fraud_detection.run.workers import HANGS_AFTER_S
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.functional.test_request_door import Served, served
-from tests.functional.test_workers import TWO, WORKERS, Asker, alive, children, metrics, total, until
+from tests.functional.test_workers import TWO, WORKERS, Asker, alive, bearer, children, metrics, total, until
 
+RATE = 40.0
 SLACK_S = 3.0
 """For a machine that has other things to do."""
 
@@ -104,47 +106,61 @@ def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
     assert f"worker {hangs} has not been heard for 5 s: it is ended" in said
 
 
-def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
-) -> None:
-    with served(small_world, tmp_path / "state.db", TWO) as one:
-        workers = children(one.process.pid)
-        one.process.send_signal(signal.SIGSTOP)
-        time.sleep(HANGS_AFTER_S + 1)
-        assert one.decide(events[0])[0] == 200
-        one.process.send_signal(signal.SIGCONT)
-        time.sleep(1)
-        assert children(one.process.pid) == workers
+class Keyed(NamedTuple):
+    """Workers, and the headers of a caller with a rate and of one who may look."""
+
+    one: Served
+    asked_by: dict[str, str]
+    free: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def keyed(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    folder = tmp_path_factory.mktemp("keyed")
+    keys = folder / "keys.yaml"
+    asked_by = bearer(add_key(keys, "till", ("decide",), RATE))
+    free = bearer(add_key(keys, "office", ("operate",), None))
+    with served(small_world, folder / "state.db", TWO, f"--keys={keys}") as one:
+        yield Keyed(one, asked_by, free)
         one.stop()
     assert one.process.returncode == 0
 
 
-def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
+    keyed: Keyed, events: list[bytes]
 ) -> None:
-    keys, rate = tmp_path / "keys.yaml", 40.0
-    asked_by = {"Authorization": f"Bearer {add_key(keys, 'till', ('decide',), rate)}"}
-    free = {"Authorization": f"Bearer {add_key(keys, 'office', ('operate',), None)}"}
+    workers = children(keyed.one.process.pid)
+    keyed.one.process.send_signal(signal.SIGSTOP)
+    time.sleep(HANGS_AFTER_S + 1)
+    assert keyed.one.ask("POST", "/v1/decisions", events[0], **keyed.asked_by)[0] == 200
+    keyed.one.process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    assert children(keyed.one.process.pid) == workers
+
+
+def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
+    small_world: SmallWorld, events: list[bytes], keyed: Keyed
+) -> None:
+    one, asked_by, free = keyed.one, keyed.asked_by, keyed.free
     ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
     home = ownership.of_id("till")
     own = [event for event in events if ownership.place(event).owner != home]
-    with served(small_world, tmp_path / "state.db", TWO, f"--keys={keys}") as one:
-        (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
-        with askers_by_worker(one, **free) as asked:
-            other = asked[1 - home]
-            os.kill(keeper, signal.SIGSTOP)
-            until(lambda: other.ask("GET", "/readyz")[0] == 503)
-            start = time.monotonic()
-            found = [other.ask("POST", "/v1/decisions", event, **asked_by) for event in own[:60]]
-            share = rate / WORKERS * (1 + time.monotonic() - start)
-            assert other.ask("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
-            statuses = [status for status, _, _ in found]
-            assert set(statuses) == {200, 429}
-            assert rate / WORKERS <= statuses.count(200) <= share + 1
-            until(lambda: other.ask("GET", "/readyz")[0] == 200)
-            # The whole rate holds again, and what was counted meanwhile is told.
-            one._line.close()
-            assert total(one, "fraud_rate_shared_events_total", **free) == 60
-            time.sleep(1)
-            again = [other.ask("POST", "/v1/decisions", event, **asked_by)[0] for event in own[60 : 60 + 30]]
-            assert again == [200] * 30
+    (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
+    with askers_by_worker(one, **free) as asked:
+        other = asked[1 - home]
+        os.kill(keeper, signal.SIGSTOP)
+        until(lambda: other.ask("GET", "/readyz")[0] == 503)
+        start = time.monotonic()
+        found = [other.ask("POST", "/v1/decisions", event, **asked_by) for event in own[:60]]
+        share = RATE / WORKERS * (1 + time.monotonic() - start)
+        assert other.ask("GET", "/readyz")[1] == {"status": "not ready", "workers_away": [home]}
+        statuses = [status for status, _, _ in found]
+        assert set(statuses) == {200, 429}
+        assert RATE / WORKERS <= statuses.count(200) <= share + 1
+        until(lambda: other.ask("GET", "/readyz")[0] == 200)
+        # The whole rate holds again, and what was counted meanwhile is told.
+        one._line.close()
+        assert total(one, "fraud_rate_shared_events_total", **free) == 60
+        time.sleep(1)
+        again = [other.ask("POST", "/v1/decisions", event, **asked_by)[0] for event in own[60 : 60 + 30]]
+        assert again == [200] * 30

@@ -86,15 +86,15 @@ LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 def answers(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
     """Read answers one after another, strictly."""
-    found = []
-    while data:
-        head, _, data = data.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
+    found, at = [], 0
+    while at < len(data):
+        end = data.find(b"\r\n\r\n", at)
+        assert end >= 0
+        first, *lines = data[at:end].decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
-        size = int(headers["content-length"])
-        found.append((int(first.split(" ")[1]), headers, data[:size]))
-        assert len(data) >= size
-        data = data[size:]
+        at = end + 4 + int(headers["content-length"])
+        assert at <= len(data)
+        found.append((int(first.split(" ")[1]), headers, data[end + 4 : at]))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.run.api_metrics import BOUNDS_S, exposition
 from fraud_detection.run.request_door import RequestDoor
 from fraud_detection.run.side_source import STREAM, SideSource
@@ -109,10 +110,11 @@ def test_unsaved_events_are_those_that_a_restart_remembers(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    with served(small_world, state) as one:
-        one.ask("POST", "/v1/decisions", b"[" + b",".join(events[:50]) + b"]")
-        unsaved = scraped(one)["fraud_unsaved_events"].total("fraud_unsaved_events")
-        one.process.kill()
+    _, dying = open_door(small_world.bundle, state)
+    dying.take(Batch(events[:50], None, 0), "test")
+    found = families(exposition(RequestDoor(dying), {}))
+    unsaved = found["fraud_unsaved_events"].total("fraud_unsaved_events")
+    dying.site.close()
     _, door = open_door(small_world.bundle, state)
     assert door.recovered == unsaved == 50
     door.close()

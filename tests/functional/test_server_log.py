@@ -60,7 +60,7 @@ def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
     return made_here
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
     small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
 ) -> None:

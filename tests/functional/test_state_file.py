@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -31,9 +32,9 @@ from fraud_detection.run.create_state import new_state
 from fraud_detection.run.embedded import EmbeddedDoor
 from fraud_detection.run.shards import shard_path
 from tests.conftest import SmallWorld
-from tests.functional.test_request_door import PATIENCE_S, Served, served
+from tests.functional.test_request_door import PATIENCE_S, served
 from tests.functional.test_workers import TWO, until
-from tests.states import made, open_door
+from tests.states import made, open_door, short_history
 
 FILES = ("", "-wal", SUFFIX)
 
@@ -286,18 +287,21 @@ def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
 
 
 def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
     with served(small_world, state) as one:
         assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
         one.stop(signal.SIGKILL)
     Path(f"{state}-wal").unlink()
-    again = Served(small_world, state)
-    assert again.process.wait(PATIENCE_S) == 2
-    assert "30 answered events are gone, numbers 1 to 30" in again.stop()
-    with served(small_world, state, "--accept-loss") as again:
-        assert "repeated" not in again.decide(events[0])[1]
+    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    assert main(["serve", "--port=0", *words]) == 2
+    assert "30 answered events are gone, numbers 1 to 30" in capsys.readouterr().err
+    source, figures = tmp_path / "events.jsonl", tmp_path / "run.json"
+    source.write_bytes(events[0] + b"\n")
+    assert main(["run", f"--source={source}", f"--json={figures}", "--accept-loss", *words]) == 0
+    counts = json.loads(figures.read_bytes())
+    assert (counts["decided"], counts["repeated"]) == (1, 0)
 
 
 # A file that vanishes or shrinks
@@ -327,8 +331,8 @@ def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answe
     assert one.process.returncode != 0
     assert "put back a copy" in said
     assert not state.exists()
-    again = Served(small_world, tmp_path / "elsewhere.db", f"--state={state}")
-    again.stop()
+    with pytest.raises(ConfigError, match="make a new one"):
+        door_at(small_world, state)
 
 
 @pytest.mark.parametrize("what", ["", "-wal"], ids=["file", "log"])
@@ -456,7 +460,8 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    with served(small_world, state, f"--history={small_world.history}") as one:
+    past = short_history(small_world, tmp_path / "history.parquet")
+    with served(small_world, state, f"--history={past}") as one:
         assert one.decide(events[0])[0] == 200
         os.truncate(state, 8192)
         try:
@@ -465,9 +470,8 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
             assert one.process.wait(PATIENCE_S) == -signal.SIGBUS
         said = one.stop()
     assert "was cut short" in said or "Bus error" in said
-    again = Served(small_world, state)
-    assert again.process.wait(PATIENCE_S) == 2
-    assert "cut short" in (words := again.stop()) or "damaged" in words
+    with pytest.raises(ConfigError, match=r"cut short|damaged"):
+        door_at(small_world, state)
 
 
 @pytest.mark.parametrize("command", ["run", "serve", "label"])

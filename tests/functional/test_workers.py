@@ -22,15 +22,17 @@ from fraud_detection.cli import main
 from fraud_detection.outcomes import Decided
 from fraud_detection.run.access import add_key
 from fraud_detection.run.assemble import load_engine
+from fraud_detection.run.create_state import new_state
 from fraud_detection.run.shards import Ownership, shard_path
 from tests.conftest import SmallWorld
 from tests.functional.test_follow import contents, follow_all, open_workers
 from tests.functional.test_request_door import Reply, Served, served
-from tests.states import made, open_door
+from tests.states import made, open_door, short_history
 
 WORKERS = 2
 PATIENCE_S = 60.0
 TWO = f"--workers={WORKERS}"
+RATES = {"till": 10.0, "office": None}
 
 
 class Asker:
@@ -265,25 +267,25 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
 ) -> None:
     state = tmp_path / "state.db"
     with served(small_world, state, TWO) as one, askers(one.port, 6) as asked:
-        for place, event in enumerate(events[:300]):
+        for place, event in enumerate(events[:200]):
             assert asked[place % 6].decide(event)[0] == 200
         # After a pause everybody knows everything.
-        for place, event in enumerate(events[300:330]):
-            until_followed(one, 300 + place)
+        for place, event in enumerate(events[200:220]):
+            until_followed(one, 200 + place)
             assert asked[place % 6].decide(event)[0] == 200
         one.stop()
-    wanted = alone(small_world, events[:330], tmp_path / "alone.db")
+    wanted = alone(small_world, events[:220], tmp_path / "alone.db")
     found = kept(state)
     names = [one.name for one in load_engine(small_world.bundle).extractor.definitions]
     of_card = [place for place, name in enumerate(names) if name.startswith("card_")]
     assert len(of_card) > 20
     differ = 0
-    for place, event in enumerate(events[:330]):
+    for place, event in enumerate(events[:220]):
         row = found[json.loads(event)["transaction_id"]][2]
         served_row, wanted_row = _columns(row), _columns(wanted[place])
         assert all(served_row[column] == wanted_row[column] for column in of_card)
         differ += row != wanted[place]
-        if place >= 300:
+        if place >= 200:
             assert row == wanted[place]
     # Without a pause a shared profile may lag behind: else this test would show nothing.
     assert differ > 0
@@ -328,17 +330,17 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_world.live(1_500, labels="none", late_share=0, repeat_share=0, poison_share=0),
+        small_world.live(700, labels="none", late_share=0, repeat_share=0, poison_share=0),
     )
     one = Served(small_world, state, TWO)
     one.wait()
-    parts = [Load(one.port, events[place:1_200:4]) for place in range(4)]
+    parts = [Load(one.port, events[place:600:4]) for place in range(4)]
     for part in parts:
         part.start()
-    until(lambda: sum(len(part.answers) for part in parts) > 150)
+    until(lambda: sum(len(part.answers) for part in parts) > 100)
     victim = children(one.process.pid)[0]
     os.kill(victim, signal.SIGKILL)
-    until(lambda: sum(len(part.answers) for part in parts) > 900)
+    until(lambda: sum(len(part.answers) for part in parts) > 400)
     workers = children(one.process.pid)
     assert victim not in workers
     folders = {folder_of(pid) for pid in workers}
@@ -353,7 +355,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     with served(small_world, state, TWO) as again:
         for name, answer in answers.items():
             assert again.ask("GET", f"/v1/decisions/{name}")[:2] == (200, answer)
-        for event in events[1_200:]:
+        for event in events[600:]:
             assert again.decide(event)[0] == 200
         again.stop()
     found = kept(state)
@@ -396,67 +398,86 @@ def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
     assert said.count("payments were decided") == WORKERS
 
 
+class Limited:
+    """Workers at which few events may wait, and the keys of a caller with a rate and of one without."""
+
+    def __init__(self, one: Served, till: str, office: str) -> None:
+        self.one, self.till, self.office = one, bearer(till), bearer(office)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="module")
+def limited(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    folder = tmp_path_factory.mktemp("limited")
+    keys = folder / "keys.yaml"
+    of_till, of_office = (add_key(keys, name, ("decide",), rate) for name, rate in RATES.items())
+    with served(small_world, folder / "state.db", TWO, "--most-waiting=8", f"--keys={keys}") as one:
+        yield Limited(one, of_till, of_office)
+
+
 def test_a_full_worker_refuses_at_once_and_what_was_taken_stands(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    limited: Limited, events: list[bytes]
 ) -> None:
-    with served(small_world, tmp_path / "state.db", TWO, "--most-waiting=8") as one:
-        status, answer, headers = one.decide(b"[" + b",".join(events[:60]) + b"]")
-        assert status == 503
-        assert "events wait already" in answer["detail"]
-        assert headers["retry-after"] == "1"
-        with askers(one.port, 6) as asked:
-            assert [asked[place % 6].decide(event)[0] for place, event in enumerate(events[:60])] == [
-                200
-            ] * 60
+    one, office = limited.one, limited.office
+    status, answer, headers = one.ask("POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office)
+    assert status == 503
+    assert "events wait already" in answer["detail"]
+    assert headers["retry-after"] == "1"
+    with askers(one.port, 6) as asked:
+        found = [
+            asked[place % 6].ask("POST", "/v1/decisions", event, **office)[0]
+            for place, event in enumerate(events[:60])
+        ]
+    assert found == [200] * 60
 
 
-def test_a_rate_holds_for_all_workers_together(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
-) -> None:
-    keys = tmp_path / "keys.yaml"
-    asked_by = {"Authorization": f"Bearer {add_key(keys, 'till', ('decide',), 10.0)}"}
-    with served(small_world, tmp_path / "state.db", TWO, f"--keys={keys}") as one, askers(one.port) as asked:
+def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[bytes]) -> None:
+    with askers(limited.one.port) as asked:
         start = time.monotonic()
         statuses = [
-            asked[place % 12].ask("POST", "/v1/decisions", event, **asked_by)[0]
-            for place, event in enumerate(events[:60])
+            asked[place % 12].ask("POST", "/v1/decisions", event, **limited.till)[0]
+            for place, event in enumerate(events[60:120])
         ]
         allowed = 10 + 10 * (time.monotonic() - start)
         assert 10 <= statuses.count(200) <= allowed
         assert set(statuses) == {200, 429}
 
 
+def serving(world: SmallWorld, state: Path) -> list[str]:
+    return ["serve", f"--bundle={world.bundle}", f"--state={state}", "--port=0", "--headless"]
+
+
 @pytest.mark.parametrize(
     ("first", "then", "words"),
     [
-        (TWO, "--workers=3", "was made by 2 workers"),
-        (TWO, "--workers=1", "start with --workers 2"),
-        ("--workers=1", TWO, "was made by one process"),
+        (2, 3, "was made by 2 workers"),
+        (2, 1, "start with --workers 2"),
+        (1, 2, "was made by one process"),
     ],
 )
 def test_another_number_of_workers_over_the_same_state_is_refused(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, first: str, then: str, words: str
+    small_world: SmallWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: int,
+    then: int,
+    words: str,
 ) -> None:
-    with served(small_world, tmp_path / "state.db", first) as one:
-        assert one.decide(events[0])[0] == 200
-        one.stop()
-    other = Served(small_world, tmp_path / "state.db", then)
-    said = other.stop(signal.SIGCONT)
-    assert other.process.returncode == 2
-    assert words in said
+    state = made(tmp_path / "state.db", first)
+    assert main([*serving(small_world, state), f"--workers={then}"]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_state_file_that_is_missing_is_refused(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state = tmp_path / "state.db"
-    with served(small_world, state, TWO) as one:
-        assert all(one.decide(event)[0] == 200 for event in events[:20])
-        one.stop()
+    state = made(tmp_path / "state.db", WORKERS)
     shard_path(state, 1, WORKERS).unlink()
-    other = Served(small_world, state, TWO)
-    assert f"{shard_path(state, 1, WORKERS)}: is missing" in other.stop(signal.SIGCONT)
-    assert other.process.returncode == 2
+    assert main([*serving(small_world, state), TWO]) == 2
+    assert f"{shard_path(state, 1, WORKERS)}: is missing" in capsys.readouterr().err
     assert not shard_path(state, 1, WORKERS).exists()
 
 
@@ -502,14 +523,13 @@ def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, d
 def test_history_is_split_among_the_workers(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    state, past = tmp_path / "state.db", f"--history={small_world.history}"
-    with served(small_world, state, TWO, past) as one:
+    state, past = tmp_path / "state.db", short_history(small_world, tmp_path / "history.parquet")
+    with served(small_world, state, TWO, f"--history={past}") as one:
         assert all(one.decide(event)[0] == 200 for event in events[:30])
         one.stop()
     found = kept(state)
-    with served(small_world, tmp_path / "alone.db", past) as single:
-        assert all(single.decide(event)[0] == 200 for event in events[:30])
-        single.stop()
+    new_state(tmp_path / "alone.db", 1, load_engine(small_world.bundle), past)
+    alone(small_world, events[:30], tmp_path / "alone.db")
     with closing(sqlite3.connect(tmp_path / "alone.db")) as db:
         wanted = dict(db.execute("SELECT transaction_id, features FROM decisions"))
         past_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
