@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,18 @@ def short_history(world: SmallWorld, path: Path, payments: int = 2_000) -> Path:
     table = pq.read_table(world.history)
     pq.write_table(table.slice(table.num_rows - payments), path)
     return path
+
+
+@contextmanager
+def standard_input(content: bytes) -> Iterator[None]:
+    """Let this process find so much in a pipe on its standard input: what fits into one, and then its end."""
+    before, (read, write) = os.dup(0), os.pipe()
+    os.write(write, content)
+    os.close(write)
+    os.dup2(read, 0)
+    os.close(read)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)

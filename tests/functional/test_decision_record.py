@@ -72,16 +72,8 @@ class Doors:
         return self._main("run", f"--source={self.file}", f"--state={made(self.folder / 'file.db')}")
 
     def pipe(self) -> list[bytes]:
-        command = [
-            sys.executable,
-            "-m",
-            "fraud_detection.cli",
-            "run",
-            *self.answering,
-            "--source=-",
-            "--out=-",
-        ]
-        command += [f"--state={made(self.folder / 'pipe.db')}", "--headless"]
+        command = [sys.executable, "-m", "fraud_detection.cli", "run", *self.answering, "--headless"]
+        command += ["--source=-", "--out=-", f"--state={made(self.folder / 'pipe.db')}"]
         done = subprocess.run(command, input=self.file.read_bytes(), capture_output=True, check=True)  # noqa: S603 - ours
         return done.stdout.splitlines()
 

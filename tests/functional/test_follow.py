@@ -31,7 +31,7 @@ from fraud_detection.run.history import read_history
 from fraud_detection.run.remember import remember_past
 from fraud_detection.run.shards import Ownership, shard_path
 from tests.conftest import SmallWorld
-from tests.states import open_door, opened
+from tests.states import open_door, opened, short_history
 
 WORKERS = 2
 Past = Sequence[PastPayment]
@@ -44,8 +44,12 @@ def engine(small_world: SmallWorld) -> Engine:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    """Payments and labels, without those that come twice: each is told once to its owner."""
-    return small_world.live(2_000, late_share=0.05, repeat_share=0, poison_share=0.01)
+    return stream(small_world, 100)
+
+
+def stream(world: SmallWorld, payments: int) -> list[bytes]:
+    """Return payments and labels, without those that come twice: each is told once to its owner."""
+    return world.live(payments, late_share=0.05, repeat_share=0, poison_share=0.01)
 
 
 def open_workers(
@@ -132,22 +136,21 @@ def recounted(engine: Engine, door: WorkerDoor) -> int:
 @pytest.mark.parametrize(
     ("payments", "dies", "often"),
     [
-        pytest.param(700, 0.0, 0, id="no death"),
-        pytest.param(700, 0.01, 3, id="some deaths"),
+        pytest.param(600, 0.0, 0, id="no death"),
+        pytest.param(600, 0.01, 3, id="some deaths"),
         pytest.param(2_000, 0.05, 20, id="many deaths", marks=pytest.mark.long),
     ],
 )
 def test_shared_profiles_become_those_of_one_process(
     small_world: SmallWorld,
     engine: Engine,
-    events: list[bytes],
     tmp_path: Path,
     *,
     payments: int,
     dies: float,
     often: int,
 ) -> None:
-    events = events[:payments]
+    events = stream(small_world, payments)
     new_state(tmp_path / "state.db", WORKERS)
     doors = open_workers(engine, tmp_path / "state.db")
     ownership, chance, deaths = Ownership(engine.project.schema, WORKERS), random.Random(5), 0
@@ -221,7 +224,8 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     small_world: SmallWorld, engine: Engine, tmp_path: Path
 ) -> None:
     events = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
-    past = read_history(small_world.project, small_world.history, lambda *_: None).payments[-3_000:]
+    history = short_history(small_world, tmp_path / "history.parquet")
+    past = read_history(small_world.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)
     doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
     # In the end one worker hears of the time by the other's payments alone.
