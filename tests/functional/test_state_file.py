@@ -491,7 +491,10 @@ def test_what_serves_makes_no_state_file(
 
 
 def test_a_state_file_is_made_once_whole_or_not_at_all(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_world: SmallWorld,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     state = tmp_path / "s.db"
     words = ["state", "create", str(state), "--headless", f"--bundle={small_world.bundle}"]
@@ -503,7 +506,8 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     making.kill()
     making.wait()
     assert not state.exists()
-    assert main([*words, f"--history={small_world.history}"]) == 0
+    past = short_history(small_world, tmp_path_factory.mktemp("past") / "history.parquet")
+    assert main([*words, f"--history={past}"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
     door = door_at(small_world, state)
     assert door.site.meta("history", 0) > 100

@@ -51,10 +51,10 @@ def passed(cache: Path) -> list[Path]:
     "command",
     [
         ("score", "events.jsonl"),
-        ("run", "--source", "events.jsonl", "--state", "state.db"),
+        pytest.param(("run", "--source", "events.jsonl", "--state", "state.db"), marks=pytest.mark.long),
         ("serve", "--state", "state.db", "--port", "0"),
         ("release", "start", "--live", "live", "--reason", "a trial"),
-        ("evaluate", "--no-tracking", "--features", "features.parquet"),
+        pytest.param(("evaluate", "--no-tracking", "--features", "features.parquet"), marks=pytest.mark.long),
     ],
 )
 def test_a_model_that_ends_its_process_is_refused_where_it_enters(
