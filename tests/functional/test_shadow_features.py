@@ -40,8 +40,9 @@ from tests.conftest import SmallWorld
 from tests.functional.test_shadow import ANN, all_of, serve
 from tests.states import open_door, open_live_door, opened
 
-EARLY = 600
-PAYMENTS = 2_400
+EARLY = 300
+PAYMENTS = 1_500
+DAYS = 20
 WITHOUT_CUSTOMER = 40
 CORRECTED_LATER = 30
 
@@ -160,15 +161,26 @@ def with_news(events: list[bytes]) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
+def short_world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    """Return the small world with a short history: every shadow reads it whole when it starts."""
+    whole = small_world.settings
+    later = whole.start + dt.timedelta(days=whole.days - DAYS)
+    settings = msgspec.structs.replace(whole, start=later, days=DAYS)
+    history = tmp_path_factory.mktemp("short") / "history.parquet"
+    write_history(settings, history)
+    return msgspec.structs.replace(small_world, settings=settings, history=history)
+
+
+@pytest.fixture(scope="module")
 def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("challenger")
     return trained(other_features(small_world.project), small_world.history, folder)
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
+def events(short_world: SmallWorld) -> list[bytes]:
     shares = {"late_share": 0.03, "repeat_share": 0.02, "poison_share": 0.02}
-    return with_news(small_world.live(PAYMENTS, labels="fraud", **shares))
+    return with_news(short_world.live(PAYMENTS, labels="fraud", **shares))
 
 
 def named(world: SmallWorld, challenger: Path, path: Path) -> LiveFolder:
@@ -184,13 +196,13 @@ def named(world: SmallWorld, challenger: Path, path: Path) -> LiveFolder:
 
 @pytest.fixture(scope="module")
 def trial(
-    small_world: SmallWorld, challenger: Path, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+    short_world: SmallWorld, challenger: Path, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Trial:
     root = tmp_path_factory.mktemp("trial")
-    folder = named(small_world, challenger, root / "live")
+    folder = named(short_world, challenger, root / "live")
     state, alone = root / "state.db", root / "alone.db"
     _, door, follower = open_live_door(folder, state)
-    warm_up(door, small_world.project, small_world.history, lambda *_: None)
+    warm_up(door, short_world.project, short_world.history, lambda *_: None)
     (setup,) = live.standing(folder).shadows
     serve(door, events[:EARLY])
     early = door.site.seq
@@ -199,10 +211,10 @@ def trial(
     follower.close()
     _, project = live.content_of(folder, setup)
     other = open_door(challenger, alone, project=project)[1]
-    warm_up(other, project, small_world.history, lambda *_: None)
+    warm_up(other, project, short_world.history, lambda *_: None)
     serve(other, events)
     other.close()
-    return Trial(folder, setup, challenger, small_world.history, state, alone, early)
+    return Trial(folder, setup, challenger, short_world.history, state, alone, early)
 
 
 def to_the_end(shadows: Shadows) -> None:
@@ -247,7 +259,7 @@ def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
 
 
 def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
-    small_world: SmallWorld,
+    short_world: SmallWorld,
     challenger: Path,
     events: list[bytes],
     trial: Trial,
@@ -255,16 +267,16 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    folder, state = named(small_world, challenger, tmp_path / "live"), tmp_path / "state.db"
+    folder, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
     _, door, follower = open_live_door(folder, state)
-    warm_up(door, small_world.project, small_world.history, lambda *_: None)
+    warm_up(door, short_world.project, short_world.history, lambda *_: None)
     follower.close()
     serve(door, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
     door.site.settle()
 
     def decide(part: list[bytes]) -> None:
-        with closing(Shadows(folder, [state], small_world.history)) as shadows:
+        with closing(Shadows(folder, [state], short_world.history)) as shadows:
             to_the_end(shadows)
             serve(door, part)
             to_the_end(shadows)
@@ -272,7 +284,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     third = (len(events) - EARLY) // 3
     decide(events[EARLY : EARLY + third])
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={folder.path}", f"--state={state}", f"--history={small_world.history}"]
+    command += [f"--live={folder.path}", f"--state={state}", f"--history={short_world.history}"]
     before = len(decisions(state, trial.setup))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
@@ -283,7 +295,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
         with pytest.raises(ConfigError, match="another process lets shadows follow this state file"):
-            Shadows(folder, [state], small_world.history)
+            Shadows(folder, [state], short_world.history)
     finally:
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -319,13 +331,13 @@ def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_ha
 
 
 def test_a_history_that_is_missing_or_another_is_refused(
-    small_world: SmallWorld, trial: Trial, tmp_path: Path
+    short_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     with pytest.raises(ConfigError, match=r"began with .* name the same file with --history"):
         decided_by(trial, state, None)
     shorter = tmp_path / "shorter.parquet"
-    write_history(msgspec.structs.replace(small_world.settings, days=30), shorter)
+    write_history(msgspec.structs.replace(short_world.settings, days=DAYS // 2), shorter)
     with pytest.raises(ConfigError, match=r"shorter\.parquet has .* and 0 others; name the same file"):
         decided_by(trial, state, shorter)
     with closing(sqlite3.connect(state)) as db, db:
