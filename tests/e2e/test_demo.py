@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["--cards", "250", "--days", "75", "--rate", "300", "--headless", "--directory", "demo"]
+SMALL = ["--cards", "100", "--days", "75", "--rate", "300", "--headless", "--directory", "demo"]
 
 
 def demo(*arguments: str) -> list[str]:
@@ -42,7 +42,7 @@ def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path: Path) -> None:
     )
     try:
         said = read_until(process, "decided ")
-        time.sleep(2)
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
     finally:

@@ -16,6 +16,7 @@ from fraud_detection.adapters.aws_fakes import (
     FakeRuntime,
     item_bytes,
 )
+from fraud_detection.adapters.dynamodb_labels import LABELS_A_PART
 from fraud_detection.adapters.dynamodb_ledger import Unsaved
 from fraud_detection.adapters.kpl import MOST_EVENTS
 from fraud_detection.adapters.sagemaker import SageMakerScorer
@@ -101,7 +102,8 @@ def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWor
     assert ledger.unsaved() == []
 
 
-SAYINGS = 5_000
+SAYINGS = 5
+"""How many parts of labels one payment has: as one item they would be larger than DynamoDB takes."""
 
 
 def sayings(start: int, count: int) -> list[Record]:
@@ -132,16 +134,21 @@ def told(cloud: Cloud) -> list[int]:
     return sorted(one.sequence // MOST_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
 
 
-def test_very_many_labels_of_one_payment_stop_nobody(small_world: SmallWorld) -> None:
+@pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])
+def test_very_many_labels_of_one_payment_stop_nobody(
+    small_world: SmallWorld, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At some 4,300 their one item was larger than DynamoDB takes, and the shard stood still for ever."""
-    cloud = Cloud(small_world)
-    for start in range(0, SAYINGS, LABELS):
-        assert cloud.processor().handle("shard-1", sayings(start, LABELS)) == []
-    assert told(cloud) == list(range(SAYINGS))
-    assert max(map(item_bytes, cloud.dynamo.tables["labels"].values())) <= MAX_ITEM_BYTES
+    monkeypatch.setattr("fraud_detection.adapters.dynamodb_labels.LABELS_A_PART", part)
+    cloud, batch = Cloud(small_world), part // 2
+    for start in range(0, SAYINGS * part, batch):
+        assert cloud.processor().handle("shard-1", sayings(start, batch)) == []
+    assert told(cloud) == list(range(SAYINGS * part))
+    largest = max(map(item_bytes, cloud.dynamo.tables["labels"].values()))
+    assert largest <= MAX_ITEM_BYTES * part / LABELS_A_PART
     # What comes again is known, and changes nothing.
     before = dict(cloud.dynamo.tables["labels"])
-    assert cloud.processor().handle("shard-1", sayings(0, LABELS)) == []
+    assert cloud.processor().handle("shard-1", sayings(0, batch)) == []
     assert cloud.dynamo.tables["labels"] == before
 
 

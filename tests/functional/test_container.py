@@ -222,6 +222,7 @@ def job(root: Path, small_world: SmallWorld, hyperparameters: dict[str, str]) ->
     return root
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_same_program_trains_as_a_job(
     small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,9 @@ def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
     assert len(embedded) == MOST
 
 
-@pytest.mark.parametrize("size", [1, 10, 50, 100, 500, 1000])
+@pytest.mark.parametrize(
+    "size", [1, 50, 1000, *(pytest.param(size, marks=pytest.mark.long) for size in (10, 100, 500))]
+)
 def test_the_same_payments_are_declined_however_the_stream_is_cut(
     small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int
 ) -> None:
@@ -153,7 +155,9 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     assert stream.declined() == embedded
 
 
-@pytest.mark.parametrize("calls", range(1, 9))
+@pytest.mark.parametrize(
+    "calls", [2, 5, 8, *(pytest.param(calls, marks=pytest.mark.long) for calls in (1, 3, 4, 6, 7))]
+)
 def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
     small_world: SmallWorld, events: list[bytes], calls: int
 ) -> None:

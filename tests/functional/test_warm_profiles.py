@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from fraud_detection.adapters.aws_fakes import FakeDynamo
 from fraud_detection.adapters.dynamodb_ledger import HISTORY, DynamoLedger
 from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
 from fraud_detection.adapters.lane_profiles import LaneStore
+from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.lambda_state import ProfilesChoice, profile_store
 from fraud_detection.run.warm_up import Warmed, warm_up
@@ -22,8 +24,10 @@ GROUP = "live-card"
 
 @pytest.mark.parametrize("kind", ["dynamodb", "feature-store"])
 def test_history_comes_first_in_every_store(
-    small_world: SmallWorld, kind: Literal["dynamodb", "feature-store"]
+    small_world: SmallWorld, kind: Literal["dynamodb", "feature-store"], tmp_path: Path
 ) -> None:
+    history = tmp_path / "history.parquet"
+    write_history(msgspec.structs.replace(small_world.settings, days=10), history)
     bundle, dynamo, features = read_bundle(small_world.bundle), FakeDynamo(), FakeFeatureStore([GROUP])
     entities = list(small_world.project.schema.entities)
     clients: dict[str, Any] = {"dynamodb": dynamo, "sagemaker-featurestore-runtime": features}
@@ -37,7 +41,7 @@ def test_history_comes_first_in_every_store(
     def warm() -> Warmed:
         ledger = DynamoLedger(dynamo, "decisions", "labels")
         ledger.lane = HISTORY
-        return warm_up(bundle, small_world.history, process(HISTORY), ledger, lambda *_: None)
+        return warm_up(bundle, history, process(HISTORY), ledger, lambda *_: None)
 
     first = warm()
     assert len(dynamo.tables["profiles"]) + len(features.groups[GROUP]) == first.profiles

@@ -72,11 +72,11 @@ def test_the_template_is_the_golden_file(
     assert made == GOLDEN.read_text(), "if the change is wanted: make test ARGS='--golden -k golden'"
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_cfn_lint_finds_nothing(name: str, release: Release, tmp_path: Path) -> None:
-    chosen = check(VARIANTS[name])
-    for stem, template in (("whole", build(chosen, release)), ("foundation", build(chosen))):
-        (tmp_path / f"{stem}.json").write_text(render(template))
+def test_cfn_lint_finds_nothing(release: Release, tmp_path: Path) -> None:
+    for number, one in enumerate(VARIANTS.values()):
+        chosen = check(one)
+        for stem, template in (("whole", build(chosen, release)), ("foundation", build(chosen))):
+            (tmp_path / f"{stem}-{number}.json").write_text(render(template))
     lint = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "eu-central-1", "us-east-1", "--"]
     found = subprocess.run([*lint, *tmp_path.glob("*.json")], capture_output=True, text=True, check=False)  # noqa: S603 - of our own
     assert (found.returncode, found.stdout) == (0, "")
