@@ -24,8 +24,11 @@ from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import evaluate, train
 from tests.conftest import SmallWorld
+from tests.few_features import few_features
 from tests.functional.test_request_door import served
 from tests.states import open_door
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 DAY = 86_400_000
 
@@ -239,7 +242,7 @@ def labelled_in_days(project: Project) -> Project:
 def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    project = labelled_in_days(small_world.project)
+    project = labelled_in_days(few_features(small_world.project))
     whole = read_history(project, small_world.history, lambda *_: None)
     times = [past.payment.event_time for past in whole.payments]
     as_of = times[9 * len(times) // 10]
@@ -264,7 +267,7 @@ def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
 def test_what_is_immature_is_counted_and_left_out_of_every_figure(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    project, history = labelled_in_days(small_world.project), small_world.history
+    project, history = labelled_in_days(few_features(small_world.project)), small_world.history
     times = [past.payment.event_time for past in read_history(project, history, lambda *_: None).payments]
     table, bundle = tmp_path / "features.parquet", tmp_path / "bundle"
     as_of = times[9 * len(times) // 10]

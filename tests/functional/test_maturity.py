@@ -18,12 +18,22 @@ from fraud_detection.strict import to_plain
 from fraud_detection.train.dataset import METADATA_KEY, read_info
 from tests.conftest import SmallWorld
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 DAY = dt.timedelta(days=1)
 DELAY = 14 * DAY
 Row = dict[str, Any]
 
 
 def rows_of(world: SmallWorld) -> list[Row]:
+    """Return the payments of every third card, until noon of the last day: all is a matter of time."""
+    rows = all_rows_of(world)
+    cards = set(sorted({row["card_id"] for row in rows})[::3])
+    noon = max(row["event_time"] for row in rows).replace(hour=12)
+    return [row for row in rows if row["card_id"] in cards and row["event_time"] < noon]
+
+
+def all_rows_of(world: SmallWorld) -> list[Row]:
     columns, _ = read_columns(world.history)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -189,7 +199,7 @@ def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_
 def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_anew_where_it_can_be(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    rows = rows_of(small_world)
+    rows = all_rows_of(small_world)
     bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
     columns, metadata = read_columns(small_world.features)
     info = json.loads(metadata[METADATA_KEY])

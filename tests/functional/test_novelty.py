@@ -17,11 +17,12 @@ from fraud_detection.run.novelty import NoveltySettings, plan_of, replayed, week
 from fraud_detection.train.dataset import Dataset
 from fraud_detection.train.novelty import Question, Week, novelty
 from fraud_detection.train.prequential import Plan
+from tests.few_features import few_features
 
 PROJECT: Project = msgspec.structs.replace(
-    demo_project(), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)
+    few_features(demo_project()), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)
 )
-WORLD = SimulatorSettings(seed=5, cards=500, merchants=120, days=112, fraud_share=0.02)
+WORLD = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_share=0.03)
 SETTINGS = NoveltySettings(
     WORLD, "account_takeover", from_day=56, weight=0.6, directory=Path(), history_days=42, review_share=0.01
 )

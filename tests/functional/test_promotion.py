@@ -32,6 +32,7 @@ from tests.states import open_live_door
 ANN = live.Author("ann", "a test")
 LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
 DAY_MS = 86_400_000
+EVENTS = 9_000
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     _, door, follower = open_live_door(folder, state)
     shadows = Shadows(folder, [state])
     shadows.step()
-    events = small_world.live(9_000, late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(EVENTS, late_share=0, repeat_share=0, poison_share=0)
     for start in range(0, len(events), 250):
         door.take(Batch(events[start : start + 250], None, 0), "test")
     door.close()
@@ -74,6 +75,11 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
         pass
     shadows.close()
     return Trial(folder, state, *shadowed.shadows)
+
+
+@pytest.fixture(scope="module")
+def of_good(trial: Trial) -> Compared:
+    return compared(trial.folder, [trial.state], trial.good, None)
 
 
 def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
@@ -98,10 +104,10 @@ def checks(found: Compared) -> dict[str, bool]:
     return {check.name: check.passed for check in found.verdict.checks}
 
 
-def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial) -> None:
-    good = compared(trial.folder, [trial.state], trial.good, None)
+def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial, of_good: Compared) -> None:
+    good = of_good
     assert checks(good) == dict.fromkeys(checks(good), True)
-    assert good.comparison.traffic.payments > 5_000
+    assert good.comparison.traffic.payments > EVENTS / 2
     bad = compared(trial.folder, [trial.state], trial.bad, None)
     assert not bad.verdict.passed
     assert not checks(bad)["better"]
@@ -132,8 +138,8 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     assert "FAILED  unseen" in said
 
 
-def test_a_comparison_counts_what_the_tables_say(trial: Trial) -> None:
-    found = compared(trial.folder, [trial.state], trial.good, None).comparison
+def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: Compared) -> None:
+    found = of_good.comparison
     with closing(sqlite3.connect(trial.state)) as db:
         ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
     with closing(sqlite3.connect(f"{trial.state}.shadows")) as db:
@@ -184,7 +190,9 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     _, project = live.content_of(folder, first)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
-    lots = iter(small_world.live(9_400, late_share=0, repeat_share=0, poison_share=0, labels="none")[-400:])
+    lots = iter(
+        small_world.live(EVENTS + 400, late_share=0, repeat_share=0, poison_share=0, labels="none")[-400:]
+    )
 
     def answered() -> None:
         _, door, follower = open_live_door(folder, state)
@@ -243,7 +251,7 @@ def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journa
 ) -> None:
     _, state = copied(trial, tmp_path)
     _, door, follower = open_live_door(trial.folder, state)
-    later = small_world.live(9_003, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
+    later = small_world.live(EVENTS + 3, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
     door.take(Batch(later, None, 0), "test")
     with closing(Shadows(trial.folder, [state])) as shadows:
         while shadows.step():
@@ -310,7 +318,9 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
         _, door, follower = open_live_door(folder, state)
-        later = small_world.live(9_100, late_share=0, repeat_share=0, poison_share=0, labels="none")[-100:]
+        later = small_world.live(EVENTS + 100, late_share=0, repeat_share=0, poison_share=0, labels="none")[
+            -100:
+        ]
         door.take(Batch(later, None, 0), "test")
         door.close()
         follower.close()
@@ -333,7 +343,9 @@ def test_each_side_tells_its_rules_in_its_own_words(
         rule = {"name": name, "when": "amount >= 0", "action": action, "words": words}
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
-    lots = iter(small_world.live(9_080, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:])
+    lots = iter(
+        small_world.live(EVENTS + 80, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:]
+    )
     shadow = [(live.bundle_of(folder, first), saying("we say", action="decline"))]
     (*_, setup) = live.set_shadows(folder, shadow, ANN).shadows
     for champion in (saying("it was so once", name="gone"), saying("they said")):
@@ -402,28 +414,27 @@ def ends_the_shadows(folder: LiveFolder) -> None:
 @pytest.mark.parametrize("anyway", [False, True])
 @pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
 def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
-    trial: Trial, tmp_path: Path, other: Callable[[LiveFolder], None], *, anyway: bool
+    trial: Trial, of_good: Compared, tmp_path: Path, other: Callable[[LiveFolder], None], *, anyway: bool
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.folder.path, path)
     folder = Overtaken(path, other)
-    found = compared(folder, [trial.state], trial.good, None)
     with pytest.raises(ConfigError, match="nothing is changed: see"):
-        promote(folder, found, ANN, anyway=anyway)
+        promote(folder, of_good, ANN, anyway=anyway)
     latest = live.standing(LiveFolder(path))
     assert latest.number == live.standing(trial.folder).number + 1
     assert latest.kind != "promote"
 
 
 def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
-    trial: Trial, tmp_path: Path
+    trial: Trial, of_good: Compared, tmp_path: Path
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.folder.path, path)
     bundle, project = live.bundle_of(trial.folder, trial.good), live.content_of(trial.folder, trial.good)[1]
     ruleless = msgspec.structs.replace(project, rules=())
     folder = Overtaken(path, lambda other: live.set_shadows(other, [(bundle, ruleless)], ANN))
-    released = promote(folder, compared(folder, [trial.state], trial.good, None), ANN)
+    released = promote(folder, of_good, ANN)
     assert released is not None
     assert (released.champion, len(released.shadows)) == (trial.good, 2)
 

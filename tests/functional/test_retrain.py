@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fraud_detection.adapters.mlflow_tracking import MlflowTracker
 from fraud_detection.adapters.simulator_files import write_history
 from fraud_detection.answering import RuleSettings
 from fraud_detection.cli import main
-from fraud_detection.config import EntityFeatures, Model, Project, Tracking
+from fraud_detection.config import Model, Project, Tracking
 from fraud_detection.generate.live import LiveOptions, LiveStream
 from fraud_detection.generate.world import SimulatorSettings
 from fraud_detection.project_file import load_project
@@ -28,9 +29,11 @@ from fraud_detection.run.retrain import as_of_last_payment
 from fraud_detection.run.retrain_when import RETRAINED, drift_of, latest_time, older_than, young_challenger
 from fraud_detection.run.stream import warm_up
 from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import Duration, decode, to_plain
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.drift import DRIFTED, LEAST_PAYMENTS
+from tests.few_features import few_features
 from tests.states import open_door
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -41,21 +44,10 @@ WORLD = SimulatorSettings(seed=5, days=70, cards=160, fraud_share=0.1)
 
 def small(project: Project) -> Project:
     """Return the project with a few of its features and a short delay: a small history is enough."""
-    entities = {
-        "card": EntityFeatures(
-            windows=durations("1h", "7d"), statistics=("count", "mean"), risk=durations("30d")
-        ),
-        "merchant": EntityFeatures(windows=durations("1d"), statistics=("ratio",), risk=durations("30d")),
-    }
-    features = msgspec.structs.replace(project.features, entities=entities)
     assert project.schema.label is not None
     label = msgspec.structs.replace(project.schema.label, delay=Duration.parse("7d"))
     schema = msgspec.structs.replace(project.schema, label=label)
-    return msgspec.structs.replace(project, schema=schema, features=features, rules=())
-
-
-def durations(*words: str) -> tuple[Duration, ...]:
-    return tuple(map(Duration.parse, words))
+    return msgspec.structs.replace(few_features(project), schema=schema)
 
 
 class Bank(msgspec.Struct, frozen=True):
@@ -290,21 +282,54 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     assert (project.features, project.rules) == (load_project(config).features, (rule,))
 
 
-@pytest.mark.filterwarnings("default")  # MLflow's own
-def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_as_the_challenger(
-    bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+class Kept:
+    """Stands for the registry: what it is given, in order."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str]] = []
+
+    def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
+        assert read_bundle(directory) == bundle
+        assert rounds > 0
+        self.given.append(("trained", bundle.name))
+        return "7"
+
+    def evaluated(self, bundle_name: str, metrics: dict[str, float], pictures: Sequence[Path]) -> None:
+        assert metrics["payments_count"] > 0
+        assert not pictures
+        self.given.append(("evaluated", bundle_name))
+
+
+def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of_it(
+    bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = LiveFolder(tmp_path / "live")
-    live.start(folder, read_bundle(bank.champion), bank.project, live.Author("ann", "a test"))
-    champion = live.standing(folder).champion
-    told = retrained(bank, tmp_path / "out", "--trials=0", f"--live={folder.path}", "--by=ann")
-    now = live.standing(folder)
-    assert (now.champion, now.shadows) == (champion, (told["shadow"],))
-    assert live.bundle_of(folder, told["shadow"]).name == told["bundle"]
+    kept = Kept()
+    for place in ("train.workflow", "run.retrain"):
+        monkeypatch.setattr(f"fraud_detection.{place}.tracker", lambda _: kept)
+    told = into_the_shadow(bank, tmp_path)
     assert "in the shadow" in capsys.readouterr().out
+    assert told["tracked"] == "7"
+    assert kept.given == [("trained", told["bundle"]), ("evaluated", told["bundle"])]
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")  # MLflow's own
+def test_the_registry_calls_it_the_challenger(bank: Bank, tmp_path: Path) -> None:
+    told = into_the_shadow(bank, tmp_path)
     registry, model = MlflowTracker(bank.project).client, bank.project.tracking.model
     aliases = registry.get_registered_model(model).aliases
     assert str(aliases["challenger"]) == told["tracked"]
+
+
+def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
+    folder = LiveFolder(root / "live")
+    live.start(folder, read_bundle(bank.champion), bank.project, live.Author("ann", "a test"))
+    champion = live.standing(folder).champion
+    told = retrained(bank, root / "out", "--trials=0", f"--live={folder.path}", "--by=ann")
+    now = live.standing(folder)
+    assert (now.champion, now.shadows) == (champion, (told["shadow"],))
+    assert live.bundle_of(folder, told["shadow"]).name == told["bundle"]
+    return told
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from fraud_detection.errors import ConfigError
 from fraud_detection.run.container import Endpoint
 from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import Bundle, assemble
-from tests.conftest import SmallWorld
+from fraud_detection.train.workflow import train
+from tests.conftest import OTHER, SmallWorld
 
 
 def with_model(bundle: Bundle, model: bytes) -> Bundle:
@@ -94,6 +96,23 @@ def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(small_world: SmallW
     with pytest.raises(ConfigError):
         try_bundle(hostile(bundle))
     assert passed(cache) == [kept]
+
+
+def test_a_bundle_that_was_trained_here_needs_no_trial(
+    small_world: SmallWorld, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tried(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    project = msgspec.structs.replace(small_world.project, model=OTHER)
+    train(project, small_world.features, tmp_path / "bundle")
+    monkeypatch.setattr(subprocess, "run", tried)
+    bundle = read_bundle(tmp_path / "bundle")
+    try_bundle(bundle)
+    # Elsewhere nobody knows that.
+    shutil.rmtree(cache)
+    with pytest.raises(AssertionError, match="a process was started"):
+        try_bundle(bundle)
 
 
 @pytest.mark.usefixtures("cache")

@@ -3,7 +3,7 @@
 XGBoost reads a model in native code, which a damaged or hostile file can bring down.  Where a bundle enters
 (a server's start, a release, a deployment, a backtest), a child process tries it; one that ends the child is
 refused, and the process that decides never sees it.  What passed is remembered by its digest, so that the
-next start does not pay for it.
+next start does not pay for it; so is what was trained here, which comes from no outside.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ def try_bundle(bundle: Bundle) -> None:
     if child.returncode:
         last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ConfigError(_refusal(bundle, f"it ended with {last or child.returncode}"))
+    mark_tried(bundle)
+
+
+def mark_tried(bundle: Bundle) -> None:
+    """Remember a bundle that this process has trained, and scored the test vectors of, as one that passed."""
+    passed = _passed(bundle)
     if passed is not None:
         _remember(passed)
 

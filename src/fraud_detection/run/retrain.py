@@ -22,7 +22,7 @@ from fraud_detection.run.backtest import learned_until
 from fraud_detection.run.backtest_report import BacktestSettings, backtest
 from fraud_detection.run.history import History, Progress, feature_table, read_history, refuse_empty
 from fraud_detection.run.training import keep_table
-from fraud_detection.score.archive import beside_as_judged, read_bundle, write_bundle
+from fraud_detection.score.archive import beside_as_judged, read_bundle
 from fraud_detection.score.bundle import Bundle
 from fraud_detection.train.dataset import Dataset, read_dataset
 from fraud_detection.train.evaluate import judge
@@ -34,6 +34,7 @@ from fraud_detection.train.workflow import (
     checked_scorer,
     doubts_of,
     evaluate,
+    keep_bundle,
     score_test,
     tracker,
 )
@@ -99,7 +100,7 @@ def retrain(
     better = msgspec.structs.replace(project, model=tuned.settings)
     learned = learn(slices, better.model, lambda share: progress("growing trees", share))
     judged = make_bundle(better, slices, learned)
-    write_bundle(judged, settings.out / judged.name)
+    keep_bundle(judged, settings.out / judged.name)
     progress("growing trees", 1.0)
     evaluation = settings.out / f"{judged.name}.evaluation"
     found = evaluate(better, table, settings.out / judged.name, evaluation, progress=progress)
@@ -107,7 +108,7 @@ def retrain(
     again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
     bundle = make_refitted(judged, slices, again)
     directory = settings.out / bundle.name
-    write_bundle(bundle, directory)
+    keep_bundle(bundle, directory)
     progress("fitting again", 1.0)
     return Retrained(
         bundle=bundle,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.adapters.xgboost_trial import trusted_scorer
+from fraud_detection.adapters.xgboost_trial import mark_tried, trusted_scorer
 from fraud_detection.errors import ConfigError
 from fraud_detection.file_targets import check_target
 from fraud_detection.score.archive import beside_as_judged, read_bundle, write_bundle
@@ -98,7 +98,7 @@ def train(
     tell("growing trees", 1.0)
     tell("choosing cut-offs", 0.0)
     bundle = make_bundle(project, slices, learned)
-    archive = write_bundle(bundle, bundle_dir)
+    archive = keep_bundle(bundle, bundle_dir)
     tell("choosing cut-offs", 1.0)
     return TrainReport(
         bundle=bundle,
@@ -129,9 +129,15 @@ def refit_bundle(
     again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
     bundle = make_refitted(judged, Slices.of(dataset), again)
     write_bundle(judged, trained.directory.parent / judged.name)
-    archive = write_bundle(bundle, trained.directory)
+    archive = keep_bundle(bundle, trained.directory)
     tell("fitting again", 1.0)
     return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
+
+
+def keep_bundle(bundle: Bundle, directory: Path) -> Path:
+    """Write a bundle that was trained here, which needs no trial later; return its archive."""
+    mark_tried(bundle)
+    return write_bundle(bundle, directory)
 
 
 def evaluate(
