@@ -126,15 +126,19 @@ def table_of_then(world: SmallWorld, as_of: int, out: Path) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def then(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return table_of_then(small_world, moment(small_world), tmp_path_factory.mktemp("then") / "then.parquet")
+
+
 def moment(world: SmallWorld) -> int:
     return int(read_dataset(world.features).event_time[0]) + round(AS_OF_DAYS * DAY_MS)
 
 
 def test_a_backtest_as_of_a_moment_is_the_one_somebody_would_have_made_then(
-    small_world: SmallWorld, tmp_path: Path
+    small_world: SmallWorld, then: Path, tmp_path: Path
 ) -> None:
     as_of = moment(small_world)
-    then = table_of_then(small_world, as_of, tmp_path / "then.parquet")
     now = report(small_world, tmp_path, small_world.features, as_of)
     assert now.variants == report(small_world, tmp_path, then).variants
     (variant,) = now.variants
@@ -169,9 +173,10 @@ def test_a_judge_that_is_given_later_labels_refuses(small_world: SmallWorld) -> 
         replace(traffic, label=dataset.label[: len(traffic)], known_at=dataset.known_at[: len(traffic)])
 
 
-def test_a_table_knows_no_more_than_it_was_made_with(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_table_knows_no_more_than_it_was_made_with(
+    small_world: SmallWorld, then: Path, tmp_path: Path
+) -> None:
     as_of = moment(small_world)
-    then = table_of_then(small_world, as_of, tmp_path / "then.parquet")
     with pytest.raises(ConfigError, match="made as of an earlier moment than --as-of"):
         report(small_world, tmp_path, then, as_of + 1)
 

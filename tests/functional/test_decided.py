@@ -15,7 +15,6 @@ import pytest
 
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.sqlite_past import StatePast
-from fraud_detection.adapters.tables import read_columns, write_columns
 from fraud_detection.answering import LetThroughSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.cli import main
 from fraud_detection.config import Project
@@ -29,6 +28,7 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.train.dataset import Correction, Dataset, read_dataset
 from fraud_detection.train.split import UNKNOWN
 from tests.conftest import SmallWorld
+from tests.smaller import third_of_cards
 from tests.states import open_door
 
 SHARE = 0.3
@@ -37,13 +37,8 @@ MOST = 100
 
 @pytest.fixture(scope="module")
 def before(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the history of every third card: a file to which the state file is added."""
-    columns, metadata = read_columns(small_world.history)
-    cards = np.array(columns["card_id"])
-    chosen = np.flatnonzero(np.isin(cards, np.unique(cards)[::3]))
-    path = tmp_path_factory.mktemp("past") / "history.parquet"
-    write_columns(path, {name: [values[row] for row in chosen] for name, values in columns.items()}, metadata)
-    return path
+    """Return a file of the past to which the state file is added."""
+    return third_of_cards(small_world.history, tmp_path_factory.mktemp("past") / "history.parquet")
 
 
 @pytest.fixture(scope="module")

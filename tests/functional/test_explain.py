@@ -44,6 +44,7 @@ from fraud_detection.strict import Duration, Moment
 from tests.conftest import SmallWorld
 from tests.functional.test_follow import follow_all, open_workers, owner_of
 from tests.functional.test_request_door import served
+from tests.smaller import third_of_cards
 from tests.states import made as new_file
 from tests.states import opened
 
@@ -105,7 +106,9 @@ def serve(door: EmbeddedDoor, events: list[bytes], size: int = 40) -> None:
 def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
-        yield made(small_world, tmp_path_factory.mktemp("explain") / "state.db")
+        root = tmp_path_factory.mktemp("explain")
+        history = third_of_cards(small_world.history, root / "history.parquet")
+        yield made(msgspec.structs.replace(small_world, history=history), root / "state.db")
 
 
 def made(small: SmallWorld, state: Path) -> World:

@@ -24,8 +24,8 @@ from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.split import UNKNOWN
 from fraud_detection.train.workflow import evaluate, train
 from tests.conftest import SmallWorld
-from tests.few_features import few_features
 from tests.functional.test_request_door import served
+from tests.smaller import few_features
 from tests.states import open_door
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

@@ -17,7 +17,7 @@ from fraud_detection.run.novelty import NoveltySettings, plan_of, replayed, week
 from fraud_detection.train.dataset import Dataset
 from fraud_detection.train.novelty import Question, Week, novelty
 from fraud_detection.train.prequential import Plan
-from tests.few_features import few_features
+from tests.smaller import few_features
 
 PROJECT: Project = msgspec.structs.replace(
     few_features(demo_project()), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)

@@ -33,7 +33,7 @@ from fraud_detection.score.bundle import Bundle
 from fraud_detection.strict import Duration, decode, to_plain
 from fraud_detection.train.dataset import read_dataset
 from fraud_detection.train.drift import DRIFTED, LEAST_PAYMENTS
-from tests.few_features import few_features
+from tests.smaller import few_features
 from tests.states import open_door
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

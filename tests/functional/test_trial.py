@@ -15,12 +15,13 @@ import xgboost as xgb
 
 from fraud_detection.adapters.xgboost_trial import try_bundle
 from fraud_detection.cli import main
+from fraud_detection.config import Model
 from fraud_detection.errors import ConfigError
 from fraud_detection.run.container import Endpoint
 from fraud_detection.score.archive import read_bundle, write_bundle
 from fraud_detection.score.bundle import Bundle, assemble
 from fraud_detection.train.workflow import train
-from tests.conftest import OTHER, SmallWorld
+from tests.conftest import SmallWorld
 
 
 def with_model(bundle: Bundle, model: bytes) -> Bundle:
@@ -104,7 +105,7 @@ def test_a_bundle_that_was_trained_here_needs_no_trial(
     def tried(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    project = msgspec.structs.replace(small_world.project, model=OTHER)
+    project = msgspec.structs.replace(small_world.project, model=Model(rounds=5, max_depth=2, threads=1))
     train(project, small_world.features, tmp_path / "bundle")
     monkeypatch.setattr(subprocess, "run", tried)
     bundle = read_bundle(tmp_path / "bundle")
