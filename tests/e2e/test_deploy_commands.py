@@ -227,12 +227,17 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
     described = kinesis.describe_stream_summary(StreamName=f"{STACK}-payments")["StreamDescriptionSummary"]
     shards = kinesis.list_shards(StreamARN=described["StreamARN"])["Shards"]
     found = [
-        record.data
+        (record.data, redriven_from(record.key, record.number))
         for shard in shards
         for record in ShardReader(kinesis, described["StreamARN"], shard["ShardId"]).read().records
-        if record.key == "aside"
+        if record.key.endswith("aside")
     ]
-    assert found == [b"aside 0", b"aside 0", b"aside 1", b"aside 1"]
+    # Each carries the place that it had first.
+    assert found == [
+        (b"aside %d" % shard, (f"shardId-{shard:012d}", number, "aside"))
+        for shard in (0, 1)
+        for number in ("1", "2")
+    ]
 
 
 def test_status_and_logs_of_a_system_that_has_seen_nothing(fraud: Fraud, applied: str) -> None:

@@ -66,7 +66,7 @@ def producer(stream: Stream, patience_s: float = 1e9) -> KinesisProducer:
     return KinesisProducer(stream, "payments", patience_s=patience_s, pause=pause, clock=lambda: now[0])
 
 
-@settings(max_examples=settings.default.max_examples // 5, deadline=None)
+@settings(max_examples=settings().max_examples // 5, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.0, 0.2, 0.9]), st.integers(1, 60), st.integers(0, 1500))
 def test_everything_arrives_once_and_each_key_in_order(
     seed: int, refusing: float, keys: int, count: int
