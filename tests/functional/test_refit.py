@@ -15,6 +15,8 @@ from fraud_detection.score.archive import read_bundle
 from fraud_detection.strict import to_plain
 from tests.conftest import SmallWorld
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture(scope="module")
 def refitted(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -448,7 +446,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
 
 
 def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
-    small_world: SmallWorld, tmp_path: Path, events: list[bytes]
+    small_world: SmallWorld, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = LiveFolder(tmp_path / "live")
     project = with_rules(small_world, limiter=LIMITER)
@@ -473,11 +471,10 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
         assert during.count("approve") == 0
         assert during.count("decline") <= 0.1 * 400
         assert counted("fraud_decline_cap_total") == during.count("review") >= 160
-        command = [sys.executable, "-m", "fraud_detection.cli", "rollback", f"--live={folder.path}"]
-        command += ["--by=ben", "--reason=it declines everything", "--headless"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-        assert done.returncode == 0, done.stderr
-        assert "1 door of this machine answers by it" in done.stderr + done.stdout
+        why = ["--by=ben", "--reason=it declines everything", "--headless"]
+        assert main(["rollback", f"--live={folder.path}", *why]) == 0
+        told = capsys.readouterr()
+        assert "1 door of this machine answers by it" in told.err + told.out
         after = send(events[400:600])
         assert after.count("approve") > 60
     finally:

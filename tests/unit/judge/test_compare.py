@@ -16,6 +16,9 @@ from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison, Estimate, Part
 from tests.unit.judge.payments import AS_OF, DAY, START, Paid, answers, payments, traffic
 
+few = settings(deadline=None, max_examples=settings().max_examples * 15 // 100)
+"""An example is dozens of payments, judged of two sides with intervals: 15, and 75 in `make test-long`."""
+
 COSTS = Costs(
     missed_fraud_share=1.0,
     missed_fraud_fixed=20.0,
@@ -93,7 +96,7 @@ def same(one: dict[str, float], other: dict[str, float]) -> None:
         assert one["flagged"] == pytest.approx(other["flagged"], rel=1e-4)
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments, st.booleans())
 def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Paid], weighted: bool) -> None:  # noqa: FBT001
     if not weighted:
@@ -110,7 +113,7 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
             same(told(part, side), recounted([one for one in mature if one.channel == name], side))
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_segment(
     paid: list[Paid],
@@ -127,7 +130,7 @@ def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_seg
     assert found.traffic.changed == differ == sum(week.changed for week in found.weeks)
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_what_cannot_be_known_yet_is_told_as_traffic_and_never_judged(paid: list[Paid]) -> None:
     found = judged(paid)
@@ -147,7 +150,7 @@ def test_what_cannot_be_known_yet_is_told_as_traffic_and_never_judged(paid: list
     assert again.reasons == found.reasons
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid: list[Paid]) -> None:
     found = judged(paid)
@@ -161,7 +164,7 @@ def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid
             same(told(known.total, side), told(found.total, side))
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
     found = judged([msgspec.structs.replace(one, second=one.first) for one in paid])
@@ -177,7 +180,7 @@ def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
     assert not any(msgspec.structs.asdict(found.examples).values())
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid: list[Paid]) -> None:
     found = judged([msgspec.structs.replace(one, second=2, weight=1) for one in paid])
@@ -191,7 +194,7 @@ def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid:
     assert (side.recall.value, side.recall.high) in ((1.0, 1.0), (None, None))
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
     doubled = judged([msgspec.structs.replace(one, weight=2) for one in paid], weighted=True)
@@ -207,7 +210,7 @@ def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
     assert doubled.total.second.reviewed == once.total.second.reviewed
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments, st.integers(0, 3))
 def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Paid], capacity: int) -> None:
     found = judged(paid, capacity=float(capacity))
@@ -222,7 +225,7 @@ def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Pa
         assert days[day] == side.worst_day_reviews
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(payments)
 def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(paid: list[Paid]) -> None:
     found = judged(paid)
