@@ -39,7 +39,7 @@ def test_the_demonstration_tells_an_honest_summary(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path: Path) -> None:
     process = subprocess.Popen(  # noqa: S603 - our own command
-        demo("--seconds", "200"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        demo("--seconds", "200", "--cards", "80"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     try:
         said = read_until(process, "decided [1-9]")

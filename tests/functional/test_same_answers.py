@@ -23,6 +23,8 @@ from tests.process_doors import PROCESSES, in_order
 PAYMENTS = 140
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))]
 KEY = "a key of the tests"
+ONLY_LONG = {"lambda, 1 shards"}
+"""What the same with batches that come again, and with more shards, shows too."""
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +90,13 @@ def assert_same(case: Case, door: Door, wanted: Result, found: Result) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("door", IN_PROCESS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(one, id=one.name, marks=pytest.mark.long if one.name in ONLY_LONG else ())
+        for one in IN_PROCESS
+    ],
+)
 def test_every_door_answers_as_a_file_in_one_piece_does(
     case: Case, wanted: Result, door: Door, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import SmallWorld
 from tests.functional.test_stream_door import FIRST, Cloud, Killed
 from tests.states import opened
 
-PAYMENTS = 1_000
+PAYMENTS = 600
 MOST = 20
 START_MS = 1_790_000_000_000
 LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MOST, least=100)
@@ -104,7 +104,7 @@ def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [1, 50, 1000, *(pytest.param(size, marks=pytest.mark.long) for size in (10, 100, 500))]
+    "size", [1, 50, PAYMENTS, *(pytest.param(size, marks=pytest.mark.long) for size in (10, 100, 500))]
 )
 def test_the_same_payments_are_declined_however_the_stream_is_cut(
     small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int
