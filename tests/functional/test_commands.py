@@ -329,7 +329,6 @@ def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
         assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in said) is (bad > 2)
 
 
-@pytest.mark.long  # tests/unit/train/test_mlflow_tracking.py has the refusal itself
 def test_what_mlflow_cannot_use_is_said_before_the_work(payments_csv: Path, tmp_path: Path) -> None:
     assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as db:
