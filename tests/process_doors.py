@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
+import termios
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import IO
 
 from fraud_detection.adapters.sqlite_follow import FollowLog
 from fraud_detection.adapters.sqlite_site import SqliteSite
@@ -83,18 +87,32 @@ class RunDoor:
 
     @staticmethod
     def _through_pipe(command: Sequence[str], events: Sequence[bytes], out: Path, last: Before) -> None:
-        before = len(out.read_bytes().splitlines()) if out.exists() else 0
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - ours
             assert process.stdin is not None
             process.stdin.write(b"".join(events))
             process.stdin.flush()
             if last == "killed":
                 # What was answered is kept; nobody could tell what of the rest was read.
-                until(lambda: out.exists() and len(out.read_bytes().splitlines()) == before + len(events))
+                until(lambda: unread(process.stdin) == 0 and is_quiet(out))
                 process.kill()
             else:
                 process.stdin.close()
                 assert process.wait(60) == 0
+
+
+def unread(pipe: IO[bytes] | None) -> int:
+    """Return how many bytes of a pipe nobody has read yet."""
+    assert pipe is not None
+    found = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
+def is_quiet(out: Path) -> bool:
+    """Tell whether a file is there and does not grow for a second: of repeated events it gets no line."""
+    before = out.stat().st_size if out.exists() else 0
+    time.sleep(1)
+    return before > 0 and out.stat().st_size == before
 
 
 def in_order(lines: Sequence[tuple[str, str]]) -> dict[int, tuple[str, str]]:

@@ -128,7 +128,9 @@ def _decades(first: int, last: int) -> list[str]:
 
 
 def _id(*also: str) -> Json:
-    return {"type": ["string", "integer", *also], "maxLength": LONGEST_ID}
+    largest = 10.0 ** (LONGEST_ID - 2)  # with its sign, as text
+    bounds = {"maxLength": LONGEST_ID, "minimum": -largest, "maximum": largest}
+    return {"type": ["string", "integer", *also], **bounds}
 
 
 def _amount(source: AmountSource) -> Json:
