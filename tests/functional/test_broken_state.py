@@ -175,8 +175,9 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
         time.sleep(lasts_s)
         assert (one.process.poll(), children(one.process.pid)) == (None, serving)
         assert not ready(one)
-        # Of workers the one that is asked may have to ask another, which a busy machine keeps waiting.
-        until(lambda: one.ask("GET", f"/v1/decisions/{answered[0]['transaction_id']}")[0] == 200)
+        looked_up = one.ask("GET", f"/v1/decisions/{answered[0]['transaction_id']}")[0]
+        # A worker that was about to save what it follows of another reads nothing until it can.
+        assert looked_up in ({200, 503} if more else {200})
         limit_files(one.process.pid, resource.RLIM_INFINITY)
         # A balancer that looks at this sends nothing meanwhile.
         until(lambda: ready(one))
