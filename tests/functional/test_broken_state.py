@@ -176,7 +176,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
         assert (one.process.poll(), children(one.process.pid)) == (None, serving)
         assert not ready(one)
         looked_up = one.ask("GET", f"/v1/decisions/{answered[0]['transaction_id']}")[0]
-        # A worker that was about to save what it follows of another reads nothing until it can.
+        # In some starts a worker that cannot write refuses lookups too.
         assert looked_up in ({200, 503} if more else {200})
         limit_files(one.process.pid, resource.RLIM_INFINITY)
         # A balancer that looks at this sends nothing meanwhile.
