@@ -23,6 +23,7 @@ from tests.process_doors import PROCESSES, in_order
 PAYMENTS = 140
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))]
 KEY = "a key of the tests"
+REFUSED = {"quarantined", "conflict"}
 ONLY_LONG = {"lambda, 1 shards"}
 """What the same with batches that come again, and with more shards, shows too."""
 
@@ -108,7 +109,7 @@ def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
     """Return what was told in order, as a file of decisions has it: equal refused bytes are one line."""
     lines: dict[object, tuple[str, str]] = {}
     for place, one in sorted(wanted.told.items()):
-        lines.setdefault((one, case.events[place]) if one[0] == "quarantined" else place, one)
+        lines.setdefault((one, case.events[place]) if one[0] in REFUSED else place, one)
     return list(lines.values())
 
 
