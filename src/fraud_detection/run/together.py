@@ -90,14 +90,20 @@ class Together:
 
     async def find(self, transaction_id: str) -> Reply | None:
         """Return the answer that stands on a payment, whoever gave it; None where nobody did."""
-        found = self.door.find(transaction_id)
+        unread: RetryError | None = None
+        try:
+            found = self.door.find(transaction_id)
+        except RetryError as error:
+            # A file that cannot be read just now hides nothing that another worker can tell.
+            found, unread = None, error
         if found is not None:
             return line(found)
         told, away = await self._ask_others("find", transaction_id)
         for status, body in filter(None, told.values()):
             return status, body
-        if away is not None:
-            raise away
+        refused = unread or away
+        if refused is not None:
+            raise refused
         return None
 
     async def spend(self, caller: Caller, events: int) -> float:
