@@ -1,14 +1,32 @@
-"""Merge SQLite's write-ahead log into its file in the background, so that no commit has to."""
+"""Merge SQLite's write-ahead log into its file in the background, so that no commit has to.
+
+Why it is safe.  A checkpoint copies pages from the log into the file; the log stays valid until it begins
+anew.  SQLite has the log on disk before the first page is copied, and the file before the log may begin
+anew, so a kill or a loss of power in between costs nothing: the next reader takes the pages from the log, and
+copying a page again changes nothing.  Readers go on: a page that one of them still has to find as it was is
+not copied, and the log does not begin anew under it.
+
+Why it is short for the writer.  A PASSIVE checkpoint waits for nobody, and nobody for it.  Only RESTART takes
+the writer's lock: it copies what came meanwhile, and waits until no reader needs the log, so that the next
+commit begins it anew.  The passes before leave it little to copy, and the wait is a few milliseconds at most;
+what is not reached then is left for the next look.  Sources: sqlite.org/wal.html and
+sqlite.org/c3ref/wal_checkpoint_v2.html.
+
+The log belongs to the file that was opened, and SQLite finds it by name: it would delete the log beside an
+empty file, and merge it into any other one that has the name by now.  So only that file is opened here.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from fraud_detection.adapters.background import Background, Part
 
@@ -34,8 +52,8 @@ class WalMerger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Watch the log of the database at `path`."""
-        self._path = path
+        """Watch the log of the database at `path`, which is there."""
+        self._path, self._file = path, path.stat()
         self._log = path.with_name(path.name + "-wal")
         self._merged_at = time.monotonic()
         self._told = False
@@ -78,7 +96,10 @@ class WalMerger:
 
     def _merge(self) -> str:
         """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
-        with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT_FOR_WRITER_S)) as db:
+        if not os.path.samestat(self._file, self._path.stat()):
+            return "another file stands in its place"
+        address = f"file:{quote(str(self._path))}?mode=rw"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=WAIT_FOR_WRITER_S)) as db:
             # The writer goes on meanwhile: each pass leaves the next one less to copy and to flush.
             for _ in range(PASSES):
                 _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
