@@ -82,7 +82,17 @@ class Known(msgspec.Struct):
         return told[-1] if told else None
 
     def told_by(self, transaction_id: str, sequence: int) -> list[tuple[Label, int | None]]:
-        """Return the labels told up to an event, each with the time of the one that it takes back."""
+        """Return the labels told up to an event, each with the time of the one that it takes back.
+
+        Why the one before is the one to take back.  `labels` has only those that overruled what stood when
+        they came (`Label.overrules`): each has the other verdict than the one before it, and is no older.  So
+        they form one row in which verdicts alternate, one stands at a time, and it is the latest.  Its time
+        and the opposite of the correction's verdict are all that a risk window needs: a pane counts equal
+        values, and whichever of them is subtracted, the same is left.  Where the pane of that time has been
+        forgotten, the label was forgotten with it, or never entered, and nothing is subtracted.  The pairs
+        depend only on the order of the payment's labels, so a profile that takes them in again after a
+        restart, or in another process, takes back the same ones.
+        """
         known = self.labels.get(transaction_id)
         if known is None:
             return []

@@ -1,7 +1,12 @@
 """Which ids may have been seen before: nearly every payment is new, and this says so without a file.
 
 A Bloom filter in blocks of one cache line, in layers, each twice as large as the one before.  An id that was
-entered is always known again; of those that were not, about one in a thousand is taken for one.
+entered is always known again.  Of those that were not, each full layer takes about one in 1,600 for one, and
+layers add up: measured, one in 900 among half a million ids and one in 320 among six million, which have six.
+
+Block and places are independent of one another: they are cut from bits of one hash that do not overlap, the
+low 28 for the block (16 GB of blocks), and four times nine for the places, of which there are 512.  A bit is
+only ever set, so a reader beside the writer sees an id or does not see it yet, never less than before.
 
 >>> seen = IdFilter()
 >>> seen.enter("t1")

@@ -5,6 +5,18 @@ payment is answered after its row is in the journal, and the tables follow in gr
 
 The rows of one group after another take the same slots, so that a commit neither asks for pages nor frees
 any.  Slot 0 has the number of the latest entry that is in the tables: what has a higher one waits.
+
+Why no entry is lost and none counts twice.  The p-th entry of a group stands in slot p with the number in
+slot 0 plus p.  `move` writes the rows into the tables and the new number into slot 0 in one transaction, so
+wherever a kill falls, an entry waits or is in the tables, never both and never neither.  Then the next group
+begins in slot 1 again: it overwrites only entries whose numbers slot 0 has reached, and of those that wait
+each has a slot of its own.  What is left of an earlier, longer group has a number that slot 0 has reached,
+and is never read.  An entry whose commit failed stays in memory, in its place among those that wait, and all
+of them are moved before anything new is taken (`SqliteSite.retry`): the numbers have no gap, and if that
+commit had reached the file after all, slot 0 is past it by then.  `entries` reads slot 0 and the others in
+one statement, hence as of one moment, also from another process.  The number in slot 0 does what ARIES has
+the number in a page for: it says which records of the log are in it already (Mohan et al. 1992, ACM
+Transactions on Database Systems 17(1)).
 """
 
 from __future__ import annotations

@@ -4,6 +4,15 @@ What a leaf contributes depends only on which conditions of its path the row mee
 leaves make a block, and for each block all answers of its conditions, at most 2^8, are worked out
 at loading.  A row then costs one look-up a block.  The values are those of path-dependent TreeSHAP,
 which XGBoost computes, up to rounding.  It neither loads nor checks a model: see `xgboost_model`.
+
+Why the values are the same.  TreeSHAP explains the game v(S): what the trees say when only the features S
+are known, and a step that asks another feature takes both ways, each by its share of the training rows
+(Lundberg, Erion and Lee 2018, arXiv:1802.03888, algorithm 1).  Written out, v(S) is a sum over the leaves
+of value x product over the features of the path, where a feature of S gives 1 or 0 (the row meets all its
+conditions on the path, or not) and any other gives the product of the shares of its steps.  Shapley values
+of a sum of games are the sums of their Shapley values, and a feature that is not on the path of a leaf gets
+0 there.  So each leaf is a game of its own among the few features of its path, and its outcome depends on
+the row by one bit for each of them: all there is to tabulate.  `_shapley` solves that game.
 """
 
 from __future__ import annotations
@@ -168,8 +177,17 @@ def _met(paths: _Paths, bits: _Places, player: np.ndarray) -> np.ndarray:
 def _shapley(share: np.ndarray, value: np.ndarray, player: int) -> np.ndarray:
     """Return what one feature of its path adds to each leaf, shape (2^features met, leaves).
 
-    A feature that joins at time t finds each other one there with probability t: the Shapley value
-    is the mean over t of a polynomial, to which this rule of Gauss is exact.
+    The Shapley value of a player is its mean contribution over all orders of joining.  Let each player join
+    at a time of its own, uniform in [0, 1]: all orders are equally likely, and a player that joins at time t
+    finds each other one there with probability t (Owen 1972, Multilinear extensions of games).  The other
+    features multiply, so the mean over who is there is a product too: of `met` x t + `share` x (1 - t) over
+    the others, times the player's own `met` - `share`, where `met` is 1 or 0.  Of n players that is a
+    polynomial in t of degree n - 1, and the rule of Gauss and Legendre with m points is exact up to degree
+    2m - 1: half of n, rounded up, are enough.  TreeSHAP sums the same by a recursion over the path
+    (algorithm 2 there).
+
+    Each turn of the inner loop adds one feature as the next higher bit of the first axis: the half where it
+    is not met, then the half where it is.
     """
     players, leaves = share.shape
     times, weights = np.polynomial.legendre.leggauss((players + 1) // 2)

@@ -6,6 +6,11 @@ Values are whole numbers, so sums are exact in any order, and a payment goes int
 pane of its own event time.  The content is therefore a function of the *set* of
 payments that were added, not of the order in which they came.
 
+Most readings need no walk over the panes: the aggregate of all of them is kept, and what does not count at
+the time of the reading is left out of it.  For count, sum and sum of squares that is subtraction, exact in
+whole numbers however often it is done, where floats would drift.  A minimum cannot be subtracted from; but
+a pane that has not the extreme of all does not change it by going, so only the one that has it costs a walk.
+
 Nothing here reads a clock, and reading changes nothing:
 
 >>> hour = Window(3_600_000, 24)

@@ -2,6 +2,12 @@
 
 A card is drawn with all its payments, since they are not independent; each card Poisson(1) times.
 Both sides see the same draws, so differences are paired.
+
+Drawing n of n cards with replacement takes each about Poisson(1) times, and the counts hang together only by
+their fixed sum.  Without that bond (Chamandy et al. 2012, Estimating uncertainty for massive data streams)
+each card's count can be a hash of the card and the resample: nothing is stored, and no card's draws depend on
+which others there are.  A ratio has the same interval either way; a sum of money has a wider one, which also
+says that another month would have had another number of cards.
 """
 
 from __future__ import annotations
