@@ -36,7 +36,7 @@ def novelty(arguments: Namespace) -> None:
     print_line(table(weeks))
     if arguments.chart is not None:
         arguments.chart.parent.mkdir(parents=True, exist_ok=True)
-        plots.novelty(arguments.chart, settings.kind, weeks)
+        plots.write(plots.novelty(settings.kind, weeks), arguments.chart)
         screen.say(f"chart in {arguments.chart}")
     write_figures(arguments, {"kind": settings.kind, "weeks": msgspec.to_builtins(weeks)})
 

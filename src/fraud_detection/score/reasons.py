@@ -21,6 +21,8 @@ SMALL_SHARE: Final = 9.95
 """Percentages that do not round to 10 or more are said with one decimal."""
 LARGE_NUMBER: Final = 1000
 YES_FROM: Final = 0.5
+_VALUE_TITLES: Final = {"seconds": "time", "money": "money"}
+"""What stands for a value that begins a sentence, where the sentence does not name it."""
 
 
 class Reasons:
@@ -75,6 +77,18 @@ class Reasons:
         return [said.words(value) for said, value in zip(self._said, values, strict=True)]
 
 
+def title(definition: FeatureDefinition) -> str:
+    """Say what a feature is about, without a value of it.
+
+    >>> title(FeatureDefinition("age", "{value} since the last payment, usually {usual}", "seconds"))
+    'time since the last payment'
+    """
+    words = definition.words.partition(", ")[0]
+    if words.startswith("{value}"):
+        words = f"{_VALUE_TITLES.get(definition.unit, '')}{words.removeprefix('{value}')}"
+    return _subject(words)
+
+
 class _Said:
     """One feature, as a person says it; the sentences are made ready at start."""
 
@@ -108,8 +122,11 @@ def _without_value(words: str) -> str:
     'amount … times the mean: not known'
     """
     head, comma, tail = words.partition(", ")
-    subject = head.replace("{value}", "…").strip(" …:")
-    return f"{subject}: {NOT_KNOWN}{comma}{tail}".replace("{value}", NOT_KNOWN)
+    return f"{_subject(head)}: {NOT_KNOWN}{comma}{tail}".replace("{value}", NOT_KNOWN)
+
+
+def _subject(words: str) -> str:
+    return words.replace("{value}", "…").strip(" …:")
 
 
 def _formatter(definition: FeatureDefinition, categories: Sequence[str]) -> Callable[[float], str]:

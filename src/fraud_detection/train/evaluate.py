@@ -155,7 +155,7 @@ def _lots(scored: Scored, known: Scored) -> dict[str, float]:
 def _ranking(known: Scored, seed: int) -> dict[str, float]:
     fraud, weight = known.label == 1, known.weight
     ranking = Ranking.of(known.score, fraud, weight)
-    amount = Ranking.of(np.nan_to_num(known.rows.amount, nan=-math.inf), fraud, weight)
+    amount = amount_ranking(known)
     bounds = ranking.intervals(seed)
     return {
         "average_precision": ranking.average_precision(),
@@ -170,6 +170,12 @@ def _ranking(known: Scored, seed: int) -> dict[str, float]:
         "amount_only_average_precision": amount.average_precision(),
         "amount_only_auc": amount.auc(),
     }
+
+
+def amount_ranking(known: Scored) -> Ranking:
+    """Rank by the amount alone, the largest first and unknown ones last: what needs no model."""
+    amount = np.nan_to_num(known.rows.amount, nan=-math.inf)
+    return Ranking.of(amount, known.label == 1, known.weight)
 
 
 def _card_precision(known: Scored) -> float:

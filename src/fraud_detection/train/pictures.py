@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fraud_detection.score.reasons import title
 from fraud_detection.train import plots
-from fraud_detection.train.evaluate import savings
-from fraud_detection.train.measures import Ranking, risk_bins
+from fraud_detection.train.evaluate import amount_ranking, savings
+from fraud_detection.train.measures import Ranking, answers, risk_bins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from fraud_detection.adapters.xgboost_model import XGBoostScorer
     from fraud_detection.config import Costs
@@ -25,19 +27,25 @@ def draw(
     scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs, out_dir: Path
 ) -> tuple[Path, ...]:
     """Draw every picture into `out_dir`; return their paths."""
+    drawn = pictures(scored, bundle, scorer, costs)
+    paths = tuple(out_dir / f"{name}.png" for name in drawn)
+    for figure, path in zip(drawn.values(), paths, strict=True):
+        plots.write(figure, path)
+    return paths
+
+
+def pictures(scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs) -> dict[str, Figure]:
+    """Return every picture by its name."""
     known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
-    ranking = Ranking.of(known.score, known.label == 1, known.weight)
-    bins = risk_bins(known.score, known.label, weight=known.weight)
-    places = savings(known, cutoffs, costs)
+    fraud = known.label == 1
+    places = {"review": cutoffs.review_at, "decline": cutoffs.decline_at}
+    reached = {name: answers(known.score >= place, fraud, known.weight) for name, place in places.items()}
+    ranking = Ranking.of(known.score, fraud, known.weight)
     moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
-    names = bundle.contents.features.names
-    pictures: dict[str, Callable[[Path], None]] = {
-        "precision_recall": lambda path: plots.precision_recall(path, ranking),
-        "calibration": lambda path: plots.calibration(path, bins),
-        "money": lambda path: plots.money(path, places, cutoffs),
-        "importance": lambda path: plots.importance(path, names, moved),
-        "score_by_class": lambda path: plots.score_by_class(path, known.score, known.label, cutoffs),
+    return {
+        "precision_recall": plots.precision_recall(ranking, amount_ranking(known), cutoffs, reached),
+        "calibration": plots.calibration(risk_bins(known.score, known.label, weight=known.weight)),
+        "money": plots.money(savings(known, cutoffs, costs), cutoffs),
+        "importance": plots.importance([title(one) for one in bundle.contents.features.definitions], moved),
+        "score_by_class": plots.score_by_class(known.score, known.label, cutoffs),
     }
-    for name, picture in pictures.items():
-        picture(out_dir / f"{name}.png")
-    return tuple(out_dir / f"{name}.png" for name in pictures)
