@@ -1,0 +1,106 @@
+"""The graph of packages: how many there are, which imports which, and how deep they stand on one another.
+
+A package is a folder below the root package that holds modules, at any depth.  A module directly in the root
+belongs to no such folder and counts as a package of its own.
+
+A dependency is a pair of packages of which the first imports the second, inside functions too, but not under
+TYPE_CHECKING.  The depth is the number of packages on the longest chain of dependencies, where packages that
+import one another in a circle count once, together.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import grimp
+import msgspec
+
+PACKAGE = "fraud_detection"
+Dependencies = set[tuple[str, str]]
+
+
+class Imports(msgspec.Struct, frozen=True):
+    """The graph of packages.  chain: the longest one, with the packages of a circle joined by `+`."""
+
+    packages: int
+    dependencies: int
+    depth: int
+    circles: int
+    chain: list[str]
+
+
+def import_figures(source: Path, package: str = PACKAGE) -> Imports:
+    """Measure the imports of a package that lies in the folder `source`."""
+    sys.path.insert(0, str(source))
+    importlib.invalidate_caches()
+    try:
+        graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
+    finally:
+        sys.path.remove(str(source))
+    home = {module: _home(module, graph) for module in graph.modules}
+    pairs = {
+        (home[module], home[imported])
+        for module in home
+        for imported in graph.find_modules_directly_imported_by(module) & home.keys()
+    }
+    dependencies = {(one, other) for one, other in pairs if one != other}
+    packages = {home[module] for module in home if not graph.find_children(module)}
+    chain = longest_chain(dependencies)
+    return Imports(
+        packages=len(packages),
+        dependencies=len(dependencies),
+        depth=len(chain),
+        circles=len(circles(dependencies)),
+        chain=chain,
+    )
+
+
+def _home(module: str, graph: grimp.ImportGraph) -> str:
+    """Return the package of a module; a package is its own, and so is a module of no package."""
+    folder = module.rpartition(".")[0]
+    return module if graph.find_children(module) or "." not in folder else folder
+
+
+def circles(dependencies: Dependencies) -> list[frozenset[str]]:
+    """Return the groups of packages that all reach one another.
+
+    >>> [sorted(one) for one in circles({("a", "b"), ("b", "c"), ("c", "b")})]
+    [['b', 'c']]
+    """
+    reached = {one: _reached(one, dependencies) for pair in dependencies for one in pair}
+    groups = {frozenset(other for other in found if one in reached[other]) for one, found in reached.items()}
+    return [group for group in groups if group]
+
+
+def longest_chain(dependencies: Dependencies) -> list[str]:
+    """Return the packages on the longest chain, a circle as one.
+
+    >>> longest_chain({("a", "b"), ("a", "c"), ("b", "c"), ("c", "d"), ("d", "c")})
+    ['a', 'b', 'c+d']
+    """
+    joined = {one: "+".join(sorted(group)) for group in circles(dependencies) for one in group}
+    edges = {(joined.get(one, one), joined.get(other, other)) for one, other in dependencies}
+
+    @cache
+    def longest(package: str) -> tuple[str, ...]:
+        return (package, *_longest(longest(other) for one, other in sorted(edges) if one == package != other))
+
+    return list(_longest(longest(one) for one, _ in sorted(edges)))
+
+
+def _longest(chains: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return max(chains, key=len, default=())
+
+
+def _reached(start: str, dependencies: Dependencies) -> set[str]:
+    found, waiting = set[str](), [start]
+    while waiting:
+        package = waiting.pop()
+        new = {other for one, other in dependencies if one == package} - found
+        found |= new
+        waiting += new
+    return found

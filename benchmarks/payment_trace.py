@@ -1,0 +1,214 @@
+"""Trace one payment through each way of serving: the files it touches, and its moves between files.
+
+    python -m benchmarks.payment_trace [--json] [--verbose]
+
+It needs plain Python, since compiled modules cannot be traced: `python -m benchmarks.structure --trace` runs
+it on a copy without them.
+
+A service that has decided `WARM_UP` payments, one by one, is given one more, in this process and without a
+socket: embedded its bytes, HTTP the bytes of a request on a connection, the Lambda function an event of
+Kinesis.  Recorded is what runs until the decision is committed and answered, and what was put off until then,
+on all threads.  AWS and the model's endpoint are stand-ins for other machines, and left out.
+
+Two payments are traced, because only some are explained: the first that is approved after the warm-up, and
+the first that goes to review.  See `call_recorder` for what a move is; `calls_apart` counts consecutive calls
+in different files, without returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import copy
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+import fraud_detection
+from benchmarks.call_recorder import Recorder
+from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3
+from fraud_detection.adapters.event_sources import Batch
+from fraud_detection.adapters.http_bound import Bound, BoundedLine
+from fraud_detection.run.access import Access
+from fraud_detection.run.api import Api
+from fraud_detection.run.container import Endpoint
+from fraud_detection.run.create_state import new_state
+from fraud_detection.run.lambda_handler import PREFIX, make_processor
+from fraud_detection.run.lane_batch import records_of
+from fraud_detection.run.output import outcome_line
+from fraud_detection.run.request_door import RequestDoor
+from fraud_detection.run.stream import open_door
+from fraud_detection.score.archive import read_bundle
+from fraud_detection.score.wire import JSON
+from tests.conftest import SmallWorld
+from tests.small_world import make_world, world_in
+
+WARM_UP = 40
+PAYMENTS = 60
+TRACED = ("approve", "review")
+SHARD = "shardId-000000000000"
+FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
+NAMED = [
+    f"{PREFIX}{name}"
+    for name in (
+        "ENDPOINT",
+        "PROFILES_TABLE",
+        "DECISIONS_TABLE",
+        "LABELS_TABLE",
+        "QUARANTINE_BUCKET",
+        "TOKEN_KEY",
+    )
+]
+
+
+Ask = Callable[[bytes], bytes]
+"""Let a service decide an event; return the decision record as JSON."""
+Serve = Callable[[SmallWorld, Path, Recorder], AbstractContextManager[Ask]]
+
+
+@contextmanager
+def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+    """Serve as `fraud run` does: a state file, the model in this process."""
+    new_state(folder / "embedded.db")
+    _, service = open_door(world.bundle, folder / "embedded.db")
+
+    def ask(event: bytes) -> bytes:
+        with recorder.switched(recording=True):
+            (outcome,) = service.take(Batch([event], None, 0), "trace")
+            service.catch_up()
+        return outcome_line(outcome)
+
+    yield ask
+    service.close()
+
+
+@contextmanager
+def http(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+    """Serve as `fraud serve` does: one connection, whose bytes are given and taken here."""
+    new_state(folder / "http.db")
+    _, service = open_door(world.bundle, folder / "http.db")
+    with asyncio.Runner() as runner:
+        requests = RequestDoor(service)
+        application = Api(requests, Access(None), b"")
+        connection = BoundedLine(
+            application,
+            Bound(1),
+            config=Config(_nothing, log_level="warning"),
+            server_state=ServerState(),
+            app_state={},
+            _loop=runner.get_loop(),
+        )
+        transport = _Transport()
+        connection.connection_made(transport)
+
+        async def answered(event: bytes) -> bytes:
+            head = b"POST /v1/decisions HTTP/1.1\r\nHost: trace\r\nContent-Length: %d\r\n\r\n" % len(event)
+            transport.written = asyncio.get_running_loop().create_future()
+            with recorder.switched(recording=True):
+                connection.data_received(head + event)
+                answer = await transport.written
+                # Behind the answer comes what was put off.
+                await asyncio.sleep(0)
+            return answer.partition(b"\r\n\r\n")[2]
+
+        yield lambda event: runner.run(answered(event))
+        connection.connection_lost(None)
+        requests.close()
+
+
+@contextmanager
+def aws_lambda(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:  # noqa: ARG001 - it has no file
+    """Serve as the Lambda function does, one record an invocation."""
+    endpoint, log = Endpoint(read_bundle(world.bundle)), FakeLog()
+    clients = {
+        "dynamodb": recorder.elsewhere(FakeDynamo()),
+        "s3": recorder.elsewhere(FakeS3()),
+        "sagemaker-runtime": recorder.elsewhere(
+            FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
+        ),
+    }
+    settings = dict.fromkeys(NAMED, "trace") | {"FRAUD_BUNDLE": str(world.bundle)}
+    processor = make_processor(settings, recorder.elsewhere(log).write, clients.__getitem__)
+    numbers = itertools.count(FIRST)
+
+    def ask(event: bytes) -> bytes:
+        kinesis = {
+            "sequenceNumber": str(next(numbers)),
+            "data": base64.b64encode(event).decode(),
+            "approximateArrivalTimestamp": 1.0,
+        }
+        with recorder.switched(recording=True):
+            failed = processor.handle(SHARD, records_of({"Records": [{"kinesis": kinesis}]}))
+        if failed:
+            raise RuntimeError(f"the function would be given the event again: {log.lines[-1]}")
+        return json.dumps(next(line for line in reversed(log.lines) if line["type"] == "decision")).encode()
+
+    yield ask
+
+
+class _Transport(asyncio.Transport):
+    """What a connection writes on; `written` is its next answer."""
+
+    written: asyncio.Future[bytes]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.set_result(bytes(data))
+
+
+async def _nothing(_scope: object, _receive: object, _send: object) -> None:
+    """Stand where uvicorn wants an ASGI application; nobody asks it."""
+
+
+def traced(world: SmallWorld, folder: Path, serve: Serve) -> dict[str, Recorder]:
+    """Return what was recorded of one payment of each outcome, by its name."""
+    found: dict[str, Recorder] = {}
+    events = world.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    recorder = Recorder(Path(fraud_detection.__file__).parent)
+    with recorder.installed(), serve(world, folder, recorder) as ask:
+        for number, event in enumerate(events):
+            recorder.threads = {}
+            action = json.loads(ask(event))["action"]
+            if number >= WARM_UP and action in TRACED and action not in found:
+                found[action] = copy.copy(recorder)
+    return found
+
+
+WAYS: dict[str, Serve] = {"embedded": embedded, "http": http, "lambda": aws_lambda}
+
+
+def main() -> None:
+    """Print what one payment of each outcome touches, by way of serving."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--verbose", action="store_true", help="print each move: > for a call, < for a return"
+    )
+    chosen = parser.parse_args()
+    home = Path(fraud_detection.__file__).parent
+    if any(home.rglob("*.so")):
+        raise SystemExit(f"{home} has compiled modules, which cannot be traced: `make pure` removes them")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_world(folder)
+        found = {way: traced(world_in(folder), folder, serve) for way, serve in WAYS.items()}
+    if chosen.json:
+        print(json.dumps({way: {one: r.figures() for one, r in of.items()} for way, of in found.items()}))
+        return
+    for way, recorders in found.items():
+        for action, recorder in sorted(recorders.items()):
+            print(f"{way}, {action}:", ", ".join(f"{n} {name}" for name, n in recorder.figures().items()))
+            if chosen.verbose:
+                print("\n".join(recorder.way()))
+
+
+if __name__ == "__main__":
+    main()
