@@ -1,4 +1,8 @@
-"""Charts as SVG: lines over an axis that may be logarithmic, and bars.  Pure: figures in, text out."""
+"""Charts as SVG: lines over an axis that may be logarithmic, and bars.  Pure: figures in, text out.
+
+A class gives a colour and nothing else; `STYLE` has one for a light and one for a dark background, and
+the background itself stays the page's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,19 @@ import msgspec
 
 WIDTH, HEIGHT = 760, 400
 LEFT, RIGHT, TOP, BOTTOM = 76, 150, 48, 58
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = {
+    "svg": ("#1c2430", "#e6eaf0"),
+    ".grid": ("#d8dee6", "#323b48"),
+    ".mark": ("#5b6675", "#9aa6b5"),
+    ".other": ("#8d99a8", "#77869a"),
+    ".series0": ("#0b6fc2", "#58a6f0"),
+    ".series1": ("#c2410c", "#f08a5a"),
+    ".series2": ("#13805b", "#3fc08e"),
+    ".series3": ("#8b4a94", "#cf9bd8"),
+    ".series4": ("#8a6100", "#e0b04c"),
+    ".series5": ("#0e7490", "#4fc3d9"),
+}
+"""The colour of each kind of mark, on white and on black."""
 BAR, GAP = 26, 16
 NAMES = 210
 STEPS, FINE_STEPS = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
@@ -18,6 +34,17 @@ FEWEST_TICKS = 4
 MOST_TICKS = 7
 MOST_DOTS = 30
 WHOLE_FROM = 10
+
+
+def _colours(place: int) -> str:
+    return " ".join(f"{selector} {{ color: {pair[place]}; }}" for selector, pair in COLOURS.items())
+
+
+STYLE = f"""svg text, svg rect, svg circle {{ fill: currentColor; }}
+svg line, svg polyline {{ fill: none; stroke: currentColor; }}
+.mark {{ stroke-dasharray: 5 4; }}
+{_colours(0)}
+@media (prefers-color-scheme: dark) {{ {_colours(1)} }}"""
 
 
 class Axis(msgspec.Struct, frozen=True):
@@ -106,8 +133,8 @@ def line_chart(
     for one in marks:
         parts += _mark(one, across, up)
     heights = _apart([up.place(line.points[-1][1]) if line.points else TOP for line in lines])
-    for line, colour, height in zip(lines, COLOURS, heights, strict=False):
-        parts += _line(line, colour, across, up, height)
+    for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
+        parts += _line(line, f"series{number}", across, up, height)
     return _svg(WIDTH, HEIGHT, parts)
 
 
@@ -119,9 +146,9 @@ def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
     for place, (name, value) in enumerate(bars):
         top = TOP + GAP / 2 + place * (BAR + GAP)
         wide = max((WIDTH - NAMES - RIGHT) * value / most, 1.0)
-        colour = COLOURS[0] if place == 0 else "#9aa5b1"
+        kind = "series0" if place == 0 else "other"
         parts.append(
-            f'<rect x="{NAMES}" y="{top:.1f}" width="{wide:.1f}" height="{BAR}" rx="2" fill="{colour}"/>'
+            f'<rect class="{kind}" x="{NAMES}" y="{top:.1f}" width="{wide:.1f}" height="{BAR}" rx="2"/>'
         )
         parts.append(_text(NAMES - 10, top + BAR * 0.7, name, anchor="end"))
         number = f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.2f}"
@@ -144,14 +171,14 @@ def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> 
     yield _text(20, middle, y_axis.words, anchor="middle", turned=True)
 
 
-def _line(line: Series, colour: str, across: Scale, up: Scale, height: float) -> Iterator[str]:
+def _line(line: Series, kind: str, across: Scale, up: Scale, height: float) -> Iterator[str]:
     places = [(across.place(x), up.place(y)) for x, y in line.points]
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    yield f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    yield f'<polyline class="{kind}" points="{drawn}" stroke-width="2"/>'
     if len(places) <= MOST_DOTS:
         for x, y in places:
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
-    yield _text(WIDTH - RIGHT + 10, height + 4, line.name, colour=colour, bold=True)
+            yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+    yield _text(WIDTH - RIGHT + 10, height + 4, line.name, kind=kind, bold=True)
 
 
 def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
@@ -178,8 +205,8 @@ def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
 
 
 def _rule(x: float, y: float, to_x: float, to_y: float, *, dashed: bool = False) -> str:
-    style = 'stroke="#444" stroke-dasharray="5 4"' if dashed else 'stroke="#dde2e8"'
-    return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" {style}/>'
+    kind = "mark" if dashed else "grid"
+    return f'<line class="{kind}" x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"/>'
 
 
 def _text(  # noqa: PLR0913 - what text looks like
@@ -189,15 +216,16 @@ def _text(  # noqa: PLR0913 - what text looks like
     *,
     size: int = 12,
     anchor: str = "start",
-    colour: str = "#222",
+    kind: str = "",
     bold: bool = False,
     turned: bool = False,
 ) -> str:
+    own = f' class="{kind}"' if kind else ""
     weight = ' font-weight="bold"' if bold else ""
     turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-        f'fill="{colour}"{weight}{turn}>{escape(words)}</text>'
+        f'<text{own} x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
+        f"{weight}{turn}>{escape(words)}</text>"
     )
 
 
@@ -206,5 +234,4 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" font-family="system-ui, Helvetica, Arial, sans-serif">'
     )
-    background = f'<rect width="{width:g}" height="{height:g}" fill="white"/>'
-    return "\n".join([head, background, *parts, "</svg>", ""])
+    return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
