@@ -13,7 +13,8 @@ How things are counted:
 - An error is swallowed by an `except` that does nothing but `pass`, `...` or `continue`; counted per thousand
   lines of `src/fraud_detection`.  `contextlib.suppress` stands beside it.  To return a value is an answer.
 - The wheel is built, without compiling; lines are those of its `.py` files.  `--help` is the median of
-  several processes.  Pages are the Markdown files of `docs`.
+  several processes: by the clock, and of the processor, which other work hardly changes.
+- Pages are the Markdown files of `docs`.
 
 `--trace` adds what `benchmarks.payment_trace` of that checkout finds, on a copy without compiled modules.
 `--verbose` prints the way of each payment, move by move, and nothing else.
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -33,7 +35,7 @@ import time
 import tomllib
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,6 +68,7 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     sizes: Sizes
     wheel_lines: int
     help_seconds: float
+    help_cpu_seconds: float
     docs_pages: int
     trace: Trace | None = None
 
@@ -133,17 +136,22 @@ def wheel_lines(copy: Path) -> int:
         return sum(len(wheel.read(name).splitlines()) for name in wheel.namelist() if name.endswith(".py"))
 
 
-def help_seconds(root: Path) -> float:
-    """Return the median time of `fraud --help` as a process of its own."""
+def help_seconds(root: Path) -> tuple[float, float]:
+    """Return the median time of `fraud --help` as a process of its own, and of the processor for it."""
     script = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]["fraud"]
     module, _, function = script.partition(":")
     start = f"import sys; from {module} import {function}; sys.exit({function}())"
-    found = []
-    for _ in range(STARTS):
-        began = time.perf_counter()
-        _run(root, "-c", start, "--help")
-        found.append(time.perf_counter() - began)
-    return round(statistics.median(found), 3)
+    times = [_spent(lambda: _run(root, "-c", start, "--help")) for _ in range(STARTS)]
+    wall, processor = (round(statistics.median(found), 3) for found in zip(*times, strict=True))
+    return wall, processor
+
+
+def _spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds that passed while children did some work, and those of the processor."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    work()
+    passed, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def trace(copy: Path) -> Trace:
@@ -171,11 +179,13 @@ def copied(root: Path, folder: Path) -> Path:
 
 def measure(root: Path, copy: Path, *, traced: bool) -> Figures:
     """Measure a checkout, of which `copy` is a copy without compiled modules."""
+    wall, processor = help_seconds(root)
     return Figures(
         imports=import_figures(root / "src"),
         sizes=size_figures(root / "src" / PACKAGE),
         wheel_lines=wheel_lines(copy),
-        help_seconds=help_seconds(root),
+        help_seconds=wall,
+        help_cpu_seconds=processor,
         docs_pages=sum(1 for _ in (root / "docs").rglob("*.md")),
         trace=trace(copy) if traced else None,
     )

@@ -106,6 +106,7 @@ def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
+    assert 0 < figures.pop("help_cpu_seconds") < 60
     assert 0 < figures.pop("help_seconds") < 60
     assert figures == {
         "imports": {
