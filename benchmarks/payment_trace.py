@@ -21,19 +21,22 @@ import argparse
 import asyncio
 import base64
 import copy
+import io
 import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 import fraud_detection
 from benchmarks.call_recorder import Recorder
-from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3
+from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeLog, FakeS3
 from fraud_detection.adapters.event_sources import Batch
 from fraud_detection.adapters.http_bound import Bound, BoundedLine
 from fraud_detection.run.access import Access
@@ -127,12 +130,14 @@ def http(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
 def aws_lambda(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:  # noqa: ARG001 - it has no file
     """Serve as the Lambda function does, one record an invocation."""
     endpoint, log = Endpoint(read_bundle(world.bundle)), FakeLog()
+
+    def invoke_endpoint(**asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+        return {"Body": io.BytesIO(endpoint.invoke(asked["Body"], JSON, JSON)[0])}
+
     clients = {
         "dynamodb": recorder.elsewhere(FakeDynamo()),
         "s3": recorder.elsewhere(FakeS3()),
-        "sagemaker-runtime": recorder.elsewhere(
-            FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
-        ),
+        "sagemaker-runtime": recorder.elsewhere(SimpleNamespace(invoke_endpoint=invoke_endpoint)),
     }
     settings = dict.fromkeys(NAMED, "trace") | {"FRAUD_BUNDLE": str(world.bundle)}
     processor = make_processor(settings, recorder.elsewhere(log).write, clients.__getitem__)
