@@ -100,13 +100,13 @@ class WalMerger:
             return "another file stands in its place"
         address = f"file:{quote(str(self._path))}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=WAIT_FOR_WRITER_S)) as db:
-            # The writer goes on meanwhile: each pass leaves the next one less to copy and to flush.
+            # The writer goes on meanwhile: each pass leaves the next one less to copy.
             for _ in range(PASSES):
                 _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if frames - copied <= FEW_FRAMES:
                     break
-            # Measured: truncating the log holds the writer up for 40 to 90 ms, restarting it for 2 to 3.  It
-            # would hold him up, too, while it waits for whoever reads; the next look tries again.
+            # Truncating the log would hold the writer up several times as long as restarting it (ADR 21).  So
+            # would waiting for whoever reads; the next look tries again.
             db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS:d}")
             busy = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
         return "another process is reading or writing it" if busy else ""

@@ -1,0 +1,91 @@
+"""Measure what a commit waits while SQLite's log is merged: by the commit itself, or by a thread beside it.
+
+    python -m benchmarks.bench_checkpoint [--commits N] [--rate N] [--directory DIR]
+
+One row of 1,300 bytes a commit, with an index in no order, at a fixed rate.  `commit` is SQLite's own way
+(`wal_autocheckpoint` 1000, its default); `thread` is the one of this package.  The two take turns.  A commit
+that finds the file taken tries again as that of a state file does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+from fraud_detection.adapters.background import Background
+from fraud_detection.adapters.sqlite_file import LOOK_EVERY_S
+from fraud_detection.adapters.wal_merger import WalMerger
+from fraud_detection.bench.machine import machine
+
+ROUNDS = 2
+ROW_BYTES = 1_300
+LONG_S = 0.005
+BY_SQLITE = 1_000
+"""Pages of the log from which on SQLite merges it in a commit, if nobody says otherwise."""
+
+
+def measure(path: Path, commits: int, rate: float, *, beside: bool) -> tuple[list[float], int]:
+    """Return how long each commit took in s, sorted, and the bytes of the log at the end."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA cache_size = -65536")
+    db.execute(f"PRAGMA wal_autocheckpoint = {0 if beside else BY_SQLITE:d}")
+    db.execute("CREATE TABLE rows (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content BLOB NOT NULL)")
+    db.execute("PRAGMA busy_timeout = 0")
+    merger = WalMerger(path).start(Background()) if beside else None
+    taken, due = [], time.perf_counter()
+    for _ in range(commits):
+        row = (os.urandom(8).hex(), os.urandom(ROW_BYTES))
+        due += 1 / rate
+        time.sleep(max(due - time.perf_counter(), 0))
+        began = time.perf_counter()
+        insert(db, row)
+        taken.append(time.perf_counter() - began)
+    log = path.with_name(path.name + "-wal").stat().st_size
+    if merger is not None:
+        merger.stop()
+    db.close()
+    return sorted(taken), log
+
+
+def insert(db: sqlite3.Connection, row: tuple[str, bytes]) -> None:
+    """Commit a row, as soon as nobody holds the file."""
+    while True:
+        try:
+            db.execute("INSERT INTO rows (id, content) VALUES (?, ?)", row)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(LOOK_EVERY_S)
+        else:
+            return
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--commits", type=int, default=60_000, metavar="N", help="a round (60000)")
+    arguments.add_argument("--rate", type=float, default=4_000, metavar="N", help="commits a second (4000)")
+    arguments.add_argument("--directory", type=Path, metavar="DIR", help="where the files are (temporary)")
+    given = arguments.parse_args()
+    print(machine().words())
+    with tempfile.TemporaryDirectory(dir=given.directory) as folder:
+        for number in range(ROUNDS):
+            for beside in (False, True):
+                path = Path(folder) / f"{number}-{beside}.db"
+                taken, log = measure(path, given.commits, given.rate, beside=beside)
+                p50, p99, p999 = (1e6 * taken[int(share * len(taken))] for share in (0.5, 0.99, 0.999))
+                print(
+                    f"{'thread' if beside else 'commit'} p50 {p50:.0f} us, p99 {p99:.0f}, p99.9 {p999:,.0f}, "
+                    f"longest {1e3 * taken[-1]:.1f} ms; {sum(one > LONG_S for one in taken)} over "
+                    f"{1e3 * LONG_S:.0f} ms; log {log / 1e6:.0f} MB"
+                )
+
+
+if __name__ == "__main__":
+    main()

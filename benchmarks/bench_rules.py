@@ -1,0 +1,110 @@
+"""Measure what three rules on a payment cost: here, and with those libraries of rules that are installed.
+
+    python -m benchmarks.bench_rules
+
+For a library the values that the rules name are put into a dictionary first, as it needs them.  Prints
+microseconds a payment, medians.
+"""
+
+from __future__ import annotations
+
+import importlib
+import timeit
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from fraud_detection.answering import RuleSettings
+from fraud_detection.bench.machine import machine
+from fraud_detection.config import AmountSource, Schema, TimeSource
+from fraud_detection.decide.rules import compile_rules
+from fraud_detection.events import Transaction
+
+ROUNDS, ROUND_S = 15, 0.02
+FEATURES = ("card_count_5m", "device_card_distinct_1d")
+RULES = (
+    "card_count_5m >= 6 and amount < 20",
+    "device_card_distinct_1d >= 5",
+    "amount > 500 and not (card_count_5m == 1)",
+)
+SCHEMA = Schema(event_time=TimeSource(field="t"), amount=AmountSource(field="amount", decimals=2))
+PAYMENT, VALUES = Transaction("t1", 0, 1_999), [7.0, 2.0]
+
+Ask = Callable[[], object]
+
+
+def named() -> dict[str, float]:
+    """Return the values by name, in major units."""
+    return {
+        "amount": PAYMENT.amount / 100 if PAYMENT.amount else 0.0,
+        **dict(zip(FEATURES, VALUES, strict=True)),
+    }
+
+
+def own() -> Ask:
+    """Return a question to the rules of this package."""
+    settings = [RuleSettings(name=f"r{n}", when=when, action="review") for n, when in enumerate(RULES)]
+    rules = compile_rules(settings, SCHEMA, FEATURES)
+    return lambda: rules.fired(PAYMENT, VALUES)
+
+
+def in_cel(when: str) -> str:
+    """Return the condition in CEL."""
+    return when.replace(" and ", " && ").replace("not ", "!")
+
+
+def celpy(celpy: Any) -> Ask:  # noqa: ANN401 - a module
+    """Return a question to cel-python."""
+    environment = celpy.Environment()
+    programs = [environment.program(environment.compile(in_cel(when))) for when in RULES]
+    double = celpy.celtypes.DoubleType
+
+    def ask() -> object:
+        values = {name: double(value) for name, value in named().items()}
+        return [program.evaluate(values) for program in programs]
+
+    return ask
+
+
+def cel(cel: Any) -> Ask:  # noqa: ANN401 - a module
+    """Return a question to common-expression-language."""
+    programs = [cel.compile(in_cel(when)) for when in RULES]
+    return lambda: [program.execute(values) for values in (named(),) for program in programs]
+
+
+def rule_engine(rule_engine: Any) -> Ask:  # noqa: ANN401 - a module
+    """Return a question to rule-engine."""
+    rules = [rule_engine.Rule(when) for when in RULES]
+    return lambda: [rule.matches(values) for values in (named(),) for rule in rules]
+
+
+def simpleeval(simpleeval: Any) -> Ask:  # noqa: ANN401 - a module
+    """Return a question to simpleeval."""
+    evaluator = simpleeval.SimpleEval()
+    trees = [evaluator.parse(when) for when in RULES]
+
+    def ask() -> object:
+        evaluator.names = named()
+        return [evaluator.eval(when, tree) for when, tree in zip(RULES, trees, strict=True)]
+
+    return ask
+
+
+def main() -> None:
+    """Measure and print."""
+    print(machine().words())
+    ways: dict[str, Ask] = {"here": own()}
+    for library in (celpy, cel, rule_engine, simpleeval):
+        try:
+            module = importlib.import_module(library.__name__)
+        except ImportError:
+            continue
+        ways[library.__name__] = library(module)
+    for name, ask in ways.items():
+        times = max(1, int(ROUND_S / timeit.timeit(ask, number=1)))
+        taken = median(timeit.timeit(ask, number=times) / times for _ in range(ROUNDS))
+        print(f"{name:12} {1e6 * taken:7.1f} us a payment")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Measure what explains one row quickest: our tables, XGBoost, or the package `shap` if it is installed.
+
+    python -m benchmarks.bench_shap
+
+Made-up rows of 45 values, a tenth of them missing, one thread.  Prints microseconds a row, medians, and the
+largest difference from XGBoost's contributions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+import timeit
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import xgboost as xgb
+
+from benchmarks.bench_walk import FORESTS, TRAINED_ON, made_up
+from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost_shap import ShapTables
+from fraud_detection.bench.machine import machine
+from fraud_detection.config import Model
+
+ROWS, ROUNDS, ROUND_S = 200, 15, 0.02
+
+Explain = Callable[[np.ndarray], np.ndarray]
+"""Contributions of rows, shape (n, 45)."""
+
+
+def ways(model: bytes) -> tuple[dict[str, Explain], float, int]:
+    """Return all ways that are installed, how long the tables took to make in ms, and their bytes."""
+    scorer = XGBoostScorer(model)
+    if scorer._walk is None or scorer._tables is None:  # noqa: SLF001
+        raise SystemExit("the model has no tables")
+    began = time.perf_counter()
+    tables = ShapTables(scorer._walk)  # noqa: SLF001
+    made_ms = 1e3 * (time.perf_counter() - began)
+    found: dict[str, Explain] = {"tables": scorer.contributions, "XGBoost": scorer._explain}  # noqa: SLF001
+    if importlib.util.find_spec("shap") is not None:
+        booster = xgb.Booster({"nthread": 1})
+        booster.load_model(bytearray(model))
+        shap = importlib.import_module("shap")
+        found["shap"] = shap.TreeExplainer(booster, feature_perturbation="tree_path_dependent").shap_values
+    return found, made_ms, tables._table.nbytes  # noqa: SLF001
+
+
+def micros(explain: Explain, row: np.ndarray) -> float:
+    """Return the median of some rounds for one row."""
+    times = max(1, int(ROUND_S / timeit.timeit(lambda: explain(row), number=1)))
+    return 1e6 * median(timeit.timeit(lambda: explain(row), number=times) / times for _ in range(ROUNDS))
+
+
+def main() -> None:
+    """Measure and print."""
+    print(machine().words())
+    for trees, depth in FORESTS:
+        sample = made_up(TRAINED_ON)
+        told = np.nan_to_num(sample)
+        label = told[:, 0] * told[:, 1] + np.sin(3 * told[:, 2]) + told[:, 3] > 1
+        settings = Model(rounds=trees, max_depth=depth, min_child_weight=1, learning_rate=0.02, threads=1)
+        found, made_ms, size = ways(fit(Sample(sample, label.astype(np.int8)), None, settings).model)
+        print(f"{trees} trees of depth {depth}: tables of {size / 1e6:.1f} MB, made in {made_ms:.0f} ms")
+        rows = made_up(TRAINED_ON)[:ROWS]
+        expected = found["XGBoost"](rows)
+        for name, explain in found.items():
+            apart = np.abs(np.asarray(explain(rows)) - expected).max()
+            print(f"  {name:8} {micros(explain, rows[:1]):8,.0f} us a row; differs by {apart:.1e} at most")
+
+
+if __name__ == "__main__":
+    main()
