@@ -3,24 +3,30 @@
 The file is mapped into memory, so a payment costs its worker two stores, and no call of the system.  It holds
 nothing that is not in the worker's state file: it outlives a worker that is killed, and is made anew from
 the state file when that starts again, or when all do.
+
+Why nobody needs a lock.  The file is a row of aligned 64-bit numbers, each of which is stored and loaded at
+once by the processor: a reader sees a number of before or of after.  (`struct.pack_into` would not do: it
+first fills the place with zeros.)  What has to fit together is guarded by a generation, as in a seqlock: the
+writer makes it odd, changes the rows, and makes it even again, one higher; a reader that finds the same even
+number before and after has met no change.  Fences keep a processor from moving the rows across it.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
+import threading
 from pathlib import Path
 
 from fraud_detection.decide.limiter import MOST_PARTS, DeclineCounts, Parts
 
-HEAD = struct.Struct("=qqq")
-"""A generation, which is odd while more than a number is being changed; the length of a part in ms; how many
-rows are in use."""
-ROW = struct.Struct("=qqq")
-"""A part, its payments, its declines."""
+GENERATION, PART_MS, USED, HEAD = 0, 1, 2, 3
+"""The first numbers: a generation, which is odd while more than a number is being changed; the length of a
+part in ms; how many rows are in use.  Then come the rows."""
+ROW = 3
+"""Numbers of a row: a part, its payments, its declines."""
 ROWS = MOST_PARTS + 1
-SIZE = HEAD.size + ROWS * ROW.size
+SIZE = 8 * (HEAD + ROWS * ROW)
 LOOKS = 100
 """So often a file is read again that is being changed; its worker was killed in the middle if it stays so."""
 
@@ -28,45 +34,71 @@ LOOKS = 100
 class CountBoard:
     """One worker's counts for the others, and theirs for it.
 
-    A reader copies a file at once, and looks at its generation before and after; so it never takes the counts
-    of one part for those of another.  A payment more or less, of this very moment, it may miss.
+    A reader never takes the counts of one part for those of another.  A payment more or less, of this very
+    moment, it may miss.
     """
 
     def __init__(self, folder: Path, worker: int, workers: int) -> None:
         """Make the own file where it is not there; `folder` is where the workers meet."""
         self._folder = folder
         self._others = [one for one in range(workers) if one != worker]
-        self._maps: dict[int, mmap.mmap] = {}
+        self._maps: dict[int, memoryview] = {}
         self._own = _mapped(self._path(worker), make=True)
         self._places: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
     def publish(self, counts: DeclineCounts) -> None:
         """Put down all that was counted, in place of what stands there."""
-        generation = HEAD.unpack_from(self._own)[0] | 1
-        HEAD.pack_into(self._own, 0, generation, counts.part_ms, 0)
+        own = self._own
+        own[GENERATION] = generation = own[GENERATION] | 1
+        self._fence()
         self._places = {part: place for place, part in enumerate(counts.parts)}
+        own[PART_MS], own[USED] = counts.part_ms, len(self._places)
         for part, place in self._places.items():
-            ROW.pack_into(self._own, _at(place), part, *counts.parts[part])
-        HEAD.pack_into(self._own, 0, generation + 1, counts.part_ms, len(self._places))
+            at = _at(place)
+            own[at], own[at + 1], own[at + 2] = part, *counts.parts[part]
+        self._fence()
+        own[GENERATION] = generation + 1
 
     def note(self, part: int, payments: int, declines: int) -> bool:
         """Put down the counts of a part that stands there already; return False where it does not."""
         place = self._places.get(part)
         if place is None:
             return False
-        ROW.pack_into(self._own, _at(place), part, payments, declines)
+        at = _at(place)
+        self._own[at + 1], self._own[at + 2] = payments, declines
         return True
 
     def others(self) -> list[DeclineCounts]:
         """Return what the other workers have counted by now."""
-        return [_read(board) for board in map(self._board, self._others) if board is not None]
+        return [self._read(board) for board in map(self._board, self._others) if board is not None]
 
     def close(self) -> None:
         """Let go of the files."""
         for one in (self._own, *self._maps.values()):
-            one.close()
+            one.release()
 
-    def _board(self, worker: int) -> mmap.mmap | None:
+    def _read(self, board: memoryview) -> DeclineCounts:
+        part_ms = 0
+        rows: list[int] = []
+        for _ in range(LOOKS):
+            generation = board[GENERATION]
+            self._fence()
+            part_ms, used = board[PART_MS], min(board[USED], ROWS)
+            rows = board[HEAD : _at(used)].tolist()
+            self._fence()
+            if generation % 2 == 0 and board[GENERATION] == generation:
+                break
+        parts: Parts = dict(zip(rows[::ROW], zip(rows[1::ROW], rows[2::ROW], strict=True), strict=True))
+        return DeclineCounts(part_ms, parts)
+
+    def _fence(self) -> None:
+        """Let no load or store move past this line: as `SharedIds.fence` does, and why."""
+        self._lock.release()
+        self._lock.acquire()
+
+    def _board(self, worker: int) -> memoryview | None:
         """Return the file of another worker; None while there is none."""
         found = self._maps.get(worker)
         if found is None:
@@ -81,28 +113,15 @@ class CountBoard:
 
 
 def _at(place: int) -> int:
-    return HEAD.size + place * ROW.size
+    return HEAD + place * ROW
 
 
-def _mapped(path: Path, *, make: bool = False) -> mmap.mmap:
+def _mapped(path: Path, *, make: bool = False) -> memoryview:
     file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
     try:
         if make and os.fstat(file).st_size != SIZE:
             # Written and not only made longer: where the disk is full, this fails and no store does later.
             os.pwrite(file, bytes(SIZE), 0)
-        return mmap.mmap(file, SIZE)
+        return memoryview(mmap.mmap(file, SIZE)).cast("q")
     finally:
         os.close(file)
-
-
-def _read(board: mmap.mmap) -> DeclineCounts:
-    seen = board[:]
-    for _ in range(LOOKS):
-        generation = HEAD.unpack_from(seen)[0]
-        if generation % 2 == 0 and HEAD.unpack_from(board)[0] == generation:
-            break
-        seen = board[:]
-    _, part_ms, used = HEAD.unpack_from(seen)
-    rows = seen[HEAD.size : _at(min(used, ROWS))]
-    parts: Parts = {part: (payments, declines) for part, payments, declines in ROW.iter_unpack(rows)}
-    return DeclineCounts(part_ms, parts)
