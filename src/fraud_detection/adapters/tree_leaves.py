@@ -22,9 +22,11 @@ ROUNDING: Final = 1.5 * 2.0**28
 class CompiledTrees:
     """The nodes of all trees, laid out as in `xgboost_trees.TreeWalk`.
 
-    Margins are sums in float32, as XGBoost makes them.  The exact sum of two such numbers, as a double, is
-    rounded by adding and taking away a double so large that its last bit is worth the last bit of a float32
-    of that size: 1.5 * 2^(e + 29) for what lies between 2^e and 2^(e + 1).
+    Margins are sums in float32, as XGBoost makes them.  The sum of two such numbers, as a double, is rounded
+    by adding and taking away a double so large that its last bit is worth the last bit of a float32 of that
+    size: 1.5 * 2^(e + 29) for what lies between 2^e and 2^(e + 1).  Where the two differ too much in size for
+    their sum to be exact as a double, it is rounded twice.  That gives what rounding once does, because 53
+    bits are at least 2 * 24 + 2 (Roux 2014, Innocuous double rounding of basic arithmetic operations).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the arrays of a model
