@@ -18,7 +18,8 @@ from fraud_detection.commands.extras import EXTRAS
 from tests.conftest import SmallWorld
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 IMPORTED_AS = {"PyYAML": "yaml", "mypy-extensions": "mypy_extensions", "xgboost-cpu": "xgboost"}
 OF_OTHERS = {"botocore": "boto3"}
 """Libraries that come with a declared one, by its makers' promise."""
@@ -81,6 +82,14 @@ def test_every_library_that_is_imported_is_a_dependency_or_of_an_extra_that_is_n
             continue
         assert library in EXTRAS, f"{library}, imported by {modules}, is in no extra that a command names"
         assert OF_OTHERS.get(library, library) in declared(PROJECT["optional-dependencies"][EXTRAS[library]])
+
+
+def test_every_file_beside_the_modules_goes_into_the_wheel() -> None:
+    """A file that is forgotten is missed only where the wheel is installed alone."""
+    package, listed = ROOT / "src/fraud_detection", SETTINGS["tool"]["setuptools"]["package-data"]
+    packed = {path for pattern in listed["fraud_detection"] for path in package.glob(pattern)}
+    beside = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {path for path in beside if path.suffix not in {".py", ".so", ".pyd"}} <= packed
 
 
 def test_the_locks_of_the_engine_and_of_the_image_stay_light() -> None:
@@ -219,6 +228,7 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
         ("init", "--data", small_world.history, "--yes"),
         ("train", "--refit", "--data", small_world.history),
         ("score", "events.jsonl", "--history", small_world.history, "--out", "decisions.jsonl"),
+        ("backtest", "--change", ROOT / "examples/changes/lower-cut-offs.yaml"),
         ("demo", "--headless", "--seconds", "2", "--rate", "200", "--days", "60", "--cards", "500"),
     ):
         done = run(fraud, *arguments, folder=tmp_path)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fraud_detection.bench.beside import Beside
-from fraud_detection.bench.chart import Axis, Mark, Series, bar_chart, line_chart
 from fraud_detection.bench.figures import Figures
 from fraud_detection.bench.load import Latencies
 from fraud_detection.bench.report import rows, soak_rows, table
 from fraud_detection.bench.soak import Minute, SoakFigures
 from fraud_detection.bench.sweep import Sweep
 from fraud_detection.errors import ConfigError
+from fraud_detection.judge.charts import Axis, Mark, Series, bar_chart, line_chart
 
 PAGE = Path("docs/performance.md")
 PICTURES = "pictures"

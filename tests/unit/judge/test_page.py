@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.config import Costs
-from fraud_detection.judge.charts import HEIGHT, WIDTH, Bars, Scale, by_week, intervals
+from fraud_detection.judge.charts import SMALL_HEIGHT, SMALL_WIDTH, Bars, by_week, intervals
 from fraud_detection.judge.compare import compare
 from fraud_detection.judge.comparison import Comparison, Estimate, Report, Variant
 from fraud_detection.judge.page import page
+from fraud_detection.judge.svg import Scale, number
 from fraud_detection.judge.words import headline, money, rows, signed, unseen
 from tests.unit.judge.payments import DAY, START, Paid, answers, payments, traffic
 
@@ -120,12 +121,12 @@ def test_a_longer_bar_is_more_and_all_are_inside_the_picture(
     drawn = [
         (float(y), float(height))
         for y, height in re.findall(
-            r'<rect class="side0" x="[-.\d]+" y="([-.\d]+)" width="[.\d]+" height="([.\d]+)"><', svg
+            r'<rect class="other" x="[-.\d]+" y="([-.\d]+)" width="[.\d]+" height="([.\d]+)"><', svg
         )
     ]
     assert len(drawn) == len(values)
     for y, height in drawn:
-        assert 0 <= y <= y + height <= HEIGHT + 1
+        assert 0 <= y <= y + height <= SMALL_HEIGHT + 1
     for (_, tall), value in zip(drawn, values, strict=True):
         for (_, other_tall), other_value in zip(drawn, values, strict=True):
             assert tall <= other_tall + 0.11 or abs(value) >= abs(other_value) or tall == 0.5
@@ -143,11 +144,13 @@ def test_an_interval_is_drawn_around_its_value_and_inside(drawn: list[tuple[floa
     dots = [float(x) for x in re.findall(r'cx="([-.\d]+)"', svg)]
     edges = [
         (float(a), float(b))
-        for a, b in re.findall(r'<line class="(?:above|below|either)" x1="([-.\d]+)" x2="([-.\d]+)"', svg)
+        for a, b in re.findall(
+            r'<line class="(?:above|below|either)" x1="([-.\d]+)" y1="[-.\d]+" x2="([-.\d]+)"', svg
+        )
     ]
     for x, (low, high) in zip(dots, edges, strict=True):
         assert 0 <= low <= x + 0.11
-        assert x <= high + 0.11 <= WIDTH + 0.11
+        assert x <= high + 0.11 <= SMALL_WIDTH + 0.11
 
 
 @given(VALUES)
@@ -156,6 +159,11 @@ def test_ticks_are_few_and_within_the_values(values: list[float]) -> None:
     ticks = scale.ticks()
     assert 1 <= len(ticks) <= 13
     assert all(scale.low - 1e-6 <= tick <= scale.high + 1e-6 for tick in ticks)
+    assert len(set(map(number, ticks))) == len(ticks)
+
+
+def test_small_shares_have_ticks_that_differ() -> None:
+    assert " ".join(map(number, Scale([0.15], 0, 100).ticks())) == "0 0.02 0.04 0.06 0.08 0.1 0.12 0.14"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.bench.chart import HEIGHT, STYLE, WIDTH, Axis, Mark, Series, bar_chart, line_chart
+from fraud_detection.judge.charts import HEIGHT, WIDTH, Axis, Mark, Series, bar_chart, line_chart
+from fraud_detection.judge.svg import STYLE
 
 SVG = "{http://www.w3.org/2000/svg}"
 PAGES = {"light": "#ffffff", "dark": "#0d1117"}
