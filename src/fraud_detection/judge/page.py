@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_detection.events import Action
@@ -55,10 +56,10 @@ def page(report: Report) -> str:
 @cache
 def template() -> Template:
     """Return the page's template; Jinja2 is imported, and the template compiled, when first asked for."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only who writes a page pays for it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only who writes a page pays for it
 
     environment = Environment(
-        loader=PackageLoader("fraud_detection.judge"),
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
