@@ -46,7 +46,7 @@ WORKDIR /opt/ml
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import os, urllib.request as http; http.urlopen(f\"http://127.0.0.1:{os.environ.get('SAGEMAKER_BIND_TO_PORT', 8080)}/ping\", timeout=4)"]
-ENTRYPOINT ["python", "-m", "fraud_detection.run.container"]
+ENTRYPOINT ["python", "-m", "fraud_detection.cli.container"]
 CMD ["serve"]
 
 

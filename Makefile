@@ -6,14 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Local services that speak AWS's protocols live apart: they pin libraries of their own.
 LOCAL_AWS := .venv-aws
-# So do the servers that `fraud bench --peers` compares with, each in an environment of its own.
+# So do the servers that `make bench ARGS=--peers` compares with, each in an environment of its own.
 PEERS := fastapi mlflow mlserver bentoml
 PEER_STAMPS := $(PEERS:%=.venv-peers/%/.locked)
 
 # The hot modules are listed in setup.py and nowhere else.  mypyc also takes types
 # and constants from the modules they import, so a change there recompiles too.
 HOT := $(wildcard $(shell sed -n 's|^ *"\(src/fraud_detection/.*\.py\)",$$|\1|p' setup.py))
-BASE := $(filter-out %/cli.py %/pipeline.py,$(wildcard src/fraud_detection/*.py src/fraud_detection/features/*.py src/fraud_detection/parse/*.py))
+BASE := $(filter-out $(HOT),$(wildcard src/fraud_detection/core/*.py src/fraud_detection/core/*/*.py))
 
 # FRAUD_PURE=1 runs any target on plain Python.  Each way has its own stamp, and removes the other's.
 FRAUD_PURE ?= 0
@@ -60,7 +60,7 @@ demo: $(BUILT) ## Run the whole system on a small made-up world
 	$(BIN)/fraud demo $(ARGS)
 
 aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deployed, streamed, removed
-	$(BIN)/fraud aws-demo $(ARGS)
+	$(BIN)/python -m tools.aws_demo $(ARGS)
 
 test: $(BUILT) $(LOCAL_AWS)/.locked ## Run the tests and the examples in docstrings
 	$(BIN)/pytest -m 'not long' $(PARALLEL) $(ARGS)
@@ -73,7 +73,7 @@ check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cfn-lint tests/unit/deploy/golden/template.json
+	$(BIN)/cfn-lint tests/unit/deployment/golden/template.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github/workflows
@@ -87,12 +87,12 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure speed, latency and memory (ARGS='--peers --write')
-	$(BIN)/fraud bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the stream door on local AWS services
 	$(BIN)/python -m benchmarks.bench_stream $(ARGS)
 
-peers: $(PEER_STAMPS) ## Make the environments of the servers that `fraud bench --peers` compares with
+peers: $(PEER_STAMPS) ## Make the environments of the servers that `make bench ARGS=--peers` compares with
 
 parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
 	$(BIN)/fraud parity $(ARGS)

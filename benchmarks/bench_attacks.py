@@ -22,13 +22,13 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.attacker import ATTACKS
+from benchmarks.load_generator.load import Load, Plan
+from benchmarks.suite.beside import Session
+from benchmarks.suite.machine import Meter, machine
+from benchmarks.suite.server import FraudServer
+from benchmarks.suite.world import World, prepared
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.bench.beside import Session
-from fraud_detection.bench.load import Load, Plan
-from fraud_detection.bench.machine import Meter, machine
-from fraud_detection.bench.server import FraudServer
-from fraud_detection.bench.world import World, prepared
-from fraud_detection.local_aws.processes import Child
+from tools.local_aws.processes import Child
 
 OVER_TLS = "1,000 unfinished handshakes"
 UNDER_WAY_S = 1.0

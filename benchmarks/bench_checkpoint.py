@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from fraud_detection.adapters.background import Background
-from fraud_detection.adapters.sqlite_file import LOOK_EVERY_S
-from fraud_detection.adapters.wal_merger import WalMerger
-from fraud_detection.bench.machine import machine
+from benchmarks.suite.machine import machine
+from fraud_detection.adapters.host.background import Background
+from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from fraud_detection.adapters.sqlite.connection import LOOK_EVERY_S
 
 ROUNDS = 2
 ROW_BYTES = 1_300

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.bench.engine import Micros, micros
-from fraud_detection.bench.machine import machine
-from fraud_detection.metrics import LatencyHistogram
+from benchmarks.suite.engine import Micros, micros
+from benchmarks.suite.machine import machine
+from fraud_detection.core.metrics import LatencyHistogram
 
 GROUP = 8
 ROUNDS = 4

@@ -13,17 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fraud_detection.adapters.simulator_files import write_history
-from fraud_detection.adapters.xgboost_model import XGBoostScorer
-from fraud_detection.generate.world import DAY, SimulatorSettings
-from fraud_detection.run.demo import demo_project
-from fraud_detection.run.history import feature_table, read_history
-from fraud_detection.run.novelty import NoveltySettings, changed_world
-from fraud_detection.run.training import make_features, train_evaluate_and_refit
-from fraud_detection.score.archive import read_bundle
-from fraud_detection.score.bundle import Bundle
-from fraud_detection.train.dataset import Dataset
-from fraud_detection.train.measures import Ranking
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.demo.demo import demo_project
+from fraud_detection.demo.emerging_fraud import NoveltySettings, changed_world
+from fraud_detection.evaluation.measures import Ranking
+from fraud_detection.history.load import read_history
+from fraud_detection.simulator.history_file import write_history
+from fraud_detection.simulator.world import DAY, SimulatorSettings
+from fraud_detection.training.stages import make_features, train_evaluate_and_refit
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.dataset import Dataset
 
 TRAINED, WEEKS, BEGINS = 154, 4, 98
 

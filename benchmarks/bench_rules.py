@@ -14,11 +14,11 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from fraud_detection.answering import RuleSettings
-from fraud_detection.bench.machine import machine
-from fraud_detection.config import AmountSource, Schema, TimeSource
-from fraud_detection.decide.rules import compile_rules
-from fraud_detection.events import Transaction
+from benchmarks.suite.machine import machine
+from fraud_detection.core.decide.rules import compile_rules
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.project_schema import AmountSource, Schema, TimeSource
 
 ROUNDS, ROUND_S = 15, 0.02
 FEATURES = ("card_count_5m", "device_card_distinct_1d")

@@ -19,19 +19,19 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.live_folder import LiveFolder
-from fraud_detection.adapters.shadow_log import ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite_site import SqliteSite
+from benchmarks.load_generator.load import Plan
+from benchmarks.suite.beside import Session
+from benchmarks.suite.machine import Machine, machine
+from benchmarks.suite.server import FraudServer
+from benchmarks.suite.world import World, prepared
+from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.answering import RuleSettings
-from fraud_detection.bench.beside import Session
-from fraud_detection.bench.load import Plan
-from fraud_detection.bench.machine import Machine, machine
-from fraud_detection.bench.server import FraudServer
-from fraud_detection.bench.world import World, prepared
-from fraud_detection.local_aws.processes import Child
-from fraud_detection.run import live
-from fraud_detection.score.archive import read_bundle
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder
+from tools.local_aws.processes import Child
 
 GRACE_S = 20.0
 LOOK_EVERY_S = 0.2

@@ -19,10 +19,10 @@ import numpy as np
 import xgboost as xgb
 
 from benchmarks.bench_walk import FORESTS, TRAINED_ON, made_up
-from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
-from fraud_detection.adapters.xgboost_shap import ShapTables
-from fraud_detection.bench.machine import machine
-from fraud_detection.config import Model
+from benchmarks.suite.machine import machine
+from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.shap_tables import ShapTables
+from fraud_detection.core.project_schema import Model
 
 ROWS, ROUNDS, ROUND_S = 200, 15, 0.02
 

@@ -24,24 +24,24 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.aws_clients import clients_of
-from fraud_detection.adapters.cloudwatch_logs import LogTail
-from fraud_detection.adapters.dynamodb_ledger import DynamoLedger
-from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
+from fraud_detection.adapters.aws.clients import clients_of
+from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
+from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.generate.live import LiveOptions, LiveStream
-from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.local_aws.processes import LOOPBACK
-from fraud_detection.local_aws.shard_poller import Pace
-from fraud_detection.local_aws.site import LocalSite
-from fraud_detection.local_aws.tap import Tap
-from fraud_detection.run.aws_demo import deployed, fill, local_settings
-from fraud_detection.run.cloud_log import entries
-from fraud_detection.run.demo import DemoSettings, demo_project, learn
-from fraud_detection.score.archive import read_bundle
-from fraud_detection.score.bundle import Bundle
-from fraud_detection.score.wire import JSON, write_request
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.core.score.protocol import JSON, write_request
+from fraud_detection.demo.demo import DemoSettings, demo_project, learn
+from fraud_detection.deployment.logs import entries
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.world import SimulatorSettings
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
+from tools.aws_demo.demo import deployed, fill, local_settings
+from tools.local_aws.processes import LOOPBACK
+from tools.local_aws.shard_poller import Pace
+from tools.local_aws.site import LocalSite
+from tools.local_aws.tap import Tap
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".venv-aws"

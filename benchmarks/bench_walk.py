@@ -17,10 +17,10 @@ from statistics import median
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.xgboost_model import Sample, XGBoostScorer, fit
-from fraud_detection.adapters.xgboost_trees import TreeWalk
-from fraud_detection.bench.machine import Machine, machine
-from fraud_detection.config import Model
+from benchmarks.suite.machine import Machine, machine
+from fraud_detection.adapters.xgboost.model import Sample, XGBoostScorer, fit
+from fraud_detection.adapters.xgboost.tree_walk import TreeWalk
+from fraud_detection.core.project_schema import Model
 
 WIDTH = 45
 TRAINED_ON = 20_000

@@ -17,21 +17,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.http_server import run_loop
-from fraud_detection.adapters.links import Links
-from fraud_detection.adapters.shared_ids import SharedIds, shared_memory
-from fraud_detection.adapters.sqlite_ledger import SqliteLedger
-from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.generate.live import LiveOptions, LiveStream
-from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.run.assemble import load_engine
-from fraud_detection.run.claims import Claims
-from fraud_detection.run.create_state import new_state
-from fraud_detection.run.engine import Engine
-from fraud_detection.run.follow import WorkerDoor
-from fraud_detection.run.garbage import few_collections
-from fraud_detection.run.shards import Ownership, shard_path
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.http.server import run_loop
+from fraud_detection.adapters.ipc.rpc import Links
+from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.claims import Claims
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.world import SimulatorSettings
 
 SEED = 7
 PAYMENTS = 3_000

@@ -26,15 +26,15 @@ from typing import cast
 
 import msgspec
 
-from fraud_detection.adapters.http_server import run_loop
+from fraud_detection.adapters.http.server import run_loop
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.generate.live import LiveOptions, LiveStream
-from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.local_aws.processes import free_port
-from fraud_detection.metrics import LatencyHistogram
-from fraud_detection.project_file import load_project
-from fraud_detection.run.create_state import new_state
-from fraud_detection.run.demo import DemoSettings, prepare
+from fraud_detection.core.metrics import LatencyHistogram
+from fraud_detection.demo.demo import DemoSettings, prepare
+from fraud_detection.project.loader import load_project
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.world import SimulatorSettings
+from tools.local_aws.processes import free_port
 
 SEED = 7
 PROJECT = Path(__file__).with_name("params.yaml")

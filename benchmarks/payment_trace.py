@@ -36,20 +36,20 @@ from uvicorn.server import ServerState
 
 import fraud_detection
 from benchmarks.call_recorder import Recorder
-from fraud_detection.adapters.aws_fakes import FakeDynamo, FakeLog, FakeS3
-from fraud_detection.adapters.event_sources import Batch
-from fraud_detection.adapters.http_bound import Bound, BoundedLine
-from fraud_detection.run.access import Access
-from fraud_detection.run.api import Api
-from fraud_detection.run.container import Endpoint
-from fraud_detection.run.create_state import new_state
-from fraud_detection.run.lambda_handler import PREFIX, make_processor
-from fraud_detection.run.lane_batch import records_of
-from fraud_detection.run.output import outcome_line
-from fraud_detection.run.request_door import RequestDoor
-from fraud_detection.run.stream import open_door
-from fraud_detection.score.archive import read_bundle
-from fraud_detection.score.wire import JSON
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.protocol import JSON
+from fraud_detection.engine.decision_json import outcome_line
+from fraud_detection.serving.aws_lambda.batch import records_of
+from fraud_detection.serving.aws_lambda.handler import PREFIX, make_processor
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.http.api_keys import Access
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.routes import Api
+from fraud_detection.serving.sagemaker.container import Endpoint
+from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeS3
 from tests.conftest import SmallWorld
 from tests.small_world import make_world, world_in
 

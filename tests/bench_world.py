@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fraud_detection.bench.world import World, prepared
+from benchmarks.suite.world import World, prepared
 from tests.made_once import made_once
 
 

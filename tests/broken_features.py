@@ -11,7 +11,9 @@ from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fraud_detection"
+from tests.root import ROOT
+
+PACKAGE = ROOT / "src" / "fraud_detection"
 
 
 def sources_alone(path: str) -> FileFinder:
@@ -29,7 +31,7 @@ def break_features(one: str) -> None:
     """Let the features of a payment raise an error."""
     sys.path_hooks.insert(0, sources_alone)
     sys.path_importer_cache.clear()
-    extract = importlib.import_module("fraud_detection.features.extract")
+    extract = importlib.import_module("fraud_detection.core.features.extract")
     assert str(extract.__file__).endswith(".py")
     whole = extract.PaymentExtractor.read
 

@@ -11,13 +11,14 @@ import hypothesis
 import msgspec
 import pytest
 
-from fraud_detection.config import Project
-from fraud_detection.generate.live import LiveOptions, LiveStream
-from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.strict import decode
+from fraud_detection.core.decoding import decode
+from fraud_detection.core.project_schema import Project
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.world import SimulatorSettings
 from tests.made_once import made_once
+from tests.root import ROOT
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = ROOT.parent / "shared"
 
 # `make test` tries the same examples every time; `make test-long` tries others, and more of them.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -54,7 +55,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 def no_pictures() -> Iterator[None]:
     """Let trainings draw nothing: a third of a small one is drawing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fraud_detection.train.workflow.draw", lambda *_: ())
+        patch.setattr("fraud_detection.training.workflow.draw", lambda *_: ())
         yield
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.root import ROOT
+
 KEPT = ROOT / "build" / "tests"
 RECIPES = (Path(__file__), ROOT / "tests" / "small_world.py", ROOT / "requirements" / "all.lock")
 

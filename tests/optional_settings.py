@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.answering import (
+from fraud_detection.core.decision_settings import (
     LetThroughSettings,
     LimiterSettings,
     ListEntry,
@@ -20,8 +20,8 @@ from fraud_detection.answering import (
     PolicySettings,
     RuleSettings,
 )
-from fraud_detection.config import IdSource, Project
-from fraud_detection.strict import Duration, Moment
+from fraud_detection.core.decoding import Duration, Moment
+from fraud_detection.core.project_schema import IdSource, Project
 
 Event = dict[str, Any]
 Stream = list[bytes]

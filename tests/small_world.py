@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.simulator_files import write_history
-from fraud_detection.config import Model
-from fraud_detection.generate.world import SimulatorSettings
-from fraud_detection.run.demo import demo_project
-from fraud_detection.run.training import make_features
-from fraud_detection.train.workflow import train
+from fraud_detection.core.project_schema import Model
+from fraud_detection.demo.demo import demo_project
+from fraud_detection.simulator.history_file import write_history
+from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld
 
 WORLD = SimulatorSettings(seed=3, days=60, cards=200, fraud_share=0.05)

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.tables import read_columns, write_columns
-from fraud_detection.config import EntityFeatures, Project
-from fraud_detection.strict import Duration
+from fraud_detection.adapters.files.tables import read_columns, write_columns
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.project_schema import EntityFeatures, Project
 
 
 def few_features(project: Project) -> Project:

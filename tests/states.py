@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.cli import main
-from fraud_detection.run import stream
-from fraud_detection.run.create_state import new_state
-from fraud_detection.run.embedded import EmbeddedDoor
-from fraud_detection.run.engine import Engine
-from fraud_detection.run.follow_release import ReleaseFollower
-from fraud_detection.run.shards import shard_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.cli.main import main
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.embedded import stream_runner as stream
+from fraud_detection.serving.embedded.release_follower import ReleaseFollower
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.workers.ownership import shard_path
 from tests.conftest import SmallWorld
 
 

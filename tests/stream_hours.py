@@ -12,18 +12,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from fraud_detection.adapters.aws_fakes import refusal
-from fraud_detection.deploy.model import endpoint_name
-from fraud_detection.deploy.release import Release, prepare
-from fraud_detection.deploy.settings import Deployment
-from fraud_detection.deploy.stream import stream_name
-from fraud_detection.deploy.watch import VARIANT
-from fraud_detection.run.lambda_handler import Processor
-from fraud_detection.run.lane_batch import Record
-from fraud_detection.score.archive import read_bundle
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.deployment.release import Release, prepare
+from fraud_detection.deployment.settings import Deployment
+from fraud_detection.deployment.template.model import endpoint_name
+from fraud_detection.deployment.template.monitoring import VARIANT
+from fraud_detection.deployment.template.stream import stream_name
+from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.handler import Processor
+from fraud_detection.testing.aws_fakes import refusal
 from tests.cloudwatch import Metrics
 from tests.conftest import SmallWorld
-from tests.functional.test_stream_door import FIRST, Cloud
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 
 LANE = "shardId-000000000000"
 BATCH = 500

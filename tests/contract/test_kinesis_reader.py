@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fraud_detection.adapters.aws_clients import clients_of
-from fraud_detection.adapters.kinesis_fake import FakeKinesis
-from fraud_detection.adapters.kinesis_reader import ShardReader, list_shards
-from fraud_detection.errors import ConfigError
-from fraud_detection.local_aws.services import LocalServices
+from fraud_detection.adapters.aws.clients import clients_of
+from fraud_detection.adapters.aws.kinesis_consumer import ShardReader, list_shards
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.testing.kinesis_fake import FakeKinesis
+from tests.root import ROOT
+from tools.local_aws.services import LocalServices
 
-TOOLS = Path(__file__).parents[2] / ".venv-aws"
+TOOLS = ROOT / ".venv-aws"
 SHARDS = ["shardId-000000000000", "shardId-000000000001"]
 NUMBERS = count(1)
 

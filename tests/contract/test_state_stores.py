@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.aws_fakes import FakeDynamo
-from fraud_detection.adapters.dynamodb_profiles import DynamoProfiles
-from fraud_detection.adapters.feature_group import record_id
-from fraud_detection.adapters.feature_store_fake import FakeFeatureStore
-from fraud_detection.adapters.feature_store_profiles import FeatureStoreProfiles
-from fraud_detection.adapters.lane_profiles import LaneStore
-from fraud_detection.adapters.memory import MemoryStore
-from fraud_detection.adapters.routed_profiles import ORDERING, RoutedProfiles
-from fraud_detection.adapters.sqlite_site import SqliteSite
-from fraud_detection.parse.values import LONGEST_ID
-from fraud_detection.ports import ProfileKey, StateStore
+from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
+from fraud_detection.adapters.aws.state.feature_store_profiles import FeatureStoreProfiles
+from fraud_detection.adapters.aws.state.feature_store_schema import record_id
+from fraud_detection.adapters.aws.state.routed_profiles import ORDERING, RoutedProfiles
+from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.in_memory import MemoryStore
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.parse.values import LONGEST_ID
+from fraud_detection.core.ports import ProfileKey, StateStore
+from fraud_detection.testing.aws_fakes import FakeDynamo
+from fraud_detection.testing.feature_store_fake import FakeFeatureStore
 from tests.states import opened
 
 ENTITIES = ["card", "merchant"]

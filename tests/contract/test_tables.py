@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.tables import Table, open_table, read_batches, read_columns, write_columns
-from fraud_detection.adapters.text_tables import thin
-from fraud_detection.errors import ConfigError
+from fraud_detection.adapters.files.tables import Table, open_table, read_batches, read_columns, write_columns
+from fraud_detection.adapters.files.text_tables import thin
+from fraud_detection.core.errors import ConfigError
 
 NAMES = ("id", "amount", "note")
 ROWS = [{"id": f"t{n}", "amount": n + 0.5, "note": None if n % 3 else f"a, {n}"} for n in range(1_000)]

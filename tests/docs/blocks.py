@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.root import ROOT
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SERVICES = (
     "fraud serve",
     "fraud shadow",
     "fraud generate live --rate 1000 --to kinesis",
-    "python -m fraud_detection.run.container serve",
+    "python -m fraud_detection.cli.container serve",
 )
 """What goes on until it is told to end; what stands below it is asked meanwhile."""
 

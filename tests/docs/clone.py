@@ -14,13 +14,13 @@ import sys
 import venv
 from pathlib import Path
 
-from tests.docs.blocks import ROOT
+from tests.root import ROOT
 
 LAUNCHER = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
 import sys
-from fraud_detection.cli import main
+from fraud_detection.cli.main import main
 sys.exit(main())
 """
 
@@ -66,7 +66,7 @@ def _add_environment(clone: Path) -> None:
 def _add_program(programs: Path, name: str) -> None:
     text = LAUNCHER.format(python=programs / "python")
     if name != "fraud":
-        text = text.replace("fraud_detection.cli", {"dvc": "dvc.cli", "pytest": "pytest"}[name])
+        text = text.replace("fraud_detection.cli.main", {"dvc": "dvc.cli", "pytest": "pytest"}[name])
     (programs / name).write_text(text, encoding="utf-8")
     (programs / name).chmod(0o755)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fraud_detection.adapters.parquet_tables import write_columns
+from fraud_detection.adapters.files.parquet_tables import write_columns
 from tests.docs.blocks import BLOCKS
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

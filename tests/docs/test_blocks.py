@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_detection.adapters.sqlite_tables import TABLES
-from fraud_detection.answering import RuleSettings
-from fraud_detection.changes import Change
-from fraud_detection.cli import build_parser
-from fraud_detection.config import Project
-from fraud_detection.strict import decode
-from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, indented
+from fraud_detection.adapters.sqlite.tables import TABLES
+from fraud_detection.cli.main import build_parser
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.decoding import decode
+from fraud_detection.core.project_schema import Project
+from fraud_detection.project.change_set import Change
+from tests.docs.blocks import BLOCKS, PAGES, Block, indented
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data
 from tests.docs.shell import run_block
+from tests.root import ROOT
 
 LANGUAGES = {"bash", "cron", "json", "python", "sql", "text", "yaml"}
 NOT_RUN: dict[str, str] = yaml.safe_load((ROOT / "tests/docs/not_run.yaml").read_text(encoding="utf-8"))

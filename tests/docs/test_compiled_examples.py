@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.root import ROOT
+
 LISTED = re.findall(r'^    "(src/.*\.py)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
 HOT = [path for path in LISTED if (ROOT / path).exists()]
 

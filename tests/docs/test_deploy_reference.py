@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from fraud_detection.deploy.settings import Deployment
-from fraud_detection.run.lambda_handler import ProcessorSettings
+from fraud_detection.deployment.settings import Deployment
+from fraud_detection.serving.aws_lambda.handler import ProcessorSettings
+from tests.root import ROOT
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs/aws.md").read_text()
+TEXT = (ROOT / "docs/aws.md").read_text()
 
 
 def keys(kind: type[msgspec.Struct]) -> Iterator[str]:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from fraud_detection.adapters.aws_clients import clients_of
-from fraud_detection.local_aws.services import LocalServices
-from tests.docs.blocks import BLOCKS, ROOT, Block
+from fraud_detection.adapters.aws.clients import clients_of
+from tests.docs.blocks import BLOCKS, Block
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data, write_world
 from tests.docs.shell import run_block, run_lines
 from tests.docs.test_blocks import NOT_RUN, named, place
+from tests.root import ROOT
+from tools.local_aws.services import LocalServices
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fraud_detection import answering, config
-from fraud_detection.cli import build_parser
-from fraud_detection.run.checks import open_project
-from fraud_detection.strict import Settings
+from fraud_detection.cli.main import build_parser
+from fraud_detection.core import decision_settings, project_schema
+from fraud_detection.core.decoding import Settings
+from fraud_detection.project.checks import open_project
+from tests.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     kind
-    for kind in (vars(config) | vars(answering)).values()
+    for kind in (vars(project_schema) | vars(decision_settings)).values()
     if isinstance(kind, type) and issubclass(kind, Settings) and kind is not Settings
 ]
 

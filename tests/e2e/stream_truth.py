@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.dynamodb_ledger import KeptDecision
-from fraud_detection.adapters.kinesis_reader import ShardReader, StreamRecord, list_shards
-from fraud_detection.adapters.kpl import MOST_EVENTS
-from fraud_detection.adapters.lane_profiles import NUMBER_BYTES
-from fraud_detection.config import Project
-from fraud_detection.errors import RejectError
-from fraud_detection.events import Label, Transaction
-from fraud_detection.features.extract import Extractor
-from fraud_detection.features.profile import Profile
-from fraud_detection.local_aws.tap import Call, Reply
-from fraud_detection.parse import Parser
+from fraud_detection.adapters.aws.kinesis_consumer import ShardReader, StreamRecord, list_shards
+from fraud_detection.adapters.aws.kpl import MOST_EVENTS
+from fraud_detection.adapters.aws.state.dynamodb_decisions import KeptDecision
+from fraud_detection.adapters.aws.state.versioned_profiles import NUMBER_BYTES
+from fraud_detection.core.errors import RejectError
+from fraud_detection.core.events import Label, Transaction
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile import Profile
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project
+from tools.local_aws.tap import Call, Reply
 
 Seen = dict[str, int]
 

@@ -11,19 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_clients import clients_of
-from fraud_detection.adapters.dynamodb_ledger import DynamoLedger
-from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
-from fraud_detection.answering import LetThroughSettings
-from fraud_detection.local_aws.shard_poller import Pace
-from fraud_detection.local_aws.site import LocalSite
-from fraud_detection.run.aws_demo import deployed, local_settings
-from fraud_detection.score.archive import read_bundle
-from fraud_detection.score.bundle import assemble
+from fraud_detection.adapters.aws.clients import clients_of
+from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.core.decision_settings import LetThroughSettings
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import assemble
 from tests.conftest import SmallWorld
-from tests.functional.test_stream_limiter import MOST, project_of, stream_of
+from tests.functional.aws_lambda.test_decline_cap import MOST, project_of, stream_of
+from tests.root import ROOT
+from tools.aws_demo.demo import deployed, local_settings
+from tools.local_aws.shard_poller import Pace
+from tools.local_aws.site import LocalSite
 
-TOOLS = Path(__file__).parents[2] / ".venv-aws"
+TOOLS = ROOT / ".venv-aws"
 PACE = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PAYMENTS, BATCH, SHARDS = 600, 5, 4
 PATIENCE_S = 120.0

@@ -18,22 +18,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_clients import clients_of
-from fraud_detection.adapters.dynamodb_ledger import DynamoLedger, KeptDecision
-from fraud_detection.adapters.kinesis import KinesisProducer, KinesisReceiver
-from fraud_detection.adapters.lane_profiles import unpack
-from fraud_detection.adapters.s3_objects import Objects
-from fraud_detection.adapters.s3_quarantine import PREFIX, SetAside, read_set_aside
-from fraud_detection.local_aws.shard_poller import Pace
-from fraud_detection.local_aws.site import LocalSite
-from fraud_detection.local_aws.tap import Call, Hangup, Reply, Tap, refusal
-from fraud_detection.run.aws_demo import deployed, local_settings
-from fraud_detection.run.cloud_log import entries
-from fraud_detection.score.archive import read_bundle
+from fraud_detection.adapters.aws.clients import clients_of
+from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
+from fraud_detection.adapters.aws.s3_objects import Objects
+from fraud_detection.adapters.aws.s3_quarantine import PREFIX, SetAside, read_set_aside
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, KeptDecision
+from fraud_detection.adapters.aws.state.versioned_profiles import unpack
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.deployment.logs import entries
 from tests.conftest import SmallWorld
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, records
+from tests.root import ROOT
+from tools.aws_demo.demo import deployed, local_settings
+from tools.local_aws.shard_poller import Pace
+from tools.local_aws.site import LocalSite
+from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
-TOOLS = Path(__file__).parents[2] / ".venv-aws"
+TOOLS = ROOT / ".venv-aws"
 FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PATIENCE_S = 240.0
 FEW, MANY = 1_000, 20_000

@@ -19,24 +19,33 @@ from typing import Any
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws_clients import client, clients_of, patient_client
-from fraud_detection.adapters.cloudformation import Stack
-from fraud_detection.adapters.kinesis_reader import ShardReader
-from fraud_detection.adapters.s3_quarantine import S3Quarantine, SetAside
-from fraud_detection.adapters.simulator_files import write_history
-from fraud_detection.cli import main
-from fraud_detection.errors import ConfigError
-from fraud_detection.local_aws.services import LocalServices
-from fraud_detection.parse.identity import redriven_from
+from fraud_detection.adapters.aws.clients import client, clients_of, patient_client
+from fraud_detection.adapters.aws.cloudformation import Stack
+from fraud_detection.adapters.aws.kinesis_consumer import ShardReader
+from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside
+from fraud_detection.cli.main import main
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.parse.identity import redriven_from
+from fraud_detection.simulator.history_file import write_history
 from tests.conftest import SmallWorld
-from tests.deployed_door import DeployedDoor
+from tests.deployed_function import DeployedDoor
 from tests.docs.blocks import BLOCKS
-from tests.doors import Case, Result, cuttings, killed_once
-from tests.functional.test_same_answers import KEY, assert_same, case, live, setting, wanted, without_amount
+from tests.functional.serving.test_same_answers import (
+    KEY,
+    assert_same,
+    case,
+    live,
+    setting,
+    wanted,
+    without_amount,
+)
 from tests.optional_settings import TABLE
+from tests.root import ROOT
+from tests.ways_of_serving import Case, Result, cuttings, killed_once
+from tools.local_aws.services import LocalServices
 
 __all__ = ["case", "live", "setting", "wanted", "without_amount"]
-TOOLS = Path(__file__).parents[2] / ".venv-aws"
+TOOLS = ROOT / ".venv-aws"
 STACK = "fraud-typed"
 
 pytestmark = [

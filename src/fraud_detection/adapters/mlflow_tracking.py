@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fraud_detection.errors import ConfigError, RetryError
-from fraud_detection.strict import to_plain
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.core.errors import ConfigError, RetryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fraud_detection.config import Project
-    from fraud_detection.score.bundle import Bundle
+    from fraud_detection.core.project_schema import Project
+    from fraud_detection.core.score.bundle import Bundle
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG = "bundle"

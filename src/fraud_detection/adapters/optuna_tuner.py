@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fraud_detection.errors import ConfigError
+from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import optuna

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.root import ROOT
+
 SCRIPT = ROOT / ".ci/metrics_table.py"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_detection.cli import build_parser
+from fraud_detection.cli.main import build_parser
+from tests.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 READ_ONLY = {"contents": "read"}
 

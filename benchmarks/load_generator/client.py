@@ -1,0 +1,178 @@
+"""The process that sends a load: `python -m benchmarks.load_generator.client`, a `Job` on its standard input.
+
+One thread and as little work a request as possible: what the client does late counts as the server's.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import select
+import selectors
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load_generator.connection import Line, request_maker
+from benchmarks.load_generator.load import Job, Load, Plan, Slice, read_bodies
+from benchmarks.load_generator.record import Record
+
+IDLE_S = 0.05
+Requests = Callable[[int], bytes]
+
+
+def due_times(plan: Plan, rate: float) -> Iterator[float]:
+    """Yield when the requests of an open loop are due, in seconds after the start; at the end infinity."""
+    chance, due, number, end = random.Random(plan.seed), 0.0, 0, plan.warm_up_s + plan.seconds
+    while due < end:
+        yield due
+        number += 1
+        due = due + chance.expovariate(rate) if plan.poisson else number / rate
+    while True:
+        yield math.inf
+
+
+class Client:
+    """Sends one load.  Times are seconds after the start.
+
+    most: requests that may be sent at all.  tell: takes slices of time as they end.
+    """
+
+    def __init__(self, job: Job, requests: Requests, most: float, tell: Callable[[Slice], None]) -> None:
+        """Connect; raise OSError when nobody listens there."""
+        self.plan, self.requests, self.most = job.plan, requests, most
+        self.target = job.target
+        self.end = job.plan.warm_up_s + job.plan.seconds
+        self.record = Record(job.plan, tell)
+        self.selector = selectors.DefaultSelector()
+        self.lines: list[Line] = []
+        self.free: deque[Line] = deque()
+        self.waiting: deque[float] = deque()
+        self.sent = 0
+        for _ in range(job.plan.connections):
+            self._connect()
+        self.began = time.perf_counter()
+
+    def run(self) -> Load:
+        """Send everything, wait for what is still to come, and return what was found."""
+        cpu, self.began = time.process_time(), time.perf_counter()
+        if self.plan.rate is None:
+            self._closed_loop()
+        else:
+            self._open_loop(due_times(self.plan, self.plan.rate))
+        now = self._now()
+        for due in (*self.waiting, *(line.due for line in self.lines if line.due >= 0)):
+            self.record.failure(due, now, broken=False)
+        self.record.close_slices(math.inf)
+        return self.record.load(self.sent, (time.process_time() - cpu) / now)
+
+    def _open_loop(self, dues: Iterator[float]) -> None:
+        due = next(dues)
+        while True:
+            now = self._now()
+            while due <= now:
+                self.record.taken_up(due, now)
+                self.waiting.append(due)
+                if self.free:
+                    self._send(self.free.popleft(), self.waiting.popleft())
+                due, now = next(dues), self._now()
+            self.record.waiting_max = max(self.record.waiting_max, len(self.waiting))
+            # When the server has gone for good, nothing is kept waiting for it.
+            if not self.lines or (due == math.inf and self._is_over(now)):
+                return
+            self._receive(due - now)
+
+    def _closed_loop(self) -> None:
+        while self.free:
+            self._send(self.free.popleft(), self._now())
+        while not self._is_over(self._now()):
+            self._receive(IDLE_S)
+
+    def _is_over(self, now: float) -> bool:
+        """Say whether all is answered, nobody is there to answer, or patience has ended."""
+        idle = not self.waiting and len(self.free) == len(self.lines)
+        return idle or not self.lines or now > self.end + self.plan.patience_s
+
+    def _receive(self, most_s: float) -> None:
+        if most_s > 0:
+            # The selector alone would round to whole milliseconds, and send that much late.
+            select.select([self.selector], [], [], min(most_s, IDLE_S))
+        for key, _ in self.selector.select(0):
+            line: Line = key.data
+            due = line.due
+            try:
+                status = line.answer()
+            except OSError:
+                self._replace(line)
+                continue
+            if status is not None:
+                now = self._now()
+                self.record.answer(due, now, status)
+                self._next(line, now)
+        self.record.close_slices(self._now())
+
+    def _next(self, line: Line, now: float) -> None:
+        if self.waiting:
+            self._send(line, self.waiting.popleft())
+        elif self.plan.rate is None and now < self.end and self.sent < self.most:
+            self._send(line, now)
+        else:
+            self.free.append(line)
+
+    def _send(self, line: Line, due: float) -> None:
+        number = self.sent
+        self.sent += 1
+        try:
+            line.send(self.requests(self.plan.first + number), due)
+        except OSError:
+            self._replace(line)
+
+    def _replace(self, line: Line) -> None:
+        """Count what was on a broken line, and connect anew where that is possible."""
+        if line.due >= 0:
+            self.record.failure(line.due, self._now(), broken=True)
+        elif line in self.free:
+            self.free.remove(line)
+        self.selector.unregister(line.socket)
+        line.socket.close()
+        self.lines.remove(line)
+        with suppress(OSError):
+            self._connect()
+
+    def _connect(self) -> None:
+        line = Line(self.target)
+        self.selector.register(line.socket, selectors.EVENT_READ, line)
+        self.lines.append(line)
+        self.free.append(line)
+
+    def _now(self) -> float:
+        return time.perf_counter() - self.began
+
+
+def main() -> None:
+    """Run the job that standard input holds; slices and the whole are told as lines of JSON."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    bodies = read_bodies(Path(job.bodies))
+    most = math.inf if not job.target.once else len(bodies) * max(job.plan.copies, 1) - job.plan.first
+
+    def tell(one: Slice | Load) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
+        sys.stdout.buffer.flush()
+
+    try:
+        client = Client(job, request_maker(job.target, bodies, job.plan), most, tell)
+    except OSError as error:
+        sys.exit(f"{job.target.name}: nobody answers at {job.target.host}:{job.target.port}: {error}")
+    gc.freeze()
+    gc.disable()
+    tell(client.run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Servers under the same load, one after another: throughput at many connections, latency at one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from benchmarks.load_generator.load import Load, Plan, run_load
+from benchmarks.load_generator.target import Server, Target
+from benchmarks.suite.world import Progress
+
+
+class BesideSettings(msgspec.Struct, frozen=True):
+    """How long each server is asked, and by how many connections at once."""
+
+    seconds: float = 10.0
+    warm_up_s: float = 2.0
+    many: int = 16
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """One server: by one connection, and by many; each asks again when it was answered.
+
+    versions: of what it is made of, by package.
+    """
+
+    name: str
+    connections: int
+    one: Load
+    many: Load
+    versions: dict[str, str] = {}
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """How the first server compares with another: throughput of many connections, p50 of one."""
+
+    name: str
+    throughput: float
+    p50: float
+
+
+class Session:
+    """One server for as long as it runs: each load goes on where the last one ended."""
+
+    def __init__(self, target: Target) -> None:
+        """Take a target of which nothing has been asked."""
+        self.target, self.first = target, 0
+
+    def run(self, plan: Plan) -> Load:
+        """Load it."""
+        found = run_load(self.target, msgspec.structs.replace(plan, first=self.first))
+        self.first += found.sent
+        return found
+
+    def beside(self, settings: BesideSettings) -> Beside:
+        """Ask by one connection, then by many."""
+        one, many = (
+            self.run(Plan(settings.seconds, connections=connections, warm_up_s=settings.warm_up_s))
+            for connections in (1, settings.many)
+        )
+        return Beside(self.target.name, settings.many, one, many)
+
+
+def measure_servers(servers: Sequence[Server], settings: BesideSettings, progress: Progress) -> list[Beside]:
+    """Start, ask and stop one server after another."""
+    found = []
+    for place, server in enumerate(servers):
+        progress(f"peers: {server.name}", place / len(servers))
+        try:
+            found.append(Session(server.start()).beside(settings))
+        finally:
+            server.stop()
+    progress("peers: all", 1.0)
+    return found
+
+
+def ratios(ours: Beside, others: Sequence[Beside]) -> list[Ratio]:
+    """Return how we compare with each; 0 where the other answered nothing."""
+    return [
+        Ratio(
+            other.name,
+            ours.many.answered_per_s / other.many.answered_per_s if other.many.answered_per_s else 0.0,
+            other.one.latencies.p50_ms / ours.one.latencies.p50_ms if ours.one.latencies.p50_ms else 0.0,
+        )
+        for other in others
+    ]

@@ -1,0 +1,45 @@
+"""The HTTP door beside other servers with the same model, in one run and by the same load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.suite.beside import Beside, BesideSettings, measure_servers
+from benchmarks.suite.peers.roster import peers
+from benchmarks.suite.server import FraudServer
+from benchmarks.suite.world import Progress, World
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.core.score.archive import read_bundle
+
+ROWS = 500
+PAYMENTS = 600_000
+
+
+def measure_peers(
+    world: World, environments: Path, settings: BesideSettings, progress: Progress
+) -> list[Beside]:
+    """Return `fraud serve` and then every peer, each asked for the same payments.
+
+    The peers get the features of the payments, which `fraud serve` has to make, and keep nothing.  Raises
+    ConfigError when an environment is not there, or a peer's scores are not ours.
+    """
+    with world.scratch() as folder:
+        others = peers(read_bundle(world.bundle), Path(folder), served_rows(world), environments)
+        with FraudServer(world.bundle, world.state, world.events(PAYMENTS)) as ours:
+            first, *rest = measure_servers([ours, *others], settings, progress)
+    told = [
+        msgspec.structs.replace(one, versions=peer.versions()) for one, peer in zip(rest, others, strict=True)
+    ]
+    return [first, *told]
+
+
+def served_rows(world: World) -> list[list[float]]:
+    """Return the features of the first payments, as they are served."""
+    with world.scratch() as folder:
+        door = world.door(Path(folder) / "state.db")
+        outcomes = door.take(Batch(world.events(ROWS), None, 0), "bench")
+        door.close()
+    return [list(one.values) for one in outcomes if isinstance(one, Decided)]

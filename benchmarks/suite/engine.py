@@ -1,0 +1,161 @@
+"""The engine inside this process: payments in bulk, and one payment at a time, stage by stage.
+
+One thread does everything: parse, features, score, rules, decision, reasons, and the commit of state and
+decisions to SQLite.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.suite.world import Progress, World
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.metrics import LatencyHistogram, StageTimes
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import BATCH, run_stream
+
+SOURCE = "bench"
+TOTAL, BEHIND = "total", "behind"
+
+
+class EngineSettings(msgspec.Struct, frozen=True):
+    """How much is measured: payments in bulk, how often, and payments alone after so many others."""
+
+    bulk: int = 200_000
+    rounds: int = 3
+    alone: int = 30_000
+    before: int = 60_000
+    """More than the events after which a changed profile is saved, so that saving is in the figures."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The median of several measurements, and the least and the greatest of them."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+class Micros(msgspec.Struct, frozen=True):
+    """Percentiles in microseconds, each within 2 %; the longest is exact."""
+
+    count: int
+    p50_us: float
+    p99_us: float
+    p99_9_us: float
+    max_us: float
+
+
+class EngineFigures(msgspec.Struct, frozen=True):
+    """What was found.
+
+    stages_us: of a payment alone, by stage; `total` is all of it until its answer, commit included, and
+    `behind` what was put off until the answer was given.
+    """
+
+    features: int
+    bulk_payments_per_s: Spread
+    stages_us: dict[str, Micros]
+    profile_bytes_mean: float
+    profile_bytes_max: int
+    reviewed_or_declined_share: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median and the extremes."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def micros(histogram: LatencyHistogram) -> Micros:
+    """Return the percentiles of what a histogram has counted, which is something."""
+    longest = 1000 * (1000 * histogram.longest_s)
+    p50, p99, p99_9 = (1000 * histogram.percentile_ms(one) for one in (50, 99, 99.9))
+    return Micros(histogram.count, p50, p99, p99_9, longest)
+
+
+def measure_engine(world: World, settings: EngineSettings, progress: Progress) -> EngineFigures:
+    """Measure the engine over the state that knows the world's history."""
+    events = world.events(max(settings.bulk, settings.alone + settings.before))
+    rates = []
+    with world.scratch() as folder:
+        for number in range(settings.rounds):
+            rates.append(_bulk(world, events[: settings.bulk], Path(folder) / f"bulk-{number}"))
+            progress(f"in bulk: {rates[-1]:,.0f} payments/s", (number + 1) / settings.rounds)
+        mean, largest = profile_sizes(Path(folder) / f"bulk-{settings.rounds - 1}" / "state.db")
+        door = world.door(Path(folder) / "alone.db")
+        stages = _alone(door, events, settings, progress)
+        door.close()
+    tally = door.tally
+    return EngineFigures(
+        features=len(door.pipeline.memory.extractor.definitions),
+        bulk_payments_per_s=spread(rates),
+        stages_us=stages,
+        profile_bytes_mean=mean,
+        profile_bytes_max=largest,
+        reviewed_or_declined_share=sum(tally.actions[1:]) / max(tally.decided, 1),
+    )
+
+
+def profile_sizes(state: Path) -> tuple[float, int]:
+    """Return the mean and the largest number of bytes that a profile takes at rest."""
+    site = SqliteSite(state, reading=True)
+    ((mean, largest),) = site.rows("SELECT avg(length(content)), max(length(content)) FROM profiles")
+    site.close()
+    return float(mean), int(largest)
+
+
+def take_all(door: EmbeddedDoor, events: Sequence[bytes]) -> None:
+    """Decide events in batches, as from a file."""
+    for start in range(0, len(events), BATCH):
+        door.take(Batch(list(events[start : start + BATCH]), None, 0), SOURCE)
+        door.catch_up()
+
+
+def take_alone(door: EmbeddedDoor, event: bytes) -> tuple[float, float]:
+    """Decide one payment as a batch of its own.
+
+    Return how long its answer took in seconds, commit included, and then what was put off until it was given.
+    """
+    batch = Batch([event], None, 0)
+    began = time.perf_counter()
+    door.take(batch, SOURCE)
+    answered = time.perf_counter()
+    door.catch_up()
+    return answered - began, time.perf_counter() - answered
+
+
+def _bulk(world: World, events: Sequence[bytes], folder: Path) -> float:
+    """Decide a file of events with a new state; return payments a second, the closing included."""
+    folder.mkdir()
+    source = folder / "events.jsonl"
+    source.write_bytes(b"\n".join(events) + b"\n")
+    door = world.door(folder / "state.db")
+    began = time.perf_counter()
+    run_stream(door, str(source), Stop(), lambda _: None)
+    door.close()
+    return len(events) / (time.perf_counter() - began)
+
+
+def _alone(
+    door: EmbeddedDoor, events: Sequence[bytes], settings: EngineSettings, progress: Progress
+) -> dict[str, Micros]:
+    total, behind = LatencyHistogram(), LatencyHistogram()
+    with few_collections():
+        take_all(door, events[: settings.before])
+        pipeline = door.pipeline
+        pipeline.stages = pipeline.answering.stages = StageTimes(list(door.stages))
+        for event in events[settings.before : settings.before + settings.alone]:
+            answered, put_off = take_alone(door, event)
+            total.add(answered)
+            behind.add(put_off)
+    progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
+    stages = {name: micros(histogram) for name, histogram in door.stages.items()}
+    return {TOTAL: micros(total)} | stages | {BEHIND: micros(behind)}

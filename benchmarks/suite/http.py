@@ -1,0 +1,116 @@
+"""The HTTP door under load: start-up, a fixed rate, rates up to the knee, and a closed loop."""
+
+from __future__ import annotations
+
+import msgspec
+
+from benchmarks.load_generator.load import Load, Plan
+from benchmarks.load_generator.sweep import Sweep, SweepSettings, find_knee
+from benchmarks.suite.beside import Beside, BesideSettings, Session
+from benchmarks.suite.engine import Spread, spread
+from benchmarks.suite.machine import Memory
+from benchmarks.suite.server import FraudServer
+from benchmarks.suite.world import Progress, World
+
+
+class HttpSettings(msgspec.Struct, frozen=True):
+    """The fixed rate and how long it lasts, the sweep, the closed loop, how often the start is measured."""
+
+    rate: float = 1_000.0
+    seconds: float = 20.0
+    rounds: int = 3
+    warm_up_s: float = 3.0
+    connections: int = 64
+    step_s: float = 5.0
+    step_warm_up_s: float = 1.0
+    starts: int = 3
+    payments: int = 1_200_000
+    sweep: SweepSettings = SweepSettings()
+    closed: BesideSettings = BesideSettings()
+
+
+class Fixed(msgspec.Struct, frozen=True):
+    """The same load at a fixed rate several times: percentiles in ms over the rounds, and every round."""
+
+    p50_ms: Spread
+    p99_ms: Spread
+    p99_9_ms: Spread
+    max_ms: Spread
+    rounds: list[Load]
+
+
+class HttpFigures(msgspec.Struct, frozen=True):
+    """What was found; latencies since each request was due, but in the closed loop since it was sent."""
+
+    ready_s: Spread
+    first_decision_s: Spread
+    even: Fixed
+    poisson: Fixed
+    sweep: Sweep
+    closed: Beside
+    memory: Memory
+    state_mb: float
+
+
+def measure_http(world: World, settings: HttpSettings, progress: Progress) -> HttpFigures:
+    """Measure `fraud serve` with one worker over the state that knows the world's history."""
+    payments = world.events(settings.payments)
+    starts = []
+    for number in range(settings.starts):
+        progress("starting the server", number / settings.starts)
+        with FraudServer(world.bundle, world.state, payments) as server:
+            server.start()
+            starts.append(server.start_up)
+    progress("starting the server", 1.0)
+    with FraudServer(world.bundle, world.state, payments) as server:
+        session = Session(server.start())
+        even, by_chance = (_fixed(session, settings, progress, poisson=poisson) for poisson in (False, True))
+        closed = session.beside(settings.closed)
+        progress(f"closed loop: {closed.many.answered_per_s:,.0f}/s", 1.0)
+        sweep = _sweep(session, settings, progress)
+        return HttpFigures(
+            ready_s=spread([one.ready_s for one in starts]),
+            first_decision_s=spread([one.first_decision_s for one in starts]),
+            even=even,
+            poisson=by_chance,
+            sweep=sweep,
+            closed=closed,
+            memory=server.memory(),
+            state_mb=server.state_mb(),
+        )
+
+
+def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, poisson: bool) -> Fixed:
+    name = f"{settings.rate:,.0f}/s {'by chance' if poisson else 'at even distances'}"
+    found = []
+    for number in range(settings.rounds):
+        progress(name, number / settings.rounds)
+        plan = Plan(
+            settings.seconds, settings.rate, settings.connections, settings.warm_up_s, poisson=poisson
+        )
+        found.append(session.run(plan))
+    progress(f"{name}: p99 {spread([one.latencies.p99_ms for one in found]).median:.1f} ms", 1.0)
+    return fixed(found)
+
+
+def fixed(rounds: list[Load]) -> Fixed:
+    """Return rounds with the spread of their percentiles."""
+    times = [one.latencies for one in rounds]
+    return Fixed(
+        p50_ms=spread([one.p50_ms for one in times]),
+        p99_ms=spread([one.p99_ms for one in times]),
+        p99_9_ms=spread([one.p99_9_ms for one in times]),
+        max_ms=spread([one.max_ms for one in times]),
+        rounds=rounds,
+    )
+
+
+def _sweep(session: Session, settings: HttpSettings, progress: Progress) -> Sweep:
+    def run(rate: float) -> Load:
+        found = session.run(Plan(settings.step_s, rate, settings.connections, settings.step_warm_up_s))
+        progress(f"upward: {rate:,.0f}/s, p99 {found.latencies.p99_ms:.1f} ms", 0.0)
+        return found
+
+    found = find_knee(run, settings.sweep)
+    progress(f"upward: the knee is at {found.knee_per_s:,.0f}/s", 1.0)
+    return found

@@ -1,0 +1,134 @@
+"""The page that keeps the figures: tables between marks, and the charts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.load_generator.load import Latencies
+from benchmarks.load_generator.sweep import Sweep
+from benchmarks.suite.beside import Beside
+from benchmarks.suite.figures import Figures
+from benchmarks.suite.report import rows, soak_rows, table
+from benchmarks.suite.soak import Minute, SoakFigures
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.evaluation.report.charts import Axis, Mark, Series, bar_chart, line_chart
+
+PAGE = Path("docs/performance.md")
+PICTURES = "pictures"
+BENCH = ("<!-- bench: written by `make bench` -->", "<!-- end of bench -->")
+SOAK = ("<!-- soak: written by `fraud bench soak --write` -->", "<!-- end of soak -->")
+MB_A_GB = 1000
+
+Pictures = Mapping[str, str]
+"""SVG by the name of its file."""
+
+
+def between(text: str, marks: tuple[str, str], new: str) -> str:
+    """Return a page with what stands between two marks replaced, and nothing else changed.
+
+    >>> between("a <b> old </b> c", ("<b>", "</b>"), "new").split()
+    ['a', '<b>', 'new', '</b>', 'c']
+    """
+    before, found, rest = text.partition(marks[0])
+    _, ended, after = rest.partition(marks[1])
+    if not found or not ended:
+        raise ConfigError(f"{PAGE}: has no `{marks[0]}` and `{marks[1]}`; the figures go between them")
+    return f"{before}{marks[0]}\n{new}\n{marks[1]}{after}"
+
+
+def page_of(root: Path) -> Path:
+    """Return the page in a project's folder; raise ConfigError where there is none."""
+    if not (root / PAGE).is_file():
+        raise ConfigError(f"--write: there is no {PAGE} here; run it in the folder of the project")
+    return root / PAGE
+
+
+def write_bench(root: Path, figures: Figures) -> None:
+    """Put all figures and their charts into the page."""
+    _write(
+        page_of(root),
+        BENCH,
+        table(figures.machine, figures.elsewhere_share, rows(figures)),
+        bench_pictures(figures),
+    )
+
+
+def write_soak(root: Path, figures: SoakFigures) -> None:
+    """Put the figures of a soak and its charts into the page."""
+    _write(
+        page_of(root),
+        SOAK,
+        table(figures.machine, figures.elsewhere_share, soak_rows(figures)),
+        soak_pictures(figures),
+    )
+
+
+def _write(page: Path, marks: tuple[str, str], words: str, pictures: Pictures) -> None:
+    folder = page.parent / PICTURES
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        (folder / name).write_text(picture)
+    shown = "\n".join(f"![{Path(name).stem}]({PICTURES}/{name})" for name in pictures)
+    page.write_text(between(page.read_text(), marks, f"{words}\n\n{shown}"))
+
+
+def bench_pictures(figures: Figures) -> Pictures:
+    """Return the charts of what was measured."""
+    found = dict[str, str]()
+    if figures.http is not None:
+        found["latency-by-rate.svg"] = latency_by_rate(figures.http.sweep)
+    if figures.peers:
+        found |= dict(peer_pictures(figures.peers))
+    return found
+
+
+def latency_by_rate(sweep: Sweep) -> str:
+    """Return a chart of the percentiles at each rate that was tried; of two tries the better one."""
+    best = dict[float, Latencies]()
+    for step in sweep.steps:
+        rate = step.load.asked_per_s
+        if rate not in best or step.load.latencies.p99_ms < best[rate].p99_ms:
+            best[rate] = step.load.latencies
+    lines = [
+        Series(name, [(rate, float(getattr(best[rate], key))) for rate in sorted(best)])
+        for name, key in (("longest", "max_ms"), ("p99.9", "p99_9_ms"), ("p99", "p99_ms"), ("p50", "p50_ms"))
+    ]
+    marks = [Mark(f"p99 <= {sweep.bound_ms:g} ms", y=sweep.bound_ms)]
+    if sweep.knee_per_s:
+        marks.append(Mark(f"knee: {sweep.knee_per_s:,.0f}/s", x=sweep.knee_per_s))
+    title = "fraud serve, one worker: latency since each payment was due"
+    return line_chart(title, Axis("payments a second", log=True), Axis("latency, ms", log=True), lines, marks)
+
+
+def peer_pictures(found: Sequence[Beside]) -> Iterator[tuple[str, str]]:
+    """Yield the charts of servers beside each other."""
+    title = f"answers a second, {found[0].connections} connections"
+    answers = [(one.name, one.many.answered_per_s) for one in found]
+    yield "peers-throughput.svg", bar_chart(title, "/s", answers)
+    latency = [(one.name, one.one.latencies.p50_ms) for one in found]
+    yield "peers-latency.svg", bar_chart("p50 of one connection", "ms", latency)
+
+
+def soak_pictures(figures: SoakFigures) -> Pictures:
+    """Return the charts of a soak."""
+    minutes, settings = figures.minutes, figures.settings
+    title, axis = f"{settings.rate:,.0f} payments/s, {settings.cards:,} cards", Axis("minutes")
+    names = {"p99.9": "p99_9_ms", "p99": "p99_ms", "p50": "p50_ms"}
+    latency = [Series(name, _over_time(minutes, key)) for name, key in names.items()]
+    memory = [
+        Series("own memory", [(_minute(one), one.memory.own_mb / MB_A_GB) for one in minutes]),
+        Series("mapped files", [(_minute(one), one.memory.files_mb / MB_A_GB) for one in minutes]),
+    ]
+    return {
+        "soak-latency.svg": line_chart(f"{title}: latency", axis, Axis("ms", log=True), latency),
+        "soak-memory.svg": line_chart(f"{title}: memory of the server", axis, Axis("GB"), memory),
+    }
+
+
+def _minute(one: Minute) -> float:
+    return one.load.from_s / 60
+
+
+def _over_time(minutes: list[Minute], key: str) -> list[tuple[float, float]]:
+    return [(_minute(one), float(getattr(one.load.latencies, key))) for one in minutes]

@@ -1,0 +1,46 @@
+"""`bentoml serve`: the model in BentoML's own store, behind a service of a few lines."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import msgspec
+
+from benchmarks.suite.peers.kind import HOST, SERVICES, Model, Place, write_model
+
+
+class BentomlServe:
+    """The store lies in the server's home, so in its folder."""
+
+    name = "bentoml"
+    environment = "bentoml"
+    title = "BentoML"
+    packages: tuple[str, ...] = ("bentoml", "uvicorn", "xgboost")
+    ready = "/readyz"
+    path = "/predict"
+
+    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+        """Put the service into its folder, and return how the model gets into the store, and is served."""
+        source = write_model(place, model)
+        shutil.copy(SERVICES / "bentoml_service.py", place.folder / "service.py")
+        save = [place.command("python"), str(SERVICES / "bentoml_save.py"), str(source)]
+        serve = [place.command("bentoml"), "serve", "service:Fraud"]
+        return [save, [*serve, "--host", HOST, "--port", str(place.ports[0])]]
+
+    def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
+        """Return an array of one row, under the name of the service's argument.
+
+        >>> BentomlServe().body(["amount", "age"], [1.5, float("nan")])
+        b'{"data":[[1.5,null]]}'
+        """
+        del columns
+        return msgspec.json.encode({"data": [list(row)]})
+
+    def score(self, answer: bytes) -> float:
+        """Return the one value of the array.
+
+        >>> BentomlServe().score(b"[0.25]")
+        0.25
+        """
+        return msgspec.json.decode(answer, type=tuple[float])[0]

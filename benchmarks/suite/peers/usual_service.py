@@ -1,0 +1,48 @@
+"""The service that people usually write: FastAPI, a data frame of one row, the wrapper for scikit-learn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import msgspec
+
+from benchmarks.suite.peers.kind import HOST, SERVICES, Model, Place, write_model
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    score: float
+
+
+class UsualService:
+    """`uvicorn service:app`, one process, as FastAPI's documentation starts it by hand."""
+
+    name = "fastapi"
+    environment = "fastapi"
+    title = "FastAPI + pandas"
+    packages: tuple[str, ...] = ("fastapi", "uvicorn", "pandas", "scikit-learn", "xgboost-cpu")
+    ready = "/health"
+    path = "/predict"
+
+    def prepare(self, place: Place, model: Model) -> list[list[str]]:
+        """Put the service beside its model."""
+        write_model(place, model)
+        (place.folder / "columns.json").write_bytes(msgspec.json.encode(model.columns))
+        shutil.copy(SERVICES / "fastapi_service.py", place.folder / "service.py")
+        return [[place.command("uvicorn"), "service:app", "--host", HOST, "--port", str(place.ports[0])]]
+
+    def body(self, columns: Sequence[str], row: Sequence[float]) -> bytes:
+        """Return an object with a value for each column.
+
+        >>> UsualService().body(["amount", "age"], [1.5, float("nan")])
+        b'{"amount":1.5,"age":null}'
+        """
+        return msgspec.json.encode(dict(zip(columns, row, strict=True)))
+
+    def score(self, answer: bytes) -> float:
+        """Return the score.
+
+        >>> UsualService().score(b'{"score":0.25}')
+        0.25
+        """
+        return msgspec.json.decode(answer, type=_Answer).score

@@ -1,0 +1,168 @@
+"""The figures in words, as a table has them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+
+from benchmarks.load_generator.load import Latencies, Load
+from benchmarks.suite.beside import Beside
+from benchmarks.suite.engine import BEHIND, TOTAL, EngineFigures, Micros, Spread
+from benchmarks.suite.figures import Figures
+from benchmarks.suite.http import Fixed, HttpFigures
+from benchmarks.suite.machine import Machine
+from benchmarks.suite.scale import ScaleFigures
+from benchmarks.suite.soak import SoakFigures
+
+Row = tuple[str, str]
+
+MANY_MS = 100
+STAGES = {TOTAL: "a payment alone until its answer, commit included", BEHIND: "put off until it was answered"}
+
+PERCENTILES = "p50 / p99 / p99.9 / longest"
+LATE = " (the client itself was late: the server may be better)"
+
+
+def rows(figures: Figures) -> Iterator[Row]:
+    """Yield what was measured, in words, with its value and unit."""
+    if figures.engine is not None:
+        yield from engine_rows(figures.engine)
+    if figures.scale is not None:
+        yield from scale_rows(figures.scale)
+    if figures.http is not None:
+        yield from http_rows(figures.http)
+    for one in figures.peers or ():
+        yield from beside_rows(one, "beside the peers: ")
+    for ratio in figures.ratios or ():
+        yield (
+            f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
+            f"{ratio.throughput:,.1f} times as much, {ratio.p50:,.1f} times as quick",
+        )
+
+
+def engine_rows(found: EngineFigures) -> Iterator[Row]:
+    """Yield the rows of the engine in this process."""
+    speed = f"{spread_words(found.bulk_payments_per_s)} payments/s"
+    yield f"in bulk, from a file, {found.features} features", speed
+    for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
+        yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", micros_words(found.stages_us[stage])
+    sizes = f"{found.profile_bytes_mean:,.0f}, {found.profile_bytes_max:,} bytes"
+    yield "a profile at rest: mean, largest that was met", sizes
+
+
+def scale_rows(found: ScaleFigures) -> Iterator[Row]:
+    """Yield the rows of many entities."""
+    yield f"a payment while {found.few:,} entities are known: {PERCENTILES}", micros_words(found.few_us)
+    yield f"while {found.many:,} are known", micros_words(found.many_us)
+    yield "how many times as long", times_words(found.ratio)
+    whole = f"{found.few_whole_us:,.0f} us, {found.many_whole_us:,.0f} us"
+    yield "the same with what is put off until it was answered, in the mean", whole
+    yield "how many times as long", times_words(found.ratio_whole)
+    yield "the first payment of an entity since the start, its profile at rest", micros_words(found.cold_us)
+    yield "memory for a million entities", f"{found.entity_bytes / 1000:,.1f} GB"
+    full = f"{found.bound_bytes_in_memory / 1000:,.1f} kB, {found.bound_bytes_at_rest / 1000:,.1f} kB"
+    yield "an entity that is full in every window: in memory, at rest", full
+
+
+def times_words(one: Spread) -> str:
+    """Return how many times, with the spread over the turns."""
+    return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
+
+
+def http_rows(found: HttpFigures) -> Iterator[Row]:
+    """Yield the rows of `fraud serve`."""
+    yield "from the start of the process to ready", f"{found.ready_s.median:.1f} s"
+    yield "to the first decision", f"{found.first_decision_s.median:.1f} s"
+    for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
+        yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", fixed_words(one)
+    sweep = found.sweep
+    knee = f"{sweep.knee_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
+    late = LATE if sweep.client_bound else ""
+    yield f"the highest rate with p99 <= {sweep.bound_ms:g} ms and no errors", f"{knee}{late}"
+    yield from beside_rows(found.closed)
+    memory = f"{found.memory.own_mb:,.0f} MB, and {found.memory.files_mb:,.0f} MB of mapped files"
+    yield "memory of the server behind it all", memory
+
+
+def beside_rows(found: Beside, where: str = "") -> Iterator[Row]:
+    """Yield the rows of one server in a closed loop."""
+    yield f"{where}{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
+    answers = f"{found.many.answered_per_s:,.0f}/s, {latency_words(found.many)}"
+    yield f"{where}{found.name}, {found.connections} connections: answers, {PERCENTILES}", answers
+
+
+def micros_words(one: Micros) -> str:
+    """Return p50, p99, p99.9 and the longest in us."""
+    return f"{one.p50_us:,.0f} / {one.p99_us:,.0f} / {one.p99_9_us:,.0f} / {one.max_us:,.0f} us"
+
+
+def fixed_words(one: Fixed) -> str:
+    """Return the percentiles of a load in rounds: medians, and from the least to the most."""
+    parts = (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)
+    medians = " / ".join(_short(part.median) for part in parts)
+    ranges = " / ".join(f"{_short(part.lowest)} to {_short(part.highest)}" for part in parts)
+    errors = sum(load.errors for load in one.rounds)
+    wrong = f", {errors:,} errors" if errors else ""
+    return f"{medians} ms ({ranges}){wrong}{LATE if any(load.client_bound for load in one.rounds) else ''}"
+
+
+def latency_words(load: Load) -> str:
+    """Return the percentiles of a load, and what went wrong with it."""
+    wrong = f", {load.errors:,} errors" if load.errors else ""
+    return f"{percentiles(load.latencies)}{wrong}{LATE if load.client_bound else ''}"
+
+
+def percentiles(one: Latencies) -> str:
+    """Return p50, p99, p99.9 and the longest in ms."""
+    return " / ".join(_short(value) for value in (one.p50_ms, one.p99_ms, one.p99_9_ms, one.max_ms)) + " ms"
+
+
+def _short(value: float) -> str:
+    """Return a value with as many digits as it is worth.
+
+    >>> _short(0.512), _short(7.25), _short(183.2)
+    ('0.51', '7.2', '183')
+    """
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < MANY_MS else f"{value:,.0f}"
+
+
+def spread_words(one: Spread) -> str:
+    """Return a median with its extremes."""
+    return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
+
+
+def soak_rows(found: SoakFigures) -> Iterator[Row]:
+    """Yield the rows of a soak."""
+    settings, whole, verdict = found.settings, found.whole, found.verdict
+    first, last = found.minutes[0], found.minutes[-1]
+    yield "cards; entities known", f"{settings.cards:,}; {found.entities:,}"
+    yield (
+        "how long, at which rate",
+        f"{settings.minutes:.3g} minutes, {settings.rate:,.0f}/s at even distances",
+    )
+    yield "payments answered", f"{whole.latencies.count:,}, {whole.errors:,} errors"
+    yield f"all of it: {PERCENTILES}", latency_words(whole)
+    p99 = [one.load.latencies.p99_ms for one in found.minutes]
+    least, most = min(p99), max(p99)
+    yield (
+        "p99 by the minute: median, least, most",
+        f"{statistics.median(p99):.1f}, {least:.1f}, {most:.1f} ms",
+    )
+    yield "p99 of the last quarter over the first", f"{verdict.p99_ratio:.2f}, {_flat(verdict.p99_flat)}"
+    memory = (found.at_start, found.loaded, first.memory, last.memory)
+    sizes = ", ".join(f"{one.own_mb:,.0f}" for one in memory)
+    yield "memory: at the start, profiles loaded, after the first minute, at the end", f"{sizes} MB"
+    growth = f"{verdict.memory_mb_per_hour:+,.0f} MB an hour, {100 * verdict.memory_share:+.1f} %"
+    yield "memory over the second half", f"{growth}, {_flat(verdict.memory_flat)}"
+    yield "state file with its log: first, last", f"{first.state_mb:,.0f} MB, {last.state_mb:,.0f} MB"
+
+
+def _flat(flat: bool) -> str:  # noqa: FBT001 - its word
+    return "flat" if flat else "not flat"
+
+
+def table(machine: Machine, elsewhere_share: float, found: Iterable[Row]) -> str:
+    """Return figures as a page shows them."""
+    beside = f"other work took {100 * elsewhere_share:.0f} % of its cores meanwhile"
+    head = f"{machine.words()}; {beside}.\n\n| | measured |\n|---|---|\n"
+    return head + "\n".join(f"| {what} | {value} |" for what, value in found)

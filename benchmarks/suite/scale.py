@@ -1,0 +1,230 @@
+"""What a payment costs, and an entity takes, however many are known: `python -m benchmarks.suite.scale`.
+
+It runs in a fresh process, with a `ScaleJob` on standard input.  The same payments are decided over two
+states by turns, a few hundred here and a few hundred there: whatever else the machine does meets both alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.suite.engine import Micros, Spread, micros, take_all, take_alone
+from benchmarks.suite.machine import memory_of
+from benchmarks.suite.world import Progress, World, alone, spread_over
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.sqlite.state_guard import copy_state
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.profile import Profile, ProfilePlan
+from fraud_detection.core.metrics import LatencyHistogram
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import open_door
+
+LOADED_AT_ONCE = 500
+FULL = 40
+EPOCH_MS = 1_800_000_000_000
+LARGE = 100_000_000
+
+
+class ScaleSettings(msgspec.Struct, frozen=True):
+    """How many entities are known here and there, and how many payments are decided.
+
+    before: payments by which profiles are saved behind, as in a long run.  cold: payments of entities whose
+    profiles are not in memory yet.
+    """
+
+    few: int = 10_000
+    many: int = 1_000_000
+    payments: int = 20_000
+    before: int = 60_000
+    cold: int = 2_000
+    turn: int = 250
+
+
+class ScaleFigures(msgspec.Struct, frozen=True):
+    """What was found.
+
+    few_us, many_us: of a payment until its answer; *_whole_us: in the mean, with what is put off until then.
+    ratio, ratio_whole: of many to few, over the turns; the spread holds eighty of a hundred turns.
+    cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
+    memory, so many MB a million.  bound_*: of a profile that is full in every window and has all its
+    neighbours.
+    """
+
+    few: int
+    many: int
+    few_us: Micros
+    many_us: Micros
+    ratio: Spread
+    few_whole_us: float
+    many_whole_us: float
+    ratio_whole: Spread
+    cold_us: Micros
+    entity_bytes: float
+    bound_bytes_in_memory: float
+    bound_bytes_at_rest: int
+
+
+class ScaleJob(msgspec.Struct, frozen=True):
+    """What the fresh process is told: states and payments as files, one payment a line."""
+
+    bundle: str
+    few_state: str
+    many_state: str
+    few_payments: str
+    many_payments: str
+    settings: ScaleSettings
+
+
+def measure_scale(world: World, settings: ScaleSettings, progress: Progress) -> ScaleFigures:
+    """Make both states, and measure in a fresh process."""
+    count = settings.before + settings.cold + settings.payments
+    events = world.events(count)
+    with world.scratch() as folder:
+        files = []
+        for name, entities in (("few", settings.few), ("many", settings.many)):
+            copies = world.copies_of_entities(entities)
+            source = world.copied(copies, progress)
+            state, payments = Path(folder) / f"{name}.db", Path(folder) / f"{name}.jsonl"
+            copy_state(source, state)
+            payments.write_bytes(b"\n".join(spread_over(events, copies)))
+            files.append((str(state), str(payments)))
+        (few_state, few), (many_state, many) = files
+        progress("many entities and few: measuring", 0.0)
+        job = ScaleJob(str(world.bundle.resolve()), few_state, many_state, few, many, settings)
+        asked = subprocess.run(
+            [sys.executable, "-m", "benchmarks.suite.scale"],
+            input=msgspec.json.encode(job),
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+    if asked.returncode:
+        raise ConfigError("the process that measures many entities failed; what it said is above")
+    progress("many entities and few: measuring", 1.0)
+    return msgspec.json.decode(asked.stdout, type=ScaleFigures)
+
+
+def main() -> None:
+    """Do the job that standard input holds, and tell the figures as JSON."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=ScaleJob)
+    settings = job.settings
+    few, many = (open_door(Path(job.bundle), Path(state))[1] for state in (job.few_state, job.many_state))
+    files = (Path(job.few_payments), Path(job.many_payments))
+    few_events, many_events = (file.read_bytes().split(b"\n") for file in files)
+    end = settings.before + settings.cold
+    with few_collections():
+        cold = LatencyHistogram()
+        for event in many_events[: settings.cold]:
+            cold.add(take_alone(many, event)[0])
+        load_all(few)
+        before, known = memory_of().own_mb, many.pipeline.memory.size()
+        load_all(many)
+        loaded = many.pipeline.memory.size() - known
+        entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
+        for door, events in ((few, few_events), (many, many_events)):
+            take_all(door, events[settings.cold : end])
+        turns = Turns(few, few_events[end:]), Turns(many, many_events[end:])
+        by_turns(*turns, settings.turn)
+    in_memory, at_rest = bound(few)
+    figures = ScaleFigures(
+        few=few.pipeline.memory.size(),
+        many=many.pipeline.memory.size(),
+        few_us=micros(turns[0].answers),
+        many_us=micros(turns[1].answers),
+        ratio=quotients(turns[1].medians_s, turns[0].medians_s),
+        few_whole_us=1e6 * statistics.fmean(turns[0].whole_s),
+        many_whole_us=1e6 * statistics.fmean(turns[1].whole_s),
+        ratio_whole=quotients(turns[1].whole_s, turns[0].whole_s),
+        cold_us=micros(cold),
+        entity_bytes=entity_bytes,
+        bound_bytes_in_memory=in_memory,
+        bound_bytes_at_rest=at_rest,
+    )
+    for door in (few, many):
+        door.close()
+    sys.stdout.buffer.write(msgspec.json.encode(figures))
+
+
+def load_all(door: EmbeddedDoor) -> None:
+    """Bring every profile of a state file into memory."""
+    rows = door.site.rows("SELECT entity, id FROM profiles")
+    for start in range(0, len(rows), LOADED_AT_ONCE):
+        part = rows[start : start + LOADED_AT_ONCE]
+        door.pipeline.memory.prefetch([alone(index, one) for index, one in part])
+
+
+class Turns:
+    """How long payments took at one of two doors that decide by turns.
+
+    whole_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
+    """
+
+    def __init__(self, door: EmbeddedDoor, events: Sequence[bytes]) -> None:
+        """Take a door, and what it will be asked."""
+        self.door, self.events = door, events
+        self.answers = LatencyHistogram()
+        self.medians_s: list[float] = []
+        self.whole_s: list[float] = []
+
+    def take(self, start: int, end: int) -> None:
+        """Decide some of the events."""
+        took = [take_alone(self.door, event) for event in self.events[start:end]]
+        for answered, _ in took:
+            self.answers.add(answered)
+        self.medians_s.append(statistics.median(answered for answered, _ in took))
+        self.whole_s.append(statistics.fmean(map(sum, took)))
+
+
+def by_turns(few: Turns, many: Turns, turn: int) -> None:
+    """Let two doors decide by turns."""
+    for start in range(0, len(few.events), turn):
+        for one in (few, many):
+            one.take(start, start + turn)
+
+
+def quotients(many: Sequence[float], few: Sequence[float]) -> Spread:
+    """Return the median of the quotients of turns, and the bounds of the middle eighty of a hundred."""
+    found = sorted(one / other for one, other in zip(many, few, strict=True))
+    tenth = len(found) // 10
+    return Spread(statistics.median(found), found[tenth], found[-1 - tenth])
+
+
+def bound(door: EmbeddedDoor) -> tuple[float, int]:
+    """Return the bytes of the largest profile that can be, in memory and at rest."""
+    in_memory, at_rest = 0.0, 0
+    tracemalloc.start()
+    for entity in door.pipeline.memory.extractor.entities:
+        encoded = msgspec.msgpack.encode(full_profile(entity.plan).dump())
+        before, kept = tracemalloc.get_traced_memory()[0], []
+        for _ in range(FULL):
+            one = Profile(entity.plan)
+            one.restore(msgspec.msgpack.decode(encoded))
+            kept.append(one)
+        in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(kept))
+        at_rest = max(at_rest, len(encoded))
+    tracemalloc.stop()
+    return in_memory, at_rest
+
+
+def full_profile(plan: ProfilePlan) -> Profile:
+    """Return a profile with a payment and a label in every pane of its windows, and all its neighbours."""
+    profile = Profile(plan)
+    fed = ((plan.windows, profile.add_payment, LARGE), (plan.risk, profile.add_label, 1))
+    for windows, add, amount in fed:
+        lengths = windows or [plan.panes]
+        for time_ms in range(EPOCH_MS, EPOCH_MS + max(lengths) + 1, max(min(lengths) // plan.panes, 1)):
+            add(time_ms, amount)
+    for neighbours in profile.neighbours:
+        for other in range(plan.limit):
+            neighbours.add(EPOCH_MS + other, (1 << 32) - 1 - other)
+    return profile
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The simulated world that is measured: its bundle, its state, its payments, and copies of it side by side.
+
+A copy is the same world with other ids: its profiles are those of the first one, and so are its features and
+decisions.  With a hundred copies there are a hundred times as many cards, each with a past like any other.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load_generator.connection import copy_names
+from benchmarks.load_generator.load import HOLE
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_guard import adopt, copy_state
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.profile import Profile
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.project_schema import Model, Project
+from fraud_detection.demo.demo import DemoSettings, prepare
+from fraud_detection.project.loader import load_project
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.world import SimulatorSettings
+
+Progress = Callable[[str, float], None]
+
+WHOLE = SimulatorSettings(seed=7)
+QUICK = SimulatorSettings(seed=7, days=60, cards=200, fraud_share=0.05)
+QUICK_MODEL = Model(rounds=30, max_depth=3, threads=1)
+GROUP = 100
+MOST_COPIES = 1_000
+MOST_ENTITIES = 8
+IDS = re.compile(rb'("(?:transaction_id|card_id|merchant_id)":"[^"]*)')
+
+
+class World(msgspec.Struct, frozen=True):
+    """A trained world in a folder."""
+
+    folder: Path
+    settings: SimulatorSettings
+    project: Project
+
+    @property
+    def bundle(self) -> Path:
+        """Return where the bundle is."""
+        return self.folder / "bundle"
+
+    @property
+    def state(self) -> Path:
+        """Return the state file that knows the history; it is copied before it is used."""
+        return self.folder / "state.db"
+
+    def events(self, count: int) -> list[bytes]:
+        """Return the first live payments, without labels, repeats and faults."""
+        options = LiveOptions(payments=count, labels="none", late_share=0, repeat_share=0, poison_share=0)
+        stream = LiveStream(self.settings, options)
+        return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
+
+    def door(self, state: Path, source: Path | None = None) -> EmbeddedDoor:
+        """Return a door over a new state file, which is a copy of `source` or of the world's own."""
+        copy_state(source or self.state, state)
+        return open_door(self.bundle, state)[1]
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Return a folder for one measurement, on the disk where the world is."""
+        return tempfile.TemporaryDirectory(prefix="run-", dir=self.folder)
+
+    def copies_of_entities(self, entities: int) -> int:
+        """Return how many copies have so many entities."""
+        site = SqliteSite(self.state, reading=True)
+        ((known,),) = site.rows("SELECT count(*) FROM profiles")
+        site.close()
+        return self._at_most(math.ceil(entities / known))
+
+    def copies_for(self, cards: int) -> int:
+        """Return how many copies have so many cards, at least one; raise ConfigError above a thousand."""
+        return self._at_most(math.ceil(cards / self.settings.cards))
+
+    def _at_most(self, copies: int) -> int:
+        if copies > MOST_COPIES:
+            raise ConfigError(
+                f"{copies:,} copies of this world are wanted, and {MOST_COPIES:,} is the most: that is "
+                f"{MOST_COPIES * self.settings.cards:,} cards; ask for fewer"
+            )
+        return copies
+
+    def copied(self, copies: int, progress: Progress) -> Path:
+        """Return a state file that knows the history of so many copies; it is kept for the next time."""
+        if copies == 1:
+            return self.state
+        path = self.folder / f"state-{copies}-copies.db"
+        if not path.exists():
+            making = path.with_suffix(".making")
+            _forget(making)
+            copy_state(self.state, making)
+            copy_profiles(self.bundle, making, copies, progress)
+            adopt(making, path)
+            _forget(making)
+        return path
+
+
+def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> World:
+    """Return the world of a folder, made there first unless that was done before from the same settings."""
+    project = load_project(Path(str(files("benchmarks.suite") / "params.yaml")))
+    settings = QUICK if quick else WHOLE
+    if quick:
+        project = msgspec.structs.replace(project, model=QUICK_MODEL)
+    world, stamp = World(folder, settings, project), folder / "made-from.txt"
+    wanted = f"{settings!r}\n{project!r}\n"
+    if not stamp.exists() or stamp.read_text() != wanted or not _fits(world):
+        for old in folder.glob("state*"):
+            old.unlink()
+        prepare(DemoSettings(0, 0, settings, folder), project, progress)
+        stamp.write_text(wanted)
+    return world
+
+
+def _fits(world: World) -> bool:
+    """Say whether the code of today takes the bundle and the state; other features would be refused."""
+    with world.scratch() as folder:
+        try:
+            world.door(Path(folder) / "state.db").close()
+        except ConfigError:
+            return False
+    return True
+
+
+def with_holes(event: bytes) -> bytes:
+    """Return a payment whose ids end in a hole, for the name of a copy.
+
+    >>> with_holes(b'{"card_id":"c1","amount":2}').count(HOLE)
+    1
+    """
+    return IDS.sub(rb"\1" + HOLE, event)
+
+
+def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) -> None:
+    """Add the profiles of copies to a state file; the first copy is the world itself."""
+    names = [name.decode() for name in copy_names(copies)[1:]]
+    extractor, site = load_engine(bundle).extractor, SqliteSite(state)
+    kept = [
+        (slot, entity.index, _ids(site, entity.index), [_ids(site, other) for other in entity.others])
+        for slot, entity in enumerate(extractor.entities)
+    ]
+    total, done = sum(len(ids) for _, _, ids, _ in kept), 0
+    for slot, index, ids, neighbours in kept:
+        renamed = [_renamed(others, names) for others in neighbours]
+        for start in range(0, len(ids), GROUP):
+            group = ids[start : start + GROUP]
+            memory = FeatureMemory(extractor, site)
+            memory.prefetch([alone(index, one) for one in group])
+            with site.transaction():
+                for place, name in enumerate(names):
+                    others = [one[place] for one in renamed]
+                    copies_of = {
+                        (index, one + name): _copy(memory.cached[slot][one], others) for one in group
+                    }
+                    site.save(copies_of)
+            done += len(group)
+            progress(f"copying the world: {copies} times {total:,} profiles", done / total)
+    site.close()
+
+
+def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
+    """Return a profile at rest with other neighbours; nobody has seen an event of its own yet."""
+    seen = [neighbours.last_seen for neighbours in profile.neighbours]
+    for neighbours, new in zip(profile.neighbours, renamed, strict=True):
+        neighbours.last_seen = {new.get(key, key): at for key, at in neighbours.last_seen.items()}
+    content = msgspec.msgpack.encode([0, profile.dump()])
+    for neighbours, old in zip(profile.neighbours, seen, strict=True):
+        neighbours.last_seen = old
+    return content
+
+
+def _renamed(ids: Sequence[str], names: Sequence[str]) -> list[dict[int, int]]:
+    """Return for each copy the checksum of an id by that of the id in the world itself."""
+    return [{zlib.crc32(one.encode()): zlib.crc32((one + name).encode()) for one in ids} for name in names]
+
+
+def _ids(site: SqliteSite, entity: int) -> list[str]:
+    return [row[0] for row in site.rows("SELECT id FROM profiles WHERE entity = ? ORDER BY id", (entity,))]
+
+
+def alone(index: int, one: str) -> tuple[str | None, ...]:
+    """Return the entities of a payment that has but one."""
+    return (*[None] * index, one, *[None] * (MOST_ENTITIES - index))
+
+
+def _forget(state: Path) -> None:
+    for old in state.parent.glob(f"{state.name}*"):
+        old.unlink()
+
+
+def spread_over(events: Sequence[bytes], copies: int) -> Iterator[bytes]:
+    """Yield each event once, of one copy after another, in an order that looks like chance."""
+    names, step = copy_names(copies), 7919
+    for number, event in enumerate(events):
+        yield with_holes(event).replace(HOLE, names[number * step % copies])

@@ -1,0 +1,218 @@
+"""One CloudFormation stack: what runs, change sets, and their progress told event by event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from fraud_detection.core.errors import ConfigError, RetryError
+
+WORKING = "_IN_PROGRESS"
+GONE = "DELETE_COMPLETE"
+NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
+"""A stack in such a state cannot be updated, only removed."""
+GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "DELETE_COMPLETE"}
+CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
+NOTHING = ("didn't contain changes", "No updates are to be performed", "no changes")
+CHANGE_SET_S = 300.0
+START_S = 60.0
+EMPTY = "REVIEW_IN_PROGRESS"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What happened to one resource."""
+
+    at: str
+    name: str
+    type: str
+    status: str
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether it is a failure."""
+        return self.status.endswith("FAILED")
+
+
+class Stack:
+    """A stack by its name, through boto3's client of CloudFormation."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - boto3's client has no type
+        name: str,
+        pause_s: float = 2.0,
+    ) -> None:
+        """Take the client; pause_s: between two questions."""
+        self.name = name
+        self._client, self._pause_s = client, pause_s
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return CloudFormation's description; None where there is no stack."""
+        try:
+            found = self._client.describe_stacks(StackName=self.name)["Stacks"]
+        except (ClientError, BotoCoreError) as error:
+            if "does not exist" in str(error):
+                return None
+            raise _refused(self.name, error) from None
+        return next((one for one in found if one["StackStatus"] != GONE), None)
+
+    def status(self) -> str:
+        """Return the stack's status; an empty text where there is none, or only a change set."""
+        found = self.describe()
+        return "" if found is None or found["StackStatus"] == EMPTY else str(found["StackStatus"])
+
+    def outputs(self) -> dict[str, str]:
+        """Return the outputs; empty where there is no stack."""
+        found = self.describe() or {}
+        return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters as CloudFormation shows them; secret ones are stars."""
+        found = self.describe() or {}
+        return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", [])}
+
+    def template(self) -> dict[str, Any]:
+        """Return the template that was given last; empty where there is no stack."""
+        if not self.status():
+            return {}
+        body = self._ask("get_template", TemplateStage="Original")["TemplateBody"]
+        return dict(msgspec.json.decode(body) if isinstance(body, str) else body)
+
+    def change(
+        self, template: str, parameters: Sequence[dict[str, Any]], change_set: str, watch: Sequence[str] = ()
+    ) -> bool:
+        """Make a change set and start it; return False when it holds no change.
+
+        watch: ARNs of alarms that take the change back.
+        """
+        status = self.status()
+        if status.endswith(WORKING):
+            raise RetryError(f"stack {self.name} is at work ({status}); wait until it is done")
+        self._drop(change_set)
+        self._ask(
+            "create_change_set",
+            ChangeSetName=change_set,
+            ChangeSetType="UPDATE" if status else "CREATE",
+            TemplateBody=template,
+            Parameters=list(parameters),
+            Capabilities=CAPABILITIES,
+            **({"RollbackConfiguration": _rollback(watch)} if watch else {}),
+        )
+        if not self._ready(change_set):
+            self._drop(change_set)
+            return False
+        before = self.seen()
+        self._ask("execute_change_set", ChangeSetName=change_set)
+        self._wait_for_start(before)
+        return True
+
+    def _wait_for_start(self, before: set[str]) -> None:
+        """Wait until the change shows: right after it was asked for, the stack still looks at rest."""
+        deadline = time.monotonic() + START_S
+        while not self.status().endswith(WORKING) and not self.seen() - before:
+            if time.monotonic() > deadline:
+                raise RetryError(
+                    f"stack {self.name}: nothing has happened for {START_S:.0f} s; look again later"
+                )
+            time.sleep(self._pause_s)
+
+    def events(self, since: set[str]) -> Iterator[Event]:
+        """Tell what happens until the stack is at rest; `since` are the ids of events told before."""
+        while True:
+            status = self.status()
+            yield from self._news(since)
+            if not status.endswith(WORKING):
+                return
+            time.sleep(self._pause_s)
+
+    def seen(self) -> set[str]:
+        """Return the ids of all events so far."""
+        known: set[str] = set()
+        for _ in self._news(known):
+            pass
+        return known
+
+    def delete(self) -> None:
+        """Start to remove the stack."""
+        self._ask("delete_stack")
+
+    def protect(self, *, protected: bool) -> None:
+        """Let AWS refuse to remove the stack, or not."""
+        self._ask("update_termination_protection", EnableTerminationProtection=protected)
+
+    def _ready(self, change_set: str) -> bool:
+        deadline = time.monotonic() + CHANGE_SET_S
+        while time.monotonic() < deadline:
+            answer = self._ask("describe_change_set", ChangeSetName=change_set)
+            status, reason = answer["Status"], answer.get("StatusReason", "")
+            if status == "CREATE_COMPLETE":
+                return True
+            if status == "FAILED" and any(words in reason for words in NOTHING):
+                return False
+            if status == "FAILED":
+                raise ConfigError(f"stack {self.name}: CloudFormation refuses the change: {reason}")
+            time.sleep(self._pause_s)
+        raise RetryError(f"stack {self.name}: no change set after {CHANGE_SET_S:.0f} s; try again")
+
+    def _drop(self, change_set: str) -> None:
+        """Remove an older change set of this name, if there is one."""
+        if self.describe() is not None:
+            try:
+                self._client.delete_change_set(StackName=self.name, ChangeSetName=change_set)
+            except ClientError as error:
+                if "NotFound" not in error.response["Error"]["Code"] and "does not exist" not in str(error):
+                    raise _refused(self.name, error) from None
+
+    def _news(self, since: set[str]) -> Iterator[Event]:
+        """Return the events that were not told yet, the oldest first."""
+        fresh: list[dict[str, Any]] = []
+        asked: dict[str, str] = {}
+        while True:
+            try:
+                answer = self._client.describe_stack_events(StackName=self.name, **asked)
+            except ClientError as error:
+                if "does not exist" in str(error):
+                    break
+                raise _refused(self.name, error) from None
+            page = [one for one in answer["StackEvents"] if one["EventId"] not in since]
+            fresh += page
+            # The newest come first: a page without news ends the search.
+            if not page or not answer.get("NextToken"):
+                break
+            asked = {"NextToken": answer["NextToken"]}
+        since |= {one["EventId"] for one in fresh}
+        for one in reversed(fresh):
+            yield Event(
+                f"{one['Timestamp']:%H:%M:%S}",
+                one.get("LogicalResourceId", ""),
+                one.get("ResourceType", ""),
+                one.get("ResourceStatus", ""),
+                one.get("ResourceStatusReason", "") or "",
+            )
+
+    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(StackName=self.name, **arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise _refused(self.name, error) from None
+        return answer
+
+
+def _rollback(watch: Sequence[str]) -> dict[str, Any]:
+    triggers = [{"Arn": one, "Type": "AWS::CloudWatch::Alarm"} for one in watch]
+    return {"RollbackTriggers": triggers, "MonitoringTimeInMinutes": 5}
+
+
+def _refused(name: str, error: Exception) -> ConfigError:
+    if isinstance(error, NoCredentialsError):
+        return ConfigError(
+            f"stack {name}: who are you to AWS? Set a profile (AWS_PROFILE) or credentials in the environment"
+        )
+    if isinstance(error, BotoCoreError):
+        return ConfigError(f"stack {name}: AWS cannot be asked: {error}")
+    return ConfigError(f"stack {name}: AWS refuses: {error}")

@@ -1,0 +1,62 @@
+"""What a person on call asks of AWS: alarms, the queue of failures, the endpoint, the age of what waits."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.core.errors import ConfigError
+
+MINUTES_BACK = 5
+
+
+class CloudWatching:
+    """Questions to AWS's services; `clients` makes boto3's client of each by its name."""
+
+    def __init__(self, clients: Callable[[str], Any]) -> None:
+        """Take what makes the clients."""
+        self._clients = clients
+
+    def alarms(self, prefix: str) -> dict[str, str]:
+        """Return the state of every alarm whose name begins so: OK, ALARM or INSUFFICIENT_DATA."""
+        found = _ask(lambda: self._clients("cloudwatch").describe_alarms(AlarmNamePrefix=prefix))
+        return {one["AlarmName"]: one["StateValue"] for one in found.get("MetricAlarms", [])}
+
+    def waiting(self, queue_url: str) -> int:
+        """Return how many messages wait in a queue."""
+        name = "ApproximateNumberOfMessages"
+        asked = {"QueueUrl": queue_url, "AttributeNames": [name]}
+        found = _ask(lambda: self._clients("sqs").get_queue_attributes(**asked))
+        return int(found["Attributes"][name])
+
+    def endpoint(self, name: str) -> str:
+        """Return the state of an endpoint, with what goes on while a new model goes out."""
+        found = _ask(lambda: self._clients("sagemaker").describe_endpoint(EndpointName=name))
+        pending = found.get("PendingDeploymentSummary")
+        going_out = f", {pending['EndpointConfigName']} is going out" if pending else ""
+        return f"{found['EndpointStatus']} ({found['EndpointConfigName']}{going_out})"
+
+    def oldest_ms(self, function: str) -> float | None:
+        """Return the age of the oldest record that waited in the last minutes; None where nobody counted."""
+        now = dt.datetime.now(dt.UTC)
+        asked = {
+            "Namespace": "AWS/Lambda",
+            "MetricName": "IteratorAge",
+            "Dimensions": [{"Name": "FunctionName", "Value": function}],
+            "StartTime": now - dt.timedelta(minutes=MINUTES_BACK),
+            "EndTime": now,
+            "Period": 60,
+            "Statistics": ["Maximum"],
+        }
+        found = _ask(lambda: self._clients("cloudwatch").get_metric_statistics(**asked))["Datapoints"]
+        return max((float(one["Maximum"]) for one in found), default=None)
+
+
+def _ask(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return call()
+    except (ClientError, BotoCoreError) as error:
+        raise ConfigError(f"AWS refuses: {error}") from None

@@ -1,0 +1,67 @@
+"""Ask a service of AWS again, with growing pauses, until it answers or has to be called busy.
+
+The clients never repeat a call by themselves; what is done here is done by their callers alone, who know
+that it does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.core.errors import ConfigError, RetryError
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_PAUSE_S = 0.02
+MISTAKES = frozenset(
+    {
+        "AccessDeniedException",
+        "AccessForbidden",
+        "ResourceNotFound",
+        "ResourceNotFoundException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+"""Answers that no waiting changes, such as that a table is not there."""
+
+
+def attempt(call: Callable[..., dict[str, Any]], **asked: object) -> dict[str, Any] | None:
+    """Return the answer, None where the service is busy or away for now; the caller counts its attempts."""
+    try:
+        return call(**asked)
+    except ClientError as error:
+        refuse_mistake(error)
+    except BotoCoreError:
+        # Reading again does no harm, nor does putting the same things again.
+        pass
+    return None
+
+
+def refuse_mistake(error: ClientError) -> None:
+    """Raise ConfigError at once for an answer that no waiting changes."""
+    if error.response["Error"]["Code"] in MISTAKES:
+        raise ConfigError(str(error)) from None
+
+
+def pauses(what: str) -> Iterator[float]:
+    """Yield a longer pause for each attempt; raise RetryError after the last."""
+    for number in range(ATTEMPTS):
+        yield FIRST_PAUSE_S * 2**number
+    raise RetryError(f"{what} is busy or away: {ATTEMPTS} attempts failed")
+
+
+def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the values in lists of at most `size`.
+
+    >>> list(chunks("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(values)
+    while part := list(islice(rest, size)):
+        yield part

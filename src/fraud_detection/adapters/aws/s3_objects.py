@@ -1,0 +1,65 @@
+"""The objects of one bucket: put, read, and removed with all their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.core.errors import ConfigError
+
+
+class Objects:
+    """A bucket, through boto3's client."""
+
+    def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take the client and the bucket's name."""
+        self._client, self._bucket = client, bucket
+
+    def put_once(self, key: str, content: bytes) -> bool:
+        """Put an object unless one of this key is there, for keys that name their content; tell whether."""
+        if key in set(self.keys(key)):
+            return False
+        self.put(key, content)
+        return True
+
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object, in the place of one of this key."""
+        self._ask("put_object", Key=key, Body=content)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's content."""
+        return bytes(self._ask("get_object", Key=key)["Body"].read())
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Return the keys that begin so, in order."""
+        asked: dict[str, str] = {"Prefix": prefix}
+        while True:
+            answer = self._ask("list_objects_v2", **asked)
+            yield from (one["Key"] for one in answer.get("Contents", []))
+            if not answer.get("IsTruncated"):
+                return
+            asked |= {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def empty(self) -> int:
+        """Remove every version of every object; return how many there were."""
+        removed = 0
+        while versions := self._some_versions():
+            answer = self._ask("delete_objects", Delete={"Objects": versions, "Quiet": True})
+            if answer.get("Errors"):
+                raise ConfigError(f"bucket {self._bucket}: not removed: {answer['Errors'][0]}")
+            removed += len(versions)
+        return removed
+
+    def _some_versions(self) -> list[dict[str, str]]:
+        answer = self._ask("list_object_versions", MaxKeys=1000)
+        found = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
+        return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+
+    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise ConfigError(f"bucket {self._bucket}: AWS refuses: {error}") from None
+        return answer

@@ -1,0 +1,103 @@
+"""What can never be decided, whole, in a bucket: one object a batch, however many records of it are bad.
+
+Equal events of a batch are one line of its object, which counts them and has their places.  Those of other
+batches are lines of other objects: to merge them would take a call for each record.
+
+An object is named after the first record in it.  A batch that comes again begins where it began before, so
+its first bad record is the same, and the object is written anew; where it ends earlier, the later bad records
+come in a batch of their own.  So each is in one object, however often it came.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fraud_detection.core.errors import ConfigError, RetryError
+
+PREFIX = "quarantine/"
+Kind = Literal["refused", "conflict", "beginning", "internal_error"]
+"""Why an event is set aside: it cannot be decided; its id was decided with other content; it is too large,
+and only its beginning is kept; the program met an error with it."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an event lay in its shard, behind a point in its aggregate; the key with which it was put."""
+
+    sequence_number: str
+    partition_key: str
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """A line of such an object.
+
+    sequence_number, partition_key: its place.  error: the traceback where it was an error of the program.
+    count: equal events of the batch; all but the first lay in `again`.  first_at, last_at: when the first
+    and the last of them came into the stream, in ms since 1970.
+    """
+
+    shard: str
+    sequence_number: str
+    partition_key: str
+    reason: str
+    path: str
+    event_base64: str
+    error: str = ""
+    count: int = 1
+    first_at: int = 0
+    last_at: int = 0
+    again: tuple[Place, ...] = ()
+    kind: Kind = "refused"
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Return the places of all that it counts."""
+        return (Place(self.sequence_number, self.partition_key), *self.again)
+
+    @property
+    def event(self) -> bytes:
+        """Return the event, byte for byte; of an aggregate this event alone."""
+        return base64.b64decode(self.event_base64)
+
+
+class S3Quarantine:
+    """Puts what is set aside of a batch under `quarantine/<shard>/<place of the first>.jsonl`."""
+
+    def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client."""
+        self._client, self._bucket = client, bucket
+
+    def put(self, records: Sequence[SetAside]) -> None:
+        """Keep what is set aside of a batch; raise RetryError when that fails."""
+        if not records:
+            return
+        body = b"".join([msgspec.json.encode(one) + b"\n" for one in _merged(records)])
+        key = f"{PREFIX}{records[0].shard}/{records[0].sequence_number}.jsonl"
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
+        except (ClientError, BotoCoreError) as error:
+            raise RetryError(f"bucket {self._bucket}: {error}") from None
+
+
+def _merged(records: Sequence[SetAside]) -> Iterator[SetAside]:
+    """Yield a record for all that have the same event, reason and path, in the order of the first."""
+    equal: dict[tuple[str, ...], list[SetAside]] = {}
+    for one in records:
+        equal.setdefault((one.reason, one.path, one.error, one.event_base64), []).append(one)
+    for first, *others in equal.values():
+        again = tuple(place for one in others for place in one.places)
+        last_at = max(one.last_at for one in (first, *others))
+        yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, again=again)
+
+
+def read_set_aside(name: str, content: bytes) -> Iterator[SetAside]:
+    """Yield the records of an object; raise ConfigError that names the line which is none."""
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            yield msgspec.json.decode(line, type=SetAside)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{name}, line {number}: no record that was set aside: {error}") from None

@@ -1,0 +1,265 @@
+"""What the stream door has decided, in DynamoDB: the record that makes a batch that comes again harmless.
+
+Decisions are written before profiles.  So a batch that failed in between finds its decisions, and only
+the profiles that had not taken its events in are changed.
+
+A decision is written only where there is none under its id: of two shards that decide the same id at the
+same moment one is refused.  What its batch had written by then may rest on the payment that it lost, so all
+that it decided is taken back, and decided anew when it comes again.  No profile has seen it, and no log.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.aws.retries import chunks
+from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts, journal_key
+from fraud_detection.adapters.aws.state.dynamodb_labels import DynamoLabels
+from fraud_detection.adapters.aws.state.dynamodb_profiles import (
+    ITEMS_A_CALL,
+    KEYS_A_CALL,
+    batch_delete,
+    batch_get,
+    batch_put,
+    execute,
+    expiry,
+    insertion,
+)
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.events import Label
+from fraud_detection.core.ports import First, Known
+
+HISTORY = "history"
+"""The lane of payments that were never decided by the stream."""
+
+Ids = tuple[str | None, ...]
+
+PART_BYTES = 300_000
+"""An item holds 400 kB, names and what the limiter counts included."""
+PART_DAYS = 400
+"""Longer than a stream keeps its records; the parts of a journal are not looked for after that."""
+
+
+class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
+    """A decision at rest, or a payment of history.
+
+    line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
+    versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a limiter
+    counts it so; one that was let through may be.  content: the digest of a payment of history, whose event
+    is not kept.
+    """
+
+    transaction_id: str
+    line: str
+    lane: str
+    sequence: int
+    entities: Ids
+    features: bytes
+    event: bytes
+    versions: dict[str, int] = {}
+    declined: bool = False
+    content: bytes = b""
+
+
+class Unsaved(msgspec.Struct, frozen=True, array_like=True):
+    """An event whose decision or label may be kept while profiles have not taken it in.
+
+    place: the number of its record, and behind a point its place in an aggregate.  label: the event itself if
+    it is a label; the event of a payment is kept with its decision.  decided: by the batch that has begun it,
+    and not before.
+    """
+
+    place: str
+    transaction_id: str
+    label: bytes = b""
+    decided: bool = False
+
+
+class DynamoLedger:
+    """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
+
+    def __init__(self, client: Any, decisions: str, labels: str, days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client and the names of the tables.
+
+        days: how long decisions and labels are kept, and a repeated payment is known; 0 is for ever.
+        """
+        self.lane = ""
+        self._days = days
+        self._client, self._decisions = client, decisions
+        self._labels = DynamoLabels(client, labels, days)
+        self.counts: LaneCounts | None = None
+        self._kept: dict[str, KeptDecision] = {}
+
+    def forget(self) -> None:
+        """Read everything anew from now on."""
+        self._kept.clear()
+        self._labels.forget()
+
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of.
+
+        Numbers are those of this lane's events; what came by another lane has none.
+        """
+        ids = [*payments, *told_of]
+        self._read_decisions(ids)
+        self._labels.read(ids)
+        kept = {one: self._kept[one] for one in ids if one in self._kept}
+        return Known(
+            {
+                one: kept[one].sequence if kept[one].lane == self.lane else 0
+                for one in payments
+                if one in kept
+            },
+            {one: kept[one].entities for one in told_of if one in kept},
+            self._labels.of(ids, self.lane, noted=False),
+            self._labels.of(ids, self.lane, noted=True),
+            {one for one in payments if one in kept and kept[one].declined},
+            first={one: First(kept[one].event, kept[one].content) for one in payments if one in kept},
+        )
+
+    def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
+        """Return the decision on just this event, if it was kept before; its log line may be missing."""
+        kept = self._kept.get(transaction_id)
+        return kept if kept is not None and (kept.lane, kept.sequence) == (self.lane, sequence) else None
+
+    def unsaved(self) -> list[Unsaved]:
+        """Return the events of this lane that a batch has begun and not ended, in their order.
+
+        What a batch has decided and not kept as a whole is taken back first: it was not begun.  What the
+        limiters of all lanes have counted is read with them, where `counts` are kept.
+        """
+        keys = [self._journal, *([] if self.counts is None else [LANES])]
+        found = {one["id"]["S"]: one for one in self._read(keys)}
+        journal = found.get(self._journal, {})
+        if self.counts is not None:
+            self.counts.take(self.lane, found.get(LANES, {}), journal)
+        if "d" not in journal:
+            return []
+        content = journal["d"]["B"]
+        if "parts" in journal:
+            content += self._parts(journal["parts"]["SS"])
+        return self._standing(msgspec.msgpack.decode(zlib.decompress(content), type=list[Unsaved]))
+
+    def note_unsaved(self, events: Sequence[Unsaved]) -> None:
+        """Put down which events of this lane are begun; none when all is saved.
+
+        What the limiter counts stands in the same item, so that the two always fit together.
+        """
+        content = zlib.compress(msgspec.msgpack.encode(events), 6)
+        item: dict[str, Any] = {"id": {"S": self._journal}, "d": {"B": content[:PART_BYTES]}}
+        if len(content) > PART_BYTES:
+            item["parts"] = {"SS": self._keep_parts(content)}
+        if self.counts is not None:
+            item |= self.counts.item()
+        batch_put(self._client, self._decisions, [item])
+
+    def _keep_parts(self, content: bytes) -> list[str]:
+        """Keep what is too much for one item in others, and return their ids.
+
+        They are named after the whole content and written before it is spoken of: what stood there is never
+        overwritten, so a batch that ends at any moment leaves a whole journal, of before or of now.
+        """
+        name = f"{self._journal}\n{zlib.crc32(content):08x}"
+        starts = range(PART_BYTES, len(content), PART_BYTES)
+        parts = {f"{name}\n{start:09d}": content[start : start + PART_BYTES] for start in starts}
+        items = [{"id": {"S": one}, "d": {"B": part}} | expiry(PART_DAYS) for one, part in parts.items()]
+        batch_put(self._client, self._decisions, items)
+        return list(parts)
+
+    def _parts(self, ids: Sequence[str]) -> bytes:
+        found = {one["id"]["S"]: one["d"]["B"] for one in self._read(ids)}
+        return b"".join(found[one] for one in sorted(ids))
+
+    def event(self, transaction_id: str) -> bytes | None:
+        """Return the event of a payment that this lane has decided; None where it has not."""
+        self._read_decisions([transaction_id])
+        kept = self._kept.get(transaction_id)
+        return kept.event if kept is not None and kept.lane == self.lane else None
+
+    @property
+    def _journal(self) -> str:
+        return journal_key(self.lane)
+
+    def record(
+        self, decisions: Sequence[KeptDecision], labels: Iterable[Label], noted: Iterable[Label] = ()
+    ) -> None:
+        """Keep decisions and labels of one batch; labels carry the numbers of their events.
+
+        noted: labels that changed nothing.
+
+        Raises RetryError where another shard has decided one of the payments meanwhile.
+        """
+        for part in chunks(decisions, ITEMS_A_CALL):
+            self._insert(part)
+        self._labels.add(self.lane, labels, noted)
+        self._kept |= {one.transaction_id: one for one in decisions}
+
+    def _insert(self, decisions: Sequence[KeptDecision]) -> None:
+        items = {one.transaction_id: _decision_item(one) | expiry(self._days) for one in decisions}
+        writes = {one: insertion(self._decisions, item) for one, item in items.items()}
+        refused = execute(self._client, self._decisions, writes)
+        # One whose answer was lost is there as it was written.
+        for item in self._read(sorted(refused)) if refused else ():
+            if item["d"]["B"] != items[item["id"]["S"]]["d"]["B"]:
+                raise RetryError(f"payment {item['id']['S']!r} was decided by another shard at the same time")
+
+    def _standing(self, events: list[Unsaved]) -> list[Unsaved]:
+        """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
+        decided = [one.transaction_id for one in events if one.decided]
+        self._read_decisions(decided)
+        mine = [one for one in decided if one in self._kept and self._kept[one].lane == self.lane]
+        if len(mine) == len(decided):
+            return [msgspec.structs.replace(one, decided=False) for one in events]
+        batch_delete(self._client, self._decisions, [{"id": {"S": one}} for one in mine])
+        for one in mine:
+            del self._kept[one]
+        return [one for one in events if not one.decided]
+
+    def decisions(self) -> Iterator[KeptDecision]:
+        """Return every decision that was made on a stream, in no order; reads the whole table."""
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._client.scan(TableName=self._decisions, **more)
+            items = [item for item in answer["Items"] if not item["id"]["S"].startswith("\n")]
+            found = (_decision(item["d"]["B"]) for item in items)
+            yield from (kept for kept in found if kept.lane != HISTORY)
+            if "LastEvaluatedKey" not in answer:
+                return
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def note_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
+        """Enter payments taken in before the stream began, with the digests of their content.
+
+        A label that comes finds their entities.
+        """
+        noted = [
+            KeptDecision(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
+        ]
+        batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
+
+    def _read(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])
+
+    def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
+        absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
+        for part in chunks(absent, KEYS_A_CALL):
+            for item in self._read(part):
+                kept = _decision(item["d"]["B"])
+                self._kept[kept.transaction_id] = kept
+
+
+def _decision_item(kept: KeptDecision) -> dict[str, Any]:
+    # The numbers of a stream are longer than what the format takes as a number.
+    plain = [*msgspec.structs.astuple(kept)[:3], str(kept.sequence), *msgspec.structs.astuple(kept)[4:]]
+    # Deflated, an item costs one unit of writing where it would cost two.
+    return {"id": {"S": kept.transaction_id}, "d": {"B": zlib.compress(msgspec.msgpack.encode(plain), 6)}}
+
+
+def _decision(content: bytes) -> KeptDecision:
+    plain = msgspec.msgpack.decode(zlib.decompress(content))
+    plain[3] = int(plain[3])
+    return msgspec.convert(plain, KeptDecision)

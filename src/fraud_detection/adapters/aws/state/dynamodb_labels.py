@@ -1,0 +1,130 @@
+"""Labels in DynamoDB, by payment: the later ones in one item, the earlier ones of very many in full parts.
+
+An item holds 400 kB.  A payment about which a producer tells again and again would fill it, and the batch
+with the next label would fail for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.aws.retries import chunks
+from fraud_detection.adapters.aws.state.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
+from fraud_detection.core.events import Label
+
+LABELS_A_PART = 1_000
+"""A label takes at most some 300 bytes, most of them the number of its record and the name of its source."""
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """A label, the lane by which it came, and whether it changed nothing."""
+
+    label: Label
+    lane: str
+    noted: bool = False
+
+
+class _Full(msgspec.Struct, frozen=True):
+    """How many full parts hold the earlier labels of a payment, and how many labels these are."""
+
+    parts: int = 0
+    labels: int = 0
+
+
+class DynamoLabels:
+    """Labels of payments over one table with the key `id`, kept in memory once they were read."""
+
+    def __init__(self, client: Any, table: str, days: int) -> None:  # noqa: ANN401 - boto3's client has no type
+        """Take boto3's client and the table.  days: how long labels are kept; 0 is for ever."""
+        self._client, self._table, self._days = client, table, days
+        self._told: dict[str, list[_Told]] = {}
+        self._full: dict[str, _Full] = {}
+
+    def forget(self) -> None:
+        """Read everything anew from now on."""
+        self._told.clear()
+        self._full.clear()
+
+    def read(self, payments: Sequence[str]) -> None:
+        """Read what is known of these payments, where it was not read before."""
+        absent = dict.fromkeys(one for one in payments if one not in self._told)
+        for item in self._get(list(absent)):
+            one, parts = item["id"]["S"], int(item.get("parts", {"N": "0"})["N"])
+            earlier = {part["id"]["S"]: part for part in self._get([_part(one, at) for at in range(parts)])}
+            # A part that is older than what is kept is gone, and what it held with it.
+            told = [each for key in sorted(earlier) for each in _labels(earlier[key]["l"]["B"])]
+            self._full[one] = _Full(parts, len(told))
+            self._told[one] = told + _labels(item["l"]["B"])
+
+    def of(self, payments: Sequence[str], lane: str, *, noted: bool) -> dict[str, list[Label]]:
+        """Return the labels that were read, by payment; numbers are those of this lane, of others 0."""
+        return {
+            one: [
+                told.label if told.lane == lane else msgspec.structs.replace(told.label, sequence=0)
+                for told in self._told[one]
+                if told.noted is noted
+            ]
+            for one in payments
+            if one in self._told
+        }
+
+    def add(self, lane: str, labels: Iterable[Label], noted: Iterable[Label]) -> None:
+        """Keep labels that came by a lane.  noted: labels that changed nothing."""
+        changed: set[str] = set()
+        for told, beside in ((labels, False), (noted, True)):
+            for label in told:
+                self._told.setdefault(label.transaction_id, []).append(_Told(label, lane, beside))
+                changed.add(label.transaction_id)
+        # A part is there, whole, before an item speaks of it.
+        self._put([part for one in sorted(changed) for part in self._fill(one)])
+        self._put([self._latest(one) for one in sorted(changed)])
+
+    def _fill(self, one: str) -> list[dict[str, Any]]:
+        """Return the parts that the labels of a payment fill from now on."""
+        told, full = self._told[one], self._full.get(one, _Full())
+        filled = (len(told) - full.labels) // LABELS_A_PART
+        end = full.labels + filled * LABELS_A_PART
+        self._full[one] = _Full(full.parts + filled, end)
+        return [
+            self._item(_part(one, full.parts + place), one, told[start : start + LABELS_A_PART])
+            for place, start in enumerate(range(full.labels, end, LABELS_A_PART))
+        ]
+
+    def _latest(self, one: str) -> dict[str, Any]:
+        full = self._full[one]
+        parts = {"parts": {"N": str(full.parts)}} if full.parts else {}
+        return self._item(one, one, self._told[one][full.labels :]) | parts
+
+    def _item(self, key: str, one: str, told: Sequence[_Told]) -> dict[str, Any]:
+        content = {"B": msgspec.msgpack.encode([one, [_plain(each) for each in told]])}
+        return {"id": {"S": key}, "l": content, **expiry(self._days)}
+
+    def _get(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for part in chunks(ids, KEYS_A_CALL):
+            yield from batch_get(self._client, self._table, [{"id": {"S": one}} for one in part])
+
+    def _put(self, items: list[dict[str, Any]]) -> None:
+        batch_put(self._client, self._table, items)
+
+
+def _part(one: str, place: int) -> str:
+    # No payment has an id that begins so.
+    return f"\n{one}\n{place:09d}"
+
+
+def _plain(told: _Told) -> tuple[object, ...]:
+    label = told.label
+    number = str(label.sequence)
+    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.noted)
+
+
+def _labels(content: bytes) -> list[_Told]:
+    one, plain = msgspec.msgpack.decode(content)
+    return [
+        # Those of before end with the lane.
+        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), lane, *more[1:])
+        for fraud, known_at, source, number, lane, *more in plain
+    ]

@@ -1,0 +1,187 @@
+"""Profiles in SageMaker Feature Store: exact where one shard alone writes a profile, and only there.
+
+Feature Store keeps, of the records of one id, that with the latest event time, and has no write on a
+condition.  So a save here is never refused, and of two writers at the same time one would lose what the
+other wrote.  `RoutedProfiles` therefore sends only the entity that orders the stream here.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.aws.retries import MISTAKES, attempt, chunks, pauses
+from fraud_detection.adapters.aws.state.feature_store_schema import (
+    EVENT_TIME,
+    RECORD_IDENTIFIER,
+    as_ms,
+    as_time,
+    group_name,
+    record_id,
+)
+from fraud_detection.adapters.aws.state.versioned_profiles import Held, pack, unpack
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.ports import ProfileKey
+
+RECORDS_A_CALL = 100
+PUTS_AT_ONCE = 10
+"""PutRecord takes one record a call.  Ten at once, because botocore keeps ten connections."""
+
+REMEMBERED_MS = 60_000
+"""How long a process makes sure that it reads what it has saved: AWS promises nothing about that."""
+
+NEEDED = [RECORD_IDENTIFIER, EVENT_TIME, "version", "profile"]
+
+Place = tuple[str, str]
+"""Name of the feature group, and id of the record."""
+
+
+class FeatureStoreProfiles:
+    """A StateStore over one feature group an entity; `lane` is the shard whose events are being decided.
+
+    days: a profile that was not saved for so long expires; 0 for never.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - boto3's client has no type
+        prefix: str,
+        entities: Sequence[str],
+        *,
+        days: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Take boto3's client, and the names of the entities in the order of the schema."""
+        self.lane = ""
+        self._client, self._now = client, now
+        self._groups = [group_name(prefix, entity) for entity in entities]
+        self._ttl = {"TtlDuration": {"Unit": "Days", "Value": days}} if days else {}
+        self._held: dict[ProfileKey, Held] = {}
+        self._saved_ms: dict[ProfileKey, int] = {}
+
+    def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
+        """Return the profiles that exist, each with the number of the last event of this lane."""
+        self._forget_old_saves()
+        by_place = {self._place(key): key for key in keys}
+        found: dict[ProfileKey, bytes] = {}
+        for part in chunks(by_place, RECORDS_A_CALL):
+            for place, record in self._get({place: by_place[place] for place in part}).items():
+                key = by_place[place]
+                seen, found[key] = unpack(base64.b64decode(record["profile"]), self.lane)
+                self._held[key] = Held(int(record["version"]), seen, as_ms(record[EVENT_TIME]))
+        return found
+
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        """Save all of them, whatever stands there: nobody else may write them at the same time."""
+        if len(profiles) <= 1:
+            for key, profile in profiles.items():
+                self._put(key, profile)
+            return set()
+        with ThreadPoolExecutor(min(PUTS_AT_ONCE, len(profiles))) as pool:
+            # Asked for one by one: the first that failed is raised, and those not yet begun are dropped.
+            list(pool.map(self._put, profiles, profiles.values()))
+        return set()
+
+    def version(self, key: ProfileKey) -> int:
+        """Return the version of a profile that was loaded, 0 for one that did not exist."""
+        return self._held.get(key, Held()).version
+
+    def forget(self) -> None:
+        """Load everything anew from now on."""
+        self._held.clear()
+
+    def _place(self, key: ProfileKey) -> Place:
+        return self._groups[key[0]], record_id(key[1])
+
+    def _put(self, key: ProfileKey, profile: bytes) -> None:
+        held = self._held.get(key, Held())
+        # Of two records with one time the second would be dropped without a word.
+        saved_ms = max(int(self._now() * 1000), held.saved_ms + 1, self._saved_ms.get(key, 0) + 1)
+        group, one = self._place(key)
+        features = {
+            RECORD_IDENTIFIER: one,
+            EVENT_TIME: as_time(saved_ms),
+            "version": str(held.version + 1),
+            "lane": self.lane,
+            "sequence": str(msgspec.msgpack.decode(profile)[0]),
+            "profile": base64.b64encode(pack(profile, held.seen, self.lane)).decode(),
+        }
+        record = [{"FeatureName": name, "ValueAsString": value} for name, value in features.items()]
+        for pause in pauses(f"feature group {group}"):
+            answer = attempt(self._client.put_record, FeatureGroupName=group, Record=record, **self._ttl)
+            if answer is not None:
+                break
+            time.sleep(pause)
+        self._saved_ms[key] = saved_ms
+
+    def _get(self, asked: Mapping[Place, ProfileKey]) -> dict[Place, dict[str, str]]:
+        """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
+        found: dict[Place, dict[str, str]] = {}
+        due: set[Place] = set(asked)
+        for pause in pauses("feature groups " + ", ".join(sorted({group for group, _ in asked}))):
+            answer = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
+            if answer is not None:
+                found |= records(answer)
+                stale = {place for place, key in asked.items() if self._is_stale(key, found.get(place))}
+                due = unanswered(answer) | stale
+            if not due:
+                break
+            time.sleep(pause)
+        return found
+
+    def _is_stale(self, key: ProfileKey, record: Mapping[str, str] | None) -> bool:
+        saved_ms = self._saved_ms.get(key)
+        return saved_ms is not None and (record is None or as_ms(record[EVENT_TIME]) < saved_ms)
+
+    def _forget_old_saves(self) -> None:
+        oldest = int(self._now() * 1000) - REMEMBERED_MS
+        self._saved_ms = {key: ms for key, ms in self._saved_ms.items() if ms >= oldest}
+
+
+def identifiers(places: Iterable[Place]) -> list[dict[str, Any]]:
+    """Return what BatchGetRecord is asked: the ids by feature group."""
+    by_group: dict[str, list[str]] = defaultdict(list)
+    for group, one in sorted(places):
+        by_group[group].append(one)
+    return [
+        {"FeatureGroupName": group, "RecordIdentifiersValueAsString": ids, "FeatureNames": NEEDED}
+        for group, ids in by_group.items()
+    ]
+
+
+def records(answer: Mapping[str, Any]) -> dict[Place, dict[str, str]]:
+    """Return the records of an answer, each as its features by name."""
+    return {
+        (_name(one), one["RecordIdentifierValueAsString"]): {
+            feature["FeatureName"]: feature["ValueAsString"] for feature in one["Record"]
+        }
+        for one in answer["Records"]
+    }
+
+
+def unanswered(answer: Mapping[str, Any]) -> set[Place]:
+    """Return what to ask again; raise RetryError for an error that no waiting changes."""
+    left = {
+        (_name(part), one)
+        for part in answer["UnprocessedIdentifiers"]
+        for one in part["RecordIdentifiersValueAsString"]
+    }
+    for error in answer["Errors"]:
+        if error["ErrorCode"] in MISTAKES:
+            raise RetryError(
+                f"feature group {_name(error)}: {error['ErrorCode']}: {error['ErrorMessage']}; "
+                "does the group exist, and may this role read it?"
+            )
+        left.add((_name(error), error["RecordIdentifierValueAsString"]))
+    return left
+
+
+def _name(part: Mapping[str, Any]) -> str:
+    # An answer may name a group by its ARN: arn:aws:sagemaker:eu-west-1:123456789012:feature-group/name.
+    return str(part["FeatureGroupName"]).rpartition("/")[2]

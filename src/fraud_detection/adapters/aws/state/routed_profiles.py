@@ -1,0 +1,55 @@
+"""One StateStore made of two: an entity that only one shard writes rests in one, all others in the other.
+
+It holds nothing itself.  The first entity of the schema orders the stream, so all its payments come by one
+shard; merchants, devices and the like are written by all shards at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.core.ports import ProfileKey
+
+ORDERING = 0
+"""Position in the schema of the entity that orders the stream."""
+
+
+class RoutedProfiles:
+    """A LaneStore: `ordering` keeps the entity that orders the stream, `shared` the others."""
+
+    def __init__(self, ordering: LaneStore, shared: LaneStore) -> None:
+        """Take the two stores."""
+        self._ordering, self._shared = ordering, shared
+
+    @property
+    def lane(self) -> str:
+        """The shard whose events are being decided."""
+        return self._shared.lane
+
+    @lane.setter
+    def lane(self, lane: str) -> None:
+        self._ordering.lane = self._shared.lane = lane
+
+    def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
+        """Return the profiles that exist, from wherever they rest."""
+        own = [key for key in keys if key[0] == ORDERING]
+        return self._ordering.load(own) | self._shared.load([key for key in keys if key[0] != ORDERING])
+
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        """Save them; return those of the shared ones that somebody else has changed meanwhile.
+
+        The shared ones go first: the shorter the time since they were loaded, the fewer are refused.
+        """
+        shared = {key: profile for key, profile in profiles.items() if key[0] != ORDERING}
+        own = {key: profile for key, profile in profiles.items() if key[0] == ORDERING}
+        return self._shared.save(shared) | self._ordering.save(own)
+
+    def version(self, key: ProfileKey) -> int:
+        """Return the version of a profile that was loaded, 0 for one that did not exist."""
+        return (self._ordering if key[0] == ORDERING else self._shared).version(key)
+
+    def forget(self) -> None:
+        """Load everything anew from now on."""
+        self._ordering.forget()
+        self._shared.forget()

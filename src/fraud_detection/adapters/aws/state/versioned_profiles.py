@@ -1,0 +1,76 @@
+"""What the stores that several shards use have in common: what each shard (lane) has given to a profile.
+
+A profile at rest carries, for each lane, the number of the last event that it has taken in.  So a batch
+that comes again changes only the profiles that had not seen its events.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from fraud_detection.core.ports import ProfileKey, StateStore
+
+NUMBER_BYTES = 26
+"""A sequence number of Kinesis has up to 56 decimal digits; a place in an aggregate adds 16 bits."""
+DAY_BYTES = 3
+LANES_KEPT_DAYS = 370
+"""Longer than a stream can keep a record: nothing of a lane that was silent for so long can come again."""
+SECONDS_A_DAY = 86_400
+
+Seen = dict[str, bytes]
+
+
+class LaneStore(StateStore, Protocol):
+    """A StateStore whose profiles know what each lane has given; `lane` is the one being decided."""
+
+    lane: str
+
+    def version(self, key: ProfileKey) -> int:
+        """Return the version of a profile that was loaded, 0 for one that did not exist."""
+
+    def forget(self) -> None:
+        """Load everything anew from now on: others may have changed it."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A profile as it was loaded: its version, 0 for a new one, and what each lane has given.
+
+    saved_ms: when it was saved, in ms since 1970; 0 where the store keeps no time.
+    """
+
+    version: int = 0
+    seen: Seen = {}
+    saved_ms: int = 0
+
+
+def pack(profile: bytes, seen: Mapping[str, bytes], lane: str) -> bytes:
+    """Return the bytes to store: a profile that now has seen, of this lane, what its number says.
+
+    Each lane has the day when it gave something last, so that those which are long gone can be dropped.
+    """
+    number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
+    today = int(time.time()) // SECONDS_A_DAY
+    alive = {one: mark for one, mark in seen.items() if _day(mark) >= today - LANES_KEPT_DAYS}
+    now = alive | {lane: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
+    return zlib.compress(msgspec.msgpack.encode([now, content]), 1)
+
+
+def unpack(stored: bytes, lane: str) -> tuple[Seen, bytes]:
+    """Return what each lane has given, and the profile with this lane's number, "0" for none.
+
+    >>> stored = pack(msgspec.msgpack.encode(["7", b"..."]), {}, "a")
+    >>> msgspec.msgpack.decode(unpack(stored, "a")[1]), msgspec.msgpack.decode(unpack(stored, "b")[1])
+    (['7', b'...'], ['0', b'...'])
+    """
+    seen, content = msgspec.msgpack.decode(zlib.decompress(stored), type=tuple[Seen, msgspec.Raw])
+    number = int.from_bytes(seen.get(lane, b"")[:NUMBER_BYTES], "big")
+    return seen, msgspec.msgpack.encode([str(number), content])
+
+
+def _day(mark: bytes) -> int:
+    return int.from_bytes(mark[NUMBER_BYTES:], "big")

@@ -1,0 +1,223 @@
+"""Where raw events come from: a file of JSON Lines, a pipe, or a table of rows.
+
+Each yields batches with the place reached, which the door commits with the outcomes.  Of a file the digest of
+all that stands before that place goes with it, so that the file is known again by whatever name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import secrets
+import select
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fraud_detection.adapters.files.long_lines import LineCutter, mark, read_line
+from fraud_detection.adapters.files.source_identity import DIGITS, FileSource, PrefixDigest
+from fraud_detection.adapters.files.tables import Table, open_table
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Sender
+from fraud_detection.core.lenient_json import object_of
+from fraud_detection.core.parse.identity import DRAWN_PIPE
+from fraud_detection.core.parse.oversize import CutEvent
+
+PIPE_BYTES = 1 << 18
+NAME_BYTES = 16
+MOST_BYTES = 1 << 23
+"""Of a batch: few large events make one, so that many of them take little memory."""
+ROWS = 4096
+JSON_LINES = {".jsonl", ".ndjson", ".json"}
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Events in arrival order; `position` is the place in the source after the last of them.
+
+    identities: the places of the events, see `parse.identity`, by which those without an id are known.
+    digest: of all before the position, of a file.  senders: of the events, where they are known.
+    """
+
+    events: list[bytes]
+    identities: Sequence[str | None] | None
+    position: int
+    digest: str = ""
+    senders: list[Sender] | None = None
+
+
+class JsonLinesFile(FileSource):
+    """Events of a file, one a line; positions are byte offsets.
+
+    Events are named after the source and their offset.
+    growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
+    whole JSON object, and is else left for the next time; `unfinished` tells so.
+    """
+
+    def __init__(self, path: Path, *, growing: bool = False) -> None:
+        """Check that the file can be read."""
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        self.path = path
+        self.growing = growing
+        self.unfinished = False
+
+    @property
+    def beginning(self) -> str:
+        """Return the kind of the source and a mark of its first line."""
+        with self.path.open("rb") as file:
+            return f"lines-{mark(read_line(file, 0)[0])}"
+
+    def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
+        """Return the digests of the first bytes, as many as are asked for and there."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            prefix = PrefixDigest(file)
+            return {length: prefix.until(length) for length in sorted(lengths) if length <= size}
+
+    def batches(self, position: int, most: int) -> Iterator[Batch]:
+        """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
+        with self.path.open("rb") as file:
+            prefix = PrefixDigest(file)
+            prefix.until(position)
+            while lines := self._lines(file, most, position):
+                starts = [position]
+                for line in lines:
+                    starts.append(starts[-1] + _length(line))
+                position = starts.pop()
+                at = [
+                    (start, line if isinstance(line, CutEvent) else line.strip(b"\r\n"))
+                    for start, line in zip(starts, lines, strict=True)
+                    if line.strip()
+                ]
+                names = [f"{self.name}-{start}" for start, _ in at]
+                yield Batch([line for _, line in at], names, position, prefix.until(position))
+
+    def _lines(self, file: BinaryIO, most: int, position: int) -> list[bytes]:
+        """Read at most `most` lines; what follows a line without an end is not there yet."""
+        lines: list[bytes] = []
+        size = 0
+        while len(lines) < most and size < MOST_BYTES:
+            line, has_end = read_line(file, position)
+            if not line:
+                break
+            if not has_end:
+                self.unfinished = self.growing and (isinstance(line, CutEvent) or not is_object(line))
+                return lines if self.unfinished else [*lines, line]
+            lines.append(line)
+            size += len(line)
+            position += _length(line)
+        return lines
+
+
+class Pipe:
+    """Events of a pipe or terminal, handed on as soon as they are there; positions count events.
+
+    Events are numbered behind a name that is drawn anew here: nobody can tell whether what another process
+    reads was read before.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Read the file descriptor."""
+        self.descriptor = descriptor
+        self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
+        self.unfinished = False
+
+    def batches(self, position: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
+        """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
+        cutter = LineCutter()
+        while True:
+            ready, _, _ = select.select([self.descriptor], [], [], wait_s)
+            if not ready:
+                yield Batch([], None, position)
+                continue
+            chunk = os.read(self.descriptor, PIPE_BYTES)
+            events = [line for line in cutter.of(chunk) if line.strip()]
+            for start in range(0, len(events), most):
+                part = events[start : start + most]
+                names = [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)]
+                position += len(part)
+                yield Batch(part, names, position)
+            if not chunk:
+                return
+
+
+class TableRows(FileSource):
+    """Rows of a CSV or Parquet file as events; positions count rows.
+
+    Events are named after the source and their row.  What is compared of a known source is its rows, so a
+    table that was written again with more of them is still the same.
+    """
+
+    def __init__(self, table: Table) -> None:
+        """Take an open table."""
+        self.table, self.path = table, table.path
+        self.unfinished = False
+
+    @property
+    def beginning(self) -> str:
+        """Return the kind of the source and a mark of its first row."""
+        return f"rows-{mark(next(self._events(1))[0])}"
+
+    def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
+        """Return the digests of the first rows, as many as are asked for and there."""
+        found, prefix = dict[int, str](), hashlib.sha256()
+        rows = itertools.chain.from_iterable(self._events(ROWS))
+        for row, event in enumerate(itertools.islice(rows, max(lengths, default=0)), 1):
+            prefix.update(event + b"\n")
+            if row in lengths:
+                found[row] = prefix.hexdigest()[:DIGITS]
+        return found
+
+    def batches(self, position: int, most: int) -> Iterator[Batch]:
+        """Yield batches of at most `most` rows from row `position` on."""
+        row, prefix = 0, hashlib.sha256()
+        for events in self._events(most):
+            first, row = row, row + len(events)
+            prefix.update(b"".join(event + b"\n" for event in events))
+            if row > position:
+                fresh = events[max(position - first, 0) :]
+                names = [f"{self.name}-{number}" for number in range(row - len(fresh) + 1, row + 1)]
+                yield Batch(fresh, names, row, prefix.hexdigest()[:DIGITS])
+
+    def _events(self, most: int) -> Iterator[list[bytes]]:
+        for records in self.table.records(batch_rows=most):
+            yield [msgspec.json.encode(record) for record in records]
+
+
+def _length(line: bytes) -> int:
+    """Return the bytes of a line in its file."""
+    return line.length if isinstance(line, CutEvent) else len(line)
+
+
+Source = JsonLinesFile | Pipe | TableRows
+
+
+def open_source(source: str, *, growing: bool = False) -> Source:
+    """Return the source for a file's path, or for standard input when it is '-'.
+
+    growing: a file may still be written to.
+    """
+    return Pipe(0) if source == "-" else open_file(Path(source), growing=growing)
+
+
+def open_file(path: Path, *, growing: bool = False) -> JsonLinesFile | TableRows:
+    """Return the source for a file."""
+    if path.suffix.lower() in JSON_LINES:
+        return JsonLinesFile(path, growing=growing)
+    return TableRows(open_table(path))
+
+
+def is_object(line: bytes) -> bool:
+    """Return whether a line is one whole JSON object.
+
+    >>> is_object(b'{"id": 1}'), is_object(b'{"id": '), is_object(b"id,amount")
+    (True, False, False)
+    """
+    try:
+        object_of(line)
+    except RejectError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Lines of a source, of which those that are longer than any event are read past in pieces.
+
+So no line takes more memory than an event, and the source goes on behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from fraud_detection.core.parse.oversize import LARGEST_EVENT, CutEvent
+
+LONGEST = LARGEST_EVENT + 1
+"""Bytes of a line before its end; one byte more than an event may have, for the CR of a CRLF."""
+PIECE = 1 << 18
+MARK_BYTES = 4
+
+
+class _Past:
+    """A line that is being read past: its beginning, and the size and digest of what came so far."""
+
+    def __init__(self, begin: bytes) -> None:
+        self._head = begin[:LONGEST]
+        self._digest, self._end = hashlib.sha256(), b""
+        self._size = self.length = 0
+        self.tail = b""
+        self.add(begin)
+
+    def add(self, piece: bytes) -> None:
+        """Take the next bytes; a CR or LF that may end the line is held back."""
+        self.length += len(piece)
+        self.tail = (self.tail + piece)[-LONGEST:]
+        text = self._end + piece
+        content = text.rstrip(b"\r\n")
+        self._end = text[len(content) :]
+        self._digest.update(content)
+        self._size += len(content)
+
+    def event(self, where: str = "") -> CutEvent:
+        """Return what stands for the line, at its end."""
+        cut = CutEvent(self._head)
+        cut.size, cut.sha256, cut.where = self._size, self._digest.hexdigest(), where
+        cut.length, cut.mark = self.length, mark(self.tail)
+        return cut
+
+
+def mark(event: bytes) -> str:
+    """Return eight hexadecimal digits by which a line is known again; one too long is known by its end.
+
+    >>> mark(b'{"amount": 1}'), mark(b'{"amount": 2}')
+    ('7c419680', 'f95620b9')
+    """
+    if isinstance(event, CutEvent):
+        return event.mark
+    return hashlib.blake2b(event[-LONGEST:].strip(), digest_size=MARK_BYTES).hexdigest()
+
+
+def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
+    """Return the line that begins at `start`, with its end, and whether it has one; empty where none is left.
+
+    One that is too long is returned as a `CutEvent`.
+    """
+    line = file.readline(LONGEST + 1)
+    if line.endswith(b"\n") or len(line) <= LONGEST:
+        return line, line.endswith(b"\n")
+    past, piece = _Past(line), line
+    while piece and not piece.endswith(b"\n"):
+        piece = file.readline(PIECE)
+        past.add(piece)
+    return past.event(f"from byte {start:,} of the file on"), bool(piece)
+
+
+class LineCutter:
+    r"""Cuts what arrives on a pipe into lines, and holds no more of one than an event may have.
+
+    >>> lines = LineCutter()
+    >>> [list(lines.of(part)) for part in (b"a", b"b\nc", b"")]
+    [[], [b'ab'], [b'c']]
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing left over."""
+        self._rest: list[bytes] = []
+        self._held = 0
+        self._past: _Past | None = None
+
+    def of(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that are complete with these bytes, without their ends; no bytes are the end."""
+        *ended, rest = chunk.split(b"\n")
+        for line in ended:
+            self._add(line)
+            yield self._take()
+        self._add(rest)
+        if not chunk and (self._rest or self._past):
+            yield self._take()
+
+    def _add(self, piece: bytes) -> None:
+        if self._past is not None:
+            self._past.add(piece)
+        elif piece:
+            self._rest.append(piece)
+            self._held += len(piece)
+            if self._held > LONGEST:
+                self._past = _Past(b"".join(self._rest))
+                self._rest = []
+
+    def _take(self) -> bytes:
+        line = b"".join(self._rest) if self._past is None else self._past.event()
+        self._rest, self._held, self._past = [], 0, None
+        return line

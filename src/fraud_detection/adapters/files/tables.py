@@ -1,0 +1,98 @@
+"""Open a file of payments, whatever its kind, as one table: names, rows, a sample, records.
+
+A value arrives as the file holds it: CSV gives text, Parquet and JSON Lines give native
+values.  An empty or undefined value is None everywhere.  Nothing is interpreted here; the
+declared schema does that later, for files and live events alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fraud_detection.adapters.files.parquet_tables import (
+    ParquetTable,
+    column_names,
+    read_batches,
+    read_columns,
+    write_columns,
+)
+from fraud_detection.adapters.files.text_tables import CsvTable, JsonTable
+from fraud_detection.core.errors import ConfigError
+
+__all__ = ["Table", "column_names", "open_table", "read_batches", "read_columns", "write_columns"]
+
+
+class Table(Protocol):
+    """A file of payments.
+
+    names: the columns; textual: every value is text; times: columns that the file itself
+    declares to be times, whose values are integer milliseconds since 1970.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    textual: bool
+    times: frozenset[str]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows; a text file is read through once to count them."""
+
+    def sample(self, size: int) -> dict[str, list[object]]:
+        """Return at most `size` rows by column, in file order, each row with the same chance.
+
+        The choice is the same every time.
+        """
+
+    def records(
+        self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+    ) -> Iterator[list[dict[str, object]]]:
+        """Yield all rows in file order, in lists of at most `batch_rows`."""
+
+
+def open_table(path: Path) -> Table:
+    """Open a file by its suffix; raise ConfigError with what to change if it cannot be used.
+
+    >>> from pathlib import Path
+    >>> open_table(Path("payments.xlsx"))
+    Traceback (most recent call last):
+    ...
+    fraud_detection.core.errors.ConfigError: payments.xlsx: cannot read files that end in '.xlsx'; \
+write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
+    """
+    kinds: dict[str, Callable[[Path], Table]] = {
+        ".csv": CsvTable,
+        ".tsv": CsvTable,
+        ".txt": CsvTable,
+        ".parquet": ParquetTable,
+        ".pq": ParquetTable,
+        ".jsonl": JsonTable,
+        ".ndjson": JsonTable,
+        ".json": JsonTable,
+    }
+    _refuse_what_is_no_file(path)
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        *most, last = kinds
+        files = f"files that end in {path.suffix!r}" if path.suffix else "files without a suffix"
+        raise ConfigError(f"{path}: cannot read {files}; write it as {', '.join(most)} or {last}")
+    _refuse_absent(path)
+    return kind(path)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name one file in it")
+    if path == Path("-"):
+        raise ConfigError(
+            "-: standard input cannot be read here; write it to a file, such as payments.csv, and name that"
+        )
+
+
+def _refuse_absent(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ConfigError(f"{path}: the file is empty; it needs named columns and at least one row")

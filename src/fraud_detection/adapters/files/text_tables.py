@@ -1,0 +1,285 @@
+"""Read CSV and JSON Lines files row by row, in bounded memory; every error names the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.lenient_json import read_object
+
+T = TypeVar("T")
+
+_DELIMITERS = (",", ";", "\t", "|")
+_HEAD_CHARACTERS = 65_536
+_HEAD_ROWS = 20
+_TIME = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?\b.*|\d\d?[-/.]\d\d?[-/.]\d{2,4}\b.*|\d{10,19}(\.\d*)?")
+_JSON = re.compile(r'\s*(\[\s*)?\{\s*"')
+_NAMED_BY = 10_000
+"""How many lines of a JSON Lines file are read to learn its names."""
+
+
+class CsvTable:
+    """A CSV file: UTF-8 with or without byte-order mark, separated by comma, semicolon, tab or bar."""
+
+    textual = True
+    times: frozenset[str] = frozenset()
+
+    def __init__(self, path: Path) -> None:
+        """Read the header, and see that a row follows it."""
+        self.path = path
+        head = self._head()
+        _refuse_json(head, path)
+        self._delimiter = delimiter(head)
+        self.names = header(self._named(), path)
+        if next(self._rows(), None) is None:
+            raise ConfigError(f"{path}: has names of columns but no rows; it needs at least one payment")
+
+    @cached_property
+    def rows(self) -> int:
+        """Return the number of rows, counted by reading the file once."""
+        return sum(1 for _ in self._rows())
+
+    def sample(self, size: int) -> dict[str, list[object]]:
+        """Return at most `size` rows by column, in file order."""
+        kept, self.rows = thin(self._rows(), size)
+        return {name: [row[place] or None for row in kept] for place, name in enumerate(self.names)}
+
+    def records(
+        self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+    ) -> Iterator[list[dict[str, object]]]:
+        """Yield all rows as text by name, an empty value as None."""
+        names = self.names if columns is None else tuple(known(columns, self.names, self.path))
+        places = None if columns is None else [self.names.index(name) for name in names]
+        for rows in batches(self._rows(), batch_rows):
+            chosen = rows if places is None else [[row[place] for place in places] for row in rows]
+            yield [dict(zip(names, _blank_to_none(row), strict=True)) for row in chosen]
+
+    def _head(self) -> str:
+        try:
+            with self._open() as file:
+                return file.read(_HEAD_CHARACTERS)
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.path}: is not UTF-8 text; save it as UTF-8") from None
+
+    def _named(self) -> list[str]:
+        try:
+            with self._open() as file:
+                return next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+        except csv.Error as error:
+            raise ConfigError(f"{self.path}: the line of names is not valid CSV: {error}") from None
+
+    def _rows(self) -> Iterator[list[str]]:
+        """Yield the rows after the header, skipping empty lines."""
+        width = -1  # not known before the header
+        with self._open() as file:
+            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+            try:
+                for row in reader:
+                    if len(row) == width:
+                        yield row
+                    elif row and width > 0:
+                        raise ConfigError(self._ragged(reader.line_num, len(row), width))
+                    elif row:
+                        width = len(row)
+            except csv.Error as error:
+                raise ConfigError(f"{self.path}, line {reader.line_num}: not valid CSV: {error}") from None
+            except UnicodeDecodeError:
+                raise ConfigError(
+                    f"{self.path}, after line {reader.line_num}: is not UTF-8 text; save the file as UTF-8"
+                ) from None
+
+    def _ragged(self, line: int, found: int, width: int) -> str:
+        return (
+            f"{self.path}, line {line}: {found} values where the header names {width}; "
+            "quote values that hold the separator, or repair the line"
+        )
+
+    def _open(self) -> io.TextIOWrapper:
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+
+class JsonTable:
+    """A JSON Lines file: one object a line.  Names are those of the first 10,000 lines."""
+
+    textual = False
+    times: frozenset[str] = frozenset()
+
+    def __init__(self, path: Path) -> None:
+        """Read the names."""
+        self.path = path
+        first = itertools.islice(self._objects(), _NAMED_BY)
+        self.names = tuple(dict.fromkeys(name for row in first for name in row))
+        if not self.names:
+            raise ConfigError(f"{path}: holds no named values; it needs one JSON object a line")
+
+    @cached_property
+    def rows(self) -> int:
+        """Return the number of objects, counted by reading the file once."""
+        return sum(1 for _ in self._objects())
+
+    def sample(self, size: int) -> dict[str, list[object]]:
+        """Return at most `size` rows by column, in file order; an absent name is None."""
+        kept, self.rows = thin(self._objects(), size)
+        return {name: [row.get(name) for row in kept] for name in self.names}
+
+    def records(
+        self, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+    ) -> Iterator[list[dict[str, object]]]:
+        """Yield all objects as they are, or only their named values."""
+        if columns is None:
+            yield from batches(self._objects(), batch_rows)
+            return
+        names = known(columns, self.names, self.path)
+        for rows in batches(self._objects(), batch_rows):
+            yield [{name: row.get(name) for name in names} for row in rows]
+
+    def _objects(self) -> Iterator[dict[str, object]]:
+        decoder = msgspec.json.Decoder(dict[str, object])
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield self._decoded(decoder, line, number)
+
+    def _decoded(
+        self, decoder: msgspec.json.Decoder[dict[str, object]], line: bytes, number: int
+    ) -> dict[str, object]:
+        try:
+            return decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._decoded_loosely(line, number)
+
+    def _decoded_loosely(self, line: bytes, number: int) -> dict[str, object]:
+        try:
+            return read_object(line)
+        except RejectError as error:
+            raise ConfigError(
+                f"{self.path}, line {number}: not a JSON object on one line: {error.reason}; "
+                "write one object a line"
+            ) from None
+
+
+def delimiter(head: str) -> str:
+    r"""Return the separator that cuts the first rows into equally many, and most, values.
+
+    >>> delimiter("a;b\n1,5;2\n"), delimiter("a\tb\n"), delimiter("alone\n1\n")
+    (';', '\t', ',')
+    """
+
+    def fitness(separator: str) -> tuple[bool, int]:
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=separator)
+        widths = [len(row) for row in itertools.islice(reader, _HEAD_ROWS) if row]
+        whole = widths[:-1] or widths or [0]  # the last row may be cut off
+        return len(set(whole)) == 1 and whole[0] > 1, whole[0]
+
+    return max(_DELIMITERS, key=fitness)
+
+
+def header(names: list[str], path: Path) -> tuple[str, ...]:
+    """Return the names of columns, with one made for those that have none.
+
+    >>> from pathlib import Path
+    >>> header(["", " amount "], Path("f.csv"))
+    ('column_1', 'amount')
+    >>> header(["a", "b", "a"], Path("f.csv"))
+    Traceback (most recent call last):
+    ...
+    fraud_detection.core.errors.ConfigError: f.csv: two columns are named 'a'; rename one of them
+    """
+    if not names:
+        raise ConfigError(f"{path}: holds no text; it needs named columns and at least one row")
+    if _looks_like_data(names):
+        raise ConfigError(
+            f"{path}: the first line looks like data, not like names; put a line of names on top"
+        )
+    cleaned = tuple(name.strip() or f"column_{place}" for place, name in enumerate(names, 1))
+    for name in cleaned:
+        if cleaned.count(name) > 1:
+            raise ConfigError(f"{path}: two columns are named {name!r}; rename one of them")
+    return cleaned
+
+
+def thin(rows: Iterable[T], size: int) -> tuple[list[T], int]:
+    """Return at most `size` rows of a stream, each with the same chance, and how many there were.
+
+    A row is kept with chance 1/k, and k doubles whenever too many are kept, so the
+    length need not be known.  Every k-th row would not do: it never sees neighbours.
+
+    >>> thin("abc", 5)
+    (['a', 'b', 'c'], 3)
+    >>> kept, count = thin(range(100_000), 100)
+    >>> len(kept), count, kept == sorted(kept)
+    (100, 100000, True)
+    """
+    dice = random.Random(7)  # noqa: S311 - it chooses rows and guards nothing
+    kept: list[tuple[int, T]] = []
+    mask = count = 0
+    for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is the answer
+        bits = dice.getrandbits(32)
+        if bits & mask == 0:
+            kept.append((bits, row))
+        if len(kept) > 2 * size:
+            mask = 2 * mask + 1
+            kept = [pair for pair in kept if pair[0] & mask == 0]
+    places = sorted(dice.sample(range(len(kept)), min(size, len(kept))))
+    return [kept[place][1] for place in places], count
+
+
+def batches(rows: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists.
+
+    >>> list(batches(iter("abc"), 2))
+    [['a', 'b'], ['c']]
+    """
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
+
+
+def known(wanted: Sequence[str], names: Sequence[str], path: Path) -> Sequence[str]:
+    """Return `wanted`; raise ConfigError if the file lacks one of them."""
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(f"{path}: has no column {name!r} (there are: {', '.join(names)})")
+    return wanted
+
+
+def _refuse_json(head: str, path: Path) -> None:
+    if _JSON.match(head):
+        raise ConfigError(
+            f"{path}: holds JSON, not CSV; name it {path.stem}.jsonl, with one JSON object a line"
+        )
+
+
+def _blank_to_none(row: list[str]) -> Sequence[str | None]:
+    return [value or None for value in row] if "" in row else row
+
+
+def _looks_like_data(names: list[str]) -> bool:
+    """Tell whether one name is a time, or most are numbers, unless they only number the columns."""
+    if any(_TIME.fullmatch(name.strip()) for name in names):
+        return True
+    numbers = [name for name in names if _is_number(name)]
+    if [name.strip() for name in names] in (_numbered(0, len(names)), _numbered(1, len(names))):
+        return False
+    return 2 * len(numbers) > len(names)
+
+
+def _numbered(first: int, count: int) -> list[str]:
+    return [str(number) for number in range(first, first + count)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""Answers of an HTTP connection in bytes, and errors as RFC 9457 tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.http.messages import Answer
+
+PROBLEM = b"application/problem+json"
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def problem(
+    status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = (), **more: object
+) -> Answer:
+    """Return an error as problem details; `more` are members of its own.
+
+    >>> problem(404, "no such path").body
+    b'{"type":"about:blank","title":"Not Found","status":404,"detail":"no such path"}'
+    """
+    told: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        **more,
+    }
+    return Answer(status, msgspec.json.encode(told), PROBLEM, headers)
+
+
+def encoded(answer: Answer, default_headers: Headers, request_id: bytes, *, last: bool, bare: bool) -> bytes:
+    """Return the bytes of an answer.
+
+    default_headers: they carry the date.  last: the connection ends with it.  bare: it has no body, as one
+    to HEAD.
+    """
+    body = answer.body
+    parts = [STATUS[answer.status], b"content-type: ", answer.kind]
+    parts.append(b"\r\ncontent-length: %d\r\n" % len(body))
+    for name, value in (*default_headers, *answer.headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"x-request-id: ", request_id, b"\r\n")
+    parts.append(b"connection: close\r\n\r\n" if last else b"\r\n")
+    if not bare:
+        parts.append(body)
+    return b"".join(parts)
+
+
+STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}

@@ -1,0 +1,263 @@
+"""One HTTP/1.1 connection, with as little between its bytes and an answer as can be.
+
+uvicorn keeps the sockets, TLS, signals and the shutdown, and httptools reads the requests; what is left out
+is what ASGI needs for each request: a scope, a task, an event and two messages.  Measured in
+docs/adr/0008-a-line-of-our-own.md.  Answers may come in any order and are written in that of their requests.
+
+Whatever a caller can make grow is bounded: what it sends (`http_reading`), requests in hand, answers that it
+does not read, and the time for each.  A piece that arrives is fed to the parser in slices: what cannot be
+taken yet is not parsed yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from fraud_detection.adapters.http.answers import encoded, problem
+from fraud_detection.adapters.http.messages import Answer, Application, Request
+from fraud_detection.adapters.http.request_reader import RequestReader, Room, Turn
+
+LOG = logging.getLogger(__name__)
+
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+MOST_AT_ONCE = 64
+"""When so many requests of one connection wait for their answers, no more is taken of it."""
+SLICE = 1 << 12
+BODY_SLICE = 1 << 14
+"""So much is parsed before it is looked at whether more may be taken."""
+MOST_IN_HAND = 1 << 20
+"""Bytes of requests of one connection that wait for their answers; beyond it no further one is taken."""
+WRITE_WITHIN_S = 10.0
+"""Who does not read an answer for so long is hung up on."""
+
+
+class HttpLine(RequestReader, asyncio.Protocol):
+    """What uvicorn makes of each connection, as its own protocols are made.
+
+    It belongs to `server_state.connections` as long as it is open, and ends after the answers in hand when
+    `shutdown` is called.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - uvicorn gives it
+        _loop: asyncio.AbstractEventLoop | None = None,
+        room: Room | None = None,
+    ) -> None:
+        """Take what answers, and what uvicorn gives; `room` is of all connections."""
+        self._application = application
+        self._idle_s = config.timeout_keep_alive
+        self._server = server_state
+        self._turns: deque[Turn] = deque()
+        self._held: deque[Turn] = deque()
+        self._in_hand = self._rest_at = 0
+        self._rest = b""
+        self._pumping = self._paused = self._full = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
+        super().__init__(_loop or asyncio.get_running_loop(), room or Room())
+
+    @property
+    def idle(self) -> bool:
+        """Return whether it waits for no answer."""
+        return not self._turns
+
+    @property
+    def served(self) -> int:
+        """Return how many requests have come."""
+        return self._count
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the connection."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(cast("Any", self))
+        self._begin_reading()
+        self.active_at = self._loop.time()
+        self._timer = self._loop.call_later(self._idle_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
+        """Forget the connection; what it asked is decided, and told to nobody."""
+        self._server.connections.discard(cast("Any", self))
+        self._ending = True
+        self._turns.clear()
+        self._held.clear()
+        self._room.used -= self._kept
+        self._kept, self._rest, self._body = 0, b"", []
+        for timer in (self._timer, self._late):
+            if timer is not None:
+                timer.cancel()
+        self._end_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived; a request that is not HTTP ends the connection."""
+        if self._ending:
+            return
+        if self._rest or self._held or len(data) > SLICE:
+            self._rest, self._rest_at = self._rest[self._rest_at :] + data, 0
+            self._pump()
+            return
+        self._pumping = True
+        self._feed(data)
+        self._pumping = False
+        if self._held or self._blocked:
+            self._pump()
+
+    @property
+    def _blocked(self) -> bool:
+        """Return whether nothing more may be taken just now."""
+        in_hand = len(self._turns) - len(self._held)
+        return self._full or in_hand >= MOST_AT_ONCE or self._in_hand > MOST_IN_HAND
+
+    def _pump(self) -> None:
+        """Take what was read before, as far as may be, and read on when all of it is taken."""
+        if self._pumping:
+            return
+        self._pumping = True
+        while not self._blocked:
+            if self._held:
+                self._ask(self._held.popleft())
+            elif self._rest and not self._ending:
+                end = self._rest_at + (SLICE if self._reading_head else BODY_SLICE)
+                piece, self._rest_at = self._rest[self._rest_at : end], end
+                if end >= len(self._rest):
+                    self._rest, self._rest_at = b"", 0
+                self._feed(piece)
+                if self._reading_head and self._rest:
+                    # Others come first: a head may be much work for few bytes.
+                    self._loop.call_soon(self._pump)
+                    break
+            else:
+                break
+        self._pumping = False
+        self._hold(bool(self._rest or self._held) or self._blocked)
+
+    def _hold(self, paused: bool) -> None:  # noqa: FBT001 - the only argument
+        """Read no more of the caller, or read again."""
+        if paused != self._paused and not self._ending:
+            self._paused = paused
+            (self._transport.pause_reading if paused else self._transport.resume_reading)()
+
+    def eof_received(self) -> bool:
+        """Answer what has been asked, to somebody who asks no more."""
+        self._end_after_answers()
+        return bool(self._turns)
+
+    def shutdown(self) -> None:
+        """End as soon as everything that was read is answered."""
+        self._end_after_answers()
+
+    def pause_writing(self) -> None:
+        """Take no more of somebody who does not read the answers, and hang up if that lasts."""
+        self._full = True
+        self._hold(paused=True)
+        self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._full = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        self._pump()
+
+    def leave(self) -> None:
+        """Make room for another connection."""
+        self._ending = True
+        self._transport.abort()
+
+    # --- answers ----------------------------------------------------------------
+
+    def _told(self, turn: Turn, answer: Answer) -> None:
+        turn.answer = answer
+        self._in_hand -= turn.size
+        while self._turns and (told := self._turns[0].answer) is not None:
+            first = self._turns.popleft()
+            self._release(first.size)
+            self._write(first, told)
+            if first.last or (self._ending and not self._turns):
+                self._turns.clear()
+                self._held.clear()
+                self._close()
+        if self._waits:
+            self._let_go_on()
+        if self._rest or self._held or self._paused:
+            self._pump()
+
+    def _close(self) -> None:
+        """End the connection when its answers are read, or after a while."""
+        self._ending = True
+        if self._transport.get_write_buffer_size() and self._late is None:
+            self._late = self._loop.call_later(WRITE_WITHIN_S, self._transport.abort)
+        self._transport.close()
+
+    def _let_go_on(self) -> None:
+        """Tell a caller that waits to send its body, behind the answers to what it asked before."""
+        if self._waits and not self._turns and not self._ending:
+            self._waits = False
+            self._transport.write(GO_ON)
+
+    def _write(self, turn: Turn, answer: Answer) -> None:
+        self._server.total_requests += 1
+        headers, request = self._server.default_headers, turn.request
+        bare = request.method == "HEAD"
+        self._transport.write(encoded(answer, headers, request.id, last=turn.last, bare=bare))
+
+    def _refuse(self, status: HTTPStatus, words: str) -> None:
+        """Answer somebody who cannot be understood, and hear no more of it."""
+        if self._ending:
+            return
+        turn = Turn(Request("", "", b"", b"", self._id_or_own()), last=True)
+        self._turns.append(turn)
+        self._ending = True
+        later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+        self._rest = b""
+        self._told(turn, problem(status, words, later))
+
+    def _came(self, turn: Turn) -> None:
+        """Let a request be answered, or wait until it may be."""
+        blocked = bool(self._held) or self._blocked
+        self._turns.append(turn)
+        if blocked:
+            self._held.append(turn)
+        else:
+            self._ask(turn)
+
+    def _ask(self, turn: Turn) -> None:
+        self._in_hand += turn.size
+        if turn.refused is not None:
+            self._told(turn, turn.refused)
+            return
+        try:
+            self._application.take(turn.request, lambda answer: self._told(turn, answer))
+        except Exception:
+            LOG.exception(
+                "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
+            )
+            turn.last = self._ending = True
+            words = "this request met an error of the server; what it asked may have been done"
+            self._told(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, words))
+
+    def _end_after_answers(self) -> None:
+        self._ending = True
+        if self._turns:
+            self._turns[-1].last = True
+        else:
+            self._close()
+
+    def _look(self) -> None:
+        """Close a connection that has long asked nothing: one timer a minute, not one a request."""
+        rest = self.active_at + self._idle_s - self._loop.time()
+        if rest <= 0 and not self._turns:
+            self._close()
+        else:
+            self._timer = self._loop.call_later(max(rest, 1.0), self._look)

@@ -1,0 +1,109 @@
+"""A bound on how many connections are open: whoever comes beyond it is told so, and has to go.
+
+A connection that has long asked nothing makes room for a new one: who only holds connections keeps nobody
+out.  How handshakes of TLS count stands in `tls_listener`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from uvicorn.server import ServerState
+
+from fraud_detection.adapters.http.answers import problem
+from fraud_detection.adapters.http.connection import HttpLine
+from fraud_detection.adapters.http.messages import Application
+from fraud_detection.adapters.http.request_reader import Room
+
+LOG = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 1000
+NEW_AFTER_S = 1.0
+IDLE_AFTER_S = 10.0
+"""Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
+after a second."""
+LEAVES_WITHIN_S = 1.0
+"""So long what somebody sends who has to go is thrown away: closed at once, the answer might be lost."""
+MOST_LEAVING = 64
+"""More than so many are closed at once all the same."""
+TELL_EVERY_S = 60.0
+
+
+class Bound:
+    """How many connections may be open, and which of those that have to go are still there.
+
+    room: what they hold together.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Take the number; the answer says it."""
+        words = f"{most:,} connections are open, as many as may be here; ask again in a moment"
+        refused = problem(503, words)
+        self.answer = (
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
+            b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (refused.kind, len(refused.body), refused.body)
+        )
+        self.most, self.leaving, self.room = most, set[_Leaving](), Room()
+        self._told_at: float | None = None
+
+    def lets_in(self, state: ServerState, now: float) -> bool:
+        """Return whether one more may come in; one that has long been idle makes room for it."""
+        lines = cast("set[Any]", state.connections)
+        if len(lines) < self.most:
+            return True
+        idle = [one for one in lines if isinstance(one, HttpLine) and one.idle]
+        longest = min(idle, key=lambda one: one.active_at, default=None)
+        new = min((one for one in idle if not one.served), key=lambda one: one.active_at, default=None)
+        for one, after_s in ((new, NEW_AFTER_S), (longest, IDLE_AFTER_S)):
+            if one is not None and now - one.active_at >= after_s:
+                lines.discard(one)
+                one.leave()
+                return True
+        return False
+
+    def tell(self, now: float) -> None:
+        """Say in the log that somebody was sent away, once a minute."""
+        if self._told_at is None or now - self._told_at > TELL_EVERY_S:
+            self._told_at = now
+            words = "%s connections are open: others are answered 503; is `--most-connections` too small?"
+            LOG.warning(words, f"{self.most:,}", extra={"event": "connections_refused"})
+
+
+class BoundedLine(HttpLine):
+    """A connection that is let in where there is room."""
+
+    def __init__(self, application: Application, bound: Bound, **given: Any) -> None:  # noqa: ANN401 - uvicorn's
+        """Take what answers, the bound, and what uvicorn gives."""
+        super().__init__(application, room=bound.room, **given)
+        self._bound = bound
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the connection, or send it away."""
+        now = self._loop.time()
+        if self._bound.lets_in(self._server, now):
+            super().connection_made(transport)
+            return
+        self._bound.tell(now)
+        line = cast("asyncio.Transport", transport)
+        line.set_protocol(_Leaving(line, self._bound))
+
+
+class _Leaving(asyncio.Protocol):
+    """A connection that was answered, and is closed as soon as the other end has heard it."""
+
+    def __init__(self, transport: asyncio.Transport, bound: Bound) -> None:
+        self._bound = bound
+        transport.write(bound.answer)
+        if len(bound.leaving) >= MOST_LEAVING or not transport.can_write_eof():
+            transport.close()
+            return
+        bound.leaving.add(self)
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(LEAVES_WITHIN_S, transport.close)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Make room for the next that has to go."""
+        self._bound.leaving.discard(self)

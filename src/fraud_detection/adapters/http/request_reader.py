@@ -1,0 +1,261 @@
+"""Read the requests of one HTTP connection, and refuse what nobody should have to hold.
+
+The parser is httptools'; here its pieces become a `Request`, counted while they come: a head and trailers, a
+body, and what all connections hold together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from abc import abstractmethod
+from http import HTTPStatus
+
+import httptools
+
+from fraud_detection.adapters.http.answers import problem
+from fraud_detection.adapters.http.messages import Answer, Request
+
+LOG = logging.getLogger(__name__)
+
+MOST_HEAD_BYTES = 1 << 16
+FOR_EACH_HEADER = 32
+"""Bytes that a header counts beyond its own, as in HTTP/2: a thousand short ones are much work."""
+MOST_BODY_BYTES = 1 << 20
+MOST_PASSED_OVER = 1 << 24
+NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
+TOO_MUCH_HEAD = f"the headers have more than {MOST_HEAD_BYTES:,} bytes, or chunks are too small"
+CODED = "a body is taken as it is: send it without `Content-Encoding`"
+TOO_LARGE = f"a request has at most {MOST_BODY_BYTES:,} bytes"
+NO_CHUNKS = "`Transfer-Encoding` may be `chunked`, once, in HTTP/1.1, and nothing else"
+
+SMALL_BODY = 1 << 14
+"""A request as small as this one is taken however much the others hold."""
+MOST_HELD = 1 << 26
+"""Bytes of requests that all connections together may hold."""
+
+MATTERS = frozenset(
+    (
+        b"authorization",
+        b"x-request-id",
+        b"host",
+        b"expect",
+        b"transfer-encoding",
+        b"content-encoding",
+        b"idempotency-key",
+    )
+)
+"""Headers that are read; all others cost one look into this set."""
+
+HARMLESS = re.compile(rb"[!-~]{1,128}")
+"""An id of a request that may be repeated as it is."""
+
+
+class Room:
+    """What all connections of a server hold of requests, in bytes.
+
+    >>> room = Room(most=10)
+    >>> room.used += 11
+    >>> room.full
+    True
+    """
+
+    def __init__(self, most: int = MOST_HELD) -> None:
+        """Start empty."""
+        self.most, self.used = most, 0
+
+    @property
+    def full(self) -> bool:
+        """Return whether no large request may come in."""
+        return self.used > self.most
+
+
+class _Enough(Exception):  # noqa: N818 - nothing is wrong: the rest of a piece is not read
+    """Ends the parsing of a piece whose request was refused."""
+
+
+class Turn:
+    """A request that waits for its answer; `last` ends the connection."""
+
+    __slots__ = ("answer", "last", "refused", "request", "size")
+
+    def __init__(self, request: Request, *, last: bool, refused: Answer | None = None) -> None:
+        """Take the request; `refused` is the answer to one that nobody else has to see."""
+        self.request, self.last, self.size, self.refused = request, last, len(request.body), refused
+        self.answer: Answer | None = None
+
+
+class RequestReader:
+    """Makes requests of the bytes of a connection; what becomes of them is said by who derives from it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, room: Room) -> None:
+        """Start with an empty line."""
+        self._loop, self._room = loop, room
+        self._ending = False
+        self.active_at = 0.0
+        self._name = uuid.uuid4().hex[:16].encode()
+        self._count = self._kept = 0
+        self._raw_bytes = self._head_bytes = self._size = self._hosts = 0
+        self._url = self._authorization = self._id = b""
+        self._key: bytes | None = None
+        self._body: list[bytes] = []
+        self._chunked: list[bytes] = []
+        self._waits = self._coded = False
+        self._reading_head = True
+
+    @abstractmethod
+    def _came(self, turn: Turn) -> None:
+        """Take a request."""
+
+    @abstractmethod
+    def _refuse(self, status: HTTPStatus, words: str) -> None:
+        """Answer somebody who cannot be understood, and hear no more of it."""
+
+    @abstractmethod
+    def _end_after_answers(self) -> None:
+        """Take no more."""
+
+    @abstractmethod
+    def _let_go_on(self) -> None:
+        """Tell a caller that waits to send its body."""
+
+    def _begin_reading(self) -> None:
+        """Make the parser, which holds this reader: a circle, until reading ends."""
+        self._parser = httptools.HttpRequestParser(self)
+
+    def _end_reading(self) -> None:
+        """Let the parser go, so that all of the connection is freed: the server collects no circles."""
+        del self._parser
+
+    def _feed(self, data: bytes) -> None:
+        self._raw_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request is answered as what it is; what another protocol would send next is not understood.
+            self._end_after_answers()
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Enough):
+                words = "a request could not be read by an error of ours; its connection ends"
+                LOG.exception(words, extra={"event": "request_failed"})
+                self._end_after_answers()
+        except httptools.HttpParserError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
+        # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.
+        if self._raw_bytes - self._size > MOST_HEAD_BYTES + (0 if self._reading_head else self._size):
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+
+    # --- called by the parser -----------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Start a request; it has to come whole within the time that a silent line has."""
+        self.active_at = self._loop.time()
+        self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._url += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header that matters."""
+        self._head_bytes += len(name) + len(value) + FOR_EACH_HEADER
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._count_head(0)
+        lowered = name.lower()
+        # What follows the body speaks for nobody.
+        if lowered not in MATTERS or not self._reading_head:
+            return
+        if lowered == b"authorization":
+            self._authorization = value
+        elif lowered == b"host":
+            self._hosts += 1
+        elif lowered == b"x-request-id":
+            self._id = value
+        elif lowered == b"idempotency-key":
+            self._key = value
+        elif lowered == b"transfer-encoding":
+            self._chunked.append(value.lower())
+        elif lowered == b"content-encoding":
+            self._coded = self._coded or value.lower() not in {b"", b"identity"}
+        else:
+            self._waits = value.lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        """Go on to the body, and let the caller send it if it waits for that."""
+        self._reading_head = False
+        if self._hosts == 1 and not self._waits and not self._chunked:
+            return
+        current = self._parser.get_http_version() == "1.1"
+        self._waits = self._waits and current
+        if self._hosts > 1 or (current and not self._hosts):
+            self._refuse(HTTPStatus.BAD_REQUEST, NO_HOST)
+        elif self._chunked and (not current or self._chunked != [b"chunked"]):
+            self._refuse(HTTPStatus.BAD_REQUEST, NO_CHUNKS)
+        else:
+            self._let_go_on()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; too large a one is passed over, one without end ends the connection."""
+        self._size += len(body)
+        if self._size <= MOST_BODY_BYTES:
+            self._body.append(body)
+            self._kept += len(body)
+            self._room.used += len(body)
+            if self._size > SMALL_BODY and self._room.full:
+                words = "the requests of all callers hold too much memory just now; ask again in a moment"
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, words)
+        elif self._body:
+            self._release(sum(len(part) for part in self._body))
+            self._body = []
+        if self._size > MOST_PASSED_OVER:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+
+    def _release(self, size: int) -> None:
+        self._kept -= size
+        self._room.used -= size
+
+    def on_message_complete(self) -> None:
+        """Let the request be answered."""
+        if self._ending:
+            return
+        self._waits = False
+        try:
+            path = (httptools.parse_url(self._url).path or b"").decode("ascii")
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            path = ""
+        method = self._parser.get_method().decode("ascii")
+        self._count += 1
+        refused = None
+        if self._size > MOST_BODY_BYTES:
+            refused = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+        elif self._coded:
+            refused = problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODED)
+        named = (self._authorization, self._id_or_own(), self._key)
+        request = Request(method, path, b"".join(self._body), *named)
+        last = not self._parser.should_keep_alive()
+        self._body = []
+        self._reading_head, self._raw_bytes, self._head_bytes, self._size = True, 0, 0, 0
+        self.active_at = self._loop.time()
+        self._came(Turn(request, last=last, refused=refused))
+
+    def _count_head(self, size: int) -> None:
+        """Count bytes of a head or of trailers; refuse too many, and parse no more of them."""
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
+            raise _Enough
+
+    def _id_or_own(self) -> bytes:
+        return self._id if HARMLESS.fullmatch(self._id) else b"%b-%x" % (self._name, self._count)
+
+    def _begin(self) -> None:
+        self._url = self._authorization = self._id = b""
+        self._key = None
+        self._body = []
+        self._size = self._hosts = 0
+        self._waits = self._coded = False
+        self._chunked = []
+        self._reading_head = True

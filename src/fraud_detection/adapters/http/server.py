@@ -1,0 +1,206 @@
+"""Run an application with uvicorn, in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import encodings.idna  # noqa: F401 - the loop wants it when it listens, perhaps as a user who may not read it
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from fraud_detection.adapters.http.connection_limit import MOST_CONNECTIONS, MOST_LEAVING, Bound, BoundedLine
+from fraud_detection.adapters.http.messages import Application
+from fraud_detection.adapters.http.tls_listener import LEAST_HANDSHAKES, TlsListener
+from fraud_detection.core.errors import ConfigError
+
+IDLE_S = 75
+"""Longer than the minute after which common load balancers close a line: they must be the first to do so."""
+
+GRACE_S = 10
+"""How long requests in hand may still take when the server has been told to stop."""
+
+BACKLOG = 2048
+
+OTHER_FILES = 256 + LEAST_HANDSHAKES + MOST_LEAVING
+"""What a process opens besides connections: state files, lines to other workers, libraries, and connections
+for which there is no place."""
+
+
+def prepare(
+    application: Any,  # noqa: ANN401 - ASGI
+    port: int,
+    host: str,
+) -> Callable[[], None]:
+    """Import all that serving takes, open the port, and return what serves until SIGTERM or SIGINT.
+
+    Between the two the process may become a user who may read none of it.  Requests in hand are answered
+    before the end, within `GRACE_S`.
+    """
+    config = uvicorn.Config(application, host=host, port=port, **_settings())
+    config.load()
+    config.get_loop_factory()  # imports the loop
+    listening = listen(host, port, shared=False)
+    return partial(uvicorn.Server(config).run, [listening])
+
+
+async def serve_on(
+    listening: socket.socket,
+    application: Application,
+    told: Callable[[], object],
+    *,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+    most_connections: int = MOST_CONNECTIONS,
+) -> None:
+    """Do the same on a socket, in the loop that runs already, for an application that takes requests.
+
+    told: returns whether it was told to stop before the server could hear of it.  most_connections: one more
+    is answered 503 and closed.
+    """
+    lines: Any = partial(BoundedLine, application, Bound(most_connections))
+    config = uvicorn.Config(_nothing, http=lines, **_settings())
+    tls = _tls(certificate, private_key) if certificate is not None and private_key is not None else None
+    await _Server(config, told, listening, tls, most_connections).serve([])
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the loop that the server would take."""
+    with asyncio.Runner(loop_factory=uvicorn.Config(_nothing).get_loop_factory()) as runner:
+        runner.run(main)
+
+
+def make_room(most_connections: int) -> None:
+    """Let this process, and those that it starts, open so many connections.
+
+    Raises ConfigError where the system does not allow it.
+    """
+    needed = most_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in {soft, hard} and hard < needed:
+        raise ConfigError(
+            f"--most-connections {most_connections}: {needed:,} files would be open, and this user may have "
+            f"{hard:,}; raise that (`ulimit -Hn`), or take {max(hard - OTHER_FILES, 1):,} connections at most"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that keeps a port for processes of ours, and takes no connection itself.
+
+    Port 0 is any that is free.  Raises ConfigError when somebody listens there.
+    """
+    try:
+        # Without the option to share it, so that another program's port is not shared by accident.
+        with _bound(host, port, shared=False) as alone:
+            port = alone.getsockname()[1]
+        return _bound(host, port, shared=True)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+
+
+def listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket that takes the connections to a port, or its share of those to one that was reserved.
+
+    Raises ConfigError when somebody else listens there.
+    """
+    try:
+        listening = _bound(host, port, shared=shared)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+    listening.listen(BACKLOG)
+    listening.setblocking(False)  # noqa: FBT003 - the name of the method says it
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """A server that also asks somebody else whether to stop."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        told: Callable[[], object],
+        listening: socket.socket,
+        tls: ssl.SSLContext | None,
+        most_connections: int,
+    ) -> None:
+        super().__init__(config)
+        self._most_connections = most_connections
+        self._told, self._listening, self._tls = told, listening, tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; over TLS by a listener of our own, which bounds the handshakes."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        lines: Any = self.config.http_protocol_class
+        connections = self.server_state.connections
+
+        def line() -> asyncio.Protocol:
+            made: asyncio.Protocol = lines(
+                config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+            return made
+
+        def places() -> int:
+            return max(self._most_connections - len(connections), LEAST_HANDSHAKES)
+
+        server: Any
+        if self._tls is None:
+            server = await loop.create_server(line, sock=self._listening, backlog=BACKLOG)
+        else:
+            server = TlsListener(self._listening, self._tls, line, places)
+        self.servers.append(server)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; asked ten times a second."""
+        return bool(self._told()) or await super().on_tick(counter)
+
+
+async def _nothing(_scope: object, _receive: object, _send: object) -> None:
+    """Stand where uvicorn wants an ASGI application; nobody asks it."""
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"--host {host} --port {port}: nothing can listen there: {error.strerror}")
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _tls(certificate: Path, private_key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, private_key)
+    except OSError as error:
+        raise ConfigError(
+            f"--certificate {certificate} --private-key {private_key}: cannot be used: {error}"
+        ) from None
+    return context
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "log_level": "warning",
+        "access_log": False,
+        "lifespan": "off",
+        "server_header": False,
+        "timeout_graceful_shutdown": GRACE_S,
+        "timeout_keep_alive": IDLE_S,
+    }

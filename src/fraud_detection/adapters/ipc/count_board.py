@@ -1,0 +1,127 @@
+"""What the limiters of several workers have counted, each in a small file that the others read at any moment.
+
+The file is mapped into memory, so a payment costs its worker two stores, and no call of the system.  It holds
+nothing that is not in the worker's state file: it outlives a worker that is killed, and is made anew from
+the state file when that starts again, or when all do.
+
+Why nobody needs a lock.  The file is a row of aligned 64-bit numbers, each of which is stored and loaded at
+once by the processor: a reader sees a number of before or of after.  (`struct.pack_into` would not do: it
+first fills the place with zeros.)  What has to fit together is guarded by a generation, as in a seqlock: the
+writer makes it odd, changes the rows, and makes it even again, one higher; a reader that finds the same even
+number before and after has met no change.  Fences keep a processor from moving the rows across it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from pathlib import Path
+
+from fraud_detection.core.decide.decline_cap import MOST_PARTS, DeclineCounts, Parts
+
+GENERATION, PART_MS, USED, HEAD = 0, 1, 2, 3
+"""The first numbers: a generation, which is odd while more than a number is being changed; the length of a
+part in ms; how many rows are in use.  Then come the rows."""
+ROW = 3
+"""Numbers of a row: a part, its payments, its declines."""
+ROWS = MOST_PARTS + 1
+SIZE = 8 * (HEAD + ROWS * ROW)
+LOOKS = 100
+"""So often a file is read again that is being changed; its worker was killed in the middle if it stays so."""
+
+
+class CountBoard:
+    """One worker's counts for the others, and theirs for it.
+
+    A reader never takes the counts of one part for those of another.  A payment more or less, of this very
+    moment, it may miss.
+    """
+
+    def __init__(self, folder: Path, worker: int, workers: int) -> None:
+        """Make the own file where it is not there; `folder` is where the workers meet."""
+        self._folder = folder
+        self._others = [one for one in range(workers) if one != worker]
+        self._maps: dict[int, memoryview] = {}
+        self._own = _mapped(self._path(worker), make=True)
+        self._places: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def publish(self, counts: DeclineCounts) -> None:
+        """Put down all that was counted, in place of what stands there."""
+        own = self._own
+        own[GENERATION] = generation = own[GENERATION] | 1
+        self._fence()
+        self._places = {part: place for place, part in enumerate(counts.parts)}
+        own[PART_MS], own[USED] = counts.part_ms, len(self._places)
+        for part, place in self._places.items():
+            at = _at(place)
+            own[at], own[at + 1], own[at + 2] = part, *counts.parts[part]
+        self._fence()
+        own[GENERATION] = generation + 1
+
+    def note(self, part: int, payments: int, declines: int) -> bool:
+        """Put down the counts of a part that stands there already; return False where it does not."""
+        place = self._places.get(part)
+        if place is None:
+            return False
+        at = _at(place)
+        self._own[at + 1], self._own[at + 2] = payments, declines
+        return True
+
+    def others(self) -> list[DeclineCounts]:
+        """Return what the other workers have counted by now."""
+        return [self._read(board) for board in map(self._board, self._others) if board is not None]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for one in (self._own, *self._maps.values()):
+            one.release()
+
+    def _read(self, board: memoryview) -> DeclineCounts:
+        part_ms = 0
+        rows: list[int] = []
+        for _ in range(LOOKS):
+            generation = board[GENERATION]
+            self._fence()
+            part_ms, used = board[PART_MS], min(board[USED], ROWS)
+            rows = board[HEAD : _at(used)].tolist()
+            self._fence()
+            if generation % 2 == 0 and board[GENERATION] == generation:
+                break
+        parts: Parts = dict(zip(rows[::ROW], zip(rows[1::ROW], rows[2::ROW], strict=True), strict=True))
+        return DeclineCounts(part_ms, parts)
+
+    def _fence(self) -> None:
+        """Let no load or store move past this line: as `SharedIds.fence` does, and why."""
+        self._lock.release()
+        self._lock.acquire()
+
+    def _board(self, worker: int) -> memoryview | None:
+        """Return the file of another worker; None while there is none."""
+        found = self._maps.get(worker)
+        if found is None:
+            path = self._path(worker)
+            if not path.exists() or path.stat().st_size != SIZE:
+                return None
+            found = self._maps[worker] = _mapped(path)
+        return found
+
+    def _path(self, worker: int) -> Path:
+        return self._folder / f"declines-{worker}"
+
+
+def _at(place: int) -> int:
+    return HEAD + place * ROW
+
+
+def _mapped(path: Path, *, make: bool = False) -> memoryview:
+    file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
+    try:
+        if make and os.fstat(file).st_size != SIZE:
+            # Written and not only made longer: where the disk is full, this fails and no store does later.
+            os.pwrite(file, bytes(SIZE), 0)
+        return memoryview(mmap.mmap(file, SIZE)).cast("q")
+    finally:
+        os.close(file)

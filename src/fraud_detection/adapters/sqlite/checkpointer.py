@@ -1,0 +1,112 @@
+"""Merge SQLite's write-ahead log into its file in the background, so that no commit has to.
+
+Why it is safe.  A checkpoint copies pages from the log into the file; the log stays valid until it begins
+anew.  SQLite has the log on disk before the first page is copied, and the file before the log may begin
+anew, so a kill or a loss of power in between costs nothing: the next reader takes the pages from the log, and
+copying a page again changes nothing.  Readers go on: a page that one of them still has to find as it was is
+not copied, and the log does not begin anew under it.
+
+Why it is short for the writer.  A PASSIVE checkpoint waits for nobody, and nobody for it.  Only RESTART takes
+the writer's lock: it copies what came meanwhile, and waits until no reader needs the log, so that the next
+commit begins it anew.  The passes before leave it little to copy, and the wait is a few milliseconds at most;
+what is not reached then is left for the next look.  Sources: sqlite.org/wal.html and
+sqlite.org/c3ref/wal_checkpoint_v2.html.
+
+The log belongs to the file that was opened, and SQLite finds it by name: it would delete the log beside an
+empty file, and merge it into any other one that has the name by now.  So only that file is opened here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from fraud_detection.adapters.host.background import Background, Part
+
+LOG = logging.getLogger(__name__)
+
+CHECKPOINTER = "checkpointer"
+"""The name of this part of the background work."""
+LOOK_EVERY_S = 2.0
+TELL_AFTER_S = 30.0
+MERGE_FROM_BYTES = 1 << 26
+WAIT_FOR_WRITER_S = 1.0
+WAIT_FOR_READERS_MS = 5
+PASSES = 5
+FEW_FRAMES = 100
+"""Pages that are left for the moment in which the writer has to wait."""
+
+
+class WalMerger:
+    """Works in a thread of `Background`, with a connection of its own.
+
+    Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.  Nothing is
+    lost while it cannot be merged, but it grows; a failure that lasts is told in Python's log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Watch the log of the database at `path`, which is there."""
+        self._path, self._file = path, path.stat()
+        self._log = path.with_name(path.name + "-wal")
+        self._merged_at = time.monotonic()
+        self._told = False
+        self._part = Part(CHECKPOINTER)
+        self._thread: threading.Thread | None = None
+
+    def start(self, background: Background) -> Self:
+        """Begin to work, under that supervisor."""
+        self._part = background.part(CHECKPOINTER, essential=False)
+        self._thread = background.thread(CHECKPOINTER, self.run)
+        return self
+
+    def stop(self) -> None:
+        """End after the merge in hand."""
+        self._part.stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self, part: Part) -> None:
+        """Look at the size of the log now and then, until it is to end."""
+        while not part.stopping.wait(LOOK_EVERY_S):
+            self.look()
+            part.recovered()
+
+    def look(self) -> None:
+        """Merge the log if it is long; a file that is busy, full or damaged is left for the next look."""
+        try:
+            trouble = self._merge() if self._size() > MERGE_FROM_BYTES else ""
+        except (OSError, sqlite3.Error) as error:
+            trouble = str(error)
+        if not trouble:
+            self._merged_at, self._told = time.monotonic(), False
+        elif not self._told and time.monotonic() - self._merged_at >= TELL_AFTER_S:
+            self._told = True
+            message = "%s grows: it could not be merged into its file for %.0f s (%s); nothing is lost so far"
+            LOG.warning(message, self._log, TELL_AFTER_S, trouble, extra={"event": "log_not_merged"})
+
+    def _size(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def _merge(self) -> str:
+        """Copy most of it beside the writer, then stop it briefly for the rest; return what hinders."""
+        if not os.path.samestat(self._file, self._path.stat()):
+            return "another file stands in its place"
+        address = f"file:{quote(str(self._path))}?mode=rw"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=WAIT_FOR_WRITER_S)) as db:
+            # The writer goes on meanwhile: each pass leaves the next one less to copy.
+            for _ in range(PASSES):
+                _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if frames - copied <= FEW_FRAMES:
+                    break
+            # Truncating the log would hold the writer up several times as long as restarting it (ADR 21).  So
+            # would waiting for whoever reads; the next look tries again.
+            db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS:d}")
+            busy = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+        return "another process is reading or writing it" if busy else ""

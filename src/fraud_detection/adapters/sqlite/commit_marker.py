@@ -1,0 +1,125 @@
+"""The commit marker of a state file: the last number that was answered, kept beside it.
+
+SQLite drops the end of a damaged log in silence, and starts from an older copy as from any file.  The marker
+tells: it is written after each commit and before the answer, so it never says more than the file held, and a
+file that holds less has lost answers.  Two slots are written in turn, each in a sector of its own with a
+checksum, so a write that is torn leaves the other.  After a kill the marker may be one commit behind.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.host.private_files import write_to
+
+SUFFIX = ".marker"
+SLOT_BYTES = 4096
+SLOTS = 2
+MAGIC = b"FRAUDCM1"
+LINK_BYTES = 32
+ID_BYTES = 16
+_CONTENT = struct.Struct(f"<8sQQ{ID_BYTES}s{LINK_BYTES}s")
+_SUM = struct.Struct("<I")
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """What a marker says: how often it was written, the last number with its link, and of which state file.
+
+    A link that is shorter, before the first row, is filled up with zeros.
+    """
+
+    count: int
+    seq: int
+    link: bytes
+    state_id: bytes
+
+    def is_at(self, link: bytes) -> bool:
+        """Tell whether this is the link that was written."""
+        return self.link.ljust(LINK_BYTES, b"\0") == link.ljust(LINK_BYTES, b"\0")
+
+
+class CommitMarker:
+    """A marker that is written; `synchronous` says whether it is on disk when a write returns."""
+
+    def __init__(self, path: Path, *, synchronous: bool) -> None:
+        """Open the file; raise OSError when it is not there or may not be written."""
+        self.path, self.synchronous = path, synchronous
+        self._fd = os.open(path, os.O_RDWR)
+        found = read(path)
+        self._count = 0 if found is None else found.count
+
+    def write(self, seq: int, link: bytes, state_id: bytes) -> None:
+        """Say that the file holds everything up to a number; raise OSError when that cannot be written."""
+        count = self._count + 1
+        os.pwrite(self._fd, _encoded(count, seq, link, state_id), count % SLOTS * SLOT_BYTES)
+        if self.synchronous:
+            os.fdatasync(self._fd)
+        self._count = count
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether the file still stands where it was opened."""
+        try:
+            there = os.stat(self.path)  # noqa: PTH116 - beside `fstat`
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._fd))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def marker_path(state: Path) -> Path:
+    """Return where the marker of a state file stands."""
+    return state.with_name(state.name + SUFFIX)
+
+
+def encoded(marked: Marked) -> bytes:
+    """Return a slot.
+
+    >>> decoded(encoded(Marked(1, 7, b"link", b"id"))).seq
+    7
+    """
+    return _encoded(marked.count, marked.seq, marked.link, marked.state_id)
+
+
+def _encoded(count: int, seq: int, link: bytes, state_id: bytes) -> bytes:
+    content = _CONTENT.pack(MAGIC, count, seq, state_id, link)
+    return content + _SUM.pack(zlib.crc32(content))
+
+
+def decoded(slot: bytes) -> Marked | None:
+    """Return what a slot says; None where it was never written, torn or damaged."""
+    content = slot[: _CONTENT.size]
+    if len(slot) < _CONTENT.size + _SUM.size or slot[_CONTENT.size :][:4] != _SUM.pack(zlib.crc32(content)):
+        return None
+    magic, count, seq, state_id, link = _CONTENT.unpack(content)
+    return Marked(count, seq, link, state_id) if magic == MAGIC else None
+
+
+def read(path: Path) -> Marked | None:
+    """Return what a marker says; None where there is none, or nothing that can be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    slots = [decoded(content[place * SLOT_BYTES :][:SLOT_BYTES]) for place in range(SLOTS)]
+    return max((one for one in slots if one is not None), key=lambda one: one.count, default=None)
+
+
+def make(path: Path, marked: Marked) -> None:
+    """Write a new marker in the place of any other, on disk when this returns."""
+    beside = path.with_name(path.name + ".new")
+    with write_to(beside) as file:
+        file.write(bytes(SLOTS * SLOT_BYTES))
+        file.seek(marked.count % SLOTS * SLOT_BYTES)
+        file.write(encoded(marked))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

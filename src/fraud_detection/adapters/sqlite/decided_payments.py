@@ -1,0 +1,157 @@
+"""Read what a state file has decided and been told; another process may be at work on it meanwhile.
+
+Nothing is written.  All that is read is of one moment, however long the reading takes: rows are only ever
+added to a state file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite import journal
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Label
+
+READ_ROWS = 4096
+CLOCK = 100
+"""The time that payments have reached is the latest of so many, so that one dated ahead is soon forgotten."""
+AHEAD = 5
+"""It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
+COLUMNS = """
+    seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
+    instead_of, share, caller, notes, chain"""
+
+
+class PastDecision(msgspec.Struct, frozen=True, gc=False):
+    """A payment that was decided: its raw event, and how it was answered.
+
+    reasons: as JSON.  features: the served values, float64, as bytes.  instead_of, share: of one that was
+    let through, see `events.LetThrough`.
+    """
+
+    transaction_id: str
+    event_time: int
+    action: int
+    score: float | None
+    reasons: str
+    bundle: str
+    event: bytes
+    features: bytes
+    setup: str
+    instead_of: int | None
+    share: float | None
+
+    @property
+    def codes(self) -> list[str]:
+        """Return the codes of the reasons."""
+        return [code for _, code, _ in msgspec.json.decode(self.reasons, type=list[tuple[str, str, str]])]
+
+
+class StatePast:
+    """A state file as it is when this is made."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raise ConfigError when there is none, or it is no state file of this version."""
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such state file; name one of `fraud run` or `fraud serve`")
+        self._site = SqliteSite(path, reading=True)
+        db = self._site.database
+        db.execute("BEGIN")
+        try:
+            self._last: int = db.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0]
+            self._waiting = journal.entries(db)
+            self.setups: dict[str, bytes] = dict(db.execute("SELECT name, content FROM setups"))
+            self._told: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
+                "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
+                "WHERE NOT noted ORDER BY seq"
+            ).fetchall()
+        finally:
+            db.execute("COMMIT")
+        self._told += [
+            (row[1], row[2], row[3], row[4], row[0], row[7])
+            for entry in self._waiting
+            for row in entry.labels
+            if not row[8]
+        ]
+
+    @cached_property
+    def labels(self) -> list[Label]:
+        """Those that changed what is known, in the order in which they came; later ones take earlier back.
+
+        Each says which time payments had reached when it came: the latest of those decided shortly before,
+        or the moment before the first one.
+        """
+        if not self._told:
+            return []
+        times = self._times(until=self._told[-1][4])
+        following = next(times, None)
+        first = -1 if following is None else following[1] - 1
+        reached, floor, since = deque([first], CLOCK), -1, 0
+        labels: list[Label] = []
+        for one, fraud, known_at, source, seq, happened_at in self._told:
+            while following is not None and following[0] < seq:
+                reached.append(following[1])
+                following, since = next(times, None), since + 1
+                if since % (CLOCK // 2) == 0:
+                    floor = max(floor, sorted(reached)[-AHEAD])
+            told_at = max(floor, *reached)
+            labels.append(Label(one, bool(fraud), known_at, source, seq, happened_at, told_at=told_at))
+        return labels
+
+    def _times(self, until: int) -> Iterator[tuple[int, int]]:
+        """Yield number and event time of the decisions before a number; of the first one in any case."""
+        done = 0
+        query = "SELECT seq, event_time FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+            yield from rows
+            done = rows[-1][0]
+            if done > until:
+                return
+        yield from (row[:1] + row[2:3] for entry in self._waiting for row in entry.decisions)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._site.close()
+
+    def decisions(self) -> Iterator[PastDecision]:
+        """Yield all decisions, in the order in which they were taken."""
+        done = 0
+        query = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own columns
+        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+            yield from (_decision(row) for row in rows)
+            done = rows[-1][0]
+        for entry in self._waiting:
+            yield from (_decision(row) for row in entry.decisions)
+
+    def recent(self, since: int) -> Iterator[PastDecision]:
+        """Yield the decisions on payments from `since` on, in ms, the latest first.
+
+        Stops where a whole page of decisions is older: a payment that came later than that is missed.
+        """
+        for entry in reversed(self._waiting):
+            yield from (_decision(row) for row in reversed(entry.decisions) if row[2] >= since)
+        before = self._last + 1
+        query = f"SELECT {COLUMNS} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own columns
+        while rows := self._site.rows(query, (before, READ_ROWS)):
+            young = [row for row in rows if row[2] >= since]
+            yield from (_decision(row) for row in young)
+            if not young:
+                return
+            before = rows[-1][0]
+
+    @property
+    def latest(self) -> int:
+        """Return the latest event time of a payment, in ms; -1 without one."""
+        return self._waiting[-1].progress.latest if self._waiting else self._site.progress.latest
+
+
+def _decision(row: tuple[object, ...]) -> PastDecision:
+    _, one, time_ms, action, score, reasons, _, bundle, _, event, features, setup, instead_of, share, *_ = row
+    told = (one, time_ms, action, score, reasons, bundle, event, features, setup, instead_of, share)
+    return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`

@@ -1,0 +1,167 @@
+"""What one embedded engine has taken in: decided payments, their labels, and the payments of history."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.bloom_filter import IdFilter
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.core.events import HISTORY, Label
+from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.parse.content import content_digest
+from fraud_detection.core.ports import First, Known
+
+Ids = tuple[str | None, ...]
+
+MOST_PARAMETERS = 500
+NEXT_IDS = "SELECT transaction_id FROM {} WHERE transaction_id > ? ORDER BY transaction_id LIMIT ?"
+"""No id is empty, so the first ones come after the empty text."""
+
+
+class SqliteLedger:
+    """The Ledger over the tables of a state file, and what of history has to be in them.
+
+    awaited: payments of which a label has come before them.  unsettled: payments that were decided, but are
+    not in the tables yet.  elsewhere: payments in hand that another worker has decided.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, settle: Callable[[], None], board: SharedIds | None = None
+    ) -> None:
+        """Take the connection of the one writer, and what brings the tables up to date.
+
+        board: where other workers see the ids.
+        """
+        self._db = db
+        self._settle = settle
+        self.unsettled: set[str] = set()
+        self.awaited: set[str] = set()
+        self.elsewhere: dict[str, First] = {}
+        self._ids, self._board = IdFilter(), board
+        # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
+        self._to_enter = {"decisions": "", "history": ""}
+
+    def enter(self, decided: Sequence[str]) -> None:
+        """Note payments that are decided, but not in the tables yet."""
+        self.unsettled.update(decided)
+        for one in decided:
+            self._ids.enter(one)
+
+    def enter_from_tables(self, most: int) -> None:
+        """Learn up to so many more ids from the tables; once all are learned, new ones need no look there."""
+        while self._to_enter and most > 0:
+            table, after = next(iter(self._to_enter.items()))
+            found = self._db.execute(NEXT_IDS.format(table), (after, most)).fetchall()
+            for (one,) in found:
+                self._ids.enter(one)
+                if self._board is not None:
+                    self._board.enter(one)
+            if len(found) < most:
+                del self._to_enter[table]
+            else:
+                self._to_enter[table] = found[-1][0]
+            most -= len(found)
+        if self._board is not None and not self._to_enter:
+            self._board.completed()
+
+    def look_for_awaited(self) -> None:
+        """Find out of which payments labels have come before them."""
+        rows = self._db.execute("SELECT transaction_id FROM labels WHERE applied_at IS NULL AND NOT noted")
+        self.awaited = {row[0] for row in rows}
+
+    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+        """Return what is known of these payments, and of those that labels speak of."""
+        first = self.first(payments)
+        if self.elsewhere:
+            first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}
+        taken_in = dict.fromkeys(first, 0)
+        if not told_of and self.awaited.isdisjoint(payments):
+            return Known(taken_in, {}, {}, first=first)
+        labelled = [*told_of, *[one for one in payments if one in self.awaited]]
+        return Known(taken_in, self.entities(told_of), *self._labels(labelled), first=first)
+
+    def first(self, payments: Sequence[str]) -> dict[str, First]:
+        """Return what is kept of those payments that were decided here, or are of history."""
+        asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
+        if not asked:
+            return {}
+        if not self.unsettled.isdisjoint(asked):
+            # What it was is in the journal alone.
+            self._settle()
+        of_stream = "SELECT transaction_id, event, x'' FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id, x'', content FROM history WHERE transaction_id"
+        rows = where_in(self._db, asked, of_stream, of_history)
+        return {one: First(event, digest) for one, event, digest in rows}
+
+    def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
+        """Return the entities of those payments that are known, of history or decided."""
+        self._settle()
+        of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
+        of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
+        rows = where_in(self._db, transaction_ids, of_stream, of_history)
+        return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
+
+    def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
+        """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
+        to_come = {(label.transaction_id, label.known_at) for label in due}
+        rows = (self._history_row(past, to_come) for past in payments)
+        self._db.executemany("INSERT INTO history VALUES (?,?,?,?,?)", rows)
+
+    def note_due(self, labels: Sequence[Label]) -> None:
+        """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
+        rows = [(one.known_at, -place, one.transaction_id, one.fraud) for place, one in enumerate(labels)]
+        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(rows))
+
+    def due(self, latest: int) -> list[Label]:
+        """Return the labels of history that become known after `latest`, the latest first."""
+        query = """
+            SELECT transaction_id, fraud, known_at FROM due
+            WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
+        return [
+            Label(one, bool(fraud), known_at, HISTORY)
+            for one, fraud, known_at in self._db.execute(query, (latest,))
+        ]
+
+    def _labels(
+        self, transaction_ids: Sequence[str]
+    ) -> tuple[dict[str, list[Label]], dict[str, list[Label]]]:
+        """Return the labels that changed something, and those that were only noted."""
+        found: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
+        of_stream = (
+            "SELECT transaction_id, fraud, known_at, source, seq, noted FROM labels WHERE transaction_id"
+        )
+        of_history = (
+            "SELECT transaction_id, fraud, known_at, 'history', 0, 0 FROM history "
+            "WHERE fraud IS NOT NULL AND transaction_id"
+        )
+        rows = where_in(self._db, transaction_ids, of_stream, of_history)
+        for one, fraud, known_at, source, _, noted in sorted(rows, key=lambda row: int(row[4])):
+            found[bool(noted)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
+        return found
+
+    def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
+        one = past.payment.transaction_id
+        told = [label for label in past.labels() if (one, label.known_at) not in to_come]
+        fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)
+        self._ids.enter(one)
+        ids = msgspec.msgpack.encode(past.payment.entities)
+        return (one, ids, fraud, known_at, content_digest(past.payment))
+
+
+def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:
+    """Return the rows of all queries, each of which ends with the column that holds one of the values."""
+    rows: list[tuple[Any, ...]] = []
+    for start in range(0, len(values), MOST_PARAMETERS):
+        part = values[start : start + MOST_PARAMETERS]
+        rows += db.execute(_among(len(part), queries), [*part] * len(queries)).fetchall()
+    return rows
+
+
+@cache
+def _among(count: int, queries: tuple[str, ...]) -> str:
+    return " UNION ALL ".join([f"{query} IN ({','.join('?' * count)})" for query in queries])

@@ -1,0 +1,79 @@
+"""What a state file has remembered, event by event: of its tables, and of the journal before them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.dedup_index import Ids, SqliteLedger
+from fraud_detection.adapters.sqlite.journal import Entry
+
+
+class PastEvent(msgspec.Struct, frozen=True):
+    """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`).
+
+    corrects: when the opposite label became known that a label takes back, in ms.  bundle: the name of what
+    answered a payment.
+    """
+
+    seq: int
+    transaction_id: str
+    event: bytes | None
+    ids: Ids
+    fraud: bool
+    known_at: int
+    features: bytes
+    corrects: int | None
+    bundle: str = ""
+
+
+def tables_since(db: sqlite3.Connection, ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
+    """Yield what the tables hold of payments and labels after `seq`, in order."""
+    query = """
+        SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
+        FROM decisions WHERE seq > :seq
+        UNION ALL
+        SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, corrects, ''
+        FROM labels WHERE applied_at > :seq
+        ORDER BY at, number"""
+    for at, _, one, event, ids, fraud, time_ms, features, corrects, bundle in db.execute(query, {"seq": seq}):
+        owner = _owner(ledger, one) if ids is None else _ids(ids)
+        yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects, bundle)
+
+
+def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
+    """Yield the same of entries that are in the journal alone; they are later than all in the tables."""
+    owners: dict[str, Ids] = {}
+    found: list[PastEvent] = []
+    for entry in waiting:
+        for at, one, time_ms, _, _, _, _, bundle, ids, event, features, *_ in entry.decisions:
+            owners[one] = _ids(ids)
+            found.append(
+                PastEvent(
+                    at,
+                    one,
+                    event,
+                    owners[one],
+                    fraud=False,
+                    known_at=time_ms,
+                    features=features,
+                    corrects=None,
+                    bundle=bundle,
+                )
+            )
+        for _, one, fraud, known_at, _, corrects, applied_at, *_ in entry.labels:
+            if applied_at is None:
+                continue
+            owner = owners.get(one) or _owner(ledger, one)
+            found.append(PastEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", corrects))
+    yield from (past for past in sorted(found, key=lambda past: past.seq) if past.seq > seq)
+
+
+def _owner(ledger: SqliteLedger, transaction_id: str) -> Ids:
+    return ledger.entities([transaction_id]).get(transaction_id, ())
+
+
+def _ids(content: bytes) -> Ids:
+    return tuple(msgspec.msgpack.decode(content))

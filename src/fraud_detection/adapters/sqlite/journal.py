@@ -1,0 +1,261 @@
+"""The journal of a state file: small batches as one row each, until they are moved into the tables.
+
+A row of the journal costs a commit of one page; the tables with their indexes cost several times that.  So a
+payment is answered after its row is in the journal, and the tables follow in groups.
+
+The rows of one group after another take the same slots, so that a commit neither asks for pages nor frees
+any.  Slot 0 has the number of the latest entry that is in the tables: what has a higher one waits.
+
+Why no entry is lost and none counts twice.  The p-th entry of a group stands in slot p with the number in
+slot 0 plus p.  `move` writes the rows into the tables and the new number into slot 0 in one transaction, so
+wherever a kill falls, an entry waits or is in the tables, never both and never neither.  Then the next group
+begins in slot 1 again: it overwrites only entries whose numbers slot 0 has reached, and of those that wait
+each has a slot of its own.  What is left of an earlier, longer group has a number that slot 0 has reached,
+and is never read.  An entry whose commit failed stays in memory, in its place among those that wait, and all
+of them are moved before anything new is taken (`SqliteSite.retry`): the numbers have no gap, and if that
+commit had reached the file after all, slot 0 is past it by then.  `entries` reads slot 0 and the others in
+one statement, hence as of one moment, also from another process.  The number in slot 0 does what ARIES has
+the number in a page for: it says which records of the log are in it already (Mohan et al. 1992, ACM
+Transactions on Database Systems 17(1)).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.quarantine import Arrival, SqliteQuarantine
+from fraud_detection.core.events import Quarantined
+from fraud_detection.core.hash_chain import START, label_content, link
+from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
+from fraud_detection.core.parse.drift import Kept
+
+DecisionRow = tuple[
+    int,
+    str,
+    int,
+    int,
+    float | None,
+    str,
+    str,
+    str,
+    bytes,
+    bytes,
+    bytes,
+    str,
+    int | None,
+    float | None,
+    str,
+    str,
+    bytes,
+]
+"""As the columns of the table: the last six are the setup, what was let through with which share, the caller,
+the notes, and the link of the chain."""
+LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, str, bytes]
+"""Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
+happened, whether it was only noted, the caller, and the link of the chain."""
+QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
+"""The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
+came, when first and last in ms, and the link."""
+Again = tuple[int, int]
+"""A refused event that has a row: the time in ms at which it came again, and the number of the row."""
+Place = tuple[str, int, str]
+"""Name of a source, the place reached in it, and the digest of all before that place."""
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far this engine has come; written with every batch.
+
+    saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
+    by which all labels of history were learned.  surveyed: events in the tallies of drift, without
+    labels, which are beside them.  position, digest: the place reached in the source that is being read;
+    those of sources read before stand in their own table, so that a batch writes one row for all this.
+    chain: the last link of the chain of what was kept, see `hash_chain`.
+    """
+
+    seq: int = 0
+    saved_before: int = 1
+    latest: int = -1
+    surveyed: int = 0
+    surveyed_labels: int = 0
+    source: str = ""
+    position: int = 0
+    digest: str = ""
+    chain: bytes = START
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One batch: the rows it adds to the tables, the tallies of drift it changed, and how far it came.
+
+    left: the place in a source that was being read before.  again, places: of refused events, see
+    `quarantine`.
+    """
+
+    progress: Progress
+    decisions: list[DecisionRow]
+    labels: list[LabelRow]
+    quarantined: list[QuarantineRow]
+    drift: list[Kept]
+    left: Place | None = None
+    again: list[Again] = []
+    places: list[bytes] = []
+
+    @property
+    def size(self) -> int:
+        """Return how many rows it adds or counts."""
+        return len(self.decisions) + len(self.labels) + len(self.quarantined) + len(self.again)
+
+
+NOTHING_SAID = "[]"
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+APPEND = """
+    INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
+COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
+PLACE = "INSERT OR IGNORE INTO quarantine_places VALUES (?)"
+"""Where somebody has deleted the row of an event, its places are there still."""
+
+LEFT = """
+    INSERT INTO sources VALUES (?, ?, ?, ?, '') ON CONFLICT (name) DO UPDATE
+    SET length = excluded.length, digest = excluded.digest, position = excluded.position"""
+
+
+def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
+    """Commit the entry that has a place, from 1 on, among those that wait; no transaction may be open.
+
+    moved: number of the latest entry that is in the tables.  epoch: of the owner that writes; returns False,
+    and nothing is written, where the file has another owner since.
+    """
+    row = (place, moved + place, _ENCODER.encode(entry), epoch)
+    return db.execute(APPEND, row).rowcount == 1
+
+
+def last_moved(db: sqlite3.Connection) -> int:
+    """Return the number of the latest entry that is in the tables."""
+    return int(db.execute("SELECT max(number) FROM journal WHERE slot = 0").fetchone()[0] or 0)
+
+
+def entries(db: sqlite3.Connection) -> list[Entry]:
+    """Return what is not in the tables yet, in order."""
+    waiting = """
+        SELECT content FROM journal
+        WHERE slot > 0 AND number > (SELECT number FROM journal WHERE slot = 0) ORDER BY number"""
+    return [_DECODER.decode(row[0]) for row in db.execute(waiting)]
+
+
+def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
+    """Write all entries that wait into the tables, and say so; inside a transaction."""
+    for entry in waiting:
+        _insert(db, "decisions", entry.decisions)
+        _insert(db, "labels", entry.labels)
+        _insert(db, "quarantine", entry.quarantined)
+        if entry.again:
+            db.executemany(COUNT_AGAIN, entry.again)
+        if entry.places:
+            db.executemany(PLACE, [(place,) for place in entry.places])
+        if entry.drift:
+            db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
+        if entry.left is not None:
+            name, position, digest = entry.left
+            db.execute(LEFT, (name, position, digest, position))
+    db.execute("INSERT OR REPLACE INTO journal VALUES (0, ?, x'')", (moved + len(waiting),))
+
+
+class Rows(msgspec.Struct):
+    """What a batch adds to the tables, up to the number and the link reached.
+
+    awaited: payments of which a label came before them.
+    """
+
+    seq: int
+    chain: bytes
+    decisions: list[DecisionRow] = []
+    labels: list[LabelRow] = []
+    quarantined: list[QuarantineRow] = []
+    awaited: list[str] = []
+    again: list[Again] = []
+    places: list[bytes] = []
+
+    def refuse(self, outcome: Quarantined, arrival: Arrival) -> None:
+        """Add a refused event, or count it where it has a row."""
+        if arrival.row == self.seq:
+            self.quarantined.append(quarantine_row(self.seq, outcome, arrival, self.chain))
+            self.chain = self.quarantined[-1][-1]
+        else:
+            outcome.merged = True
+            if not arrival.counted:
+                self.again.append((arrival.at, arrival.row))
+        if arrival.place and not arrival.counted:
+            self.places.append(arrival.place)
+
+
+def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: SqliteQuarantine) -> Rows:
+    """Return the rows of a batch, numbered and linked behind those before."""
+    rows = Rows(seq, chain)
+    for outcome in outcomes:
+        rows.seq += 1
+        if isinstance(outcome, Decided):
+            rows.decisions.append(decision_row(rows.seq, outcome, rows.chain))
+            rows.chain = rows.decisions[-1][-1]
+        elif isinstance(outcome, Learned | Noted):
+            rows.labels.append(label_row(rows.seq, outcome, rows.chain))
+            rows.chain = rows.labels[-1][-1]
+            if isinstance(outcome, Learned) and outcome.ids is None:
+                rows.awaited.append(outcome.label.transaction_id)
+        elif isinstance(outcome, Quarantined):
+            rows.refuse(outcome, quarantine.arrival(outcome, rows.seq))
+    return rows
+
+
+def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
+    """Return a decided payment as the tables hold it, linked to the row before it."""
+    decision, payment, let = outcome.decision, outcome.payment, outcome.decision.let_through
+    told = [(v.action.label, v.code, v.words) for v in decision.reasons]
+    row = (
+        seq,
+        decision.transaction_id,
+        payment.event_time,
+        int(decision.action),
+        decision.score,
+        msgspec.json.encode(told).decode() if told else NOTHING_SAID,
+        decision.policy,
+        decision.bundle,
+        msgspec.msgpack.encode(payment.entities),
+        outcome.raw,
+        outcome.values.tobytes(),
+        decision.setup,
+        None if let is None else int(let.instead_of),
+        None if let is None else let.share,
+        decision.caller,
+        msgspec.json.encode(decision.notes).decode() if decision.notes else NOTHING_SAID,
+    )
+    return (*row, link(chain, row))
+
+
+def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
+    """Return a label as the tables hold it, linked to the row before it."""
+    label, noted = outcome.label, isinstance(outcome, Noted)
+    told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
+    corrects = outcome.corrects if isinstance(outcome, Learned) else None
+    applied_at = seq if isinstance(outcome, Learned) and outcome.ids is not None else None
+    content = label_content(*told, corrects, label.happened_at, noted, label.caller)
+    return (*told, corrects, applied_at, label.happened_at, noted, label.caller, link(chain, content))
+
+
+def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:
+    """Return a refused event as the tables hold it, linked to the row before it."""
+    row = (seq, outcome.reason, outcome.path, bytes(outcome.raw), outcome.transaction_id)
+    return (*row, arrival.digest, 1, arrival.at, arrival.at, link(chain, row))
+
+
+def _insert(
+    db: sqlite3.Connection, table: str, rows: list[DecisionRow] | list[LabelRow] | list[QuarantineRow]
+) -> None:
+    if rows:
+        places = ",".join("?" * len(rows[0]))
+        db.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own tables

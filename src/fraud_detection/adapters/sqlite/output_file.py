@@ -1,0 +1,139 @@
+"""A file of decisions beside the state file, which misses none and repeats none after a kill.
+
+The state file notes how long the file was after each batch.  At the start whatever stands behind that is
+cut off, and what was committed since is written again from the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fraud_detection.adapters.host.private_files import append_to
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.core.file_targets import check_target
+
+LOG = logging.getLogger(__name__)
+
+Told = tuple[Decision, int] | Label | Quarantined
+"""What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
+
+SINCE = """
+    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of,
+           share, caller, notes FROM decisions WHERE seq > :seq
+    UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, caller, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL
+    FROM labels WHERE seq > :seq
+    UNION ALL SELECT seq, 2, reason, path, event, transaction_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL
+    FROM quarantine WHERE seq > :seq
+    ORDER BY seq"""
+ONE = """
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of, share,
+           caller, notes
+    FROM decisions WHERE transaction_id = :one"""
+
+
+def told_of(site: SqliteSite, transaction_id: str) -> tuple[Decision, int] | None:
+    """Return the decision on one payment, with the event's time in ms; None where it was never decided."""
+    rows = site.rows(ONE, {"one": transaction_id})
+    return _decision(*rows[0]) if rows else None
+
+
+def told_since(site: SqliteSite, seq: int) -> Iterator[Told]:
+    """Yield what became of the events after number `seq`, in order; repeated ones left no trace."""
+    for _, kind, *row in site.rows(SINCE, {"seq": seq}):
+        if kind == 0:
+            yield _decision(*row)
+        elif kind == 1:
+            yield Label(row[0], bool(row[1]), row[2], row[3], caller=row[4])
+        else:
+            reason, path, event, of, *_ = row
+            yield Conflict(event, reason, path, of) if of else Quarantined(event, reason, path)
+
+
+class OutputFile:
+    """Appends lines to a file, or to standard output where the name is '-'.
+
+    Lines that were handed to standard output before a kill may be handed out again: nobody knows whether
+    they were read.
+    """
+
+    def __init__(self, site: SqliteSite, name: str, line: Callable[[Told], bytes]) -> None:
+        """Open it, and write what the last process committed but could not write."""
+        self._site = site
+        self._name = name if name == "-" else str(Path(name).resolve())
+        self._file = _opened(name)
+        self._position = self._cut_off()
+        noted = site.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
+        missing = [line(told) for told in told_since(site, noted[0][0])] if noted else []
+        self.write(missing)
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Write lines about all that is committed so far, and note it."""
+        data = b"".join(lines)
+        self._file.write(data)
+        self._file.flush()
+        self._position += len(data)
+        try:
+            with self._site.transaction():
+                self._site.note_output(self._name, self._position)
+        except RetryError as error:
+            words = "%s; the next lines note these too, or the next start writes them again"
+            LOG.warning(words, error, extra={"event": "output_not_noted"})
+
+    def close(self) -> None:
+        """Close the file; standard output stays open."""
+        if self._name != "-":
+            self._file.close()
+
+    def _cut_off(self) -> int:
+        if self._name == "-":
+            return 0
+        noted = self._site.rows("SELECT bytes FROM outputs WHERE name = ?", (self._name,))
+        length = self._file.seek(0, 2)
+        if noted and length > noted[0][0]:
+            length = self._file.truncate(noted[0][0])
+        return length
+
+
+def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
+    one: str,
+    event_time: int,
+    action: int,
+    score: float | None,
+    reasons: str,
+    policy: str,
+    bundle: str,
+    setup: str,
+    instead_of: int | None,
+    share: float | None,
+    caller: str,
+    notes: str,
+) -> tuple[Decision, int]:
+    words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
+    let = None if instead_of is None or share is None else LetThrough(Action(instead_of), share)
+    noted = msgspec.json.decode(notes, type=tuple[str, ...])
+    said = tuple(words)
+    decided = Decision(one, Action(action), score, said, policy, bundle, setup, let, caller, noted)
+    return decided, event_time
+
+
+def _reasons(text: str) -> list[tuple[str, str, str]]:
+    return msgspec.json.decode(text, type=list[tuple[str, str, str]])
+
+
+def _opened(name: str) -> BinaryIO:
+    if name == "-":
+        return sys.stdout.buffer
+    try:
+        return append_to(check_target(Path(name)))
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be written: {error}") from None

@@ -1,0 +1,157 @@
+"""What shadows decided, in a file of its own beside the state file they follow.
+
+The place reached in the log of decisions is committed with what was decided up to it: a process that is
+killed goes on where it was, and decides nothing twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.host.file_lock import FileLock
+from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
+from fraud_detection.core.errors import ConfigError
+
+BUSY = "lets shadows follow this state file; end it, or wait for it"
+FORMAT = 1
+SUFFIX = ".shadows"
+TABLES = """
+CREATE TABLE decided (
+    setup TEXT NOT NULL, seq INTEGER NOT NULL, transaction_id TEXT NOT NULL, event_time INTEGER NOT NULL,
+    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, us REAL NOT NULL, PRIMARY KEY (setup, seq)
+) WITHOUT ROWID;
+CREATE TABLE places (setup TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+OWN_ROWS = """
+CREATE TABLE IF NOT EXISTS own_rows (
+    setup TEXT NOT NULL, seq INTEGER NOT NULL, features BLOB NOT NULL, PRIMARY KEY (setup, seq)
+) WITHOUT ROWID;
+"""
+KEPT_ROWS = 500
+"""Of each shadow that makes its features itself: enough to score its latest payments again."""
+FORGET = """
+    DELETE FROM own_rows WHERE setup = :setup AND seq <= (
+        SELECT seq FROM own_rows WHERE setup = :setup ORDER BY seq DESC LIMIT 1 OFFSET :kept)"""
+
+
+class ShadowDecision(msgspec.Struct, frozen=True):
+    """What a shadow would have answered.
+
+    seq: number of the payment in the log of decisions.  reasons: their codes.  us: how long scoring and
+    deciding took, a payment, in microseconds.
+    """
+
+    seq: int
+    transaction_id: str
+    event_time: int
+    action: int
+    score: float | None
+    reasons: tuple[str, ...]
+    us: float
+
+
+def shadow_path(state: Path) -> Path:
+    """Return where the decisions of shadows stand that follow a state file."""
+    return state.with_name(state.name + SUFFIX)
+
+
+class ShadowLog:
+    """One file, with one writer at a time and any number of readers."""
+
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """Open or create the file; raise ConfigError when it is something else, or another process writes."""
+        if reading and not path.is_file():
+            raise _nothing_here(path)
+        self._lock = None if reading else FileLock(path, BUSY)
+        try:
+            self._db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
+            if not reading:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            self._prepare(path, reading=reading)
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path}: cannot be used for shadows: {error}") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def place(self, setup: str, first: int) -> int:
+        """Return up to which number a shadow has decided; a new one begins behind `first`."""
+        self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (setup, first, first))
+        return int(self._db.execute("SELECT seq FROM places WHERE setup = ?", (setup,)).fetchone()[0])
+
+    def keep(
+        self,
+        setup: str,
+        decisions: Sequence[ShadowDecision],
+        reached: int,
+        own_rows: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """Commit decisions together with the place reached.
+
+        own_rows: numbers of payments, and features (64-bit floats) that the shadow has made of them itself.
+        """
+        rows = [
+            (setup, one.seq, one.transaction_id, one.event_time, one.action, one.score, _text(one), one.us)
+            for one in decisions
+        ]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO decided VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._db.execute("UPDATE places SET seq = ? WHERE setup = ?", (reached, setup))
+            if own_rows:
+                made = [(setup, *row) for row in own_rows]
+                self._db.executemany("INSERT INTO own_rows VALUES (?,?,?)", made)
+                self._db.execute(FORGET, {"setup": setup, "kept": KEPT_ROWS})
+
+    def setups(self) -> list[str]:
+        """Return which shadows have decided here."""
+        return [row[0] for row in self._db.execute("SELECT setup FROM places ORDER BY first, setup")]
+
+    def decisions(self, setup: str, since_ms: int = 0) -> list[ShadowDecision]:
+        """Return what a shadow decided of payments from a moment on, in order of the log."""
+        query = """
+            SELECT seq, transaction_id, event_time, action, score, reasons, us FROM decided
+            WHERE setup = ? AND event_time >= ? ORDER BY seq"""
+        return [
+            ShadowDecision(seq, one, time_ms, action, score, tuple(reasons.split()), us)
+            for seq, one, time_ms, action, score, reasons, us in self._db.execute(query, (setup, since_ms))
+        ]
+
+    def own_rows(self, setup: str) -> dict[int, bytes]:
+        """Return the features that a shadow has made itself, of its latest `KEPT_ROWS` payments by number."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'own_rows'").fetchone():
+            return {}
+        return dict(self._db.execute("SELECT seq, features FROM own_rows WHERE setup = ?", (setup,)))
+
+    def _prepare(self, path: Path, *, reading: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            if reading:
+                self._db.close()
+                raise _nothing_here(path)
+            self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+        elif version != FORMAT:
+            raise ConfigError(
+                f"{path}: holds no shadows of this version (found {version}, expected {FORMAT})"
+            )
+        if not reading:
+            self._db.execute(OWN_ROWS)
+
+
+def _nothing_here(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path}: no shadow has decided anything here; name one with `fraud release shadow`, and let "
+        "`fraud shadow` run beside the door"
+    )
+
+
+def _text(one: ShadowDecision) -> str:
+    return " ".join(one.reasons)

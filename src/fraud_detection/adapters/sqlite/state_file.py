@@ -1,0 +1,284 @@
+"""The durable home of one embedded engine: decisions, labels, quarantine and profiles in one SQLite file.
+
+Everything that a batch changed is committed together with the place reached in the
+source, so a process that is killed at any moment starts again from its last commit:
+nothing is lost and nothing is decided twice.  A small batch is committed as one row of
+a journal, and moved into the tables behind.  Profiles are saved some time after they
+changed; the events that they had not seen by then are remembered again at the start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.host.background import Background
+from fraud_detection.adapters.sqlite import journal
+from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, SqliteFile
+from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.errors import opening, passes
+from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
+from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.outcomes import Outcome
+from fraud_detection.core.parse.drift import Kept, SchemaDrift
+from fraud_detection.core.ports import ProfileKey
+from fraud_detection.core.sources import KnownSource
+
+APPLY = """
+    UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT noted"""
+SAVE = """
+    INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
+    ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
+NOTE = """
+    INSERT INTO sources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET path = excluded.path"""
+MOST_ROWS = 64
+"""A larger batch goes straight into the tables."""
+MOST_ENTRIES = 64
+"""More than so many do not wait, even if nobody asks to settle them."""
+IDS_AT_START = 100_000
+"""So many ids are learned in a tenth of a second; the others follow between the payments."""
+
+
+class SqliteSite(SqliteFile):
+    """StateStore and record of outcomes, in one file with one writer.
+
+    ledger: what it has taken in.  quarantine: what it has refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: str = "NORMAL",
+        reading: bool = False,
+        wait_s: float = WAIT_FOR_LOCK_S,
+        background: Background | None = None,
+        board: SharedIds | None = None,
+    ) -> None:
+        """Open the file; raise ConfigError when it is another's, no state file, or has lost answers.
+
+        synchronous: NORMAL survives the death of the process; FULL also that of the machine, at the
+        price of a disk flush a commit.  reading: nothing will be written, so others may be at work.
+        wait_s: how long a commit waits for another process that holds the file.  background: what
+        supervises the process's background work; one is made where there is none.  board: where other workers
+        see the ids of the file.
+        """
+        self._board = board
+        super().__init__(path, synchronous=synchronous, reading=reading, wait_s=wait_s)
+        self.background = background or Background()
+        try:
+            with opening(path):
+                self._restore()
+        except BaseException:
+            self._release()
+            raise
+        self._merger = None if reading else WalMerger(path.resolve()).start(self.background)
+
+    def _restore(self) -> None:
+        self._moved, self._waiting = journal.last_moved(self._db), journal.entries(self._db)
+        kept = msgspec.convert(self.meta("progress", ()), Progress)
+        self.progress = self._waiting[-1].progress if self._waiting else kept
+        self.seq: int = self.progress.seq
+        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.digest)
+        self._left: journal.Place | None = None
+        self.ledger = SqliteLedger(self._db, self.settle, self._board)
+        self.quarantine = SqliteQuarantine(self._db)
+        if not self._reading:
+            self.settle()
+            self.ledger.look_for_awaited()
+            self.ledger.enter_from_tables(IDS_AT_START)
+
+    def close(self) -> None:
+        """Close the file; everything committed is in it."""
+        if self._merger is not None:
+            self._merger.stop()
+        self._release()
+
+    def keep(self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift) -> None:
+        """Commit one batch of outcomes, in order; raise RetryError when the file cannot be written now.
+
+        What could not be committed is not lost: it is kept here, and `settle` tries again.
+        """
+        entry = self._entry(outcomes, saved_before, latest, drift)
+        self._waiting.append(entry)
+        decided = [row[1] for row in entry.decisions]
+        self.ledger.enter(decided)
+        # A label that waits for its payment is entered with it, so that whoever reads the log misses none.
+        awaited = not self.ledger.awaited.isdisjoint(decided)
+        if awaited or entry.size > MOST_ROWS or len(self._waiting) > MOST_ENTRIES:
+            self.settle()
+        else:
+            self._append(entry)
+        self._mark()
+
+    def _append(self, entry: Entry) -> None:
+        guard, place = self._owned, len(self._waiting)
+        self._failed = True
+        guard.check_whole()
+        try:
+            owned = self._patiently(journal.append, self._db, self._moved, place, entry, guard.epoch)
+        except sqlite3.OperationalError as error:
+            if not passes(error):
+                raise
+            raise RetryError(f"the state file cannot be written: {error}") from error
+        if not owned:
+            guard.check_owner(self._db)
+        guard.committed()
+        self._failed = False
+
+    def _mark(self) -> None:
+        """Mark as answered what is committed; raise RetryError when that cannot be written."""
+        try:
+            self._owned.answered(self.progress.seq, self.progress.chain)
+        except RetryError:
+            self._failed = True
+            raise
+
+    def retry(self) -> None:
+        """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
+        if self.failed:
+            if self.look():
+                raise RetryError(self._trouble)
+            self.settle()
+            self._mark()
+            self._failed = False
+
+    def settle(self) -> None:
+        """Move what is in the journal alone into the tables; raise RetryError when that cannot be."""
+        if not self._waiting or self._reading:
+            return
+        self._failed = True
+        with self.transaction():
+            journal.move(self._db, self._moved, self._waiting)
+            self._apply_awaited()
+            self.put_meta("progress", self.progress)
+        self._moved += len(self._waiting)
+        self._waiting.clear()
+        self.quarantine.settled()
+        self.ledger.awaited -= self.ledger.unsettled
+        self.ledger.unsettled.clear()
+        self._failed = False
+
+    def note_place(self, source: str, position: int, digest: str) -> None:
+        """Let the next batch that is kept say the place that was reached in a source."""
+        now = self.progress
+        left = (now.source, now.position, now.digest) if now.source not in {"", source} else None
+        self._left, self._place = left, (source, position, digest)
+
+    def note_source(self, source: KnownSource, path: str = "") -> bool:
+        """Keep a source and the path of its file; return whether another one was read at that path before."""
+        former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (position OR name = ?)"
+        with self.transaction():
+            found = self._db.execute(former, (path, source.name, self.progress.source)).fetchone()
+            self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
+            self._db.execute(NOTE, (source.name, source.length, source.digest, source.position, path))
+        return found is not None
+
+    def note_progress(self, saved_before: int) -> None:
+        """Put down the number reached, and from where on a restart remembers again; inside a transaction.
+
+        The journal must be settled: what it says of the progress would be older.
+        """
+        self.progress = msgspec.structs.replace(self.progress, seq=self.seq, saved_before=saved_before)
+        self.put_meta("progress", self.progress)
+
+    def note_setup(self, name: str, content: bytes) -> None:
+        """Keep what answers from now on, by its name; raise RetryError when that cannot be written now."""
+        if not self.rows("SELECT 1 FROM setups WHERE name = ?", (name,)):
+            with self.transaction():
+                self._db.execute("INSERT INTO setups VALUES (?, ?)", (name, content))
+
+    def note_output(self, name: str, length: int) -> None:
+        """Put down that all is told in a file of that length in bytes; inside a transaction."""
+        self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
+
+    def sources(self, beginning: str) -> list[KnownSource]:
+        """Return what is known of the sources whose names begin so."""
+        query = "SELECT name, length, digest, position FROM sources WHERE substr(name, 1, ?) = ?"
+        found = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
+        places = [entry.left for entry in self._waiting if entry.left is not None]
+        now = self.progress
+        for name, position, digest in (*places, (now.source, now.position, now.digest)):
+            if name.startswith(beginning):
+                found[name] = KnownSource(name, position, digest, position)
+        return list(found.values())
+
+    def drift(self) -> list[Kept]:
+        """Return the tallies of drift."""
+        kept = {(row[0], row[1]): row for row in self._db.execute("SELECT * FROM drift")}
+        for entry in self._waiting:
+            kept.update({(row[0], row[1]): row for row in entry.drift})
+        return list(kept.values())
+
+    def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
+        """Return the profiles that exist."""
+        found: dict[ProfileKey, bytes] = {}
+        for key in keys:
+            row = self._db.execute("SELECT content FROM profiles WHERE entity = ? AND id = ?", key).fetchone()
+            if row is not None:
+                found[key] = row[0]
+        return found
+
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        """Store all of them, inside the caller's transaction if one is open; the file has one writer."""
+        rows = [(entity, one, content) for (entity, one), content in sorted(profiles.items())]
+        with nullcontext() if self._db.in_transaction else self.transaction():
+            self._db.executemany(SAVE, rows)
+        return set()
+
+    def since(self, seq: int) -> Iterator[PastEvent]:
+        """Yield payments and labels after `seq`, in the order in which they were remembered.
+
+        A reader sees the file as it is at the first of them.
+        """
+        self.settle()
+        if not self._reading:
+            yield from tables_since(self._db, self.ledger, seq)
+            return
+        self._db.execute("BEGIN")
+        try:
+            self._waiting = journal.entries(self._db)
+            yield from tables_since(self._db, self.ledger, seq)
+            yield from journal_since(self._waiting, self.ledger, seq)
+        finally:
+            self._db.execute("COMMIT")
+
+    def rows(
+        self, query: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a reading query over the tables, for reports.
+
+        A reader misses what a process at work has in its journal alone: its latest few decisions.
+        """
+        self.settle()
+        return self._db.execute(query, parameters).fetchall()
+
+    def _entry(
+        self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift
+    ) -> Entry:
+        rows = journal.linked(outcomes, self.seq, self.progress.chain, self.quarantine)
+        self.seq = rows.seq
+        self.ledger.awaited.update(rows.awaited)
+        changes, left = drift.take_changes(), self._left
+        self._left = None
+        self.progress = Progress(
+            self.seq, saved_before, latest, drift.events, drift.labels, *self._place, rows.chain
+        )
+        kept = (rows.decisions, rows.labels, rows.quarantined)
+        return Entry(self.progress, *kept, changes, left, rows.again, rows.places)
+
+    def _apply_awaited(self) -> None:
+        """Enter with their payments the labels that came before these."""
+        awaited = self.ledger.awaited
+        rows = [row[:2] for entry in self._waiting for row in entry.decisions if row[1] in awaited]
+        if rows:
+            self._db.executemany(APPLY, rows)

@@ -1,0 +1,296 @@
+"""Whose a state file is, and whether all of it is there: at the start, in each commit, and every second.
+
+At the start the file is compared with its commit marker, before anything is written: what was answered and
+is gone is said, and the start refused until somebody accepts it.  Each commit checks the owner's epoch in its
+own transaction: a process that no longer owns the file cannot commit.  After each commit, and before the
+answer, the file must still have a name and its length, and the marker is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import shutil
+import socket
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.sqlite import commit_marker, journal
+from fraud_detection.adapters.sqlite.commit_marker import CommitMarker, Marked, marker_path
+from fraud_detection.adapters.sqlite.errors import opening
+from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.state_lock import StateLock
+from fraud_detection.adapters.sqlite.state_reader import open_to_read
+from fraud_detection.adapters.sqlite.tables import STATE_ID, check_format
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.hash_chain import START
+
+LOG = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.002
+LOSSES = "losses"
+"""The key in `meta` of the losses that somebody has accepted, each as `Loss`."""
+OWN = "UPDATE owner SET epoch = epoch + 1, pid = ?, host = ?, since = ? RETURNING epoch"
+LAST_LINK = """
+    SELECT seq, chain FROM (SELECT seq, chain FROM decisions WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
+    UNION ALL SELECT seq, chain FROM (
+        SELECT seq, chain FROM labels WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
+    UNION ALL SELECT seq, chain FROM (
+        SELECT seq, chain FROM quarantine WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)
+    ORDER BY seq DESC LIMIT 1"""
+PUT_BACK = (
+    "Put back all of it (the file, its -wal and its .marker, of one moment), or go on without what is gone: "
+    "start once with --accept-loss"
+)
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What was answered and is not in a file: the numbers from `first` to `last`; 0 and 0 if nobody knows.
+
+    words: how this is known.  unmarked: there is no marker to compare with.  at: when somebody accepted it.
+    """
+
+    first: int
+    last: int
+    words: str
+    unmarked: bool = False
+    at: str = ""
+
+
+class StateGuard:
+    """Holds a state file for one process.
+
+    path: where it lies, links resolved.  epoch: of this owner, once `own` was called.
+    """
+
+    def __init__(self, path: Path, *, synchronous: bool) -> None:
+        """Lock the file; raise ConfigError when another process has it, or something that it held is gone."""
+        self._lock = StateLock(path)
+        try:
+            self.path, self.epoch = self._lock.path, 0
+            with opening(path):
+                self._check(path)
+                self._marker = CommitMarker(marker_path(self.path), synchronous=synchronous)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._log: int | None = None
+        self._sizes, self._marked, self._link, self._look_at, self._looks = (0, 0), -1, START, 0.0, True
+
+    def own(self, db: sqlite3.Connection) -> None:
+        """Become the owner: whoever owned it before cannot commit any more."""
+        since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        row = (os.getpid(), socket.gethostname(), since)
+        self.epoch = db.execute(OWN, row).fetchone()[0]
+        self._state_id = _meta(db, STATE_ID)
+        self._log = os.open(self._beside("-wal"), os.O_RDONLY)
+        self._sizes = self._sizes_now()
+
+    def check_owner(self, db: sqlite3.Connection) -> None:
+        """Raise ConfigError, inside a transaction, when another process has become the owner."""
+        epoch, pid, host, since = db.execute("SELECT epoch, pid, host, since FROM owner").fetchone()
+        if epoch != self.epoch:
+            raise ConfigError(
+                f"{self.path}: belongs to another process now ({pid} on {host}, since {since}); nothing more "
+                "is committed here"
+            )
+
+    def check_whole(self) -> None:
+        """Raise RetryError, before a commit, when what is committed now would be in no file that stays.
+
+        A look that was taken within the last two milliseconds is believed: it costs as much as the marker,
+        and under load commits follow one another faster.
+        """
+        at = time.monotonic()
+        self._looks = at >= self._look_at
+        if not self._looks:
+            return
+        self._look_at = at + LOOK_EVERY_S
+        now = self._sizes_now()
+        if now[0] < self._sizes[0] or now[1] < self._sizes[1]:
+            raise RetryError(self.look() or f"{self.path}: has lost a part of itself")
+
+    def committed(self) -> None:
+        """Take note, after a commit that looked, how long the file and its log are now."""
+        if self._looks:
+            self._sizes = self._sizes_now()
+
+    def answered(self, seq: int, link: bytes) -> None:
+        """Mark that all up to a number is committed; raise RetryError when that cannot be written."""
+        if seq != self._marked:
+            try:
+                self._marker.write(seq, link, self._state_id)
+            except OSError as error:
+                raise RetryError(f"{self._marker.path}: cannot be written: {error.strerror}") from error
+            self._marked, self._link = seq, link
+
+    def look(self) -> str:
+        """Return what has become of the file since it was opened, and what to do; empty when it is well."""
+        words = self._gone()
+        if not words and not self._marker.is_there:
+            self._remake_marker()
+        return words
+
+    def close(self) -> None:
+        """Let others have the file; SQLite must have closed it before."""
+        if self._log is not None:
+            os.close(self._log)
+        self._marker.close()
+        self._lock.release()
+
+    def _gone(self) -> str:
+        files = [(self.path, self._lock.fd)]
+        files += [] if self._log is None else [(self._beside("-wal"), self._log)]
+        for (path, fd), size in zip(files, self._sizes, strict=False):
+            here = os.fstat(fd)
+            try:
+                there: os.stat_result | None = path.stat()
+            except OSError:
+                there = None
+            if there is None or not os.path.samestat(here, there):
+                what = "was removed or moved away" if there is None else "was replaced by another file"
+                return f"{path}: {what} while it was in use. {self._advice(here)}"
+            if here.st_size < size:
+                return f"{path}: was cut short, from {size:,} to {here.st_size:,} bytes. {self._advice(here)}"
+        return ""
+
+    def _advice(self, here: os.stat_result) -> str:
+        put_back = "Move it back, or end" if here.st_nlink else "End"
+        return (
+            f"Nothing is answered until it is back. {put_back} this process, put back a copy of it with "
+            "its -wal and .marker, and start again; or make a new one with `fraud state create`"
+        )
+
+    def _remake_marker(self) -> None:
+        LOG.warning("%s: was removed; it is made again", self._marker.path, extra={"event": "marker_remade"})
+        path, synchronous = self._marker.path, self._marker.synchronous
+        commit_marker.make(path, Marked(0, max(self._marked, 0), self._link, self._state_id))
+        self._marker.close()
+        self._marker = CommitMarker(path, synchronous=synchronous)
+
+    def _sizes_now(self) -> tuple[int, int]:
+        """Return the sizes of the file and of its log; -1 for one that has no name any more."""
+        file = os.fstat(self._lock.fd)
+        log = os.fstat(self._log) if self._log is not None else file
+        return (file.st_size if file.st_nlink else -1, log.st_size if log.st_nlink else -1)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _check(self, path: Path) -> None:
+        _refuse_cut(self._lock, path)
+        loss = found_loss(self.path)
+        if loss is not None:
+            raise ConfigError(f"{path}: {loss.words}. {PUT_BACK}")
+
+
+def found_loss(path: Path) -> Loss | None:
+    """Compare a state file with its commit marker; return what it has lost, None when it has all.
+
+    Nothing is written: SQLite's log stays as it is, for whoever wants to save it.
+    """
+    # Before the file: of a file that is in use it may only be older.
+    path = path.resolve()
+    marked = commit_marker.read(marker_path(path))
+    if marked is None:
+        words = (
+            f"its commit marker ({marker_path(path).name}) is missing: nobody knows whether answers are gone"
+        )
+        return Loss(0, 0, words, unmarked=True)
+    with closing(open_to_read(path)) as db:
+        check_format(db, path)
+        waiting = journal.entries(db)
+        progress = waiting[-1].progress if waiting else msgspec.convert(_meta(db, "progress") or (), Progress)
+        if _meta(db, STATE_ID) != marked.state_id:
+            return Loss(0, 0, "its commit marker is that of another state file")
+        if progress.seq < marked.seq:
+            first, count = progress.seq + 1, marked.seq - progress.seq
+            words = (
+                f"{count:,} answered events are gone, numbers {first:,} to {marked.seq:,}: its log (-wal) "
+                "was damaged or removed, or an older copy was put in its place"
+            )
+            return Loss(first, marked.seq, words)
+        if not marked.is_at(_last_link(db, waiting, marked.seq)):
+            return Loss(
+                0,
+                0,
+                f"event {marked.seq:,} is not the one that was answered: another copy of it went on since",
+            )
+    return None
+
+
+def accept_loss(path: Path) -> Loss | None:
+    """Let a file go on without what it has lost, and return that; it stays written in the file."""
+    lock = StateLock(path)
+    try:
+        with opening(path):
+            _refuse_cut(lock, path)
+            loss = found_loss(lock.path)
+            if loss is None:
+                return None
+            loss = msgspec.structs.replace(loss, at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+            with closing(sqlite3.connect(lock.path, isolation_level=None)) as db:
+                check_format(db, path)
+                losses = [*(_meta(db, LOSSES) or []), msgspec.to_builtins(loss)]
+                db.execute(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOSSES, msgspec.msgpack.encode(losses))
+                )
+                waiting = journal.entries(db)
+                kept = msgspec.convert(_meta(db, "progress") or (), Progress)
+                progress = waiting[-1].progress if waiting else kept
+                state_id: bytes = _meta(db, STATE_ID)
+            commit_marker.make(marker_path(lock.path), Marked(0, progress.seq, progress.chain, state_id))
+    finally:
+        lock.release()
+    return loss
+
+
+def copy_state(source: Path, target: Path) -> Path:
+    """Copy a state file that nobody has open, with its commit marker; return the copy."""
+    shutil.copy(marker_path(source), marker_path(target))
+    return Path(shutil.copy(source, target))
+
+
+def adopt(source: Path, target: Path) -> None:
+    """Give a new state file, which is closed, its name; it is on disk when this returns."""
+    for path in (source, marker_path(source)):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    marker_path(source).replace(marker_path(target))
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _refuse_cut(lock: StateLock, path: Path) -> None:
+    missing = lock.missing_bytes()
+    if missing:
+        raise ConfigError(
+            f"{path}: was cut short, at least {missing:,} bytes are gone. It and its log (-wal) are as they "
+            "were: put a copy back, with its .marker, or save what can be read (from a copy of both: "
+            "`sqlite3 COPY .recover | sqlite3 NEW`), or make a new one with `fraud state create FILE "
+            "--history PAST`"
+        )
+
+
+def _last_link(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:
+    """Return the link of the last row up to a number."""
+    for entry in reversed(waiting):
+        if entry.progress.seq <= seq:
+            return entry.progress.chain
+    row = db.execute(LAST_LINK, {"seq": seq}).fetchone()
+    return START if row is None else row[1]
+
+
+def _meta(db: sqlite3.Connection, key: str) -> Any:  # noqa: ANN401 - each key has a type of its own
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else msgspec.msgpack.decode(row[0])

@@ -1,0 +1,289 @@
+"""A state file as its readers see it: what is in the tables, and what waits in the journal before them.
+
+Nothing is written, and whoever is at work on the file goes on: all that is read is of one moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from fraud_detection.adapters.sqlite import journal
+from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
+from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.replication_log import Followed
+from fraud_detection.adapters.sqlite.tables import FORMAT
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Action
+from fraud_detection.core.hash_chain import START, Link, as_text, links
+
+T = TypeVar("T")
+
+Severity = Annotated[int, msgspec.Meta(ge=int(min(Action)), le=int(max(Action)))]
+TABLES = ("decisions", "labels", "quarantine")
+MAPPED_BYTES = 1 << 30
+PART = 10_000
+ANSWERED = f"""
+    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)), setup
+    FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
+DISPLACED = """
+    SELECT one.seq, one.transaction_id FROM all_labels AS one
+    LEFT JOIN all_decisions AS decided ON decided.transaction_id = one.transaction_id
+    LEFT JOIN history ON history.transaction_id = one.transaction_id
+    WHERE one.applied_at IS NOT CASE
+        WHEN one.noted THEN NULL
+        WHEN history.transaction_id IS NOT NULL THEN one.seq
+        WHEN decided.seq IS NOT NULL THEN max(one.seq, decided.seq) END
+    ORDER BY one.seq"""
+"""Labels that were not learned when they came or, where they came first, with their payment."""
+
+
+class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
+    """A decision with all that it was made of, as the columns of its table.
+
+    entities: in MessagePack.  features: 64-bit floats.  chain: the link of the row.
+    """
+
+    seq: int
+    transaction_id: str
+    event_time: int
+    action: Severity
+    score: float | None
+    reasons: str
+    policy: str
+    bundle: str
+    entities: bytes
+    event: bytes
+    features: bytes
+    setup: str
+    instead_of: Severity | None
+    share: float | None
+    caller: str
+    notes: str
+    chain: bytes
+
+
+class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
+    """A label as it came; times in ms.  noted: it changed nothing.  See the table."""
+
+    seq: int
+    fraud: int
+    known_at: int
+    source: str
+    corrects: int | None
+    applied_at: int | None
+    happened_at: int | None
+    noted: int
+    caller: str
+
+
+class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
+    """An event that was refused: from how many places it came, and when first and last, in ms."""
+
+    seq: int
+    reason: str
+    path: str
+    event: bytes
+    count: int
+    first_at: int
+    last_at: int
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a limiter counts of an earlier decision; one that was let through may be declined too."""
+
+    seq: int
+    event_time: int
+    declined: int
+    setup: str
+
+
+class Record:
+    """One state file at one moment.
+
+    waiting: what is in the journal alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raise ConfigError when it is no state file of this version, or damaged."""
+        self.path = path
+        try:
+            self._db = open_to_read(path)
+            self._refuse_other_formats()
+            self.waiting: list[Entry] = journal.entries(self._db)
+            self._join()
+            kept = self.meta("progress")
+        except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise ConfigError(f"{path}: cannot be read as a state file: {error}") from None
+        self.progress = self.waiting[-1].progress if self.waiting else msgspec.convert(kept or (), Progress)
+        self.ledger = SqliteLedger(self._db, lambda: None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def meta(self, key: str) -> Any:  # noqa: ANN401 - each key has a type of its own
+        """Return what was kept under a key, None where nothing was."""
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return msgspec.msgpack.decode(rows[0][0]) if rows else None
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; `all_decisions` and its like have what is in the journal too."""
+        return self._db.execute(query, parameters).fetchall()
+
+    def decision(self, transaction_id: str) -> StoredDecision | None:
+        """Return the decision on a payment; raise ConfigError when its row is not as it was written."""
+        rows = self.rows("SELECT * FROM all_decisions WHERE transaction_id = ?", (transaction_id,))
+        return _converted(rows[0], StoredDecision, self.path) if rows else None
+
+    def labels(self, transaction_id: str) -> list[StoredLabel]:
+        """Return the labels of a payment in the order in which they came."""
+        query = """
+            SELECT seq, fraud, known_at, source, corrects, applied_at, happened_at, noted, caller
+            FROM all_labels WHERE transaction_id = ? ORDER BY seq"""
+        return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
+
+    def refused(self) -> Iterator[StoredRefusal]:
+        """Yield each event that was refused; what came again is counted in its row."""
+        query = """
+            SELECT seq, reason, path, event, count + (SELECT count(*) FROM again WHERE again.seq = one.seq),
+                first_at, max(last_at, coalesce((SELECT max(at) FROM again WHERE again.seq = one.seq), 0))
+            FROM all_quarantine AS one ORDER BY seq"""
+        for row in self._db.execute(query):
+            yield _converted(row, StoredRefusal, self.path)
+
+    def is_history(self, transaction_id: str) -> bool:
+        """Tell whether a payment is one of the past that was taken in before the stream."""
+        return bool(self.rows("SELECT 1 FROM history WHERE transaction_id = ?", (transaction_id,)))
+
+    def setups(self) -> dict[str, bytes]:
+        """Return the content of everything that has answered, by its name."""
+        return dict(self.rows("SELECT name, CAST(content AS BLOB) FROM setups"))
+
+    def link_before(self, seq: int) -> bytes:
+        """Return the link of the row before a number."""
+        found: list[tuple[int, bytes]] = []
+        for table in TABLES:
+            query = f"SELECT seq, chain FROM all_{table} WHERE seq < ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - our own tables
+            found += [(row[0], row[1]) for row in self.rows(query, (seq,))]
+        return max(found, default=(0, START))[1]
+
+    def answered_before(self, seq: int, since_ms: int) -> list[Answered]:
+        """Return what was answered before a number and is of later than a time, the latest first."""
+        found: list[Answered] = []
+        while True:
+            part = [_converted(row, Answered, self.path) for row in self.rows(ANSWERED, (seq,))]
+            recent = [one for one in part if one.event_time > since_ms]
+            found += recent
+            if not recent:
+                return found
+            seq = part[-1].seq
+
+    def displaced_labels(self) -> list[tuple[int, str]]:
+        """Return number and payment of labels that are said to be learned at another place than they were."""
+        return [(seq, str(one)) for seq, one in self.rows(DISPLACED)]
+
+    def links(self) -> Iterator[Link]:
+        """Yield all that was kept, in order, with the links that it carries and should carry."""
+        yield from links(self._db, _waiting_rows(self.waiting))
+
+    def since(self, seq: int) -> Iterator[PastEvent]:
+        """Yield payments and labels after a number, in the order in which they were remembered."""
+        yield from tables_since(self._db, self.ledger, seq)
+        yield from journal_since(self.waiting, self.ledger, seq)
+
+    def followed(self) -> list[Followed]:
+        """Return which parts of the other workers' logs were taken in, in order."""
+        if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'followed'"):
+            return []
+        query = "SELECT seq, worker, after, until FROM followed ORDER BY seq"
+        return [Followed(*row) for row in self.rows(query)]
+
+    def _refuse_other_formats(self) -> None:
+        version = self.rows("PRAGMA user_version")[0][0]
+        if version != FORMAT:
+            raise ConfigError(
+                f"{self.path}: is not a state file of this version (found {version}, expected {FORMAT})"
+            )
+
+    def _join(self) -> None:
+        """Let queries find what waits in the journal beside what is in the tables."""
+        for table in TABLES:
+            self._db.execute(f"CREATE TEMP TABLE waiting_{table} AS SELECT * FROM main.{table} WHERE 0")  # noqa: S608 - our own tables
+            self._db.execute(
+                f"CREATE TEMP VIEW all_{table} AS "  # noqa: S608 - our own tables
+                f"SELECT * FROM main.{table} UNION ALL SELECT * FROM temp.waiting_{table}"
+            )
+        self._db.execute("CREATE TEMP TABLE again (at INTEGER NOT NULL, seq INTEGER NOT NULL)")
+        for entry in self.waiting:
+            self._add("waiting_decisions", entry.decisions)
+            self._add("waiting_labels", entry.labels)
+            self._add("waiting_quarantine", entry.quarantined)
+            self._add("again", entry.again)
+
+    def _add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            places = ",".join("?" * len(rows[0]))
+            self._db.executemany(f"INSERT INTO temp.{table} VALUES ({places})", rows)  # noqa: S608 - our own tables
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file for reading; where no process has left its log and none can be made, as it lies there."""
+    if path.exists() and not path.stat().st_size:
+        # SQLite would delete its log, in which all of it may still be.
+        raise ConfigError(
+            f"{path}: was cut short: it is empty; put a copy back, with its -wal and its .marker"
+        )
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    for mode in ("", "&immutable=1"):
+        db = sqlite3.connect(address + mode, uri=True, isolation_level=None)
+        db.text_factory = as_text
+        db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES:d}")
+        try:
+            db.execute("BEGIN")
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            db.close()
+            if mode or path.with_name(path.name + "-wal").exists():
+                raise
+        else:
+            return db
+    raise ConfigError(f"{path}: cannot be opened")
+
+
+def _converted(row: Sequence[object], kind: type[T], path: Path) -> T:
+    try:
+        return msgspec.convert(row, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{path}: row {row[0]} is not as it was written: {error}; see `fraud audit verify`"
+        ) from None
+
+
+def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
+    """Yield what is in the journal alone as `hash_chain.ROWS` has it."""
+    for entry in waiting:
+        rows: list[tuple[Any, ...]] = [(row[0], 0, *row) for row in entry.decisions]
+        for (
+            seq,
+            one,
+            fraud,
+            known_at,
+            source,
+            corrects,
+            _,
+            happened_at,
+            noted,
+            caller,
+            carried,
+        ) in entry.labels:
+            told = (seq, 1, one, int(fraud), known_at, source, corrects, happened_at, int(noted))
+            rows.append((*told, caller, carried))
+        rows += [(row[0], 2, *row[1:5], row[-1]) for row in entry.quarantined]
+        yield from sorted(rows, key=lambda row: int(row[0]))

@@ -1,0 +1,121 @@
+"""What the limiter of declines did with a past payment: counted again from the decisions before it.
+
+Its counts are not stored with a decision.  They follow from the decisions of its interval that came before.
+Those of other workers count too, and what of them it saw is not stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import LIMITER, Transaction
+from fraud_detection.core.project_schema import Project
+from fraud_detection.engine.engine import Setup
+
+
+class LimiterThen(msgspec.Struct, frozen=True):
+    """The limiter at a past payment.
+
+    is_asked: score or rules asked for a decline.  admitted: what it answered, by what is stored.
+    payments, declines: counted in its interval before the payment.  agrees: whether these counts say the
+    same; None where that cannot be told.
+    """
+
+    settings: LimiterSettings
+    words: str
+    is_asked: bool
+    admitted: bool
+    payments: int
+    declines: int
+    agrees: bool | None
+
+    @property
+    def did(self) -> str:
+        """Return what it did, in a word."""
+        return "admitted the decline" if self.admitted else "refused the decline"
+
+    @property
+    def should(self) -> str:
+        """Return what its counts say against that."""
+        return (
+            f"{self.declines:,} declines of {self.payments:,} payments before it in {self.settings.interval} "
+            f"say otherwise"
+        )
+
+    @property
+    def doubt(self) -> str:
+        """Return why it is taken as it is stored."""
+        if self.agrees is False:
+            return self.should
+        return "what other workers declined counts too, and how much of it was seen is not stored"
+
+
+class AsThen(DeclineLimiter):
+    """Answers as it is known that a limiter has."""
+
+    def __init__(self, settings: LimiterSettings, *, admitted: bool) -> None:
+        """Take the answer."""
+        super().__init__(settings)
+        self.admitted = admitted
+
+    def admits(self, time_ms: int) -> bool:  # noqa: ARG002 - whenever it is asked
+        """Return the answer."""
+        return self.admitted
+
+
+def limiter_then(
+    record: Record,
+    stored: StoredDecision,
+    project: Project,
+    payment: Transaction,
+    wanted: bool,  # noqa: FBT001 - a fact
+) -> LimiterThen | None:
+    """Return what the limiter did; None where none was at work.
+
+    wanted: score and rules ask for a decline.
+    """
+    told = _told(stored)
+    settings = project.limiter
+    if told is not None and (settings is None or DeclineLimiter(settings).words != told):
+        # A canary is limited by the champion's limiter, which is that of another setup.
+        settings = _of_others(record, told)
+    if settings is None:
+        return None
+    limiter = DeclineLimiter(settings)
+    for one in record.answered_before(stored.seq, payment.event_time - settings.interval.ms):
+        limiter.note(one.event_time, declined=bool(one.declined))
+    admitted = told is None
+    same = limiter.admits(payment.event_time) is admitted
+    agrees = None if not same and _has_others(record) else same
+    counted = limiter.counted(payment.event_time)
+    return LimiterThen(settings, limiter.words, wanted, admitted, *counted, agrees if wanted else None)
+
+
+def _has_others(record: Record) -> bool:
+    """Tell whether the file is that of one worker of several."""
+    shard = record.meta("shard")
+    return isinstance(shard, dict) and shard.get("workers", 1) > 1
+
+
+def _told(stored: StoredDecision) -> str | None:
+    """Return the words of the limiter where its reason stands first."""
+    try:
+        reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f"payment {stored.transaction_id}: its stored reasons cannot be read: {error}; see "
+            "`fraud audit verify`"
+        ) from None
+    return reasons[0][2] if reasons and reasons[0][1] == LIMITER else None
+
+
+def _of_others(record: Record, words: str) -> LimiterSettings | None:
+    for name, content in record.setups().items():
+        settings = Setup(name, content).read()[1].limiter
+        if settings is not None and DeclineLimiter(settings).words == words:
+            return settings
+    return None

@@ -1,0 +1,139 @@
+"""Find a payment in state files, and tell what is known of it: decided, refused, of the past, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision, StoredLabel
+from fraud_detection.audit.explanation import label_told, story
+from fraud_detection.audit.explanation_record import LabelTold, Replayed, Story
+from fraud_detection.audit.redecide import Rebuilt, rebuild
+from fraud_detection.audit.refeature import replay_features, shard_of
+from fraud_detection.core.decision_record import iso
+from fraud_detection.core.errors import RejectError
+from fraud_detection.core.lenient_json import object_of
+from fraud_detection.core.parse.values import as_id
+from fraud_detection.history.load import read_history
+
+Progress = Callable[[str, float], None]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An event that was refused, and that speaks of the payment.
+
+    count: how often it came, when first and last; what came again from the same place is not counted.
+    """
+
+    state: str
+    number: int
+    reason: str
+    path: str
+    event: str
+    count: int
+    first_at: str
+    last_at: str
+
+
+class Undecided(msgspec.Struct, frozen=True):
+    """What is known of a payment that was never decided.
+
+    is_history: it is one of the past that was taken in before the stream.
+    """
+
+    transaction_id: str
+    is_history: bool
+    refused: list[Refused]
+    labels: list[LabelTold]
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether anything was ever heard of it."""
+        return bool(self.is_history or self.refused or self.labels)
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where to look for what a decision was made of.
+
+    bundles: paths of bundles.  live: a folder that keeps each bundle as `bundles/NAME.tar.gz`.
+    replay: make the features again too.  history: what the state began with.
+    """
+
+    bundles: Sequence[Path]
+    live: Path | None = None
+    replay: bool = False
+    history: Path | None = None
+
+    def all_bundles(self) -> list[Path]:
+        """Return every place where a bundle may lie."""
+        kept = [] if self.live is None else sorted((self.live / "bundles").glob("*.tar.gz"))
+        return [*self.bundles, *kept]
+
+
+def explain(
+    transaction_id: str, files: Sequence[Path], where: Where, progress: Progress
+) -> Story | Undecided:
+    """Tell a payment, rebuilt where it was decided.
+
+    files: one state file, or those of all workers.  Raises ConfigError when what it needs is not there.
+    """
+    with ExitStack() as stack:
+        records = [stack.enter_context(closing(Record(file))) for file in files]
+        for record in records:
+            stored = record.decision(transaction_id)
+            if stored is not None:
+                return _decided(record, records, stored, where, progress)
+        return _undecided(transaction_id, records)
+
+
+def _decided(
+    record: Record, records: Sequence[Record], stored: StoredDecision, where: Where, progress: Progress
+) -> Story:
+    again = rebuild(record, stored, where.all_bundles())
+    replayed = None
+    if where.replay or where.history is not None:
+        replayed = _replay(record, records, again, where, progress)
+    return story(again, record.labels(stored.transaction_id), str(record.path), replayed)
+
+
+def _replay(
+    record: Record, records: Sequence[Record], again: Rebuilt, where: Where, progress: Progress
+) -> Replayed:
+    history = (
+        [] if where.history is None else read_history(again.engine.project, where.history, progress).payments
+    )
+    shards = [(shard_of(one), one) for one in records if one is not record]
+    others = {shard.worker: one for shard, one in shards if shard is not None}
+    return replay_features(record, others, again.stored, again.engine, history, progress)
+
+
+def _undecided(transaction_id: str, records: Sequence[Record]) -> Undecided:
+    labels: list[StoredLabel] = []
+    for record in records:
+        labels += record.labels(transaction_id)
+    return Undecided(
+        transaction_id,
+        any(record.is_history(transaction_id) for record in records),
+        [one for record in records for one in _refused(record, transaction_id)],
+        [label_told(one, stands=False) for one in labels],
+    )
+
+
+def _refused(record: Record, transaction_id: str) -> Iterator[Refused]:
+    for one in record.refused():
+        if _names(one.event, transaction_id):
+            text = one.event.decode(errors="replace")
+            times = (iso(one.first_at), iso(one.last_at))
+            yield Refused(str(record.path), one.seq, one.reason, one.path, text, one.count, *times)
+
+
+def _names(event: bytes, transaction_id: str) -> bool:
+    """Tell whether an event that was refused names a payment; one that is no JSON object may hold its id."""
+    try:
+        values = object_of(event).values()
+    except RejectError:
+        return transaction_id.encode() in event
+    return any(as_id(value) == transaction_id for value in values)

@@ -1,0 +1,219 @@
+"""Tell a rebuilt decision: what was known, what spoke for and against, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.state_reader import StoredLabel
+from fraud_detection.audit.decline_cap_replay import LimiterThen
+from fraud_detection.audit.explanation_record import (
+    FIRED,
+    FeatureTold,
+    LabelTold,
+    LimiterTold,
+    MadeBy,
+    PaymentTold,
+    ReasonTold,
+    Replayed,
+    RuleTold,
+    ScoreTold,
+    Story,
+)
+from fraud_detection.audit.redecide import Rebuilt
+from fraud_detection.core.decide.lists import ACTIONS, Span, span
+from fraud_detection.core.decision_record import iso
+from fraud_detection.core.decision_settings import Kept, ListEntry, ListSettings
+from fraud_detection.core.events import Action, Transaction
+from fraud_detection.core.project_schema import Schema
+
+HELD_BACK, NOT_TRUE, NOT_KNOWN, NOT_LISTED = (
+    "outvoted by a list that denies",
+    "does not hold",
+    "not known, because a value is missing",
+    "not on it",
+)
+
+
+def story(
+    again: Rebuilt, labels: Sequence[StoredLabel], state: str, replayed: Replayed | None = None
+) -> Story:
+    """Tell a decision that was rebuilt; `labels` are those that came, in order."""
+    stored = again.stored
+    differences = [*again.differences, *(() if replayed is None else replayed.differences)]
+    action, standing = Action(stored.action), _standing(labels)
+    reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
+    return Story(
+        payment=_payment(again.payment, again.engine.project.schema, stored.event),
+        state=state,
+        number=stored.seq,
+        action=action.label,
+        reasons=[ReasonTold(*one) for one in reasons],
+        instead_of=None if stored.instead_of is None else Action(stored.instead_of).label,
+        share=stored.share,
+        same=not differences,
+        differences=differences,
+        taken=again.taken,
+        score=_score(again),
+        features=_features(again),
+        rules=[*_lists(again), *_rules(again)],
+        limiter=_limiter(again.limiter),
+        labels=[label_told(one, stands=one is standing) for one in labels],
+        judgement=judgement(action, None if standing is None else bool(standing.fraud)),
+        made_by=_made_by(again),
+        replayed=replayed,
+        caller=stored.caller,
+        notes=msgspec.json.decode(stored.notes, type=list[str]),
+    )
+
+
+def judgement(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - what is known of the payment
+    """Say whether the answer was right, as is known now.
+
+    >>> judgement(Action.DECLINE, True), judgement(Action.APPROVE, None)
+    ('right: a fraud was stopped', 'not known: no label has come')
+    """
+    if fraud is None:
+        return "not known: no label has come"
+    if action is Action.APPROVE:
+        return "wrong: a fraud was let pass" if fraud else "right: a legitimate payment was let pass"
+    if action is Action.DECLINE:
+        return "right: a fraud was stopped" if fraud else "wrong: a legitimate payment was declined"
+    return "right: a fraud was sent to review" if fraud else "a legitimate payment was sent to review"
+
+
+def _standing(labels: Sequence[StoredLabel]) -> StoredLabel | None:
+    return next((one for one in reversed(labels) if not one.noted), None)
+
+
+def _payment(payment: Transaction, schema: Schema, event: bytes) -> PaymentTold:
+    scale = 1 if schema.amount is None else 10**schema.amount.decimals
+    return PaymentTold(
+        payment.transaction_id,
+        iso(payment.event_time),
+        None if payment.amount is None else payment.amount / scale,
+        dict(zip(schema.entities, payment.entities, strict=True)),
+        {name: _known(value) for name, value in zip(schema.numbers, payment.numbers, strict=True)},
+        dict(zip(schema.categories, payment.categories, strict=True)),
+        payment.place,
+        event.decode(errors="replace"),
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _features(again: Rebuilt) -> list[FeatureTold]:
+    contributions = again.scorer.contributions([again.values])[0]
+    reasons = again.engine.answerer.reasons
+    names = again.engine.bundle.contents.features.names
+    said = names if reasons is None else reasons.sentences(again.values)
+    return [
+        FeatureTold(name, _known(value), words, float(added))
+        for name, value, words, added in zip(names, again.values, said, contributions, strict=True)
+    ]
+
+
+def _score(again: Rebuilt) -> ScoreTold:
+    log_odds = float(again.scorer.margins([again.values])[0])
+    policy, calibration = again.engine.answerer.policy, again.scorer.calibration
+    declared = again.engine.project.policy.review_at is not None
+    return ScoreTold(
+        base=log_odds - float(again.scorer.contributions([again.values])[0].sum()),
+        log_odds=log_odds,
+        slope=calibration.slope,
+        intercept=calibration.intercept,
+        probability=calibration.probability(log_odds),
+        score=again.stored.score,
+        review_at=policy.review_at,
+        decline_at=policy.decline_at,
+        origin="settings" if declared else again.engine.bundle.manifest.cutoffs.origin,
+    )
+
+
+def _rules(again: Rebuilt) -> Iterator[RuleTold]:
+    answers = again.engine.answerer.rules.conditions(again.payment, again.values)
+    for rule, holds in zip(again.engine.project.rules, answers, strict=True):
+        silent = _silence(span(rule), rule, again.payment.event_time)
+        said = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
+        when = " ".join(rule.when.split())
+        yield RuleTold(rule.name, "rule", said, when, rule.action, rule.owner, rule.reason, rule.version)
+
+
+def _lists(again: Rebuilt) -> Iterator[RuleTold]:
+    spoke = {one.code for one in again.engine.answerer.rules.fired(again.payment, again.values)}
+    for one in again.engine.project.lists:
+        value = _text(again.payment, again.engine.project.schema, one.of)
+        entry = next((entry for entry in one.entries if entry.value == value), None)
+        said = NOT_LISTED if entry is None else _entry_said(one, entry, again.payment, spoke)
+        owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
+        what, action = f"{one.of} {value or '(missing)'}", ACTIONS[one.kind].label
+        owner, reason = owner or one.owner, reason or one.reason
+        yield RuleTold(one.name, f"{one.kind} list", said, what, action, owner, reason)
+
+
+def _entry_said(one: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
+    holds, time_ms = span(entry, span(one)), payment.event_time
+    silent = _silence(holds, entry, time_ms) and (
+        _silence(span(one), one, time_ms) or _silence(span(entry), entry, time_ms)
+    )
+    return silent or (FIRED if one.name in spoke else HELD_BACK)
+
+
+def _silence(within: Span, kept: Kept, time_ms: int) -> str:
+    """Say why something does not speak at a time; nothing where it does."""
+    since, until = within
+    if time_ms >= until:
+        return f"expired on {kept.expires}"
+    return f"snoozed until {kept.snoozed_until}" if time_ms < since else ""
+
+
+def _text(payment: Transaction, schema: Schema, name: str) -> str | None:
+    """Return what a list of that name looks up, as the rules read it: a category before an entity."""
+    texts: dict[str, str | None] = {"transaction_id": payment.transaction_id}
+    texts |= dict(zip(schema.entities, payment.entities, strict=True))
+    texts |= dict(zip(schema.categories, payment.categories, strict=True))
+    return texts[name]
+
+
+def _limiter(then: LimiterThen | None) -> LimiterTold | None:
+    if then is None:
+        return None
+    did = f"{then.did}: {then.words}" if then.is_asked and not then.admitted else then.did
+    return LimiterTold(
+        then.is_asked, did if then.is_asked else "was not asked", then.payments, then.declines, then.agrees
+    )
+
+
+def label_told(one: StoredLabel, *, stands: bool) -> LabelTold:
+    """Tell a label that came."""
+    note = "changes nothing" if one.noted else ""
+    if one.corrects is not None:
+        note = f"takes back the one that was known at {iso(one.corrects)}"
+    return LabelTold(
+        "fraud" if one.fraud else "legitimate",
+        one.source,
+        iso(one.known_at),
+        None if one.happened_at is None else iso(one.happened_at),
+        note,
+        stands,
+        one.caller,
+    )
+
+
+def _made_by(again: Rebuilt) -> MadeBy:
+    manifest, stored = again.engine.bundle.manifest, again.stored
+    periods = manifest.periods
+    return MadeBy(
+        stored.setup,
+        stored.policy,
+        manifest.name,
+        manifest.project,
+        manifest.fingerprint,
+        periods.train_from,
+        periods.train_until,
+        periods.labels_as_of,
+    )

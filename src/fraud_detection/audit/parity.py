@@ -1,0 +1,151 @@
+"""Prove that what is served and what is replayed are the same, to the last bit.
+
+A stream with late, repeated, broken and out-of-order events is served through the
+embedded door, with durable state, profiles saved behind, a memory too small for all profiles, and
+restarts in the middle.  Its log is then replayed through plain memory, as training does,
+and every value of every row is compared.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.tables import create_state
+from fraud_detection.core.decide.policy import Policy
+from fraud_detection.core.decide.rules import compile_rules
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.category_encoding import Vocabulary
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import observed
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project
+from fraud_detection.engine.counters import Tally
+from fraud_detection.engine.decision_engine import Answerer
+from fraud_detection.engine.pipeline import Pipeline
+from fraud_detection.history.load import Progress
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+
+BATCH = 512
+RESTARTS = 4
+CAPACITY = 5_000
+VALUE_BYTES = 8
+SOURCE = "parity"
+
+
+class ParityReport(msgspec.Struct):
+    """What was served, and how many feature values differ when it is replayed."""
+
+    events: int = 0
+    transactions: int = 0
+    labels: int = 0
+    repeated: int = 0
+    quarantined: int = 0
+    restarts: int = 0
+    rows_compared: int = 0
+    values_compared: int = 0
+    values_different: int = 0
+
+
+def check_parity(
+    project: Project,
+    vocabulary: Vocabulary,
+    events: Iterable[bytes],
+    expected: int,
+    state: Path,
+    progress: Progress,
+) -> ParityReport:
+    """Serve the events into a new state file, replay its log, and compare; `expected` are announced."""
+    report = ParityReport()
+    create_state(state)
+    _serve(partial(_open, project, vocabulary, state), events, expected, progress, report)
+    _replay(project, vocabulary, state, progress, report)
+    return report
+
+
+def _serve(
+    open_door: Callable[[], EmbeddedDoor],
+    events: Iterable[bytes],
+    expected: int,
+    progress: Progress,
+    report: ParityReport,
+) -> None:
+    door = open_door()
+    for batch in _batches(events):
+        if report.events // (expected // (RESTARTS + 1) + 1) > report.restarts:
+            # The process that dies here saves nothing more: the next one recovers from the log.
+            _add(report, door.tally)
+            door.site.close()
+            door = open_door()
+            report.restarts += 1
+        door.take(Batch(batch, None, report.events), SOURCE)
+        door.catch_up()
+        report.events += len(batch)
+        progress(f"serving: {report.events:,} events", min(report.events / expected, 1.0))
+    _add(report, door.tally)
+    door.close()
+
+
+def _replay(
+    project: Project, vocabulary: Vocabulary, state: Path, progress: Progress, report: ParityReport
+) -> None:
+    site, parser = SqliteSite(state, reading=True), Parser(project.schema)
+    memory = FeatureMemory(Extractor(project, vocabulary))
+    for past in site.since(0):
+        if past.event is None:
+            memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+            continue
+        payment = parser.parse(past.event, past.transaction_id)
+        if isinstance(payment, Transaction):
+            _compare(array("d", observed(memory, payment)).tobytes(), past.features, report)
+        if report.rows_compared % BATCH == 0:
+            progress(
+                f"replaying: {report.rows_compared:,} rows",
+                report.rows_compared / max(report.transactions, 1),
+            )
+    progress(f"replayed {report.rows_compared:,} rows", 1.0)
+    site.close()
+
+
+def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
+    report.rows_compared += 1
+    report.values_compared += max(len(replayed), len(served)) // VALUE_BYTES
+    if replayed != served:
+        width = VALUE_BYTES
+        starts = range(0, max(len(replayed), len(served)), width)
+        report.values_different += sum(replayed[at : at + width] != served[at : at + width] for at in starts)
+
+
+def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedDoor:
+    extractor = Extractor(project, vocabulary)
+    names = [feature.name for feature in extractor.definitions]
+    answerer = Answerer(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
+    site = SqliteSite(state)
+    memory = FeatureMemory(extractor, site, CAPACITY)
+    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, site.ledger)
+    return EmbeddedDoor(pipeline, site, save_after_events=20_000)
+
+
+def _add(report: ParityReport, tally: Tally) -> None:
+    report.transactions += tally.decided
+    report.labels += tally.labels
+    report.repeated += tally.repeated
+    report.quarantined += tally.quarantined
+
+
+def _batches(events: Iterable[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    for event in events:
+        part.append(event)
+        if len(part) == BATCH:
+            yield part
+            part = []
+    if part:
+        yield part

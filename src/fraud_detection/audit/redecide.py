@@ -1,0 +1,217 @@
+"""Make a past decision again, from what was stored with it, and compare all of it to the bit.
+
+The stored event is parsed again by the project file of that day; the stored features are scored by the
+bundle of that day; rules, lists, policy, limiter, reasons and lot are asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite import journal
+from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.audit.decline_cap_replay import AsThen, LimiterThen, limiter_then
+from fraud_detection.audit.explanation_record import Difference
+from fraud_detection.core.decide.policy import unforeseen
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import INTERNAL_ERROR, Action, Decision, LetThrough, Transaction
+from fraud_detection.core.hash_chain import link
+from fraud_detection.core.metrics import StageTimes
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.engine.decision_engine import Answerer, Answering
+from fraud_detection.engine.engine import Engine, Setup, make_engine
+
+VALUE_BYTES = 8
+COLUMNS = StoredDecision.__struct_fields__[:-1]
+"""Everything but the link, which is compared apart."""
+
+
+class Rebuilt(msgspec.Struct):
+    """A decision as it was stored, and as it comes out today.
+
+    engine: that of the decision, from its setup and bundle.  differences: empty where all is the same.
+    taken: what cannot come out of what is stored, and was taken as it stands there, in words.
+    limiter: what it did then; None where the setup has none.
+    """
+
+    stored: StoredDecision
+    engine: Engine
+    scorer: XGBoostScorer
+    payment: Transaction
+    values: array[float]
+    decision: Decision
+    differences: list[Difference]
+    taken: list[str]
+    limiter: LimiterThen | None = None
+
+
+def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
+    """Make a decision again; raise ConfigError when its setup, bundle, event or features cannot be read.
+
+    bundles: where to look for the bundle that decided.
+    """
+    setup = _setup(record, stored)
+    bundle_name, project = setup.read()
+    bundle = find_bundle(bundle_name, bundles)
+    scorer = trusted_scorer(bundle)
+    engine = _engine(bundle, scorer, project, setup)
+    payment, values = _event(engine, stored), _values(engine, stored)
+    again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
+    if not _met_an_error(stored):
+        again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))
+    if again.limiter is not None and again.limiter.agrees is not True and again.limiter.is_asked:
+        again.taken.append(f"what the limiter did: {again.limiter.doubt}")
+    told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
+    again.decision = msgspec.structs.replace(_decide(again, project), **told)
+    _compare(record, again, setup)
+    return again
+
+
+def find_bundle(name: str, paths: Sequence[Path]) -> Bundle:
+    """Return the bundle of that name; raise ConfigError that says which are there instead."""
+    there = []
+    # One that is named after itself is the likeliest.
+    for path in sorted(paths, key=lambda path: not path.name.startswith(name)):
+        if not path.exists():
+            there.append(f"{path} (no such file)")
+            continue
+        bundle = read_bundle(path)
+        if bundle.name == name:
+            return bundle
+        there.append(f"{path} ({bundle.name})")
+    raise ConfigError(
+        f"the bundle {name}, which decided, is not among: {', '.join(there)}; name it with --bundle, or the "
+        "folder of kept bundles with --live"
+    )
+
+
+def _setup(record: Record, stored: StoredDecision) -> Setup:
+    content = record.setups().get(stored.setup)
+    if content is None:
+        raise ConfigError(
+            f"{record.path}: the setup {stored.setup!r}, which decided payment {stored.transaction_id}, is "
+            "not in the file: what decided cannot be known; see `fraud audit verify`"
+        )
+    return Setup(stored.setup, content)
+
+
+def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, setup: Setup) -> Engine:
+    """Return the engine of that day under the name it had; without the lot where its key is not here."""
+    usable = project if _has_key(project) else msgspec.structs.replace(project, let_through=None)
+    engine = make_engine(bundle, scorer, usable)
+    answerer = msgspec.structs.replace(engine.answerer, setup=setup.name)
+    return msgspec.structs.replace(engine, project=project, answerer=answerer, setup=setup)
+
+
+def _has_key(project: Project) -> bool:
+    settings = project.let_through
+    return settings is None or bool(os.environ.get(settings.key_variable))
+
+
+def _event(engine: Engine, stored: StoredDecision) -> Transaction:
+    parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+    try:
+        read = parser.parse(stored.event, stored.transaction_id)
+    except RejectError as error:
+        raise ConfigError(
+            f"payment {stored.transaction_id}: its stored event cannot be read as it was then: {error}"
+        ) from None
+    if not isinstance(read, Transaction):
+        raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
+    return read
+
+
+def _values(engine: Engine, stored: StoredDecision) -> array[float]:
+    names = engine.bundle.contents.features.names
+    if len(stored.features) != VALUE_BYTES * len(names):
+        raise ConfigError(
+            f"payment {stored.transaction_id}: {len(stored.features)} bytes of features are stored, its "
+            f"bundle has {len(names)} features of {VALUE_BYTES} bytes"
+        )
+    return array("d", stored.features)
+
+
+def _undecided(stored: StoredDecision) -> Decision:
+    return Decision(stored.transaction_id, Action.REVIEW, None, (), "", "")
+
+
+def _wants_decline(again: Rebuilt) -> bool:
+    """Tell whether rules and score ask for a decline, which a limiter may refuse."""
+    fired = again.engine.answerer.rules.fired(again.payment, again.values)
+    score = None if again.stored.score is None else again.scorer.score([again.values])[0]
+    return again.engine.answerer.policy.verdicts(score, fired)[0] is Action.DECLINE
+
+
+def _met_an_error(stored: StoredDecision) -> bool:
+    """Tell whether the program met an error with the payment, which then went to review."""
+    reasons: list[tuple[str, str, str]] = msgspec.json.decode(stored.reasons)
+    return bool(reasons) and reasons[0][1] == INTERNAL_ERROR
+
+
+def _decide(again: Rebuilt, project: Project) -> Decision:
+    answerer = again.engine.answerer
+    if _met_an_error(again.stored):
+        again.taken.append("that the program met an error with it, and sent it to review")
+        one, policy = again.stored.transaction_id, answerer.policy.name
+        return unforeseen(one, policy, answerer.bundle, answerer.setup)
+    decision = _answer(again, answerer)
+    if again.stored.score is None and decision.score is not None:
+        # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
+        again.taken.append("that the model did not answer")
+        decision = _answer(again, msgspec.structs.replace(answerer, scorer=None))
+    settings = project.let_through
+    if settings is not None and answerer.draw is None and again.stored.instead_of is not None:
+        again.taken.append(
+            f"that the lot fell on this payment: its key is not in {settings.key_variable}, so it cannot be "
+            "drawn again"
+        )
+        mark = LetThrough(decision.action, settings.share)
+        decision = msgspec.structs.replace(decision, action=Action.APPROVE, let_through=mark)
+    return decision
+
+
+def _answer(again: Rebuilt, answerer: Answerer) -> Decision:
+    answering = Answering(answerer, StageTimes())
+    if again.limiter is not None and again.limiter.is_asked:
+        answering.limiter = AsThen(again.limiter.settings, admitted=again.limiter.admitted)
+    return answering.answer([again.payment], [again.values])[0]
+
+
+def _compare(record: Record, again: Rebuilt, setup: Setup) -> None:
+    stored, found = again.stored, again.differences
+    before = record.link_before(stored.seq)
+    outcome = Decided(stored.event, again.payment, again.values, again.decision)
+    kept, rebuilt = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
+    for name, one, other in zip(COLUMNS, kept, rebuilt, strict=False):
+        if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
+            found.append(Difference(name, _said(name, one), _said(name, other)))
+    if not setup.is_whole:
+        found.append(Difference("setup", setup.name, "its content was changed since"))
+    if again.limiter is not None and again.limiter.agrees is False:
+        found.append(Difference("limiter", again.limiter.did, again.limiter.should))
+    expected = link(before, kept[:-1])
+    if expected != stored.chain:
+        found.append(Difference("chain", stored.chain.hex(), expected.hex()))
+
+
+def _said(name: str, value: object) -> str:
+    """Return a value of a column as people read it; two that differ never look the same."""
+    if name in {"action", "instead_of"} and isinstance(value, int) and 0 <= value < len(Action):
+        return Action(value).label
+    if name == "entities" and isinstance(value, bytes):
+        try:
+            return str(msgspec.msgpack.decode(value))
+        except msgspec.DecodeError:
+            return value.hex()
+    return repr(value)

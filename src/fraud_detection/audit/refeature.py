@@ -1,0 +1,156 @@
+"""Make the features of a past payment again: replay history and the log up to it, and compare to the bit.
+
+Only what shares an entity with the payment is replayed: a profile is made of its own entity's payments and
+labels alone.  Of several workers the one that decided is replayed, with what it had followed by then.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.replication_log import Followed
+from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.audit.explanation_record import Difference, Replayed
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
+from fraud_detection.core.features.replay import PastPayment, Replay, observed
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.workers.ownership import Ownership, Shard
+from fraud_detection.serving.workers.replica import shared_profiles, without_ordering
+
+Progress = Callable[[str, float], None]
+TOLD_EVERY = 4096
+
+
+class Replaying:
+    """Feeds a memory with the past of one payment, as the process that decided it has been fed."""
+
+    def __init__(self, engine: Engine, shard: Shard | None, payment: Transaction) -> None:
+        """Start with an empty memory.
+
+        shard: which of several workers decided; None where one process did.
+        """
+        self.memory = FeatureMemory(Extractor(engine.project, engine.bundle.contents.features.vocabulary))
+        self.shared = shared_profiles(engine, self.memory)
+        self.parser = Parser(engine.project.schema)
+        self.ownership = None if shard is None else Ownership(engine.project.schema, shard.workers)
+        self.worker = 0 if shard is None else shard.worker
+        self.ids = payment.entities
+        self.history = self.events = 0
+
+    def take_history(self, history: Sequence[PastPayment], progress: Progress) -> None:
+        """Remember history, with the labels that were known by its end."""
+        replay = Replay(self.memory)
+        for number, past in enumerate(history, start=1):
+            if self.is_near(past.payment.entities):
+                self.history += 1
+                replay.learn_until(past.payment.event_time)
+                if self._owns(past):
+                    observed(self.memory, past.payment)
+                    replay.expect(past)
+                else:
+                    observed(self.shared, past.payment)
+                    replay.expect(without_ordering(past))
+            if number % TOLD_EVERY == 0:
+                progress(f"replaying history: {number:,} payments", number / len(history))
+        if history:
+            replay.learn_until(history[-1].payment.event_time)
+
+    def take(self, past: PastEvent, memory: FeatureMemory) -> None:
+        """Remember an event of a log."""
+        if not self.is_near(past.ids):
+            return
+        self.events += 1
+        if past.event is None:
+            memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+            return
+        payment = self.parser.parse(past.event, past.transaction_id)
+        if isinstance(payment, Transaction):
+            observed(memory, payment)
+
+    def is_near(self, ids: Ids) -> bool:
+        """Tell whether these entities share one with the payment."""
+        return any(one is not None and one == own for one, own in zip(ids, self.ids, strict=False))
+
+    def _owns(self, past: PastPayment) -> bool:
+        if self.ownership is None:
+            return True
+        return self.ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker
+
+
+def replay_features(
+    record: Record,
+    others: Mapping[int, Record],
+    stored: StoredDecision,
+    engine: Engine,
+    history: Sequence[PastPayment],
+    progress: Progress,
+) -> Replayed:
+    """Make the features again; raise ConfigError when history or a worker's file is missing.
+
+    others: the other workers' files by their numbers.
+    """
+    shard = shard_of(record)
+    _refuse_other_history(record, shard, history)
+    payment = Parser(engine.project.schema).parse(stored.event, stored.transaction_id)
+    if not isinstance(payment, Transaction):
+        raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
+    replaying = Replaying(engine, shard, payment)
+    replaying.take_history(history, progress)
+    own: Iterator[PastEvent | Followed] = record.since(0)
+    for number, one in enumerate(heapq.merge(own, record.followed(), key=attrgetter("seq"))):
+        if isinstance(one, PastEvent) and one.event is not None and one.seq == stored.seq:
+            break
+        if isinstance(one, Followed):
+            _take_part(replaying, one, others)
+        else:
+            replaying.take(one, replaying.memory)
+        if number % TOLD_EVERY == 0:
+            progress(f"replaying the log: number {one.seq:,}", one.seq / stored.seq)
+    row = array("d", observed(replaying.memory, payment))
+    values = array("d", stored.features)
+    names = engine.bundle.contents.features.names
+    return Replayed(replaying.history, replaying.events, len(row), list(_differences(names, values, row)))
+
+
+def shard_of(record: Record) -> Shard | None:
+    """Return which of several workers a file is of; None where one process keeps it."""
+    kept = record.meta("shard")
+    return None if kept is None else msgspec.convert(kept, Shard)
+
+
+def _refuse_other_history(record: Record, shard: Shard | None, history: Sequence[PastPayment]) -> None:
+    kept = record.meta("history") or 0
+    # A worker counts its own payments alone.
+    if bool(kept) != bool(history) or (shard is None and kept != len(history)):
+        raise ConfigError(
+            f"{record.path}: began with {kept:,} payments of history, and {len(history):,} are at hand; name "
+            "the same file with --history"
+        )
+
+
+def _take_part(replaying: Replaying, part: Followed, others: Mapping[int, Record]) -> None:
+    other = others.get(part.worker)
+    if other is None:
+        raise ConfigError(
+            f"the state file of worker {part.worker} is missing: this one has followed what it decided"
+        )
+    for past in other.since(part.after):
+        if past.seq > part.until:
+            return
+        replaying.take(past, replaying.shared)
+
+
+def _differences(names: Sequence[str], stored: array[float], replayed: array[float]) -> Iterator[Difference]:
+    for place, name in enumerate(names):
+        if stored[place : place + 1].tobytes() != replayed[place : place + 1].tobytes():
+            yield Difference(f"feature {name}", repr(stored[place]), repr(replayed[place]))

@@ -1,0 +1,278 @@
+"""Decide past payments again, as they are decided today and as they would be with a change.
+
+Features are read from the table that history was replayed into; scores are computed once for each
+bundle; rules and cut-offs are those of the doors, asked one payment at a time.  Each payment is decided
+with what was known at its own time, and judged by the labels that were known at one later moment.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, ConfigError
+from fraud_detection.core.events import LIMITER, Transaction
+from fraud_detection.core.features.replay import missing
+from fraud_detection.core.metrics import StageTimes
+from fraud_detection.core.ports import Scorer
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.engine import Engine, make_engine
+from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.evaluation.measures import DAY_MS
+from fraud_detection.evaluation.weights import are_equal
+from fraud_detection.history.load import Progress
+from fraud_detection.project.change_set import Change, apply_change
+from fraud_detection.training.tables.historical_rows import PastRows, PastTable
+
+TODAY = "today"
+"""The name of the side that nothing is changed on."""
+
+SCORE_WORDS = {
+    "score": "fraud probability at or above the cut-off",
+    "no_score": "the model did not answer",
+    LIMITER: "would be declined, but too many were",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which payments are decided again, in ms (the end is exclusive), and by when labels were known."""
+
+    start: int
+    end: int
+    as_of: int
+
+
+class Model:
+    """A bundle with its scorer, and the scores and features of the rows at hand."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        """Load the model; raise ConfigError when it does not score as it did in training."""
+        self.bundle = bundle
+        self.scorer = trusted_scorer(bundle, threads)
+
+    def engine(self, project: Project) -> Engine:
+        """Return what decides by this model and a project file; it lets nobody through by lot.
+
+        What it would have answered is asked for, and the key of the lot is for the doors.
+        """
+        return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, let_through=None))
+
+
+class Side:
+    """One way to decide, and the answers it has given so far."""
+
+    def __init__(self, name: str, model: Model, project: Project) -> None:
+        """Put rules, cut-offs and model together, as the doors do."""
+        self.name, self.model, self.project = name, model, project
+        self.engine = model.engine(project)
+        self._scored = _Scored(model.scorer)
+        # The model's own words are dear, and change no answer.
+        answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
+        self._answering = Answering(answerer, StageTimes())
+        if project.limiter is not None:
+            self._answering.limiter = DeclineLimiter(project.limiter)
+        self._book = AnswerBook()
+
+    def decide(
+        self, payments: Sequence[Transaction], rows: Sequence[array[float]], scores: list[float]
+    ) -> None:
+        """Answer some payments, in order, with their features and scores."""
+        self._scored.scores = scores
+        add = self._book.add
+        for decision in self._answering.answer(payments, rows):
+            add(decision.action, decision.score, [reason.code for reason in decision.reasons])
+
+    def answers(self) -> Answers:
+        """Return all answers."""
+        return self._book.answers(
+            self.name, words_of(self.project), self.project.policy.review_capacity_per_day
+        )
+
+
+class _Scored:
+    """A scorer that was asked before: the scores of the payments at hand."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.scores: list[float] = []
+
+    def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - they are known
+        return self.scores
+
+    def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
+        return self._scorer.contributions(rows)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The payments that were decided, column by column, without their features."""
+
+    categories: tuple[str, ...]
+    ids: list[str] = field(default_factory=list)
+    times: array[int] = field(default_factory=lambda: array("q"))
+    amounts: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    known_at: list[np.ndarray] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    card: Coder = field(default_factory=Coder)
+    segments: list[Coder] = field(default_factory=list)
+
+    def take(self, rows: PastRows) -> None:
+        self.segments = self.segments or [Coder() for _ in self.categories]
+        self.ids += [payment.transaction_id for payment in rows.payments]
+        self.times.extend([payment.event_time for payment in rows.payments])
+        self.amounts.append(rows.amount)
+        self.labels.append(rows.label)
+        self.known_at.append(rows.known_at)
+        self.weights.append(rows.weight)
+        self.card.add([payment.entities[0] if payment.entities else None for payment in rows.payments])
+        for place, coder in enumerate(self.segments):
+            coder.add([payment.categories[place] for payment in rows.payments])
+
+    def traffic(self, window: Window, delay_ms: int) -> Traffic:
+        segments = self.segments or [Coder() for _ in self.categories]
+        weight = np.concatenate(self.weights)
+        return Traffic(
+            span=(window.start, window.end),
+            as_of=window.as_of,
+            delay_ms=delay_ms,
+            transaction_id=np.array(self.ids, object),
+            event_time=np.array(self.times, np.int64),
+            amount=np.concatenate(self.amounts),
+            card=self.card.coded(),
+            label=np.concatenate(self.labels),
+            known_at=np.concatenate(self.known_at),
+            segments={name: one.coded() for name, one in zip(self.categories, segments, strict=True)},
+            weight=None if are_equal(weight) else weight,
+        )
+
+
+def words_of(project: Project) -> dict[str, str]:
+    """Return what people read for the code of each reason that a project decides by."""
+    words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
+    lists = {one.name: f"{one.of} is on the list `{one.name}`" for one in project.lists}
+    return SCORE_WORDS | words | lists
+
+
+def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Side]:
+    """Return today's side and one a change; a bundle that several use is loaded once."""
+    models: dict[Path, Model] = {}
+
+    def model(path: Path) -> Model:
+        place = path.resolve()
+        if place not in models:
+            models[place] = Model(read_bundle(path), project.model.threads)
+        return models[place]
+
+    _refuse_equal_names([change.name for change in changes])
+    sides = [Side(TODAY, model(bundle), project)]
+    for change in changes:
+        own = bundle if change.bundle is None else Path(change.bundle)
+        try:
+            sides.append(Side(change.name, model(own), apply_change(project, change)))
+        except ConfigError as error:
+            raise ConfigError(f"change {change.name}: {error}") from None
+    return sides
+
+
+def decide_again(
+    table: PastTable, sides: Sequence[Side], window: Window, progress: Progress
+) -> tuple[Traffic, list[Answers]]:
+    """Let every side decide the payments of the window; return them, and each side's answers."""
+    start, stop = np.searchsorted(table.times(), (window.start, window.end)).tolist()
+    if start == stop:
+        raise ConfigError(f"{table.path}: holds no payment of that time")
+    seen = _Seen(tuple(table.schema.categories))
+    for rows in table.batches(start, stop, window.as_of):
+        seen.take(rows)
+        for model, own in _by_model(sides).items():
+            values, scores = _scored(model, own[0].engine, rows)
+            for side in own:
+                side.decide(rows.payments, values, scores)
+        done = len(seen.ids)
+        progress(f"deciding again: {done:,} payments", done / (stop - start))
+    return seen.traffic(window, table.info.delay_ms), [side.answers() for side in sides]
+
+
+def _by_model(sides: Sequence[Side]) -> Mapping[Model, list[Side]]:
+    grouped: dict[Model, list[Side]] = {}
+    for side in sides:
+        grouped.setdefault(side.model, []).append(side)
+    return grouped
+
+
+def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[float]], list[float]]:
+    """Return the features of each payment as this bundle serves them, and its scores.
+
+    What a payment says by itself is read anew: another bundle has other codes for the same categories.
+    """
+    reader = engine.extractor.payment
+    width = len(reader.definitions)
+    own: list[list[float]] = []
+    for payment in rows.payments:
+        row: list[float] = []
+        try:
+            reader.read(payment, row)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            row = missing(payment, error, width)
+        own.append(row)
+    matrix = np.array(own, np.float64).reshape(len(own), width)
+    features = np.concatenate([matrix, rows.features[:, width:]], axis=1)
+    return [array("d", row.tobytes()) for row in features], model.scorer.score(features)
+
+
+def _refuse_equal_names(names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name == TODAY or name in names[:place]:
+            taken = "what is in force" if name == TODAY else "another change"
+            raise ConfigError(f"the name `{name}` is taken by {taken}; give the change another - at `$.name`")
+
+
+def learned_until(bundle: Bundle) -> int:
+    """Return the moment in ms until which labels taught the bundle: earlier figures would be too good."""
+    return round(dt.datetime.fromisoformat(bundle.manifest.periods.labels_as_of).timestamp() * 1000)
+
+
+def window_of(
+    table: PastTable, bundle: Bundle, start: int | None, end: int | None, as_of: int | None
+) -> Window:
+    """Return the time to decide again, cut to whole days that the table has.
+
+    Without a start it begins where the bundle stopped learning; without `as_of` it is judged at the last
+    moment that the table tells of.  Raises ConfigError when the table knows less than is asked for.
+    """
+    kept = table.info.as_of
+    if as_of is not None and kept is not None and as_of > kept:
+        raise ConfigError(
+            f"{table.path}: was made as of an earlier moment than --as-of; make it anew by `fraud features`"
+        )
+    asked = kept if as_of is None else as_of
+    known = table.latest_news() if asked is None else asked
+    times = table.times()
+    first, last = int(times[0]) // DAY_MS * DAY_MS, (int(times[-1]) // DAY_MS + 1) * DAY_MS
+    begin = learned_until(bundle) if start is None else start
+    until = last if end is None else min(end, last)
+    window = Window(max(begin, first), min(until, known + 1), known)
+    if start is None and window.start >= min(until, known + 1):
+        raise ConfigError(
+            f"bundle {bundle.name} has learned labels until {bundle.manifest.periods.labels_as_of}, and no "
+            "payment is later: give later payments, the --bundle that it was judged as where it was fitted "
+            "again, or --from DAY for figures that are too good"
+        )
+    if window.start >= window.end:
+        raise ConfigError("nothing is left to decide again: need --from before --to, both within history")
+    return window

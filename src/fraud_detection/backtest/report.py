@@ -1,0 +1,152 @@
+"""A whole backtest, from files to one report: which table, which window, every change beside today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.backtest.replay import Side, Window, decide_again, learned_until, sides_of, window_of
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import beside_as_judged, read_bundle
+from fraud_detection.evaluation.compare import compare
+from fraud_detection.evaluation.comparison import Report, Variant
+from fraud_detection.evaluation.slices import iso
+from fraud_detection.history.load import Progress
+from fraud_detection.project.change_set import described, load_change
+from fraud_detection.training.stages import make_features, refuse_other_features
+from fraud_detection.training.tables.cache import ready_table
+from fraud_detection.training.tables.historical_rows import PastTable
+
+KEPT_TABLE = Path("build/features.parquet")
+
+
+class BacktestSettings(msgspec.Struct, frozen=True):
+    """Which changes, on which payments, with what known; times in ms.
+
+    features: a table that is used as it is; without one, `data` is replayed into KEPT_TABLE when that
+    does not fit.  data: without one, the history of the project file.
+    """
+
+    changes: tuple[Path, ...]
+    bundle: Path
+    features: Path | None = None
+    data: Path | None = None
+    labels: tuple[Path, ...] = ()
+    start: int | None = None
+    end: int | None = None
+    as_of: int | None = None
+
+
+def backtest(
+    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+) -> Report:
+    """Try the changes on history and judge each beside what is in force.
+
+    Raises ConfigError for a change, a table or a time that does not fit.
+    """
+    if project.schema.label is None:
+        raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
+    changes = [load_change(path) for path in settings.changes]
+    sides_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
+    table = PastTable(_table(project, settings, progress, say), project.schema)
+    bundle, instead = _judged(table, settings)
+    sides = sides_of(project, bundle, changes)
+    window = window_of(table, sides[0].model.bundle, settings.start, settings.end, settings.as_of)
+    traffic, (today, *others) = decide_again(table, sides, window, progress)
+    variants = []
+    for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
+        progress("judging", number / len(changes))
+        comparison = compare(traffic, today, answers, project.costs, project.model.seed)
+        words = tuple(described(project, change))
+        variants.append(
+            Variant(
+                name=change.name,
+                owner=change.owner,
+                reason=change.reason,
+                changes=words,
+                comparison=comparison,
+            )
+        )
+    progress("judging", 1.0)
+    return Report(
+        project=project.project,
+        bundle=sides[0].model.bundle.name,
+        notes=(*instead, *_moment(table, settings.as_of, window), *_notes(sides, window)),
+        variants=tuple(variants),
+    )
+
+
+def _table(
+    project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
+) -> Path:
+    if settings.features is not None and settings.data is None:
+        if settings.labels:
+            raise ConfigError("--labels: belong to payments that are replayed; name those with --data")
+        refuse_other_features(project, settings.features)
+        return settings.features
+    table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
+    if not data.is_file():
+        raise ConfigError(f"{data}: no such file; name past payments with --data, or a table with --features")
+    return ready_table(
+        project,
+        table,
+        [data, *settings.labels],
+        lambda out: make_features(project, data, out, progress, settings.labels, for_training=False),
+        say,
+    )
+
+
+def _judged(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
+    """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
+
+    A bundle that was fitted again leaves no payment behind it whose label is in.
+    """
+    asked = read_bundle(settings.bundle)
+    beside = beside_as_judged(settings.bundle.parent, asked)
+    known = settings.as_of or table.info.as_of or table.latest_news()
+    begin = learned_until(asked)
+    is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start
+    if beside is None or is_later:
+        return settings.bundle, ()
+    note = (
+        f"The bundle {asked.name} was fitted again on this history; payments are decided by {beside.name}, "
+        "as which it was judged, from where that one stopped learning."
+    )
+    return beside, (note,)
+
+
+def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str]:
+    """Say which moment was taken for now, and why, where nobody named one."""
+    info, judged = table.info, f"Judged as of {iso(window.as_of)}"
+    if asked is not None:
+        return
+    if info.as_of is not None:
+        yield f"{judged}: the table was made as of then."
+    elif info.told_until is None:
+        yield (
+            f"{judged}, the last payment: an older version made the table, and it does not tell which labels "
+            "say when they became known. Make it anew with `fraud features`, or name the moment with --as-of."
+        )
+    elif window.as_of > int(table.times()[-1]):
+        yield f"{judged}: then the latest label became known that says when it did."
+    else:
+        yield (
+            f"{judged}, the last payment: no label says that it became known later. If the labels are of a "
+            "later moment, name it with --as-of."
+        )
+
+
+def _notes(sides: Sequence[Side], window: Window) -> Iterator[str]:
+    if any(side.project.let_through is not None for side in sides):
+        yield "Nobody is let through by lot here: what would have been answered otherwise is judged."
+    for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
+        until = learned_until(bundle)
+        if until > window.start:
+            yield (
+                f"The bundle {bundle.name} learned from labels until {iso(until)}, this time begins "
+                f"{iso(window.start)}: its scores before are better than they will be. Trust what rules and "
+                "cut-offs change less there, and compare bundles only on later payments."
+            )

@@ -1,0 +1,201 @@
+"""A shadow beside the champion on the same live payments, by what was known of them at a moment.
+
+It reads what both have kept and decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fraud_detection.adapters.sqlite.decided_payments import PastDecision
+from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
+from fraud_detection.backtest.replay import learned_until, words_of
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.engine import Engine
+from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.evaluation.measures import DAY_MS
+from fraud_detection.evaluation.time_split import UNKNOWN
+from fraud_detection.evaluation.weights import are_equal
+from fraud_detection.history.logged_decisions import Decided, weight_of
+
+CHAMPION = "champion"
+OTHERS = "a canary, a champion with another bundle, or a door that does not follow this folder"
+"""Who has answered payments that no champion with the bundle of today has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """Whose answers count as the champion's: those of its bundle, under any setup that was a champion.
+
+    Rules, lists and limits make new setups all the time, so it need not be the setup of today.  What a setup
+    answered as a canary counts too once it has been champion: the answers are its own, and a hash has chosen
+    the cards.  setups: all that were champions by the log of releases; None: no log is at hand, and the
+    bundle decides alone.  capacity: reviews that people can make a day today, None: any number.  words: what
+    people read for the codes of its reasons.
+    """
+
+    bundle: str
+    setups: frozenset[str] | None = None
+    capacity: float | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, decision: PastDecision) -> bool:
+        """Tell whether the champion made a decision, and none of OTHERS."""
+        if decision.bundle != self.bundle:
+            return False
+        return self.setups is None or decision.setup in self.setups
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTraffic:
+    """Payments that champion and shadow have decided, and the answers of both.
+
+    left_out: when those were paid, in ms, that the shadow has decided too and the champion has not.
+    """
+
+    traffic: Traffic
+    champion: Answers
+    shadow: Answers
+    left_out: np.ndarray
+
+
+@dataclass(slots=True)
+class Beside:
+    """Live payments that a shadow has decided too, column by column, in order of the logs."""
+
+    champion: AnswerBook = field(default_factory=AnswerBook)
+    shadow: AnswerBook = field(default_factory=AnswerBook)
+    payments: list[Transaction] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    known_at: list[int] = field(default_factory=list)
+    weight: list[float] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+
+
+def live_traffic(
+    states: Sequence[Path], engine: Engine, setup: str, as_of: int | None, reign: Reign
+) -> LiveTraffic:
+    """Return the payments that both have decided, and the answers of champion and shadow.
+
+    Only payments from after the moment are there until which labels taught the shadow's bundle: of earlier
+    ones it knew the answer.  Raises ConfigError where there is none.
+    """
+    since, beside = learned_until(engine.bundle), Beside()
+    shadowed = {state: _decided(state, setup, since) for state in states}
+    if not any(shadowed.values()):
+        raise ConfigError(
+            f"the shadow {setup} has decided nothing yet of payments after {_iso(since)}, until when labels "
+            "taught its bundle"
+        )
+    pasts = {state: Decided(state) for state in states}
+    moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
+    for state, past in pasts.items():
+        _join(beside, past, shadowed[state], engine, moment, reign)
+    if not beside.payments and beside.left_out:
+        raise ConfigError(
+            f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
+            f"that the shadow {setup} has decided too: {OTHERS} did; wait until doors that follow it have "
+            "answered some (`fraud release show`) and `fraud shadow` has followed, or name their state file "
+            "with --state"
+        )
+    if not beside.payments:
+        raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
+    left_out = np.array(beside.left_out, np.int64)
+    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign), left_out)
+
+
+def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
+    """Return what a shadow decided of the payments of one state file."""
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        if setup not in log.setups():
+            there = ", ".join(log.setups()) or "none"
+            raise ConfigError(f"{state}: no shadow {setup} has decided here (there are: {there})")
+        return {one.transaction_id: one for one in log.decisions(setup, since)}
+
+
+def latest_news(decided: Decided) -> int:
+    """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
+    return max([decided.past.latest, *(label.usable_from for label in decided.past.labels)])
+
+
+def _join(
+    beside: Beside,
+    decided: Decided,
+    shadowed: Mapping[str, ShadowDecision],
+    engine: Engine,
+    as_of: int,
+    reign: Reign,
+) -> None:
+    """Take what both have decided by a moment, in order of the log."""
+    parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+    known = {label.transaction_id: label for label in decided.past.labels if label.usable_from <= as_of}
+    for decision, lot in decided.decisions():
+        one = shadowed.get(decision.transaction_id)
+        if one is None or decision.event_time > as_of:
+            continue
+        if not reign.has(decision):
+            beside.left_out.append(decision.event_time)
+            continue
+        payment = parser.parse(decision.event, decision.transaction_id)
+        if not isinstance(payment, Transaction):
+            raise ConfigError(
+                f"the shadow's project file takes payment {decision.transaction_id} for a label"
+            )
+        answer = decision.action if decision.instead_of is None else decision.instead_of
+        beside.payments.append(payment)
+        beside.champion.add(answer, decision.score, decision.codes)
+        beside.shadow.add(one.action, one.score, one.reasons)
+        label = known.get(decision.transaction_id)
+        beside.labels.append(UNKNOWN if label is None else int(label.fraud))
+        beside.known_at.append(0 if label is None else label.usable_from)
+        beside.weight.append(weight_of(decision, payment.amount, lot))
+
+
+def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
+    schema = engine.project.schema
+    payments, weight = beside.payments, np.array(beside.weight)
+    times = np.array([payment.event_time for payment in payments], np.int64)
+    decimals = 2 if schema.amount is None else schema.amount.decimals
+    card = Coder()
+    card.add([payment.entities[0] if payment.entities else None for payment in payments])
+    segments = {}
+    for place, name in enumerate(schema.categories):
+        coder = Coder()
+        coder.add([payment.categories[place] for payment in payments])
+        segments[name] = coder.coded()
+    return Traffic(
+        span=(int(times.min()) // DAY_MS * DAY_MS, int(times.max()) + 1),
+        as_of=as_of,
+        delay_ms=0 if schema.label is None else schema.label.delay.ms,
+        transaction_id=np.array([payment.transaction_id for payment in payments], object),
+        event_time=times,
+        amount=np.array(
+            [np.nan if one.amount is None else one.amount / 10**decimals for one in payments], np.float64
+        ),
+        card=card.coded(),
+        label=np.array(beside.labels, np.int8),
+        known_at=np.array(beside.known_at, np.int64),
+        segments=segments,
+        weight=None if are_equal(weight) else weight,
+    )
+
+
+def _answers(beside: Beside, engine: Engine, reign: Reign) -> tuple[Answers, Answers]:
+    """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
+    return (
+        beside.champion.answers(CHAMPION, reign.words, reign.capacity),
+        beside.shadow.answers(engine.setup.name, words_of(engine.project), reign.capacity),
+    )
+
+
+def _iso(ms: int) -> str:
+    moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

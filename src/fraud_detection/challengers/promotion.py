@@ -1,0 +1,231 @@
+"""From a shadow to the champion: the gate asks, and one release promotes it everywhere."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.backtest.replay import words_of
+from fraud_detection.challengers.live_comparison import LiveTraffic, Reign, live_traffic
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.metrics import StageTimes
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project
+from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.engine import Engine
+from fraud_detection.evaluation.compare import compare
+from fraud_detection.evaluation.comparison import Comparison
+from fraud_detection.evaluation.gate import Facts, Verdict, judge_challenger
+from fraud_detection.evaluation.ranking import ranked
+from fraud_detection.evaluation.slices import mature_only, weeks
+from fraud_detection.evaluation.time_split import UNKNOWN
+from fraud_detection.evaluation.weights import deviation
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder, Release
+
+RESCORED = 500
+ROUNDS = 3
+STORED = "SELECT event, features FROM decisions WHERE seq = ?"
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """A shadow beside the champion: the figures, and what the gate says of them.
+
+    release: the number of the one that it was compared with.  left_out: payments that the shadow has decided
+    and somebody else than the champion has answered: `OTHERS` of `run.compare`.
+    """
+
+    release: int
+    setup: str
+    bundle: str
+    left_out: int
+    comparison: Comparison
+    facts: Facts
+    verdict: Verdict
+
+
+class Rescorable(msgspec.Struct, frozen=True):
+    """A live payment that a shadow has decided, and its score there.
+
+    rows: features as they were served, and as the shadow had them; 64-bit floats.
+    """
+
+    transaction_id: str
+    event: bytes
+    rows: tuple[bytes, bytes]
+    score: float | None
+
+
+def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int | None) -> Compared:
+    """Compare a shadow with the champion on live traffic, and ask the gate."""
+    release = live.standing(folder)
+    champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
+    project, reign = champion.project, _reign(folder, champion)
+    both = live_traffic(states, challenger, setup, as_of, reign)
+    found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
+    facts = _facts(both, (champion, challenger), states)
+    verdict = judge_challenger(found, facts, project.gate)
+    return Compared(release.number, setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
+
+
+def _reign(folder: LiveFolder, champion: Engine) -> Reign:
+    """Return whose answers count as the champion's, with the words of all that it ever had; today's win."""
+    champions = dict.fromkeys(one.champion for one in folder.releases())
+    words: dict[str, str] = {}
+    for bundle, project in (live.content_of(folder, one) for one in champions):
+        if bundle == champion.bundle.name:
+            words |= words_of(project)
+    words |= words_of(champion.project)
+    capacity = champion.project.policy.review_capacity_per_day
+    return Reign(champion.bundle.name, frozenset(champions), capacity, words)
+
+
+def chosen(folder: LiveFolder, setup: str | None) -> str:
+    """Return the shadow that is meant: the named one, or the only one there is."""
+    shadows = live.standing(folder).shadows
+    if setup is None and len(shadows) == 1:
+        return shadows[0]
+    if setup in shadows:
+        return str(setup)
+    there = ", ".join(shadows) or "none; make one with `fraud release shadow`"
+    raise ConfigError(f"--setup: name one of the shadows (there are: {there})")
+
+
+def promote(
+    folder: LiveFolder, found: Compared, author: live.Author, *, anyway: bool = False
+) -> Release | None:
+    """Make the shadow the champion if the gate opens; return None where it does not.
+
+    anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
+    are others than those that the doors remember, whatever the gate says, and when other answers went
+    live since the gate was asked, or the shadow was ended.
+    """
+    bundle = live.bundle_of(folder, found.setup)
+    live.refuse_other_features(folder, bundle)
+    evidence = folder.keep_evidence(
+        f"{found.setup}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
+    )
+    if not found.verdict.passed:
+        if not anyway:
+            return None
+        failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
+        author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
+    project = project_of(folder, found.release, found.setup)
+    return live.promote(folder, bundle, project, author, evidence, (found.release, found.setup))
+
+
+def project_of(folder: LiveFolder, number: int, setup: str) -> Project:
+    """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
+
+    number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
+    Raises ConfigError where the shadow has a project of its own, and what is live has changed since it was
+    named.
+    """
+    releases = folder.releases()
+    # One that was ended and named again was judged since then.
+    since = itertools.takewhile(lambda one: setup in one.shadows, reversed(releases[:number]))
+    *_, named = since
+    champions = named.champion, releases[number - 1].champion
+    then, today, own = (live.content_of(folder, one)[1] for one in (*champions, setup))
+    if own == then:
+        return today
+    if today == then:
+        return own
+    raise ConfigError(
+        f"rules, lists or limits that are live have changed since release {named.number} named the shadow "
+        f"{setup}, which has some of its own: promoting it would take the changes back; end it, and name "
+        "it anew with `fraud release shadow`"
+    )
+
+
+def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[Path]) -> Facts:
+    (champion, challenger), traffic = engines, both.traffic
+    mature = mature_only(weeks(traffic), "")[0]
+    since, until = mature.pieces[0].span if mature.pieces else traffic.span
+    judged = (mature.piece >= 0) & (traffic.label != UNKNOWN)
+    fraud, weight = (traffic.label[judged] == 1).astype(float), traffic.weights()[judged]
+    scores = [np.nan_to_num(side.score[judged], nan=1.0) for side in (both.champion, both.shadow)]
+    gain = None
+    if fraud.any():
+        seed = champion.project.model.seed
+        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[judged], seed)
+    latest = [one for state in states for one in _latest(state, challenger.setup.name)]
+    rescored, different = _rescored(challenger, latest)
+    return Facts(
+        average_precision=gain,
+        expected_frauds=float((scores[1] * weight).sum()),
+        frauds=float((fraud * weight).sum()),
+        deviation=deviation(weight, scores[1]),
+        left_out=int(((both.left_out >= since) & (both.left_out < until)).sum()),
+        p99_us=_latencies(engines, latest),
+        rescored=rescored,
+        different=different,
+        same_features=champion.bundle.manifest.fingerprint == challenger.bundle.manifest.fingerprint,
+        same_schema=champion.project.schema == challenger.project.schema,
+    )
+
+
+def _latest(state: Path, setup: str) -> list[Rescorable]:
+    """Return the latest payments of a state file that a shadow has decided, in order."""
+    with (
+        closing(ShadowLog(shadow_path(state), reading=True)) as log,
+        closing(SqliteSite(state, reading=True)) as site,
+    ):
+        own = log.own_rows(setup)
+        return [
+            Rescorable(one.transaction_id, event, (served, own.get(one.seq, served)), one.score)
+            for one in log.decisions(setup)[-RESCORED:]
+            for event, served in site.rows(STORED, (one.seq,))
+        ]
+
+
+def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
+    """Score payments of a shadow again, one at a time; return how many, and how many differ."""
+    scorer = engine.answerer.scorer
+    again = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
+    return len(again), sum(score != one.score for score, one in zip(again, latest, strict=True))
+
+
+def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:
+    """Return the p99 of scoring and deciding a payment by each, in us, by turns; the best of some rounds."""
+    payments = [_payments(engine, latest, place) for place, engine in enumerate(engines)]
+    best = [float("inf"), float("inf")]
+    for _ in range(ROUNDS):
+        for place, engine in enumerate(engines):
+            answering = Answering(engine.answerer, StageTimes())
+            best[place] = min(best[place], _p99(answering.answer, payments[place]))
+    return best[0], best[1]
+
+
+def _payments(
+    engine: Engine, latest: Sequence[Rescorable], place: int
+) -> list[tuple[Transaction, array[float]]]:
+    """Return payments as an engine reads them, with its own rows."""
+    parser = Parser(engine.project.schema)
+    return [
+        (payment, array("d", one.rows[place]))
+        for one in latest
+        if isinstance(payment := parser.parse(one.event, one.transaction_id), Transaction)
+    ]
+
+
+def _p99(
+    answer: Callable[[Sequence[Transaction], Sequence[array[float]]], object],
+    payments: Sequence[tuple[Transaction, array[float]]],
+) -> float:
+    taken = []
+    for payment, row in payments:
+        start = time.perf_counter()
+        answer([payment], [row])
+        taken.append(1e6 * (time.perf_counter() - start))
+    return float(np.percentile(taken, 99)) if taken else 0.0

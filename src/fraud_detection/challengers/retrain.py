@@ -1,0 +1,225 @@
+"""Train a challenger on what has matured, and say what it would change; the gate decides what goes live.
+
+The features stay the champion's, so that doors can change over without a new state.  The challenger is tuned
+on folds before the test slice, and both are judged on that slice by the same labels.  Then it is fitted again
+on all that has matured, that slice too: so it goes into the shadow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from fraud_detection.backtest.replay import learned_until
+from fraud_detection.backtest.report import BacktestSettings, backtest
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.fingerprint import fingerprint
+from fraud_detection.core.file_targets import check_target
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import beside_as_judged, read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.evaluation.comparison import Report
+from fraud_detection.history.load import History, Progress, read_history, refuse_empty
+from fraud_detection.training.evaluate import judge
+from fraud_detection.training.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.training.make_bundle import make_bundle, make_refitted
+from fraud_detection.training.stages import keep_table
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.dataset import Dataset, read_dataset
+from fraud_detection.training.tune import Budget, Tuned, tune
+from fraud_detection.training.workflow import (
+    EvaluateReport,
+    checked_scorer,
+    doubts_of,
+    evaluate,
+    keep_bundle,
+    score_test,
+    tracker,
+)
+
+TABLE = "features.parquet"
+
+
+class RetrainSettings(msgspec.Struct, frozen=True):
+    """From which past a challenger learns, with which budget, and where it is put.
+
+    champion: the bundle in force.  data: a file of past payments; None where state files tell all.
+    as_of: in ms; without it that of the last payment.
+    new_features: let categories, and features where the project file asks for others, be learned anew.
+    """
+
+    champion: Path
+    data: Path | None
+    labels: tuple[Path, ...] = ()
+    states: tuple[Path, ...] = ()
+    as_of: int | None = None
+    out: Path = Path("build/challengers")
+    budget: Budget = Budget()
+    new_features: bool = False
+    tracking: bool = False
+
+
+class Retrained(msgspec.Struct, frozen=True):
+    """What came of it.
+
+    bundle: fitted on all that has matured.  judged: the one that was judged and tried, which had not learned
+    the test slice; challenger: its figures there.
+    champion: figures of the test slice; None where the champion cannot be judged there, see `notes`.
+    report: what the challenger would have changed in that time; None where it could not be asked.
+    tracked: its version in the model registry, None where nothing was tracked.
+    """
+
+    bundle: Bundle
+    directory: Path
+    judged: Bundle
+    tuned: Tuned
+    challenger: dict[str, float]
+    champion: dict[str, float] | None
+    suspects: dict[str, float]
+    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
+    report: Report | None
+    tracked: str | None
+
+
+def retrain(
+    project: Project, settings: RetrainSettings, progress: Progress, say: Callable[[str], None]
+) -> Retrained:
+    """Train, judge and keep a challenger in a folder of its own name.
+
+    Raises ConfigError when the project file asks for other features than the champion's and they are to stay.
+    """
+    champion = read_bundle(settings.champion)
+    refuse_other_features(project, champion, settings)
+    table = settings.out / TABLE
+    dataset = _table(project, champion, settings, progress)
+    slices = Slices.of(dataset)
+    tuned = tune(dataset, project.model, [champion.contents.project.model], settings.budget, progress)
+    better = msgspec.structs.replace(project, model=tuned.settings)
+    learned = learn(slices, better.model, lambda share: progress("growing trees", share))
+    judged = make_bundle(better, slices, learned)
+    keep_bundle(judged, settings.out / judged.name)
+    progress("growing trees", 1.0)
+    evaluation = settings.out / f"{judged.name}.evaluation"
+    found = evaluate(better, table, settings.out / judged.name, evaluation, progress=progress)
+    notes, figures, report = _beside(project, champion, judged, settings, dataset, progress, say)
+    again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
+    bundle = make_refitted(judged, slices, again)
+    directory = settings.out / bundle.name
+    keep_bundle(bundle, directory)
+    progress("fitting again", 1.0)
+    return Retrained(
+        bundle=bundle,
+        directory=directory,
+        judged=judged,
+        tuned=tuned,
+        challenger=found.metrics,
+        champion=figures,
+        suspects=suspects(slices.train),
+        doubts=doubts_of(slices, learned, bundle),
+        notes=notes,
+        report=report,
+        tracked=_tracked(better, bundle, directory, learned, found) if settings.tracking else None,
+    )
+
+
+def refuse_other_features(project: Project, champion: Bundle, settings: RetrainSettings) -> None:
+    """Raise ConfigError when the champion's features are to stay and the project file asks for others."""
+    own = fingerprint(project, champion.contents.features.vocabulary)
+    if not settings.new_features and own != champion.manifest.fingerprint:
+        raise ConfigError(
+            f"the project file asks for other features (fingerprint {own}) than the champion {champion.name} "
+            f"has ({champion.manifest.fingerprint}); with --new-features it needs a new state file"
+        )
+
+
+def as_of_last_payment(history: History) -> None:
+    """Leave out what became known after the last payment, unless another moment was named."""
+    if history.as_of is None:
+        history.as_of = history.payments[-1].payment.event_time
+        history.payments = [past.known_by(history.as_of) for past in history.payments]
+
+
+def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:
+    """Write the change that puts the challenger in the champion's place; return its path."""
+    path = folder / f"{bundle.name}.yaml"
+    until = bundle.manifest.periods.labels_as_of
+    reason = f"trained again in place of {champion.name}, labels as of {until}"
+    change = {"name": f"challenger-{bundle.name}", "reason": reason, "bundle": bundle.name}
+    check_target(path).write_text(yaml.safe_dump(change, sort_keys=False))
+    return path
+
+
+def _tracked(
+    project: Project, bundle: Bundle, directory: Path, learned: Learned, found: EvaluateReport
+) -> str:
+    kept = tracker(project)
+    version = kept.trained(bundle, directory, learned.rounds)
+    kept.evaluated(bundle.name, found.metrics, found.pictures)
+    return version
+
+
+def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> Dataset:
+    history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
+    refuse_empty(history, settings.data or settings.states[0])
+    as_of_last_payment(history)
+    vocabulary = None if settings.new_features else champion.contents.features.vocabulary
+    dataset, _ = feature_table(project, history, progress, vocabulary=vocabulary, exact=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    keep_table(settings.out / TABLE, project, dataset, history, [])
+    return read_dataset(settings.out / TABLE)
+
+
+def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
+    project: Project,
+    champion: Bundle,
+    bundle: Bundle,
+    settings: RetrainSettings,
+    dataset: Dataset,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
+    """Judge the champion on the same rows, and decide them again by both."""
+    # What it had learned when it was judged leaves more of the past to judge it on.
+    path = _as_judged(champion, settings) or settings.champion
+    champion = read_bundle(path)
+    problem = _why_not(champion, bundle, dataset)
+    if problem:
+        return (problem,), None, None
+    cut = dataset.info.boundaries
+    scorer = checked_scorer(champion, dataset.info.fingerprint, project.model.threads)
+    scored = score_test(dataset, champion, scorer)
+    figures = judge(scored, champion.manifest.cutoffs, project.costs, project.model.seed)
+    tried = BacktestSettings(
+        changes=(change_file(bundle, champion, settings.out),),
+        bundle=path,
+        features=settings.out / TABLE,
+        start=cut.test_from,
+        end=cut.test_until,
+    )
+    return (), figures, backtest(project, tried, progress, say)
+
+
+def _as_judged(champion: Bundle, settings: RetrainSettings) -> Path | None:
+    """Return where the bundle is as which the champion was judged: in --out, or where training put it."""
+    places = (settings.out, settings.out.parent, settings.champion.parent)
+    return next(filter(None, (beside_as_judged(place, champion) for place in places)), None)
+
+
+def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
+    """Return why the champion cannot be judged on the test slice; empty where it can."""
+    judged = champion.manifest.judged
+    if bundle.name == champion.name:
+        return "as it was judged the challenger is the champion: only payments after the test slice are new"
+    if champion.manifest.fingerprint != dataset.info.fingerprint:
+        return "the champion has other features: the two cannot be compared on one table"
+    if learned_until(champion) > dataset.info.boundaries.test_from:
+        return (
+            "the champion has learned from labels of the test slice, so its figures would be too good: "
+            "compare them on later payments, in the shadow"
+            + (f"; as it was judged it is bundle {judged}: copy its folder into --out" if judged else "")
+        )
+    return ""

@@ -1,0 +1,126 @@
+"""Whether it is time to train again: because labels are old, or because payments have changed.
+
+Every answer is a sentence, so that the log of a scheduler tells why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.sqlite.decided_payments import PastDecision, StatePast
+from fraud_detection.backtest.replay import learned_until
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.evaluation.measures import DAY_MS
+from fraud_detection.history.logged_decisions import state_files
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.training.drift import DRIFTED, LEAST_PAYMENTS, stability_index
+
+RECENT_DAYS = 7
+MOST_PAYMENTS = 100_000
+RETRAINED = "retrained in place of"
+"""So begins what the release says that names a challenger as a shadow."""
+RISK = "_fraud_"
+"""In the name of every feature that follows labels."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Whether it is time, and why or why not."""
+
+    due: bool
+    words: str
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """What changed in the payments of late; indexes by feature, those that drifted most first.
+
+    score: of the champion's own decisions; None with too few of them.  risk: of features that follow labels:
+    told, but no reason, since a week of a slow rate over few merchants is never like the months before.
+    """
+
+    payments: int
+    score: float | None
+    features: dict[str, float]
+    risk: dict[str, float] = {}
+
+    def reason(self) -> Reason:
+        """Say whether it is enough to train again."""
+        if self.payments < LEAST_PAYMENTS:
+            words = f"only {self.payments:,} payments of late: at least {LEAST_PAYMENTS:,} tell of drift"
+            return Reason(due=False, words=words)
+        drifted = [f"{name} {value:.2f}" for name, value in self.features.items() if value >= DRIFTED]
+        if self.score is not None and self.score >= DRIFTED:
+            drifted.insert(0, f"score {self.score:.2f}")
+        if drifted:
+            more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""  # noqa: PLR2004 - as many as one reads
+            words = f"drifted (index {DRIFTED:g} or more): {', '.join(drifted[:3])}{more}"
+            return Reason(due=True, words=words)
+        most = max([self.score or 0.0, *self.features.values()])
+        return Reason(due=False, words=f"no drift: the largest index is {most:.2f}, of {DRIFTED:g}")
+
+
+def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:
+    """Say whether the champion's latest labels are at least so old."""
+    age = now_ms - learned_until(champion)
+    words = f"the champion's labels are {age / DAY_MS:.1f} days old, of {age_ms / DAY_MS:g}"
+    return Reason(due=age >= age_ms, words=words)
+
+
+def young_challenger(folder: LiveFolder, now: dt.datetime, age_ms: int) -> Reason | None:
+    """Return why to wait where a challenger came into the shadow of a live folder less than that ago.
+
+    What made it due lasts until that one is promoted, which takes labels of weeks.
+    """
+    named = [one for one in folder.releases() if one.kind == "shadow" and one.reason.startswith(RETRAINED)]
+    if not named:
+        return None
+    days = (now - dt.datetime.fromisoformat(named[-1].at)) / dt.timedelta(days=1)
+    if days * DAY_MS >= age_ms:
+        return None
+    words = f"release {named[-1].number} put a challenger into the shadow {days:.1f} days ago"
+    return Reason(due=False, words=f"{words}: another one comes after {age_ms / DAY_MS:g}")
+
+
+def latest_time(states: Sequence[Path]) -> int | None:
+    """Return the latest event time of the state files in ms, None without a payment."""
+    found = []
+    for path in state_files(states):
+        past = StatePast(path)
+        found.append(past.latest)
+        past.close()
+    return max([time_ms for time_ms in found if time_ms >= 0], default=None)
+
+
+def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
+    """Compare the payments of the last RECENT_DAYS before `now_ms` with those the champion learned from."""
+    decisions = [one for path in state_files(states) for one in _recent(path, now_ms)]
+    reference, width = champion.contents.reference, len(champion.contents.features.definitions)
+    matrix = np.frombuffer(b"".join(one.features for one in decisions), np.float64).reshape(-1, width)
+    scores = [one.score for one in decisions if one.bundle == champion.name and one.score is not None]
+    enough = len(scores) >= LEAST_PAYMENTS
+    indexes = {
+        feature.name: stability_index(feature.distribution, matrix[:, place].astype(np.float32))
+        for place, feature in enumerate(reference.features)
+    }
+    ordered = dict(sorted(indexes.items(), key=lambda one: -one[1])) if len(matrix) else {}
+    follows = {name: value for name, value in ordered.items() if RISK in name}
+    payments = {name: value for name, value in ordered.items() if name not in follows}
+    score = stability_index(reference.score, np.array(scores)) if enough else None
+    return Drift(len(matrix), score, payments, follows)
+
+
+def _recent(path: Path, now_ms: int) -> list[PastDecision]:
+    """Return the latest decisions of a file, no more than MOST_PAYMENTS."""
+    past = StatePast(path)
+    found: list[PastDecision] = []
+    for one in past.recent(now_ms - RECENT_DAYS * DAY_MS):
+        if one.event_time <= now_ms:
+            found.append(one)
+        if len(found) == MOST_PAYMENTS:
+            break
+    past.close()
+    return found

@@ -1,0 +1,238 @@
+"""Shadows: setups that decide every live payment too, in a process of their own, and answer nobody.
+
+They follow the log of decisions, and read the very features that were served or make their own, see
+`shadow_rows`.  So nothing that they do can slow or change an answer, and what they say is what they would
+have said.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.host.background import Background
+from fraud_detection.adapters.host.gc_tuning import sweep
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_part
+from fraud_detection.core.decide.decline_cap import DeclineLimiter, joined
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Action
+from fraud_detection.core.metrics import StageTimes
+from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.engine import Engine
+from fraud_detection.history.load import Progress
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.releases import bundle_of, engine_of, standing
+from fraud_detection.serving.embedded.release_follower import RELEASES
+
+LOG = logging.getLogger(__name__)
+PAUSE_S = 0.2
+READ_AGAIN_S = 2.0
+NICE = 10
+"""Whoever answers goes first."""
+
+
+class Shadow:
+    """One setup over the decisions of a state file, from a place in its log on.
+
+    limiter: one for all the files over which the setup decides, as several workers have one bound.
+    """
+
+    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, limiter: DeclineLimiter | None) -> None:
+        """Take what decides, and where its rows come from."""
+        self.setup = engine.setup.name
+        self._log, self._rows, self._past = log, rows, rows.remember()
+        # It lets nobody through: what it would have answered is asked for.
+        answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
+        self._answering = Answering(answerer, StageTimes())
+        self._answering.limiter = limiter
+
+    def remember(self) -> int:
+        """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
+        return next(self._past, 0)
+
+    def decide(self, part: Sequence[PastEvent]) -> int:
+        """Decide the payments of a part of the log, and keep that; return how many they are."""
+        rows = self._rows.take(part)
+        start = time.perf_counter()
+        decisions = self._answering.answer(
+            [payment for _, payment, _ in rows], [features for _, _, features in rows]
+        )
+        us = 1e6 * (time.perf_counter() - start) / max(len(rows), 1)
+        kept = [
+            ShadowDecision(
+                past.seq,
+                past.transaction_id,
+                payment.event_time,
+                int(decision.action),
+                decision.score,
+                tuple(reason.code for reason in decision.reasons),
+                us,
+            )
+            for (past, payment, _), decision in zip(rows, decisions, strict=True)
+        ]
+        own = [(past.seq, features.tobytes()) for past, _, features in rows] if self._rows.own else []
+        self._log.keep(self.setup, kept, part[-1].seq, own)
+        return len(kept)
+
+
+class Shadows:
+    """All shadows of the latest release over some state files."""
+
+    def __init__(
+        self,
+        folder: LiveFolder,
+        states: Sequence[Path],
+        history: Path | None = None,
+        progress: Progress = lambda *_: None,
+    ) -> None:
+        """Open the files.
+
+        history: what the state file began with, for shadows that make their features themselves.
+        """
+        self._folder = folder
+        self._history, self._progress = history, progress
+        self._fingerprints: dict[str, str] = {}
+        self._open = ExitStack()
+        self._sites = {state: self._open.enter_context(closing(_reading(state))) for state in states}
+        self._logs = {
+            state: self._open.enter_context(closing(ShadowLog(shadow_path(state)))) for state in states
+        }
+        self._shadows: dict[str, dict[Path, Shadow]] = {}
+        self._stamp = (-1, -1, -1)
+        self._releases = Background().part(RELEASES)
+        self._again_at = 0.0
+        self.decided = 0
+
+    def close(self) -> None:
+        """Close the files."""
+        self._open.close()
+
+    def step(self) -> int:
+        """Let each shadow decide the next part of each log; return how many events, 0 when there are no more.
+
+        One that makes its features itself remembers the past first, part by part, while others decide.
+        """
+        self._follow()
+        done = 0
+        for name, by_state in self._shadows.items():
+            for state, shadow in by_state.items():
+                done += shadow.remember() or self._decide(shadow, name, state)
+        if done:
+            sweep()
+        return done
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Go on until told to stop."""
+        os.nice(NICE)
+        while not stop():
+            if not self.step():
+                time.sleep(PAUSE_S)
+
+    def _decide(self, shadow: Shadow, setup: str, state: Path) -> int:
+        """Let a shadow take the next part of a log; return how many events that has."""
+        part = next_part(self._sites[state], self._logs[state].place(setup, 0))
+        if part:
+            self.decided += shadow.decide(part)
+        return len(part)
+
+    def _follow(self) -> None:
+        stamp = self._folder.stamp()
+        if stamp == self._stamp or time.monotonic() < self._again_at:
+            return
+        try:
+            release = standing(self._folder)
+        except (ConfigError, OSError) as error:
+            if not self._shadows:
+                raise
+            # The shadows of before go on, and the log is read again when it is mended.
+            self._releases.failed(error)
+            self._again_at = time.monotonic() + READ_AGAIN_S
+            return
+        wanted = release.shadows
+        self._stamp = stamp
+        self._releases.recovered()
+        LOG.info(
+            "following release %d: %d shadows",
+            release.number,
+            len(wanted),
+            extra={"event": "release_taken", "release": release.number, "kind": release.kind},
+        )
+        for gone in self._shadows.keys() - set(wanted):
+            del self._shadows[gone]
+            LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "setup": gone})
+        new = [name for name in wanted if name not in self._shadows]
+        for state, site in self._sites.items():
+            latest = _latest(site)
+            for name in new:
+                self._logs[state].place(name, latest)
+        for name in new:
+            engine = engine_of(self._folder, name)
+            limiter = _limiter(engine, list(self._logs.values()))
+            self._shadows[name] = {
+                state: Shadow(engine, log, self._rows(engine, state), limiter)
+                for state, log in self._logs.items()
+            }
+            words = "the shadow %s decides too (bundle %s)"
+            LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "setup": name})
+
+    def _rows(self, engine: Engine, state: Path) -> Rows:
+        site, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
+        fingerprint_of = partial(self._fingerprint, state)
+        if self._answered(site, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
+            return ServedRows(engine, fingerprint_of)
+        if len(self._sites) > 1:
+            raise ConfigError(
+                f"the shadow {engine.setup.name} needs other features than the doors have, and makes them "
+                "itself, of all payments in one order, which several files do not tell; name one --state"
+            )
+        return OwnRows(engine, site, self._history, place, self._progress)
+
+    def _answered(self, site: SqliteSite, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
+        """Return the fingerprints of what is live, and of what has answered the payments after a place."""
+        champion = bundle_of(self._folder, standing(self._folder).champion)
+        answered = site.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
+        return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
+
+    def _fingerprint(self, state: Path, bundle: str) -> str:
+        if bundle not in self._fingerprints:
+            if not self._folder.bundle_path(bundle).exists():
+                raise ConfigError(
+                    f"{state}: bundle {bundle}, which answers, is not kept in {self._folder.path}, so nobody "
+                    "knows whether its features are those of a shadow; let the door answer by that folder "
+                    "(--live)"
+                )
+            self._fingerprints[bundle] = self._folder.bundle(bundle).manifest.fingerprint
+        return self._fingerprints[bundle]
+
+
+def _limiter(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineLimiter | None:
+    """Return a limiter that has counted what a shadow declined lately, over all the files."""
+    settings = engine.project.limiter
+    if settings is None:
+        return None
+    counted = []
+    for log in logs:
+        one = DeclineLimiter(settings)
+        for decided in log.decisions(engine.setup.name):
+            one.note(decided.event_time, declined=decided.action == Action.DECLINE)
+        counted.append(one.counts())
+    return joined(settings, counted)
+
+
+def _reading(state: Path) -> SqliteSite:
+    return SqliteSite(state, reading=True)
+
+
+def _latest(site: SqliteSite) -> int:
+    """Return the number of the latest decision that is in the tables."""
+    return int(site.rows("SELECT coalesce(max(seq), 0) FROM decisions")[0][0])

@@ -1,0 +1,270 @@
+"""Where a shadow has its feature rows from: those that were served, or a memory of its own.
+
+Rows that were served are of use only to a shadow whose features are those of the doors.  Any other makes its
+features itself, as a door would have that answered by it from the start: history first, then the log, with
+its labels where they were learned.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.state_file import MOST_ENTRIES, MOST_ROWS, SqliteSite
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
+from fraud_detection.core.features.replay import Replay, observed
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.engine import Engine
+from fraud_detection.history.load import History, Progress, read_history
+
+LOG = logging.getLogger(__name__)
+AT_ONCE = 256
+RECENT = 2 * MOST_ROWS * MOST_ENTRIES
+"""A payment that is not in the tables of a state file yet is always one of so many latest."""
+
+
+class Row(NamedTuple):
+    """An event of the log that is a payment, as it was read, and its features."""
+
+    past: PastEvent
+    payment: Transaction
+    features: array[float]
+
+
+class Rows(Protocol):
+    """Makes or finds the feature rows of a log.
+
+    own: whether they are other ones than those that were served.
+    """
+
+    own: bool
+
+    def remember(self) -> Iterator[int]:
+        """Remember what came before the shadow; yield how many events were, part by part."""
+
+    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+        """Return the rows of the payments in the next part of the log, in order."""
+
+
+def next_part(site: SqliteSite, place: int, until: int | None = None) -> list[PastEvent]:
+    """Return the events after `place` in a log, some hundred at most, and none after `until`."""
+    part: list[PastEvent] = []
+    for past in site.since(place):
+        if until is not None and past.seq > until:
+            break
+        # Never half of the events that share a number.
+        if len(part) >= AT_ONCE and past.seq != part[-1].seq:
+            break
+        part.append(past)
+    return part
+
+
+class ServedRows:
+    """The very rows that were served.
+
+    fingerprint_of: that of a bundle's features, by the bundle's name.
+    """
+
+    own = False
+
+    def __init__(self, engine: Engine, fingerprint_of: Callable[[str], str]) -> None:
+        """Read payments by the shadow's own project file."""
+        self._setup, self._fingerprint = engine.setup.name, engine.bundle.manifest.fingerprint
+        self._fingerprint_of = fingerprint_of
+        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+
+    def remember(self) -> Iterator[int]:
+        """Remember nothing: rows that were served are made."""
+        return iter(())
+
+    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+        """Return the stored rows; raise ConfigError when other features were served."""
+        paid = [past for past in part if past.event is not None]
+        for bundle in {past.bundle for past in paid}:
+            if self._fingerprint_of(bundle) != self._fingerprint:
+                raise ConfigError(
+                    f"the shadow {self._setup}: bundle {bundle} answers now, whose features are others than "
+                    "the shadow's; start `fraud shadow` again, and it makes its features itself"
+                )
+        return [Row(past, _read(self._parser, past, self._setup), array("d", past.features)) for past in paid]
+
+
+class OwnRows:
+    """Rows made by the shadow's own features, in a memory that begins anew with each process.
+
+    Payments are read by the shadow's own schema, so its entities may be others than the doors'.  Labels are
+    taken from the log, which has those of history too, each where it became known.
+    """
+
+    own = True
+
+    def __init__(
+        self,
+        engine: Engine,
+        site: SqliteSite,
+        history: Path | None,
+        until: int,
+        progress: Progress,
+        *,
+        recent: int = RECENT,
+    ) -> None:
+        """Begin with nothing; raise ConfigError when the state began otherwise than can be remembered here.
+
+        history: what the state file began with.  until: up to which number the log is remembered, and not
+        decided.  recent: of at least so many latest payments the entities are known without a look at the
+        state file.
+        """
+        self._project, self._setup = engine.project, engine.setup.name
+        self._site, self._history, self._until = site, history, until
+        self._progress = progress
+        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+        self._memory = FeatureMemory(engine.extractor)
+        self._began: int | None = site.meta("history", None)
+        self._refuse_other_beginning()
+        self._of_history: dict[str, Ids] = {}
+        self._most_recent = recent
+        self._recent: dict[str, Ids] = {}
+        self._before: dict[str, Ids] = {}
+        self._refused = 0
+
+    def remember(self) -> Iterator[int]:
+        """Remember history, and the log before the shadow; raise ConfigError for another history."""
+        start, events, payments = time.perf_counter(), 0, 0
+        if self._history is not None:
+            history = read_history(self._project, self._history, self._progress)
+            self._refuse_other_history(history)
+            payments = len(history.payments)
+            yield from self._remember_history(history)
+        place = 0
+        while part := next_part(self._site, place, self._until):
+            for past in part:
+                payment = self._payment(past)
+                if payment is not None:
+                    self._memory.remember_again(payment)
+            place = part[-1].seq
+            events += len(part)
+            self._progress(f"remembering the log: {events:,} events", place / self._until)
+            yield len(part)
+        seconds = time.perf_counter() - start
+        LOG.info(
+            "the shadow %s makes its features itself: it has remembered %s payments of history and %s events "
+            "of the log in %.1f s",
+            self._setup,
+            f"{payments:,}",
+            f"{events:,}",
+            seconds,
+            extra={"event": "shadow_remembered", "setup": self._setup},
+        )
+
+    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+        """Remember the part and return a row for each payment that the shadow's schema can read."""
+        self._refuse_late_history()
+        rows: list[Row] = []
+        for past in part:
+            payment = self._payment(past)
+            if payment is not None:
+                rows.append(Row(past, payment, array("d", observed(self._memory, payment))))
+        return rows
+
+    def _remember_history(self, history: History) -> Iterator[int]:
+        """Remember past payments, with the labels that were known by the last; the log tells the others."""
+        payments = history.payments
+        for number, _ in enumerate(Replay(self._memory).rows(payments), start=1):
+            if number % AT_ONCE == 0:
+                self._progress(f"remembering history: {number:,} payments", number / len(payments))
+                yield AT_ONCE
+        self._of_history = {past.payment.transaction_id: past.payment.entities for past in payments}
+        self._progress(f"remembering history: {len(payments):,} payments", 1.0)
+
+    def _payment(self, past: PastEvent) -> Transaction | None:
+        """Learn a label; return a payment, None where a door would have refused it."""
+        self._memory.sequence = past.seq
+        if past.event is None:
+            ids = self._ids(past.transaction_id)
+            if ids is not None:
+                self._memory.learn(ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+            return None
+        try:
+            payment = _read(self._parser, past, self._setup)
+        except RejectError as error:
+            self._leave_out(past, error)
+            return None
+        if len(self._recent) >= self._most_recent:
+            self._before, self._recent = self._recent, {}
+        self._recent[past.transaction_id] = payment.entities
+        return payment
+
+    def _ids(self, transaction_id: str) -> Ids | None:
+        """Return the entities of a payment as the shadow reads them; None where it cannot, or knows none."""
+        for known in (self._recent, self._before, self._of_history):
+            if transaction_id in known:
+                return known[transaction_id]
+        query = "SELECT event FROM decisions WHERE transaction_id = ?"
+        for (event,) in self._site.rows(query, (transaction_id,)):
+            try:
+                payment = self._parser.parse(event, transaction_id)
+            except RejectError:
+                return None
+            return payment.entities if isinstance(payment, Transaction) else None
+        return None
+
+    def _leave_out(self, past: PastEvent, error: RejectError) -> None:
+        self._refused += 1
+        if self._refused == 1:
+            LOG.warning(
+                "the shadow %s cannot read payment %s: %s; such payments are left out, as a server would put "
+                "them into quarantine",
+                self._setup,
+                past.transaction_id,
+                error,
+                extra={"event": "payment_left_out", "setup": self._setup},
+            )
+
+    def _refuse_other_beginning(self) -> None:
+        what = f"the shadow {self._setup} needs other features than the doors have, and makes them itself"
+        if self._site.meta("shard", None) is not None:
+            raise ConfigError(
+                f"{self._site.path}: is of one of several workers; {what}, of all payments in one order, "
+                "which several files do not tell; let it follow a door that is alone"
+            )
+        if self._began and self._history is None:
+            raise ConfigError(
+                f"{self._site.path}: began with {self._began:,} payments of history; {what}: name the same "
+                "file with --history"
+            )
+        if not self._began and self._history is not None:
+            raise ConfigError(
+                f"{self._site.path}: began without history; {what}, as the door did: leave out --history"
+            )
+
+    def _refuse_other_history(self, history: History) -> None:
+        found = {past.payment.transaction_id for past in history.payments}
+        kept = {row[0] for row in self._site.rows("SELECT transaction_id FROM history")}
+        # What this schema refuses may have been read by the door's.
+        if found - kept or len(kept - found) > len(history.refused):
+            raise ConfigError(
+                f"{self._site.path}: began with {len(kept):,} payments of history, and {self._history} has "
+                f"{len(found & kept):,} of them and {len(found - kept):,} others; name the same file with "
+                "--history"
+            )
+
+    def _refuse_late_history(self) -> None:
+        if self._site.meta("history", None) != self._began:
+            raise ConfigError(
+                f"{self._site.path}: has taken history in since the shadow {self._setup} began; start "
+                "`fraud shadow` again, with the same --history"
+            )
+
+
+def _read(parser: Parser, past: PastEvent, setup: str) -> Transaction:
+    read = parser.parse(past.event or b"", past.transaction_id)
+    if not isinstance(read, Transaction):
+        raise ConfigError(f"the project file of shadow {setup} takes payment {past.seq} for a label")
+    return read

@@ -1,0 +1,1 @@
+"""Commands for the system on AWS: `deploy`, `logs`, `status`."""

@@ -1,0 +1,1 @@
+"""Commands about what was decided: `explain`, `audit`, `parity`."""

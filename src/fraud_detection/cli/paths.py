@@ -1,0 +1,57 @@
+"""Look at the files that a command names before it starts: none may be read and written at once."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from fraud_detection.adapters.host.private_files import make_folder
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.file_targets import check_target
+
+READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "from_note")
+WRITTEN = ("out", "json", "truth", "to", "note", "chart")
+KEPT = ("bundle", "state")
+"""Read by some commands and written by others; no other file may be in their place."""
+
+STANDARD = "-"
+
+
+def check_paths(arguments: Namespace) -> None:
+    """Raise ConfigError when a file would be overwritten that is read too, or cannot be written at all.
+
+    Long work should not fail at its end because of its last line.
+    """
+    read, kept, written = (list(_named(arguments, names)) for names in (READ, KEPT, WRITTEN))
+    for place, (flag, path) in enumerate(written):
+        for other, taken in (*read, *kept, *written[:place]):
+            if _same(path, taken):
+                raise ConfigError(f"{flag} {path}: is the same file as {other}; name another")
+        _refuse_unwritable(flag, path)
+
+
+def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    for name in names:
+        given = getattr(arguments, name, None)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and str(value) != STANDARD and "://" not in str(value):
+                yield ("FILE" if name == "file" else f"--{name.replace('_', '-')}"), Path(value)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def _refuse_unwritable(flag: str, path: Path) -> None:
+    check_target(path, f"{flag} {path}")
+    folder = path if path.is_dir() else path.parent
+    try:
+        make_folder(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{flag} {path}: nothing can be written there: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Commands of a release: `release`, `rollback`, `backtest`, `shadow`, `compare`, `promote`, `retrain`."""

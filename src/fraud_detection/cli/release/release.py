@@ -1,0 +1,217 @@
+"""`fraud release` and `fraud rollback`: what is live, and every step that changes it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker, is_kept
+from fraud_detection.challengers import promotion
+from fraud_detection.cli.arguments import BUNDLE, STATE
+from fraud_detection.cli.extras import advice, has
+from fraud_detection.cli.printing import Figures, print_line, terminal, write_figures
+from fraud_detection.cli.release import compare as compared
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.project.change_set import apply_change, load_change
+from fraud_detection.project.checks import open_project
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder, Release
+
+FOLLOWED_WITHIN_S = 15.0
+OWN_FEATURES = (
+    "bundle {} has other features than the doors: `fraud shadow` makes them itself, and needs the --history "
+    "that the door began with"
+)
+
+
+def start(arguments: Namespace) -> None:
+    """Make the first release."""
+    bundle = read_bundle(arguments.bundle or BUNDLE)
+    project = bundle.contents.project if arguments.config is None else open_project(arguments.config)
+    _told(arguments, live.start(LiveFolder(arguments.live), bundle, project, _author(arguments)))
+
+
+def change(arguments: Namespace) -> None:
+    """Put a change of rules, lists, policy, limiter or let-through live."""
+    folder = LiveFolder(arguments.live)
+    bundle, _ = changed(folder, arguments.change)
+    if bundle.name != live.bundle_of(folder, live.standing(folder).champion).name:
+        raise ConfigError(
+            f"{arguments.change}: another bundle goes live by `fraud promote`, which asks the gate; or for a "
+            "share of the cards by `fraud release canary`"
+        )
+    asked = load_change(arguments.change)
+    _told(arguments, live.put_live(folder, lambda project: apply_change(project, asked), _author(arguments)))
+
+
+def canary(arguments: Namespace) -> None:
+    """Let a change answer a share of the cards, or end that."""
+    folder = LiveFolder(arguments.live)
+    if (arguments.change is None) == (not arguments.end):
+        raise ConfigError("give a change and its --share, or --end")
+    now = live.standing(folder)
+    if arguments.end:
+        _, project = live.content_of(folder, now.champion)
+        _told(arguments, live.set_canary(folder, None, project, 0.0, _author(arguments)))
+        return
+    bundle, project = changed(folder, arguments.change)
+    author, share = _author(arguments), arguments.share
+    _told(arguments, live.set_canary(folder, bundle, project, share, author, seen=now.number))
+
+
+def shadow(arguments: Namespace) -> None:
+    """Let changes decide in the shadow, or end some."""
+    folder = LiveFolder(arguments.live)
+    if not arguments.change and not arguments.end:
+        raise ConfigError("give a change, or --end SETUP")
+    seen = live.standing(folder).number
+    new = [changed(folder, one) for one in arguments.change]
+    released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end), seen=seen)
+    for bundle in {bundle.name: bundle for bundle, _ in new}.values():
+        if live.has_other_features(folder, bundle):
+            print_line(OWN_FEATURES.format(bundle.name))
+    _told(arguments, released)
+
+
+def promote(arguments: Namespace) -> None:
+    """Let a shadow answer everything, if the gate opens."""
+    screen, folder = terminal(arguments), LiveFolder(arguments.live)
+    setup = promotion.chosen(folder, arguments.setup)
+    screen.progress("comparing", 0.0)
+    found = promotion.compared(folder, arguments.state or [STATE], setup, arguments.as_of)
+    screen.finish()
+    for line in compared.lines(found):
+        print_line(line)
+    released = promotion.promote(folder, found, _author(arguments), anyway=arguments.anyway)
+    if released is None:
+        write_figures(arguments, msgspec.to_builtins(found))
+        raise ConfigError(
+            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --anyway"
+        )
+    _told(arguments, released)
+
+
+def rollback(arguments: Namespace) -> None:
+    """Bring back what answered before."""
+    _told(arguments, live.roll_back(LiveFolder(arguments.live), _author(arguments)))
+
+
+def show(arguments: Namespace) -> None:
+    """Print every release, and which one each door answers by; tell evidence that was changed."""
+    folder = LiveFolder(arguments.live)
+    now = live.standing(folder)
+    releases, doors = folder.releases(), folder.doors()
+    problems = [problem for one in releases if (problem := folder.evidence_problem(one))]
+    if arguments.registry:
+        _tell_registry(folder, now)
+    for one in releases[-arguments.last :]:
+        print_line(_line(one))
+    for door in doors:
+        behind = "" if not door.problem else f"; cannot follow: {door.problem}"
+        print_line(f"door {door.door} ({door.state}) answers by release {door.release}{behind}")
+    if not doors:
+        print_line("no door answers by this folder on this machine")
+    write_figures(
+        arguments,
+        {
+            "releases": [msgspec.to_builtins(one) for one in releases],
+            "doors": [msgspec.to_builtins(one) for one in doors],
+            "problems": problems,
+        },
+    )
+    if problems:
+        raise ConfigError(
+            f"{'; '.join(problems)}: bring back from a copy what the gate found. What answers does not "
+            "depend on it"
+        )
+
+
+def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:
+    """Return the bundle and the project that a change makes of what is live.
+
+    A bundle with other features brings its own schema and features.
+    """
+    asked = load_change(path)
+    name, project = live.content_of(folder, live.standing(folder).champion)
+    bundle = folder.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
+    return bundle, apply_change(live.fitting(bundle, project), asked)
+
+
+def follow(folder: LiveFolder, release: Release) -> int:
+    """Wait until every door of this machine answers by a release; return how many do.
+
+    Raises ConfigError when one cannot: the release is there, and that door answers by the one before.
+    """
+    until = time.monotonic() + FOLLOWED_WITHIN_S
+    while True:
+        doors = folder.doors()
+        behind = [door for door in doors if door.release < release.number]
+        stuck = [door for door in behind if door.problem]
+        if stuck or (behind and time.monotonic() > until):
+            door = (stuck or behind)[0]
+            why = door.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
+            raise ConfigError(
+                f"release {release.number} is made, but door {door.door} ({door.state}) answers by release "
+                f"{door.release} on: {why}; take it back with `fraud rollback`"
+            )
+        if not behind:
+            return len(doors)
+        time.sleep(0.05)
+
+
+def _told(arguments: Namespace, release: Release) -> None:
+    folder = LiveFolder(arguments.live)
+    print_line(_line(release))
+    if not arguments.no_tracking:
+        _tell_registry(folder, release)
+    doors = follow(folder, release)
+    followed = f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
+    terminal(arguments).say(followed if doors else "no door of this machine follows the folder now")
+    figures: Figures = {"release": msgspec.to_builtins(release), "doors": doors}
+    write_figures(arguments, figures)
+
+
+def _tell_registry(folder: LiveFolder, release: Release) -> None:
+    """Let the registry's champion be the one that answers; what it missed before is made good too."""
+    name, project = live.content_of(folder, release.champion)
+    if not is_kept(project.tracking.uri):
+        return
+    if not has("mlflow"):
+        print_line(
+            f"the registry's champion was not told of it: that takes {advice('mlflow')}; then tell it with "
+            "`fraud release show --registry`"
+        )
+        return
+    try:
+        version = MlflowTracker(project).promoted(name)
+    except RetryError as error:
+        raise RetryError(
+            f"release {release.number} is made, but the registry could not be told: {error}; the next "
+            "release tells it, or `fraud release show --registry`"
+        ) from None
+    if version is None:
+        print_line(f"the registry does not know the bundle {name}; its champion stays what it was")
+    else:
+        print_line(f"the registry's champion of {project.tracking.model} is version {version}")
+
+
+def _line(one: Release) -> str:
+    words = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
+    if one.canary:
+        words += f", canary {one.canary} for {100 * one.share:g} % of the cards"
+    if one.shadows:
+        words += f", in the shadow {', '.join(one.shadows)}"
+    if one.restores:
+        words += f", as release {one.restores}"
+    return f"{words})"
+
+
+def _author(arguments: Namespace) -> live.Author:
+    return live.Author(arguments.by or getpass.getuser(), arguments.reason)

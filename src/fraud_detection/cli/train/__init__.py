@@ -1,0 +1,1 @@
+"""Commands to make a bundle: `features`, `train`, `evaluate`, `prequential`, `novelty`."""

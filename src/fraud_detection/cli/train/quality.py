@@ -1,0 +1,84 @@
+"""What a model is worth, in lines that people read: what it ranks, stops, catches and saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fraud_detection.cli.printing import figure
+from fraud_detection.core.project_schema import Costs, Project
+
+NAMES = {
+    "average_precision": "average precision",
+    "auc": "AUC",
+    "recall_at_0_1_percent_false_positives": "frauds caught at 0.1 % false positives",
+    "recall_at_1_percent_false_positives": "frauds caught at 1 % false positives",
+    "amount_only_average_precision": "average precision of the amount alone",
+    "money_saved_major_units": "money saved",
+}
+"""Figures that two models are compared by, and how each is called."""
+
+Metrics = Mapping[str, float]
+
+
+def told(name: str, value: float) -> str:
+    """Return one of the figures above as a person reads it.
+
+    >>> told("money_saved_major_units", 333_400.0), told("recall_at_1_percent_false_positives", 0.5)
+    ('333,400', '50.0 %')
+    """
+    if name.startswith("recall"):
+        return _percent(value)
+    return figure(value, 0 if name.startswith("money") else 3)
+
+
+def quality_lines(found: Metrics) -> Iterator[str]:
+    """Yield what a judged slice shows; all shares are of payments whose labels are in."""
+    yield (
+        f"judged on {found['payments_count']:,.0f} payments of {found['days']:,.1f} days, "
+        f"{found['frauds_count']:,.0f} frauds ({_percent(found['fraud_share'], 2)})"
+    )
+    yield (
+        f"ranking: average precision {figure(found['average_precision'], 3)} (95 %: "
+        f"{figure(found['average_precision_low'], 3)} to {figure(found['average_precision_high'], 3)}), AUC "
+        f"{figure(found['auc'], 3)}; the amount alone reaches "
+        f"{figure(found['amount_only_average_precision'], 3)}"
+    )
+    yield (
+        f"at 0.1 % false positives it catches {_percent(found['recall_at_0_1_percent_false_positives'])} of "
+        f"frauds, at 1 % {_percent(found['recall_at_1_percent_false_positives'])}"
+    )
+    for action, count in (("reviewed", "reviews"), ("declined", "declines")):
+        yield (
+            f"{action}: {_percent(found[f'{action}_share'], 2)} of payments, "
+            f"{figure(found[f'{count}_per_day'], 1)} a day, "
+            f"with {_percent(found[f'{action}_recall'])} of frauds"
+        )
+    yield f"of what is reviewed or declined {_percent(found['precision'])} is fraud"
+    yield (
+        f"money saved: {figure(found['money_saved_major_units'], 0)} of "
+        f"{figure(found['cost_approving_all_major_units'], 0)} that approving everything would cost"
+    )
+    yield (
+        f"accuracy {_percent(found['accuracy'], 2)}; calling everything legitimate has "
+        f"{_percent(found['accuracy_always_legitimate'], 2)}"
+    )
+
+
+def quality_warnings(found: Metrics, project: Project) -> Iterator[str]:
+    """Yield why these figures should not be trusted, or the model not used, a sentence each."""
+    own, amount = found["average_precision"], found["amount_only_average_precision"]
+    if amount > own:
+        yield (
+            f"the amount alone ranks frauds better than the model (average precision {figure(amount, 3)} "
+            f"against {figure(own, 3)}): do not use it before you know why; more labelled frauds, more "
+            "history for its windows, or other features may help"
+        )
+    if project.costs == Costs():
+        yield (
+            "the cut-offs and the money rest on costs that nobody has given: the defaults of `costs` in "
+            "docs/params.md were taken; put your own into the project file"
+        )
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{figure(100 * share, digits)} %"

@@ -1,0 +1,1 @@
+"""Commands to try the system: `init`, `demo`, `generate`."""

@@ -1,0 +1,112 @@
+"""`fraud demo`: the whole system, from nothing to decided payments."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+
+import msgspec
+
+from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.cli.printing import figure, terminal, write_figures
+from fraud_detection.cli.try_it.generate import simulated_world
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.demo.demo import (
+    DemoReport,
+    DemoSettings,
+    LiveView,
+    demo_project,
+    prepare,
+    stream,
+    summarise,
+)
+from fraud_detection.demo.truth import Quality
+
+PLAIN_EVERY_S = 5.0
+HEADINGS = ("declined", "amount", "score", "because")
+
+
+def demo(arguments: Namespace) -> None:
+    """Make a world, train, decide its payments live, and print one honest summary."""
+    began, screen, stop = time.monotonic(), terminal(arguments), Stop()
+    folder = arguments.directory
+    settings = DemoSettings(
+        arguments.seconds, arguments.rate, simulated_world(arguments), folder, tuple(arguments.drift)
+    )
+    prepare(settings, demo_project(), screen.progress)
+    screen.finish()
+    screen.say(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")
+    with ending_on_signals(stop):
+        view = stream(settings, stop, _Shown(screen))
+    screen.finish()
+    if not view.tally.transactions:
+        raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
+    report = summarise(settings, view, view.started - began)
+    screen.say(summary(report))
+    screen.say(f"everything is in {folder}: bundle, decisions and quarantine (state.db), features, truth")
+    figures = msgspec.to_builtins(report)
+    write_figures(arguments, figures | figures.pop("quality"))
+
+
+class _Shown:
+    """Shows the live table, more seldom where there is no terminal."""
+
+    def __init__(self, screen: Terminal) -> None:
+        self.screen = screen
+        self.next = 0.0
+
+    def __call__(self, view: LiveView) -> None:
+        if self.screen.plain and time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + PLAIN_EVERY_S
+        self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+
+
+def live_figures(view: LiveView) -> dict[str, str]:
+    """Return the figures above the live table."""
+    tally = view.tally
+    approve, review, decline = tally.actions
+    return {
+        "decided": f"{tally.decided:,}",
+        "per second": f"{view.rate():,.0f}",
+        "p50 ms": figure(tally.latency.percentile_ms(50)),
+        "p99 ms": figure(tally.latency.percentile_ms(99)),
+        "approve": f"{approve:,}",
+        "review": f"{review:,}",
+        "decline": f"{decline:,}",
+        "quarantined": f"{tally.quarantined:,}",
+    }
+
+
+def newest(decided: Decided) -> tuple[str, str, str, str]:
+    """Return a decline as a row of the live table."""
+    decision, payment = decided.decision, decided.payment
+    amount = "" if payment.amount is None else f"{payment.amount / 100:,.2f}"
+    because = "; ".join(reason.words for reason in decision.reasons if reason.code != "score")
+    return decision.transaction_id, amount, f"{decision.score or 0:.3f}", because
+
+
+def summary(report: DemoReport) -> str:
+    """Return the summary of a demonstration."""
+    return f"""
+{report.transactions:,} transactions in = {report.decided:,} decided + {report.quarantined:,} quarantined \
+(and {report.repeated:,} repeated, {report.labels:,} labels)
+approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
+{report.transactions_per_s:,.0f} transactions/s
+latency since each was due: p50 {figure(report.p50_ms)} ms, p99 {figure(report.p99_ms)} ms, \
+longest {figure(report.max_ms)} ms; engine p50 {figure(report.engine_p50_ms)} ms, \
+p99 {figure(report.engine_p99_ms)} ms
+{judged(report.quality)}
+first live decision {report.seconds_to_first_decision:.1f} s after the start"""
+
+
+def judged(found: Quality) -> str:
+    """Return what the decisions were worth."""
+    return f"""\
+of {found.frauds:,} frauds {figure(100 * found.recall, 1)} % were reviewed or declined; \
+{figure(100 * found.precision, 1)} % of what was reviewed or declined was fraud; \
+average precision {figure(found.average_precision, 3)}
+money saved: {found.money_saved:,.0f} of {found.money_at_risk:,.0f} \
+that approving everything would have cost"""

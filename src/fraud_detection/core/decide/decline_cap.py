@@ -1,0 +1,162 @@
+"""How many payments may be declined, so that one bad rule or model cannot stop a business.
+
+Each payment is judged by the interval that ends with it, in event time, cut into equal parts.  So one that
+comes late, or whose clock runs ahead, is judged by its own time, and frees nobody else.  Nothing here reads
+a clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fraud_detection.core.decision_settings import LimiterSettings
+
+PARTS: Final = 60
+MOST_PARTS: Final = 8 * PARTS
+"""So many parts are kept; of more, two are merged."""
+Parts = dict[int, tuple[int, int]]
+"""Payments and declines by the number of their part of event time."""
+
+
+class DeclineCounts(msgspec.Struct, frozen=True, array_like=True):
+    """All that a limiter remembers, small enough to be kept with every batch.
+
+    part_ms: the length of a part; 0 where nothing was ever counted.
+    """
+
+    part_ms: int = 0
+    parts: Parts = {}
+
+
+NOTHING: Final = DeclineCounts()
+
+
+def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
+    """Return the sum of what several limiters have counted, in parts of one length.
+
+    Parts of another length are counted where they end, so that nothing leaves the interval too early.
+
+    >>> one, other = DeclineCounts(60, {5: (10, 2)}), DeclineCounts(60, {5: (1, 1), 6: (4, 0)})
+    >>> merged([one, other], 60)
+    {5: (11, 3), 6: (4, 0)}
+    >>> merged([one, other], 120)
+    {2: (11, 3), 3: (4, 0)}
+    """
+    found: Parts = {}
+    for one in counts:
+        for part, (payments, declines) in one.parts.items():
+            at = part if one.part_ms == part_ms else ((part + 1) * one.part_ms - 1) // part_ms
+            before = found.get(at, (0, 0))
+            found[at] = (before[0] + payments, before[1] + declines)
+    return found
+
+
+class DeclineLimiter:
+    """Counts payments and declines, and tells whether one more decline is within bounds.
+
+    >>> from fraud_detection.core.decision_settings import LimiterSettings
+    >>> limiter = DeclineLimiter(LimiterSettings(share=0.5, least=4))
+    >>> given = []
+    >>> for time_ms in range(6):
+    ...     given.append(limiter.admits(time_ms))
+    ...     limiter.note(time_ms, declined=given[-1])
+    >>> given
+    [True, True, False, False, False, True]
+
+    An hour later the interval is empty again:
+
+    >>> limiter.admits(4_000_000)
+    True
+    """
+
+    def __init__(self, settings: LimiterSettings, counts: DeclineCounts = NOTHING) -> None:
+        """Go on from what was counted before."""
+        self.settings = settings
+        self.part_ms = max(settings.interval.ms // PARTS, 1)
+        self._parts = merged([counts], self.part_ms)
+        count = "" if settings.count is None else f" and {settings.count:,}"
+        self.words = (
+            f"would be declined, but no more than {100 * settings.share:.3g} %{count} of the payments in "
+            f"{settings.interval} may be"
+        )
+
+    def admits(self, time_ms: int) -> bool:
+        """Tell whether a payment of that time may be declined."""
+        payments, declines = self.counted(time_ms)
+        settings = self.settings
+        if settings.count is not None and declines >= settings.count:
+            return False
+        return declines + 1 <= settings.share * max(payments + 1, settings.least)
+
+    def counted(self, time_ms: int) -> tuple[int, int]:
+        """Return how many payments, and how many declines, are in the interval that ends at a time."""
+        return self._counted(self._parts, time_ms)
+
+    def counts(self) -> DeclineCounts:
+        """Return all that was counted here, to be kept."""
+        return DeclineCounts(self.part_ms, dict(self._parts))
+
+    def note(self, time_ms: int, *, declined: bool) -> None:
+        """Count a payment."""
+        part = time_ms // self.part_ms
+        payments, declines = self._parts.get(part, (0, 0))
+        self._parts[part] = (payments + 1, declines + declined)
+        if len(self._parts) > MOST_PARTS:
+            self._merge_two(part)
+
+    def _merge_two(self, here: int) -> None:
+        """Count two parts where the later of them ends: neighbours, close together for how far away they are.
+
+        Nothing is ever forgotten, since whoever dates a few hundred payments apart would choose what.  The
+        parts of an interval that is busy lie next to one another, so they merge among themselves long before
+        they merge with what is hours away, and near the payment in hand they stay as they are.
+        """
+        ordered = sorted(self._parts)
+        first, then = min(
+            itertools.pairwise(ordered),
+            key=lambda pair: (pair[1] - pair[0]) / (1 + min(abs(pair[0] - here), abs(pair[1] - here))),
+        )
+        earlier, later = self._parts.pop(first), self._parts[then]
+        self._parts[then] = (earlier[0] + later[0], earlier[1] + later[1])
+
+    def _counted(self, parts: Parts, time_ms: int) -> tuple[int, int]:
+        last = time_ms // self.part_ms
+        payments = declines = 0
+        for part in range(last - PARTS + 1, last + 1):
+            noted = parts.get(part)
+            if noted is not None:
+                payments += noted[0]
+                declines += noted[1]
+        return payments, declines
+
+
+class SharedLimiter(DeclineLimiter):
+    """One of several limiters with one bound: it counts its own payments, and adds what the others have.
+
+    Each is exact for itself.  What others decide while a batch is in hand is not seen by it: so of n of them,
+    no more than the declines of n - 1 batches come on top of the bound.
+    """
+
+    def __init__(
+        self, settings: LimiterSettings, counts: DeclineCounts = NOTHING, others: Iterable[DeclineCounts] = ()
+    ) -> None:
+        """Go on from the own counts, and from those of the others."""
+        super().__init__(settings, counts)
+        self._others = merged(others, self.part_ms)
+
+    def counted(self, time_ms: int) -> tuple[int, int]:
+        """Return how many payments and declines of all are in the interval that ends at a time."""
+        payments, declines = super().counted(time_ms)
+        more = self._counted(self._others, time_ms)
+        return payments + more[0], declines + more[1]
+
+
+def joined(settings: LimiterSettings, counts: Iterable[DeclineCounts]) -> DeclineLimiter:
+    """Return one limiter that goes on from what several have counted."""
+    part_ms = DeclineLimiter(settings).part_ms
+    return DeclineLimiter(settings, DeclineCounts(part_ms, merged(counts, part_ms)))

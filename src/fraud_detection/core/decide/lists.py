@@ -1,0 +1,88 @@
+"""Lists of values that are always declined, reviewed or approved, each value until it expires."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Action, Verdict
+from fraud_detection.core.id_text import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fraud_detection.core.decide.rule_terms import ReadText
+    from fraud_detection.core.decision_settings import Kept, ListEntry, ListSettings
+    from fraud_detection.core.events import Transaction
+
+ACTIONS: Final = {"allow": Action.APPROVE, "watch": Action.REVIEW, "deny": Action.DECLINE}
+ALWAYS: Final = (-sys.maxsize, sys.maxsize)
+
+Span = tuple[int, int]
+"""From when, and until when something holds, in ms of event time."""
+
+
+def span(kept: Kept, within: Span = ALWAYS) -> Span:
+    """Return when something that people put live speaks, as a part of a longer span.
+
+    >>> from fraud_detection.core.decision_settings import ListEntry
+    >>> from fraud_detection.core.decoding import Moment
+    >>> span(ListEntry(value="c1", expires=Moment(9)), within=(3, 12))
+    (3, 9)
+    """
+    since, until = within
+    if kept.snoozed_until is not None:
+        since = max(since, kept.snoozed_until.ms)
+    if kept.expires is not None:
+        until = min(until, kept.expires.ms)
+    return since, until
+
+
+class ValueList:
+    """One list, ready to be asked."""
+
+    def __init__(
+        self, name: str, read: ReadText, action: Action, values: Mapping[str, tuple[Span, str]]
+    ) -> None:
+        """Take what reads the field, and for each value when it holds, with the words to say then."""
+        self.name = name
+        self.denies = action is Action.DECLINE
+        self._read = read
+        self._values = {
+            value: (since, until, Verdict(action, name, words))
+            for value, ((since, until), words) in values.items()
+        }
+
+    def verdict(self, payment: Transaction) -> Verdict | None:
+        """Return what the list says of a payment, None where it says nothing."""
+        value = self._read(payment, ())
+        if value is None:
+            return None
+        found = self._values.get(value)
+        if found is None:
+            return None
+        since, until, verdict = found
+        return verdict if since <= payment.event_time < until else None
+
+
+def compile_list(one: ListSettings, texts: Mapping[str, ReadText], path: str) -> ValueList:
+    """Compile a list; raise ConfigError where it is of no text field, or names a value twice."""
+    if one.of not in texts:
+        raise ConfigError(
+            f"the list `{one.name}` is of `{one.of}`, which is no entity or category; there are: "
+            f"{', '.join(texts)} - at `{path}.of`"
+        )
+    values: dict[str, tuple[Span, str]] = {}
+    for place, entry in enumerate(one.entries):
+        # As an event's value is read: "12.0" is the 12 of a payment.
+        value = whole(entry.value.strip())
+        if value in values:
+            raise ConfigError(f"`{entry.value}` stands twice on `{one.name}` - at `{path}.entries[{place}]`")
+        values[value] = (span(entry, span(one)), _words(one, entry))
+    return ValueList(one.name, texts[one.of], ACTIONS[one.kind], values)
+
+
+def _words(one: ListSettings, entry: ListEntry) -> str:
+    why = entry.reason or one.reason
+    return f"{one.of} is on the list `{one.name}`" + (f": {why}" if why else "")

@@ -1,0 +1,156 @@
+"""Declared rules and lists: conditions on a payment and its features, compiled once, checked at start.
+
+A rule whose inputs are missing does not fire, unless it asks for that with `missing(name)`.
+The language of conditions is in `language`; what names mean is decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from fraud_detection.core.decide.lists import Span, ValueList, compile_list, span
+from fraud_detection.core.decide.rule_language import compile_condition
+from fraud_detection.core.decide.rule_terms import Condition, Field, Number, ReadNumber, ReadText, Text
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import LIMITER, Action, Transaction, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fraud_detection.core.decision_settings import ListSettings, RuleSettings
+    from fraud_detection.core.project_schema import Schema
+
+RESERVED: Final = ("score", "no_score", LIMITER)
+"""Codes of the policy's own verdicts, which no rule or list may take."""
+
+
+class RuleSet:
+    """Rules and lists, ready to be asked about payments.
+
+    >>> from fraud_detection.core.decision_settings import RuleSettings
+    >>> from fraud_detection.core.project_schema import Schema, TimeSource
+    >>> rule = RuleSettings(name="burst", when="card_count_1h >= 10", action="review", words="a burst")
+    >>> rules = compile_rules([rule], Schema(event_time=TimeSource(field="t")), ["card_count_1h"])
+    >>> rules.fired(Transaction("t1", 0, 999), [12.0])
+    [Verdict(action=<Action.REVIEW: 1>, code='burst', words='a burst')]
+    >>> rules.fired(Transaction("t1", 0, 999), [math.nan])
+    []
+    """
+
+    def __init__(
+        self, rules: Sequence[tuple[Condition, Verdict, Span]], lists: Sequence[ValueList] = ()
+    ) -> None:
+        """Take conditions, each with the verdict to give when it holds, and lists; see `compile_rules`."""
+        self._rules = tuple(rules)
+        self._lists = tuple(lists)
+        self._final = frozenset(one.name for one in lists if one.denies)
+
+    def fired(self, payment: Transaction, values: Sequence[float]) -> list[Verdict]:
+        """Return the verdict of every list and rule that holds, in the order of declaration.
+
+        Where a list denies, no list approves.
+        """
+        time_ms = payment.event_time
+        found = [
+            verdict
+            for holds, verdict, (since, until) in self._rules
+            if since <= time_ms < until and holds(payment, values)
+        ]
+        if not self._lists:
+            return found
+        told = [verdict for one in self._lists if (verdict := one.verdict(payment)) is not None]
+        if any(verdict.action is Action.DECLINE for verdict in told):
+            told = [verdict for verdict in told if verdict.action is not Action.APPROVE]
+        return told + found
+
+    def conditions(self, payment: Transaction, values: Sequence[float]) -> list[bool | None]:
+        """Return what each rule's condition says, in order, also of rules that are not in force.
+
+        None where that is not known, because a value is missing.
+        """
+        return [holds(payment, values) for holds, _, _ in self._rules]
+
+    def is_final(self, reasons: Sequence[Verdict]) -> bool:
+        """Tell whether a list that denies is among the reasons of a decision."""
+        return bool(self._final) and any(reason.code in self._final for reason in reasons)
+
+
+def compile_rules(
+    rules: Sequence[RuleSettings],
+    schema: Schema,
+    feature_names: Sequence[str],
+    lists: Sequence[ListSettings] = (),
+) -> RuleSet:
+    """Compile all rules and lists; raise ConfigError with the path of the first that is wrong.
+
+    feature_names are those of the bundle, in the order of the values given to `fired`.
+
+    >>> from fraud_detection.core.decision_settings import RuleSettings
+    >>> from fraud_detection.core.project_schema import Schema, TimeSource
+    >>> typo = RuleSettings(name="burst", when="card_cuont_1h >= 10", action="review")
+    >>> compile_rules([typo], Schema(event_time=TimeSource(field="t")), ["card_count_1h", "amount"])
+    Traceback (most recent call last):
+    ...
+    fraud_detection.core.errors.ConfigError: `card_cuont_1h >= 10`: no payment field or feature is called \
+`card_cuont_1h`; nearest: `card_count_1h`, `amount`, `transaction_id` - at `$.rules[0].when`
+    """
+    fields = _fields(schema, feature_names)
+    names = [(rule.name, f"$.rules[{place}]") for place, rule in enumerate(rules)]
+    _refuse_taken([*names, *((one.name, f"$.lists[{place}]") for place, one in enumerate(lists))])
+    texts = {name: field.read for name, field in fields.items() if isinstance(field, Text)}
+    return RuleSet(
+        [
+            (compile_condition(rule.when, fields, f"$.rules[{place}].when"), _verdict(rule), span(rule))
+            for place, rule in enumerate(rules)
+        ],
+        [compile_list(one, texts, f"$.lists[{place}]") for place, one in enumerate(lists)],
+    )
+
+
+def _verdict(rule: RuleSettings) -> Verdict:
+    return Verdict(Action[rule.action.upper()], rule.name, rule.words or " ".join(rule.when.split()))
+
+
+def _refuse_taken(names: Sequence[tuple[str, str]]) -> None:
+    taken = dict.fromkeys(RESERVED, "a reason of the policy")
+    for name, place in names:
+        if name in taken:
+            message = f"the name `{name}` is taken by {taken[name]}; choose another - at `{place}.name`"
+            raise ConfigError(message)
+        taken[name] = "another list" if place.startswith("$.lists") else "another rule"
+
+
+def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:
+    fields: dict[str, Field] = {"transaction_id": Text(lambda payment, _values: payment.transaction_id)}
+    if schema.amount is not None:
+        fields["amount"] = Number(_amount(10**schema.amount.decimals))
+    # A later entry wins.  A feature is the number its model sees; an id or a category is better said as text.
+    fields |= {name: Number(_number(position)) for position, name in enumerate(schema.numbers)}
+    fields |= {name: Number(_feature(position)) for position, name in enumerate(feature_names)}
+    fields |= {name: Text(_entity(position)) for position, name in enumerate(schema.entities)}
+    fields |= {name: Text(_category(position)) for position, name in enumerate(schema.categories)}
+    return fields
+
+
+def _amount(minor_units: int) -> ReadNumber:
+    def read(payment: Transaction, _values: Sequence[float]) -> float:
+        return math.nan if payment.amount is None else payment.amount / minor_units
+
+    return read
+
+
+def _number(position: int) -> ReadNumber:
+    return lambda payment, _values: payment.numbers[position]
+
+
+def _feature(position: int) -> ReadNumber:
+    return lambda _payment, values: values[position]
+
+
+def _entity(position: int) -> ReadText:
+    return lambda payment, _values: payment.entities[position]
+
+
+def _category(position: int) -> ReadText:
+    return lambda payment, _values: payment.categories[position]

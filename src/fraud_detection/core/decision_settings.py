@@ -1,0 +1,95 @@
+"""How payments are answered: the blocks of the project file that may change from one day to the next.
+
+The same blocks stand in a change that is tried or put live.  Times in them are compared with the time of
+the payment, never with a clock, so that a replay answers as the live system did.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fraud_detection.core.decoding import Count, Duration, Moment, Money, Name, Settings, Share
+
+
+class PolicySettings(Settings, frozen=True):
+    """How scores become answers.  Cut-offs that are not given are chosen by money in training.
+
+    review_capacity_per_day: payments that people can look at in a day; None means no limit.
+    """
+
+    name: str = "by-money"
+    review_at: Share | None = None
+    decline_at: Share | None = None
+    review_capacity_per_day: Money | None = None
+    reasons: Annotated[int, Meta(ge=1, le=10)] = 3
+
+
+class Kept(Settings, frozen=True):
+    """Something that people put live: who answers for it, why, and until when it holds.
+
+    expires: from then on it is as if it were not there.  snoozed_until: until then it is silent.
+    """
+
+    owner: str = ""
+    reason: str = ""
+    expires: Moment | None = None
+    snoozed_until: Moment | None = None
+
+
+class RuleSettings(Kept, frozen=True, kw_only=True):
+    """A named condition on the payment and its features; when it holds, at least `action`.
+
+    version: raised by whoever changes the rule.
+    """
+
+    name: Name
+    when: str
+    action: Literal["review", "decline"]
+    words: str = ""
+    version: Count = 1
+
+
+class ListEntry(Kept, frozen=True, kw_only=True):
+    """One value on a list."""
+
+    value: str
+
+
+class ListSettings(Kept, frozen=True, kw_only=True):
+    """Named values of an entity or a category.
+
+    deny declines, watch reviews, allow approves whatever score and rules say; deny stands above allow.
+    """
+
+    name: Name
+    kind: Literal["allow", "deny", "watch"]
+    of: Name
+    entries: tuple[ListEntry, ...] = ()
+
+
+class LimiterSettings(Settings, frozen=True):
+    """How many payments may be declined; what would exceed it is reviewed instead.
+
+    share: of the payments of an interval, asked once it has `least` payments.  count: in an interval;
+    None means no limit.
+    """
+
+    interval: Duration = msgspec.field(default_factory=lambda: Duration.parse("1h"))
+    share: Share = 0.2
+    count: Count | None = None
+    least: Count = 200
+
+
+class LetThroughSettings(Settings, frozen=True, kw_only=True):
+    """The share of payments to review or decline that is approved instead, to learn what they were.
+
+    They are chosen by a keyed hash of their id.  maximum_amount: larger ones are never chosen, in major
+    units; a payment without an amount neither.  key_variable: of the environment, holds the key.
+    """
+
+    share: Annotated[float, Meta(gt=0, le=0.5)]
+    maximum_amount: Money
+    key_variable: str = "FRAUD_LET_THROUGH_KEY"

@@ -1,0 +1,298 @@
+"""The only feature code: read the features of a payment, then let the payment be remembered.
+
+`Extractor.extract` reads the profiles as they were before the payment and changes
+nothing; `Extractor.update` adds it; `Extractor.learn` adds a label at the time it became
+known.  Live doors and the replay of history call the same three.
+
+A window is read at the payment's own time.  What its entity has done since, by up to
+`features.late`, is known when a payment that arrives late is decided, so it counts too; what is
+dated later still is a clock that runs ahead, and blinds nobody.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from typing import Final
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import FeatureDefinition, Transaction
+from fraud_detection.core.features import names as words
+from fraud_detection.core.features.geography import speed_kmh
+from fraud_detection.core.features.profile import Profile, ProfilePlan
+from fraud_detection.core.features.windows import Aggregate
+from fraud_detection.core.project_schema import EntityFeatures, Project
+
+NAN: Final = math.nan
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+COUNT: Final = 0
+SUM: Final = 1
+MEAN: Final = 2
+MIN: Final = 3
+MAX: Final = 4
+STD: Final = 5
+ZSCORE: Final = 6
+RATIO: Final = 7
+STATISTICS: Final = ("count", "sum", "mean", "min", "max", "std", "zscore", "ratio")
+
+
+class EntityExtractor:
+    """Reads and feeds the profiles of one kind of entity.
+
+    index is the entity's position in `Transaction.entities`; others are the positions of
+    its neighbours.
+    """
+
+    def __init__(self, name: str, project: Project) -> None:
+        """Lay out the profile and the features of the entity `name`."""
+        settings: EntityFeatures = project.features.entities[name]
+        positions = list(project.schema.entities)
+        neighbours = sorted({*settings.distinct, *settings.first_seen}, key=positions.index)
+        self.name: str = name
+        self.index: int = positions.index(name)
+        self.others: list[int] = [positions.index(other) for other in neighbours]
+        self.distinct: list[list[int]] = [
+            [w.ms for w in settings.distinct.get(other, ())] for other in neighbours
+        ]
+        self.first_seen: list[bool] = [other in settings.first_seen for other in neighbours]
+        self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
+        self.since_last: bool = settings.since_last
+        self.speed: bool = settings.speed
+        self.late_ms: int = project.features.late.ms
+        self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+        self.plan: ProfilePlan = ProfilePlan(
+            [window.ms for window in settings.windows],
+            [window.ms for window in settings.risk],
+            len(neighbours),
+            project.features.panes,
+            project.features.neighbours,
+        )
+        self.definitions: list[FeatureDefinition] = words.entity_features(
+            name, settings, neighbours, [STATISTICS[code] for code in self.statistics]
+        )
+        self.width: int = len(self.definitions)
+        self.scratch: Aggregate = Aggregate()
+
+    def read(self, profile: Profile | None, payment: Transaction, keys: list[int], row: list[float]) -> None:
+        """Append this entity's features to `row`; all are NaN when the payment names no such entity.
+
+        keys: the checksums of the payment's entities, see `entity_keys`.
+        """
+        if profile is None:
+            for _ in range(self.width):
+                row.append(NAN)
+            return
+        time_ms: int = payment.event_time
+        until = time_ms + self.late_ms
+        amount = payment.amount
+        value: float = NAN if amount is None else amount / self.scale
+        aggregate = self.scratch
+        for window in profile.windows:
+            window.read(time_ms, until, aggregate)
+            self._read_window(aggregate, value, row)
+        if self.since_last:
+            last = profile.seen.until(until)
+            row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
+        if self.speed:
+            row.append(speed_kmh(profile.place_until(until), time_ms, payment.place))
+        self._read_neighbours(profile, keys, time_ms, row)
+        for window in profile.risk:
+            window.read(time_ms, until, aggregate)
+            row.append(float(aggregate.total))
+            row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
+
+    def update(self, profile: Profile, payment: Transaction, keys: list[int]) -> None:
+        """Let the profile remember the payment."""
+        time_ms: int = payment.event_time
+        amount = payment.amount
+        profile.add_payment(time_ms, 0 if amount is None else amount)
+        if self.speed and payment.place is not None:
+            place: tuple[float, float] = payment.place
+            profile.add_place(time_ms, place[0], place[1])
+        for slot, other in enumerate(self.others):
+            if keys[other] >= 0:
+                profile.neighbours[slot].add(time_ms, keys[other])
+
+    def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
+        count = aggregate.count
+        total = aggregate.total / self.scale
+        for statistic in self.statistics:
+            if statistic == COUNT:
+                row.append(float(count))
+            elif statistic == SUM:
+                row.append(total)
+            elif count == 0:
+                row.append(NAN)
+            elif statistic == MEAN:
+                row.append(total / count)
+            elif statistic == MIN:
+                row.append(aggregate.low / self.scale)
+            elif statistic == MAX:
+                row.append(aggregate.high / self.scale)
+            elif statistic == STD:
+                row.append(deviation(aggregate) / self.scale)
+            elif statistic == ZSCORE:
+                spread = deviation(aggregate) / self.scale
+                row.append((value - total / count) / spread if spread > 0.0 else NAN)
+            else:
+                row.append(value * count / total if total > 0.0 else NAN)
+
+    def _read_neighbours(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
+        for slot, other in enumerate(self.others):
+            neighbours = profile.neighbours[slot]
+            if len(self.distinct[slot]) > 0:
+                for count in neighbours.since_each(self._begins(slot, now)):
+                    row.append(float(count))
+            if self.first_seen[slot]:
+                if keys[other] < 0:
+                    row.append(NAN)
+                else:
+                    row.append(0.0 if neighbours.knows(keys[other]) else 1.0)
+
+    def _begins(self, slot: int, now: int) -> list[int]:
+        """Return the last moment before each of the windows in which others are counted."""
+        # The same panes as those of the windows over payments, so that both speak of the same payments.
+        panes = self.plan.panes
+        return [(now // (one // panes) - panes + 1) * (one // panes) - 1 for one in self.distinct[slot]]
+
+
+class PaymentExtractor:
+    """Reads what the payment says by itself: amount, calendar, numbers, categories."""
+
+    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
+        """Take the vocabulary: for each category its values, most frequent first, with their shares."""
+        settings = project.features
+        offset = project.schema.event_time.utc_offset_hours
+        self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+        self.has_amount: bool = project.schema.amount is not None
+        self.offset_ms: int = int(offset * HOUR_MS)
+        self.calendar: list[str] = list(settings.calendar)
+        self.night_from: int = settings.night[0]
+        self.night_until: int = settings.night[1]
+        self.codes: list[dict[str, float]] = []
+        self.shares: list[dict[str, float]] = []
+        self.definitions: list[FeatureDefinition] = [words.amount_feature()] if self.has_amount else []
+        self.definitions += [words.calendar_feature(part) for part in self.calendar]
+        self.definitions += [words.number_feature(name) for name in project.schema.numbers]
+        for name in project.schema.categories:
+            shares = vocabulary.get(name, {})
+            self.codes.append({value: float(code) for code, value in enumerate(shares)})
+            self.shares.append(shares)
+            self.definitions += words.category_features(name)
+
+    def read(self, payment: Transaction, row: list[float]) -> None:
+        """Append the payment's own features to `row`."""
+        amount = payment.amount
+        if self.has_amount:
+            row.append(NAN if amount is None else amount / self.scale)
+        local: int = payment.event_time + self.offset_ms
+        hour = local // HOUR_MS % 24
+        for part in self.calendar:
+            if part == "hour":
+                row.append(float(hour))
+            elif part == "weekday":
+                row.append(float((local // DAY_MS + 3) % 7))
+            else:
+                row.append(1.0 if self._is_night(hour) else 0.0)
+        numbers: tuple[float, ...] = payment.numbers
+        for number in numbers:
+            row.append(number)
+        self._read_categories(payment.categories, row)
+
+    def _read_categories(self, categories: tuple[str | None, ...], row: list[float]) -> None:
+        for position, value in enumerate(categories):
+            if value is None:
+                row.append(NAN)
+                row.append(NAN)
+            else:
+                row.append(self.codes[position].get(value, -1.0))
+                row.append(self.shares[position].get(value, 0.0))
+
+    def _is_night(self, hour: int) -> bool:
+        if self.night_from > self.night_until:
+            return hour >= self.night_from or hour < self.night_until
+        return self.night_from <= hour < self.night_until
+
+
+class Extractor:
+    """All features of a project, in a fixed order.
+
+    `profiles` is always one profile for each of `entities`, in that order; None where the
+    payment names no such entity.
+    """
+
+    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
+        """Build the extractors; `vocabulary` maps category -> value -> share of training payments."""
+        self.entities: list[EntityExtractor] = [
+            EntityExtractor(name, project)
+            for name in project.schema.entities
+            if name in project.features.entities
+        ]
+        self.payment: PaymentExtractor = PaymentExtractor(project, vocabulary)
+        self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
+        for entity in self.entities:
+            self.definitions += entity.definitions
+        _refuse_equal_names([definition.name for definition in self.definitions])
+        # Of the values, as bytes: an array made of a list would ask for the type of each of them.
+        self.packed = struct.Struct(f"{len(self.definitions)}d").pack
+
+    def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
+        """Return the feature values, in the order of `definitions`, before the payment is remembered."""
+        row: list[float] = []
+        keys = entity_keys(payment)
+        self.payment.read(payment, row)
+        for position, entity in enumerate(self.entities):
+            entity.read(profiles[position], payment, keys, row)
+        return row
+
+    def update(self, profiles: list[Profile | None], payment: Transaction) -> None:
+        """Let every profile remember the payment."""
+        keys = entity_keys(payment)
+        for position, entity in enumerate(self.entities):
+            profile = profiles[position]
+            if profile is not None:
+                entity.update(profile, payment, keys)
+
+    def learn(
+        self, profiles: list[Profile | None], known_at: int, *, fraud: bool, corrects: int | None = None
+    ) -> None:
+        """Let every profile remember a label, at the moment it became known.
+
+        corrects: when the opposite label became known that this one takes back, None where there is none.
+        """
+        for profile in profiles:
+            if profile is not None:
+                if corrects is not None:
+                    profile.take_back_label(corrects, 0 if fraud else 1)
+                profile.add_label(known_at, 1 if fraud else 0)
+
+
+def entity_keys(payment: Transaction) -> list[int]:
+    """Return a 32-bit checksum of each entity's id, the same in every process; -1 where there is none."""
+    keys: list[int] = []
+    ids: tuple[str | None, ...] = payment.entities
+    for one in ids:
+        keys.append(-1 if one is None else zlib.crc32(one.encode()))
+    return keys
+
+
+def _refuse_equal_names(names: list[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ConfigError(
+                f"two features would be called `{name}`: give the attribute of that name another one, in "
+                "`$.schema.numbers` or `$.schema.categories`"
+            )
+
+
+def deviation(aggregate: Aggregate) -> float:
+    """Return the population standard deviation; the integers under the root cannot cancel badly."""
+    count = aggregate.count
+    return math.sqrt(max(count * aggregate.squares - aggregate.total * aggregate.total, 0)) / count
+
+
+def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:
+    return [STATISTICS.index(name) for name in settings.statistics if has_amount or name == "count"]

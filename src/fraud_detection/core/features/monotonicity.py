@@ -1,0 +1,40 @@
+"""Which way the score may move with each feature, where the project file says so.
+
+It says nothing of what the model finds by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from fraud_detection.core.errors import ConfigError
+
+SIGNS = {"up": 1, "down": -1}
+
+
+def directions(monotone: Mapping[str, str], names: Sequence[str]) -> list[int]:
+    """Return for each feature 1 (the score may only rise with it), -1 (only fall) or 0 (either).
+
+    monotone: names of features, in which `*` stands for any characters, to 'up' or 'down'.  Raises
+    ConfigError for a name that no feature has, and for a feature that would have to do both.
+
+    >>> directions({"terminal_fraud_rate_*": "up"}, ["amount", "terminal_fraud_rate_7d"])
+    [0, 1]
+    """
+    found = [0] * len(names)
+    for pattern, way in monotone.items():
+        places = [place for place, name in enumerate(names) if fnmatchcase(name, pattern)]
+        if not places:
+            raise ConfigError(f"`model.monotone`: no feature is called `{pattern}`{_near(pattern, names)}")
+        for place in places:
+            if found[place] == -SIGNS[way]:
+                raise ConfigError(f"`model.monotone`: `{names[place]}` would have to go up and down")
+            found[place] = SIGNS[way]
+    return found
+
+
+def _near(pattern: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(pattern, names, n=1)
+    return f" (did you mean `{near[0]}`?)" if near else ""

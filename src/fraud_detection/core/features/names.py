@@ -1,0 +1,174 @@
+"""The names of features, and how a person says their values.
+
+Names are made of what they mean: entity, measure, statistic, window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.events import FeatureDefinition
+from fraud_detection.core.project_schema import EntityFeatures
+
+_SPANS = {"m": "minutes", "h": "hours", "d": "days", "s": "seconds"}
+
+_STATISTICS = {
+    "count": (
+        "{entity}_count_{window}",
+        "{{value}} payments on this {entity} in {span}, usually {{usual}}",
+        "count",
+    ),
+    "sum": (
+        "{entity}_amount_sum_{window}",
+        "{{value}} spent on this {entity} in {span}, usually {{usual}}",
+        "money",
+    ),
+    "mean": (
+        "{entity}_amount_mean_{window}",
+        "mean amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "min": (
+        "{entity}_amount_min_{window}",
+        "smallest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "max": (
+        "{entity}_amount_max_{window}",
+        "largest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "std": (
+        "{entity}_amount_std_{window}",
+        "spread of amounts on this {entity} in {span} {{value}}, usually {{usual}}",
+        "money",
+    ),
+    "zscore": (
+        "{entity}_amount_zscore_{window}",
+        "amount {{value}} standard deviations from the mean of this {entity} in {span}, usually {{usual}}",
+        "number",
+    ),
+    "ratio": (
+        "{entity}_amount_ratio_{window}",
+        "amount {{value}} times the mean of this {entity} in {span}, usually {{usual}}",
+        "number",
+    ),
+}
+
+
+def span(window: Duration) -> str:
+    """Return the window as people say it.
+
+    >>> span(Duration.parse("1h")), span(Duration.parse("7d"))
+    ('the last hour', 'the last 7 days')
+    """
+    number, unit = int(window.text[:-1]), _SPANS[window.text[-1]]
+    return f"the last {unit[:-1]}" if number == 1 else f"the last {number} {unit}"
+
+
+def window_feature(entity: str, statistic: str, window: Duration) -> FeatureDefinition:
+    """Describe one statistic of the amounts in one window.
+
+    >>> window_feature("card", "sum", Duration.parse("1d")).name
+    'card_amount_sum_1d'
+    """
+    name, words, unit = _STATISTICS[statistic]
+    facts = {"entity": entity, "window": window.text, "span": span(window)}
+    return FeatureDefinition(name.format(**facts), words.format(**facts), unit)
+
+
+def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefinition:
+    """Describe the count of different `other`s seen with `entity`.
+
+    >>> distinct_feature("card", "merchant", Duration.parse("7d")).name
+    'card_merchant_distinct_7d'
+    """
+    words = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_{other}_distinct_{window}", words, "count")
+
+
+def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
+    """Describe whether the pair is seen for the first time."""
+    return FeatureDefinition(
+        f"{entity}_{other}_first_seen", f"first payment of this {entity} with this {other}: {{value}}", "flag"
+    )
+
+
+def since_last_feature(entity: str) -> FeatureDefinition:
+    """Describe the time since the entity's latest payment."""
+    words = f"{{value}} since the last payment on this {entity}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_seconds_since_last", words, "seconds")
+
+
+def speed_feature(entity: str) -> FeatureDefinition:
+    """Describe the speed between the last two places."""
+    words = f"{{value}} km/h needed since the last place of this {entity}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_speed_kmh", words, "number")
+
+
+def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
+    """Describe what labels that became known in the window say of the entity.
+
+    >>> [feature.name for feature in risk_features("terminal", Duration.parse("7d"))]
+    ['terminal_fraud_count_7d', 'terminal_fraud_rate_7d']
+    """
+    when = f"became known on this {entity} in {span(window)}"
+    return [
+        FeatureDefinition(
+            f"{entity}_fraud_count_{window}", f"{{value}} confirmed frauds {when}, usually {{usual}}", "count"
+        ),
+        FeatureDefinition(
+            f"{entity}_fraud_rate_{window}",
+            f"share of frauds among the labels that {when} {{value}}, usually {{usual}}",
+            "share",
+        ),
+    ]
+
+
+def amount_feature() -> FeatureDefinition:
+    """Describe the amount itself."""
+    return FeatureDefinition("amount", "amount {value}, usually {usual}", "money")
+
+
+def calendar_feature(part: str) -> FeatureDefinition:
+    """Describe the hour, the weekday (Monday is 0) or whether it is night."""
+    if part == "night":
+        return FeatureDefinition("is_night", "paid at night: {value}", "flag")
+    return FeatureDefinition(part, f"{part} {{value}}, usually {{usual}}", "count")
+
+
+def number_feature(name: str) -> FeatureDefinition:
+    """Describe a numeric attribute."""
+    return FeatureDefinition(name, f"{name.replace('_', ' ')} {{value}}, usually {{usual}}", "number")
+
+
+def category_features(name: str) -> list[FeatureDefinition]:
+    """Describe a category's code and how frequent its value is."""
+    said = name.replace("_", " ")
+    return [
+        FeatureDefinition(f"{name}_code", f"unusual {said}", "code"),
+        FeatureDefinition(
+            f"{name}_frequency", f"this {said} makes up {{value}} of payments, usually {{usual}}", "share"
+        ),
+    ]
+
+
+def entity_features(
+    name: str, settings: EntityFeatures, neighbours: Sequence[str], statistics: Sequence[str]
+) -> list[FeatureDefinition]:
+    """Describe all features of one kind of entity, in the order in which they are read."""
+    made = [
+        window_feature(name, statistic, window) for window in settings.windows for statistic in statistics
+    ]
+    if settings.since_last:
+        made.append(since_last_feature(name))
+    if settings.speed:
+        made.append(speed_feature(name))
+    for other in neighbours:
+        made += [distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
+        if other in settings.first_seen:
+            made.append(first_seen_feature(name, other))
+    for window in settings.risk:
+        made += risk_features(name, window)
+    return made

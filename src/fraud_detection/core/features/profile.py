@@ -1,0 +1,170 @@
+"""The memory of one entity: what is remembered of a card, a terminal, a device.
+
+A profile is a function of the set of payments and labels that it took in, not of their
+order.  Its size is bounded by its plan: at most `panes` panes a window, and three more for payments
+that are ahead of the others, and `neighbours` ids a kind of neighbour.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.distinct_ids import Neighbours
+from fraud_detection.core.features.windows import Window
+
+LAYOUT: Final = 2
+"""Raised whenever `dump` writes another layout."""
+
+SPARE: Final = 4
+"""How many of the latest times are kept.  Windows forget what is too old for the earliest of them, so
+that up to three payments whose clock runs ahead of all others cannot make an entity forget."""
+
+
+class Place:
+    """Where the entity was at a time."""
+
+    def __init__(self, time_ms: int, latitude: float, longitude: float) -> None:
+        """Keep time and degrees."""
+        self.time_ms: int = time_ms
+        self.latitude: float = latitude
+        self.longitude: float = longitude
+
+    def is_before(self, other: Place) -> bool:
+        """Tell which is the earlier; equal times are settled by the coordinates."""
+        own = (self.time_ms, self.latitude, self.longitude)
+        return own < (other.time_ms, other.latitude, other.longitude)
+
+
+class Latest:
+    """The latest few times of an entity, whatever the order in which they came.
+
+    >>> seen = Latest()
+    >>> for time in (3, 9, 1, 7, 5):
+    ...     seen.add(time)
+    >>> seen.times, seen.until(8), seen.until(2), seen.settled()
+    ([3, 5, 7, 9], 7, -1, 3)
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.times: list[int] = []
+
+    def add(self, time_ms: int) -> None:
+        """Keep the time, if it is one of the latest."""
+        times = self.times
+        if len(times) >= SPARE:
+            if time_ms <= times[0]:
+                return
+            del times[0]
+        place = len(times)
+        while place > 0 and times[place - 1] > time_ms:
+            place -= 1
+        times.insert(place, time_ms)
+
+    def until(self, time_ms: int) -> int:
+        """Return the latest of them that is not after `time_ms`; -1 where there is none."""
+        for place in range(len(self.times) - 1, -1, -1):
+            if self.times[place] <= time_ms:
+                return self.times[place]
+        return -1
+
+    def settled(self) -> int:
+        """Return the earliest of them when all places are taken, else -1."""
+        return self.times[0] if len(self.times) >= SPARE else -1
+
+
+class ProfilePlan:
+    """The shape of a profile: which windows and neighbours it keeps, and how much of each."""
+
+    def __init__(self, windows: list[int], risk: list[int], neighbours: int, panes: int, limit: int) -> None:
+        """Lengths in ms; `neighbours` is the number of kinds of neighbours, `limit` the ids kept of each."""
+        self.windows: list[int] = windows
+        self.risk: list[int] = risk
+        self.neighbours: int = neighbours
+        self.panes: int = panes
+        self.limit: int = limit
+
+
+class Profile:
+    """One entity's windows over payments, windows over labels, neighbours, and last time and place."""
+
+    def __init__(self, plan: ProfilePlan) -> None:
+        """Start with nothing seen."""
+        self.saved_at: int = 0
+        self.seen: Latest = Latest()
+        self.told: Latest = Latest()
+        self.places: list[Place] = []
+        self.windows: list[Window] = [Window(length, plan.panes) for length in plan.windows]
+        self.risk: list[Window] = [Window(length, plan.panes) for length in plan.risk]
+        self.neighbours: list[Neighbours] = [Neighbours(plan.limit) for _ in range(plan.neighbours)]
+
+    def add_payment(self, time_ms: int, amount: int) -> None:
+        """Count a payment of `amount` minor units."""
+        self.seen.add(time_ms)
+        settled = self.seen.settled()
+        for window in self.windows:
+            window.add(time_ms, amount)
+            window.forget(settled)
+
+    def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
+        """Remember the place, if it is one of the latest."""
+        new, places = Place(time_ms, latitude, longitude), self.places
+        place = len(places)
+        while place > 0 and new.is_before(places[place - 1]):
+            place -= 1
+        places.insert(place, new)
+        if len(places) > SPARE:
+            del places[0]
+
+    def place_until(self, time_ms: int) -> Place | None:
+        """Return the latest place that is not after `time_ms`."""
+        for place in range(len(self.places) - 1, -1, -1):
+            if self.places[place].time_ms <= time_ms:
+                return self.places[place]
+        return None
+
+    def add_label(self, known_at: int, fraud: int) -> None:
+        """Count a label (1 fraud, 0 legitimate) at the moment it became known."""
+        self.told.add(known_at)
+        settled = self.told.settled()
+        for window in self.risk:
+            window.add(known_at, fraud)
+            window.forget(settled)
+
+    def take_back_label(self, known_at: int, fraud: int) -> None:
+        """Count an earlier label no more, because it was corrected."""
+        for window in self.risk:
+            window.take_back(known_at, fraud)
+
+    def dump(self) -> list[object]:
+        """Return the whole content as plain lists and numbers."""
+        return [
+            LAYOUT,
+            self.seen.times,
+            self.told.times,
+            [[place.time_ms, place.latitude, place.longitude] for place in self.places],
+            [window.dump() for window in self.windows],
+            [window.dump() for window in self.risk],
+            [neighbours.dump() for neighbours in self.neighbours],
+        ]
+
+    def restore(self, content: list[Any]) -> None:
+        """Take back what `dump` returned; the profile must be new and of the same plan.
+
+        Raises ConfigError for what another version has written.
+        """
+        if content[0] != LAYOUT:
+            raise ConfigError(
+                "the profiles were saved by another version; make a new state file (`fraud state create`), "
+                "or on AWS empty the profiles and run `fraud deploy warm-up`"
+            )
+        self.seen.times = content[1]
+        self.told.times = content[2]
+        self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
+        for window, flat in zip(self.windows, content[4], strict=True):
+            window.restore(flat)
+        for window, flat in zip(self.risk, content[5], strict=True):
+            window.restore(flat)
+        for neighbours, flat in zip(self.neighbours, content[6], strict=True):
+            neighbours.restore(flat)

@@ -1,0 +1,100 @@
+"""What becomes of an event: decided, learned, noted, repeated, or set aside."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.events import Decision, Label, Quarantined, Sender, Transaction
+
+Ids = tuple[str | None, ...]
+
+
+class Decided(msgspec.Struct, gc=False):
+    """A payment, its feature values (64-bit floats) and the decision on it."""
+
+    raw: bytes
+    payment: Transaction
+    values: array[float]
+    decision: Decision
+
+
+class Learned(msgspec.Struct, gc=False):
+    """A label; `ids` are the entities of its payment, None while that payment is not known.
+
+    corrects: when the opposite label became known that this one takes back, in ms.
+    """
+
+    label: Label
+    ids: Ids | None
+    corrects: int | None = None
+
+
+class Noted(msgspec.Struct, gc=False):
+    """A label that changes nothing: another has told its verdict, or later news stand.  It is kept too."""
+
+    label: Label
+
+
+class Repeated(msgspec.Struct, gc=False):
+    """A payment that was taken in before with the same content, or a label that was; the first one stands."""
+
+    transaction_id: str
+    is_label: bool = False
+
+
+class Forbidden(msgspec.Struct, gc=False):
+    """An event whose sender may not do what it asks for; it leaves no trace.  is_label: else a payment."""
+
+    transaction_id: str
+    is_label: bool
+
+
+Event = bytes | Label
+"""A raw event, or a label that was read beside the stream."""
+Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
+Parsed = Transaction | Label | Quarantined | Forbidden
+
+
+class NotCommittedError(RetryError):
+    """A batch that is decided and could not be committed; its outcomes hold as soon as it is."""
+
+    def __init__(self, words: str, outcomes: list[Outcome]) -> None:
+        """Say why, and what is decided."""
+        super().__init__(words)
+        self.outcomes = outcomes
+
+
+class Processed(msgspec.Struct):
+    """What became of a batch.
+
+    outcomes: one an event, in order.  log: the same, with the labels of history that became known
+    among them, each where it was learned.
+    """
+
+    outcomes: list[Outcome]
+    log: list[Outcome]
+
+
+def allowed(parsed: Sequence[Parsed], senders: Sequence[Sender] | None) -> Sequence[Parsed]:
+    """Return what was read, with `Forbidden` in the place of what its sender may not do."""
+    if senders is None:
+        return parsed
+    return [
+        Forbidden(item.transaction_id, isinstance(item, Label))
+        if isinstance(item, (Label, Transaction)) and not sender.may_send(item)
+        else item
+        for item, sender in zip(parsed, senders, strict=True)
+    ]
+
+
+def name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender] | None) -> None:
+    """Let decisions and labels keep the names of those who sent them."""
+    for outcome, sender in zip(outcomes, senders, strict=True) if senders is not None else ():
+        if isinstance(outcome, Decided):
+            outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)
+        elif isinstance(outcome, (Learned, Noted)):
+            outcome.label = msgspec.structs.replace(outcome.label, caller=sender.name)

@@ -1,0 +1,87 @@
+"""Read what an event says of the truth: the verdict, and when it became known."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fraud_detection.core.errors import RejectError
+from fraud_detection.core.parse.times import TimeBounds, time_reader
+from fraud_detection.core.parse.values import Missing
+from fraud_detection.core.project_schema import Schema
+
+LONGEST_SOURCE: Final = 40
+
+
+class LabelReader:
+    """Reads labels by the declared schema; without one, nothing is ever known."""
+
+    def __init__(self, schema: Schema, bounds: TimeBounds, missing: Missing) -> None:
+        """Resolve the schema once; times are written as the event time is."""
+        self.missing: Missing = missing
+        source = schema.label
+        self.declared: bool = source is not None
+        self.field: str = "label" if source is None else source.field
+        self.positive: set[str] = set() if source is None else {text.lower() for text in source.positive}
+        self.negative: set[str] = set() if source is None else {text.lower() for text in source.negative}
+        self.in_rows: bool = source is not None and source.known_at is not None
+        known_at = None if source is None else source.known_at
+        self.known_at_field: str = "label_known_at" if known_at is None else known_at
+        self.delay_ms: int = 0 if source is None else source.delay.ms
+        self.read_time = time_reader(schema.event_time)
+        self.bounds: TimeBounds = bounds
+
+    def verdict(self, event: dict[str, object]) -> bool | None:
+        """Return whether the event's label says fraud; None where it says nothing."""
+        if not self.declared:
+            return None
+        text = str(event.get(self.field)).strip().lower()
+        if text in self.positive:
+            return True
+        return False if text in self.negative else None
+
+    def tells_when(self, event: dict[str, object]) -> bool:
+        """Return whether a row of history says itself when its label became known."""
+        value = event.get(self.known_at_field)
+        return self.in_rows and value is not None and not self.missing.says(value)
+
+    def known_at(self, event: dict[str, object], event_time: int) -> int:
+        """Return when the label of a row of history became known, in ms: never before its payment."""
+        told = self.told_at(event) if self.in_rows else None
+        return event_time + self.delay_ms if told is None else max(told, event_time)
+
+    def source(self, event: dict[str, object]) -> str:
+        """Return who says so; raise RejectError for what is no short text."""
+        value = event.get("source")
+        if value is None or self.missing.says(value):
+            return "feed"
+        if not isinstance(value, str) or len(value) > LONGEST_SOURCE:
+            raise RejectError(
+                f"the source of a label is a word such as chargeback, of at most {LONGEST_SOURCE} letters",
+                "$.source",
+            )
+        return value
+
+    def happened_at(self, event: dict[str, object], known_at: int) -> int | None:
+        """Return when what the label tells of happened, in ms; None where it does not say."""
+        value = event.get("happened_at")
+        if value is None or self.missing.says(value):
+            return None
+        try:
+            happened_at: int = self.read_time(value)
+        except RejectError as error:
+            raise RejectError(error.reason, "$.happened_at") from None
+        if happened_at > known_at:
+            raise RejectError("a label cannot be known before it happened", "$.happened_at")
+        return happened_at
+
+    def told_at(self, event: dict[str, object]) -> int | None:
+        """Return the time at which the event says its label became known, in ms; None where it does not."""
+        value = event.get(self.known_at_field)
+        if value is None or self.missing.says(value):
+            return None
+        try:
+            known_at: int = self.read_time(value)
+        except RejectError as error:
+            raise RejectError(error.reason, f"$.{self.known_at_field}") from None
+        self.bounds.check(known_at, self.known_at_field, value)
+        return known_at

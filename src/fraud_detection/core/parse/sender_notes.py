@@ -1,0 +1,61 @@
+"""What an answer tells its sender beside the decision: unknown fields, and entities that are missing.
+
+A misspelt key is decided all the same, as a payment of nobody known; only the answer can show it.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import msgspec
+
+from fraud_detection.core.events import Decision, Transaction
+from fraud_detection.core.parse.declared_fields import declared_fields
+from fraud_detection.core.parse.drift import MOST_NOTED
+from fraud_detection.core.project_schema import Schema
+
+MOST_KNOWN = 1_000
+"""So many names are compared with the declared ones; hostile names must not cost time for ever."""
+CLOSE = 0.8
+
+
+class Notes:
+    """Adds notes to the decisions that need some; most need none, and are returned as they are.
+
+    >>> from fraud_detection.core.project_schema import EntitySource, TimeSource
+    >>> from fraud_detection.core.events import Action
+    >>> schema = Schema(TimeSource(field="at"), entities={"card": EntitySource(field="ENTITY_ID")})
+    >>> bare = Decision("t1", Action.APPROVE, 0.1, (), "p", "b")
+    >>> Notes(schema).on(Transaction("t1", 5, None, (None,), unknown=("ENTITTY_ID",)), bare).notes
+    ('unknown field `ENTITTY_ID` (did you mean `ENTITY_ID`?)', 'no card: `ENTITY_ID` is missing')
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        """Resolve the schema once."""
+        self._missing = [
+            f"no {name}: `{entity.field}` is missing" for name, entity in schema.entities.items()
+        ]
+        self._declared = {name.lower(): name for name in sorted(declared_fields(schema))}
+        self._known: dict[str, str] = {}
+
+    def on(self, payment: Transaction, decision: Decision) -> Decision:
+        """Return the decision on a payment, with notes where there are any."""
+        if not payment.unknown and None not in payment.entities:
+            return decision
+        notes = [self._unknown(name) for name in payment.unknown[:MOST_NOTED]]
+        if len(payment.unknown) > MOST_NOTED:
+            notes.append("more fields are unknown")
+        notes += [words for words, one in zip(self._missing, payment.entities, strict=True) if one is None]
+        return msgspec.structs.replace(decision, notes=tuple(notes))
+
+    def _unknown(self, name: str) -> str:
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        # What is no text in UTF-8 could not be written.
+        words = f"unknown field `{name.encode(errors='replace').decode()}`"
+        if len(self._known) >= MOST_KNOWN:
+            return words
+        near = difflib.get_close_matches(name.lower(), self._declared, 1, CLOSE)
+        self._known[name] = words + (f" (did you mean `{self._declared[near[0]]}`?)" if near else "")
+        return self._known[name]

@@ -1,0 +1,114 @@
+"""Find one value in an event, and read it as an id, a category or a number, or say that it is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+from fraud_detection.core.id_text import whole
+from fraud_detection.core.parse.drift import SchemaDrift
+
+LONGEST_ID: Final = 256
+BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
+
+
+class Missing:
+    """The words that stand for a value that is not there, however they are written; empty text always does.
+
+    Words that are numbers, such as -1, are compared as numbers: a file may hold either.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """Take the words."""
+        known = {word.strip().lower() for word in words}
+        self.words: set[str] = {"", *known}
+        self.numbers: set[float] = {number for word in known if math.isfinite(number := as_number(word))}
+        self.has_numbers: bool = len(self.numbers) > 0
+        begins = {word[0] for word in known if word}
+        # With what a value begins that may be one: nearly all are told by it alone, millions of times.
+        self.begins: set[str] = {*begins, *[one.upper() for one in begins], *BLANKS}
+        if self.has_numbers:
+            self.begins.update("0123456789.+-")
+
+    def but(self, keep: Iterable[str]) -> Missing:
+        """Return the words without those that are values somewhere."""
+        kept = {word.strip().lower() for word in keep}
+        return Missing([word for word in self.words if word not in kept])
+
+    def says(self, value: object) -> bool:
+        """Tell whether a value that is there means that there is none."""
+        if isinstance(value, str):
+            if not value:
+                return True
+            if value[0] not in self.begins:
+                return False
+            text = value.strip().lower()
+            return text in self.words or (self.has_numbers and as_number(text) in self.numbers)
+        return self.has_numbers and not isinstance(value, bool) and as_number(value) in self.numbers
+
+
+class FieldReader:
+    """Finds one declared value in an event: under its own name, or under an alias, which is counted."""
+
+    def __init__(self, field: str, aliases: tuple[str, ...], drift: SchemaDrift, missing: Missing) -> None:
+        """Take the names in the order in which they are tried, and what means that there is no value."""
+        self.field: str = field
+        self.aliases: tuple[str, ...] = aliases
+        self.drift: SchemaDrift = drift
+        self.missing: Missing = missing
+
+    def find(self, event: dict[str, object], time_ms: int) -> object:
+        """Return the value, None where there is none."""
+        value = event.get(self.field)
+        if value is not None and self.missing.says(value):
+            value = None
+        if value is None and self.aliases:
+            for alias in self.aliases:
+                value = event.get(alias)
+                if value is not None and not self.missing.says(value):
+                    self.drift.count("alias", self.field, time_ms, alias)
+                    return value
+            return None
+        return value
+
+
+def as_id(value: object) -> str | None:
+    """Return the id as text; whole numbers have no fraction, so that 7, 7.0, '7' and '7.0' agree."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text and text[-1] == "0" and ".0" in text:
+            text = whole(text)
+    elif isinstance(value, bool):
+        return None
+    elif isinstance(value, int):
+        text = str(value)
+    elif isinstance(value, float) and value.is_integer():
+        text = str(int(value))
+    else:
+        return None
+    return text if 0 < len(text) <= LONGEST_ID else None
+
+
+def as_category(value: object) -> str | None:
+    """Return the category as text; a number with a fraction is written in full."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        return repr(value)
+    return as_id(value)
+
+
+def as_number(value: object) -> float:
+    """Return the number that the value holds, NaN where it holds none."""
+    if isinstance(value, (float, int)):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.nan
+    if isinstance(value, str):
+        try:
+            return float(value.strip().replace("_", "x"))
+        except ValueError:
+            return math.nan
+    return math.nan

@@ -1,0 +1,200 @@
+"""The demonstration: make a world, learn from its past, decide its payments as they come.
+
+At the end it tells the truth.  The sender is a process of its own that keeps its rate
+whatever happens here, and stamps each payment with the time it was due: the latency
+counts all waiting.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Pipe
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.tables import create_state
+from fraud_detection.core.events import Action
+from fraud_detection.core.features.replay import Replay
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.core.project_schema import Project
+from fraud_detection.demo.truth import Answer, Quality, quality
+from fraud_detection.engine.counters import Tally
+from fraud_detection.history.load import History, Progress, read_history
+from fraud_detection.project.loader import load_project
+from fraud_detection.serving.embedded.service import EmbeddedDoor, settle
+from fraud_detection.serving.embedded.stream_runner import BATCH, open_door
+from fraud_detection.simulator.history_file import write_history
+from fraud_detection.simulator.world import DAY, SimulatorSettings
+from fraud_detection.training.stages import keep_table
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.workflow import refit_bundle, train
+
+SHOW_EVERY_S = 0.25
+NEWEST = 8
+
+
+class DemoSettings(msgspec.Struct, frozen=True):
+    """How long, how fast, which world, and where everything is put."""
+
+    seconds: float
+    rate: float
+    world: SimulatorSettings
+    directory: Path
+    drift: tuple[str, ...] = ()
+
+
+class LiveView(msgspec.Struct):
+    """What is shown while payments stream in."""
+
+    tally: Tally
+    started: float
+    newest: deque[Decided]
+
+    def rate(self) -> float:
+        """Return decisions a second since the first one."""
+        return self.tally.decided / max(time.monotonic() - self.started, 1e-9)
+
+
+class DemoReport(msgspec.Struct):
+    """The honest summary."""
+
+    transactions: int
+    decided: int
+    quarantined: int
+    repeated: int
+    labels: int
+    approve: int
+    review: int
+    decline: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    engine_p50_ms: float
+    engine_p99_ms: float
+    transactions_per_s: float
+    seconds_to_first_decision: float
+    quality: Quality
+
+
+def demo_project() -> Project:
+    """Return the project file of the simulated world."""
+    return load_project(Path(str(files("fraud_detection") / "simulated.yaml")))
+
+
+def beyond_the_clock(project: Project) -> Project:
+    """Return the project for a world that runs faster than the clock: no time is too far ahead of it."""
+    event_time = msgspec.structs.replace(project.schema.event_time, ahead=None)
+    schema = msgspec.structs.replace(project.schema, event_time=event_time)
+    return msgspec.structs.replace(project, schema=schema)
+
+
+def prepare(settings: DemoSettings, project: Project, progress: Progress) -> None:
+    """Make the past, learn from it, and leave a bundle and a state file that know it."""
+    folder = settings.directory
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("state.db*"):
+        stale.unlink()
+    history, replay = learn(settings, project, progress)
+    create_state(folder / "state.db")
+    site = SqliteSite(folder / "state.db")
+    settle(site, replay, history.payments, labels_follow=True)
+    site.close()
+
+
+def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple[History, Replay]:
+    """Make the past (history.parquet) and a bundle that was trained on it; return the past and its memory."""
+    folder, world = settings.directory, settings.world
+    past = folder / "history.parquet"
+    write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
+    history = read_history(project, past, progress)
+    dataset, replay = feature_table(project, history, progress, exact=True)
+    table = folder / "features.parquet"
+    keep_table(table, project, dataset, history, [past])
+    trained = train(project, table, folder / "bundle", progress=progress)
+    # The stream goes on from here, and tells the labels that become known from now on.
+    refit_bundle(trained, table, progress=progress, as_of=world.epoch + world.days * DAY)
+    return history, replay
+
+
+def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
+    """Decide live payments until the time is up or somebody stops it; every event taken is answered."""
+    _, door = open_door(settings.directory / "bundle", settings.directory / "state.db")
+    sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603 - ours
+    try:
+        with few_collections():
+            return _decide(door, sender, stop, show)
+    finally:
+        sender.terminate()
+        sender.wait()
+        door.close()
+
+
+def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -> DemoReport:
+    """Compare what was decided with what the simulator knows to be true."""
+    tally = view.tally
+    site = SqliteSite(settings.directory / "state.db", reading=True)
+    rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
+    site.close()
+    approve, review, decline = tally.actions
+    return DemoReport(
+        transactions=tally.transactions,
+        decided=tally.decided,
+        quarantined=tally.quarantined,
+        repeated=tally.repeated - tally.repeated_labels,
+        labels=tally.labels,
+        approve=approve,
+        review=review,
+        decline=decline,
+        p50_ms=tally.latency.percentile_ms(50),
+        p99_ms=tally.latency.percentile_ms(99),
+        max_ms=1000 * tally.latency.longest_s,
+        engine_p50_ms=tally.engine.percentile_ms(50),
+        engine_p99_ms=tally.engine.percentile_ms(99),
+        transactions_per_s=view.rate(),
+        seconds_to_first_decision=first_decision_s,
+        quality=quality(demo_project(), settings.world, [Answer(*row) for row in rows]),
+    )
+
+
+def _decide(
+    door: EmbeddedDoor, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
+) -> LiveView:
+    view = LiveView(door.tally, 0.0, deque(maxlen=NEWEST))
+    shown = 0.0
+    for batch in _output(sender).batches(0, BATCH):
+        outcomes = door.take(batch, "live") if batch.events else []
+        door.catch_up()
+        now = time.monotonic()
+        view.started = view.started or (now if outcomes else 0.0)
+        view.newest.extend(
+            one for one in outcomes if isinstance(one, Decided) and one.decision.action is Action.DECLINE
+        )
+        if now - shown >= SHOW_EVERY_S:
+            shown = now
+            show(view)
+        if stop.asked:
+            break
+    return view
+
+
+def _output(sender: subprocess.Popen[bytes]) -> Pipe:
+    if sender.stdout is None:
+        raise ValueError("the sender was started without a pipe for its output")
+    return Pipe(sender.stdout.fileno())
+
+
+def _sender(settings: DemoSettings) -> list[str]:
+    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--headless"]
+    world = settings.world
+    command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
+    command += [f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"]
+    return command + [part for drift in settings.drift for part in ("--drift", drift)]

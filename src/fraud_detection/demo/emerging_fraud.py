@@ -1,0 +1,108 @@
+"""A new kind of fraud in a simulated world, and how soon it is found: from nothing to figures by week."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.files.tables import read_columns
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.history.load import Progress, read_history
+from fraud_detection.simulator.drift import Drift, parse_drift
+from fraud_detection.simulator.history_file import write_history
+from fraud_detection.simulator.world import DAY, ScenarioSettings, SimulatorSettings
+from fraud_detection.training.emerging_fraud import Question, Week, novelty
+from fraud_detection.training.prequential import Plan
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.dataset import Dataset
+
+WEEK_DAYS = 7
+
+
+class NoveltySettings(msgspec.Struct, frozen=True):
+    """The world, the kind of fraud that begins on `from_day` with `weight`, and where its files are put.
+
+    drift: changes of behaviour, in the language of `fraud generate live --drift`.
+    """
+
+    world: SimulatorSettings
+    kind: str
+    from_day: int
+    weight: float
+    directory: Path
+    history_days: int = 56
+    review_share: float = 0.01
+    drift: tuple[str, ...] = ()
+
+
+def watch(settings: NoveltySettings, project: Project, progress: Progress) -> list[Week]:
+    """Make the world, replay it, and return what is found of the new kind in each week since it began."""
+    question = Question(settings.kind, plan_of(settings, project), settings.review_share)
+    weeks = weeks_of(settings, question.plan)
+    dataset, kinds = replayed(settings, project, progress)
+    return novelty(dataset, kinds, weeks, question, project.model, progress)
+
+
+def replayed(settings: NoveltySettings, project: Project, progress: Progress) -> tuple[Dataset, np.ndarray]:
+    """Make the world and replay it; return its table, and the kind of fraud that each payment is."""
+    world, drifts = changed_world(settings), behaviour_drifts(settings.drift)
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    past, truth = (settings.directory / name for name in ("history.parquet", "truth.parquet"))
+    write_history(
+        world, past, truth, lambda day, _: progress("making a world and its past", day / world.days), drifts
+    )
+    history = read_history(project, past, progress)
+    # The categories of the first model are those of all: none may be made of what it cannot know.
+    learn_until = world.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
+    dataset, _ = feature_table(project, history, progress, learn_until)
+    return dataset, _kinds(dataset, truth)
+
+
+def changed_world(settings: NoveltySettings) -> SimulatorSettings:
+    """Return the world with the new kind switched on late; raise ConfigError for a kind it does not know."""
+    scenarios = settings.world.scenarios
+    known = [field.name for field in msgspec.structs.fields(scenarios)]
+    if settings.kind not in known:
+        raise ConfigError(f"no kind of fraud {settings.kind!r}; there are: {', '.join(known)}")
+    late = ScenarioSettings(weight=settings.weight, from_day=settings.from_day)
+    changed = msgspec.structs.replace(scenarios, **{settings.kind: late})
+    return msgspec.structs.replace(settings.world, scenarios=changed)
+
+
+def behaviour_drifts(texts: Sequence[str]) -> list[Drift]:
+    """Read the drifts of a history; raise ConfigError for one of fields, which only a live stream has."""
+    drifts = [parse_drift(text) for text in texts]
+    for text, drift in zip(texts, drifts, strict=True):
+        if drift.kind != "behaviour":
+            raise ConfigError(f"drift {text!r}: in a history only behaviour drifts: behaviour:WHAT=NUMBER")
+    return drifts
+
+
+def plan_of(settings: NoveltySettings, project: Project) -> Plan:
+    """Return the days of each part; the delay is that of the project's labels."""
+    delay = project.schema.label.delay.ms if project.schema.label else 0
+    return Plan(WEEK_DAYS, -(-delay // DAY), WEEK_DAYS, settings.history_days)
+
+
+def weeks_of(settings: NoveltySettings, plan: Plan) -> list[dt.date]:
+    """Return the first day of each whole week from the new kind's first day on."""
+    needed = plan.history_days + plan.delay_days
+    if settings.from_day < needed or settings.from_day + WEEK_DAYS > settings.world.days:
+        raise ConfigError(
+            f"novelty: {settings.kind} begins on day {settings.from_day} of {settings.world.days}; before it "
+            f"must fit {needed} days of history and delay, and after it a week"
+        )
+    days = range(settings.from_day, settings.world.days - WEEK_DAYS + 1, WEEK_DAYS)
+    return [settings.world.date(day) for day in days]
+
+
+def _kinds(dataset: Dataset, truth: Path) -> np.ndarray:
+    """Return the kind of each payment of the table, as the simulator knows it."""
+    columns, _ = read_columns(truth, ("transaction_id", "scenario"))
+    kind = dict(zip(columns["transaction_id"], columns["scenario"], strict=True))
+    return np.array([kind[one] for one in dataset.transaction_id], dtype=object)

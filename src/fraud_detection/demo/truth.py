@@ -1,0 +1,85 @@
+"""Decisions of a demonstration beside what its simulator knows to be true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project
+from fraud_detection.evaluation.cutoffs import prices
+from fraud_detection.evaluation.measures import Ranking
+from fraud_detection.simulator.truth import live_truth
+from fraud_detection.simulator.world import SimulatorSettings
+
+MOST_TRUTHS_A_PAYMENT, MOST_TRUTHS_A_DAY = 3, 100_000
+"""Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was decided: the score (None where no model answered), the action's number, the raw event."""
+
+    transaction_id: str
+    score: float | None
+    action: int
+    event: bytes
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """How good the decisions were; shares are of the payments that were decided.
+
+    recall: share of the frauds that were reviewed or declined.  precision: share of fraud among those.
+    """
+
+    frauds: int
+    recall: float
+    precision: float
+    average_precision: float
+    money_saved: float
+    money_at_risk: float
+
+
+def quality(project: Project, world: SimulatorSettings, answers: Sequence[Answer]) -> Quality:
+    """Compare the answers with the truth of that world."""
+    frauds = _truth(world, {one.transaction_id for one in answers})
+    label = np.array([frauds[one.transaction_id] for one in answers], dtype=np.int8)
+    score = np.array([0.0 if one.score is None else one.score for one in answers])
+    action = np.array([one.action for one in answers], dtype=np.int64)
+    fraud, flagged = label == 1, action > 0
+    each = prices(label, _amounts(project, answers), project.costs)
+    paid = np.choose(action, [each.approved, each.reviewed, each.declined])
+    return Quality(
+        frauds=int(fraud.sum()),
+        recall=_share(int((fraud & flagged).sum()), int(fraud.sum())),
+        precision=_share(int((fraud & flagged).sum()), int(flagged.sum())),
+        average_precision=Ranking.of(score, label).average_precision(),
+        money_saved=float(each.approved.sum() - paid.sum()),
+        money_at_risk=float(each.approved.sum()),
+    )
+
+
+def _amounts(project: Project, answers: Sequence[Answer]) -> np.ndarray:
+    parser = Parser(project.schema)
+    payments = [parser.parse(one.event) for one in answers]
+    amounts = [one.amount if isinstance(one, Transaction) else None for one in payments]
+    return np.array([math.nan if amount is None else amount / 100 for amount in amounts])
+
+
+def _truth(world: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
+    """Ask the simulator about every payment that was decided."""
+    known: dict[str, bool] = {}
+    missing = set(wanted)
+    for day in live_truth(world):
+        known.update(day)
+        missing -= day.keys()
+        if not missing or len(known) > MOST_TRUTHS_A_PAYMENT * len(wanted) + MOST_TRUTHS_A_DAY:
+            return known
+    return known
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

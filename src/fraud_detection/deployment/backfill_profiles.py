@@ -1,0 +1,110 @@
+"""Let a deployment begin where history ends: replay it, and leave its profiles in the cloud's store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.aws.retries import chunks
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.parse.content import content_digest
+from fraud_detection.core.ports import ProfileKey, StateStore
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.history.load import Progress, read_history
+
+PROFILES_A_STEP = 500
+TOLD_EVERY = 4096
+
+
+class Warmed(msgspec.Struct, frozen=True):
+    """What was written: profiles, and payments that may come again or whose labels are still to come."""
+
+    payments: int
+    profiles: int
+    noted: int
+
+
+def warm_up(
+    bundle: Bundle, path: Path, store: StateStore, ledger: DynamoLedger, progress: Progress
+) -> Warmed:
+    """Take a file of past payments in; the stream tells the labels that were not known by its end.
+
+    It may be interrupted and started again.  Raises ConfigError when payments of a stream have already
+    changed what it would write: history can only come first.
+    """
+    project = bundle.contents.project
+    history = read_history(project, path, progress).payments
+    replay = Replay(FeatureMemory(Extractor(project, bundle.contents.features.vocabulary)))
+    with few_collections():
+        for number, _ in enumerate(replay.rows(history), start=1):
+            if number % TOLD_EVERY == 0:
+                progress(f"replaying: {number:,} payments", number / len(history))
+    replay.memory.store = _Careful(store, replay.memory.size(), progress)
+    replay.memory.save_all()
+    young_ms = project.features.late.ms
+    noted = [
+        (past.payment.transaction_id, past.payment.entities, content_digest(past.payment))
+        for past in _open_ended(replay, history, young_ms)
+    ]
+    for done, part in enumerate(chunks(noted, PROFILES_A_STEP)):
+        at = done * PROFILES_A_STEP
+        progress(f"noting payments that may be told of: {at:,} of {len(noted):,}", at / len(noted))
+        ledger.note_history(part)
+    progress(f"noting payments that may be told of: {len(noted):,}", 1.0)
+    return Warmed(len(history), replay.memory.size(), len(noted))
+
+
+def _open_ended(replay: Replay, history: Sequence[PastPayment], late_ms: int) -> list[PastPayment]:
+    """Return the payments whose labels are still to come, and those so young that they may come again."""
+    due = {label.transaction_id for label in replay.still_due()}
+    recent = history[-1].payment.event_time - late_ms
+    return [
+        past for past in history if past.payment.transaction_id in due or past.payment.event_time >= recent
+    ]
+
+
+class _Careful:
+    """A StateStore that writes step by step, and never over what a stream has changed."""
+
+    def __init__(self, store: StateStore, total: int, progress: Progress) -> None:
+        self._store, self._total, self._progress = store, total, progress
+
+    def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
+        return self._store.load(keys)
+
+    def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
+        for done, part in enumerate(chunks(profiles, PROFILES_A_STEP)):
+            at = done * PROFILES_A_STEP
+            self._progress(f"writing profiles: {at:,} of {self._total:,}", at / self._total)
+            wanted = {key: profiles[key] for key in part}
+            # Looked at first: not every store refuses to write over what is there.
+            there = self._unchanged(wanted, part)
+            refused = self._store.save({key: wanted[key] for key in part if key not in there})
+            self._unchanged(wanted, list(refused))
+        self._progress(f"writing profiles: {self._total:,}", 1.0)
+        return set()
+
+    def _unchanged(
+        self, wanted: Mapping[ProfileKey, bytes], keys: Sequence[ProfileKey]
+    ) -> Collection[ProfileKey]:
+        """Return those that are there; raise ConfigError when one of them is not what is wanted."""
+        there = self._store.load(keys)
+        changed = [key for key, profile in there.items() if _content(profile) != _content(wanted[key])]
+        if changed:
+            raise ConfigError(
+                f"the profile of {changed[0][1]!r} (entity {changed[0][0]}) has already been changed by "
+                "payments: history can only be taken in before the stream begins"
+            )
+        return there
+
+
+def _content(profile: bytes) -> bytes:
+    """Return a profile without the number of the event that it saw last."""
+    return bytes(msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])[1])

@@ -1,0 +1,129 @@
+"""The stream door's log read back: lines as a person reads them, and the counts of what they say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from fraud_detection.core.metrics import LatencyHistogram
+
+SHOWN = ("internal_error", "decision", "quarantined", "conflict", "retry")
+
+
+class CloudTally(msgspec.Struct):
+    """What the lines of a log say, added up.
+
+    actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
+    failed told them again.  overtaken: profiles that another shard had changed before they were saved.
+    seconds: of all batches, by stage, in ms.
+    """
+
+    actions: Counter[str] = msgspec.field(default_factory=Counter)
+    degraded: int = 0
+    again: int = 0
+    quarantined: int = 0
+    conflicts: int = 0
+    repeated: int = 0
+    labels: int = 0
+    batches: int = 0
+    retries: int = 0
+    overtaken: int = 0
+    model: str = ""
+    trouble: str = ""
+    put_ms: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
+    stages_ms: Counter[str] = msgspec.field(default_factory=Counter)
+    decided_ids: set[str] = msgspec.field(default_factory=set)
+
+    @property
+    def decided(self) -> int:
+        """Return how many payments were decided."""
+        return len(self.decided_ids)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Count one line."""
+        match entry["type"]:
+            case "decision":
+                self._decision(entry)
+            case "quarantined":
+                self.quarantined += 1
+            case "conflict":
+                self.conflicts += 1
+            case "retry":
+                self.retries += 1
+            case "batch":
+                self.batches += 1
+                self.repeated += entry["repeated"]
+                self.labels += entry["labels"]
+                self.overtaken += entry["overtaken"]
+                self.trouble = entry["trouble"] or self.trouble
+                self.stages_ms.update(entry["stages_ms"])
+
+    def _decision(self, entry: dict[str, Any]) -> None:
+        if entry["transaction_id"] in self.decided_ids:
+            self.again += 1
+            return
+        self.decided_ids.add(entry["transaction_id"])
+        self.actions[entry["action"]] += 1
+        self.degraded += entry["score"] is None
+        self.model = entry["delivery"].get("model") or self.model
+        self.put_ms.add(entry["delivery"]["iterator_latency_ms"] / 1000)
+
+
+def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the lines that are ours; Lambda writes lines of its own among them."""
+    found = []
+    for one in lines:
+        if one.startswith('{"type":'):
+            try:
+                found.append(msgspec.json.decode(one))
+            except msgspec.DecodeError:
+                # A line longer than the log takes was cut by it.
+                continue
+    return found
+
+
+def words(entry: dict[str, Any]) -> str | None:
+    """Return a line as a person reads it; None for what only counts.
+
+    >>> at = {"shard": "shard-1", "sequence_number": "7"}
+    >>> words({"type": "quarantined", "reason": "no", "path": "$.amount", "delivery": at})
+    'quarantined 7 of shard-1: no - at $.amount'
+    """
+    match entry["type"]:
+        case "decision":
+            score = "no score" if entry["score"] is None else f"{entry['score']:.3f}"
+            who = ", ".join(f"{name} {token}" for name, token in _entities(entry).items())
+            why, mark = because(entry), " degraded" if entry["score"] is None else ""
+            return f"{entry['action']:<8} {score:<8}{mark} {entry['transaction_id']} ({who}) {why}".rstrip()
+        case "quarantined":
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
+            return f"quarantined {where}: {entry['reason']} - at {entry['path']}"
+        case "conflict":
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
+            return f"conflict {where}: {entry['transaction_id']}: {entry['reason']}"
+        case "internal_error":
+            who = entry["transaction_id"] or "an event"
+            where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
+            return f"internal_error {who}, {where}: {entry['error']}"
+        case "retry":
+            return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
+        case _:
+            return None
+
+
+def because(entry: dict[str, Any]) -> str:
+    """Return the reasons of a decision: of the model what a person reads, of rules and lists their codes.
+
+    >>> because({"reasons": [{"code": "large", "words": "a lot"}, {"code": "score", "words": "0.9"}]})
+    '0.9; large'
+    """
+    reasons = entry["reasons"]
+    of_model = [one["words"] for one in reasons if one["code"] == "score"]
+    return "; ".join([*of_model, *(one["code"] for one in reasons if one["code"] != "score")])
+
+
+def _entities(entry: dict[str, Any]) -> dict[str, str]:
+    return entry["delivery"].get("entities") or {}

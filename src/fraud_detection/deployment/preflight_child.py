@@ -1,0 +1,87 @@
+"""The child that tries a function out; it is run by its path, and sees of this place only what it is given.
+
+    python -I -S preflight_child.py < TRIAL    # JSON, see `preflight.Trial`
+
+It ends with 0 when a payment was decided, else with the reason as the last line of its standard error.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+NUMBER = "49590338271490256608559692538361571095921575989136588898"
+LANE = "shardId-000000000000"
+BANDS = 4
+
+
+def main() -> str:
+    """Decide one payment; return what went wrong, empty where nothing did."""
+    trial = json.load(sys.stdin)
+    sys.path[:0] = [trial["task"], trial["libraries"]]
+    function = import_module(trial["handler"].rpartition(".")[0])
+    # Only from here on: what the package lacks must not come from elsewhere.
+    import_module("fraud_detection").__path__.append(trial["fakes"])
+    services = _services()
+    processor = function.make_processor(os.environ, lambda _: None, services.__getitem__)
+    record = import_module("fraud_detection.serving.aws_lambda.batch").Record(
+        NUMBER, base64.b64decode(trial["event"]), 0.0
+    )
+    if failed := processor.handle(LANE, [record]):
+        return f"it asked for record {failed[0]} again"
+    if services["s3"].objects:
+        return f"it set a payment of its own schema aside: {_set_aside(services['s3'].objects)}"
+    kept = services["dynamodb"].tables.get(os.environ["FRAUD_DECISIONS_TABLE"], {})
+    # The journals' keys begin with a line end, which no id of a payment does.
+    if all(one.startswith("\n") for one in kept):
+        return "it kept no decision on the payment"
+    return "" if services["sagemaker-runtime"].calls else "it did not ask the endpoint"
+
+
+def _services() -> dict[str, Any]:
+    fakes = import_module("fraud_detection.testing.aws_fakes")
+    services = {
+        "dynamodb": fakes.FakeDynamo(),
+        "s3": fakes.FakeS3(),
+        "sagemaker-runtime": fakes.FakeRuntime(_score),
+    }
+    if os.environ.get("FRAUD_PROFILES_STORE") == "feature-store":
+        store = import_module("fraud_detection.testing.feature_store_fake")
+        services["sagemaker-featurestore-runtime"] = store.FakeFeatureStore(_groups())
+    return services
+
+
+def _groups() -> list[str]:
+    names = import_module("fraud_detection.adapters.aws.state.feature_store_schema")
+    project = json.loads(Path(os.environ["FRAUD_BUNDLE"], "project.json").read_bytes())
+    return [
+        names.group_name(os.environ["FRAUD_FEATURE_GROUPS"], one) for one in project["schema"]["entities"]
+    ]
+
+
+def _score(body: bytes) -> bytes:
+    """Answer as an endpoint whose model is of two minds about each payment."""
+    asked = json.loads(body)
+    one = {"score": 0.0, "probability": 0.5, "reasons": []}
+    answer = {
+        "bundle": "preflight",
+        "fingerprint": asked["fingerprint"],
+        "predictions": [one] * len(asked["rows"]),
+    }
+    return json.dumps(answer | {"bands": [0] * BANDS, "above_decline": 0}).encode()
+
+
+def _set_aside(objects: dict[Any, bytes]) -> str:
+    kept = json.loads(next(iter(objects.values())))
+    return f"{kept.get('reason')} at {kept.get('path')}"
+
+
+if __name__ == "__main__":
+    trouble = main()
+    if trouble:
+        sys.exit(trouble)

@@ -1,0 +1,92 @@
+"""Events that were set aside, put into the stream again when what refused them is mended.
+
+What was put is noted beside each object, in `<its key>.redriven`, when the stream has taken all of it: a
+second run puts nothing twice.  After a kill the object is put again that was in hand, which does no harm:
+each event carries its first place, by which one without an id is known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from fraud_detection.adapters.aws.kinesis_producer import KinesisClient, KinesisProducer
+from fraud_detection.adapters.aws.s3_objects import Objects
+from fraud_detection.adapters.aws.s3_quarantine import PREFIX, Kind, read_set_aside
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.parse.identity import redriven_key
+
+NOTE: Final = ".redriven"
+LEFT: Final[dict[Kind, str]] = {
+    "conflict": "in conflict: the first payment of the id stands",
+    "internal_error": "with which the program met an error: see `error` in the object",
+    "beginning": "of which only the beginning is kept: ask the producer",
+}
+"""What is not put again, and why."""
+
+
+class PutAgain(msgspec.Struct):
+    """How many objects were read; events put, put by an earlier run, and left where they are, by kind."""
+
+    objects: int = 0
+    events: int = 0
+    before: int = 0
+    left: Counter[str] = msgspec.field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a person is told."""
+        yield f"{self.events:,} events of {self.objects:,} objects were put into the stream again"
+        if self.before:
+            yield f"{self.before:,} were put by an earlier run"
+        for kind, words in LEFT.items():
+            if self.left[kind]:
+                yield f"{self.left[kind]:,} stay where they are, {words}"
+
+
+def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, below: str) -> PutAgain:
+    """Put the events of the objects `quarantine/<below>...` again, each with its partition key.
+
+    Those of a shard keep their order.  An event that still cannot be decided is set aside again, in another
+    object.  Raises ConfigError when an object cannot be read, RetryError when the stream takes nothing.
+    """
+    done, producer = PutAgain(), KinesisProducer(kinesis, stream)
+    keys = dict.fromkeys(bucket.keys(PREFIX + below))
+    for key in keys:
+        if key.endswith(NOTE):
+            continue
+        note = key + NOTE
+        noted = _noted(note, bucket.get(note)) if note in keys else set()
+        put = _put(key, bucket.get(key), noted, producer, done)
+        producer.flush()
+        if put:
+            bucket.put(note, msgspec.json.encode(sorted(noted | put)))
+        done.objects += 1
+    return done
+
+
+def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
+    """Put what was not put before; return the places of these events."""
+    put: set[str] = set()
+    for one in read_set_aside(key, content):
+        if one.kind in LEFT:
+            done.left[one.kind] += one.count
+            continue
+        for place in one.places:
+            if place.sequence_number in noted:
+                done.before += 1
+            else:
+                carrying = redriven_key(one.shard, place.sequence_number, place.partition_key)
+                producer.put(place.partition_key, one.event, carrying)
+                put.add(place.sequence_number)
+    done.events += len(put)
+    return put
+
+
+def _noted(key: str, content: bytes) -> set[str]:
+    try:
+        return msgspec.json.decode(content, type=set[str])
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{key}: is no note of what was put again: {error}; remove it to put all") from None

@@ -1,0 +1,100 @@
+"""How the running system does, in one look: what a person on call asks first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from fraud_detection.adapters.aws.cloudformation import Stack
+from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
+from fraud_detection.adapters.aws.monitoring import CloudWatching
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.deployment.logs import CloudTally, entries
+from fraud_detection.deployment.settings import Deployment
+
+LOOKED_BACK_S = 60
+
+
+class CloudStatus(msgspec.Struct, frozen=True):
+    """The figures; rates and latencies are those of the last minute.
+
+    model: the bundle that answered last, and `bundle` the one that was deployed: while a canary is out they
+    may differ.  behind_ms: the age of the oldest record that waited; None where AWS has not counted it.
+    """
+
+    stack: str
+    status: str
+    bundle: str
+    model: str
+    endpoint: str
+    transactions_per_s: float
+    quarantined: int
+    conflicts: int
+    degraded: int
+    retries: int
+    p50_ms: float
+    p99_ms: float
+    behind_ms: float | None
+    failures: int
+    alarms: dict[str, str]
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        risen = [name for name, state in self.alarms.items() if state == "ALARM"]
+        silent = sum(state == "INSUFFICIENT_DATA" for state in self.alarms.values())
+        quiet = f"none of {len(self.alarms)}" + (f", {silent} of them without data" if silent else "")
+        behind = "not counted" if self.behind_ms is None else f"{self.behind_ms / 1000:.1f} s"
+        latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
+        if not self.transactions_per_s:
+            latency = "nothing was decided in the last minute"
+        answered = self.model or "nothing answered in the last minute"
+        refused = f"{self.quarantined:,} quarantined, {self.conflicts:,} in conflict"
+        lines = [
+            f"stack      {self.stack}: {self.status}",
+            f"model      {self.bundle} deployed, {answered}; endpoint {self.endpoint}",
+            f"decisions  {self.transactions_per_s:,.1f}/s, {self.degraded:,} without a score",
+            f"refused    {refused}; {self.retries:,} batches to be tried again",
+            f"latency    {latency}",
+            f"behind     oldest record {behind}",
+            f"given up   {self.failures:,} batches in the queue of failures",
+            f"alarms     {', '.join(risen) or quiet}",
+        ]
+        return "\n".join([*lines, *([f"trouble    {self.trouble}"] if self.trouble else [])])
+
+
+def ask(
+    settings: Deployment,
+    stack: Stack,
+    watching: CloudWatching,
+    log: Callable[[str, int], LogTail],
+    *,
+    local: bool,
+) -> CloudStatus:
+    """Ask the services; raise ConfigError when there is no such system."""
+    outputs, status = stack.outputs(), stack.status()
+    if "LogGroup" not in outputs:
+        raise ConfigError(f"stack {stack.name} is not there, or not whole: `fraud deploy apply` makes it")
+    tally = CloudTally()
+    for entry in entries(log(outputs["LogGroup"], round(1000 * (time.time() - LOOKED_BACK_S))).news()):
+        tally.add(entry)
+    return CloudStatus(
+        stack=stack.name,
+        status=status,
+        bundle=outputs["Bundle"],
+        model=tally.model,
+        endpoint="local" if local else watching.endpoint(outputs["Endpoint"]),
+        transactions_per_s=tally.decided / LOOKED_BACK_S,
+        quarantined=tally.quarantined,
+        conflicts=tally.conflicts,
+        degraded=tally.degraded,
+        retries=tally.retries,
+        p50_ms=tally.put_ms.percentile_ms(50),
+        p99_ms=tally.put_ms.percentile_ms(99),
+        behind_ms=watching.oldest_ms(settings.function_name),
+        failures=watching.waiting(outputs["Failures"]),
+        alarms=watching.alarms(f"{settings.name}-"),
+        trouble=tally.trouble,
+    )

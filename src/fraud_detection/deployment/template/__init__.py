@@ -1,0 +1,5 @@
+"""The CloudFormation template: a pure function of settings and release.
+
+One module a part of the system; `resources` has the pieces that all are built of.  Not here:
+what AWS has already (`deployment/plan.py`).  Begin at `template.py`.
+"""

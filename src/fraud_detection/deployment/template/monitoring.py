@@ -1,0 +1,217 @@
+"""What watches the system: alarms that call somebody, alarms that take a new model back."""
+
+from __future__ import annotations
+
+from fraud_detection.deployment.release import Release
+from fraud_detection.deployment.settings import Deployment
+from fraud_detection.deployment.template.alarm import (
+    alarm,
+    alarm_below,
+    computed,
+    of_endpoint,
+    of_failures,
+    of_function,
+    of_stream,
+    ours,
+    share,
+    share_of_some,
+    stability_index,
+    without,
+)
+from fraud_detection.deployment.template.resources import Resource, Resources, resource
+
+ROLLBACK = {
+    "EndpointErrors": "endpoint-5xx",
+    "EndpointLatency": "endpoint-latency",
+    "DeclineShare": "decline-share",
+    "ScoreDrift": "score-drift",
+}
+"""The alarms that take a new model back: their names in the template, and what their own names end in."""
+VARIANT = "live"
+SAGEMAKER_MICROSECONDS = 1000
+SOME_MINUTES = 5
+"""One period of the alarms that watch slow streams too."""
+HOUR = {"periods": 12, "of_them": 4}
+"""Of the periods of an hour a third: chance makes no series of a few bad events among few."""
+LEAST_BAD = 2
+"""One bad event alone is no share of anything."""
+
+
+def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
+    """Return every alarm; those of the new model look only at what that model answered."""
+    found = {
+        **_flow_alarms(settings),
+        **_event_alarms(settings),
+        **_model_alarms(settings, release, endpoint),
+    }
+    if settings.alarms.email is not None:
+        found["Calls"] = resource(
+            "SNS::Topic",
+            {
+                # Not encrypted: alarms may not use AWS's own key for topics, and say nothing of anybody.
+                "TopicName": f"{settings.name}-alarms",
+                "Subscription": [{"Protocol": "email", "Endpoint": settings.alarms.email}],
+            },
+        )
+    return found
+
+
+def _flow_alarms(settings: Deployment) -> Resources:
+    """Return the alarms that call when records are not worked off."""
+    taken = ("decided", "repeated", "labels")
+    counts = {"incoming": of_stream("IncomingRecords", settings)}
+    counts |= {name: ours(name, settings) for name in taken}
+    return {
+        "BehindTime": alarm(
+            settings,
+            "behind-time",
+            "The oldest record waits too long: is the function failing, or is the stream too narrow?",
+            of_function("IteratorAge", settings) | {"Statistic": "Maximum"},
+            1000 * settings.alarms.behind_s,
+            periods=3,
+        ),
+        "FunctionErrors": alarm(
+            settings,
+            "function-errors",
+            "The function fails, and its batches are tried again: see its log.",
+            of_function("Errors", settings) | {"Statistic": "Sum"},
+            0,
+            periods=3,
+            of_them=2,
+        ),
+        "StreamUnread": {
+            # Lambda asks every shard once a second, whether records come or not.
+            **alarm_below(
+                settings,
+                "stream-unread",
+                "Nobody reads the stream: is the mapping disabled, paused or lost?",
+                of_stream("GetRecords.Success", settings) | {"Statistic": "SampleCount"},
+                1,
+                periods=5,
+            ),
+            "DependsOn": "Mapping",
+        },
+        "NothingDecided": alarm(
+            settings,
+            "nothing-decided",
+            "Records come in and no payment is decided.",
+            # What was taken counts whatever became of it, so that a night of labels alone is no alarm.
+            computed(counts, without("incoming", taken), SOME_MINUTES),
+            0,
+            # A record that is decided within a period is decided in the same or in the next one.
+            periods=2,
+        ),
+        "FailuresWaiting": alarm(
+            settings,
+            "failures-waiting",
+            "Batches were given up: their records are in the stream only as long as it keeps them.",
+            of_failures("ApproximateNumberOfMessagesVisible", settings) | {"Statistic": "Maximum"},
+            0,
+        ),
+    }
+
+
+def _event_alarms(settings: Deployment) -> Resources:
+    """Return the alarms that call for what events and payments came to."""
+    limits = settings.alarms
+    return {
+        **_shares(
+            settings,
+            "QuarantinedShare",
+            "quarantined-share",
+            "Events cannot be read: has a producer changed its fields or its encoding?",
+            ("quarantined", "(decided + quarantined)", limits.quarantined_share),
+        ),
+        **_shares(
+            settings,
+            "DegradedShare",
+            "degraded-share",
+            "Payments are decided without a score: the endpoint is away or refuses the features.",
+            # What was decided without a score was answered by no bundle.
+            ("degraded", "decided", limits.degraded_share),
+        ),
+        "Conflicts": _any(
+            settings,
+            "conflicts",
+            "conflicts",
+            "Ids that were decided come again with other content: somebody tries, or a producer repeats ids.",
+        ),
+        "InternalErrors": _any(
+            settings,
+            "internal-errors",
+            "internal_errors",
+            "The program met an error with single payments, and sent them to review.",
+        ),
+        "Limited": _any(
+            settings,
+            "limited",
+            "limited",
+            "The limiter holds: something declines more than it may, and the rest goes to review.",
+        ),
+    }
+
+
+def _shares(
+    settings: Deployment, key: str, name: str, words: str, of: tuple[str, str, float]
+) -> dict[str, Resource]:
+    """Return two alarms of one share: of busy minutes, and of an hour in which little comes in."""
+    part, whole, limit = of
+    counts = {one: ours(one, settings) for one in ("decided", part)}
+    at_once = computed(counts, share(part, whole, settings.alarms.least))
+    slowly = computed(counts, share_of_some(part, whole, LEAST_BAD), SOME_MINUTES)
+    return {
+        key: alarm(settings, name, words, at_once, limit, periods=2),
+        f"{key}OfHour": alarm(settings, f"{name}-of-hour", words, slowly, limit, **HOUR),
+    }
+
+
+def _any(settings: Deployment, name: str, count: str, words: str) -> Resource:
+    return alarm(settings, name, words, ours(count, settings) | {"Statistic": "Sum"}, 0)
+
+
+def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
+    limits = settings.alarms
+    answered = {name: ours(name, settings, release.bundle) for name in ("answered", "above_decline")}
+    banded = {name: ours(name, settings, release.bundle) for name in ("band0", "band1", "band2", "band3")}
+    return {
+        "EndpointErrors": alarm(
+            settings,
+            "endpoint-5xx",
+            "The endpoint fails; payments go to review meanwhile.",
+            # The mean of a count that is 0 or 1 for each request is the share of those that failed.
+            of_endpoint("Invocation5XXErrors", endpoint, VARIANT) | {"Statistic": "Average"},
+            limits.error_share,
+            periods=3,
+            of_them=2,
+        ),
+        "EndpointLatency": alarm(
+            settings,
+            "endpoint-latency",
+            "The model answers slowly (99 % of the requests, in microseconds).",
+            of_endpoint("ModelLatency", endpoint, VARIANT) | {"ExtendedStatistic": "p99"},
+            SAGEMAKER_MICROSECONDS * limits.request_latency_ms,
+            periods=3,
+        ),
+        "DeclineShare": alarm(
+            settings,
+            "decline-share",
+            f"Bundle {release.bundle} declines more than it may.",
+            computed(answered, share("above_decline", "answered", limits.least)),
+            limits.decline_share,
+            periods=2,
+        ),
+        "ScoreDrift": alarm(
+            settings,
+            "score-drift",
+            f"The scores of bundle {release.bundle} are not distributed as in training.",
+            computed(banded, stability_index(release.bands.shares, limits.least)),
+            limits.score_drift,
+            periods=5,
+        ),
+    }
+
+
+def rollback_arns(settings: Deployment) -> list[str]:
+    """Return the ARNs of the alarms that take a new model back, to be filled in by `Fn::Sub`."""
+    where = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
+    return [f"{where}{settings.name}-{name}" for name in ROLLBACK.values()]

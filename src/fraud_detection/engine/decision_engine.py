@@ -1,0 +1,280 @@
+"""From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, let-through.
+
+It knows the order of these and nothing of where rows come from: live doors, replays and trials of a change
+answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.policy import Policy, explained, limited, unforeseen
+from fraud_detection.core.decide.rules import RuleSet
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure, RetryError
+from fraud_detection.core.events import Action, Decision, LetThrough, Transaction
+from fraud_detection.core.metrics import DECIDE, REASONS, SCORE, StageTimes
+from fraud_detection.core.ports import Scorer
+from fraud_detection.core.score.reasons import Reasons
+
+_SHARES = 1 << 64
+
+
+class Answerer(msgspec.Struct, frozen=True):
+    """What turns feature rows into decisions; without a scorer every payment goes to review.
+
+    setup: names all of it by its content.
+    """
+
+    policy: Policy
+    rules: RuleSet
+    scorer: Scorer | None = None
+    reasons: Reasons | None = None
+    reasons_shown: int = 3
+    bundle: str = ""
+    setup: str = ""
+    draw: Draw | None = None
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """Another answerer for a share of the cards; a card stays with it.
+
+    salt: which cards these are; a canary keeps it when its rules change.
+    Cards are those of the entity that orders the stream; a payment without one stays with the champion.
+    """
+
+    answerer: Answerer
+    share: float
+    salt: str
+
+    def takes(self, payment: Transaction) -> bool:
+        """Tell whether a payment is one of its share."""
+        card = payment.entities[0] if payment.entities else None
+        if card is None:
+            return False
+        salted = f"{self.salt}\0{card}".encode()
+        return int.from_bytes(hashlib.blake2b(salted, digest_size=8).digest(), "big") < self.share * _SHARES
+
+
+class Redelivered(msgspec.Struct, frozen=True, gc=False):
+    """A payment that an earlier delivery of its record has decided.
+
+    place: of the next payment of the batch that is decided now.  declined: whether a limiter counts it so.
+    """
+
+    place: int
+    event_time: int
+    declined: bool
+
+
+class Answering:
+    """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches.
+
+    failures: payments of the last batch that alone raise an error; the others are answered as without them.
+    """
+
+    def __init__(self, champion: Answerer, stages: StageTimes) -> None:
+        """Let one answerer answer everything, without a limit."""
+        self.champion = champion
+        self.canary: Canary | None = None
+        self.limiter: DeclineLimiter | None = None
+        self.stages = stages
+        self.failures: list[Failure] = []
+
+    def answer(
+        self,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        redelivered: Sequence[Redelivered] = (),
+    ) -> list[Decision]:
+        """Return one decision a payment, in order.
+
+        redelivered: payments among these that were decided in an earlier delivery, and that the limiter has
+        not counted.
+        """
+        self.failures = []
+        canary = self.canary
+        if canary is None:
+            decisions = self._propose(self.champion, payments, rows)
+            self._limit(payments, decisions, redelivered)
+            self._complete(self.champion, payments, rows, decisions)
+            return decisions
+        found: dict[int, Decision] = {}
+        places: dict[bool, list[int]] = {True: [], False: []}
+        for place, payment in enumerate(payments):
+            try:
+                places[canary.takes(payment)].append(place)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+                found[place] = self._isolated(self.champion, payment, error)
+        sides = [(canary.answerer, places[True]), (self.champion, places[False])]
+        for answerer, own in sides:
+            proposed = self._propose(answerer, [payments[at] for at in own], [rows[at] for at in own])
+            found.update(zip(own, proposed, strict=True))
+        # The limiter sees the order of the stream, so that no cutting into batches changes what it admits.
+        decisions = [found[place] for place in range(len(payments))]
+        self._limit(payments, decisions, redelivered)
+        for answerer, own in sides:
+            part = [decisions[at] for at in own]
+            self._complete(answerer, [payments[at] for at in own], [rows[at] for at in own], part)
+            for at, decision in zip(own, part, strict=True):
+                decisions[at] = decision
+        return decisions
+
+    def _propose(
+        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+    ) -> list[Decision]:
+        """Return what rules and score alone say; a payment that alone raises an error goes to review."""
+        try:
+            return self._proposed(answerer, payments, rows)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            if len(payments) == 1:
+                return [self._isolated(answerer, payments[0], error)]
+        failed = len(self.failures)
+        half = len(payments) // 2
+        found = self._propose(answerer, payments[:half], rows[:half])
+        found += self._propose(answerer, payments[half:], rows[half:])
+        broken = {one.transaction_id for one in self.failures[failed:]}
+        good = [place for place, payment in enumerate(payments) if payment.transaction_id not in broken]
+        if len(payments) > len(good) > 0:
+            # Once more together: the scorer keeps what it was asked last, for reasons and counts.
+            again = self._propose(answerer, [payments[at] for at in good], [rows[at] for at in good])
+            for at, decision in zip(good, again, strict=True):
+                found[at] = decision
+        return found
+
+    def _isolated(self, answerer: Answerer, payment: Transaction, error: Exception) -> Decision:
+        one = payment.transaction_id
+        self.failures.append(Failure(one, b"", error))
+        return unforeseen(one, answerer.policy.name, answerer.bundle, answerer.setup)
+
+    def _proposed(
+        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+    ) -> list[Decision]:
+        verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
+        stopped = [place for place, fired in enumerate(verdicts) if fired]
+        self.stages.lap(DECIDE)
+        scores = _scores(answerer, rows, stopped)
+        self.stages.lap(SCORE)
+        return [
+            answerer.policy.decide(
+                payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.setup
+            )
+            for place, payment in enumerate(payments)
+        ]
+
+    def _limit(
+        self, payments: Sequence[Transaction], decisions: list[Decision], redelivered: Sequence[Redelivered]
+    ) -> None:
+        """Let no more payments be declined than may be; each is counted in the order of the stream."""
+        limiter = self.limiter
+        if limiter is None:
+            return
+        earlier = list(reversed(redelivered))
+        for place, payment in enumerate(payments):
+            while earlier and earlier[-1].place <= place:
+                limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+            decision = decisions[place]
+            wanted = decision.action is Action.DECLINE
+            try:
+                given = wanted and limiter.admits(payment.event_time)
+                limiter.note(payment.event_time, declined=given)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+                one = payment.transaction_id
+                self.failures.append(Failure(one, b"", error))
+                decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.setup)
+                continue
+            if given is not wanted:
+                decisions[place] = limited(decision, limiter.words)
+        while earlier:
+            limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+
+    def _complete(
+        self,
+        answerer: Answerer,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        decisions: list[Decision],
+    ) -> None:
+        """Add the model's reasons, and let some through, in place; an error of one payment ends there."""
+        before = list(decisions)
+        try:
+            self._completed(answerer, payments, rows, decisions)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
+            if len(payments) == 1:
+                decisions[0] = self._isolated(answerer, payments[0], error)
+                return
+        else:
+            return
+        half = len(payments) // 2
+        for begin, end in ((0, half), (half, len(payments))):
+            part = before[begin:end]
+            self._complete(answerer, payments[begin:end], rows[begin:end], part)
+            decisions[begin:end] = part
+
+    def _completed(
+        self,
+        answerer: Answerer,
+        payments: Sequence[Transaction],
+        rows: Sequence[array[float]],
+        decisions: list[Decision],
+    ) -> None:
+        doubtful = [
+            place
+            for place, one in enumerate(decisions)
+            if one.reasons and one.action is not Action.APPROVE and not one.is_failure
+        ]
+        self.stages.lap(DECIDE)
+        _explain(answerer, rows, decisions, doubtful)
+        if answerer.draw is not None:
+            for place in doubtful:
+                decisions[place] = _let_through(answerer, answerer.draw, payments[place], decisions[place])
+        self.stages.lap(REASONS)
+
+
+def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]) -> Sequence[float | None]:
+    scorer = answerer.scorer
+    if scorer is None or not rows:
+        return [None] * len(rows)
+    try:
+        return scorer.score(rows, stopped)
+    except RetryError:
+        # The policy sends a payment without a score to review, and says so.
+        return [None] * len(rows)
+
+
+def _explain(
+    answerer: Answerer, rows: Sequence[array[float]], decisions: list[Decision], doubtful: Sequence[int]
+) -> None:
+    """Add the model's own reasons to those decisions that need some and have a score."""
+    scored = [place for place in doubtful if decisions[place].score is not None]
+    if answerer.scorer is None or answerer.reasons is None or not scored:
+        return
+    try:
+        contributions = answerer.scorer.contributions([rows[place] for place in scored])
+    except RetryError:
+        # The decision stands without the model's words: its own reasons are there.
+        return
+    for place, row in zip(scored, contributions, strict=True):
+        decision = decisions[place]
+        top = answerer.reasons.top(rows[place], row, answerer.reasons_shown, decision.action)
+        decisions[place] = explained(decision, top)
+
+
+def _let_through(answerer: Answerer, draw: Draw, payment: Transaction, decision: Decision) -> Decision:
+    if not draw.chooses(payment) or answerer.rules.is_final(decision.reasons):
+        return decision
+    mark = LetThrough(decision.action, draw.share)
+    return msgspec.structs.replace(decision, action=Action.APPROVE, let_through=mark)

@@ -1,0 +1,139 @@
+"""What a bundle becomes when it is loaded, whoever computes its scores."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from typing import Any
+
+import msgspec
+
+from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.policy import Policy
+from fraud_detection.core.decide.rules import compile_rules
+from fraud_detection.core.decoding import decode, to_plain
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.fingerprint import fingerprint
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.ports import Ledger, Scorer, StateStore
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.core.score.reasons import Reasons
+from fraud_detection.engine.decision_engine import Answerer
+from fraud_detection.engine.pipeline import Pipeline
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What answers, by its content: the bundle's name and the whole project file of that day.
+
+    Its name stands in every decision, so that a decision can be made again later.
+    """
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def of(cls, bundle: str, project: Project) -> Setup:
+        """Name a bundle with a project file; equal contents have equal names.
+
+        Keys keep their order: that of a schema's entities has a meaning.
+        """
+        # Decoded once more, so that a whole number where a fraction may stand is written as one.
+        read = decode(to_plain(project), Project, "project")
+        content = msgspec.json.encode(_Content(bundle, to_plain(read)))
+        return cls(_name(content), content)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the content is the one that was named so."""
+        return self.name == _name(self.content)
+
+    def read(self) -> tuple[str, Project]:
+        """Return the bundle's name and the project file; raise ConfigError when they cannot be read."""
+        try:
+            content = msgspec.json.decode(self.content, type=_Content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"setup {self.name}: its content cannot be read: {error}") from None
+        return content.bundle, decode(content.project, Project, f"setup {self.name}")
+
+
+class _Content(msgspec.Struct, frozen=True):
+    bundle: str
+    project: dict[str, Any]
+
+
+def _name(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """A bundle with its scorer, ready to be wired to state."""
+
+    project: Project
+    bundle: Bundle
+    extractor: Extractor
+    answerer: Answerer
+    setup: Setup
+
+    def pipeline(self, store: StateStore | None, ledger: Ledger, *, textual: bool = False) -> Pipeline:
+        """Return the whole path, over the given state."""
+        vocabulary = self.bundle.contents.features.vocabulary
+        parser = Parser(self.project.schema, vocabulary, textual=textual)
+        pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.answerer, ledger)
+        if self.project.limiter is not None:
+            pipeline.answering.limiter = DeclineLimiter(self.project.limiter)
+        return pipeline
+
+
+def make_engine(
+    bundle: Bundle, scorer: Scorer, project: Project | None = None, setup: Setup | None = None
+) -> Engine:
+    """Put a bundle and a scorer together; raise ConfigError when the features are not the bundle's.
+
+    project: the project file of today, whose rules, policy and aliases take the place of the bundle's.
+    setup: as it was kept, where it was: a later version, with settings of which it knows nothing, would name
+    the same project otherwise.
+    """
+    today = project or bundle.contents.project
+    vocabulary = bundle.contents.features.vocabulary
+    bundle.check_fingerprint(fingerprint(today, vocabulary))
+    setup = setup or Setup.of(bundle.name, today)
+    answerer = _answerer(today, bundle, scorer, setup)
+    return Engine(today, bundle, Extractor(today, vocabulary), answerer, setup)
+
+
+def _answerer(project: Project, bundle: Bundle, scorer: Scorer, setup: Setup) -> Answerer:
+    cutoffs, settings = bundle.manifest.cutoffs, project.policy
+    features = bundle.contents.features
+    review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
+    decline_at = cutoffs.decline_at if settings.decline_at is None else settings.decline_at
+    usual = [math.nan if one.usual is None else one.usual for one in bundle.contents.reference.features]
+    values = {f"{name}_code": list(shares) for name, shares in features.vocabulary.items()}
+    return Answerer(
+        Policy(settings.name, review_at, decline_at),
+        compile_rules(project.rules, project.schema, features.names, project.lists),
+        scorer,
+        Reasons(features.definitions, usual, values),
+        settings.reasons,
+        bundle.name,
+        setup.name,
+        _draw(project),
+    )
+
+
+def _draw(project: Project) -> Draw | None:
+    settings = project.let_through
+    if settings is None:
+        return None
+    key = os.environ.get(settings.key_variable, "")
+    if not key:
+        raise ConfigError(
+            "`let_through` needs a key, so that nobody can foresee who is chosen: set "
+            f"{settings.key_variable} to some long random text, the same on every machine"
+        )
+    decimals = 2 if project.schema.amount is None else project.schema.amount.decimals
+    return Draw(settings.share, round(settings.maximum_amount * 10**decimals), key.encode())

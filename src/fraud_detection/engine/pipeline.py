@@ -1,0 +1,304 @@
+"""The whole path of a payment, in one place: parse, features, score, decide.
+
+The only module that knows the order of the stages.  It answers for every event it is
+given, in order: decided, learned, repeated, in conflict or quarantined; it does no I/O of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from array import array
+from collections.abc import Sequence
+
+from fraud_detection.core.decide.policy import unforeseen
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure, RejectError
+from fraud_detection.core.events import (
+    INTERNAL_ERROR,
+    Action,
+    Conflict,
+    Decision,
+    Label,
+    Quarantined,
+    Sender,
+    Transaction,
+)
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.metrics import FEATURES, LOOKUP, PARSE, StageTimes
+from fraud_detection.core.outcomes import (
+    Decided,
+    Event,
+    Forbidden,
+    Learned,
+    Noted,
+    Outcome,
+    Parsed,
+    Processed,
+    Repeated,
+    allowed,
+    name_senders,
+)
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.parse.content import content_digest, differing_fields
+from fraud_detection.core.parse.oversize import kept_part
+from fraud_detection.core.parse.sender_notes import Notes
+from fraud_detection.core.ports import Known, Ledger
+from fraud_detection.engine.decision_engine import Answerer, Answering, Redelivered
+
+
+class Pipeline:
+    """Decides batches of raw events, in order, exactly once per transaction id.
+
+    due: labels of history, the latest first; each is learned before the first payment at or after its
+    time.  latest: the latest event time so far, in ms; every label due by then has been learned.
+    counted_through: the number of the last event that the limiter has counted; what is redelivered up to it
+    is not counted again.
+    failures: events of the last batch with which the program met an error.  Such a payment goes to review,
+    what is none is set aside; all others are decided as ever.
+    """
+
+    def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
+        """Put the stages together."""
+        self.parser, self.notes = parser, Notes(parser.schema)
+        self.memory = memory
+        self.stages = StageTimes()
+        self.answering = Answering(answerer, self.stages)
+        self.ledger = ledger
+        self.due: list[Label] = []
+        self.latest = -1
+        self.counted_through = -1
+        self.failures: list[Failure] = []
+        self._redelivered: list[Redelivered] = []
+        self._decided = 0
+        # Another than `parser`: what it reads is in the tallies of drift already.
+        self.reader = Parser(parser.schema)
+
+    def process(
+        self,
+        events: Sequence[Event],
+        identities: Sequence[str | None] | None = None,
+        sequences: Sequence[int] | None = None,
+        senders: Sequence[Sender] | None = None,
+    ) -> Processed:
+        """Return what became of the events.
+
+        identities: by which events without an id are known, see `parse.identity`.
+        sequences: the rising numbers of the events in their source; without them the events are counted.
+        senders: of the events; without them everything is allowed, and nobody is named.
+        """
+        self.stages.begin()
+        self.failures = []
+        parsed = [
+            self._parse(raw, None if identities is None else identities[position])
+            for position, raw in enumerate(events)
+        ]
+        self.stages.lap(PARSE)
+        self._redelivered, self._decided = [], 0
+        result = self._remember(events, allowed(parsed, senders), sequences)
+        self.stages.lap(FEATURES)
+        decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
+        decisions = self.answering.answer(
+            [one.payment for one in decided], [one.values for one in decided], self._redelivered
+        )
+        self.failures += self.answering.failures
+        self.counted_through = max(self.counted_through, self.memory.sequence)
+        for one, decision in zip(decided, decisions, strict=True):
+            one.decision = self.notes.on(one.payment, decision)
+        name_senders(result.outcomes, senders)
+        return result
+
+    def learn_due(self, time_ms: int) -> list[Outcome]:
+        """Learn the labels of history that were known at a time which came up elsewhere; return them."""
+        known = self.ledger.look_up([], [label.transaction_id for label in self._due_by(time_ms)])
+        self.memory.prefetch(list(known.entities.values()))
+        return self._learn_until(time_ms, known)
+
+    def _parse(self, raw: Event, identity: str | None) -> Transaction | Label | Quarantined:
+        if isinstance(raw, Label):
+            return raw
+        try:
+            return self.parser.parse(raw, identity)
+        except RejectError as error:
+            return Quarantined(kept_part(raw), error.reason, error.path)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+            return self._unreadable(raw, error)
+
+    def _unreadable(self, raw: bytes, error: Exception) -> Quarantined:
+        failure = Failure("", raw, error)
+        self.failures.append(failure)
+        return Quarantined(kept_part(raw), f"{INTERNAL_ERROR}: {failure.where}", "$")
+
+    def _remember(
+        self,
+        events: Sequence[Event],
+        parsed: Sequence[Parsed],
+        sequences: Sequence[int] | None,
+    ) -> Processed:
+        known = self._look_up(parsed)
+        self.stages.lap(LOOKUP)
+        result = Processed([], [])
+        for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
+            if isinstance(item, Transaction):
+                result.log += self._learn_until(item.event_time, known)
+            self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
+            try:
+                outcome = self._take(raw, item, known, result.outcomes)
+            except NOT_OF_ONE_EVENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+                outcome = self._isolated(raw, item, known, error)
+            result.outcomes.append(outcome)
+            result.log.append(outcome)
+        return result
+
+    def _look_up(self, parsed: Sequence[Parsed]) -> Known:
+        """Ask the ledger and the store once for all that the batch will need."""
+        payments = [item for item in parsed if isinstance(item, Transaction)]
+        told = [item for item in parsed if isinstance(item, Label)]
+        told += self._due_by(max([payment.event_time for payment in payments], default=-1))
+        known = self.ledger.look_up(
+            [payment.transaction_id for payment in payments], [label.transaction_id for label in told]
+        )
+        self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
+        return known
+
+    def _due_by(self, time_ms: int) -> list[Label]:
+        return list(itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.due)))
+
+    def _learn_until(self, time_ms: int, known: Known) -> list[Outcome]:
+        """Learn the labels of history that were known at `time_ms`, unless the stream has told them."""
+        learned: list[Outcome] = []
+        self.latest = max(self.latest, time_ms)
+        while self.due and self.due[-1].known_at <= time_ms:
+            label = self.due.pop()
+            if label.overrules(known.standing(label.transaction_id)):
+                self.memory.sequence += 1
+                learned.append(self._learn(label, known))
+        return learned
+
+    def _take(self, raw: Event, item: Parsed, known: Known, outcomes: list[Outcome]) -> Outcome:
+        if isinstance(item, (Quarantined, Forbidden)):
+            return item
+        if isinstance(raw, Label):
+            return self._learn(raw, known)
+        if isinstance(item, Label):
+            return self._learn(item, known)
+        before = known.taken_in.get(item.transaction_id)
+        if before is not None:
+            conflict = self._conflict(raw, item, known, outcomes)
+            if conflict is not None:
+                return conflict
+            if before == self.memory.sequence:
+                self._remember_again(item, known)
+            return Repeated(item.transaction_id)
+        values = array("d", self.memory.extractor.packed(*self.memory.observe(item)))
+        payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
+        for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
+            self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
+        # Last: a payment with which an error was met before is known by that it is not noted here.
+        self._decided += 1
+        known.taken_in[item.transaction_id] = 0
+        known.entities[item.transaction_id] = item.entities
+        return payment
+
+    def without_memory(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
+        """Return what becomes of an event that cannot be decided for an error outside of this pipeline."""
+        item = self._parse(raw, identity)
+        if not isinstance(item, Transaction):
+            outcome: Outcome = self._unreadable(raw, error)
+            return outcome, self.failures[-1]
+        one, conflict = item.transaction_id, None
+        try:
+            known = self.ledger.look_up([one], [])
+            if one in known.taken_in:
+                conflict = self._conflict(raw, item, known, [])
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception:  # noqa: BLE001 - the error itself; whether it was decided before cannot be known
+            outcome = self._unreadable(raw, error)
+        else:
+            isolated = self._isolated(raw, item, known, error)
+            outcome = isolated if conflict is None else conflict
+        return outcome, self.failures[-1]
+
+    def _isolated(self, raw: Event, item: Parsed, known: Known, error: Exception) -> Outcome:
+        """Return what becomes of an event with which features or memory met an error."""
+        if isinstance(raw, Label):
+            # History, which no caller waits for: it has no place among the events of a stream.
+            raise error
+        if not isinstance(item, Transaction):
+            return self._unreadable(raw, error)
+        one = item.transaction_id
+        self.failures.append(Failure(one, raw, error))
+        if one in known.taken_in:
+            return Repeated(one)
+        known.taken_in[one] = 0
+        known.entities[one] = item.entities
+        # The limiter counts it where it stands, like every payment that is not declined.
+        self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
+        values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
+        by = self.answering.champion
+        return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.setup))
+
+    def _conflict(
+        self, raw: bytes, payment: Transaction, known: Known, outcomes: list[Outcome]
+    ) -> Conflict | None:
+        """Compare a payment with the one that was taken in under its id; rare, so nothing is kept for it."""
+        one, fields = payment.transaction_id, None
+        first = known.first.get(one)
+        if first is None:
+            of_batch = (past for past in outcomes if isinstance(past, Decided))
+            before = next((past.payment for past in of_batch if past.payment.transaction_id == one), payment)
+            fields = differing_fields(self.parser.schema, before, payment)
+        elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):
+            return None
+        elif first.event:
+            fields = self._differing(first.event, payment)
+        if fields == ():
+            return None
+        reason = "conflict: transaction_id already decided with other content"
+        if fields:
+            reason += f": {', '.join(fields)} differ"
+        return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), one)
+
+    def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
+        """Return the fields that differ from an event of before; None where it can no longer be read."""
+        try:
+            before = self.reader.parse(event, payment.transaction_id)
+        except RejectError:
+            return None
+        return (
+            differing_fields(self.parser.schema, before, payment) if isinstance(before, Transaction) else None
+        )
+
+    def _remember_again(self, payment: Transaction, known: Known) -> None:
+        """Let those profiles take the payment in that were not saved after its decision was kept."""
+        self.memory.remember_again(payment)
+        if self.memory.sequence > self.counted_through:
+            declined = payment.transaction_id in known.declined
+            self._redelivered.append(Redelivered(self._decided, payment.event_time, declined))
+        ids = payment.entities
+        for label, corrects in known.told_by(payment.transaction_id, self.memory.sequence):
+            self.memory.learn_again(ids, label.known_at, fraud=label.fraud, corrects=corrects)
+
+    def _learn(self, label: Label, known: Known) -> Learned | Noted | Repeated:
+        one, sequence = label.transaction_id, self.memory.sequence
+        ids, standing = known.entities.get(one), known.standing(one)
+        for told, corrects in known.told_by(one, sequence):
+            if told.sequence == sequence and ids is not None:
+                self.memory.learn_again(ids, told.known_at, fraud=told.fraud, corrects=corrects)
+        if not label.overrules(standing):
+            if known.has(label):
+                return Repeated(one, is_label=True)
+            known.noted.setdefault(one, []).append(label)
+            return Noted(label)
+        known.labels.setdefault(one, []).append(label)
+        corrects = None if standing is None else standing.known_at
+        if ids is not None:
+            self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
+        return Learned(label, ids, corrects)
+
+
+_UNDECIDED = Decision("", Action.REVIEW, None, (), "", "")

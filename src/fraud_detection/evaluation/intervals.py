@@ -1,0 +1,55 @@
+"""How far a share may be from the truth, where payments stand for different numbers of others."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fraud_detection.evaluation.measures import RESAMPLES, mean, middle_95
+from fraud_detection.evaluation.weights import effective
+
+Z = 1.959964
+"""Of a 95 % interval."""
+
+
+def share_interval(
+    hit: np.ndarray, weight: np.ndarray, seed: int, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Return a 95 % interval of the share of hits among payments; NaN where there is none.
+
+    It is the wider of two: a Poisson bootstrap over payments, which knows that they weigh differently, and
+    Wilson's with as many payments as they are worth, since of three hits in three a bootstrap says that
+    nothing else was possible.
+
+    >>> three = share_interval(np.array([True] * 3), np.ones(3), seed=1)
+    >>> round(three[0], 3), three[1]
+    (0.439, 1.0)
+    """
+    if not weight.sum():
+        return (math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    hits, all_of_them = np.zeros(resamples), np.zeros(resamples)
+    for one in np.unique(weight):
+        own = weight == one
+        found = one * rng.poisson(int((own & hit).sum()), resamples)
+        hits += found
+        all_of_them += found + one * rng.poisson(int((own & ~hit).sum()), resamples)
+    drawn = np.divide(hits, all_of_them, out=np.full(resamples, np.nan), where=all_of_them > 0)
+    low, high = middle_95(list(drawn))
+    least, most = wilson(mean(hit, weight), effective(weight))
+    return (float(np.fmin(low, least)), float(np.fmax(high, most)))
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share among `count` observations; NaN without any.
+
+    >>> [round(edge, 2) for edge in wilson(1.0, 3)], [round(edge, 3) for edge in wilson(0.5, 100)]
+    ([0.44, 1.0], [0.404, 0.596])
+    """
+    if not count or not math.isfinite(share):
+        return math.nan, math.nan
+    spread = Z * Z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -1,0 +1,232 @@
+"""The figures of a comparison in words: one row a figure, the same on a screen and on a page."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import msgspec
+
+from fraud_detection.evaluation.comparison import Comparison, Estimate, Harm, Judged, Part, Side
+
+NOTHING = "-"
+WHOLE_FROM = 100
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A figure of both sides and what lies between them."""
+
+    figure: str
+    first: str
+    second: str
+    difference: str = ""
+    meaning: str = ""
+
+
+def headline(comparison: Comparison) -> str:
+    """Say in one sentence what the change would have done."""
+    whole, total = comparison.traffic, comparison.total
+    share = f"{whole.changed:,} of {whole.payments:,} decisions would differ"
+    if total is None or total.difference is None:
+        return f"{share}; no week's labels are in yet, so nothing can be said of fraud and money."
+    if total.unlabelled == total.payments:
+        return (
+            f"{share}; none of {total.payments:,} payments old enough has a label, so nothing can be said of "
+            "fraud and money."
+        )
+    saved = total.difference.money_saved
+    return f"{share}; money saved: {signed(saved)} in {total.days:,.0f} days{_doubt(saved)}."
+
+
+def _doubt(saved: Estimate) -> str:
+    if saved.low is None or saved.high is None or not saved.value:
+        return ""
+    return ", which may be chance" if saved.low <= 0 <= saved.high else ""
+
+
+def span(part: Part) -> str:
+    """Say from which day to which day a part goes, both in it."""
+    last = dt.datetime.fromisoformat(part.until) - dt.timedelta(milliseconds=1)
+    since, until = part.since[:10], f"{last:%Y-%m-%d}"
+    return since if since == until else f"{since} to {until}"
+
+
+def rows(part: Part) -> Iterator[Row]:
+    """Yield the figures of one part of the traffic."""
+    first, second = part.first, part.second
+    yield from _judged(part)
+    yield _counted("reviews a day", first.reviews_per_day, second.reviews_per_day, "work for the reviewers")
+    yield Row(
+        "reviews on the worst day",
+        _worst(first),
+        _worst(second),
+        f"{second.worst_day_reviews - first.worst_day_reviews:+,}",
+        "against the capacity of a day",
+    )
+    if first.days_over_capacity is not None or second.days_over_capacity is not None:
+        yield Row(
+            "days with more reviews than capacity",
+            _days(first.days_over_capacity, part.days),
+            _days(second.days_over_capacity, part.days),
+        )
+    yield _counted("declined", first.declined, second.declined, "of all payments, labelled or not")
+    yield _counted("reviewed", first.reviewed, second.reviewed)
+    yield _counted("approved", first.approved, second.approved)
+
+
+def unseen(found: Comparison) -> str:
+    """Say how many payments would pass of which no figure counts the outcome; nothing where there is none."""
+    if found.unseen is None or not found.unseen.payments:
+        return ""
+    one = found.unseen
+    return (
+        f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that {found.first} "
+        f"stops and {found.second} approves: nobody knows what they were; were all fraud, they would cost "
+        f"{money(one.cost)}"
+    )
+
+
+def _judged(part: Part) -> Iterator[Row]:
+    one, two, between = part.first.judged, part.second.judged, part.difference
+    if one is None or two is None or between is None:
+        return
+    yield Row(
+        "money saved",
+        money(one.money_saved),
+        money(two.money_saved),
+        signed(between.money_saved),
+        "against approving everything, by the prices of the project",
+    )
+    yield Row(
+        "frauds caught",
+        _of(one.frauds_caught, part.frauds),
+        _of(two.frauds_caught, part.frauds),
+        signed(between.frauds_caught),
+        "declined or sent to review",
+    )
+    yield Row(
+        "fraud caught, in money",
+        _of(one.money_caught, part.fraud_money),
+        _of(two.money_caught, part.fraud_money),
+        signed(between.money_caught),
+        "amounts of the frauds caught",
+    )
+    yield _counted("frauds missed", one.frauds_missed, two.frauds_missed, "approved")
+    yield _counted("fraud missed, in money", one.money_missed, two.money_missed)
+    yield from _hurt(one, two, part)
+    yield Row("precision", share(one.precision), share(two.precision), points(between.precision), PRECISION)
+    yield Row("recall", share(one.recall), share(two.recall), points(between.recall), RECALL)
+
+
+PRECISION = "share of fraud among what was reviewed or declined"
+RECALL = "share of frauds that were reviewed or declined"
+
+
+def _hurt(one: Judged, two: Judged, part: Part) -> Iterator[Row]:
+    if part.difference is None:
+        return
+    yield Row(
+        "good payments declined",
+        harm(one.good_declined),
+        harm(two.good_declined),
+        signed(part.difference.good_declined),
+        "customers who did nothing wrong",
+    )
+    yield Row(
+        "good payments reviewed",
+        harm(one.good_reviewed),
+        harm(two.good_reviewed),
+        signed(part.difference.good_reviewed),
+        "customers who had to wait",
+    )
+
+
+def _counted(figure: str, first: float, second: float, meaning: str = "") -> Row:
+    return Row(figure, money(first), money(second), plus(second - first), meaning)
+
+
+def _of(value: float, whole: float | None) -> str:
+    return f"{money(value)} of {money(whole)}"
+
+
+def _worst(side: Side) -> str:
+    return f"{side.worst_day_reviews:,}" + (f" on {side.worst_day}" if side.worst_day else "")
+
+
+def _days(days: int | None, whole: float) -> str:
+    return "no limit" if days is None else f"{days:,} of {whole:,.0f}"
+
+
+def harm(found: Harm) -> str:
+    """Say how many good payments were held up.
+
+    >>> harm(Harm(payments=12.0, cards=9, money=340.5))
+    '12 (9 cards, 340 in money)'
+    """
+    return f"{money(found.payments)} ({found.cards:,} cards, {money(found.money)} in money)"
+
+
+def money(value: float | None) -> str:
+    """Return a number without decimals, or with one where it is small and not whole.
+
+    >>> money(12345.6), money(2.25), money(3.0), money(None)
+    ('12,346', '2.2', '3', '-')
+    """
+    if value is None:
+        return NOTHING
+    return f"{value:z,.0f}" if abs(value) >= WHOLE_FROM else f"{value:z,.1f}".removesuffix(".0")
+
+
+def signed(found: Estimate) -> str:
+    """Say a difference with its interval.
+
+    >>> signed(Estimate(value=5.0, low=-1.0, high=11.0))
+    '+5 (-1 to +11)'
+    """
+    if found.value is None:
+        return NOTHING
+    return plus(found.value) + (
+        "" if found.low is None or found.high is None else f" ({plus(found.low)} to {plus(found.high)})"
+    )
+
+
+def plus(value: float) -> str:
+    """Say a difference with its sign.
+
+    >>> plus(5.0), plus(-5.0), plus(0.0)
+    ('+5', '-5', '0')
+    """
+    said = money(value)
+    return said if said.startswith("-") or said == "0" else f"+{said}"
+
+
+def share(found: Estimate) -> str:
+    """Say a share in per cent with its interval.
+
+    >>> share(Estimate(value=0.5, low=0.25, high=0.75))
+    '50.0 % (25.0 to 75.0)'
+    """
+    if found.value is None:
+        return NOTHING
+    edges = (
+        ""
+        if found.low is None or found.high is None
+        else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    )
+    return f"{100 * found.value:.1f} %{edges}"
+
+
+def points(found: Estimate) -> str:
+    """Say the difference of two shares in percentage points.
+
+    >>> points(Estimate(value=0.015, low=-0.01, high=0.04))
+    '+1.5 points (-1.0 to +4.0)'
+    """
+    if found.value is None:
+        return NOTHING
+    edges = (
+        ""
+        if found.low is None or found.high is None
+        else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    )
+    return f"{100 * found.value:+.1f} points{edges}"

@@ -1,0 +1,210 @@
+"""Charts as SVG: lines and bars that are files, bars by week and intervals within a page.
+
+Figures in, text out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from fraud_detection.evaluation.comparison import Estimate
+from fraud_detection.evaluation.messages import money, signed
+from fraud_detection.evaluation.report import svg
+from fraud_detection.evaluation.report.svg import Scale
+
+WIDTH, HEIGHT = 760, 400
+LEFT, RIGHT, TOP, BOTTOM = 76, 150, 48, 58
+BAR, GAP, BAR_NAMES = 26, 16, 210
+SMALL_WIDTH, SMALL_HEIGHT = 560, 260
+SMALL_LEFT, SMALL_RIGHT, SMALL_TOP, SMALL_BOTTOM = 62, 12, 24, 52
+ROW, ROW_NAMES, ROW_VALUES = 26, 150, 190
+MAX_NAME = 20
+MAX_WEEK_LABELS = 9
+MAX_DOTS = 30
+WHOLE_FROM = 10
+
+
+class Axis(msgspec.Struct, frozen=True):
+    """What an axis shows, with its unit, and whether it is logarithmic."""
+
+    words: str
+    log: bool = False
+
+
+class Series(msgspec.Struct, frozen=True):
+    """A line through points, left to right."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A dashed line across the chart: upright at `x`, or level at `y`."""
+
+    words: str
+    x: float | None = None
+    y: float | None = None
+
+
+class Bars(msgspec.Struct, frozen=True):
+    """Values of one side, one a week; None where nothing is known."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+def line_chart(
+    title: str, x_axis: Axis, y_axis: Axis, lines: Sequence[Series], marks: Sequence[Mark] = ()
+) -> str:
+    """Return a file with a chart of lines, each named at its right end."""
+    xs = [x for line in lines for x, _ in line.points] + [one.x for one in marks if one.x is not None]
+    ys = [y for line in lines for _, y in line.points] + [one.y for one in marks if one.y is not None]
+    across = Scale(xs, LEFT, WIDTH - RIGHT, log=x_axis.log)
+    up = Scale(ys, HEIGHT - BOTTOM, TOP, log=y_axis.log)
+    parts = [*_frame(title, x_axis, y_axis, across, up)]
+    for one in marks:
+        parts += _mark(one, across, up)
+    heights = _apart([up.place(line.points[-1][1]) if line.points else TOP for line in lines])
+    for number, (line, height) in enumerate(zip(lines, heights, strict=True)):
+        parts += _line(line, f"series{number}", across, up, height)
+    return svg.file(title, WIDTH, HEIGHT, parts)
+
+
+def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
+    """Return a file with a chart of level bars, each with its value; the first one stands out."""
+    across = Scale([value for _, value in bars], BAR_NAMES, WIDTH - RIGHT)
+    parts = [svg.text(WIDTH / 2, 26, title, "middle", kind="title")]
+    for place, (name, value) in enumerate(bars):
+        top = TOP + GAP / 2 + place * (BAR + GAP)
+        wide = max(across.place(value) - BAR_NAMES, 1.0)
+        parts.append(svg.box("series0" if place == 0 else "other", BAR_NAMES, top, wide, BAR))
+        parts.append(svg.text(BAR_NAMES - 10, top + BAR * 0.7, name, "end"))
+        number = f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.2f}"
+        parts.append(svg.text(BAR_NAMES + wide + 8, top + BAR * 0.7, f"{number} {unit}"))
+    return svg.file(title, WIDTH, TOP + len(bars) * (BAR + GAP) + GAP, parts)
+
+
+def by_week(title: str, weeks: Sequence[str], sides: Sequence[Bars], limit: float | None = None) -> str:
+    """Return bars of two sides beside each other, week by week, with a level line at a limit."""
+    known = [value for side in sides for value in side.values if value is not None]
+    up = Scale([*known, *([] if limit is None else [limit])], SMALL_HEIGHT - SMALL_BOTTOM, SMALL_TOP)
+    across = (SMALL_WIDTH - SMALL_LEFT - SMALL_RIGHT) / max(len(weeks), 1)
+    right = SMALL_WIDTH - SMALL_RIGHT
+    parts = list(_levels(up, SMALL_LEFT, right))
+    for place, week in enumerate(weeks):
+        left = SMALL_LEFT + place * across
+        parts += _week(left, across, place, sides, up)
+        if place % math.ceil(len(weeks) / MAX_WEEK_LABELS) == 0:
+            parts.append(svg.text(left + across / 2, SMALL_HEIGHT - SMALL_BOTTOM + 18, week[5:], "middle"))
+    if limit is not None:
+        y = up.place(limit)
+        parts.append(svg.line("limit", SMALL_LEFT, y, right, y))
+        parts.append(svg.text(right, y - 5, f"capacity {money(limit)}", "end"))
+    return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*parts, *_legend(sides)])
+
+
+def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
+    """Return differences with their intervals, one a line, around a line at 0."""
+    edges = [edge for _, one in rows for edge in (one.value, one.low, one.high) if edge is not None]
+    across = Scale(edges, ROW_NAMES, SMALL_WIDTH - ROW_VALUES)
+    height = len(rows) * ROW + 12
+    zero = across.place(0.0)
+    parts = [svg.line("zero", zero, 4, zero, height - 4)]
+    for place, (name, one) in enumerate(rows):
+        parts += _interval(name, one, across, 6 + place * ROW + ROW / 2)
+    return svg.inline(title, SMALL_WIDTH, height, parts)
+
+
+def direction(found: Estimate) -> str:
+    """Return whether a difference is above 0, below it, or may be either."""
+    if found.low is not None and found.low > 0:
+        return "above"
+    return "below" if found.high is not None and found.high < 0 else "either"
+
+
+def _frame(title: str, x_axis: Axis, y_axis: Axis, across: Scale, up: Scale) -> Iterator[str]:
+    yield svg.text((LEFT + WIDTH - RIGHT) / 2, 26, title, "middle", kind="title")
+    yield from _levels(up, LEFT, WIDTH - RIGHT)
+    for tick in across.ticks():
+        x = across.place(tick)
+        yield svg.line("grid", x, TOP, x, HEIGHT - BOTTOM)
+        yield svg.text(x, HEIGHT - BOTTOM + 18, svg.number(tick), "middle")
+    yield svg.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, x_axis.words, "middle")
+    yield svg.text(20, (TOP + HEIGHT - BOTTOM) / 2, y_axis.words, "middle", turned=True)
+
+
+def _levels(up: Scale, left: float, right: float) -> Iterator[str]:
+    for tick in up.ticks():
+        y = up.place(tick)
+        yield svg.line("zero" if tick == 0 else "grid", left, y, right, y)
+        yield svg.text(left - 7, y + 4, svg.number(tick), "end")
+
+
+def _line(line: Series, kind: str, across: Scale, up: Scale, height: float) -> Iterator[str]:
+    places = [(across.place(x), up.place(y)) for x, y in line.points]
+    yield svg.polyline(kind, places)
+    if len(places) <= MAX_DOTS:
+        for x, y in places:
+            yield svg.dot(kind, x, y, 3)
+    yield svg.text(WIDTH - RIGHT + 10, height + 4, line.name, kind=kind)
+
+
+def _mark(one: Mark, across: Scale, up: Scale) -> Iterator[str]:
+    if one.x is not None:
+        x = across.place(one.x)
+        yield svg.line("mark", x, TOP, x, HEIGHT - BOTTOM)
+        yield svg.text(x - 6, TOP + 14, one.words, "end")
+    if one.y is not None:
+        y = up.place(one.y)
+        yield svg.line("mark", LEFT, y, WIDTH - RIGHT, y)
+        yield svg.text(LEFT + 8, y - 6, one.words)
+
+
+def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
+    """Return heights moved so that names at them do not lie on one another.
+
+    >>> _apart([100.0, 102.0, 50.0])
+    [100.0, 116.0, 50.0]
+    """
+    moved, last = list(heights), -math.inf
+    for place in sorted(range(len(heights)), key=lambda one: heights[one]):
+        last = moved[place] = max(heights[place], last + least)
+    return moved
+
+
+def _week(left: float, across: float, place: int, sides: Sequence[Bars], up: Scale) -> Iterator[str]:
+    wide = across * 0.8 / len(sides)
+    if all(side.values[place] is None for side in sides):
+        yield svg.box("unknown", left, SMALL_TOP, across, SMALL_HEIGHT - SMALL_BOTTOM - SMALL_TOP)
+        return
+    for number, (side, kind) in enumerate(zip(sides, ("other", "series0"), strict=True)):
+        value = side.values[place]
+        if value is None:
+            continue
+        top, bottom = sorted((up.place(value), up.place(0.0)))
+        x = left + across * 0.1 + number * wide
+        yield svg.box(kind, x, top, max(wide - 2, 1), max(bottom - top, 0.5), f"{side.name}: {money(value)}")
+
+
+def _legend(sides: Sequence[Bars]) -> Iterator[str]:
+    x = float(SMALL_LEFT)
+    for side, kind in zip(sides, ("other", "series0"), strict=True):
+        yield svg.box(kind, x, SMALL_HEIGHT - 18, 11, 11)
+        yield svg.text(x + 16, SMALL_HEIGHT - 8, side.name)
+        x += 40 + 7 * len(side.name)
+
+
+def _interval(name: str, one: Estimate, across: Scale, y: float) -> Iterator[str]:
+    yield svg.text(
+        ROW_NAMES - 12, y + 4, name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…", "end"
+    )
+    if one.value is None:
+        return
+    kind = direction(one)
+    if one.low is not None and one.high is not None:
+        yield svg.line(kind, across.place(one.low), y, across.place(one.high), y)
+    yield svg.dot(kind, across.place(one.value), y, 4)
+    yield svg.text(SMALL_WIDTH - ROW_VALUES + 14, y + 4, signed(one))

@@ -1,0 +1,118 @@
+"""Load history: payments and labels of files, and decided payments of state files, parsed and in order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from fraud_detection.adapters.files.event_sources import open_file
+from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.sources import KnownSource
+from fraud_detection.history.label_file import label_events
+from fraud_detection.history.logged_decisions import Decided, state_files
+from fraud_detection.history.reader import History, PastReader, refuse_misfit
+
+__all__ = ["History", "Progress", "is_textual", "read_history", "refuse_empty"]
+
+READ_ROWS = 4096
+
+Progress = Callable[[str, float], None]
+
+
+def is_textual(path: Path) -> bool:
+    """Return whether the file holds nothing but text, so that text is no drift of type."""
+    return path.suffix.lower() not in {".parquet", ".jsonl", ".ndjson", ".json"}
+
+
+def read_history(
+    project: Project,
+    path: Path | None,
+    progress: Progress,
+    labels: Sequence[Path] = (),
+    as_of: int | None = None,
+    states: Sequence[Path] = (),
+) -> History:
+    """Read, parse and order a file of past payments; repeated ids keep their first row.
+
+    Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
+    states: state files whose decided payments and labels follow; of all that was known when the last payment
+    had been decided, where no `as_of` is given.  What they know of the file names its rows without ids.
+    as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
+    of the rows cannot be read: then the project file does not fit.
+    """
+    reader = PastReader(project.schema, textual=path is not None and is_textual(path))
+    with few_collections():
+        if path is not None:
+            _read_file(reader, path, progress, states)
+        for state in state_files(states):
+            _read_state(reader, state, progress)
+        for file in labels:
+            _read_labels(reader, file)
+            progress(f"reading {file.name}", 1.0)
+    if states and as_of is None and reader.history.payments:
+        as_of = max(past.payment.event_time for past in reader.history.payments) + 1
+    return reader.finished(project.schema, as_of)
+
+
+def _read_file(reader: PastReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
+    rows, opened = 0, open_file(path)
+    recognised(opened, list(_known_sources(states, opened.beginning)))
+    # Also where the schema declares an id: a row without one is known by its place.
+    for batch in opened.batches(0, READ_ROWS):
+        reader.history.source = KnownSource(opened.name, batch.position, batch.digest)
+        names = batch.identities or itertools.repeat(None)
+        for raw, identity in zip(batch.events, names, strict=False):
+            reader.take(raw, identity)
+        rows += len(batch.events)
+        progress(f"reading {path.name}: {rows:,} rows", 0.0)
+    progress(f"reading {path.name}: {rows:,} rows", 1.0)
+    refuse_misfit(path, reader.history, rows)
+
+
+def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSource]:
+    for state in state_files(states):
+        with closing(SqliteSite(state, reading=True)) as site:
+            yield from site.sources(beginning)
+
+
+def _read_labels(reader: PastReader, path: Path) -> None:
+    refused, rows = len(reader.history.refused), 0
+    for raw in label_events(path):
+        reader.take(raw, None)
+        rows += 1
+    found = reader.history.refused[refused:]
+    if found and len(found) == rows:
+        place, reason = found[0]
+        raise ConfigError(
+            f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{place}`; name the "
+            "columns as `schema.transaction_id` and `schema.label` of the project file do"
+        )
+
+
+def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:
+    decided = Decided(path)
+    rows, told = 0, decided.past.labels
+    for decision, lot in decided.decisions():
+        reader.take_decided(decision, lot)
+        rows += 1
+        if rows % READ_ROWS == 0:
+            progress(f"reading {path.name}: {rows:,} decisions", 0.0)
+    for label in told:
+        reader.labels.setdefault(label.transaction_id, []).append(label)
+    progress(f"reading {path.name}: {rows:,} decisions", 1.0)
+
+
+def refuse_empty(history: History, path: Path) -> None:
+    """Raise ConfigError when no row says anything of a declared field: nothing can be learned from it."""
+    if history.empty:
+        fields = ", ".join(f"`{field}` (at `{place}`)" for place, field in history.empty)
+        raise ConfigError(
+            f"{path}: no row has a readable value for {fields}; correct the name of the field in the "
+            "project file, or remove it there"
+        )

@@ -1,0 +1,165 @@
+"""Past payments, read row by row and decision by decision, and joined with what was told of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.decided_payments import PastDecision
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Label, Transaction
+from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.parse.content import differing_fields
+from fraud_detection.core.project_schema import Schema
+from fraud_detection.core.sources import KnownSource
+from fraud_detection.history.logged_decisions import Lot, weight_of
+
+WORST_SHARE_REFUSED = 0.5
+
+
+class History(msgspec.Struct):
+    """Past payments in order of time, and what was left out and why.
+
+    About half a kilobyte of memory a payment.
+    refused: path and reason of each row that cannot be read.  repeated: rows left out because their id came
+    before.  conflicts: those of them whose content is not that of the first.
+    strays: labels without their payment.
+    decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
+    empty: declared fields without a readable value in any row, as path in the project file and field.
+    as_of: the moment in ms after which nothing is known; None where the file tells all.
+    source: the file that they were read from.
+    told_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
+    itself when it became known.
+    """
+
+    payments: list[PastPayment] = []
+    refused: list[tuple[str, str]] = []
+    repeated: int = 0
+    conflicts: int = 0
+    strays: int = 0
+    empty: list[tuple[str, str]] = []
+    as_of: int | None = None
+    told_until: int | None = None
+    decided: int = 0
+    weights: dict[str, float] = {}
+    source: KnownSource | None = None
+
+
+def refuse_misfit(path: Path, history: History, rows: int) -> None:
+    """Raise ConfigError when most rows of a file cannot be read: then the project file does not fit."""
+    if rows == 0:
+        raise ConfigError(f"{path}: has no rows")
+    if len(history.refused) > WORST_SHARE_REFUSED * rows:
+        place, reason = history.refused[0]
+        raise ConfigError(
+            f"{path}: {len(history.refused):,} of {rows:,} rows cannot be read; the first: {reason} - at "
+            f"`{place}`; does the schema in the project file fit this file?"
+        )
+
+
+class PastReader:
+    """Takes rows of files and decisions one by one, and joins what belongs together when all are there."""
+
+    def __init__(self, schema: Schema, *, textual: bool = False) -> None:
+        """Read by the schema; textual: the file holds nothing but text."""
+        self.parser = Parser(schema, textual=textual)
+        self.parser.bounds.arrived(int(time.time() * 1000))
+        self.history = History()
+        # The places of the payments in the history, which is put in order at the end.
+        self.seen: dict[str, int] = {}
+        self.labels: dict[str, list[Label]] = {}
+        self.told_in_rows = -1
+
+    def take(self, raw: bytes, identity: str | None) -> None:
+        """Take a payment with what its row says of its label, or a label."""
+        try:
+            event = self.parser.decode(raw)
+            if self.parser.is_label(event):
+                label = self.parser.label(event)
+                self.labels.setdefault(label.transaction_id, []).append(label)
+                return
+            payment = self.parser.record(event, identity)
+            past = PastPayment(
+                payment,
+                self.parser.labels.verdict(event),
+                self.parser.labels.known_at(event, payment.event_time),
+            )
+        except RejectError as error:
+            self.history.refused.append((error.path, error.reason))
+            return
+        if self._is_repeated(payment):
+            return
+        self.history.payments.append(past)
+        if past.fraud is not None and self.parser.labels.tells_when(event):
+            self.told_in_rows = max(self.told_in_rows, past.known_at)
+
+    def take_decided(self, decision: PastDecision, lot: Lot | None) -> None:
+        """Take a payment that was decided; what its own row says of its label nobody was told."""
+        one = decision.transaction_id
+        try:
+            payment = self.parser.record(self.parser.decode(decision.event), one)
+        except RejectError as error:
+            self.history.refused.append((error.path, error.reason))
+            return
+        self.history.decided += 1
+        weight = weight_of(decision, payment.amount, lot)
+        if weight != 1:
+            self.history.weights[one] = weight
+        if self._is_repeated(payment):
+            return
+        self.history.payments.append(PastPayment(payment, None, payment.event_time))
+
+    def _is_repeated(self, payment: Transaction) -> bool:
+        """Tell whether the id came before, and note it where it did not."""
+        one, payments = payment.transaction_id, self.history.payments
+        place = self.seen.setdefault(one, len(payments))
+        if place == len(payments):
+            return False
+        self.history.repeated += 1
+        self.history.conflicts += bool(differing_fields(self.parser.schema, payments[place].payment, payment))
+        return True
+
+    def finished(self, schema: Schema, as_of: int | None) -> History:
+        """Join labels and payments, and leave out what was not known at `as_of` in ms."""
+        history, labels = self.history, self.labels
+        if labels:
+            history.payments = [
+                past.with_labels(labels.get(past.payment.transaction_id, ())) for past in history.payments
+            ]
+        if as_of is not None:
+            history.payments = [
+                past.known_by(as_of) for past in history.payments if past.payment.event_time <= as_of
+            ]
+            if not history.payments:
+                raise ConfigError("no payment is left: all of them are after --as-of")
+        history.as_of = as_of
+        history.told_until = self._told_until() if as_of is None else None
+        history.strays = len(labels.keys() - self.seen.keys())
+        history.payments.sort(key=lambda past: past.payment.event_time)
+        history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
+        return history
+
+    def _told_until(self) -> int | None:
+        joined = [told for one, told in self.labels.items() if one in self.seen]
+        apart = (label.usable_from for told in joined for label in told)
+        latest = max((past.payment.event_time for past in self.history.payments), default=None)
+        return None if latest is None else max([latest, self.told_in_rows, *apart])
+
+
+def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:
+    for place, (name, entity) in enumerate(schema.entities.items()):
+        if all(payment.entities[place] is None for payment in payments):
+            yield f"$.schema.entities.{name}", entity.field
+    for place, (name, number) in enumerate(schema.numbers.items()):
+        if all(math.isnan(payment.numbers[place]) for payment in payments):
+            yield f"$.schema.numbers.{name}", number.field
+    for place, (name, category) in enumerate(schema.categories.items()):
+        if all(payment.categories[place] is None for payment in payments):
+            yield f"$.schema.categories.{name}", category.field
+    if schema.place is not None and all(payment.place is None for payment in payments):
+        yield "$.schema.place", f"{schema.place.latitude}, {schema.place.longitude}"

@@ -1,0 +1,136 @@
+"""Guess which of the remaining columns are numbers, categories, or of no use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import FieldSource
+from fraud_detection.onboarding.amounts import looks_like_money, not_numbers
+from fraud_detection.onboarding.column_assignment import Board, listed
+from fraud_detection.onboarding.column_keywords import CODES, ID, PERSONAL, PROTECTED, THINGS, words
+from fraud_detection.onboarding.columns import MOSTLY, Profile, follows
+from fraud_detection.onboarding.entity_candidates import Party, is_personal_name
+from fraud_detection.onboarding.missing_values import category_source
+from fraud_detection.onboarding.names import Namer
+
+VOCABULARY = 200
+
+_COVERED = 0.95
+_STANDS_FOR = 0.5
+_ONE_TO_ONE = 0.95
+_ALL_DIFFERENT = 0.999
+_MANY = 50
+_HALF = 0.5
+
+
+def guess_attributes(
+    board: Board, parties: list[Party]
+) -> tuple[dict[str, FieldSource], dict[str, FieldSource]]:
+    """Give every column that remains a use as number or category, or a reason why it has none."""
+    leader = next((party for party in parties if party.returns), None)
+    numbers, categories = [*_forced_numbers(board)], [*board.overrides.categories]
+    for profile in list(board.free.values()):
+        useless = _useless(profile) or _personal(profile) or _stands_for(profile, leader)
+        if useless is None and _is_number(profile):
+            numbers.append(profile.name)
+        elif useless is None and _is_category(profile):
+            categories.append(profile.name)
+        else:
+            board.ignore(profile, useless or _no_use(profile))
+    _remark(board, numbers, categories)
+    name = Namer(party.name for party in parties)
+    named = {name.category(column): category_source(board.profiles[column]) for column in categories}
+    return {name.number(column): FieldSource(field=column) for column in numbers}, named
+
+
+def _forced_numbers(board: Board) -> tuple[str, ...]:
+    for name in board.overrides.numbers:
+        if not len(board.profiles[name].finite):
+            raise ConfigError(
+                f"--number {name}: none of its values is a number: {board.profiles[name].examples}"
+            )
+    return board.overrides.numbers
+
+
+def _useless(profile: Profile) -> str | None:
+    if profile.kind == "nested":
+        return "lists or objects; give what matters in it a column of its own"
+    if profile.kind == "empty":
+        return "never has a value"
+    if profile.distinct == 1 and not profile.missing:
+        return f"always the same: {profile.examples}"
+    if profile.unique >= _ALL_DIFFERENT and profile.present > _MANY and _is_id(profile):
+        return "different in every row, like an id: nothing can be learned from it"
+    return None
+
+
+def _is_id(profile: Profile) -> bool:
+    return profile.numeric < _HALF or (profile.whole and bool(ID & set(words(profile.name))))
+
+
+def _personal(profile: Profile) -> str | None:
+    told = PERSONAL & set(words(profile.name)) and (profile.kind == "text" or profile.unique > _HALF)
+    if is_personal_name(profile) or (told and profile.distinct > _MANY):
+        return "personal data that says who somebody is, not what the payment is like"
+    if profile.kind == "text" and sum("@" in text for text in profile.texts[:_MANY]) > _HALF * min(
+        profile.distinct, _MANY
+    ):
+        return f"e-mail addresses: personal; if payments share them, use --entity email={profile.name}"
+    return None
+
+
+def _stands_for(profile: Profile, leader: Party | None) -> str | None:
+    """Tell whether the column is one entity's trait and nearly names it: a model would learn it by heart."""
+    if leader is None or profile.distinct <= _MANY:
+        return None
+    is_code = profile.kind == "text" or CODES & set(words(profile.name))
+    limit = _STANDS_FOR if is_code else _ONE_TO_ONE
+    if not profile.whole and profile.kind == "number":
+        return None
+    if profile.distinct >= limit * leader.profile.distinct and follows(profile, leader.profile):
+        return (
+            f"one value for each {leader.name}, nearly naming it: a model would learn {leader.name}s by heart"
+        )
+    return None
+
+
+def _is_number(profile: Profile) -> bool:
+    if profile.kind != "number":
+        return False
+    return not (profile.whole and CODES & set(words(profile.name)) and profile.distinct <= VOCABULARY)
+
+
+def _is_category(profile: Profile) -> bool:
+    if profile.distinct <= VOCABULARY:
+        return True
+    most = np.sort(profile.counts)[-VOCABULARY:].sum()
+    return profile.numeric == 0 and bool(most >= _COVERED * profile.present)
+
+
+def _no_use(profile: Profile) -> str:
+    if profile.numeric > _HALF:
+        return f"{1 - profile.numeric:.0%} of it is text among numbers; repair it, or --number {profile.name}"
+    if looks_like_money(profile):
+        return f"numbers written as text: {not_numbers(profile)}"
+    return f"{profile.distinct:,} different texts in the sample: too many for a category"
+
+
+def _is_protected(name: str) -> bool:
+    parts = set(words(name))
+    return bool(parts & PROTECTED) and not parts & THINGS
+
+
+def _remark(board: Board, numbers: list[str], categories: list[str]) -> None:
+    for where, names in (("schema.numbers", numbers), ("schema.categories", categories)):
+        if names:
+            board.say(where, f"{len(names)}: {listed(names)}")
+    partly = [name for name in numbers if MOSTLY <= board.profiles[name].numeric < 1]
+    if partly:
+        board.say(
+            "schema.numbers", f"some values are no numbers and count as missing: {listed(partly)}", "likely"
+        )
+    protected = [name for name in (*numbers, *categories) if _is_protected(name)]
+    if protected:
+        advice = "traits of people; make sure that you may decide by them, or --ignore them"
+        board.say("schema", f"{listed(protected)}: {advice}")

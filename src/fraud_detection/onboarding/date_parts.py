@@ -1,0 +1,76 @@
+"""Find a date that stands in several columns: year, month, and day or week and weekday."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+
+from fraud_detection.core.errors import RejectError
+from fraud_detection.core.parse.times import from_parts
+from fraud_detection.core.project_schema import TimeParts
+from fraud_detection.onboarding.column_keywords import words
+from fraud_detection.onboarding.columns import Floats, Profile
+
+_SPELLINGS = {
+    "year": "year",
+    "yr": "year",
+    "month": "month",
+    "day": "day",
+    "day of month": "day",
+    "dayofmonth": "day",
+    "week of month": "week_of_month",
+    "weekofmonth": "week_of_month",
+    "day of week": "day_of_week",
+    "dayofweek": "day_of_week",
+    "weekday": "day_of_week",
+}
+
+
+def find_parts(names: Iterable[str]) -> TimeParts | None:
+    """Find the columns whose names differ only in the piece of the date that they name.
+
+    >>> find_parts(["Month", "MonthClaimed", "DayOfWeek", "DayOfWeekClaimed", "AgeOfVehicle", "Year"])
+    TimeParts(year='Year', month='Month', day=None, week_of_month=None, day_of_week='DayOfWeek')
+    >>> find_parts(["tx_year", "amount"]) is None
+    True
+    """
+    dates: dict[str, dict[str, str]] = {}
+    for name in names:
+        for piece, rest in _readings(name):
+            dates.setdefault(rest, {}).setdefault(piece, name)
+    whole = [pieces for _, pieces in sorted(dates.items()) if {"year", "month"} <= pieces.keys()]
+    return TimeParts(**whole[0]) if whole else None
+
+
+def join(profiles: Mapping[str, Profile], parts: TimeParts) -> Floats:
+    """Return the day of each row in milliseconds, NaN where the pieces make none."""
+    columns = [None if name is None else _by_row(profiles[name]) for name in msgspec.structs.astuple(parts)]
+    count = profiles[parts.year].rows
+    rows = zip(*(column if column is not None else [None] * count for column in columns), strict=True)
+    return np.array([_day(pieces) for pieces in rows])
+
+
+def _readings(name: str) -> list[tuple[str, str]]:
+    """Return each piece that the name may speak of, with the words that are left of the name."""
+    joined = f" {' '.join(words(name))} "
+    longest = max((s for s in _SPELLINGS if f" {s} " in joined), key=len, default=None)
+    if longest is None:
+        return []
+    rest = " ".join(joined.replace(f" {longest} ", " ", 1).split())
+    return [(_SPELLINGS[longest], rest)]
+
+
+def _by_row(profile: Profile) -> list[object]:
+    values = [*profile.values, None]
+    return [values[code] for code in profile.codes]
+
+
+def _day(pieces: tuple[object, ...]) -> float:
+    year, month, day, week, weekday = pieces
+    try:
+        return float(from_parts(year, month, day, week, weekday, dt.UTC))
+    except (RejectError, ValueError, OverflowError):
+        return np.nan

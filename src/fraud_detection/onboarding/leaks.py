@@ -1,0 +1,101 @@
+"""Suspect columns that know the answer: by their names, or because one alone separates the label."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from fraud_detection.onboarding.column_assignment import Board
+from fraud_detection.onboarding.column_keywords import AFTERWARDS, HISTORY, words
+from fraud_detection.onboarding.columns import Floats, Integers, Profile, spread
+from fraud_detection.onboarding.labels import Truth
+
+TOO_GOOD: Final = 0.99
+_FEWEST: Final = 10
+_MOST_VALUES: Final = 5_000
+
+
+def ignore_leaks(board: Board, truth: Truth | None) -> None:
+    """Ignore every free column with a value that is probably filled in after the payment."""
+    for profile in [profile for profile in board.free.values() if profile.kind != "empty"]:
+        suspicion = _by_name(profile) or _by_values(profile, truth)
+        if suspicion is not None:
+            board.ignore(
+                profile, f"probably a leak: {suspicion}; if it is not, use {_flag(profile)} {profile.name}"
+            )
+
+
+def _flag(profile: Profile) -> str:
+    return "--number" if profile.kind == "number" else "--category"
+
+
+def _by_name(profile: Profile) -> str | None:
+    parts = set(words(profile.name))
+    if parts & HISTORY:
+        return None
+    told = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
+    return f"its name says {told[0]!r}, which is known only after the payment" if told else None
+
+
+def _by_values(profile: Profile, truth: Truth | None) -> str | None:
+    if truth is None:
+        return None
+    area = separation(profile, truth.by_row)
+    if area < TOO_GOOD:
+        return None
+    return f"alone it tells fraud from legitimate almost perfectly (area under ROC {area:.3f})"
+
+
+def separation(profile: Profile, truth: Floats) -> float:
+    """Return how well the column alone ranks frauds: 0.5 is chance, 1 is perfect.
+
+    Numbers rank as they are, or the other way round, a missing one before all others.
+    Texts rank by their share of frauds in every other row, and are judged on the rest.
+
+    >>> from fraud_detection.onboarding.columns import profile
+    >>> truth = np.array([0.0, 1.0] * 50)
+    >>> loss, number = profile("loss", ["", "9.5"] * 50), profile("number", range(100))
+    >>> separation(loss, truth), separation(number, truth) < 0.6
+    (1.0, True)
+    """
+    known = np.isfinite(truth)
+    if min((truth[known] == 1).sum(), (truth[known] == 0).sum()) < _FEWEST or profile.distinct == 0:
+        return 0.5
+    if profile.kind == "number":
+        ranked = np.nan_to_num(profile.by_row, nan=-np.inf, posinf=np.inf, neginf=-np.inf)[known]
+        found = area(ranked, truth[known])
+        return max(found, 1 - found)
+    if profile.distinct > _MOST_VALUES:
+        return 0.5
+    return _of_texts(profile.codes[known] + 1, profile.distinct + 1, truth[known])
+
+
+def _of_texts(codes: Integers, values: int, truth: Floats) -> float:
+    learn, judge = _halves(truth)
+    counts = np.bincount(codes[learn], minlength=values)
+    frauds = np.bincount(codes[learn], weights=truth[learn], minlength=values)
+    base = truth[learn].mean()
+    share = (frauds + base) / (counts + 1)
+    return area(spread(share, codes)[judge], truth[judge])
+
+
+def _halves(truth: Floats) -> tuple[Integers, Integers]:
+    """Deal frauds, and legitimate rows, out alternately to two halves."""
+    order = np.argsort(truth, kind="stable")
+    return order[::2], order[1::2]
+
+
+def area(scores: Floats, truth: Floats) -> float:
+    """Return the area under the ROC curve; equal scores count half.
+
+    >>> area(np.array([0.1, 0.4, 0.4, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
+    0.875
+    """
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    frauds = truth == 1
+    positive, negative = int(frauds.sum()), int((~frauds).sum())
+    if not positive or not negative:
+        return 0.5
+    return float((ranks[frauds].sum() - positive * (positive + 1) / 2) / (positive * negative))

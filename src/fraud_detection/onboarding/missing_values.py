@@ -1,0 +1,59 @@
+"""Say which words stand for a value that is not there, and in what share of the rows they do."""
+
+from __future__ import annotations
+
+import re
+
+from fraud_detection.core.project_schema import WORDS_FOR_MISSING, FieldSource
+from fraud_detection.onboarding.column_assignment import Board
+from fraud_detection.onboarding.columns import Profile
+
+WHERE = "schema.missing"
+
+_MAY_BE_VALUES = ("none", "unknown")
+"""Words that say something where they are one of a few values: no past claim, a device of no known kind."""
+
+_CODE = re.compile("[A-Z]{2}")
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,3}")
+
+
+def say_what_is_missing(board: Board) -> None:
+    """Write the words into the project file, with what is found of them."""
+    most: dict[str, float] = {}
+    where: dict[str, str] = {}
+    for profile in board.profiles.values():
+        for word, count in profile.words.items():
+            share = count / max(profile.rows, 1)
+            if share > most.get(word, 0.0):
+                where[word] = f"'{word}' in {share:.1%} of `{profile.name}`"
+                most[word] = share
+    found = "; at most: " + ", ".join(where[word] for word in sorted(most, key=lambda one: -most[one]))
+    said = found if most else "; none of them occurs in the sample"
+    board.say(WHERE, f"{len(WORDS_FOR_MISSING)} words stand for a value that is not there{said}")
+
+
+def category_source(profile: Profile) -> FieldSource:
+    """Return a category as the schema declares it; words that may be values of one are kept as such.
+
+    >>> from fraud_detection.onboarding.columns import profile
+    >>> category_source(profile("claims", ["None", "1", "2 to 4", "n/a"])).keep
+    ('none',)
+    >>> category_source(profile("country", ["NA", "DE", "ZA"])).keep
+    ('na',)
+    """
+    keep = [word for word in _MAY_BE_VALUES if word in profile.words]
+    if "na" in profile.words and all(_CODE.fullmatch(text.strip()) for text in profile.texts):
+        keep.append("na")
+    return FieldSource(field=profile.name, keep=tuple(keep))
+
+
+def warn_of_lost_digits(board: Board, profile: Profile, where: str) -> None:
+    """Warn of ids that a spreadsheet has rounded: several of them are one now."""
+    lost = [text for text in profile.texts if _SCIENTIFIC.fullmatch(text.strip())]
+    if lost:
+        board.say(
+            where,
+            f"`{profile.name}`: {len(lost):,} ids are in scientific notation, such as {lost[0]!r}: "
+            "a spreadsheet has rounded them, and different ids have become one; export them again as text",
+            "unsure",
+        )

@@ -1,0 +1,117 @@
+"""Write a project as the text of params.yaml, with the reasons as comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+import yaml
+
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.core.project_schema import Project
+from fraud_detection.onboarding.column_assignment import Remark
+
+_HEAD = """\
+# The project file: what the columns of {origin} mean, and what is made of them.
+# Proposed by `fraud init`; every line may be changed, and unknown keys are refused.
+# It is DVC's parameter file too.
+"""
+_WIDTH = 2**30
+
+
+def to_yaml(project: Project, origin: str, remarks: Iterable[Remark], ignored: Mapping[str, str]) -> str:
+    """Return the text; `load_project` reads the very same project from it."""
+    comments: dict[str, str] = {}
+    for remark in remarks:
+        said = _one_line(str(remark).removeprefix(f"{remark.where}: "))
+        comments[remark.where] = f"{comments[remark.where]}; {said}" if remark.where in comments else said
+    comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
+    body = to_plain(project)
+    body["schema"] = _told(project.schema, "schema", comments)
+    return _HEAD.format(origin=_one_line(origin)) + "\n".join(_lines(body, "", comments)) + "\n"
+
+
+def _told(value: object, path: str, comments: Mapping[str, str]) -> object:
+    """Return settings without those that are as usual, so that what was found can be seen.
+
+    What a comment speaks of is kept.
+
+    >>> from fraud_detection.core.project_schema import AmountSource
+    >>> _told(AmountSource(field="amt", minimum=None), "", {"decimals": "a guess"})
+    {'field': 'amt', 'decimals': 2, 'minimum': None}
+    """
+    if isinstance(value, Mapping):
+        return {key: _told(inner, join(path, key), comments) for key, inner in value.items()}
+    if not isinstance(value, msgspec.Struct):
+        return to_plain(value)
+    told: dict[str, object] = {}
+    for field in msgspec.structs.fields(value):
+        here, inner = join(path, field.name), getattr(value, field.name)
+        if inner != _usual(field) or here in comments:
+            told[field.name] = _told(inner, here, comments)
+    return told
+
+
+def join(path: str, key: str) -> str:
+    """Return the path of a key.
+
+    >>> join("schema", "label"), join("", "schema")
+    ('schema.label', 'schema')
+    """
+    return f"{path}.{key}" if path else key
+
+
+def _usual(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _lines(block: Mapping[str, object], path: str, comments: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of a block; a comment stands above the key that it speaks of."""
+    indent = "  " * (path.count(".") + bool(path))
+    for key, value in block.items():
+        here = join(path, key)
+        if not path:
+            yield ""
+        if here in comments:
+            yield f"{indent}# {comments[here]}"
+        if here == "schema.ignored":
+            yield f"{indent}{key}:"
+            yield from (_ignored(str(name), comments) for name in _items(value))
+        elif isinstance(value, Mapping) and value:
+            yield f"{indent}{scalar(key)}:"
+            yield from _lines(value, here, comments)
+        else:
+            yield f"{indent}{scalar(key)}: {_value(value)}"
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _ignored(name: str, comments: Mapping[str, str]) -> str:
+    return f"    - {scalar(name)}  # {comments[f'schema.ignored.{name}']}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(scalar(item) for item in value)}]"
+    return "{}" if isinstance(value, Mapping) else scalar(value)
+
+
+def scalar(value: object) -> str:
+    """Return one value on one line of YAML, quoted where it must be.
+
+    >>> scalar("amount"), scalar("no"), scalar("a: b"), scalar(None), scalar(0.5)
+    ('amount', "'no'", "'a: b'", 'null', '0.5')
+    """
+    plain = not isinstance(value, str) or value.isprintable()
+    style = None if plain else '"'  # only this style keeps line breaks of every kind on one line
+    dumped: str = yaml.safe_dump(
+        [value], width=_WIDTH, allow_unicode=plain, default_flow_style=True, default_style=style
+    )
+    return dumped.strip()[1:-1]
+
+
+def _one_line(text: str) -> str:
+    """Return a comment's text without line breaks and without characters that YAML forbids."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -1,0 +1,152 @@
+"""Propose a project for a file of payments: profile its columns, guess their roles, prove it on the sample.
+
+Nothing is written and nothing printed; the caller shows the remarks and keeps the text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import Project, Schema
+from fraud_detection.onboarding.amounts import guess_amount
+from fraud_detection.onboarding.attributes import guess_attributes
+from fraud_detection.onboarding.column_assignment import Ask, Board, Overrides, Remark
+from fraud_detection.onboarding.column_keywords import identifier
+from fraud_detection.onboarding.columns import profile
+from fraud_detection.onboarding.entity_candidates import entity_sources, guess_entities
+from fraud_detection.onboarding.ids import guess_id
+from fraud_detection.onboarding.labels import guess_label
+from fraud_detection.onboarding.leaks import ignore_leaks
+from fraud_detection.onboarding.memory import Ground, propose_features, propose_split
+from fraud_detection.onboarding.missing_values import say_what_is_missing, warn_of_lost_digits
+from fraud_detection.onboarding.places import guess_place
+from fraud_detection.onboarding.project_text import to_yaml
+from fraud_detection.onboarding.time_column import guess_time, ignore_other_times
+from fraud_detection.onboarding.times import find_instants
+
+SAMPLE_ROWS = 50_000
+SAMPLE_CELLS = 3_000_000
+"""A file with many columns is judged by fewer rows, so that it takes seconds too."""
+TRIED_CELLS = 200_000
+_REFUSED = 0.5
+
+
+class DataFile(Protocol):
+    """A file of payments, as much of it as a guess needs."""
+
+    path: Path
+    names: tuple[str, ...]
+    textual: bool
+    times: frozenset[str]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+
+    def sample(self, size: int) -> dict[str, list[object]]:
+        """Return at most `size` rows by column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A project, the reasons for it, and both as the text of params.yaml.
+
+    ignored: columns that are not used -> why.
+    """
+
+    project: Project
+    remarks: tuple[Remark, ...]
+    ignored: dict[str, str]
+    yaml_text: str
+
+
+def propose(table: DataFile, overrides: Overrides | None = None, ask: Ask | None = None) -> Proposal:
+    """Guess a project; raise ConfigError with the flag to use where nothing can be guessed.
+
+    ask: answers a question, '' for its default; None where nobody can be asked.
+    """
+    sample = table.sample(min(SAMPLE_ROWS, SAMPLE_CELLS // len(table.names)))
+    board = _board(table, sample, overrides or Overrides(), ask)
+    project = _project(table, board)
+    _prove(table, board, project, sample)
+    text = to_yaml(project, str(table.path), board.remarks, board.ignored)
+    return Proposal(project, tuple(board.remarks), board.ignored, text)
+
+
+def _board(table: DataFile, sample: dict[str, list[object]], overrides: Overrides, ask: Ask | None) -> Board:
+    profiles = [profile(name, values, is_time=name in table.times) for name, values in sample.items()]
+    found = {column.name: find_instants(column) for column in profiles}
+    instants = {name: times for name, times in found.items() if times is not None}
+    return Board(str(table.path), profiles, instants, table.rows, overrides, ask)
+
+
+def _project(table: DataFile, board: Board) -> Project:
+    """Guess in the order in which one role excludes another."""
+    when = guess_time(board)
+    truth = guess_label(board, when)
+    transaction_id = guess_id(board)
+    parties = guess_entities(board)
+    for party in parties:
+        warn_of_lost_digits(board, party.profile, f"schema.entities.{party.name}")
+    if transaction_id.field is not None:
+        warn_of_lost_digits(board, board.profiles[transaction_id.field], "schema.transaction_id")
+    place = guess_place(board, parties)
+    amount = guess_amount(board)
+    ignore_other_times(board, when)
+    ignore_leaks(board, truth)
+    say_what_is_missing(board)
+    numbers, categories = guess_attributes(board, parties)
+    ground = Ground(when, amount=amount is not None, label=truth is not None, place=place is not None)
+    schema = Schema(
+        event_time=when.source,
+        transaction_id=transaction_id,
+        amount=amount,
+        entities=entity_sources(parties),
+        numbers=numbers,
+        categories=categories,
+        place=place,
+        label=truth.source if truth is not None else None,
+        ignored=tuple(board.ignored),
+    )
+    return Project(
+        project=identifier(table.path.stem),
+        schema=schema,
+        history=str(table.path),
+        features=propose_features(ground, parties),
+        split=propose_split(board, when, parties),
+    )
+
+
+def _prove(table: DataFile, board: Board, project: Project, sample: dict[str, list[object]]) -> None:
+    """Read part of the sample by the proposal, and say how much of it would be set aside."""
+    parser = Parser(project.schema, textual=table.textual)
+    rows = _rows(sample, TRIED_CELLS // len(sample))
+    refusals = [error for row in rows if (error := _refusal(parser, row)) is not None]
+    if len(refusals) > _REFUSED * len(rows):
+        raise ConfigError(
+            f"{table.path}: {len(refusals)} of {len(rows)} rows cannot be read, the first because: "
+            f"{refusals[0]}; repair the file, or name other columns with flags"
+        )
+    for path, count in Counter(error.path for error in refusals).most_common(3):
+        example = next(error for error in refusals if error.path == path)
+        board.say("rows", f"{count} of {len(rows)} rows tried would be set aside, for example: {example}")
+
+
+def _rows(sample: dict[str, list[object]], most: int) -> list[dict[str, object]]:
+    """Return at most twice `most` rows, evenly chosen."""
+    count = len(next(iter(sample.values())))
+    columns = [values[:: max(count // max(most, 1), 1)] for values in sample.values()]
+    return [dict(zip(sample, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _refusal(parser: Parser, row: dict[str, object]) -> RejectError | None:
+    try:
+        parser.record(row, "-")
+    except RejectError as error:
+        return error
+    return None

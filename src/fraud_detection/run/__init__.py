@@ -1,1 +1,0 @@
-"""The doors: where the pure engine is wired to the world."""

@@ -1,1 +1,0 @@
-"""Score: features become a probability of fraud, with reasons."""

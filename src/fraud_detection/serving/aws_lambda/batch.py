@@ -1,0 +1,233 @@
+"""A batch of one shard: its records, which of them a retry has to look at, and which are begun."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.aws.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
+from fraud_detection.adapters.aws.s3_quarantine import Kind, SetAside
+from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
+from fraud_detection.core.errors import Failure, RetryError
+from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
+from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.parse.identity import record_identity, redriven_from
+from fraud_detection.core.parse.oversize import LARGEST_EVENT, KeptPart, kept_part, too_large
+from fraud_detection.core.ports import ProfileKey
+
+PART = 500
+"""So many events are decided at once, also where aggregates hold many more."""
+SPARE = 3
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
+
+    number: of the record of Kinesis, which is what Lambda is told.  sub: the event's place in an aggregate,
+    None where the record is no aggregate.  key: its partition key.  broken: why an aggregate cannot be taken
+    apart; empty for all others.  identity: by what an event without an id is known, where not by its place.
+    """
+
+    number: str
+    data: bytes
+    arrived_s: float
+    sub: int | None = None
+    key: str = ""
+    broken: str = ""
+    identity: str = ""
+
+    @classmethod
+    def at(cls, place: str, data: bytes, identity: str = "") -> Record:
+        """Return the event of a place, when it comes from elsewhere than the stream.
+
+        >>> Record.at("7.2", b"").place, Record.at("7", b"").place
+        ('7.2', '7')
+        """
+        number, _, sub = place.partition(".")
+        return cls(number, data, 0.0, int(sub) if sub else None, identity=identity)
+
+    @property
+    def place(self) -> str:
+        """Return the number, and behind a point the place in an aggregate: each event has its own."""
+        return self.number if self.sub is None else f"{self.number}.{self.sub}"
+
+    @property
+    def sequence(self) -> int:
+        """Return the place as a number that can be compared with those of all events of the shard.
+
+        >>> [Record.at(place, b"").sequence for place in ("7", "7.0", "7.1", "8")]
+        [458752, 458752, 458753, 524288]
+        """
+        return int(self.number) * MOST_EVENTS + (self.sub or 0)
+
+    def outcome(self, found: Outcome) -> Outcome:
+        """Return what became of the event; of a broken aggregate no parser knows the true reason."""
+        if not self.broken:
+            return found
+        reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
+        if len(self.data) > LARGEST_EVENT:
+            reason += f"; {too_large(self.data)}"
+        return Quarantined(kept_part(self.data), reason, "$")
+
+
+def places_of(shard: str, records: Sequence[Record]) -> list[str]:
+    """Return the identities of events, by which those without an id are known."""
+    return [one.identity or record_identity(shard, one.place) for one in records]
+
+
+def sequence_of(place: str) -> int:
+    """Return the number of a place, see `Record.sequence`."""
+    return Record.at(place, b"").sequence
+
+
+def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
+    """Return what is kept of an event that can never be decided."""
+    kind: Kind = "refused"
+    if isinstance(outcome, Conflict):
+        kind = "conflict"
+    elif isinstance(outcome.raw, KeptPart):
+        kind = "beginning"
+    return _aside(lane, record, outcome, kind)
+
+
+def failed_aside(lane: str, record: Record, failure: Failure) -> SetAside:
+    """Return what is kept of an event with which the program met an error, for whoever mends it."""
+    return _aside(
+        lane, record, Quarantined(record.data, INTERNAL_ERROR, "$"), "internal_error", failure.trace
+    )
+
+
+def _aside(lane: str, record: Record, refused: Quarantined, kind: Kind, error: str = "") -> SetAside:
+    at = round(1000 * record.arrived_s)
+    return SetAside(
+        lane,
+        record.place,
+        record.key,
+        refused.reason,
+        refused.path,
+        base64.b64encode(refused.raw).decode(),
+        error,
+        first_at=at,
+        last_at=at,
+        kind=kind,
+    )
+
+
+def records_of(event: Mapping[str, Any]) -> list[Record]:
+    """Return the events of a Lambda event, in order, with aggregates taken apart."""
+    found: list[Record] = []
+    for one in event["Records"]:
+        kinesis = one["kinesis"]
+        whole = Record(
+            kinesis["sequenceNumber"],
+            base64.b64decode(kinesis["data"]),
+            float(kinesis["approximateArrivalTimestamp"]),
+            key=kinesis.get("partitionKey", ""),
+        )
+        whole = _redriven(whole)
+        found += _taken_apart(whole) if is_aggregate(whole.data) else [whole]
+    return found
+
+
+def _redriven(whole: Record) -> Record:
+    """Return a record that was put again as it was at first, but for its number."""
+    first = redriven_from(whole.key, whole.number)
+    if first is None:
+        return whole
+    shard, number, key = first
+    return msgspec.structs.replace(whole, key=key, identity=record_identity(shard, number))
+
+
+def _taken_apart(whole: Record) -> list[Record]:
+    try:
+        parts = take_apart(whole.data)
+    except AggregateError as error:
+        return [msgspec.structs.replace(whole, broken=str(error))]
+    return [
+        Record(
+            whole.number,
+            part.data,
+            whole.arrived_s,
+            sub,
+            part.key,
+            identity=whole.identity and f"{whole.identity}.{sub}",
+        )
+        for sub, part in enumerate(parts)
+    ]
+
+
+def check_time(longest_s: float, remaining_s: float) -> None:
+    """Raise RetryError where an invocation has not three times what the longest part took so far."""
+    if longest_s * SPARE > remaining_s:
+        raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
+
+
+def parts_of(records: Sequence[Record], most: int = PART) -> Iterator[Sequence[Record]]:
+    """Yield the events in parts of at most `most`, each cut where a record of Kinesis begins.
+
+    An aggregate with more events is cut by itself, each time at the same places: what comes again, comes
+    in the same parts.
+
+    >>> records = [Record.at(place, b"") for place in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
+    >>> [[one.place for one in part] for part in parts_of(records, 2)]
+    [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
+    """
+    part: list[Record] = []
+    for whole in _wholes(records):
+        if part and len(part) + len(whole) > most:
+            yield part
+            part = []
+        if len(whole) > most:
+            yield from (whole[begin : begin + most] for begin in range(0, len(whole), most))
+        else:
+            part += whole
+    if part:
+        yield part
+
+
+def _wholes(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Yield together what came in one record of Kinesis."""
+    whole: list[Record] = []
+    for record in records:
+        if whole and record.number != whole[0].number:
+            yield whole
+            whole = []
+        whole.append(record)
+    if whole:
+        yield whole
+
+
+def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsaved]:
+    """Return the events of a batch that change profiles, or may have begun to in an earlier delivery."""
+    found: list[Unsaved] = []
+    for record, outcome in zip(records, outcomes, strict=True):
+        if isinstance(outcome, Decided):
+            found.append(Unsaved(record.place, outcome.payment.transaction_id, decided=True))
+        elif isinstance(outcome, Learned):
+            found.append(Unsaved(record.place, outcome.label.transaction_id, record.data))
+        elif isinstance(outcome, Repeated):
+            found.append(
+                Unsaved(record.place, outcome.transaction_id, record.data if outcome.is_label else b"")
+            )
+    return found
+
+
+def counts_as_declined(decision: Decision) -> bool:
+    """Tell whether a limiter counts a decision as a decline; one that was let through may be."""
+    instead = decision.let_through
+    return (decision.action if instead is None else instead.instead_of) is Action.DECLINE
+
+
+def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
+    """Tell whether an event may have to change one of the profiles again."""
+    if isinstance(outcome, Quarantined | Noted | Forbidden):
+        return False
+    if isinstance(outcome, Repeated):
+        # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
+        return True
+    ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()
+    return any((index, one) in keys for index, one in enumerate(ids) if one is not None)

@@ -1,0 +1,209 @@
+"""The lines of the stream door's log: one a decision, one a refused record, one a batch with its counts.
+
+No line holds personal data: entity ids are tokens, and of a refused record only its place and the reason.
+Decisions and refused records are those of `decision_record`, with the place in the stream beside them.
+The line of a batch is also what CloudWatch makes metrics of (its embedded metric format), so that nothing
+has to be sent anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fraud_detection.core.decision_record import (
+    Delivery,
+    conflict_record,
+    decision_record,
+    encode,
+    quarantine_record,
+)
+from fraud_detection.core.errors import Failure
+from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Quarantined
+from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.score.protocol import Answered
+
+NAMESPACE = "FraudDetection"
+COUNTS = (
+    "decided",
+    "approved",
+    "reviewed",
+    "declined",
+    "degraded",
+    "limited",
+    "internal_errors",
+    "let_through",
+    "quarantined",
+    "conflicts",
+    "repeated",
+    "labels",
+)
+BANDS = 4
+BEFORE_VALUES = re.compile(", got |: | of ")
+MOST_VALUES = 100
+"""CloudWatch takes so many values of one metric in a line."""
+MOST_DRIFT, LONGEST_TEXT = 100, 200
+"""A line of more than 256 kB is cut, and its metrics are lost: what callers can make grow is bounded."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong.
+
+    overtaken: profiles that another shard had changed before they were saved.
+    """
+
+    lane: str
+    stages_ms: dict[str, float]
+    since_put_ms: list[float]
+    overtaken: int
+    drift: list[tuple[str, str, int]]
+    trouble: str = ""
+
+
+class DecisionLog:
+    """Makes the lines.  token_key: without it nobody can tell whose tokens they are."""
+
+    def __init__(self, environment: str, token_key: str) -> None:
+        """Take the name of the environment."""
+        self._environment, self._token_key = environment, token_key.encode()
+
+    def decision(
+        self,
+        decided: Decided,
+        model: str,
+        ids: Mapping[str, str],
+        versions: Mapping[str, int],
+        place: tuple[str, str],
+        arrived_s: float,
+    ) -> tuple[bytes, float]:
+        """Return the line of a decision, and how many ms passed since its record was put.
+
+        ids, versions: of the entities, by name.  place: the shard, and the record's number in it.
+        """
+        payment, now = decided.payment, time.time()
+        since_put_ms = round(1000 * (now - arrived_s), 3)
+        delivery = Delivery(
+            shard=place[0],
+            sequence_number=place[1],
+            model=model,
+            entities={name: self.token(one) for name, one in ids.items()},
+            profile_versions={**versions},
+            iterator_latency_ms=since_put_ms,
+            producer_latency_ms=None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
+        )
+        return encode(decision_record(decided.decision, payment.event_time, delivery)), since_put_ms
+
+    def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
+        """Return the line of a record that can never be decided; the value that is wrong is not in it."""
+        delivery = Delivery(shard=lane, sequence_number=number)
+        if isinstance(record, Conflict):
+            # Its reason names fields, and holds no value.
+            return encode(conflict_record(record, delivery))
+        named = msgspec.structs.replace(record, reason=without_value(record.reason))
+        return encode(quarantine_record(named, delivery))
+
+    def failed(self, lane: str, place: str, failure: Failure) -> bytes:
+        """Return the line of an error with one event: its kind and where, and no value of the event."""
+        where = {"shard": lane, "sequence_number": place}
+        told = {"transaction_id": failure.transaction_id or None, "error": failure.where, "delivery": where}
+        return line("internal_error", told)
+
+    def batch(self, batch: Batch, outcomes: Sequence[Outcome], answered: Answered) -> bytes:
+        """Return the line of a batch, with what CloudWatch counts in it."""
+        bands = answered.bands or [0] * BANDS
+        metrics = count(outcomes) | {f"band{place}": number for place, number in enumerate(bands)}
+        metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
+        put = sample(batch.since_put_ms, MOST_VALUES)
+        return line(
+            "batch",
+            {
+                "_aws": _metrics(list(metrics), with_latency=bool(put)),
+                "environment": self._environment,
+                "bundle": answered.bundle or "none",
+                "lane": batch.lane,
+                "records": len(outcomes),
+                **metrics,
+                "since_put_ms": put,
+                "stages_ms": batch.stages_ms,
+                "overtaken": batch.overtaken,
+                "trouble": batch.trouble[:LONGEST_TEXT],
+                "drift": [
+                    (kind, field[:LONGEST_TEXT], number) for kind, field, number in batch.drift[:MOST_DRIFT]
+                ],
+                "drift_left_out": max(0, len(batch.drift) - MOST_DRIFT),
+            },
+        )
+
+    def token(self, one: str) -> str:
+        """Return what stands for an id: the same for the same id, and nothing else."""
+        return hashlib.blake2b(one.encode(), key=self._token_key[:64], digest_size=8).hexdigest()
+
+
+def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many outcomes there are of each kind; `degraded` are decisions without a score.
+
+    limited: reviewed because no more may be declined.  let_through: approved by lot.
+    """
+    decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
+    kinds = [type(one) for one in outcomes]
+    actions = [decision.action for decision in decisions]
+    numbers = (
+        len(decisions),
+        actions.count(Action.APPROVE),
+        actions.count(Action.REVIEW),
+        actions.count(Action.DECLINE),
+        sum(decision.score is None for decision in decisions),
+        sum(decision.is_limited for decision in decisions),
+        sum(decision.is_failure for decision in decisions) + sum(map(_is_failure, outcomes)),
+        sum(decision.let_through is not None for decision in decisions),
+        kinds.count(Quarantined),
+        kinds.count(Conflict),
+        kinds.count(Repeated),
+        kinds.count(Learned) + kinds.count(Noted),
+    )
+    return dict(zip(COUNTS, numbers, strict=True))
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    return isinstance(outcome, Quarantined) and outcome.reason.startswith(INTERNAL_ERROR)
+
+
+def without_value(reason: str) -> str:
+    """Return the reason of a refusal without what was found: that may be anything, a card number too.
+
+    >>> without_value("expected a number, got '4111111111111111'"), without_value("an impossible amount: -1")
+    ('expected a number', 'an impossible amount')
+    """
+    return BEFORE_VALUES.split(reason, 1)[0]
+
+
+def sample(values: Sequence[float], most: int) -> list[float]:
+    """Return at most so many of the values, evenly from the smallest to the largest.
+
+    >>> sample([3.0, 1.0, 2.0, 5.0, 4.0], 3)
+    [1.0, 3.0, 5.0]
+    """
+    ordered = sorted(values)
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
+
+
+def line(kind: str, content: Mapping[str, object]) -> bytes:
+    """Return one line of JSON."""
+    return msgspec.json.encode({"type": kind, **content})
+
+
+def _metrics(names: list[str], *, with_latency: bool) -> dict[str, object]:
+    counted = [{"Name": name, "Unit": "Count"} for name in names]
+    latency = [{"Name": "since_put_ms", "Unit": "Milliseconds"}] if with_latency else []
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [["environment", "bundle"], ["environment"]],
+        "Metrics": counted + latency,
+    }
+    return {"Timestamp": round(1000 * time.time()), "CloudWatchMetrics": [directive]}

@@ -1,0 +1,45 @@
+"""The limiter of the stream door: a new one for every batch, which goes on from what was kept before.
+
+No function remembers anything between two batches, and a batch may come again, cut in another way.  So what
+was counted is kept with the journal of the shard, up to the last event of the last batch that has ended.
+"""
+
+from __future__ import annotations
+
+from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
+from fraud_detection.core.decide.decline_cap import DeclineCounts, SharedLimiter
+from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.engine.pipeline import Pipeline
+
+
+class LaneLimiter:
+    """Gives each pipeline of a batch its limiter, and takes back what that has counted.
+
+    settings: None where nothing is limited; then all of this does nothing.
+    """
+
+    def __init__(self, settings: LimiterSettings | None, counts: LaneCounts) -> None:
+        """Take the counts of the lane, which its ledger reads and writes."""
+        self._settings, self._counts = settings, counts
+
+    def join(self, pipeline: Pipeline) -> None:
+        """Let a pipeline go on from what was counted before it."""
+        if self._settings is not None:
+            kept = self._counts
+            pipeline.answering.limiter = SharedLimiter(self._settings, kept.settled, kept.others)
+            pipeline.counted_through = kept.through
+
+    def begin(self, pipeline: Pipeline) -> None:
+        """Let the other lanes see what the batch in hand declines, before it is over."""
+        if self._settings is not None:
+            self._counts.begin(_counts(pipeline))
+
+    def end(self, pipeline: Pipeline) -> None:
+        """Take as counted for good what a pipeline has decided: all of it is kept."""
+        if self._settings is not None:
+            self._counts.counted(pipeline.counted_through, _counts(pipeline))
+
+
+def _counts(pipeline: Pipeline) -> DeclineCounts:
+    limiter = pipeline.answering.limiter
+    return DeclineCounts() if limiter is None else limiter.counts()

@@ -1,0 +1,308 @@
+"""The stream door: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
+
+Decisions are kept before profiles are.  A batch that comes again, for whatever reason, finds what it has
+decided, and only the profiles that had not seen its events take them in: the effect is that of one
+delivery.  A record that can never be decided is set aside whole; one that should be tried again ends
+the batch, because Lambda starts again from the lowest number that was reported.
+
+What the Kinesis Producer Library has aggregated is taken apart first, so one invocation may hold many more
+events than records: they are decided in parts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fraud_detection.adapters.aws.clients import client
+from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine
+from fraud_detection.adapters.aws.sagemaker_endpoint import NOTHING, SageMakerScorer
+from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, Unsaved
+from fraud_detection.core.decoding import decode
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, RetryError
+from fraud_detection.core.outcomes import Outcome
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.engine.engine import Engine, make_engine
+from fraud_detection.engine.pipeline import Pipeline
+from fraud_detection.serving.aws_lambda.batch import (
+    Record,
+    begun,
+    check_time,
+    parts_of,
+    places_of,
+    records_of,
+    sequence_of,
+    touches,
+)
+from fraud_detection.serving.aws_lambda.decision_log import Batch, DecisionLog, line
+from fraud_detection.serving.aws_lambda.decline_cap import LaneLimiter
+from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
+from fraud_detection.serving.aws_lambda.results import ResultMaker
+from fraud_detection.serving.steady_clock import SteadyClock
+
+ROUNDS = 12
+"""How often a batch is taken in again because other shards changed the profiles it shares with them."""
+
+BUSY_PAUSE_S = 0.02
+PREFIX = "FRAUD_"
+
+
+class ProcessorSettings(ProfilesChoice, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the function's environment says, each as FRAUD_<NAME>.
+
+    token_key: makes the tokens of entity ids in the log; without it nobody can tell whose they are.
+    budget_ms: how long the endpoint may take for one batch, retries included.  environment: told in the
+    metrics.  decisions_days: how long they are kept after they were written; 0 is for ever.
+    """
+
+    endpoint: str
+    profiles_table: str
+    decisions_table: str
+    labels_table: str
+    quarantine_bucket: str
+    token_key: str
+    bundle: str = "bundle"
+    environment: str = "local"
+    budget_ms: int = 2_000
+    decisions_days: int = 0
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], secrets: Collection[str] = ()) -> ProcessorSettings:
+        """Return the settings; raise ConfigError that names the variable.
+
+        secrets: variables that the project names for itself.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX) and name not in secrets
+        }
+        numbers = {"budget_ms", "decisions_days", "profiles_days"}
+        plain = {
+            name: int(value) if name in numbers and value.isdecimal() else value
+            for name, value in given.items()
+        }
+        return decode(plain, cls, "environment FRAUD_*")
+
+
+class Processor:
+    """Decides batches; holds nothing between them but clients and the bundle."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        say: Callable[[bytes], object],
+        clients: Callable[[str], Any] = client,
+        bundle: Bundle | None = None,
+    ) -> None:
+        """Make the clients; `say` takes lines for the log.
+
+        bundle: None loads the one that the settings name.
+        """
+        bundle = bundle or read_bundle(Path(settings.bundle))
+        features, cutoffs = bundle.contents.features, bundle.manifest.cutoffs
+        policy = bundle.contents.project.policy
+        self.scorer = SageMakerScorer(
+            clients("sagemaker-runtime"),
+            settings.endpoint,
+            features.names,
+            features.fingerprint,
+            explain_at=cutoffs.review_at if policy.review_at is None else policy.review_at,
+            budget_s=settings.budget_ms / 1000,
+        )
+        self.engine: Engine = make_engine(bundle, self.scorer)
+        dynamodb = clients("dynamodb")
+        self.entities = list(self.engine.project.schema.entities)
+        self.profiles = profile_store(settings, settings.profiles_table, self.entities, clients)
+        self.ledger = DynamoLedger(
+            dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
+        )
+        self.counts = LaneCounts(dynamodb, settings.decisions_table)
+        self.limiter = LaneLimiter(None, self.counts)
+        self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
+        self.log = DecisionLog(settings.environment, settings.token_key)
+        self.results = ResultMaker(self.entities, self.log, self.ledger, self.profiles)
+        self.say = say
+        self._clock = SteadyClock()
+
+    def handle(
+        self, lane: str, records: Sequence[Record], remaining_s: Callable[[], float] = lambda: math.inf
+    ) -> list[str]:
+        """Decide one batch of a shard; return the number from which Lambda has to start again, if any.
+
+        remaining_s: how long Lambda lets this invocation live; a part that may not be done by then is left.
+        """
+        longest_s = 0.0
+        for part in parts_of(records):
+            began = time.perf_counter()
+            try:
+                check_time(longest_s, remaining_s())
+                self._decide_isolating(lane, part)
+            except RetryError as error:
+                refused = {"lane": lane, "from": part[0].place, "error": str(error)}
+                self.say(line("retry", refused))
+                return [part[0].number]
+            longest_s = max(longest_s, time.perf_counter() - began)
+        return []
+
+    def _decide_isolating(self, lane: str, records: Sequence[Record]) -> None:
+        """Decide a batch; what raises an error that nobody foresaw is cut out of it, by halves.
+
+        The engine isolates what it meets itself; here it is the rest: what rests of a profile, of a decision.
+        """
+        try:
+            self._decide(lane, records)
+        except NOT_OF_ONE_EVENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
+            if len(records) == 1:
+                self._review(lane, records[0], error)
+                return
+        else:
+            return
+        half = len(records) // 2
+        for part in (records[:half], records[half:]):
+            self._decide_isolating(lane, part)
+
+    def _review(self, lane: str, record: Record, error: Exception) -> None:
+        """Send one payment to review without profiles or model, so that the shard goes on."""
+        pipeline = self.engine.pipeline(None, self.ledger)
+        outcome, failure = pipeline.without_memory(record.data, error, *places_of(lane, [record]))
+        results = self.results.make([record], [outcome], "", [failure])
+        self.quarantine.put(results.aside)
+        # Else the next batch would meet it again where it finishes this one.
+        others = [one for one in self.ledger.unsaved() if one.place != record.place]
+        self.ledger.record(results.kept, [], [])
+        self.ledger.note_unsaved(others)
+        for one in results.lines:
+            self.say(one)
+        self.say(self.log.batch(Batch(lane, {}, results.since_put_ms, 0, []), [outcome], NOTHING))
+
+    def _decide(self, lane: str, records: Sequence[Record]) -> None:
+        self.profiles.lane = self.ledger.lane = lane
+        settings = self.engine.project.limiter
+        self.ledger.counts = None if settings is None else self.counts
+        self.limiter = LaneLimiter(settings, self.counts)
+        self.ledger.forget()
+        self.scorer.forget()
+        began = time.perf_counter()
+        later = self._finish(records)
+        pipeline, outcomes = self._take_in(records)
+        answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
+        decided = time.perf_counter()
+        self.limiter.begin(pipeline)
+        self.ledger.note_unsaved([*begun(records, outcomes), *later])
+        results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
+        self.quarantine.put(results.aside)
+        self.ledger.record(results.kept, results.labels, results.noted)
+        kept = time.perf_counter()
+        overtaken = self._save(pipeline, records, outcomes)
+        self.limiter.end(pipeline)
+        self.ledger.note_unsaved(later)
+        saved = time.perf_counter()
+        # Told only when all of it is kept: a line in the log is a promise.
+        for one in results.lines:
+            self.say(one)
+        stages = {
+            "decide": decided - began,
+            "keep": kept - decided,
+            "save": saved - kept,
+            "endpoint": asked_s,
+        }
+        batch = Batch(
+            lane,
+            {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
+            results.since_put_ms,
+            overtaken,
+            [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
+            trouble,
+        )
+        self.say(self.log.batch(batch, outcomes, answered))
+
+    def _finish(self, records: Sequence[Record]) -> list[Unsaved]:
+        """Let profiles take in what an earlier batch of the shard had begun before it was given up.
+
+        Return what lies behind this batch: it was begun with it before, and comes again.
+        """
+        first, last = records[0].sequence, records[-1].sequence
+        unsaved = self.ledger.unsaved()
+        earlier = [
+            Record.at(one.place, event, one.transaction_id)
+            for one in unsaved
+            if sequence_of(one.place) < first
+            and (event := one.label or self.ledger.event(one.transaction_id))
+        ]
+        if earlier:
+            pipeline, outcomes = self._take_in(earlier)
+            self._save(pipeline, earlier, outcomes)
+            self.limiter.end(pipeline)
+        return [one for one in unsaved if sequence_of(one.place) > last]
+
+    def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
+        self.profiles.forget()
+        pipeline = self.engine.pipeline(self.profiles, self.ledger)
+        self.limiter.join(pipeline)
+        pipeline.parser.bounds.arrived(self._clock.now_ms())
+        return pipeline, self._process(pipeline, records)
+
+    def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
+        places = places_of(self.profiles.lane, records)
+        found = pipeline.process([r.data for r in records], places, [r.sequence for r in records]).outcomes
+        return [record.outcome(one) for record, one in zip(records, found, strict=True)]
+
+    def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:
+        """Save the profiles; those that another shard has changed meanwhile take their events in again.
+
+        Return how many these were.
+        """
+        refused = pipeline.memory.save_all()
+        overtaken = len(refused)
+        for turn in range(ROUNDS):
+            if not refused:
+                return overtaken
+            time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
+            pairs = zip(records, outcomes, strict=True)
+            touching = [record for record, outcome in pairs if touches(outcome, refused)]
+            self._process(pipeline, touching)
+            refused = pipeline.memory.save_all()
+            overtaken += len(refused)
+        raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Answer Lambda: the items of the batch that failed, for the event source mapping."""
+    # All records of an invocation are of one shard: `shardId-000000000006:4954...`.
+    lane = event["Records"][0]["eventID"].partition(":")[0]
+    left_ms: Callable[[], float] = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)
+    failed = processor().handle(lane, records_of(event), lambda: left_ms() / 1000)
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+
+
+@cache
+def processor() -> Processor:
+    """Return the processor of this container, made at its first invocation."""
+    return make_processor(os.environ, _print)
+
+
+def make_processor(
+    environment: Mapping[str, str],
+    say: Callable[[bytes], object],
+    clients: Callable[[str], Any] = client,
+) -> Processor:
+    """Return what an environment describes; raise ConfigError that names what is wrong in it."""
+    bundle = read_bundle(Path(environment.get(f"{PREFIX}BUNDLE", "bundle")))
+    settings = ProcessorSettings.read(environment, bundle.contents.project.secrets)
+    return Processor(settings, say, clients, bundle)
+
+
+def _print(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")

@@ -1,0 +1,104 @@
+"""What a batch has to keep and to tell, made of its outcomes before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_detection.adapters.aws.s3_quarantine import SetAside
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, KeptDecision
+from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.core.errors import Failure
+from fraud_detection.core.events import INTERNAL_ERROR, Label, Quarantined
+from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
+from fraud_detection.serving.aws_lambda.batch import Record, counts_as_declined, failed_aside, set_aside
+from fraud_detection.serving.aws_lambda.decision_log import DecisionLog
+
+
+class Results(msgspec.Struct):
+    """What a batch decided, learned and set aside; the lines to log, and the times since put, in ms."""
+
+    lines: list[bytes] = []
+    since_put_ms: list[float] = []
+    kept: list[KeptDecision] = []
+    labels: list[Label] = []
+    noted: list[Label] = []
+    aside: list[SetAside] = []
+
+
+class ResultMaker:
+    """Makes the results of batches, with what the ledger and the profiles know at that moment."""
+
+    def __init__(
+        self, entities: Sequence[str], log: DecisionLog, ledger: DynamoLedger, profiles: LaneStore
+    ) -> None:
+        """Take the names of the entities in the order of the schema, and who is asked."""
+        self._entities, self._log = list(entities), log
+        self._ledger, self._profiles = ledger, profiles
+
+    def make(
+        self,
+        records: Sequence[Record],
+        outcomes: Sequence[Outcome],
+        model: str,
+        failures: Sequence[Failure] = (),
+    ) -> Results:
+        """Return the results; `model` is the bundle that answered."""
+        results = Results()
+        by_id = {one.transaction_id: one for one in failures}
+        by_raw = {one.raw: one for one in failures}
+        for record, outcome in zip(records, outcomes, strict=True):
+            failure = by_id.get(outcome.payment.transaction_id) if isinstance(outcome, Decided) else None
+            if failure is None and isinstance(outcome, Quarantined) and _is_failure(outcome):
+                failure = by_raw.get(record.data)
+            if failure is not None:
+                results.lines.append(self._log.failed(self._ledger.lane, record.place, failure))
+                results.aside.append(failed_aside(self._ledger.lane, record, failure))
+            if failure is None or isinstance(outcome, Decided):
+                self._add(results, record, outcome, model)
+        return results
+
+    def _add(self, results: Results, record: Record, outcome: Outcome, model: str) -> None:
+        lane = self._ledger.lane
+        if isinstance(outcome, Decided):
+            decision, waited_ms = self._kept(record, outcome, model)
+            results.kept.append(decision)
+            results.since_put_ms.append(waited_ms)
+            results.lines.append(decision.line.encode())
+        elif isinstance(outcome, Learned):
+            results.labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
+        elif isinstance(outcome, Noted):
+            results.noted.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
+        elif isinstance(outcome, Quarantined):
+            results.aside.append(set_aside(lane, record, outcome))
+            results.lines.append(self._log.quarantined(lane, record.place, outcome))
+        elif not outcome.is_label:
+            again = self._ledger.again(outcome.transaction_id, record.sequence)
+            results.lines += [] if again is None else [again.line.encode()]
+
+    def _kept(self, record: Record, outcome: Decided, model: str) -> tuple[KeptDecision, float]:
+        payment, lane = outcome.payment, self._ledger.lane
+        ids = dict(zip(self._entities, payment.entities, strict=True))
+        known = {name: one for name, one in ids.items() if one is not None}
+        versions = {
+            name: self._profiles.version((self._entities.index(name), one)) for name, one in known.items()
+        }
+        told, waited_ms = self._log.decision(
+            outcome, model, known, versions, (lane, record.place), record.arrived_s
+        )
+        return KeptDecision(
+            outcome.decision.transaction_id,
+            told.decode(),
+            lane,
+            record.sequence,
+            payment.entities,
+            outcome.values.tobytes(),
+            outcome.raw,
+            versions,
+            counts_as_declined(outcome.decision),
+        ), waited_ms
+
+
+def _is_failure(outcome: Quarantined) -> bool:
+    return outcome.reason.startswith(INTERNAL_ERROR)

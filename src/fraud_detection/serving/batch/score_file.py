@@ -1,0 +1,219 @@
+"""Score a file or a pipe once: decisions out, nothing kept.
+
+A file is decided in order of event time, so that windows mean what they say, and its
+lines come out in the file's own order.  Labels that a file carries are learned at the
+moment they became known, never earlier.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch, is_object, open_file, open_source
+from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.in_memory import MemoryLedger
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Label
+from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.lenient_json import object_of
+from fraud_detection.core.outcomes import Decided, Event, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.parse.content import content_digest
+from fraud_detection.core.ports import First
+from fraud_detection.core.sources import KnownSource
+from fraud_detection.engine.counters import Tally
+from fraud_detection.engine.decision_json import outcome_line
+from fraud_detection.engine.engine import Engine
+from fraud_detection.engine.pipeline import Pipeline
+from fraud_detection.history.load import History, Progress, is_textual
+from fraud_detection.serving.reapply import tell_failure
+
+BATCH = 1024
+
+Write = Callable[[bytes], object]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An event of a file, with the time it happened and the label it carries."""
+
+    number: int
+    raw: bytes
+    identity: str | None
+    event_time: int
+    transaction_id: str = ""
+    label: Label | None = None
+
+
+def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = ()) -> Tally:
+    """Decide events from standard input as they come, one line out for each line in that is not blank.
+
+    Raises ConfigError when the first line is no JSON object: then it is a file of another kind.
+    """
+    scoring = _Scoring(engine, history, textual=False)
+    row = 0
+    for batch in open_source("-").batches(0, BATCH):
+        if row == 0 and batch.events and not is_object(batch.events[0]):
+            raise ConfigError(
+                f"standard input must be JSON Lines, but begins with {batch.events[0][:40]!r}; give CSV and "
+                "Parquet by their file names"
+            )
+        for outcome in scoring.take(list(batch.events), batch.identities):
+            row += 1
+            out.write(outcome_line(outcome, row))
+        out.flush()
+    return scoring.tally
+
+
+def score_file(
+    engine: Engine, path: Path, write: Write, progress: Progress, history: History | None = None
+) -> Tally:
+    """Decide all rows of a file; the n-th line written is about the n-th row.
+
+    A payment of history that is in the file too counts once, there; its label is kept.
+    """
+    history = history or History()
+    rows = _read(engine, path, progress, [history.source] if history.source else [])
+    own = {row.transaction_id for row in rows}
+    scoring = _Scoring(engine, history.payments, textual=is_textual(path), apart=own)
+    waiting: dict[int, bytes] = {}
+    next_number = 1
+    done = 0
+    for part in _with_labels(rows):
+        outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
+        for (row, _), outcome in zip(part, outcomes, strict=True):
+            if row is None:
+                continue
+            waiting[row.number] = outcome_line(outcome, row.number)
+            done += 1
+        while next_number in waiting:
+            write(waiting.pop(next_number))
+            next_number += 1
+        progress(f"scored {done:,} rows", done / len(rows))
+    return scoring.tally
+
+
+class _Scoring:
+    """A pipeline over memory, and the count of what came of it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        history: Iterable[PastPayment],
+        *,
+        textual: bool,
+        apart: AbstractSet[str] = frozenset(),
+    ) -> None:
+        self.ledger = MemoryLedger()
+        self.pipeline: Pipeline = engine.pipeline(None, self.ledger, textual=textual)
+        self.tally = Tally()
+        self._warm_up(history, apart)
+
+    def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
+        self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
+        processed = self.pipeline.process(events, identities)
+        for failure in self.pipeline.failures:
+            tell_failure(failure)
+        for event, outcome in zip(events, processed.outcomes, strict=True):
+            # A label that stands in a row is no event of its own; that of a repeated row tells nothing.
+            if not (isinstance(event, Label) and isinstance(outcome, Repeated)):
+                self.tally.add(outcome)
+        for outcome in processed.log:
+            if isinstance(outcome, Decided):
+                one = outcome.payment
+                self.ledger.note_payment(one.transaction_id, one.entities, First(outcome.raw))
+            elif isinstance(outcome, Learned):
+                self.ledger.note_label(outcome.label)
+            elif isinstance(outcome, Noted):
+                self.ledger.note_beside(outcome.label)
+        return processed.outcomes
+
+    def _warm_up(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
+        """Remember the past; the payments `apart` are still to come, only their labels are kept."""
+        replay = Replay(self.pipeline.memory)
+        to_come = []
+        for past in history:
+            if past.payment.transaction_id in apart:
+                to_come.append(past)
+                continue
+            for _ in replay.rows([past]):
+                one = past.payment
+                digest = content_digest(one)
+                self.ledger.note_payment(one.transaction_id, one.entities, First(digest=digest))
+        for past in to_come:
+            replay.expect(past)
+        self.pipeline.due = replay.still_due()
+
+
+def _read(engine: Engine, path: Path, progress: Progress, known: Sequence[KnownSource]) -> list[Row]:
+    parser = Parser(engine.project.schema, textual=is_textual(path))
+    parser.bounds.arrived(int(time.time() * 1000))
+    rows: list[Row] = []
+    opened = open_file(path)
+    recognised(opened, known)
+    for batch in opened.batches(0, BATCH):
+        rows += _rows(parser, batch, len(rows), rows[-1].event_time if rows else 0)
+        progress(f"reading {path.name}: {len(rows):,} rows", 0.0)
+    rows.sort(key=lambda row: row.event_time)
+    return list(_first_labels(rows))
+
+
+def _first_labels(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows; the label of one whose id came before speaks of nothing that is decided."""
+    seen: set[str] = set()
+    for row in rows:
+        yield msgspec.structs.replace(row, label=None) if row.label and row.transaction_id in seen else row
+        if row.transaction_id:
+            seen.add(row.transaction_id)
+
+
+def _rows(parser: Parser, batch: Batch, before: int, latest: int) -> Iterator[Row]:
+    for place, raw in enumerate(batch.events):
+        identity = batch.identities[place] if batch.identities else None
+        one, label = "", None
+        try:
+            payment = parser.parse(raw, identity)
+            if not isinstance(payment, Label):
+                one, latest = payment.transaction_id, payment.event_time
+                label = _label(parser, raw, one, latest)
+        except RejectError:
+            # It keeps its place here; the pipeline will say what is wrong with it.
+            pass
+        yield Row(before + place + 1, raw, identity, latest, one, label)
+
+
+def _label(parser: Parser, raw: bytes, transaction_id: str, event_time: int) -> Label | None:
+    if parser.schema.label is None:
+        return None
+    event = object_of(raw)
+    verdict = parser.labels.verdict(event)
+    if verdict is None:
+        return None
+    return Label(transaction_id, verdict, parser.labels.known_at(event, event_time), "file")
+
+
+def _with_labels(rows: list[Row]) -> Iterator[list[tuple[Row | None, Event]]]:
+    """Yield batches of rows in order of time, and between them the labels known by then (without a row)."""
+    due: list[tuple[int, int, Label]] = []
+    part: list[tuple[Row | None, Event]] = []
+    for row in rows:
+        while due and due[0][0] <= row.event_time:
+            part.append((None, heapq.heappop(due)[2]))
+        part.append((row, row.raw))
+        if row.label is not None:
+            heapq.heappush(due, (row.label.known_at, row.number, row.label))
+        if len(part) >= BATCH:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _identity(row: Row | None) -> str | None:
+    return None if row is None else row.identity

@@ -1,0 +1,88 @@
+"""Make a state file, or one for each worker: empty, or with the memory of past payments.
+
+Everything is made under another name first: a file that stands under its own is whole, whenever the making
+was killed.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from fraud_detection.adapters.host.file_lock import FileLock
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.sqlite.commit_marker import SUFFIX
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_guard import adopt
+from fraud_detection.adapters.sqlite.tables import create_state
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.engine.engine import Engine
+from fraud_detection.history.load import Progress, read_history
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.workers.ownership import Ownership, mark_shards, refuse_other_workers, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+
+MAKING = ".making"
+UNFINISHED = ".unfinished"
+MAKES = "is making this state file; wait for it"
+
+
+def new_state(
+    state: Path,
+    workers: int = 1,
+    engine: Engine | None = None,
+    history: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> int:
+    """Make the state files of so many workers; return how many past payments they remember.
+
+    engine: whose features remember the history; not needed without one.  Raises ConfigError when a file is
+    there already, or another process makes one.
+    """
+    paths = [state] if workers == 1 else [shard_path(state, one, workers) for one in range(workers)]
+    refuse_other_workers(state, workers)
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path}: is there already; name another file, or remove it if nobody needs it")
+    with ExitStack() as stack:
+        guard = state.with_name(state.name + MAKING)
+        stack.callback(FileLock(guard, MAKES).release)
+        stack.callback(guard.unlink)
+        drafts = [path.with_name(path.name + UNFINISHED) for path in paths]
+        for draft in drafts:
+            _forget(draft)
+            create_state(draft)
+            stack.callback(_forget, draft)
+        if workers > 1:
+            mark_shards(drafts)
+        remembered = 0 if history is None or engine is None else _remember(drafts, engine, history, progress)
+        for draft, path in zip(drafts, paths, strict=True):
+            adopt(draft, path)
+    return remembered
+
+
+def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progress) -> int:
+    if len(drafts) == 1:
+        site = SqliteSite(drafts[0])
+        door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+        with few_collections():
+            count = warm_up(door, engine.project, history, progress)
+        door.close()
+        return count
+    payments = read_history(engine.project, history, progress).payments
+    ownership = Ownership(engine.project.schema, len(drafts))
+    for worker, draft in enumerate(drafts):
+        progress(f"remembering history: worker {worker} of {len(drafts)}", worker / len(drafts))
+        own = WorkerDoor(engine, worker, SqliteSite(draft), {})
+        with few_collections():
+            own.warm_up_own(payments, ownership)
+        own.close()
+    progress(f"remembering history: {len(payments):,} payments", 1.0)
+    return len(payments)
+
+
+def _forget(draft: Path) -> None:
+    """Remove what a making has left that was killed."""
+    for suffix in ("", "-wal", "-shm", SUFFIX):
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)

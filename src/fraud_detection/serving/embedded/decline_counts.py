@@ -1,0 +1,71 @@
+"""What the limiter has counted, kept in the state file: no restart changes a later answer.
+
+The counts are saved now and then, with the number of the last event in them; at the start the decisions
+behind that number are counted again, in their order.  So one that was killed counts as one that was not.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.decide.decline_cap import DeclineCounts, DeclineLimiter
+from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.events import Action
+
+KEY = "decline_counts"
+SAVE_AFTER_EVENTS = 4_096
+MOST_AGAIN = 1_000_000
+"""Counts that so many events have followed are left: the limiter was off meanwhile."""
+PART = 10_000
+
+DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(instead_of, -1))"
+"""A payment that was let through counts as declined."""
+BEHIND = f"SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+LATEST_FIRST = f"""
+    SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"""  # noqa: S608
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """Counts, and the number of the last event in them."""
+
+    seq: int
+    counts: DeclineCounts
+
+
+def save(limiter: DeclineLimiter | None, site: SqliteSite) -> None:
+    """Keep what a limiter has counted; inside a transaction, with all decisions settled."""
+    if limiter is not None:
+        site.put_meta(KEY, Saved(site.seq, limiter.counts()))
+
+
+def restored(settings: LimiterSettings, site: SqliteSite) -> DeclineLimiter:
+    """Return a limiter that has counted what was answered here."""
+    found = site.meta(KEY, None)
+    saved = None if found is None else msgspec.convert(found, Saved)
+    if saved is None or site.seq - saved.seq > MOST_AGAIN:
+        return _recounted(settings, site)
+    limiter = DeclineLimiter(settings, saved.counts)
+    after = saved.seq
+    while part := site.rows(BEHIND, (after, PART)):
+        for after, time_ms, declined in part:  # noqa: B007 - the last one is where the next part begins
+            limiter.note(time_ms, declined=bool(declined))
+    return limiter
+
+
+def _recounted(settings: LimiterSettings, site: SqliteSite) -> DeclineLimiter:
+    """Return one that counts for the first time: the answers of the last interval."""
+    limiter = DeclineLimiter(settings)
+    before, since, answered = site.seq + 1, None, list[tuple[int, bool]]()
+    while part := site.rows(LATEST_FIRST, (before, PART)):
+        if since is None:
+            # Not from the latest time on: a clock that runs ahead would hide all the others.
+            since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - settings.interval.ms
+        found = [(time_ms, declined) for _, time_ms, declined in part if time_ms > since]
+        answered += found
+        if not found:
+            break
+        before = part[-1][0]
+    for time_ms, declined in sorted(answered):
+        limiter.note(time_ms, declined=bool(declined))
+    return limiter

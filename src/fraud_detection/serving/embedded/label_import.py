@@ -1,0 +1,122 @@
+"""Labels of a file, taken in as a stream would tell them: each once, however often the file comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.http.client import post_json
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Quarantined
+from fraud_detection.core.lenient_json import object_of
+from fraud_detection.core.outcomes import Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.parse.oversize import LARGEST_EVENT, too_large
+from fraud_detection.history.label_file import label_batches
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+
+Progress = Callable[[str, float], None]
+PATH = "/v1/labels"
+
+
+class Imported(msgspec.Struct):
+    """What became of the rows: learned (waiting ones among them), noted, repeated, and why some were refused.
+
+    waiting: learned labels whose payment is not known yet.  refused: number of the
+    row, counted from 1, path and reason.
+    """
+
+    learned: int = 0
+    waiting: int = 0
+    noted: int = 0
+    repeated: int = 0
+    refused: list[tuple[int, str, str]] = []
+
+    @property
+    def taken(self) -> int:
+        """Return how many rows were understood, whatever they changed."""
+        return self.learned + self.noted + self.repeated
+
+
+class Told(msgspec.Struct):
+    """A server's answer to one label."""
+
+    label: str | None = None
+    repeated: bool = False
+    error: str | None = None
+    reason: str | None = None
+    path: str = "$"
+
+
+def into_state(door: EmbeddedDoor, file: Path, progress: Progress) -> Imported:
+    """Learn the labels of a file, from its beginning: what had come before is counted as repeated."""
+    found = Imported()
+    name, done = str(file.resolve()), 0
+    for batch in label_batches(file):
+        for row, outcome in enumerate(door.take(batch, name), start=done + 1):
+            _count(found, row, outcome)
+        door.catch_up()
+        done += len(batch.events)
+        progress(f"learning labels: {done:,}", 0.0)
+    progress(f"learning labels: {done:,}", 1.0)
+    return found
+
+
+def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
+    """Send the labels of a file to a running server; raise ConfigError when it refuses all of them."""
+    found = Imported()
+    done = 0
+    for batch in label_batches(file):
+        rows = enumerate(batch.events, start=done + 1)
+        labels = {row: event for row, event in rows if not _refused(found, row, event)}
+        body = b"[" + b",".join(labels.values()) + b"]"
+        told = (
+            msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[Told])
+            if labels
+            else []
+        )
+        for row, one in zip(labels, told, strict=True):
+            _count_told(found, row, one)
+        done += len(batch.events)
+        progress(f"sending labels: {done:,}", 0.0)
+    progress(f"sending labels: {done:,}", 1.0)
+    return found
+
+
+def _refused(found: Imported, row: int, event: bytes) -> bool:
+    """Count a row that is no object; sent among others, it might be taken for several."""
+    if len(event) > LARGEST_EVENT:
+        found.refused.append((row, "$", too_large(event)))
+        return True
+    try:
+        object_of(event)
+    except RejectError as error:
+        found.refused.append((row, error.path, error.reason))
+        return True
+    return False
+
+
+def _count(found: Imported, row: int, outcome: Outcome) -> None:
+    if isinstance(outcome, Learned):
+        found.learned += 1
+        found.waiting += outcome.ids is None
+    elif isinstance(outcome, Noted):
+        found.noted += 1
+    elif isinstance(outcome, Repeated):
+        found.repeated += 1
+    elif isinstance(outcome, Quarantined):
+        found.refused.append((row, outcome.path, outcome.reason))
+    else:
+        one = outcome.transaction_id if isinstance(outcome, Forbidden) else outcome.payment.transaction_id
+        raise ConfigError(f"{one}: a payment among labels")
+
+
+def _count_told(found: Imported, row: int, told: Told) -> None:
+    reason = told.error or told.reason
+    if reason is not None:
+        found.refused.append((row, told.path, reason))
+    elif told.repeated:
+        found.repeated += 1
+    else:
+        found.learned += 1

@@ -1,0 +1,173 @@
+"""A door that answers by the latest release, and takes the next one while traffic flows.
+
+A release is loaded by a thread beside the door and taken between two batches: nothing is dropped, and every
+decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one before it
+goes on answering, and the door says so: in the log, in `/metrics` and in `/readyz`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from fraud_detection.core.errors import FraudDetectionError, RetryError
+from fraud_detection.engine.engine import Engine
+from fraud_detection.releases.registry import DoorReport, LiveFolder, Release
+from fraud_detection.releases.releases import engine_of, standing
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 0.2
+TRY_AGAIN_S = 2.0
+RELEASES = "releases"
+"""The name of this part of the background work."""
+
+
+class NotTakenError(FraudDetectionError):
+    """A release was not taken; the one before it goes on answering."""
+
+    def __init__(self, cause: Exception) -> None:
+        """Say why; an error that nobody foresaw with its kind."""
+        kind = "" if isinstance(cause, FraudDetectionError | OSError) else f"{type(cause).__name__}: "
+        super().__init__(f"release not taken, the one before it goes on answering: {kind}{cause}")
+        self.__cause__ = cause
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A release whose engines are loaded, by the names of their setups."""
+
+    release: Release
+    engines: dict[str, Engine]
+
+
+def load_release(folder: LiveFolder, known: Mapping[str, Engine] | None = None) -> Loaded:
+    """Load the latest release; engines that are `known` are not loaded again."""
+    release, there = standing(folder), known or {}
+    setups = [one for one in (release.champion, release.canary) if one]
+    return Loaded(release, {one: there.get(one) or engine_of(folder, one) for one in setups})
+
+
+class ReleaseFollower:
+    """Lets one door answer by the latest release; `look` is called between batches, again and again.
+
+    release: the one that it answers by.  problem: why a later one cannot be followed; empty while all is
+    well.
+    """
+
+    def __init__(self, folder: LiveFolder, door: EmbeddedDoor, first: Loaded) -> None:
+        """Let the door answer by a release that is loaded already."""
+        self.folder, self._door = folder, door
+        self.problem = ""
+        self._part = door.site.background.part(RELEASES, essential=False)
+        self._stamp = (0, 0, 0)
+        self._looked = 0.0
+        self._loading: threading.Thread | None = None
+        self._found: Loaded | Exception | None = None
+        self._loaded = first
+        self._switch(first)
+
+    @property
+    def release(self) -> Release:
+        """Return what the door answers by."""
+        return self._loaded.release
+
+    def look(self) -> None:
+        """Take the latest release if it is another one and is loaded; costs a look at a file at times.
+
+        Whatever goes wrong is reported and tried again: the door answers by the release that it has.
+        """
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - reported by the supervisor, which tries it again
+            self._found = self._loading = None
+            self._failed(error)
+
+    def _look(self) -> None:
+        if self._found is not None:
+            try:
+                self._take(self._found)
+            except RetryError as error:
+                LOG.warning("%s; the release is taken in a moment", error, extra={"event": "release_delayed"})
+                return
+            self._found = self._loading = None
+        now = time.monotonic()
+        if self._loading is not None or now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        stamp = self.folder.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._loading = threading.Thread(target=self._load, name="release", daemon=True)
+            self._loading.start()
+
+    def close(self) -> None:
+        """Say that this door answers no more."""
+        if self._loading is not None:
+            self._loading.join()
+        self.folder.withdraw(self._name)
+
+    @property
+    def _name(self) -> str:
+        return str(os.getpid())
+
+    def _load(self) -> None:
+        try:
+            self._found = load_release(self.folder, self._loaded.engines)
+        except Exception as error:  # noqa: BLE001 - raised again between two batches
+            self._found = error
+
+    def _take(self, found: Loaded | Exception) -> None:
+        if isinstance(found, Exception):
+            raise found
+        if found.release.number != self.release.number:
+            self._switch(found)
+        elif self.problem:
+            self._well()
+
+    def _failed(self, error: Exception) -> None:
+        """Report why the latest release is not taken, and look again though the log does not change."""
+        self._stamp, self._looked = (0, 0, 0), time.monotonic() + TRY_AGAIN_S
+        before, self.problem = self.problem, str(error) or type(error).__name__
+        self._part.failed(NotTakenError(error))
+        if self.problem != before:
+            self._report_or_log()
+
+    def _well(self) -> None:
+        self.problem = ""
+        self._part.recovered()
+        self._report_or_log()
+
+    def _report_or_log(self) -> None:
+        """Report, where the folder can be written: what is decided does not hang on it."""
+        try:
+            self._report()
+        except OSError as error:
+            words = "%s: the report of this server cannot be written: %s"
+            LOG.warning(words, self.folder.path, error, extra={"event": "report_failed"})
+
+    def _switch(self, loaded: Loaded) -> None:
+        release, engines = loaded.release, loaded.engines
+        canary = engines[release.canary] if release.canary else None
+        champion = engines[release.champion]
+        self._door.answer_by(champion, canary, release.share, release.number, release.salt)
+        self._loaded = loaded
+        self._well()
+        LOG.info(
+            "answering by release %d (%s by %s): %s",
+            release.number,
+            release.kind,
+            release.by,
+            release.reason,
+            extra={"event": "release_taken", "release": release.number, "kind": release.kind},
+        )
+
+    def _report(self) -> None:
+        state = str(self._door.site.path.resolve())
+        self.folder.report(
+            DoorReport(self._name, os.getpid(), self.release.number, time.time(), state, self.problem)
+        )

@@ -1,0 +1,276 @@
+"""The embedded door: one process, the model inside it, everything durable in one SQLite file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.host.gc_tuning import sweep
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.metrics import PERSIST, LatencyHistogram
+from fraud_detection.core.outcomes import Decided, NotCommittedError, Outcome
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.counters import Tally
+from fraud_detection.engine.decision_engine import Canary
+from fraud_detection.engine.engine import Engine
+from fraud_detection.engine.pipeline import Pipeline
+from fraud_detection.serving.embedded import decline_counts
+from fraud_detection.serving.reapply import remember_past, tell_failure
+from fraud_detection.serving.steady_clock import SteadyClock
+
+SAVE_AFTER_EVENTS = 50_000
+BEHIND_EVENTS = 8
+"""So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
+IDS_AN_EVENT = 32
+"""So many ids of earlier payments are learned an event: a million in half a minute at 1,000/s."""
+
+
+LOG = logging.getLogger(__name__)
+WARN_EVERY_MS = 60_000
+
+
+class EmbeddedDoor:
+    """Decides batches and commits them; a batch is answered only after its commit.
+
+    What needs not be done before the answer is left to `catch_up`.
+
+    save_after_events: a changed profile is saved so many events later, with all that it has seen by
+    then; a restart has at most that many events to remember again.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, site: SqliteSite, save_after_events: int = SAVE_AFTER_EVENTS
+    ) -> None:
+        """Open the state and remember again what its profiles had not seen when they were saved."""
+        self.pipeline = pipeline
+        self.site = site
+        self.save_after_events = save_after_events
+        self.tally = Tally()
+        self._behind = 0
+        self._clock = SteadyClock()
+        self._check_shape()
+        pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
+        pipeline.latest = site.progress.latest
+        pipeline.due = site.ledger.due(pipeline.latest)
+        self._counted = 0
+        if pipeline.answering.limiter is not None:
+            pipeline.answering.limiter = self._shared(
+                decline_counts.restored(pipeline.answering.limiter.settings, site)
+            )
+            self._save_counts()
+        self.release = 0
+        self._warned = 0.0
+        self._fingerprint = ""
+        self.recovered = self._recover()
+
+    @property
+    def stages(self) -> dict[str, LatencyHistogram]:
+        """Return the time of each stage, by name: that of the batch, once for each of its payments."""
+        return self.pipeline.stages.histograms
+
+    def answer_by(
+        self,
+        champion: Engine,
+        canary: Engine | None = None,
+        share: float = 0.0,
+        release: int = 0,
+        salt: str = "",
+    ) -> None:
+        """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
+
+        release: the number of the release that says so.  salt: chooses the cards; without it the setup does.
+
+        Raises ConfigError when the features are others than those remembered here.
+        """
+        answering, limiter = self.pipeline.answering, self.pipeline.answering.limiter
+        for engine in filter(None, (champion, canary)):
+            known = self._fingerprint or engine.bundle.manifest.fingerprint
+            if engine.bundle.manifest.fingerprint != known:
+                raise ConfigError(
+                    f"bundle {engine.bundle.name} needs other features (fingerprint "
+                    f"{engine.bundle.manifest.fingerprint}) than those remembered here ({known}); it needs a "
+                    "new state file, made with `fraud state create FILE --history PAST`"
+                )
+            self._fingerprint = known
+            self.site.note_setup(engine.setup.name, engine.setup.content)
+        settings = champion.project.limiter
+        if settings is None:
+            limiter = None
+        elif limiter is None:
+            limiter = self._shared(decline_counts.restored(settings, self.site))
+        elif limiter.settings != settings:
+            limiter = self._shared(DeclineLimiter(settings, limiter.counts()))
+        self.release = release
+        if limiter is not answering.limiter:
+            answering.limiter = limiter
+            self._save_counts()
+        answering.champion = champion.answerer
+        answering.canary = None
+        if canary is not None:
+            answering.canary = Canary(canary.answerer, share, salt or canary.setup.name)
+
+    def take(self, batch: Batch, source: str) -> list[Outcome]:
+        """Decide one batch and commit it together with the place in the source; one outcome an event.
+
+        Raises NotCommittedError, with the outcomes, when it cannot be committed: it is decided all the same,
+        and committed before anything else is taken; RetryError when what was decided before cannot be.
+        """
+        start = time.perf_counter()
+        self.site.retry()
+        pipeline = self.pipeline
+        now_ms = self._clock.now_ms()
+        pipeline.parser.bounds.arrived(now_ms)
+        processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
+        for failure in pipeline.failures:
+            tell_failure(failure)
+        self.site.note_place(source, batch.position, batch.digest)
+        self.site.quarantine.note(processed.outcomes, batch.identities, now_ms)
+        try:
+            self._keep(processed.log)
+        except RetryError as error:
+            raise NotCommittedError(str(error), processed.outcomes) from error.__cause__
+        finally:
+            pipeline.stages.lap(PERSIST)
+            self._measure(processed.outcomes, time.perf_counter() - start)
+        return processed.outcomes
+
+    def _keep(self, log: Sequence[Outcome]) -> None:
+        pipeline = self.pipeline
+        self._behind += len(log)
+        self.site.keep(log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
+
+    def catch_up(self) -> None:
+        """Do what was put off until answers were given, if there is enough of it.
+
+        Moves decisions from the journal into the tables, saves profiles, learns ids of earlier payments, and
+        collects garbage.
+        """
+        if self._behind < BEHIND_EVENTS:
+            return
+        # No event changes more than one profile of a kind: so many saved keep pace with those changed.
+        self.site.settle()
+        self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, self._behind)
+        self.site.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
+        self._behind = 0
+        if self.site.seq - self._counted >= decline_counts.SAVE_AFTER_EVENTS:
+            self._save_counts()
+        sweep()
+
+    def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
+        """Remember payments of the past without deciding them; none of them will be decided later.
+
+        Their labels are learned when they became known, those that were not known by the end of
+        history when the stream comes to their time.
+        """
+        replay = Replay(self.pipeline.memory)
+        for _ in replay.rows(history):
+            on_payment()
+        settle(self.site, replay, history)
+        self.pipeline.due = self.site.ledger.due(self.pipeline.latest)
+
+    def close(self) -> None:
+        """Save the profiles and close the state file."""
+        self.site.settle()
+        memory = self.pipeline.memory
+        with self.site.transaction():
+            memory.save_all()
+            self.site.note_progress(memory.unsaved_since())
+            decline_counts.save(self.pipeline.answering.limiter, self.site)
+        self.site.close()
+
+    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
+        """Return the limiter that answers: here it is alone."""
+        return limiter
+
+    def _save_counts(self) -> None:
+        """Keep what was declined so far, so that a restart counts the rest alone."""
+        self._counted = self.site.seq
+        if self.pipeline.answering.limiter is not None:
+            self.site.settle()
+            with self.site.transaction():
+                decline_counts.save(self.pipeline.answering.limiter, self.site)
+
+    def _check_shape(self) -> None:
+        """Refuse profiles that another set of features has left."""
+        extractor = self.pipeline.memory.extractor
+        shape = [one.name for one in extractor.definitions]
+        shape += [
+            f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities
+        ]
+        kept = self.site.meta("shape", None)
+        if kept is None:
+            with self.site.transaction():
+                self.site.put_meta("shape", shape)
+        elif kept != shape:
+            raise ConfigError(
+                "the state file was made with other features; make a new one with `fraud state create FILE "
+                "--history PAST`"
+            )
+
+    def _recover(self) -> int:
+        """Remember again what came since the oldest change that was not saved; return how many events."""
+        memory = self.pipeline.memory
+        # Another parser, because these events are in the tallies of drift already.
+        parser = Parser(self.pipeline.parser.schema)
+        count = 0
+        for past in self.site.since(self.site.progress.saved_before - 1):
+            count += 1
+            memory.sequence = past.seq
+            remember_past(memory, parser, past)
+        memory.sequence = self.site.seq
+        return count
+
+    def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
+        now_ms = time.time() * 1000
+        before, limited = self.tally.decided, self.tally.limited
+        for outcome in outcomes:
+            self.tally.add(outcome)
+            if isinstance(outcome, Decided) and outcome.payment.sent_at is not None:
+                self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
+        if self.tally.limited > limited:
+            self._warn_of_limit(now_ms)
+        decided = self.tally.decided - before
+        if decided:
+            self.tally.engine.add(seconds, decided)
+        self.pipeline.stages.end(decided)
+
+    def _warn_of_limit(self, now_ms: float) -> None:
+        if now_ms - self._warned < WARN_EVERY_MS:
+            return
+        self._warned = now_ms
+        LOG.warning(
+            "limiter: %d payments so far are reviewed that would have been declined, because too many were; "
+            "look at what changed last, and take it back with `fraud rollback`",
+            self.tally.limited,
+            extra={"event": "limiter_holds"},
+        )
+
+
+def settle(
+    site: SqliteSite, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
+) -> None:
+    """Let a state file begin where a replay of history ended.
+
+    labels_follow: the stream itself tells the labels that were not known by the end of history;
+    else they are learned from history when the stream comes to their time.
+    """
+    if has_past(site):
+        raise ConfigError("the state file is in use: history is only taken into a new one")
+    replay.memory.store = site
+    with site.transaction():
+        site.put_meta("history", len(history))
+        due = replay.still_due()
+        site.ledger.note_history(history, due)
+        if not labels_follow:
+            site.ledger.note_due(due)
+        replay.memory.save_all()
+
+
+def has_past(site: SqliteSite) -> bool:
+    """Return whether history was taken in, or anything decided, with this state file before."""
+    return bool(site.seq) or site.meta("history", None) is not None

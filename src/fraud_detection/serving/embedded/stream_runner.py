@@ -1,0 +1,202 @@
+"""Run the embedded door over a source until it ends, is stopped, or is interrupted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fraud_detection.adapters.files.event_sources import Batch, Pipe, Source, is_object, open_source
+from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
+from fraud_detection.adapters.sqlite.errors import advice, opening
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.lenient_json import object_of
+from fraud_detection.core.outcomes import NotCommittedError, Outcome
+from fraud_detection.core.project_schema import Project
+from fraud_detection.engine.engine import Engine
+from fraud_detection.history.load import Progress, is_textual, read_history
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.load_engine import load_engine
+
+LOG = logging.getLogger(__name__)
+BATCH = 512
+TRY_EVERY_S = 2.0
+LOOK_EVERY_S = 0.5
+
+Show = Callable[[list[Outcome]], None]
+
+
+def open_door(
+    bundle: Path,
+    state: Path,
+    *,
+    project: Project | None = None,
+    textual: bool = False,
+    synchronous: str = "NORMAL",
+    wait_s: float = WAIT_FOR_LOCK_S,
+) -> tuple[Engine, EmbeddedDoor]:
+    """Load a bundle over a state file, and recover what the last process left.
+
+    wait_s: how long a commit waits for another process that holds the file.
+    """
+    engine = load_engine(bundle, project)
+    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
+    door.answer_by(engine)
+    return engine, door
+
+
+def open_live_door(
+    folder: LiveFolder,
+    state: Path,
+    *,
+    textual: bool = False,
+    synchronous: str = "NORMAL",
+    wait_s: float = WAIT_FOR_LOCK_S,
+) -> tuple[Engine, EmbeddedDoor, ReleaseFollower]:
+    """Do the same with what is live, and follow it."""
+    loaded = load_release(folder)
+    engine = loaded.engines[loaded.release.champion]
+    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
+    return engine, door, ReleaseFollower(folder, door, loaded)
+
+
+def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedDoor:
+    with opening(state):
+        site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
+        return EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+
+
+def log_recovered(door: EmbeddedDoor) -> None:
+    """Log how many events the profiles had not seen when they were saved, if there were any."""
+    if door.recovered:
+        words = "recovered: %s events behind the saved profiles were remembered again"
+        LOG.info(words, f"{door.recovered:,}", extra={"event": "recovered", "events": door.recovered})
+
+
+def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
+    """Remember a file of past payments; return how many there were."""
+    history = read_history(project, history_path, progress)
+    payments, done = history.payments, 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % 5_000 == 0:
+            progress(f"remembering history: {done:,} payments", done / len(payments))
+
+    door.warm_up(payments, count)
+    if history.source is not None:
+        door.site.note_source(history.source)
+    progress(f"remembering history: {done:,} payments", 1.0)
+    return done
+
+
+def run_stream(
+    door: EmbeddedDoor,
+    source: str,
+    stop: Stop,
+    show: Show,
+    releases: ReleaseFollower | None = None,
+) -> None:
+    """Decide everything the source gives, from the place that was reached before.
+
+    releases: followed between batches.
+
+    While the state file cannot be written, nothing more is taken and nothing shown.  Raises RetryError when
+    it is gone, or cannot be written when the end is asked for.
+    """
+    opened = open_source(source, growing=True)
+    name, start = place_in(door, source, opened)
+    look_at = 0.0
+    with few_collections():
+        for batch in opened.batches(start, BATCH):
+            if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
+                words = "labels in the rows are not learned: `run` takes them as events of their own"
+                LOG.warning(words, extra={"event": "labels_not_learned"})
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_EVERY_S
+                refuse_lost(door)
+            show(_decided(door, batch, name, stop) if batch.events else [])
+            try:
+                door.catch_up()
+            except RetryError as error:
+                words = "%s; nothing is lost: the decisions are in the journal"
+                LOG.warning(words, error, extra={"event": "catch_up_failed"})
+            if releases is not None:
+                releases.look()
+            if stop.asked:
+                return
+    if opened.unfinished:
+        words = "the last line of %s has no end yet; it is left for the next start"
+        LOG.warning(words, source, extra={"event": "source_unfinished"})
+
+
+def _decided(door: EmbeddedDoor, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
+    """Return what becomes of a batch, when it is committed."""
+    while True:
+        try:
+            return door.take(batch, name)
+        except NotCommittedError as error:
+            _wait_until_committed(door, error, stop)
+            return error.outcomes
+        except RetryError as error:
+            _wait_until_committed(door, error, stop)
+
+
+def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> None:
+    words = None if error.__cause__ is None else advice(error.__cause__, door.site.database)
+    refuse_lost(door)
+    LOG.error(
+        "%s; nothing more is decided until it can be written",
+        words or error,
+        extra={"event": "commit_failed"},
+    )
+    while not stop.asked:
+        time.sleep(TRY_EVERY_S)
+        refuse_lost(door)
+        try:
+            door.site.retry()
+        except RetryError:
+            continue
+        LOG.warning(
+            "the state file can be written again; nothing was lost", extra={"event": "commit_recovered"}
+        )
+        return
+    raise error
+
+
+def refuse_lost(door: EmbeddedDoor) -> None:
+    """Raise RetryError when the state file is not there any more, though nothing was decided meanwhile."""
+    trouble = door.site.look()
+    if trouble:
+        raise RetryError(trouble)
+
+
+def place_in(door: EmbeddedDoor, source: str, opened: Source) -> tuple[str, int]:
+    """Return the name under which a source is known, and the place that was reached in it before."""
+    if isinstance(opened, Pipe):
+        # It has no place that survives a restart: each process begins anew.
+        return source, 0
+    found = recognised(opened, door.site.sources(opened.beginning))
+    if door.site.note_source(found, str(Path(source).resolve())):
+        words = "%s is not the file that was read before under this name: reading it from its beginning"
+        LOG.warning(words, source, extra={"event": "source_replaced"})
+    return found.name, found.position
+
+
+def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:
+    parser = door.pipeline.parser
+    event = object_of(raw) if is_object(raw) else {}
+    return not parser.is_label(event) and parser.labels.verdict(event) is not None
+
+
+def source_is_textual(source: str) -> bool:
+    """Return whether the source holds nothing but text."""
+    return source != "-" and is_textual(Path(source))

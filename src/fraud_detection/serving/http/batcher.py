@@ -1,0 +1,264 @@
+"""The request door: payments that wait for their answer, decided together with whoever else waits.
+
+While one batch is decided, the next requests arrive; they become the next batch.  So a payment alone is
+decided at once, and many share the cost of a commit.  A payment is answered only after its commit: a
+process that is killed has lost no answer that it gave.  What becomes of errors is in `health`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.output_file import told_of
+from fraud_detection.core.errors import FraudDetectionError, RetryError
+from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, Sender
+from fraud_detection.core.metrics import LatencyHistogram
+from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.http.health import BrokenError, Health
+
+LOG = logging.getLogger(__name__)
+
+SOURCE = "requests"
+MOST_WAITING = 2_000
+WAIT_S = 1.0
+"""How long a commit may wait for another process that holds the file: nobody else is heard meanwhile.  Under
+lists of hundreds of payments, merging the log has held it for more than a tenth of that."""
+
+MOST_A_BATCH = 256
+REMEMBERED = 50_000
+
+
+class FullError(RetryError):
+    """Too many events wait already: ask again in a moment."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A decision as it is told: with the event's time in ms, and whether it was made before."""
+
+    decision: Decision
+    event_time: int
+    repeated: bool = False
+
+
+Answer = Told | Label | Quarantined | Repeated | Forbidden
+"""Repeated is a payment of history, which was never decided here, or a label that had come before."""
+
+Tell = Callable[[list[Answer] | RetryError], None]
+Identities = Sequence[str | None] | None
+
+
+class RequestDoor:
+    """Takes events one by one from an event loop, and answers each when its batch is committed.
+
+    most_waiting: events that may wait; one more is refused at once, because it would wait too long.
+    waits: from being taken to being answered.  lags: how far behind, in s, what is consumed beside requests
+    is, by its source.
+    """
+
+    def __init__(self, door: EmbeddedDoor, most_waiting: int = MOST_WAITING) -> None:
+        """Take the engine with its state."""
+        self.door = door
+        self.most_waiting = most_waiting
+        self.refused = 0
+        self.waits = LatencyHistogram()
+        self.lags: dict[str, Callable[[], float]] = {}
+        self.health = Health(door.site, self._refuse_all)
+        self._waiting: list[tuple[bytes, str | None, _Asked]] = []
+        self._recent: OrderedDict[str, Told] = OrderedDict()
+        self._due = False
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait."""
+        return len(self._waiting)
+
+    def ask(
+        self, events: Sequence[bytes], tell: Tell, sender: Sender = ANYBODY, identities: Identities = None
+    ) -> None:
+        """Take events, all or none, and `tell` all their answers when the last of them is decided.
+
+        sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.  identities: what
+        the events are known by beside ids of their own.
+
+        Raises FullError when too many wait already, RetryError when the door is broken.
+        """
+        self.health.check()
+        if len(self._waiting) + len(events) > self.most_waiting:
+            self.refused += len(events)
+            raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
+        asked = _Asked(tell, len(events), time.perf_counter(), sender)
+        for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
+            self._waiting.append((event, identity, asked))
+        if not self._due:
+            self._due = True
+            # Behind the requests that the loop has read already: they belong to the same batch.
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    def submit(
+        self,
+        events: Sequence[bytes],
+        sender: Sender = ANYBODY,
+        identities: Identities = None,
+        done: Callable[[], None] | None = None,
+    ) -> asyncio.Future[list[Answer]]:
+        """Do the same for somebody who can wait for a future.
+
+        done: called when none of the events waits any more, also where nobody waits for the answer.
+        """
+        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+
+        def told(answers: list[Answer] | RetryError) -> None:
+            if done is not None:
+                done()
+            _settle(future, answers)
+
+        self.ask(events, told, sender, identities)
+        return future
+
+    def take_beside(self, batch: Batch, source: str) -> None:
+        """Take events that nobody waits for, such as those of a stream.
+
+        Raises RetryError as the engine does, and when the door is broken.
+        """
+        self.health.check()
+        with self.health.guarded:
+            self.door.take(batch, source)
+        self._catch_up()
+
+    def find(self, transaction_id: str) -> Told | None:
+        """Return the decision on a payment; None where it was never decided."""
+        recent = self._recent.get(transaction_id)
+        if recent is not None:
+            return recent
+        with self.health.guarded:
+            stored = told_of(self.door.site, transaction_id)
+        return None if stored is None else Told(*stored)
+
+    def close(self) -> None:
+        """Save the profiles and close the state; raise BrokenError where nothing could be saved."""
+        if self.health.broken is None:
+            try:
+                self.door.close()
+            except FraudDetectionError:
+                raise
+            except Exception as error:  # noqa: BLE001 - told like any other
+                self.health.fail(error)
+            else:
+                return
+        self.door.site.close()
+        raise BrokenError("ended by an error; it stands above, with what to do") from self.health.broken
+
+    def _decide(self) -> None:
+        if self.health.broken is not None:
+            return
+        batch, self._waiting = self._waiting[:MOST_A_BATCH], self._waiting[MOST_A_BATCH:]
+        self._due = bool(self._waiting)
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        if self._due:
+            loop.call_soon(self._decide)
+        try:
+            with self.health.guarded:
+                self._answer(batch)
+        except RetryError as error:
+            for asked in dict.fromkeys(asked for _, _, asked in batch):
+                self._refuse(asked, error)
+            return
+        # Behind the answers, which the loop writes first.
+        loop.call_soon(self._catch_up)
+
+    def _answer(self, batch: Sequence[tuple[bytes, str | None, _Asked]]) -> None:
+        events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
+        senders = [asked.sender for _, _, asked in batch]
+        named = senders if [one for one in senders if one is not ANYBODY] else None
+        outcomes = self.door.take(Batch(events, identities, 0, senders=named), SOURCE)
+        now = time.perf_counter()
+        for (_, _, asked), outcome in zip(batch, outcomes, strict=True):
+            self.waits.add(now - asked.at)
+            try:
+                asked.add(self._told(outcome))
+            except RetryError as error:
+                # It was decided before, but its decision cannot be looked up just now.
+                self._refuse(asked, error)
+
+    def _refuse(self, asked: _Asked, error: RetryError) -> None:
+        """Refuse events that were asked about together; those that wait still are not decided any more."""
+        asked.refuse(error)
+        self._waiting = [one for one in self._waiting if one[2] is not asked]
+
+    def _refuse_all(self, error: RetryError) -> None:
+        waiting, self._waiting = self._waiting, []
+        for asked in dict.fromkeys(asked for _, _, asked in waiting):
+            asked.refuse(error)
+
+    def _catch_up(self) -> None:
+        if self.health.broken is not None:
+            return
+        try:
+            with self.health.guarded:
+                self.door.catch_up()
+        except RetryError as error:
+            words = "%s; nothing is lost: the decisions are in the journal"
+            LOG.warning(words, error, extra={"event": "catch_up_failed"})
+
+    def _told(self, outcome: Outcome) -> Answer:
+        if isinstance(outcome, Decided):
+            told = Told(outcome.decision, outcome.payment.event_time)
+            self._remember(told)
+            return told
+        if isinstance(outcome, Learned | Noted):
+            return outcome.label
+        if isinstance(outcome, Repeated) and not outcome.is_label:
+            before = self.find(outcome.transaction_id)
+            return outcome if before is None else msgspec.structs.replace(before, repeated=True)
+        return outcome
+
+    def _remember(self, told: Told) -> None:
+        self._recent[told.decision.transaction_id] = told
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+
+
+class _Asked:
+    """Events that were asked about together, and the answers so far."""
+
+    __slots__ = ("answers", "at", "missing", "sender", "tell")
+
+    def __init__(self, tell: Tell, events: int, at: float, sender: Sender) -> None:
+        self.tell, self.missing, self.at, self.sender = tell, events, at, sender
+        self.answers: list[Answer] = []
+
+    def add(self, answer: Answer) -> None:
+        """Take the next answer; the last one ends the waiting, if nothing has before."""
+        if not self.missing:
+            return
+        self.answers.append(answer)
+        self.missing -= 1
+        if not self.missing:
+            self.tell(self.answers)
+
+    def refuse(self, error: RetryError) -> None:
+        """Say that they have no answer now: those that had one before have it again when they are asked."""
+        if self.missing:
+            self.missing = 0
+            self.tell(error)
+
+
+def _settle(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:
+    if future.done():
+        # Whoever asked has gone; the decisions stand, and are told when they are asked again.
+        return
+    if isinstance(answers, RetryError):
+        future.set_exception(answers)
+    else:
+        future.set_result(answers)

@@ -1,0 +1,125 @@
+"""Whether a door may go on: what cannot be committed is tried again, and what nobody foresaw ends it.
+
+A payment that is answered is kept.  So a door that cannot commit answers 503, and tries again by itself:
+whoever looks at `/readyz` sends it nothing meanwhile.  After an error that nobody foresaw it is unknown how
+far memory came: whoever waits is told so at once, nothing of it is saved, and the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from fraud_detection.adapters.sqlite.errors import advice
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import FraudDetectionError, RetryError
+
+LOG = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+TRY_EVERY_S = 2.0
+ENDS = "this process met an error and ends; ask again in a moment"
+
+
+class BrokenError(FraudDetectionError):
+    """The door met an error after which it cannot go on; what it was, and what to do, stands in the log."""
+
+
+class Health:
+    """Watches over the state of one door.
+
+    broken: the error that ended it, None while it is open.  guarded: a context in which an error that nobody
+    foresaw ends the door, and is raised as RetryError for whoever waits.
+    """
+
+    def __init__(self, site: SqliteSite, refuse: Callable[[RetryError], None]) -> None:
+        """Take the state file, and what refuses all that wait."""
+        self.broken: Exception | None = None
+        self.guarded = _Guarded(self)
+        self._site, self._refuse = site, refuse
+        self._retries = False
+        self._look_at = 0.0
+
+    def check(self) -> None:
+        """Raise RetryError when the door is broken."""
+        if self.broken is not None:
+            raise RetryError(ENDS)
+
+    def look(self) -> None:
+        """See, now and then, whether the state file is still there; until it is, nothing is answered."""
+        now = time.monotonic()
+        if now < self._look_at or self.broken is not None:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        trouble = self._site.look()
+        if trouble:
+            self.put_off(RetryError(trouble))
+
+    def put_off(self, error: RetryError) -> None:
+        """Try by itself what could not be committed, if there is something, until it is well."""
+        if self._retries or not self._site.failed:
+            return
+        self._retries = True
+        told = None if error.__cause__ is None else advice(error.__cause__, self._site.database)
+        words = "%s; until it can be written, payments are answered 503"
+        LOG.error(words, told or error, extra={"event": "commit_failed"})
+        self._try_later()
+
+    def fail(self, error: Exception) -> RetryError:
+        """End the door: say why, once, and refuse all that wait; return how they are refused."""
+        refusal = RetryError(ENDS)
+        if self.broken is None:
+            self.broken = error
+            words = advice(error.__cause__ or error, self._site.database)
+            if isinstance(error, FraudDetectionError):
+                words = words or str(error)
+            LOG.critical(
+                "%s; this process ends",
+                words or "an error of the program",
+                exc_info=None if words else error,
+                extra={"event": "broken"},
+            )
+            self._refuse(refusal)
+        return refusal
+
+    def _try_later(self) -> None:
+        asyncio.get_running_loop().call_later(TRY_EVERY_S, self._try)
+
+    def _try(self) -> None:
+        try:
+            self._site.retry()
+        except RetryError:
+            self._try_later()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the door
+            self.fail(error)
+        else:
+            self._retries = False
+            LOG.warning(
+                "the state file can be written again; nothing was lost", extra={"event": "commit_recovered"}
+            )
+
+
+class _Guarded:
+    """The context of `Health.guarded`; a class, because it stands on the path of every payment."""
+
+    __slots__ = ("_health",)
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        """Tell an error from a refusal."""
+        if error is None:
+            return
+        if isinstance(error, RetryError):
+            self._health.put_off(error)
+        elif isinstance(error, Exception):
+            raise self._health.fail(error) from error

@@ -1,0 +1,188 @@
+"""The description of the request door in OpenAPI, with the fields of the project's own payments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fraud_detection.core.decision_record import schemas
+from fraud_detection.core.project_schema import Project
+from fraud_detection.serving.http.event_schemas import label_schema, payment_schema
+
+Json = dict[str, Any]
+
+ERRORS = {
+    "400": "The request cannot be read.",
+    "401": "No key, or an unknown one.",
+    "403": "The key lacks the role.",
+    "413": "The request is too large.",
+    "415": "The body is packed: send it without Content-Encoding.",
+    "429": "The key asks more than it may; Retry-After says when to ask again.",
+    "431": "The headers have more than 64 kB.",
+    "503": "Too much waits, the state cannot be written, or a process ends; Retry-After says when to try.",
+}
+
+
+OF_KEYS = ("401", "403", "429")
+"""What is only answered where keys are asked for."""
+
+
+def openapi(project: Project, version: str, *, with_keys: bool) -> Json:
+    """Return the description as plain data; `with_keys` tells whether callers need one."""
+    schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if with_keys else {}
+    found = {
+        "openapi": "3.1.0",
+        "info": {"title": f"Fraud decisions: {project.project}", "version": version},
+        "paths": _paths(),
+        "components": {
+            "schemas": {
+                "Payment": payment_schema(project.schema),
+                "Label": label_schema(project.schema),
+                **schemas("#/components/schemas/{name}"),
+                "Error": ERROR,
+            },
+            **schemes,
+        },
+    }
+    return found if with_keys else _open_to_all(found)
+
+
+def _paths() -> Json:
+    decided = ("DecisionRecord", "LabelRecord", "DuplicateRecord")
+    metrics = "Counters and latencies, in the text format of Prometheus"
+    return {
+        "/v1/decisions": {"post": _decide(decided)},
+        "/v1/decisions/{id}": {"get": _find()},
+        "/v1/labels": {"post": _label()},
+        "/healthz": {"get": _plain("The process lives")},
+        "/readyz": {"get": _ready()},
+        "/metrics": {"get": _plain(metrics, secured=True)},
+    }
+
+
+def _open_to_all(found: Json) -> Json:
+    """Take what belongs to keys out of a description."""
+    for path in found["paths"].values():
+        for operation in path.values():
+            operation.pop("security", None)
+            for status in OF_KEYS:
+                operation["responses"].pop(status, None)
+    return found
+
+
+ERROR: Json = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "record": {"type": "object", "description": "of what was set aside"},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "By it a payment without an id is known when it is sent again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+RECORDS_OF_EVENTS = ("DecisionRecord", "LabelRecord", "QuarantineRecord", "ConflictRecord", "DuplicateRecord")
+CONFLICTS = (
+    "Its id was given to another payment, which stands, or to one of the history; or its time has not come "
+    "yet by the clock here."
+)
+ANY_EVENT: Json = {
+    "description": "One like that which comes alone; each has an answer of its own, a bad one too."
+}
+MOST_EVENTS = 500
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _post(summary: str, taken: str, given: tuple[str, ...]) -> Json:
+    """Describe what takes one event, or a list of them whose events have an answer each."""
+    any_record = {"oneOf": [_ref(name) for name in (*RECORDS_OF_EVENTS, "Error")]}
+    one = {"oneOf": [_ref(name) for name in given]}
+    return {
+        "summary": summary,
+        "security": [{"key": []}],
+        "requestBody": {"required": True, "content": _content({"anyOf": [_ref(taken), _list(ANY_EVENT)]})},
+        "responses": {
+            "200": _answer("The answer, or one for each of a list.", {"anyOf": [one, _list(any_record)]}),
+            "409": _problem(CONFLICTS),
+            "422": _problem("It can never be decided: the reason, and the path of the field."),
+            **_errors(),
+        },
+    }
+
+
+def _decide(given: tuple[str, ...]) -> Json:
+    described = _post("Decide a payment, or a list of them", "Payment", given)
+    return described | {"parameters": [IDEMPOTENCY_KEY]}
+
+
+def _label() -> Json:
+    described = _post("Tell what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
+    described["responses"]["404"] = _problem("None of several workers knows the payment.")
+    return described
+
+
+def _find() -> Json:
+    where = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {
+        "summary": "Look a decision up",
+        "security": [{"key": []}],
+        "parameters": [where],
+        "responses": {
+            "200": _answer("The decision.", _ref("DecisionRecord")),
+            "404": _problem("There is none."),
+            **_errors("413", "415", "431"),
+        },
+    }
+
+
+def _ready() -> Json:
+    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    why = "It cannot commit, a part that payments need failed, or it ends."
+    return {
+        "summary": "The process answers, with this bundle",
+        "responses": {
+            "200": _answer(
+                "It answers: `ready`, or `degraded` while a part is down that payments do not need.", status
+            ),
+            "503": _answer(why, status),
+        },
+    }
+
+
+def _plain(summary: str, *, secured: bool = False) -> Json:
+    kind = "text/plain" if secured else "application/json"
+    found = {"description": "All is well.", "content": {kind: {}}}
+    more = {status: words for status, words in _errors().items() if status in {"401", "403", "503"}}
+    return {
+        "summary": summary,
+        "responses": {"200": found, **(more if secured else {})},
+        **({"security": [{"key": []}]} if secured else {}),
+    }
+
+
+def _errors(*without: str) -> Json:
+    return {status: _problem(words) for status, words in ERRORS.items() if status not in without}
+
+
+def _problem(words: str) -> Json:
+    return {"description": words, "content": {"application/problem+json": {"schema": _ref("Error")}}}
+
+
+def _answer(words: str, schema: Json) -> Json:
+    return {"description": words, "content": _content(schema)}
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _list(schema: Json) -> Json:
+    return {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_EVENTS}

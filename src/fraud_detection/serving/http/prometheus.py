@@ -1,0 +1,152 @@
+"""What the request door counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import math
+import platform
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from fraud_detection.adapters.host.background import Background
+from fraud_detection.core import metrics
+from fraud_detection.core.events import Action
+from fraud_detection.core.metrics import LatencyHistogram
+from fraud_detection.serving.http.batcher import RequestDoor
+
+BOUNDS_S = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+TICKS_PER_S = 100
+"""Of /proc: what Linux shows to every program."""
+
+
+def exposition(door: RequestDoor, statuses: Mapping[int, int]) -> str:
+    """Return every metric, each with its help and type."""
+    return "\n".join([*_lines(door, statuses), ""])
+
+
+def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
+    tally = door.door.tally
+    yield from head("fraud_decisions_total", "counter", "Payments decided, by answer.")
+    for action in Action:
+        yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
+    counts = {
+        "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
+        "fraud_duplicates_total": (tally.repeated, "Events that had come before."),
+        "fraud_conflicts_total": (
+            tally.conflicts,
+            "Payments with the id of another: set aside.",
+        ),
+        "fraud_internal_errors_total": (
+            tally.internal_errors,
+            "Payments reviewed, or events set aside, because the program met an error with them.",
+        ),
+        "fraud_labels_total": (tally.labels, "Labels taken in."),
+        "fraud_decline_cap_total": (tally.limited, "Payments reviewed because no more may be declined."),
+        "fraud_control_group_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
+        "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
+        "fraud_rejected_events_total": (door.refused, "Events refused because too many waited."),
+    }
+    for name, (count, words) in counts.items():
+        yield from head(name, "counter", words)
+        yield f"{name} {count}"
+    yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
+    for status, count in sorted(statuses.items()):
+        yield f'fraud_requests_total{{status="{status}"}} {count}'
+    yield from _process()
+    yield from _background(door.door.site.background)
+    yield from _behind(door)
+    yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
+    yield f"fraud_release {door.door.release}"
+    yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
+    yield f"fraud_queue_events {door.waiting}"
+    yield from summary("fraud_request_latency_seconds", "From being taken to being answered.", door.waits)
+    yield from summary(
+        "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
+    )
+    yield from head("fraud_stage_seconds", "histogram", "Of it, by stage: the time of the payment's batch.")
+    for stage, latency in door.door.stages.items():
+        yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
+
+
+def _background(background: Background) -> Iterator[str]:
+    """Yield which parts of the background work are healthy, and how often each failed."""
+    parts = sorted(background.parts.items())
+    yield from head("fraud_background_up", "gauge", "Whether a part of the background work is healthy.")
+    for name, part in parts:
+        yield f'fraud_background_up{{part="{name}"}} {int(part.healthy)}'
+    words = "How often a part of the background work failed."
+    yield from head("fraud_background_failures_total", "counter", words)
+    for name, part in parts:
+        yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
+    words = "Whether somebody should look at what a part has found, such as a broken file of keys."
+    yield from head("fraud_background_warning", "gauge", words)
+    for name, _ in parts:
+        yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
+
+
+def _behind(door: RequestDoor) -> Iterator[str]:
+    """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
+    words = "For how long what is consumed has not been at the end of what there is."
+    yield from head("fraud_consumer_lag_seconds", "gauge", words)
+    for source, lag_s in sorted(door.lags.items()):
+        yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
+    memory = door.door.pipeline.memory
+    words = "Events that a restart has to remember again: their profiles are not saved yet."
+    yield from head("fraud_unsaved_events", "gauge", words)
+    yield f"fraud_unsaved_events {memory.sequence + 1 - memory.unsaved_since()}"
+
+
+def head(name: str, kind: str, words: str) -> list[str]:
+    """Return the lines that say what a metric is."""
+    return [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
+
+
+def summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
+    """Yield the lines of a histogram."""
+    yield from head(name, "histogram", words)
+    yield from _values(name, latency)
+
+
+def _values(name: str, latency: LatencyHistogram, label: str = "") -> Iterator[str]:
+    counts, total = latency.cumulative(BOUNDS_S)
+    count = latency.count
+    for bound, below in (*zip(BOUNDS_S, counts, strict=True), (math.inf, count)):
+        shown = "+Inf" if math.isinf(bound) else f"{bound:g}"
+        labels = ",".join(filter(None, [label, f'le="{shown}"']))
+        yield f"{name}_bucket{{{labels}}} {below}"
+    of = f"{{{label}}}" if label else ""
+    yield f"{name}_sum{of} {total:.6g}"
+    yield f"{name}_count{of} {count}"
+
+
+def _process() -> Iterator[str]:
+    """Yield what the process is and uses, by the names that Prometheus clients give these."""
+    build = {
+        "version": version("fraud-detection-system"),
+        "python": platform.python_version(),
+        "compiled": str(not metrics.__file__.endswith(".py")).lower(),
+    }
+    told = ",".join(f'{name}="{value}"' for name, value in build.items())
+    yield from head("fraud_build_info", "gauge", "What runs here; always 1.")
+    yield f"fraud_build_info{{{told}}} 1"
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    yield from head("process_cpu_seconds_total", "counter", "CPU time used, of user and system, in seconds.")
+    yield f"process_cpu_seconds_total {used.ru_utime + used.ru_stime:.6g}"
+    proc = Path("/proc/self")
+    if not proc.is_dir():
+        return
+    pages = int((proc / "statm").read_text().split()[1])
+    started = int((proc / "stat").read_text().rpartition(")")[2].split()[19]) / TICKS_PER_S
+    gauges = {
+        "process_resident_memory_bytes": ("Resident memory in bytes.", pages * resource.getpagesize()),
+        "process_open_fds": ("Open file descriptors.", len(list((proc / "fd").iterdir()))),
+        "process_start_time_seconds": (
+            "When it started, in s since 1970.",
+            f"{time.time() - time.monotonic() + started:.3f}",
+        ),
+    }
+    for name, (words, value) in gauges.items():
+        yield from head(name, "gauge", words)
+        yield f"{name} {value}"

@@ -1,0 +1,29 @@
+"""What payments without an id are known by when they come over HTTP: the caller's key, or a draw."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from fraud_detection.core.parse.identity import DRAWN_REQUEST, key_identity
+
+DRAWN_BYTES = 16
+KEY = re.compile(rb"[!-~]{1,255}")
+"""A caller's key: printable, without spaces."""
+
+
+def is_key(key: bytes | None) -> bool:
+    """Tell whether a caller may use it as an `Idempotency-Key`; none at all will do too.
+
+    >>> is_key(None), is_key(b"order-7"), is_key(b"order 7"), is_key(b"")
+    (True, True, False, False)
+    """
+    return key is None or KEY.fullmatch(key) is not None
+
+
+def request_identities(caller: str, key: bytes | None, events: int, *, many: bool) -> list[str | None]:
+    """Return the identities of the events of a request; in a list they are told apart by their index."""
+    if key:
+        return [key_identity(caller, key, place if many else None) for place in range(events)]
+    drawn = DRAWN_REQUEST + secrets.token_hex(DRAWN_BYTES)
+    return [f"{drawn}-{place}" for place in range(events)] if many else [drawn]

@@ -1,0 +1,297 @@
+"""The request door over HTTP: reads requests, writes answers, and decides nothing.
+
+Payments and labels are read as they come, so that what cannot be decided is kept as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from fraud_detection.adapters.http.answers import PROBLEM, problem
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.core.decision_record import (
+    conflict_record,
+    decision_record,
+    duplicate_record,
+    encode,
+    label_record,
+    quarantine_record,
+)
+from fraud_detection.core.errors import RejectError, RetryError
+from fraud_detection.core.events import Conflict, Label, Quarantined
+from fraud_detection.core.id_text import whole
+from fraud_detection.core.lenient_json import BOM, items
+from fraud_detection.core.outcomes import Forbidden, Repeated
+from fraud_detection.core.parse.times import AHEAD
+from fraud_detection.history.label_file import as_label, as_label_or_as_it_is
+from fraud_detection.serving.http import batcher
+from fraud_detection.serving.http.api_keys import Access, Caller, Role
+from fraud_detection.serving.http.batcher import RequestDoor, Told
+from fraud_detection.serving.http.prometheus import exposition
+from fraud_detection.serving.http.request_identity import is_key, request_identities
+
+Tell = Callable[[Answer], None]
+Reply = tuple[int, bytes]
+Handler = Callable[[Request, Tell], None]
+
+MOST_EVENTS = 500
+GZIP = b"\x1f\x8b"
+TEXT = b"text/plain; version=0.0.4"
+
+
+class Problem(Exception):  # noqa: N818 - an answer, not an error of ours
+    """Ends a request with a status and a sentence; `later` says in how many seconds to ask again."""
+
+    def __init__(self, status: int, words: str, later: float | None = None) -> None:
+        """Take what is answered."""
+        super().__init__(words)
+        self.status, self.later = status, later
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Api:
+    """`/v1/decisions`, `/v1/labels`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json`."""
+
+    def __init__(self, door: RequestDoor, access: Access, openapi: bytes) -> None:
+        """Take what decides, who may ask, and the description of all this."""
+        self.door, self.access, self.openapi = door, access, openapi
+        self.statuses: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/decisions"): self._decide,
+            ("POST", "/v1/labels"): self._label,
+            ("GET", "/healthz"): self._health,
+            ("GET", "/readyz"): self._ready,
+            ("GET", "/metrics"): self._metrics,
+            ("GET", "/openapi.json"): self._describe,
+        }
+
+    def take(self, request: Request, tell: Tell) -> None:
+        """Answer one request, now or when its decisions are made."""
+
+        def counted(answer: Answer) -> None:
+            self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+            tell(answer)
+
+        try:
+            self._route(request)(request, counted)
+        except (Problem, RetryError) as problem:
+            counted(refusal(problem))
+
+    def later(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+        """Answer when some work is done that has to wait for others."""
+        task = asyncio.get_running_loop().create_task(self._answered(work, tell))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answered(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+        try:
+            with self.door.health.guarded:
+                answer = await _refused_or(work)
+        except RetryError as problem:
+            answer = refusal(problem)
+        tell(answer)
+
+    def _route(self, request: Request) -> Handler:
+        # The connection leaves the body of an answer to HEAD away.
+        method = "GET" if request.method == "HEAD" else request.method
+        found = self._routes.get((method, request.path))
+        if found is not None:
+            return found
+        known = [method for method, path in self._routes if path == request.path]
+        if request.path.startswith("/v1/decisions/"):
+            if method == "GET":
+                return self._find
+            known = ["GET"]
+        if known:
+            allow = ", ".join([*known, "HEAD"] if "GET" in known else known)
+            problem = Problem(405, f"{request.path} takes {allow}, not {request.method}")
+            problem.headers = ((b"allow", allow.encode()),)
+            raise problem
+        raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
+
+    def _decide(self, request: Request, tell: Tell) -> None:
+        # What an event asks for is known when it is read: whether its sender may do that is asked there.
+        caller = self._allowed(request, "decide", "label")
+        if not is_key(request.key):
+            raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
+        self._take(caller, request.body, tell, request.key)
+
+    def _label(self, request: Request, tell: Tell) -> None:
+        caller = self._allowed(request, "label")
+        events, many = events_of(request.body)
+        try:
+            typed = [as_label_or_as_it_is(event) if many else as_label(event) for event in events]
+        except RejectError as error:
+            raise Problem(400, error.reason) from None
+        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell, None)
+
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
+        events, many = events_of(body)
+        early = caller.spend(len(events))
+        if early:
+            raise too_early(caller, early)
+        if len(events) > self.door.most_waiting:
+            raise Problem(413, f"a list may have {self.door.most_waiting} events here, got {len(events)}")
+
+        def told(answers: list[batcher.Answer] | RetryError) -> None:
+            tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
+
+        identities = request_identities(caller.name, key, len(events), many=many)
+        self.door.ask(events, told, caller.sender, identities)
+
+    def _find(self, request: Request, tell: Tell) -> None:
+        one = self.asked_for(request)
+        found = self.door.find(one)
+        if found is None:
+            raise Problem(404, f"no decision on {one!r}")
+        tell(alone(*line(found)))
+
+    def asked_for(self, request: Request) -> str:
+        """Return the payment whose decision is asked for by somebody who may."""
+        caller = self._allowed(request, "read")
+        early = caller.spend(1)
+        if early:
+            raise too_early(caller, early)
+        try:
+            return whole(unquote(request.path.removeprefix("/v1/decisions/"), errors="strict").strip())
+        except UnicodeDecodeError:
+            raise Problem(
+                400, "the id in the path is not text in UTF-8, with % before each other byte"
+            ) from None
+
+    def _health(self, _: Request, tell: Tell) -> None:
+        tell(Answer(OK, b'{"status":"alive"}'))
+
+    def _ready(self, _: Request, tell: Tell) -> None:
+        champion = self.door.door.pipeline.answering.champion
+        background = self.door.door.site.background
+        problems, warnings = background.problems(), background.warnings
+        well = "degraded" if problems else "ready"
+        well = well if background.essential_healthy else "background work failed"
+        well = "cannot commit" if self.door.door.site.failed else well
+        told = {
+            "status": well if self.door.health.broken is None else "ends",
+            "bundle": champion.bundle,
+            "setup": champion.setup,
+            "release": self.door.door.release,
+            "waiting": self.door.waiting,
+            **({"background": problems} if problems else {}),
+            **({"look_at": sorted(warnings)} if warnings else {}),
+        }
+        tell(Answer(OK if told["status"] in FIT else UNAVAILABLE, msgspec.json.encode(told)))
+
+    def _metrics(self, request: Request, tell: Tell) -> None:
+        self._allowed(request, "operate")
+        tell(Answer(OK, exposition(self.door, self.statuses).encode(), TEXT))
+
+    def _describe(self, _: Request, tell: Tell) -> None:
+        tell(Answer(OK, self.openapi))
+
+    def _allowed(self, request: Request, *roles: Role) -> Caller:
+        """Return who asks; raise Problem where nobody known does, or one who has none of the roles."""
+        caller = self.access.caller(request.authorization.decode("latin-1"))
+        if caller is None:
+            problem = Problem(401, "who asks? Send `Authorization: Bearer KEY` with a key that is known here")
+            problem.headers = ((b"www-authenticate", b"Bearer"),)
+            raise problem
+        if caller.roles.isdisjoint(roles):
+            needed = " or ".join(repr(role) for role in roles)
+            raise Problem(403, f"{caller.name} may not do this: it needs the role {needed}")
+        return caller
+
+
+FIT = frozenset(("ready", "degraded"))
+OK, BAD_REQUEST, CONFLICT = 200, 400, 409
+UNAVAILABLE = 503
+
+
+def refusal(refused: Problem | RetryError) -> Answer:
+    """Return the answer to who has to do something else, or to come again later."""
+    status, later = (refused.status, refused.later) if isinstance(refused, Problem) else (503, 1.0)
+    headers = refused.headers if isinstance(refused, Problem) else ()
+    if later is not None:
+        headers = (*headers, (b"retry-after", b"%d" % max(1, round(later))))
+    return problem(status, str(refused), headers)
+
+
+def together(answers: list[batcher.Answer], *, many: bool) -> Answer:
+    """Return the answer to events that came as a list, or to the one that came alone."""
+    if many:
+        return Answer(OK, b"[" + b",".join(line(answer)[1] for answer in answers) + b"]")
+    return alone(*line(answers[0]))
+
+
+def line(answer: batcher.Answer) -> Reply:
+    """Return the status and the JSON of one answer."""
+    match answer:
+        case Told(decision, event_time, repeated):
+            return OK, encode(decision_record(decision, event_time, repeated=repeated))
+        case Label():
+            return OK, encode(label_record(answer))
+        case Conflict():
+            return CONFLICT, encode(conflict_record(answer))
+        case Quarantined():
+            early = answer.reason.endswith(AHEAD)
+            return CONFLICT if early else 422, encode(quarantine_record(answer))
+        case Repeated(one, True):
+            return OK, encode(duplicate_record(one))
+    status, words = _refusal(answer)
+    return status, problem(status, words).body
+
+
+def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:
+    if isinstance(answer, Forbidden):
+        kind, role = ("label", "label") if answer.is_label else ("payment", "decide")
+        return 403, f"this key may not send a {kind}: it needs the role {role!r}"
+    one = answer.transaction_id
+    return CONFLICT, f"payment {one!r} is of the history that was remembered; it was not decided here"
+
+
+def alone(status: int, body: bytes) -> Answer:
+    """Return the answer to an event that came alone: an error as a problem, with its `record`."""
+    if status < BAD_REQUEST:
+        return Answer(status, body)
+    told = msgspec.json.decode(body)
+    if "title" in told:
+        return Answer(status, body, PROBLEM)
+    where = f" (at {told['path']})" if told.get("path") else ""
+    return problem(status, f"{told['reason']}{where}", record=msgspec.Raw(body))
+
+
+def too_early(caller: Caller, seconds: float) -> Problem:
+    """Return the answer to a caller that has used its allowance up, which is back in so many seconds."""
+    return Problem(429, f"{caller.name} asks more than it may; ask again in {seconds:.1f} s", seconds)
+
+
+def events_of(body: bytes) -> tuple[list[bytes], bool]:
+    """Return the events of a body, each as it stands there, and whether they came as a list."""
+    if body[:3] == BOM:
+        body = body[3:]
+    if body[:2] == GZIP:
+        raise Problem(415, "the body is compressed by gzip; send it as JSON, without Content-Encoding")
+    if not body.lstrip().startswith(b"["):
+        return [body], False
+    try:
+        events = [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        cut = items(body)
+        if cut is None:
+            raise Problem(400, f"expected a list of JSON objects: {error}") from None
+        # One that cannot be read stops none of the others.
+        events = cut
+    if not 0 < len(events) <= MOST_EVENTS:
+        raise Problem(400, f"a list has 1 to {MOST_EVENTS} events, got {len(events)}")
+    return events, True
+
+
+async def _refused_or(work: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        return await work
+    except Problem as problem:
+        return refusal(problem)

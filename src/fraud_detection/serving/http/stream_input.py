@@ -1,0 +1,164 @@
+"""A source that is read beside the requests: both meet the same profiles, in one engine.
+
+A thread waits for the source, so that no request does; the engine takes what it gives in the loop of the
+requests, a few events at a time.  The place reached is committed with them, as `fraud run` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch, open_source
+from fraud_detection.adapters.host.background import Part
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.http.connection_limit import MOST_CONNECTIONS
+from fraud_detection.adapters.http.server import serve_on
+from fraud_detection.core.errors import RetryError
+from fraud_detection.serving.embedded.release_follower import ReleaseFollower
+from fraud_detection.serving.embedded.stream_runner import place_in
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.routes import Api
+
+LOG = logging.getLogger(__name__)
+BATCH = 16
+"""Few: a request that comes meanwhile waits for them."""
+PAUSE_S = 1.0
+PATIENCE_S = 5.0
+STREAM = "stream"
+"""The name of this part of the background work."""
+
+
+class SideSource:
+    """Reads a source to its end, or until `stop`; where that fails it is read again from the place reached.
+
+    A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
+    """
+
+    def __init__(self, door: RequestDoor, source: str) -> None:
+        """Find the place that was reached before; raise ConfigError when the source cannot be read."""
+        engine = door.door
+        self._background = engine.site.background
+        self._door, self._source = door, source
+        self._opened = open_source(source, growing=True)
+        self._name, self._start_at = place_in(engine, source, self._opened)
+        self._thread: threading.Thread | None = None
+        self._stopping = self._background.part(STREAM, essential=False).stopping
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._behind_since: float | None = None
+        door.lags[STREAM] = self.lag_s
+
+    def lag_s(self) -> float:
+        """Return for how long, in s, it has not been at the end of what there is; 0 while it is there."""
+        since = self._behind_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start reading; what is read is decided in that loop."""
+        self._loop = loop
+        self._thread = self._background.thread(STREAM, self.run)
+
+    async def stop(self) -> None:
+        """End after the events in hand, which the loop still has to take."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, PATIENCE_S)
+
+    def run(self, part: Part) -> None:
+        """Read on until the end."""
+        try:
+            for batch in self._opened.batches(self._start_at, BATCH):
+                if self._stopping.is_set():
+                    return
+                if batch.events:
+                    if self._behind_since is None:
+                        self._behind_since = time.monotonic()
+                    self._hand_over(batch)
+                    self._start_at = batch.position
+                    part.recovered()
+                if len(batch.events) < BATCH:
+                    # There was no more when it was read.
+                    self._behind_since = None
+        except Exception:
+            if self._source == "-":
+                # What was read of it and not handed over is gone with it.
+                self._stopping.set()
+            raise
+        self._behind_since = None
+        words = "%s has ended; requests are answered on"
+        LOG.info(words, self._source, extra={"event": "source_ended"})
+
+    def _hand_over(self, batch: Batch) -> None:
+        """Let the loop take the batch, again and again while the state is busy."""
+        waits = False
+        while not self._stopping.is_set():
+            done: Future[None] = Future()
+            if self._loop is None:
+                raise ValueError("`begin` was not called")
+            self._loop.call_soon_threadsafe(self._take, batch, done)
+            try:
+                done.result()
+            except RetryError as error:
+                if not waits:
+                    waits = True
+                    LOG.warning("%s; %s waits", error, self._source, extra={"event": "source_waits"})
+                time.sleep(PAUSE_S)
+            else:
+                return
+
+    def _take(self, batch: Batch, done: Future[None]) -> None:
+        try:
+            self._door.take_beside(batch, self._name)
+        except Exception as error:  # noqa: BLE001 - the thread waits for it, whatever it is
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """A socket that listens, with what TLS needs and how many connections may be open."""
+
+    socket: socket.socket
+    certificate: Path | None = None
+    private_key: Path | None = None
+    most_connections: int = MOST_CONNECTIONS
+
+
+async def serve_beside(
+    api: Api,
+    listening: Listening,
+    beside: SideSource | None,
+    stop: Stop,
+    releases: ReleaseFollower | None = None,
+) -> None:
+    """Answer requests until told to stop or the door is broken, and read a source beside them.
+
+    releases: followed between requests.
+    """
+    if beside is not None:
+        beside.begin(asyncio.get_running_loop())
+
+    def told() -> bool:
+        api.door.health.look()
+        if releases is not None:
+            releases.look()
+        broken = api.door.health.broken is not None
+        return stop.asked or broken
+
+    await serve_on(
+        listening.socket,
+        api,
+        told,
+        certificate=listening.certificate,
+        private_key=listening.private_key,
+        most_connections=listening.most_connections,
+    )
+    if beside is not None:
+        await beside.stop()

@@ -1,0 +1,41 @@
+"""Take the events of a log in again, and say which of them the program meets an error with."""
+
+from __future__ import annotations
+
+import logging
+
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.parse import Parser
+
+LOG = logging.getLogger(__name__)
+
+
+def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
+    """Let the profiles that had not seen an event of a log when they were saved take it in."""
+    if past.event is None:
+        memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+        return
+    payment = parser.parse(past.event, past.transaction_id)
+    if not isinstance(payment, Transaction):
+        return
+    memory.prefetch([payment.entities])
+    try:
+        memory.remember_again(payment)
+    except NOT_OF_ONE_EVENT:
+        raise
+    except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review
+        tell_failure(Failure(payment.transaction_id, past.event, error))
+
+
+def tell_failure(failure: Failure) -> None:
+    """Say that an error which nobody foresaw was met with one event: a bug, to be reported."""
+    LOG.error(
+        "an error of the program with payment %s, which goes to review (internal_error), or is set aside "
+        "where it has no id; the others are decided. Please report it:\n%s",
+        failure.transaction_id or "of no id",
+        failure.trace,
+        extra={"event": "internal_error"},
+    )

@@ -1,0 +1,182 @@
+"""SageMaker's contract for a container that serves: a bundle of `/opt/ml/model`, behind HTTP on port 8080."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.http.answers import problem
+from fraud_detection.adapters.http.messages import Answer
+from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
+from fraud_detection.core.errors import RejectError
+from fraud_detection.core.score.archive import SUFFIX, read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.core.score.protocol import Answered, Asked, Prediction, read_request, write_answer
+from fraud_detection.core.score.score_bands import Bands
+from fraud_detection.serving.sagemaker.privileges import become
+
+ROOT = Path("/opt/ml")
+PORT = 8080
+ANYWHERE = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+MOST_BYTES = 6 << 20
+"""SageMaker's own limit of a request."""
+MOST_REASONS = 10
+READ: tuple[str, ...] = ("GET", "HEAD")
+EXECUTION = {"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Endpoint:
+    """One bundle, checked when it is loaded, ready to answer requests."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        """Make the scorer and let it prove itself on the bundle's test vectors."""
+        self.bundle = bundle
+        self.scorer = trusted_scorer(bundle, threads)
+        self.names = bundle.contents.features.names
+        self.bands = Bands.of(bundle.contents.reference.score)
+        own, chosen = bundle.contents.project.policy.decline_at, bundle.manifest.cutoffs.decline_at
+        self.decline_at = chosen if own is None else own
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+        """Answer one request; raise RejectError when nothing in it can be answered."""
+        asked = read_request(body, content_type, self.names, self.bundle.manifest.fingerprint)
+        predictions = self.predict(asked)
+        scores = [one.probability for one in predictions if one.probability is not None]
+        answer = Answered(
+            self.bundle.name,
+            self.bundle.manifest.fingerprint,
+            predictions,
+            self.bands.count(scores),
+            sum(score >= self.decline_at for score in scores),
+        )
+        return write_answer(answer, accept)
+
+    def predict(self, asked: Asked) -> list[Prediction]:
+        """Return one prediction a row; rows that could not be read keep their error."""
+        good = [place for place, row in enumerate(asked.rows) if not isinstance(row, str)]
+        rows = [row for row in asked.rows if not isinstance(row, str)]
+        wanted = {at for at, place in enumerate(good) if place in asked.explain}
+        scored = iter(self._score(rows, asked.explain_at, wanted))
+        return [Prediction(error=row) if isinstance(row, str) else next(scored) for row in asked.rows]
+
+    def _score(self, rows: list[list[float]], explain_at: float | None, wanted: set[int]) -> list[Prediction]:
+        if not rows:
+            return []
+        explained_from = self.bundle.manifest.cutoffs.review_at if explain_at is None else explain_at
+        matrix = np.array(rows, np.float32)
+        margins = self.scorer.margins(matrix).tolist()
+        probabilities = [self.scorer.calibration.probability(margin) for margin in margins]
+        explained = [
+            place for place, one in enumerate(probabilities) if one >= explained_from or place in wanted
+        ]
+        contributions = self.scorer.contributions(matrix[explained])
+        reasons = dict(zip(explained, map(self._reasons, contributions), strict=True))
+        return [
+            Prediction(margin, probability, reasons.get(place, []))
+            for place, (margin, probability) in enumerate(zip(margins, probabilities, strict=True))
+        ]
+
+    def _reasons(self, contributions: np.ndarray) -> list[tuple[str, float]]:
+        order = np.argsort(-contributions, kind="stable")[:MOST_REASONS]
+        return [
+            (self.names[place], round(float(contributions[place]), 6))
+            for place in order
+            if contributions[place] > 0
+        ]
+
+
+class Application:
+    """An ASGI application: `/ping`, `/invocations`, `/execution-parameters`.
+
+    `/endpoints/NAME/invocations` is what SageMaker's own runtime offers to its callers, so that boto3 can
+    be pointed at this server.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Take what answers."""
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"this is an HTTP server, not one for {scope['type']}")
+        body = await _body(receive)
+        answer = self._answer(scope, body)
+        headers = [
+            (b"content-type", answer.kind),
+            (b"content-length", b"%d" % len(answer.body)),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _answer(self, scope: Message, body: bytes) -> Answer:
+        method, path = scope["method"], str(scope["path"])
+        answer: Callable[[], Answer]
+        match path.strip("/").split("/"):
+            case ["ping"]:
+                allowed, answer = READ, partial(Answer, 200, b"", b"text/plain")
+            case ["execution-parameters"]:
+                allowed, answer = READ, partial(Answer, 200, msgspec.json.encode(EXECUTION))
+            case ["invocations"] | ["endpoints", _, "invocations"]:
+                allowed, answer = ("POST",), partial(self._invoke, scope, body)
+            case _:
+                return problem(404, f"no such path: {path}")
+        if method not in allowed:
+            names = ", ".join(allowed)
+            return problem(405, f"{path} takes {names}, not {method}", ((b"allow", names.encode()),))
+        return answer()
+
+    def _invoke(self, scope: Message, body: bytes) -> Answer:
+        if len(body) > MOST_BYTES:
+            return problem(413, f"a request has at most {MOST_BYTES:,} bytes, got {len(body):,}")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            content, kind = self.endpoint.invoke(
+                body, headers.get("content-type", ""), headers.get("accept", "")
+            )
+        except RejectError as error:
+            return problem(400, str(error))
+        return Answer(200, content, kind.encode())
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, more, size = [], True, 0
+    while more:
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        # What is too large is read to its end and forgotten, so that the answer can be told.
+        if size <= MOST_BYTES + 1:
+            parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts) if size <= MOST_BYTES else bytes(size)
+
+
+def load(root: Path = ROOT) -> Endpoint:
+    """Load the bundle that SageMaker has unpacked, or an archive of it."""
+    model = root / "model"
+    archives = sorted(model.glob(f"*{SUFFIX}"))
+    return Endpoint(read_bundle(archives[0] if archives else model))
+
+
+def serve(root: Path = ROOT) -> None:
+    """Answer requests until it is ended."""
+    from fraud_detection.adapters.http.server import prepare  # noqa: PLC0415 - uvicorn alone needs it
+
+    port, host = os.environ.get("SAGEMAKER_BIND_TO_PORT", PORT), os.environ.get("FRAUD_HOST", ANYWHERE)
+    # Whoever may read the bundle and the libraries need not answer requests.
+    run = prepare(Application(load(root)), int(port), host)
+    if user := os.environ.get("FRAUD_RUN_AS"):
+        become(user)
+    run()

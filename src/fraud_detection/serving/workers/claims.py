@@ -1,0 +1,215 @@
+"""One decision on an id, whichever worker owns its card: who has claimed or decided it elsewhere.
+
+A worker enters the ids of payments into memory that all workers see, before it decides them, and looks
+whether another has entered one of them.  Nearly always nobody has, and the payment is decided at once.  Else
+that one is asked: it answers when it has done what it has in hand, and tells the payment that it has decided.
+Of two that ask each other at the same time, the one with the higher number gives way, and asks again.
+
+So a worker waits only for requests that have no doubts left, or for those of workers with lower numbers: none
+waits for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.errors import reading
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.ports import First
+
+Held = dict[str, set[int]]
+"""Ids that other workers may have, and which workers."""
+Ask = Callable[[int, str, object], Awaitable[Any]]
+"""Asks another worker by its number: see `Claims.answer`."""
+DECIDED, KNOWS = "decided", "knows"
+
+
+class Claim:
+    """The ids of one request, while it is not certain that nobody else has them.
+
+    keys: ids and cards of its events; what comes later with one of them waits behind it.  before: what it
+    waits for itself.  gave_way: ids of its own that a worker with a lower number has asked about meanwhile.
+    clear: set when it is certain, or refused.
+    """
+
+    def __init__(self, ids: Sequence[str], keys: Collection[str], before: Sequence[Claim]) -> None:
+        """Take the ids of the payments, and what stands before them."""
+        self.ids, self.keys, self.before = ids, keys, before
+        self.held: Held = {}
+        self.gave_way: Held = {}
+        self.clear = asyncio.Event()
+
+
+class Claims:
+    """The ids that this worker decides, and what it asks the others about them.
+
+    boards: the ids of each worker, by its number.  files: the others' state files, which are looked into as
+    long as not all their ids are on the board.
+    """
+
+    def __init__(
+        self,
+        own: int,
+        boards: Sequence[SharedIds],
+        files: Mapping[int, SqliteSite],
+        ledger: SqliteLedger,
+        ask: Ask,
+    ) -> None:
+        """Take what this worker owns, and how it asks."""
+        self._own, self._board, self._files, self._ledger, self._ask = own, boards[own], files, ledger, ask
+        self._boards = dict(enumerate(boards))
+        self._others = [(worker, board) for worker, board in self._boards.items() if worker != own]
+        self._deciding: dict[str, int] = {}
+        self._released: dict[str, asyncio.Event] = {}
+        self._asking: dict[str, Claim] = {}
+        self._doubtful: dict[str, Claim] = {}
+
+    def claim(self, ids: Sequence[str], keys: Callable[[], Collection[str]]) -> Claim | None:
+        """Claim the ids of a request; return None where nobody else has them, else what has to be `cleared`.
+
+        keys: ids and cards of all its events, where they are needed: what shares one keeps its order.
+        """
+        if self._doubtful:
+            before = {found for key in keys() if (found := self._doubtful.get(key)) is not None}
+            if before:
+                return self._doubt(ids, keys(), list(before))
+        held = self._claim(ids)
+        if not held:
+            self._decide(ids)
+            return None
+        doubt = self._doubt(ids, keys(), [])
+        self._begin(doubt, held)
+        return doubt
+
+    async def cleared(self, claim: Claim) -> None:
+        """Return when it is certain whose the ids are; what another has decided is noted in the ledger.
+
+        Raises RetryError where a worker that may have one of them does not answer; nothing is claimed then.
+        """
+        try:
+            for one in claim.before:
+                await one.clear.wait()
+            if claim.before:
+                self._begin(claim, self._claim(claim.ids))
+            await self._ask_all(claim)
+            self._decide(claim.ids)
+        finally:
+            self._end(claim)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Let go of the ids of a request that is answered, or refused."""
+        for one in ids:
+            left = self._deciding.pop(one) - 1
+            if left:
+                self._deciding[one] = left
+                continue
+            if one not in self._asking:
+                self._ledger.elsewhere.pop(one, None)
+            if (released := self._released.pop(one, None)) is not None:
+                released.set()
+
+    async def answer(self, other: int, what: str, body: Any) -> First | list[str] | None:  # noqa: ANN401 - as asked
+        """Tell another worker what was decided here under an id, or which payments are known here."""
+        return self._known_here(body) if what == KNOWS else await self._decided(other, body)
+
+    async def deciders(self, told_of: Mapping[str, set[int | None]]) -> dict[str, int]:
+        """Return which workers know payments, where these may be others than the owners of their labels.
+
+        told_of: those owners, None where a label does not tell.
+
+        Raises RetryError where a worker that may know one does not answer.
+        """
+        asked: dict[int, list[str]] = {}
+        for one, owners in told_of.items():
+            for worker in self._holders(one, but=owners if len(owners) == 1 else ()):
+                asked.setdefault(worker, []).append(one)
+        answers = await asyncio.gather(*(self._ask_who_knows(*each) for each in asked.items()))
+        return {one: worker for worker, known in zip(asked, answers, strict=True) for one in known}
+
+    async def _ask_who_knows(self, worker: int, ids: list[str]) -> Sequence[str]:
+        if worker == self._own:
+            return self._known_here(ids)
+        return cast("list[str]", await self._ask(worker, KNOWS, ids))
+
+    def _known_here(self, ids: Sequence[str]) -> list[str]:
+        return list(self._ledger.entities(ids))
+
+    async def _decided(self, other: int, one: str) -> First | None:
+        """Return what was decided here under an id; what is in hand is waited for."""
+        while True:
+            if one in self._deciding:
+                await self._released.setdefault(one, asyncio.Event()).wait()
+            elif (asking := self._asking.get(one)) is None:
+                break
+            elif other < self._own:
+                asking.gave_way.setdefault(one, set()).add(other)
+                break
+            else:
+                await asking.clear.wait()
+        return self._ledger.first([one]).get(one)
+
+    def _holders(self, one: str, but: Collection[int | None]) -> set[int]:
+        boards = self._boards.items()
+        return {
+            worker for worker, board in boards if worker not in but and self._may_hold(worker, board, one)
+        }
+
+    def _claim(self, ids: Sequence[str]) -> Held:
+        deciding, board = self._deciding, self._board
+        # What is being decided has no doubts left, and these come behind it.
+        fresh = [one for one in ids if one not in deciding]
+        for one in fresh:
+            board.enter(one)
+        board.fence()
+        for one in fresh:
+            for worker, other in self._others:
+                if self._may_hold(worker, other, one):
+                    return {each: found for each in ids if (found := self._holders(each, (self._own,)))}
+        return {}
+
+    def _decide(self, ids: Sequence[str]) -> None:
+        for one in ids:
+            self._deciding[one] = self._deciding.get(one, 0) + 1
+
+    def _may_hold(self, worker: int, board: SharedIds, one: str) -> bool:
+        if board.may_hold(one):
+            return True
+        if board.is_complete() or worker == self._own:
+            return False
+        with reading(f"the state file of worker {worker}"):
+            return bool(self._files[worker].ledger.first([one]))
+
+    def _doubt(self, ids: Sequence[str], keys: Collection[str], before: Sequence[Claim]) -> Claim:
+        doubt = Claim(ids, keys, before)
+        self._doubtful.update(dict.fromkeys(keys, doubt))
+        return doubt
+
+    def _begin(self, claim: Claim, held: Held) -> None:
+        claim.held = held
+        self._asking.update(dict.fromkeys(claim.ids, claim))
+
+    async def _ask_all(self, claim: Claim) -> None:
+        held = claim.held
+        while held:
+            asked = [(one, other) for one, others in held.items() for other in others]
+            answers = await asyncio.gather(*(self._ask(other, DECIDED, one) for one, other in asked))
+            for (one, _), first in zip(asked, answers, strict=True):
+                if first is not None:
+                    self._ledger.elsewhere[one] = msgspec.convert(first, First)
+            held, claim.gave_way = claim.gave_way, {}
+
+    def _end(self, claim: Claim) -> None:
+        for found, keys in ((self._asking, claim.ids), (self._doubtful, claim.keys)):
+            for key in keys:
+                if found.get(key) is claim:
+                    del found[key]
+        for one in claim.ids:
+            if one not in self._deciding:
+                self._ledger.elsewhere.pop(one, None)
+        claim.clear.set()

@@ -1,0 +1,56 @@
+"""The heartbeat of a worker: while it is heard, the process that started the worker lets it live.
+
+While requests are answered the loop itself beats, so that a loop which hangs is not heard.  Before and after
+there is no loop; a thread beats then, and shows no more than that the process is not stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+
+from fraud_detection.adapters.host.background import Background, Part
+
+BEAT = b"\n"
+BEAT_EVERY_S = 0.5
+
+
+class Heart:
+    """Beats on a line until the process ends.
+
+    What is not a beat on that line is told by `tell`.
+    """
+
+    def __init__(self, line: int, background: Background) -> None:
+        """Begin to beat on a line, by its descriptor."""
+        self._line, self._in_loop = line, False
+        # Nobody may hang here because the other end does not read.
+        os.set_blocking(line, False)
+        background.thread("heartbeat-thread", self._beat_in_thread)
+
+    def tell(self, text: str) -> None:
+        """Say one line."""
+        self._write(f"{text}\n".encode())
+
+    async def beat_in_loop(self) -> None:
+        """Beat in the running loop alone, until cancelled."""
+        self._in_loop = True
+        try:
+            while True:
+                self._write(BEAT)
+                await asyncio.sleep(BEAT_EVERY_S)
+        finally:
+            self._in_loop = False
+
+    def _beat_in_thread(self, part: Part) -> None:
+        while not part.stopping.is_set():
+            if not self._in_loop:
+                self._write(BEAT)
+            time.sleep(BEAT_EVERY_S)
+
+    def _write(self, said: bytes) -> None:
+        # A line that is full has told enough; one that is broken is watched elsewhere.
+        with suppress(OSError):
+            os.write(self._line, said)

@@ -1,0 +1,246 @@
+"""Who of several workers decides which event, and which state file is whose.
+
+A worker owns the payments of the ids of the ordering entity that fall to it, with their profiles, and keeps
+them in a file of its own.  How many workers there are is part of the files' names: with another number the
+ids would change hands.
+"""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.lenient_json import read_object
+from fraud_detection.core.parse.declared_fields import declared_fields
+from fraud_detection.core.parse.identity import LABEL_ID_FIELD, is_drawn
+from fraud_detection.core.parse.values import Missing, as_id
+from fraud_detection.core.project_schema import Schema
+
+ORDERING = 0
+"""The place of the entity in the schema that orders the stream."""
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where an event belongs.
+
+    owner: the worker that takes it; None where a label tells its payment alone.  transaction_id: of a payment
+    or label, None where it has none.  ordering: its id of the entity that orders the stream.
+    """
+
+    owner: int | None
+    transaction_id: str | None
+    is_label: bool = False
+    ordering: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Events that go to one owner together.
+
+    identities: what each is known by beside an id of its own.  ids: of the payments among them, else None.
+    """
+
+    events: list[bytes]
+    identities: list[str | None]
+    ids: list[str | None]
+
+    def of(self, places: Sequence[int]) -> Part:
+        """Return those at some places."""
+        return Part(
+            [self.events[place] for place in places],
+            [self.identities[place] for place in places],
+            [self.ids[place] for place in places],
+        )
+
+
+class Ownership:
+    """Reads of an event only what tells its owner; whatever the bytes are, it answers.
+
+    Counts nothing: the owner reads the event again, and counts its drift.
+    """
+
+    def __init__(self, schema: Schema, workers: int) -> None:
+        """Resolve the schema once."""
+        self.workers = workers
+        self.entity_fields = [(one.field, *one.aliases) for one in schema.entities.values()][:1]
+        identity = schema.transaction_id
+        self.has_id = identity.field is not None
+        self.id_fields = (identity.field or LABEL_ID_FIELD, *identity.aliases)
+        self.missing = Missing(schema.missing)
+        keeps = [one.keep for one in schema.entities.values()][:1]
+        self.missing_entity = self.missing.but(*keeps) if keeps else self.missing
+        self.type_is_free = "type" not in declared_fields(schema)
+        names = {name for fields in self.entity_fields for name in fields} | {*self.id_fields, "type"}
+        self.attributes = {name: f"field_{place}" for place, name in enumerate(sorted(names))}
+        fields = [(attribute, Any, None) for attribute in self.attributes.values()]
+        rename = {attribute: name for name, attribute in self.attributes.items()}
+        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename))
+
+    def of_id(self, one: str) -> int:
+        """Return the worker to whom an id falls, the same in every process and version."""
+        return zlib.crc32(one.encode()) % self.workers
+
+    def of(self, entities: tuple[str | None, ...], transaction_id: str) -> int:
+        """Return the owner of a payment that was read already."""
+        ordering = entities[ORDERING] if entities else None
+        return self.of_id(transaction_id if ordering is None else ordering)
+
+    def place(self, raw: bytes, identity: str | None = None) -> Place:
+        """Return where an event belongs; `identity` is that of one without an id."""
+        head: Any
+        try:
+            head = self.decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            head = self._loosely(raw)
+        if head is None:
+            return Place(self._of_bytes(raw), None)
+        ordering = next(
+            (as_id(self._find(head, fields, self.missing_entity)) for fields in self.entity_fields), None
+        )
+        one = as_id(self._find(head, self.id_fields, self.missing))
+        if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
+            if ordering is None and one is None:
+                return Place(self._of_bytes(raw), None, is_label=True)
+            owner = None if ordering is None else self.of_id(ordering)
+            return Place(owner, one, is_label=True, ordering=ordering)
+        if one is None or not self.has_id:
+            one = identity
+        told_by = one if ordering is None else ordering
+        if told_by is None or (told_by is identity and is_drawn(told_by)):
+            return Place(self._of_bytes(raw), one)
+        return Place(self.of_id(told_by), one, ordering=ordering)
+
+    def _of_bytes(self, raw: bytes) -> int:
+        """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
+        return zlib.crc32(raw) % self.workers
+
+    def _find(self, head: object, fields: tuple[str, ...], missing: Missing) -> object:
+        values = (getattr(head, self.attributes[field]) for field in fields)
+        return next((value for value in values if value is not None and not missing.says(value)), None)
+
+    def _loosely(self, raw: bytes) -> Any:  # noqa: ANN401 - a struct made here
+        """Read the head of an event that a strict reader refuses; None where it is no object."""
+        try:
+            event = read_object(raw)
+        except RejectError:
+            return None
+        told = {attribute: event.get(name) for name, attribute in self.attributes.items()}
+        return self.decoder.type(**told)
+
+
+def turns_of(owners: Sequence[int], ids: Sequence[str | None]) -> list[dict[int, list[int]]]:
+    """Return which events of a list, by their places, go to which owners at once.
+
+    One whose id came before at another owner waits for the answer to that one, and what comes behind it at
+    its owner waits too.
+
+    >>> turns_of([0, 1, 0, 1], ["a", "b", "c", "d"])
+    [{0: [0, 2], 1: [1, 3]}]
+    >>> turns_of([0, 1, 0, 1], ["a", "a", "c", "d"])
+    [{0: [0, 2]}, {1: [1, 3]}]
+    """
+    turns: list[dict[int, list[int]]] = [{}]
+    reached: dict[int, int] = {}
+    told: dict[str, tuple[int, int]] = {}
+    for place, (owner, one) in enumerate(zip(owners, ids, strict=True)):
+        turn = reached.get(owner, 0)
+        if one is not None:
+            before, earlier = told.get(one, (owner, 0))
+            turn = max(turn, earlier + (before != owner))
+            told[one] = (owner, turn)
+        if turn == len(turns):
+            turns.append({})
+        reached[owner] = turn
+        turns[turn].setdefault(owner, []).append(place)
+    return turns
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """What a state file says of itself: whose it is, of how many, and of which set of files."""
+
+    worker: int
+    workers: int
+    together: str
+
+
+def shard_path(state: Path, worker: int, workers: int) -> Path:
+    """Return the state file of one worker.
+
+    >>> str(shard_path(Path("build/state.db"), 0, 2))
+    'build/state.worker-0-of-2.db'
+    """
+    return state.with_name(f"{state.stem}.worker-{worker}-of-{workers}{state.suffix}")
+
+
+def kept_files(state: Path) -> list[Path]:
+    """Return the state files under a name: that of one process, or those of all workers.
+
+    Raises ConfigError when there is none.
+    """
+    found = sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}"))
+    files = [state, *found] if state.is_file() else found
+    if not files:
+        raise ConfigError(f"{state}: no such state file; name one with --state")
+    return files
+
+
+def refuse_other_workers(state: Path, workers: int) -> None:
+    """Raise ConfigError when another number of workers has left state under this name."""
+    for path in sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}")):
+        found = path.name.removesuffix(state.suffix).rpartition("-of-")[2]
+        if found != str(workers):
+            raise ConfigError(
+                f"{path}: was made by {found} workers, and {workers} would own other cards; start with "
+                f"--workers {found}, or make new ones under another name with `fraud state create`"
+            )
+    if workers > 1 and state.exists():
+        raise ConfigError(
+            f"{state}: was made by one process, and {workers} workers keep a file each; start with "
+            "--workers 1, or make new ones under another name with `fraud state create`"
+        )
+
+
+def check_shards(state: Path, workers: int) -> None:
+    """Raise ConfigError unless the state files of all workers are there, and were made together."""
+    refuse_other_workers(state, workers)
+    paths = [shard_path(state, worker, workers) for worker in range(workers)]
+    there = [path for path in paths if path.exists()]
+    if not there:
+        raise ConfigError(
+            f"{paths[0]}: no such state file; make those of all workers with `fraud state create {state} "
+            f"--workers {workers} --history FILE` (without --history they remember nothing)"
+        )
+    together = {_together(path) for path in there}
+    if len(together) > 1:
+        names = ", ".join(str(path) for path in there)
+        raise ConfigError(f"{names}: were not made together; put back the files that were")
+    for path in paths:
+        if path not in there:
+            raise ConfigError(
+                f"{path}: is missing, and the other workers' files speak of what was in it; put it back, or "
+                "make new ones under another name with `fraud state create FILE --workers N --history PAST`"
+            )
+
+
+def mark_shards(paths: list[Path]) -> None:
+    """Let new state files say whose they are, in the order of the workers."""
+    together = secrets.token_hex(8)
+    for worker, path in enumerate(paths):
+        site = SqliteSite(path)
+        with site.transaction():
+            site.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), together)))
+        site.close()
+
+
+def _together(path: Path) -> str:
+    record = Record(path)
+    kept = record.meta("shard")
+    record.close()
+    return "" if kept is None else msgspec.convert(kept, Shard).together

@@ -1,0 +1,74 @@
+"""The metrics of several workers as one answer, each sample with its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from fraud_detection.serving.http.prometheus import exposition, head, summary
+
+if TYPE_CHECKING:
+    from fraud_detection.serving.workers.router import Together
+
+BEHIND = "From another worker's commit until the shared profiles here took it in, an event."
+
+
+def own_metrics(one: Together) -> str:
+    """Return the metrics of one worker, as it would tell them alone, and those of its links."""
+    return exposition(one.door, one.statuses) + "\n".join([*_of_links(one), ""])
+
+
+def _of_links(one: Together) -> Iterator[str]:
+    following = one.following
+    counts = {
+        "fraud_forwarded_events_total": (one.forwarded, "Events handed to the workers that own them."),
+        "fraud_followed_events_total": (following.followed, "Events of other workers taken in."),
+        "fraud_rate_shared_events_total": (one.shared, "Events counted against a share of a key's rate."),
+        "fraud_follow_retries_total": (following.retries, "Parts that could not be put down at once."),
+    }
+    for name, (count, words) in counts.items():
+        yield from head(name, "counter", words)
+        yield f"{name} {count}"
+    yield from summary("fraud_replication_lag_seconds", BEHIND, following.behind)
+
+
+def merged(texts: Mapping[int, str | None]) -> str:
+    r"""Return the metrics of all workers, each metric once; None stands for a worker that is down.
+
+    >>> text = "# HELP n Words.\n# TYPE n counter\nn{a=\"b\"} 1\nn 2\n"
+    >>> print(merged({0: text, 1: None}), end="")
+    # HELP n Words.
+    # TYPE n counter
+    n{worker="0",a="b"} 1
+    n{worker="0"} 2
+    # HELP fraud_worker_up Whether the worker answers.
+    # TYPE fraud_worker_up gauge
+    fraud_worker_up{worker="0"} 1
+    fraud_worker_up{worker="1"} 0
+    """
+    families: dict[str, list[str]] = {}
+    for worker, text in texts.items():
+        for name, lines in _families(text or "").items():
+            heading = [one for one in lines if one.startswith("#")]
+            samples = [_of_worker(one, worker) for one in lines if not one.startswith("#")]
+            families.setdefault(name, heading).extend(samples)
+    up = [f'fraud_worker_up{{worker="{worker}"}} {int(text is not None)}' for worker, text in texts.items()]
+    families["fraud_worker_up"] = [*head("fraud_worker_up", "gauge", "Whether the worker answers."), *up]
+    return "".join(f"{line}\n" for lines in families.values() for line in lines)
+
+
+def _families(text: str) -> dict[str, list[str]]:
+    """Return the lines of each metric, its help and type first."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split(" ")[2]
+        found.setdefault(name, []).append(line)
+    return found
+
+
+def _of_worker(sample: str, worker: int) -> str:
+    name, value = sample.rsplit(" ", 1)
+    bare, brace, labels = name.partition("{")
+    return f'{bare}{{worker="{worker}"{"," + labels if brace else "}"} {value}'

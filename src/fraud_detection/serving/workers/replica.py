@@ -1,0 +1,214 @@
+"""The door of one worker of several: it decides its own payments, and follows what the others decided.
+
+A merchant or a device meets payments of all workers.  Each worker keeps profiles of its own of all of them,
+and lets them take in what the others have committed, read from their state files.  A profile is a function
+of the set of what it took in, so the copies become equal to the one that a single process would have.
+
+A part of another's log is first put down as a reference with a number in this worker's own log, and then
+taken in.  So a worker that is killed between remembers it again, and a profile that had seen it does not.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.sqlite.errors import reading
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import PastPayment, Replay, observed
+from fraud_detection.core.outcomes import Outcome
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.embedded.service import SAVE_AFTER_EVENTS, EmbeddedDoor, settle
+from fraud_detection.serving.reapply import remember_past
+from fraud_detection.serving.workers.decline_cap import WorkerLimiter
+from fraud_detection.serving.workers.ownership import ORDERING, Ownership
+
+MOST_AT_ONCE = 256
+"""Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
+
+Mark = tuple[int, float]
+"""The number of the last event of a commit, and the moment of the commit, in seconds of the machine's clock
+since its start: every process reads the same."""
+
+
+class WorkerDoor(EmbeddedDoor):
+    """Decides what it owns, and lets the shared profiles take in what the others have committed.
+
+    worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
+    each commit.  reached: up to where each of the others' logs was taken in.  board: where the limiters of
+    all workers count together; without one each counts for itself.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        worker: int,
+        site: SqliteSite,
+        others: Mapping[int, SqliteSite],
+        save_after_events: int = SAVE_AFTER_EVENTS,
+        board: CountBoard | None = None,
+    ) -> None:
+        """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
+        pipeline = engine.pipeline(site, site.ledger)
+        self.worker, self.others, self._board = worker, others, board
+        self.committed: Callable[[Mark], None] = _nobody
+        self.shared = shared_profiles(engine, pipeline.memory)
+        self.log = FollowLog(site.database)
+        for other, file in others.items():
+            # Without `--synchronous full` a loss of power may take from that file what was read of it.
+            self.log.cut_off(other, file.seq)
+        self.reached = {other: self.log.reached(other) for other in others}
+        # Another parser than the pipeline's: these events are in the tallies of their owner.
+        self.reader = Parser(pipeline.parser.schema)
+        super().__init__(pipeline, site, save_after_events)
+
+    def take(self, batch: Batch, source: str) -> list[Outcome]:
+        """Decide one batch and commit it, and say so to those who follow."""
+        outcomes = super().take(batch, source)
+        self.committed((self.site.seq, time.monotonic()))
+        return outcomes
+
+    def follow(self, worker: int) -> list[int]:
+        """Take in the next part of another's log; return the numbers of its events there."""
+        part = self._read(worker, self.reached[worker])
+        if not part:
+            return []
+        until = part[-1].seq
+        self._put_down(worker, until)
+        self._take_in(part, self.site.seq)
+        self._behind += len(part)
+        self.reached[worker] = until
+        self._learn_due(max((past.known_at for past in part if past.event is not None), default=-1))
+        return [past.seq for past in part]
+
+    def warm_up_own(self, history: Sequence[PastPayment], ownership: Ownership) -> None:
+        """Remember payments of the past: the own ones wholly, of the others' what the shared profiles see.
+
+        The labels that are not known by the end of history are learned by the owner of their payment, and
+        followed from there.
+        """
+        replay, mine = Replay(self.pipeline.memory), []
+        for past in history:
+            replay.learn_until(past.payment.event_time)
+            if ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker:
+                observed(self.pipeline.memory, past.payment)
+                mine.append(past)
+                replay.expect(past)
+            else:
+                observed(self.shared, past.payment)
+                replay.expect(without_ordering(past))
+        own = {past.payment.transaction_id for past in mine}
+        replay.due = [label for label in replay.due if label.transaction_id in own]
+        settle(self.site, replay, mine)
+        self.pipeline.due = self.site.ledger.due(self.pipeline.latest)
+
+    def close(self) -> None:
+        """Save the profiles and close the files."""
+        super().close()
+        if self._board is not None:
+            self._board.close()
+        for file in self.others.values():
+            file.close()
+
+    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
+        """Return the limiter that answers: it adds what the others answer."""
+        if self._board is None:
+            return limiter
+        return WorkerLimiter(limiter.settings, self._board, limiter.counts())
+
+    def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
+        """Return the next events of another's log, and never half of those that share a number.
+
+        Raises RetryError when that file cannot be read.
+        """
+        part: list[PastEvent] = []
+        with reading(f"the state file of worker {worker}"):
+            for past in self.others[worker].since(after):
+                if until is None:
+                    if len(part) >= MOST_AT_ONCE and past.seq != part[-1].seq:
+                        break
+                elif past.seq > until:
+                    break
+                part.append(past)
+        return part
+
+    def _put_down(self, worker: int, until: int) -> None:
+        """Commit the reference first: what fails here was not taken in, and is tried again as a whole."""
+        self.site.settle()
+        before = self.site.seq
+        try:
+            with self.site.transaction():
+                self.site.seq += 1
+                self.log.note(Followed(self.site.seq, worker, self.reached[worker], until))
+                self.site.note_progress(self.pipeline.memory.unsaved_since())
+        except RetryError:
+            self.site.seq = before
+            raise
+
+    def _learn_due(self, time_ms: int) -> None:
+        """Learn own labels of history that have become known by a time which another's payments tell."""
+        pipeline = self.pipeline
+        if not pipeline.due or pipeline.due[-1].known_at > time_ms:
+            return
+        self._keep(pipeline.learn_due(time_ms))
+        self.committed((self.site.seq, time.monotonic()))
+
+    def _take_in(self, part: Sequence[PastEvent], number: int) -> None:
+        self.pipeline.memory.sequence = self.shared.sequence = number
+        self.shared.prefetch([past.ids for past in part])
+        for past in part:
+            remember_past(self.shared, self.reader, past)
+
+    def _recover(self) -> int:
+        """Remember own events and parts of the others' again, in the order of this worker's log."""
+        memory, count = self.pipeline.memory, 0
+        first = self.site.progress.saved_before
+        own: Iterator[PastEvent | Followed] = self.site.since(first - 1)
+        for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
+            if isinstance(one, Followed):
+                part = self._read(one.worker, one.after, one.until)
+                count += len(part)
+                self._take_in(part, one.seq)
+            else:
+                count += 1
+                memory.sequence = one.seq
+                remember_past(memory, self.reader, one)
+        memory.sequence = self.site.seq
+        return count
+
+
+def shared_profiles(engine: Engine, memory: FeatureMemory) -> FeatureMemory:
+    """Return a memory of the same profiles without those of the ordering entity.
+
+    What one of the two changes, the other sees; the number of the event in hand is set in both.
+    """
+    entities = memory.extractor.entities
+    slots = [slot for slot, entity in enumerate(entities) if entity.index != ORDERING]
+    extractor = Extractor(engine.project, engine.bundle.contents.features.vocabulary)
+    extractor.entities = [entities[slot] for slot in slots]
+    return memory.part(extractor, slots)
+
+
+def without_ordering(past: PastPayment) -> PastPayment:
+    """Return the payment as its labels are learned by those who do not own it."""
+    ids = past.payment.entities
+    masked = (*ids[:ORDERING], None, *ids[ORDERING + 1 :]) if ids else ids
+    payment = msgspec.structs.replace(past.payment, entities=masked)
+    return msgspec.structs.replace(past, payment=payment)
+
+
+def _nobody(_: Mark) -> None:
+    """Tell nobody."""

@@ -1,0 +1,127 @@
+"""Hear of the others' commits and take them in, a few milliseconds at a time, beside the requests.
+
+Each worker tells the others of its commits every twenty milliseconds; who hears of one reads the log.  Once
+a second, and when a line was made or broke, a log is looked at anyway: a word may have been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.metrics import LatencyHistogram
+from fraud_detection.serving.workers.replica import Mark, WorkerDoor
+
+LOG = logging.getLogger(__name__)
+
+TELL_AFTER_S = 0.02
+LOOK_ANYWAY_S = 1.0
+NEWS = "news"
+MOST_REMEMBERED = 100_000
+"""Marks, and events without their mark: more of either means that the others' words are lost."""
+
+
+class Following:
+    """Keeps the shared profiles of one worker up with what the others commit.
+
+    behind: from a commit there until it was taken in here, an event; what was committed while no line
+    stood is not counted.  followed: events taken in.  retries: parts that could not be put down
+    because the own state file was busy or full, or not read, and are taken in later.  refused: is told of it.
+    """
+
+    def __init__(self, door: WorkerDoor) -> None:
+        """Follow for this door, and hear of its commits."""
+        self.door = door
+        self.behind = LatencyHistogram()
+        self.followed = self.retries = 0
+        self.news: list[Mark] = []
+        self.refused: Callable[[RetryError], None] = _nobody
+        self._hindered: dict[int, float] = {}
+        self._marks = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
+        self._taken = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
+        self._due = set(door.others)
+        self._wake = asyncio.Event()
+        door.committed = self.news.append
+
+    def heard(self, other: int, marks: list[Mark]) -> None:
+        """Take the marks of another worker's commits."""
+        self._marks[other].extend(marks)
+        self._measure(other)
+        self.look(other)
+
+    def lag_s(self, other: int) -> float:
+        """Return how long ago, in s, the oldest commit of another was that is not taken in; 0 where all are.
+
+        While a log cannot be read, at least for how long it could not.
+        """
+        reached = self.door.reached[other]
+        since = [at for number, at in self._marks[other] if number > reached][:1]
+        since += [self._hindered[other]] if other in self._hindered else []
+        return max((time.monotonic() - at for at in since), default=0.0)
+
+    def look(self, other: int) -> None:
+        """Look at another worker's log as soon as the loop is free."""
+        self._due.add(other)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_ANYWAY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._due.update(self.door.others)
+            self._wake.clear()
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Take in what there is of all logs that are due; other work of the loop comes in between."""
+        while self._due:
+            other = self._due.pop()
+            if self._take_part(other):
+                self._due.add(other)
+            await asyncio.sleep(0)
+
+    def _take_part(self, other: int) -> bool:
+        """Take in one part; return whether there may be more."""
+        try:
+            numbers = self.door.follow(other)
+            self.door.catch_up()
+        except RetryError as error:
+            # The next look tries the same part again, or what it has put off.
+            self.retries += 1
+            if other not in self._hindered:
+                self._hindered[other] = time.monotonic()
+                words = "%s; what worker %d has decided is taken in later"
+                LOG.warning(words, error, other, extra={"event": "follow_failed"})
+            self.refused(error)
+            return False
+        self._hindered.pop(other, None)
+        self.followed += len(numbers)
+        now = time.monotonic()
+        self._taken[other].extend((number, now) for number in numbers)
+        self._measure(other)
+        return bool(numbers)
+
+    def _measure(self, other: int) -> None:
+        """Count what was taken in, as far as the moments of its commits are known by now."""
+        marks, taken = self._marks[other], self._taken[other]
+        while marks and taken:
+            number, at = taken[0]
+            committed_at = marks[0][1]
+            if marks[0][0] < number:
+                marks.popleft()
+                continue
+            taken.popleft()
+            # A mark that was lost is passed over: the next one would be of a later commit.
+            if at >= committed_at:
+                self.behind.add(at - committed_at)
+
+
+def _nobody(_: RetryError) -> None:
+    """Tell nobody."""

@@ -1,0 +1,61 @@
+"""The request door over HTTP at one worker of several: the same answers, whichever worker is asked."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.serving.http.api_keys import Access, Caller
+from fraud_detection.serving.http.request_identity import request_identities
+from fraud_detection.serving.http.routes import OK, TEXT, Api, Problem, Tell, alone, events_of, too_early
+from fraud_detection.serving.workers.router import Together
+
+NOT_YET = 503
+
+
+class WorkerApi(Api):
+    """The same paths as those of one process; what needs another worker is asked of it."""
+
+    def __init__(self, together: Together, access: Access, openapi: bytes) -> None:
+        """Take what answers for all workers."""
+        super().__init__(together.door, access, openapi)
+        self.together = together
+        together.statuses = self.statuses
+
+    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
+        self.later(self._taken(caller, body, key), tell)
+
+    def _find(self, request: Request, tell: Tell) -> None:
+        self.later(self._found(self.asked_for(request)), tell)
+
+    def _ready(self, request: Request, tell: Tell) -> None:
+        away = [one.other for one in self.together.links.lines.values() if not one.well]
+        if away:
+            told = msgspec.json.encode({"status": "not ready", "workers_away": away})
+            tell(Answer(NOT_YET, told))
+        else:
+            super()._ready(request, tell)
+
+    def _metrics(self, request: Request, tell: Tell) -> None:
+        self._allowed(request, "operate")
+        self.later(self._told_by_all(), tell)
+
+    async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
+        events, many = events_of(body)
+        early = await self.together.spend(caller, len(events))
+        if early:
+            raise too_early(caller, early)
+        identities = request_identities(caller.name, key, len(events), many=many)
+        replies = await self.together.take(events, caller.sender, identities)
+        if many:
+            return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
+        return alone(*replies[0])
+
+    async def _found(self, transaction_id: str) -> Answer:
+        found = await self.together.find(transaction_id)
+        if found is None:
+            raise Problem(404, f"no decision on {transaction_id!r}")
+        return alone(*found)
+
+    async def _told_by_all(self) -> Answer:
+        return Answer(OK, (await self.together.metrics()).encode(), TEXT)

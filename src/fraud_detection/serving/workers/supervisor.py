@@ -1,0 +1,230 @@
+"""Many cores behind one port: start workers, start again what dies or hangs, and end with all of them.
+
+This process decides nothing and holds nothing that a payment needs: it keeps the port and the folder in which
+the workers meet, and is the one to tell when all shall stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, cast
+
+import msgspec
+
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.http.server import reserve
+from fraud_detection.adapters.sqlite.shared_ids import shared_memory
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.serving.workers.ownership import check_shards
+from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings
+
+LOOK_EVERY_S = 0.1
+MOST_DEATHS = 5
+"""A worker that dies so many times in a row within `STEADY_S` of its start will not live the next time."""
+STEADY_S = 10.0
+FIRST_PAUSE_S = 0.1
+END_WITHIN_S = 30.0
+HANGS_AFTER_S = 5.0
+"""Without a heartbeat; longer than a worker is silent while its commit waits, or the system is busy."""
+STARTS_WITHIN_S = 300.0
+"""The same until it answers: a cold disk or a busy machine is slow to load what it needs, and a start that is
+broken off for that would never end."""
+MOST_SAID = 1 << 16
+
+LOG = logging.getLogger(__name__)
+
+
+class Member:
+    """One worker's process, and how often it has died at once.
+
+    due_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
+    it answers.  silent_s: how long it has not been heard.
+    """
+
+    def __init__(self, settings: WorkerSettings, hash_seed: str) -> None:
+        """Start it; `hash_seed` is that of all, see `shared_ids`."""
+        self.settings, self.deaths, self._hash_seed = settings, 0, hash_seed
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a process, with a line to this one at either end."""
+        settings = msgspec.json.encode(self.settings).decode()
+        self.due_at: float | None = None
+        self.bundle, self.silent_s, self.started_at = "", 0.0, time.monotonic()
+        # A session of its own: Ctrl-C reaches this process alone, which tells the workers to stop.
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "fraud_detection.serving.workers.worker", settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=self.settings.ids,
+            env=os.environ | {"PYTHONHASHSEED": self._hash_seed},
+        )
+        return self.process
+
+    @property
+    def said(self) -> IO[bytes]:
+        """Return the end of the line on which it says that it answers."""
+        return cast("IO[bytes]", self.process.stdout)
+
+    def heard(self, said: bytes) -> None:
+        """Take note of what it said: heartbeats, and once its bundle."""
+        self.silent_s = 0.0
+        self.bundle = said.decode().strip() or self.bundle
+
+    def hangs(self, passed_s: float) -> bool:
+        """Return whether it has been silent for too long, when more time has passed."""
+        self.silent_s += passed_s
+        return self.silent_s > (HANGS_AFTER_S if self.bundle else STARTS_WITHIN_S)
+
+    def kill(self) -> str:
+        """End it, even if it is stopped, and say why; its end is noticed as any other."""
+        silent_s, self.silent_s = self.silent_s, 0.0
+        self.process.kill()
+        return f"worker {self.settings.worker} has not been heard for {silent_s:.0f} s: it is ended"
+
+    def bury(self, now: float) -> str:
+        """Take note of its end, and say it; raise ConfigError when it makes no sense to start it again."""
+        code, one = self.process.wait(), self.settings.worker
+        self.close()
+        self.deaths = self.deaths + 1 if now - self.started_at < STEADY_S else 1
+        if code == REFUSED:
+            raise ConfigError(f"worker {one} refused to start; its reason stands above")
+        if self.deaths >= MOST_DEATHS:
+            raise ConfigError(
+                f"worker {one} died {self.deaths} times, each within {STEADY_S:.0f} s of its start, at last "
+                f"with code {code}; what it printed stands above. No answer is lost: start again when the "
+                "cause is gone"
+            )
+        pause_s = FIRST_PAUSE_S * 2 ** (self.deaths - 1)
+        self.due_at = now + pause_s
+        if code == -signal.SIGBUS:
+            why = "its state file was cut short while it was mapped; the next start says more"
+            return f"worker {one} was ended by SIGBUS: {why}; it is started again in {pause_s:.1f} s"
+        return f"worker {one} ended with code {code}; it is started again in {pause_s:.1f} s"
+
+    def close(self) -> None:
+        """Close the lines to a process that has ended."""
+        for line in (self.process.stdin, self.process.stdout):
+            if line is not None:
+                line.close()
+
+
+class Hangups:
+    """Whether a SIGHUP came that was not handed on to the workers yet."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self._came = False
+
+    def __call__(self) -> None:
+        """Take note of one."""
+        self._came = True
+
+    def take(self) -> bool:
+        """Return whether one came, once."""
+        came, self._came = self._came, False
+        return came
+
+
+class Crew:
+    """All workers of one port, from their start to their end."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Start them; `settings` are those of the first."""
+        ids = tuple(shared_memory(one) for one in range(settings.workers))
+        numbered = [msgspec.structs.replace(settings, worker=one, ids=ids) for one in range(settings.workers)]
+        hash_seed = str(secrets.randbelow(1 << 32))
+        self._told, self._looked_at = False, time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self.members: list[Member] = []
+        for one in numbered:
+            self.members.append(Member(one, hash_seed))
+            self._watch(self.members[-1])
+
+    def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
+        """Keep them running until asked to stop; log where they answer when all do."""
+        while not stop.asked:
+            self._look(LOOK_EVERY_S)
+            if hangups.take():
+                self._hand_on_hangup()
+            bundles = [member.bundle for member in self.members]
+            if not self._told and all(bundles):
+                self._told = True
+                words = "bundle %s answers at %s, %d workers"
+                extra = {"event": "started", "bundle": bundles[0], "address": answers}
+                LOG.info(words, bundles[0], answers, len(bundles), extra=extra)
+
+    def end(self) -> None:
+        """Ask all to end, and wait until they have; what takes too long is killed."""
+        running = [member.process for member in self.members if member.due_at is None]
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + END_WITHIN_S
+        for process in running:
+            try:
+                process.wait(max(until - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                words = "process %d did not end within %.0f s: it is killed"
+                LOG.warning(words, process.pid, END_WITHIN_S, extra={"event": "worker_killed"})
+                process.kill()
+                process.wait()
+        for member in self.members:
+            member.close()
+        self._selector.close()
+
+    def _hand_on_hangup(self) -> None:
+        """Let those that answer read the keys again; one that starts reads them, and SIGHUP would end it."""
+        for member in self.members:
+            if member.due_at is None and member.bundle and member.process.poll() is None:
+                member.process.send_signal(signal.SIGHUP)
+
+    def _watch(self, member: Member) -> None:
+        self._selector.register(member.said, selectors.EVENT_READ, member)
+
+    def _look(self, wait_s: float) -> None:
+        for key, _ in self._selector.select(wait_s):
+            member: Member = key.data
+            said = os.read(key.fd, MOST_SAID)
+            if said:
+                member.heard(said)
+                continue
+            self._selector.unregister(member.said)
+            words = member.bury(time.monotonic())
+            LOG.warning(words, extra={"event": "worker_ended", "worker": member.settings.worker})
+        # Where this process itself was held up, nobody is to blame for silence.
+        passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
+        self._looked_at = time.monotonic()
+        for member in self.members:
+            if member.due_at is None:
+                if member.hangs(passed_s):
+                    words = member.kill()
+                    LOG.warning(words, extra={"event": "worker_killed", "worker": member.settings.worker})
+            elif time.monotonic() >= member.due_at:
+                member.start()
+                self._watch(member)
+
+
+def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -> None:
+    """Answer with several workers until asked to stop; raise ConfigError when they cannot live."""
+    state = Path(settings.state)
+    with ExitStack() as stack:
+        port = stack.enter_context(reserve(settings.host, settings.port))
+        check_shards(state, settings.workers)
+        folder = stack.enter_context(TemporaryDirectory(prefix="fraud-workers-", ignore_cleanup_errors=True))
+        at = port.getsockname()[1]
+        crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at))
+        stack.callback(crew.end)
+        scheme = "http" if settings.certificate is None else "https"
+        crew.run(stop, f"{scheme}://{settings.host}:{at}", hangups)

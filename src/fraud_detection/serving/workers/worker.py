@@ -1,0 +1,240 @@
+"""One worker of several: a process of its own, started by `fraud serve --workers N` and ended with it.
+
+    python -m fraud_detection.serving.workers.worker SETTINGS    # JSON, see `WorkerSettings`
+
+Its standard input is a line to the process that started it: when that is gone, the worker answers what it has
+in hand and ends.  On its standard output it says, once, that it answers, and beats as long as it does not
+hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.host.background import Background, Part
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.adapters.host.server_log import configure_log
+from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
+from fraud_detection.adapters.http.server import GRACE_S, listen, run_loop, serve_on
+from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import ConfigError, FraudDetectionError
+from fraud_detection.engine.engine import Engine
+from fraud_detection.project.checks import open_project
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
+from fraud_detection.serving.embedded.stream_runner import log_recovered
+from fraud_detection.serving.http.api_keys import Access, load_keys
+from fraud_detection.serving.http.batcher import WAIT_S, RequestDoor
+from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
+from fraud_detection.serving.http.openapi import openapi
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.heartbeat import Heart
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replication import Following
+from fraud_detection.serving.workers.router import Together
+from fraud_detection.serving.workers.routes import WorkerApi
+from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings
+
+# It runs as `__main__`.
+LOG = logging.getLogger("fraud_detection.serving.workers.worker")
+AWAY = 1
+LOOK_EVERY_S = 0.02
+ORPHAN_ENDS_WITHIN_S = 30.0
+PARENT = 0
+"""The descriptor that ends with the process which started this one."""
+
+
+class Worker:
+    """The process of one worker, from its state to its last answer."""
+
+    def __init__(self, settings: WorkerSettings, background: Background) -> None:
+        """Load the model, and recover the state."""
+        self.settings, self.background = settings, background
+        self.heart = Heart(sys.stdout.fileno(), background)
+        loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
+        engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
+        self._boards = [SharedIds(memory) for memory in settings.ids]
+        self.ownership = Ownership(engine.project.schema, settings.workers)
+        self.door = self._open(engine)
+        self.releases = None
+        if settings.live is not None and loaded is not None:
+            self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.door, loaded)
+        else:
+            self.door.answer_by(engine)
+        following = Following(self.door)
+        access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
+        self.requests = RequestDoor(self.door, settings.most_waiting)
+        following.refused = self.requests.health.put_off
+        self.requests.lags |= {
+            f"worker-{other}": partial(following.lag_s, other) for other in self.door.others
+        }
+        folder = Path(settings.folder)
+        self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
+        with_keys = settings.keys is not None
+        described = openapi(engine.project, version("fraud-detection-system"), with_keys=with_keys)
+        self.api = WorkerApi(self.together, access, msgspec.json.encode(described))
+        self.keys = None
+        if settings.keys is not None:
+            self.keys = KeysFollower(Path(settings.keys), access, background)
+        self.following = following
+
+    def run(self) -> None:
+        """Answer until told to stop, and save the state."""
+        stop = Stop()
+        try:
+            # The server passes a signal on when it has stopped; others have still to be answered then.
+            look = say_no_keys if self.keys is None else self.keys.look_now
+            with few_collections(), ending_on_signals(stop), on_hangup(look):
+                if self.keys is not None:
+                    self.keys.start()
+                run_loop(self._serve(stop))
+        finally:
+            try:
+                self.requests.close()
+            finally:
+                if self.releases is not None:
+                    self.releases.close()
+        decided = self.door.tally.decided
+        words = "stopped: %s payments were decided"
+        LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+
+    async def _serve(self, stop: Stop) -> None:
+        links, health = self.together.links, self.requests.health
+        work = self.background.task
+        beside = [work("heartbeat", self.heart.beat_in_loop)]
+        # Before anybody asks: what the others have committed while this one was not there.
+        with health.guarded:
+            await self.following.catch_up()
+        await links.open(self.background)
+        beside.append(work("commit-news", self.together.tell_news))
+        if await self._links_stand(stop):
+            with health.guarded:
+                await self.following.catch_up()
+            beside.append(work("replication", self._follow))
+            await self._answer(lambda: self._told(stop))
+        if stop.asked:
+            # Else it ends alone, and nobody else is about to.
+            await self.together.drain(GRACE_S)
+        await links.close()
+        for task in beside:
+            task.cancel()
+
+    async def _follow(self) -> None:
+        with self.requests.health.guarded:
+            await self.following.run()
+
+    def _told(self, stop: Stop) -> bool:
+        """Tell whether to end; asked again and again, it lets the door follow the releases."""
+        self.requests.health.look()
+        if self.releases is not None:
+            self.releases.look()
+        broken = self.requests.health.broken is not None
+        return stop.asked or broken
+
+    async def _links_stand(self, stop: Stop) -> bool:
+        """Wait for the others; return whether all are there before this one is told to stop."""
+        while not stop.asked:
+            if self.together.links.up:
+                return True
+            await asyncio.sleep(LOOK_EVERY_S)
+        return False
+
+    async def _answer(self, told: Callable[[], bool]) -> None:
+        settings = self.settings
+        listening = listen(settings.host, settings.port, shared=True)
+        bundle = self.door.pipeline.answering.champion.bundle
+        LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
+        self.heart.tell(bundle)
+        await serve_on(
+            listening,
+            self.api,
+            told,
+            certificate=None if settings.certificate is None else Path(settings.certificate),
+            private_key=None if settings.private_key is None else Path(settings.private_key),
+            most_connections=settings.most_connections,
+        )
+
+    def _open(self, engine: Engine) -> WorkerDoor:
+        settings = self.settings
+        paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
+        site = SqliteSite(
+            paths[settings.worker],
+            synchronous=settings.synchronous,
+            wait_s=WAIT_S,
+            background=self.background,
+            board=self._boards[settings.worker],
+        )
+        others = {
+            one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
+        }
+        board = CountBoard(Path(settings.folder), settings.worker, settings.workers)
+        door = WorkerDoor(engine, settings.worker, site, others, board=board)
+        if door.recovered:
+            log_recovered(door)
+        return door
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the worker that the settings describe; return 0, or 2 when it was set up wrongly."""
+    settings = msgspec.json.decode(arguments[1], type=WorkerSettings)
+    configure_log(settings.log_format, settings.worker)
+    background = Background()
+    orphaned = _end_with_parent(background)
+    try:
+        Worker(settings, background).run()
+    except FraudDetectionError as error:
+        # What may be well again in a moment is tried again by the parent.
+        refused = isinstance(error, ConfigError)
+        LOG.critical("%s", error, extra={"event": "refused" if refused else "failed"})
+        return REFUSED if refused else AWAY
+    finally:
+        if orphaned.is_set():
+            shutil.rmtree(settings.folder, ignore_errors=True)
+    return 0
+
+
+def _end_with_parent(background: Background) -> threading.Event:
+    """Watch the line to the process that started this one; when it ends, ask this one to end."""
+    orphaned = threading.Event()
+
+    def watch(_: Part) -> None:
+        with suppress(OSError):
+            while os.read(PARENT, 1):
+                pass
+        orphaned.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        # Nobody is there any more to kill one that hangs; what was answered is kept already.
+        time.sleep(ORPHAN_ENDS_WITHIN_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    background.thread("parent", watch)
+    return orphaned
+
+
+def _engine(settings: WorkerSettings) -> Engine:
+    project = None if settings.project is None else open_project(Path(settings.project))
+    return load_engine(Path(settings.bundle), project)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv)
+    sys.stderr.flush()
+    # All is closed by now.  To take millions of profiles apart would be silence, and look like hanging.
+    os._exit(code)

@@ -1,0 +1,112 @@
+"""When payments and labels reach the bank: most at once, some late, some twice, some broken.
+
+Simulated time only; `live` turns places in this order into times of sending.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fraud_detection.simulator.columns import Block, Table, joined
+from fraud_detection.simulator.world import HOUR, MINUTE, SECOND, Codes, Ints
+
+_LATE = (2 * MINUTE, 6 * HOUR)
+_AGAIN = (SECOND, 30 * MINUTE)
+
+
+class Way(enum.IntEnum):
+    """How an event comes: as it should, late, as a repetition, broken - or it is a label."""
+
+    ON_TIME = 0
+    LATE = 1
+    REPEATED = 2
+    BROKEN = 3
+    LABEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals(Table):
+    """Payments in the order of arrival.  at: simulated ms."""
+
+    at: Ints
+    way: Ints
+    block: Block
+
+    @classmethod
+    def none(cls) -> Arrivals:
+        """Return no arrivals."""
+        empty = np.empty(0, dtype=np.int64)
+        return cls(empty, empty, Block.none())
+
+    def in_order(self) -> Arrivals:
+        """Return the arrivals sorted by time."""
+        return self.pick(np.argsort(self.at, kind="stable"))
+
+    def until(self, moment: int) -> tuple[Arrivals, Arrivals]:
+        """Return those before a moment, and the others."""
+        place = int(np.searchsorted(self.at, moment))
+        return self.pick(slice(place)), self.pick(slice(place, None))
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Which share of payments arrives late, is repeated, and comes a second time broken."""
+
+    late: float
+    repeated: float
+    broken: float
+
+
+def arrivals_of(block: Block, rng: np.random.Generator, faults: Faults) -> Arrivals:
+    """Return when the payments of a day arrive; late ones and repetitions may be of the next day."""
+    count, draws = len(block), rng.random((3, len(block)))
+    late = draws[0] < faults.late
+    at = block.payments.time + np.where(late, rng.integers(*_LATE, count), 0)
+    first = Arrivals(at, np.where(late, Way.LATE, Way.ON_TIME), block)
+    second, broken = first.pick(draws[1] < faults.repeated), first.pick(draws[2] < faults.broken)
+    again = replace(
+        second,
+        at=second.at + rng.integers(*_AGAIN, len(second)),
+        way=np.full_like(second.way, Way.REPEATED),
+    )
+    return joined([first, again, replace(broken, way=np.full_like(broken.way, Way.BROKEN))])
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Table):
+    """Labels: of which payment of which card, what it was, and when that becomes known."""
+
+    known_at: Ints
+    code: Codes
+    is_fraud: Ints
+    card: Ints
+    issue: Ints
+
+
+class Labels:
+    """Labels that are not known yet."""
+
+    def __init__(self, wanted: Literal["all", "fraud", "none"]) -> None:
+        """Take which labels are told at all."""
+        empty = np.empty(0, dtype=np.int64)
+        self._wanted = wanted
+        self._waiting = Told(empty, empty.astype(np.uint64), empty, empty, empty)
+
+    def add(self, block: Block, begins: int = 0) -> None:
+        """Remember the labels of a block; those known before `begins` are told already."""
+        wanted = {"all": block.is_fraud >= 0, "fraud": block.is_fraud > 0, "none": block.is_fraud < 0}
+        chosen = wanted[self._wanted] & (block.known_at >= begins)
+        card, issue = block.payments.card[chosen], block.payments.issue[chosen]
+        new = Told(block.known_at[chosen], block.code[chosen], block.is_fraud[chosen], card, issue)
+        self._waiting = joined([self._waiting, new])
+
+    def until(self, moment: int) -> Told:
+        """Return, and forget, the labels that become known before a moment, in order."""
+        ready = self._waiting.known_at < moment
+        told = self._waiting.pick(ready)
+        self._waiting = self._waiting.pick(~ready)
+        return told.pick(np.argsort(told.known_at, kind="stable"))

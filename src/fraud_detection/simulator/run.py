@@ -1,0 +1,153 @@
+"""The simulator's door: a history into files, a live stream into a file or a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.file_targets import check_target
+from fraud_detection.simulator.arrivals import Way
+from fraud_detection.simulator.history_file import HistorySummary, write_history
+from fraud_detection.simulator.live import LiveOptions, LiveStream
+from fraud_detection.simulator.pace import Ahead, Clock, Outbox, Receiver, SystemClock, pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fraud_detection.simulator.world import SimulatorSettings
+
+STANDARD_OUTPUT = "-"
+
+_HEAD_START_S = 0.25
+_PATIENCE_S = 2.0
+
+
+class LiveSummary(msgspec.Struct, frozen=True):
+    """What was sent.  payments: whole ones, each once; late ones are among them.
+
+    behind_s_max: the longest that an event waited for the receiver, after it was due.
+    ended_by: the limit that was set, an interrupt, or a receiver that went away.
+    """
+
+    payments: int
+    late_payments: int
+    repeated_payments: int
+    broken_payments: int
+    labels: int
+    seconds: float
+    payments_per_second: float
+    behind_s_max: float
+    waiting_events_max: int
+    ended_by: Literal["limit", "interrupt", "receiver"]
+
+
+def generate_history(
+    settings: SimulatorSettings,
+    path: Path,
+    truth_path: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> HistorySummary:
+    """Write a labelled history to a .parquet or .csv file, and the truth about it to another."""
+    return write_history(settings, path, truth_path, on_progress)
+
+
+def generate_live(
+    settings: SimulatorSettings,
+    to: str = STANDARD_OUTPUT,
+    options: LiveOptions | None = None,
+    clock: Clock | None = None,
+) -> LiveSummary:
+    """Send the days after the history to a file, or to standard output ('-'), at the options' rate."""
+    clock = clock or SystemClock()
+    options = options or LiveOptions()
+    stream = LiveStream(settings, options)
+    with opened(to) as receiver:
+        return send(stream, receiver, clock)
+
+
+def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
+    """Send a stream until it ends, the receiver goes away, or somebody interrupts."""
+    began = clock.now() + _HEAD_START_S
+    sent: Counter[Way] = Counter()
+    ended_by: Literal["limit", "interrupt", "receiver"] = "limit"
+    with Outbox(receiver, clock, began) as outbox, Ahead(stream.chunks(round(began * 1000))) as chunks:
+        try:
+            for event in pace(chunks, clock, began, outbox):
+                sent[event.way] += 1
+        except KeyboardInterrupt:
+            ended_by = "interrupt"
+            outbox.patience_s = _PATIENCE_S
+        seconds = clock.now() - began
+    return _summary(sent, seconds, outbox, "receiver" if outbox.gone else ended_by)
+
+
+@contextlib.contextmanager
+def opened(to: str) -> Iterator[Receiver]:
+    """Open what `--to` names: a path, '-' for standard output, or kinesis://STREAM."""
+    kind, mark, stream = to.partition("://")
+    if kind == "kinesis" and stream:
+        yield _kinesis(stream)
+        return
+    if mark or to.startswith("kinesis:"):
+        raise ConfigError(f"--to {to}: expected a file, '-' for standard output, or kinesis://STREAM")
+    try:
+        descriptor = (
+            os.dup(1)
+            if to == STANDARD_OUTPUT
+            else os.open(check_target(Path(to), f"--to {to}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        )
+    except OSError as error:
+        raise ConfigError(f"--to {to}: cannot be written: {error}") from error
+    try:
+        yield Descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _kinesis(stream: str) -> Receiver:
+    """Return a stream as a receiver; payments of a card stay in order, and their labels come behind them."""
+    from fraud_detection.adapters.aws.clients import client  # noqa: PLC0415 - half a second, seldom needed
+    from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver  # noqa: PLC0415 - the same
+
+    return KinesisReceiver(KinesisProducer(client("kinesis"), stream), ("card_id", "transaction_id"))
+
+
+class Descriptor:
+    """A file or pipe that is written at once, without a buffer."""
+
+    def __init__(self, number: int) -> None:
+        """Take the number of an open file."""
+        self._number = number
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._number, rest) :]
+
+    def close(self) -> None:
+        """Leave the closing to whoever opened it."""
+
+
+def _summary(
+    sent: Counter[Way], seconds: float, outbox: Outbox, ended_by: Literal["limit", "interrupt", "receiver"]
+) -> LiveSummary:
+    slots = sum(count for way, count in sent.items() if way is not Way.LABEL)
+    return LiveSummary(
+        payments=sent[Way.ON_TIME] + sent[Way.LATE],
+        late_payments=sent[Way.LATE],
+        repeated_payments=sent[Way.REPEATED],
+        broken_payments=sent[Way.BROKEN],
+        labels=sent[Way.LABEL],
+        seconds=seconds,
+        payments_per_second=slots / max(seconds, 1e-9),
+        behind_s_max=outbox.behind_s_max,
+        waiting_events_max=outbox.waiting_events_max,
+        ended_by=ended_by,
+    )

@@ -1,0 +1,157 @@
+"""A stand-in for the runtime of SageMaker Feature Store, in memory, for tests.
+
+It answers as boto3's client does, refuses what AWS refuses, and holds every request and every answer
+against AWS's own description of the service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from fraud_detection.adapters.aws.state.feature_store_schema import (
+    EVENT_TIME,
+    FEATURES,
+    RECORD_IDENTIFIER,
+    as_ms,
+    as_time,
+)
+from fraud_detection.testing.aws_fakes import refusal
+from fraud_detection.testing.feature_store_model import service, wrongs
+
+MOST_RECORDS = 100
+MOST_RECORD_BYTES = 350 * 1024
+MOST_ID_BYTES = 2 * 1024
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A record of the online store: its features in the order of the group, and when it expires."""
+
+    features: dict[str, str]
+    time_ms: int
+    expires_ms: int | None
+
+
+class FakeFeatureStore:
+    """Feature groups by name, each with records by their id.
+
+    before: called with the operation's name before each call; it may raise, and then nothing is done.
+    after: the same after the call, when all is done but the answer has not come.
+    left_out, failed: ids that BatchGetRecord reports as unprocessed, or as errors.
+    offline: every record that was ever put, in order, with its group.
+    """
+
+    def __init__(self, groups: Sequence[str], now: Callable[[], float] = time.time) -> None:
+        """Start with groups of profiles, all empty."""
+        self.groups: dict[str, dict[str, Kept]] = {group: {} for group in groups}
+        self.offline: list[tuple[str, dict[str, str]]] = []
+        self.calls: dict[str, int] = {"PutRecord": 0, "BatchGetRecord": 0}
+        self.before: Callable[[str], object] = lambda _: None
+        self.after: Callable[[str], object] = lambda _: None
+        self.left_out: Callable[[str], bool] = lambda _: False
+        self.failed: Callable[[str], bool] = lambda _: False
+        self._now, self._lock = now, Lock()
+
+    def put_record(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+        """Keep a record if its event time is later than that of the record that is there."""
+        self._begin("PutRecord", asked)
+        group = asked["FeatureGroupName"]
+        if group not in self.groups:
+            raise _wrong("PutRecord", f"feature group {group} is not there", "ResourceNotFound")
+        features = _features(asked["Record"])
+        time_ms = as_ms(features[EVENT_TIME])
+        kept = Kept(features, time_ms, _expires(time_ms, asked.get("TtlDuration")))
+        stores = asked.get("TargetStores", ["OnlineStore", "OfflineStore"])
+        with self._lock:
+            there = self._online(group, features[RECORD_IDENTIFIER])
+            if "OnlineStore" in stores and (there is None or there.time_ms < time_ms):
+                self.groups[group][features[RECORD_IDENTIFIER]] = kept
+            if "OfflineStore" in stores:
+                self.offline.append((group, features))
+        self.after("PutRecord")
+        return {}
+
+    def batch_get_record(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
+        """Return the records that exist; say which were left out, and which failed."""
+        self._begin("BatchGetRecord", asked)
+        with_expiry = asked.get("ExpirationTimeResponse") == "Enabled"
+        ids = [(part, one) for part in asked["Identifiers"] for one in part["RecordIdentifiersValueAsString"]]
+        places = [(part["FeatureGroupName"], one) for part, one in ids]
+        if len(places) > MOST_RECORDS or len(set(places)) < len(places):
+            raise _wrong("BatchGetRecord", f"{len(places)} records, at most {MOST_RECORDS}, each once")
+        answer: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
+        for part, one in ids:
+            kind, detail = self._read(part, one, with_expiry=with_expiry)
+            answer[kind] += detail
+        if wrong := wrongs(service().operation_model("BatchGetRecord").output_shape, answer):
+            raise AssertionError(f"the stand-in answers as AWS does not: {wrong}")
+        self.after("BatchGetRecord")
+        return answer
+
+    def _begin(self, operation: str, asked: Mapping[str, Any]) -> None:
+        self.calls[operation] += 1
+        self.before(operation)
+        if wrong := wrongs(service().operation_model(operation).input_shape, asked):
+            raise _wrong(operation, "; ".join(wrong))
+
+    def _read(
+        self, part: Mapping[str, Any], one: str, *, with_expiry: bool
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Return in which list of the answer a record belongs, and what to put there."""
+        group, names = part["FeatureGroupName"], part.get("FeatureNames", list(FEATURES))
+        named = {"FeatureGroupName": group, "RecordIdentifierValueAsString": one}
+        if group not in self.groups:
+            return "Errors", [named | {"ErrorCode": "ResourceNotFound", "ErrorMessage": "no such group"}]
+        if unknown := set(names) - set(FEATURES):
+            return "Errors", [named | {"ErrorCode": "ValidationError", "ErrorMessage": f"no {unknown}"}]
+        if self.failed(one):
+            return "Errors", [named | {"ErrorCode": "InternalFailure", "ErrorMessage": "a stand-in"}]
+        if self.left_out(one):
+            return "UnprocessedIdentifiers", [dict(part) | {"RecordIdentifiersValueAsString": [one]}]
+        kept = self._online(group, one)
+        if kept is None:
+            return "Records", []
+        values = [{"FeatureName": name, "ValueAsString": kept.features[name]} for name in names]
+        expires = (
+            {} if kept.expires_ms is None or not with_expiry else {"ExpiresAt": as_time(kept.expires_ms)}
+        )
+        return "Records", [named | {"Record": values} | expires]
+
+    def _online(self, group: str, one: str) -> Kept | None:
+        kept = self.groups[group].get(one)
+        expired = kept is not None and kept.expires_ms is not None and kept.expires_ms <= self._now() * 1000
+        return None if expired else kept
+
+
+def _features(record: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the features of a record by name; refuse what the group does not have."""
+    features = {one["FeatureName"]: one.get("ValueAsString", "") for one in record}
+    if len(features) < len(record) or set(features) != set(FEATURES):
+        raise _wrong("PutRecord", f"features {sorted(features)}, the group has {sorted(FEATURES)}")
+    if not 0 < len(features[RECORD_IDENTIFIER].encode()) <= MOST_ID_BYTES:
+        raise _wrong("PutRecord", f"a record identifier has 1 to {MOST_ID_BYTES} bytes")
+    if sum(len(name) + len(value.encode()) for name, value in features.items()) > MOST_RECORD_BYTES:
+        raise _wrong("PutRecord", f"a record has at most {MOST_RECORD_BYTES} bytes")
+    try:
+        as_ms(features[EVENT_TIME])
+        [int(features[name]) for name, kind in FEATURES.items() if kind == "Integral"]
+    except ValueError as error:
+        raise _wrong("PutRecord", str(error)) from None
+    return features
+
+
+def _expires(time_ms: int, ttl: Mapping[str, Any] | None) -> int | None:
+    if ttl is None:
+        return None
+    lifetime = timedelta(**{ttl["Unit"].lower(): ttl["Value"]})
+    return round((datetime.fromtimestamp(time_ms / 1000, UTC) + lifetime).timestamp() * 1000)
+
+
+def _wrong(operation: str, what: str, code: str = "ValidationError") -> ClientError:
+    return refusal(code, operation, Error={"Code": code, "Message": what})

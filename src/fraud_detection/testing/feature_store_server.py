@@ -1,0 +1,96 @@
+"""The stand-in for Feature Store behind HTTP on this machine, so that AWS's own client can call it.
+
+`AWS_ENDPOINT_URL_SAGEMAKER_FEATURESTORE_RUNTIME` leads a client here.  It speaks the protocol that AWS's
+description of the service says (rest-json), for PutRecord and BatchGetRecord.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from fraud_detection.testing.feature_store_fake import FakeFeatureStore
+from fraud_detection.testing.feature_store_model import service
+
+PUT = "/FeatureGroup/"
+
+
+class FeatureStoreServer:
+    """Serves a FakeFeatureStore on a free port while the context is open; `url` is its address."""
+
+    def __init__(self, store: FakeFeatureStore) -> None:
+        """Take the port, and answer nothing yet."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": store}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        """Answer from now on."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    store: FakeFeatureStore
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_PUT(self) -> None:
+        if not self.path.startswith(PUT):
+            self._refuse("UnknownOperationException", f"no operation at PUT {self.path}", 404)
+            return
+        name = unquote(self.path.removeprefix(PUT))
+        self._answer(self.store.put_record, {"FeatureGroupName": name})
+
+    def do_POST(self) -> None:
+        if self.path != "/BatchGetRecord":
+            self._refuse("UnknownOperationException", f"no operation at POST {self.path}", 404)
+            return
+        self._answer(self.store.batch_get_record, {})
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: a test's output is its own."""
+
+    def _answer(self, call: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            answer = call(**asked, **msgspec.json.decode(body, type=dict[str, Any]))
+        except ClientError as error:
+            said = error.response["Error"]
+            self._refuse(said["Code"], said["Message"], _status(said["Code"]))
+        else:
+            self._send(200, answer, {})
+
+    def _refuse(self, code: str, message: str, status: int) -> None:
+        self._send(status, {"Message": message}, {"x-amzn-errortype": code})
+
+    def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
+        body = msgspec.json.encode(answer)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Type": "application/json"}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _status(code: str) -> int:
+    """Return the HTTP status of an error, as the service's description has it."""
+    shapes = {one.error_code: one for one in service().error_shapes}
+    return int(shapes[code].metadata["error"]["httpStatusCode"]) if code in shapes else 400

@@ -1,1 +1,0 @@
-"""Learn a model from replayed history, judge it honestly, and pack it into a bundle."""

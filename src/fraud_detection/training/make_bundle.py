@@ -1,0 +1,120 @@
+"""Put a bundle together: cut-offs, figures, yardsticks, test vectors and the card."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from fraud_detection.core.score.bundle import (
+    FORMAT,
+    Bundle,
+    Contents,
+    FeatureSet,
+    Manifest,
+    Periods,
+    assemble,
+)
+from fraud_detection.evaluation.cutoffs import choose
+from fraud_detection.training.evaluate import Scored, judge
+from fraud_detection.training.reference import SCORE_EDGES, distribution, reference, vectors
+from fraud_detection.training.report.model_card import model_card
+
+if TYPE_CHECKING:
+    from fraud_detection.core.project_schema import Project
+    from fraud_detection.evaluation.time_split import Boundaries
+    from fraud_detection.training.fit import Learned, Refit, Slices
+    from fraud_detection.training.tables.dataset import FeatureTableInfo
+
+
+def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
+    """Choose the cut-offs, judge the validation slice, and assemble what serves."""
+    info = slices.train.info
+    scored = _validated(slices, learned, project.model.threads)
+    cutoffs = choose(
+        scored.score,
+        scored.label,
+        scored.rows.amount,
+        project.costs,
+        project.policy,
+        scored.days,
+        weight=scored.weight,
+    )
+    figures = judge(scored, cutoffs, project.costs, project.model.seed)
+    metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
+    normal = reference(slices.train, distribution(scored.score, SCORE_EDGES))
+    periods = _periods(info.boundaries)
+    draft = Manifest(
+        name="",
+        project=project.project,
+        fingerprint=info.fingerprint,
+        calibration=learned.calibration,
+        cutoffs=cutoffs,
+        periods=periods,
+        metrics=metrics,
+        files={},
+        format=FORMAT,
+    )
+    contents = Contents(
+        model=learned.model,
+        features=_feature_set(info),
+        project=project,
+        reference=normal,
+        vectors=vectors(slices.traffic, learned.scorer(threads=1)),
+        card=model_card(project, periods, cutoffs, metrics, normal),
+    )
+    return assemble(contents, draft)
+
+
+def make_refitted(judged: Bundle, slices: Slices, again: Refit) -> Bundle:
+    """Return the bundle that was judged with the trees that were fitted again in place of its own."""
+    was, before = judged.manifest, judged.contents
+    normal = reference(again.rows, before.reference.score)
+    periods = msgspec.structs.replace(
+        was.periods, train_until=iso(again.until), labels_as_of=iso(again.as_of)
+    )
+    draft = msgspec.structs.replace(was, name="", periods=periods, files={}, judged=was.name)
+    contents = msgspec.structs.replace(
+        before,
+        model=again.learned.model,
+        reference=normal,
+        vectors=vectors(slices.traffic, again.learned.scorer(threads=1)),
+        card=model_card(before.project, periods, was.cutoffs, was.metrics, normal, was.name),
+    )
+    return assemble(contents, draft)
+
+
+def iso(ms: int) -> str:
+    """Return a time in ms as people write it; equally long, so it sorts as text.
+
+    >>> iso(0)
+    '1970-01-01T00:00:00.000Z'
+    """
+    moment = dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _validated(slices: Slices, learned: Learned, threads: int) -> Scored:
+    """Score all traffic of the validation slice, with its labels as known when the test slice begins."""
+    cut = slices.train.info.boundaries
+    score = np.array(learned.scorer(threads).score(slices.traffic.features))
+    return Scored.between(slices.traffic, score, (cut.validation_from, cut.validation_until), cut.test_from)
+
+
+def _feature_set(info: FeatureTableInfo) -> FeatureSet:
+    return FeatureSet(
+        fingerprint=info.fingerprint, definitions=tuple(info.features), vocabulary=info.vocabulary
+    )
+
+
+def _periods(cut: Boundaries) -> Periods:
+    return Periods(
+        train_from=iso(cut.train_from),
+        train_until=iso(cut.train_until),
+        validation_from=iso(cut.validation_from),
+        validation_until=iso(cut.validation_until),
+        labels_as_of=iso(cut.test_from),
+    )

@@ -1,0 +1,86 @@
+"""What was normal in training: the yardstick of later drift checks, and the 'usual' of reasons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_detection.core.score.bundle import Vectors
+from fraud_detection.core.score.reference import Distribution, FeatureReference, Reference
+from fraud_detection.evaluation.measures import mean
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.xgboost.model import XGBoostScorer
+    from fraud_detection.core.events import FeatureDefinition
+    from fraud_detection.training.tables.dataset import Dataset
+
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+DECILES = tuple(round(0.1 * i, 1) for i in range(1, 10))
+SCORE_EDGES = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+"""Where the scores' histogram is cut, as quantiles: finely at the top, where decisions are taken."""
+
+VECTORS = 20
+
+
+def reference(train: Dataset, score: Distribution) -> Reference:
+    """Describe the labelled training slice; score: of calibrated ones of a slice not learned from."""
+    columns = zip(train.info.features, train.features.T, strict=True)
+    good = train.label == 0
+    return Reference(
+        rows=len(train),
+        fraud_share=_short(mean(train.label == 1, train.weight)),
+        features=tuple(_feature(definition, values, values[good]) for definition, values in columns),
+        score=score,
+    )
+
+
+def distribution(values: np.ndarray, cuts: tuple[float, ...] = DECILES) -> Distribution:
+    """Cut at the given quantiles, each edge once, and count.
+
+    >>> distribution(np.array([1.0, 2.0, np.nan, 4.0]), cuts=(0.5,))
+    Distribution(edges=(2.0,), shares=(0.666667, 0.333333), missing=0.25)
+    """
+    present = values[~np.isnan(values)].astype(np.float64)
+    missing = _short(1 - present.size / values.size) if values.size else 1.0
+    if not present.size:
+        return Distribution(edges=(), shares=(1.0,), missing=missing)
+    edges = np.unique(np.quantile(present, cuts, method="inverted_cdf"))
+    counts = np.bincount(np.searchsorted(edges, present), minlength=edges.size + 1)
+    shares = tuple(_short(count / present.size) for count in counts)
+    return Distribution(edges=tuple(edges.tolist()), shares=shares, missing=missing)
+
+
+def vectors(rows: Dataset, scorer: XGBoostScorer) -> Vectors:
+    """Choose rows from the lowest score to the highest, and one with every value missing."""
+    raw = scorer.margins(rows.features)
+    picked = np.argsort(raw, kind="stable")[np.linspace(0, raw.size - 1, VECTORS).astype(int)]
+    empty = np.full((1, rows.features.shape[1]), np.nan, np.float32)
+    matrix = np.concatenate([rows.features[picked], empty])
+    return Vectors(
+        rows=tuple(tuple(None if np.isnan(value) else float(value) for value in row) for row in matrix),
+        raw=tuple(scorer.margins(matrix).tolist()),
+        expected=tuple(scorer.score(matrix)),
+    )
+
+
+def _feature(definition: FeatureDefinition, values: np.ndarray, good: np.ndarray) -> FeatureReference:
+    present = values[~np.isnan(values)]
+    quantiles = np.quantile(present, QUANTILES, method="inverted_cdf").tolist() if present.size else ()
+    usual = _usual(good[~np.isnan(good)], definition.unit)
+    return FeatureReference(
+        name=definition.name, usual=usual, quantiles=tuple(quantiles), distribution=distribution(values)
+    )
+
+
+def _usual(present: np.ndarray, unit: str) -> float | None:
+    if not present.size:
+        return None
+    if unit == "code":
+        codes, counts = np.unique(present, return_counts=True)
+        return float(codes[np.argmax(counts)])
+    return float(np.median(present))
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)

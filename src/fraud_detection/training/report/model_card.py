@@ -1,0 +1,146 @@
+"""Write the model card: what the model is, what it learned from, how good it is, what it is not for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fraud_detection.core.project_schema import Project
+    from fraud_detection.core.score.bundle import Cutoffs, Periods
+    from fraud_detection.core.score.reference import FeatureReference, Reference
+
+_WORDS = {
+    "average_precision": "average precision",
+    "auc": "area under the ROC curve",
+    "recall_at_0_1_percent_false_positives": "recall at 0.1 % false positives",
+    "recall_at_1_percent_false_positives": "recall at 1 % false positives",
+    "card_precision_at_100": "card precision@100",
+    "brier": "Brier score",
+    "calibration_error": "calibration error (10 bins)",
+    "accuracy": "accuracy of the answers",
+    "accuracy_always_legitimate": "accuracy of always answering 'legitimate'",
+    "precision": "precision of the payments not approved",
+    "recall": "recall of the payments not approved",
+    "reviews_per_day": "reviews a day",
+    "declines_per_day": "declines a day",
+    "money_saved_major_units_per_day": "money saved a day, major units",
+    "amount_only_average_precision": "average precision of the amount alone",
+}
+
+
+def model_card(
+    project: Project,
+    periods: Periods,
+    cutoffs: Cutoffs,
+    metrics: Mapping[str, float],
+    reference: Reference,
+    judged: str | None = None,
+) -> str:
+    """Return the card as Markdown; the same training gives the same text.
+
+    judged: the bundle whose figures these are, where the trees were fitted again since.
+    """
+    return "\n".join(
+        [
+            f"# Model card: {project.project}",
+            "",
+            "A gradient-boosted tree model (XGBoost, `hist`) that gives a payment its probability of fraud.",
+            "It ranks payments for review and decline; it is not meant to judge a person, to grant credit,",
+            "or to score payments of another kind than those it learned from.",
+            "",
+            *_learned(periods, reference),
+            *_quality(metrics, judged),
+            *_cutoffs(project, cutoffs),
+            *_features(reference.features),
+            *_limits(project),
+        ]
+    )
+
+
+def _learned(periods: Periods, reference: Reference) -> list[str]:
+    return [
+        "## What it learned from",
+        "",
+        *_table(
+            ("slice", "from", "until (exclusive)"),
+            [
+                ("training", periods.train_from, periods.train_until),
+                (
+                    "early stopping, calibration, cut-offs",
+                    periods.validation_from,
+                    periods.validation_until,
+                ),
+            ],
+        ),
+        "",
+        f"{reference.rows} labelled payments, {100 * reference.fraud_share:.3g} % of them fraud.",
+        f"Labels as known at {periods.labels_as_of}; payments without a label were left out,",
+        "never taken as legitimate.",
+        "",
+    ]
+
+
+def _quality(metrics: Mapping[str, float], judged: str | None) -> list[str]:
+    again = [
+        f"They are those of bundle {judged}, which had not learned these payments. Then as many trees were",
+        "fitted on all payments whose labels were in; calibration and cut-offs are still those of that one.",
+        "",
+    ]
+    rows = [(words, f"{metrics[name]:.4g}") for name, words in _WORDS.items() if name in metrics]
+    return [
+        "## How good it is",
+        "",
+        "On the validation slice, which also stopped the training and set calibration and cut-offs, so these",
+        "figures are friendly. `fraud evaluate` judges the later test slice, which nothing was chosen on.",
+        "",
+        *(again if judged else ()),
+        *_table(("measure", "value"), rows),
+        "",
+    ]
+
+
+def _cutoffs(project: Project, cutoffs: Cutoffs) -> list[str]:
+    costs = project.costs
+    chosen = {"money": "chosen by money on the validation slice", "settings": "given in the project file"}
+    return [
+        "## How it answers",
+        "",
+        f"Review from {cutoffs.review_at:g}, decline from {cutoffs.decline_at:g}: {chosen[cutoffs.origin]}.",
+        f"A missed fraud costs {costs.missed_fraud_share:g} of its amount plus {costs.missed_fraud_fixed:g};",
+        f"a review costs {costs.review:g} and finds {costs.review_recall:g} of the frauds;",
+        f"a declined good payment costs {costs.declined_good_share:g} of its amount plus",
+        f"{costs.declined_good_fixed:g} (major units).",
+        "",
+    ]
+
+
+def _features(features: Iterable[FeatureReference]) -> list[str]:
+    rows = [
+        (
+            f"`{feature.name}`",
+            "-" if feature.usual is None else f"{feature.usual:.4g}",
+            f"{100 * feature.distribution.missing:.3g} %",
+        )
+        for feature in features
+    ]
+    return ["## Features", "", *_table(("feature", "usual value", "missing"), rows), ""]
+
+
+def _limits(project: Project) -> list[str]:
+    return [
+        "## Limits",
+        "",
+        f"- Fraud that looks like nothing in the training slice of `{project.project}` is not found;",
+        "  train again when the drift checks or the delayed labels say so.",
+        "- A fraud that nobody ever reported was learned as legitimate.",
+        "- The score is a probability only while fraud is about as frequent as in the validation slice.",
+        "- Reviews and declines change what is reported later; leave some payments alone to measure it.",
+        "",
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,0 +1,51 @@
+"""Draw every picture of a judged slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fraud_detection.core.score.reasons import title
+from fraud_detection.evaluation.measures import Ranking, answers, risk_bins
+from fraud_detection.training.evaluate import amount_ranking, savings
+from fraud_detection.training.report import plots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from fraud_detection.adapters.xgboost.model import XGBoostScorer
+    from fraud_detection.core.project_schema import Costs
+    from fraud_detection.core.score.bundle import Bundle
+    from fraud_detection.training.evaluate import Scored
+
+EXPLAINED = 2_000
+"""So many payments show which features matter; exact SHAP values cost time."""
+
+
+def draw(
+    scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs, out_dir: Path
+) -> tuple[Path, ...]:
+    """Draw every picture into `out_dir`; return their paths."""
+    drawn = pictures(scored, bundle, scorer, costs)
+    paths = tuple(out_dir / f"{name}.png" for name in drawn)
+    for figure, path in zip(drawn.values(), paths, strict=True):
+        plots.write(figure, path)
+    return paths
+
+
+def pictures(scored: Scored, bundle: Bundle, scorer: XGBoostScorer, costs: Costs) -> dict[str, Figure]:
+    """Return every picture by its name."""
+    known, cutoffs = scored.labelled(), bundle.manifest.cutoffs
+    fraud = known.label == 1
+    places = {"review": cutoffs.review_at, "decline": cutoffs.decline_at}
+    reached = {name: answers(known.score >= place, fraud, known.weight) for name, place in places.items()}
+    ranking = Ranking.of(known.score, fraud, known.weight)
+    moved = scorer.contributions(known.rows.features[:: 1 + len(known.rows) // EXPLAINED])
+    return {
+        "precision_recall": plots.precision_recall(ranking, amount_ranking(known), cutoffs, reached),
+        "calibration": plots.calibration(risk_bins(known.score, known.label, weight=known.weight)),
+        "money": plots.money(savings(known, cutoffs, costs), cutoffs),
+        "importance": plots.importance([title(one) for one in bundle.contents.features.definitions], moved),
+        "score_by_class": plots.score_by_class(known.score, known.label, cutoffs),
+    }

@@ -1,0 +1,141 @@
+"""From a file of past payments to a judged bundle: the stages that DVC names, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.fingerprint import fingerprint
+from fraud_detection.core.project_schema import Project
+from fraud_detection.evaluation.time_split import UNKNOWN
+from fraud_detection.history.load import History, Progress, read_history, refuse_empty
+from fraud_detection.training.evaluate import EVER
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.cache import source_of
+from fraud_detection.training.tables.dataset import Dataset, read_info, write_dataset
+from fraud_detection.training.tables.historical_rows import declared_columns
+from fraud_detection.training.workflow import (
+    EvaluateReport,
+    TrainReport,
+    evaluate,
+    refit_bundle,
+    tracker,
+    train,
+)
+
+
+class FeaturesReport(msgspec.Struct, frozen=True):
+    """What became of a file of history.
+
+    decided: payments out of state files; let_through: those of them that stand for others, left_out: those
+    that others stand for.
+    immature: payments in no slice, since their labels cannot be in at `moment`, in ms: the one that was
+    named, or the last one that history tells of.
+    """
+
+    payments: int
+    refused: int
+    repeated: int
+    strays: int
+    labelled: int
+    frauds: int
+    features: int
+    fingerprint: str
+    decided: int = 0
+    let_through: int = 0
+    left_out: int = 0
+    immature: int = 0
+    moment: int | None = None
+    conflicts: int = 0
+
+
+def make_features(  # noqa: PLR0913 - where the past is told, and by when
+    project: Project,
+    history_path: Path | None,
+    out: Path,
+    progress: Progress,
+    labels: Sequence[Path] = (),
+    as_of: int | None = None,
+    *,
+    states: Sequence[Path] = (),
+    for_training: bool = True,
+) -> FeaturesReport:
+    """Replay history into a table of features, with labels of other files, as known at a moment.
+
+    It is told by a file, by state files, or by both.  for_training: see `feature_table`.
+    """
+    history = read_history(project, history_path, progress, labels, as_of, states)
+    refuse_empty(history, history_path or states[0])
+    dataset, _ = feature_table(project, history, progress, exact=True, for_training=for_training)
+    progress(f"writing {out.name}", 0.0)
+    # A state file goes on growing: no table that was made of one is taken for ready later.
+    files = [] if states else [path for path in (history_path, *labels) if path is not None]
+    keep_table(out, project, dataset, history, files)
+    progress(f"writing {out.name}", 1.0)
+    return _features_report(history, dataset)
+
+
+def keep_table(
+    out: Path, project: Project, dataset: Dataset, history: History, files: Sequence[Path]
+) -> None:
+    """Write a table of features with what its payments declared, and what it was made of."""
+    info = msgspec.structs.replace(dataset.info, source=source_of(project.schema, files))
+    payments = [past.payment for past in history.payments]
+    write_dataset(out, replace(dataset, info=info), declared_columns(project.schema, payments))
+
+
+def refuse_other_features(project: Project, table: Path) -> None:
+    """Raise ConfigError when a table was made of other features than the project's."""
+    info = read_info(table)
+    own = fingerprint(project, info.vocabulary)
+    if own != info.fingerprint:
+        raise ConfigError(
+            f"{table}: was made of other features than those of the project file (fingerprint "
+            f"{info.fingerprint}, expected {own}); make it again with `fraud features`"
+        )
+
+
+def train_and_evaluate(
+    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+) -> tuple[TrainReport, EvaluateReport]:
+    """Train a bundle and judge it on the test slice."""
+    if project.schema.label is None:
+        raise ConfigError("training needs labels: declare `schema.label` in the project file")
+    trained = train(project, features, bundle, progress=progress, tracking=tracking)
+    return trained, evaluate(project, features, bundle, evaluation, progress=progress, tracking=tracking)
+
+
+def train_evaluate_and_refit(
+    project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
+) -> tuple[TrainReport, EvaluateReport]:
+    """Train a bundle, judge it on the test slice, and fit it again on that slice too."""
+    trained, judged = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
+    trained = refit_bundle(trained, features, progress=progress)
+    if tracking:
+        kept = tracker(project)
+        trained = replace(trained, tracked=kept.trained(trained.bundle, bundle, trained.rounds))
+        kept.evaluated(trained.bundle.name, judged.metrics, judged.pictures)
+    return trained, judged
+
+
+def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
+    return FeaturesReport(
+        payments=len(history.payments),
+        refused=len(history.refused),
+        repeated=history.repeated,
+        strays=history.strays,
+        labelled=int((dataset.label != UNKNOWN).sum()),
+        frauds=int((dataset.label == 1).sum()),
+        features=len(dataset.info.features),
+        fingerprint=dataset.info.fingerprint,
+        decided=history.decided,
+        let_through=int((dataset.weight > 1).sum()),
+        left_out=int((dataset.weight == 0).sum()),
+        immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
+        moment=history.told_until if history.as_of is None else history.as_of,
+        conflicts=history.conflicts,
+    )

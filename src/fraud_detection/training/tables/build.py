@@ -1,0 +1,160 @@
+"""Make a table of features: history replayed through the code that serves, one row a payment."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from fraud_detection.adapters.host.gc_tuning import few_collections
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.category_encoding import Vocabulary, learn_vocabulary
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.fingerprint import fingerprint
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.project_schema import LabelSource, Project
+from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries, boundaries
+from fraud_detection.history.load import READ_ROWS, History, Progress
+from fraud_detection.training.tables.dataset import Correction, Dataset, FeatureTableInfo
+
+
+def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is for
+    project: Project,
+    history: History,
+    progress: Progress,
+    learn_until: int | None = None,
+    *,
+    vocabulary: Vocabulary | None = None,
+    exact: bool = False,
+    for_training: bool = True,
+) -> tuple[Dataset, Replay]:
+    """Replay the history; return every payment's features, as they would have been served, and the replay.
+
+    The replay's memory is as a live engine's would be at the end of history.
+    learn_until: the categories are learned from payments before that time in ms, and the table is not
+    cut into slices; without it both follow the project's split.
+    vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
+    exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
+    for_training: refuse a history that is too short for slices whose labels are in; else they are cut as if
+    all were.
+    """
+    times = np.fromiter(
+        (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
+    )
+    delay_ms = project.schema.label.delay.ms if project.schema.label else 0
+    if learn_until is None:
+        cut = _slices(project, history, times, delay_ms, for_training=for_training)
+    else:
+        until = learn_until
+        cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
+    if vocabulary is None:
+        vocabulary = _vocabulary(project, history.payments, cut)
+    replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
+    matrix = _replayed(replay, history.payments, progress, exact=exact)
+    definitions = replay.memory.extractor.definitions
+    info = FeatureTableInfo(
+        fingerprint=fingerprint(project, vocabulary),
+        features=definitions,
+        boundaries=cut,
+        vocabulary=vocabulary,
+        delay_ms=delay_ms,
+        as_of=history.as_of,
+        told_until=history.told_until,
+    )
+    return _dataset(project, history, times, matrix, info), replay
+
+
+def _slices(
+    project: Project, history: History, times: np.ndarray, delay_ms: int, *, for_training: bool
+) -> Boundaries:
+    if for_training and all(past.fraud is None for past in history.payments):
+        raise ConfigError(_no_labels(project.schema.label))
+    moment = history.told_until if history.as_of is None else history.as_of
+    try:
+        return boundaries(_mature(times, moment, delay_ms), project.split, delay_ms)
+    except ConfigError:
+        if for_training:
+            raise
+        return boundaries(times, project.split, delay_ms)
+
+
+def _no_labels(source: LabelSource | None) -> str:
+    words = "nothing can be learned: no payment has a label"
+    if source is None:
+        return f"{words}, since `schema.label` names none"
+    values = ", ".join((*source.positive, *source.negative))
+    return (
+        f"{words}. No row has one of the values {values} in the field `{source.field}` (`schema.label`); "
+        "give a history that has labels, or a file of them with --labels"
+    )
+
+
+def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:
+    """Return the times of payments whose labels are in by then; no slice begins or ends later."""
+    mature = times if moment is None else times[times <= moment - delay_ms]
+    if not mature.size:
+        raise ConfigError(
+            "no label can be in by now: no payment is older than `schema.label.delay`; give more history, "
+            "or a later --as-of"
+        )
+    return mature
+
+
+def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundaries) -> Vocabulary:
+    """Learn the categories from payments that training may see, and from no later ones."""
+    learned = (past.payment for past in payments if past.payment.event_time < cut.train_until)
+    return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
+
+
+def _replayed(
+    replay: Replay, payments: Sequence[PastPayment], progress: Progress, *, exact: bool
+) -> np.ndarray:
+    kind = np.float64 if exact else np.float32
+    values: array[float] = array("d" if exact else "f")
+    with few_collections():
+        for number, row in enumerate(replay.rows(payments), start=1):
+            values.extend(row)
+            if number % READ_ROWS == 0:
+                progress(f"replaying: {number:,} payments", number / len(payments))
+    progress(f"replaying: {len(payments):,} payments", 1.0)
+    return np.frombuffer(values, dtype=kind).reshape(len(payments), -1)
+
+
+def _dataset(
+    project: Project,
+    history: History,
+    times: np.ndarray,
+    matrix: np.ndarray,
+    info: FeatureTableInfo,
+) -> Dataset:
+    payments, weights = history.payments, history.weights
+    scale = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
+    return Dataset(
+        transaction_id=np.array([past.payment.transaction_id for past in payments], dtype=object),
+        event_time=times,
+        amount=np.array([_major(past.payment.amount, scale) for past in payments], dtype=np.float64),
+        card=np.array([_ordering_entity(past) for past in payments], dtype=object),
+        label=np.array(
+            [UNKNOWN if past.fraud is None else int(past.fraud) for past in payments], dtype=np.int8
+        ),
+        known_at=np.array([past.known_at for past in payments], dtype=np.int64),
+        corrections=np.array([_corrections(past) for past in payments], dtype=object),
+        weight=np.array([weights.get(past.payment.transaction_id, 1.0) for past in payments], np.float64),
+        features=matrix,
+        info=info,
+    )
+
+
+def _corrections(past: PastPayment) -> str:
+    return Correction.write([Correction(int(fraud), known_at) for fraud, known_at in past.corrections])
+
+
+def _major(amount: int | None, scale: float) -> float:
+    return float("nan") if amount is None else amount / scale
+
+
+def _ordering_entity(past: PastPayment) -> str:
+    ids = past.payment.entities
+    return (ids[0] or "") if ids else ""

@@ -1,0 +1,160 @@
+"""Look for better settings of the model, as a live system would have found them at the time.
+
+    history ............ | stop | delay | fold 1 |
+    history ..................... | stop | delay | fold 2 |
+    history ............................. | stop | delay | fold 3 |  gap | the test slice is never looked at
+
+Each trial trains anew for every fold, with the labels known when the fold begins, and is judged by those
+known when the test slice begins.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from fraud_detection.adapters.optuna_tuner import Knob, OptunaTuner
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Model
+from fraud_detection.evaluation.measures import DAY_MS, Ranking
+from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries
+from fraud_detection.training.prequential import Fold, learn_fold
+from fraud_detection.training.tables.dataset import Dataset
+
+FOLDS = 3
+MODELS = 2
+"""Of a fold, which are averaged: one alone would tell luck from skill less well."""
+LONGEST_MS = 7 * DAY_MS
+KNOBS = (
+    Knob("max_depth", 3, 8, whole=True),
+    Knob("learning_rate", 0.03, 0.3, by_factor=True),
+    Knob("min_child_weight", 0.5, 30, by_factor=True),
+    Knob("subsample", 0.5, 1),
+    Knob("colsample", 0.3, 1),
+    Knob("reg_lambda", 0.5, 50, by_factor=True),
+)
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """How much may be tried: so many settings, those of today among them, and for so long.
+
+    minutes: no trial begins later; None means no limit.  Only without one the result is the same every time.
+    """
+
+    trials: int = 30
+    minutes: float | None = None
+
+
+class Tuned(msgspec.Struct, frozen=True):
+    """The best settings, and what they and those of today were worth; NaN where nothing was tried.
+
+    worth: mean average precision over the folds.
+    """
+
+    settings: Model
+    trials: int = 0
+    worth: float = math.nan
+    worth_today: float = math.nan
+
+
+def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
+    """Lay the folds so that the last one ends where the labels end that were known when the test begins.
+
+    >>> cut = Boundaries(0, 40 * DAY_MS, 47 * DAY_MS, 60 * DAY_MS, 67 * DAY_MS, 80 * DAY_MS)
+    >>> found = folds(cut, 7 * DAY_MS)
+    >>> [(one.until // DAY_MS, one.test_from // DAY_MS, one.test_until // DAY_MS) for one in found]
+    [(32, 39, 46), (39, 46, 53), (46, 53, 60)]
+    """
+    end = min(cut.validation_until, cut.test_from - delay_ms)
+    # The first fold keeps at least twice a fold to learn from, and one to stop on.
+    length = min(LONGEST_MS, (end - cut.train_from - delay_ms) // (FOLDS + 3))
+    if length <= 0:
+        raise ConfigError(
+            "the history is too short to tune on: the label delay leaves no days; give more, or --trials 0"
+        )
+    found = []
+    for place in range(FOLDS):
+        until = end - (FOLDS - 1 - place) * length
+        test_from = until - length
+        learned = test_from - delay_ms
+        found.append(Fold(cut.train_from, learned - length, learned, test_from, until))
+    return found
+
+
+def tune(
+    dataset: Dataset,
+    today: Model,
+    more: Sequence[Model],
+    budget: Budget,
+    progress: Callable[[str, float], None],
+) -> Tuned:
+    """Return the best of today's settings, of `more` (such as the champion's), and of what Optuna proposes.
+
+    Of equal ones the first stands.  Raises ConfigError when no fold has frauds to learn from and to find.
+    """
+    if budget.trials < 1:
+        return Tuned(today)
+    usable = _usable(dataset)
+    tuner = OptunaTuner(KNOBS, today.seed)
+    given = [today, *(changed for one in more if (changed := _turned(today, _values(one))) != today)]
+    until = math.inf if budget.minutes is None else time.monotonic() + 60 * budget.minutes
+    tried: list[tuple[float, Model]] = []
+    while len(tried) < budget.trials and (not tried or time.monotonic() < until):
+        is_given = len(tried) < len(given)
+        settings = given[len(tried)] if is_given else _turned(today, tuner.propose())
+        worth = float(np.mean([fold_worth(dataset, fold, settings) for fold in usable]))
+        if is_given:
+            tuner.know(_values(settings), worth)
+        else:
+            tuner.answer(worth)
+        tried.append((worth, settings))
+        progress(f"tuning: {len(tried):,} settings tried", (len(tried) - 1) / budget.trials)
+    progress(f"tuning: {len(tried):,} settings tried", 1.0)
+    worth, best = max(tried, key=lambda one: one[0])
+    return Tuned(best, len(tried), worth, tried[0][0])
+
+
+def fold_worth(dataset: Dataset, fold: Fold, settings: Model) -> float:
+    """Return the average precision in a fold's days of models that learned before them."""
+    test = dataset.slice(fold.test_from, fold.test_until)
+    label = test.labels(dataset.info.boundaries.test_from)
+    known = (label != UNKNOWN) & (test.weight > 0)
+    score = learn_fold(dataset, fold, settings, MODELS).score(test.features[known])
+    return Ranking.of(score, label[known] == 1, test.weight[known]).average_precision()
+
+
+def _usable(dataset: Dataset) -> list[Fold]:
+    """Return the folds that have frauds to learn from, to stop on and to find."""
+    laid = folds(dataset.info.boundaries, dataset.info.delay_ms)
+    usable = [
+        fold
+        for fold in laid
+        if all(_has_frauds(dataset, part, moment) for part, moment in _parts(dataset, fold))
+    ]
+    if not usable:
+        raise ConfigError("too few frauds are known to tune on; give more history, or --trials 0")
+    return usable
+
+
+def _parts(dataset: Dataset, fold: Fold) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield the stretches of time that need frauds, with the moment by which these have to be known."""
+    yield (fold.history_from, fold.stop_from), fold.test_from
+    yield (fold.stop_from, fold.until), fold.test_from
+    yield (fold.test_from, fold.test_until), dataset.info.boundaries.test_from
+
+
+def _has_frauds(dataset: Dataset, span: tuple[int, int], as_of: int) -> bool:
+    rows = dataset.slice(*span)
+    return bool(((rows.labels(as_of) == 1) & (rows.weight > 0)).any())
+
+
+def _values(settings: Model) -> dict[str, float]:
+    return {knob.name: getattr(settings, knob.name) for knob in KNOBS}
+
+
+def _turned(settings: Model, values: Mapping[str, float]) -> Model:
+    return msgspec.structs.replace(settings, **values)

@@ -1,0 +1,47 @@
+"""Say when a training should not be trusted, whatever its figures are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fraud_detection.core.score.bundle import Cutoffs
+
+FEW_FRAUDS = 30
+MOST_STOPPED = 0.5
+
+
+def doubts(
+    frauds: int, score: np.ndarray, cutoffs: Cutoffs, weight: np.ndarray | None = None
+) -> tuple[str, ...]:
+    """Return what is doubtful, a sentence each.
+
+    frauds: in the training slice.  score: calibrated, of the traffic after it, shape (n,).  weight: for how
+    many payments each of that traffic stands.
+
+    >>> from fraud_detection.core.score.bundle import Cutoffs
+    >>> cutoffs = Cutoffs(review_at=0.5, decline_at=0.9)
+    >>> doubts(500, np.array([0.1, 0.6, 0.01]), cutoffs)
+    ()
+    >>> len(doubts(3, np.array([0.6, 0.6, 0.6]), cutoffs))
+    3
+    """
+    found = []
+    if frauds < FEW_FRAUDS:
+        found.append(f"only {frauds} frauds to learn from: the figures are little more than guesses")
+    if score.size and np.ptp(score) == 0:
+        found.append("every payment gets the same score: the model has learned nothing")
+    stopped = float((score >= cutoffs.review_at).mean()) if score.size else 0.0
+    if stopped > MOST_STOPPED:
+        found.append(
+            f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model tells too little "
+            "apart for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"
+        )
+    if weight is not None and (weight == 0).any() and not (weight > 1).any():
+        found.append(
+            f"{int((weight == 0).sum()):,} payments were stopped and none was let through: no figure speaks "
+            "of such payments; wait, or raise `let_through.share`"
+        )
+    return tuple(found)

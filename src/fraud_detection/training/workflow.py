@@ -1,0 +1,243 @@
+"""Train a bundle, and judge one: the two commands, from files to files.
+
+Equal inputs give equal outputs, byte for byte: no clock is read and nothing is drawn
+without a seed.  The experiment tracker is only told; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fraud_detection.adapters.xgboost.bundle_trial import mark_tried, trusted_scorer
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.file_targets import check_target
+from fraud_detection.core.score.archive import beside_as_judged, read_bundle, write_bundle
+from fraud_detection.core.score.bundle import encode
+from fraud_detection.training.evaluate import EVER, Scored, judge
+from fraud_detection.training.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.training.make_bundle import iso, make_bundle, make_refitted
+from fraud_detection.training.report.pictures import draw
+from fraud_detection.training.tables.dataset import read_dataset
+from fraud_detection.training.warnings import doubts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from fraud_detection.core.project_schema import Project
+    from fraud_detection.core.score.bundle import Bundle
+    from fraud_detection.training.tables.dataset import Dataset, FeatureTableInfo
+
+    Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What `train` made.
+
+    metrics: of the validation slice.  suspects: features that alone rank nearly all frauds right.
+    doubts: why the training should not be trusted, a sentence each.
+    tracked: the version in the model registry, None when nothing was tracked.
+    """
+
+    bundle: Bundle
+    directory: Path
+    archive: Path
+    metrics: dict[str, float]
+    rounds: int
+    train_rows: int
+    validation_rows: int
+    suspects: dict[str, float]
+    doubts: tuple[str, ...]
+    tracked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateReport:
+    """What `evaluate` found on the test slice, and the pictures it drew.
+
+    bundle: the one that was judged.  instead_of: the bundle that was asked for, where it was fitted again
+    after that one was judged; empty where it was itself.
+    """
+
+    metrics: dict[str, float]
+    metrics_file: Path
+    pictures: tuple[Path, ...]
+    bundle: str = ""
+    instead_of: str = ""
+
+
+class Tracker(Protocol):
+    """Where experiments are kept."""
+
+    def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
+        """Keep a training and its bundle; return the version in the registry."""
+
+    def evaluated(self, bundle_name: str, metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
+        """Add figures and pictures to the training that made the bundle."""
+
+
+def train(
+    project: Project,
+    features_path: Path,
+    bundle_dir: Path,
+    *,
+    progress: Progress | None = None,
+    tracking: bool = False,
+) -> TrainReport:
+    """Learn from the feature table and write a bundle, as a directory and beside it as .tar.gz."""
+    tell = progress or _silent
+    tell("reading features", 0.0)
+    slices = Slices.of(read_dataset(features_path))
+    tell("reading features", 1.0)
+    learned = learn(slices, project.model, lambda share: tell("growing trees", share))
+    tell("growing trees", 1.0)
+    tell("choosing cut-offs", 0.0)
+    bundle = make_bundle(project, slices, learned)
+    archive = keep_bundle(bundle, bundle_dir)
+    tell("choosing cut-offs", 1.0)
+    return TrainReport(
+        bundle=bundle,
+        directory=bundle_dir,
+        archive=archive,
+        metrics=bundle.manifest.metrics,
+        rounds=learned.rounds,
+        train_rows=len(slices.train),
+        validation_rows=len(slices.validation),
+        suspects=suspects(slices.train),
+        doubts=doubts_of(slices, learned, bundle),
+        tracked=tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
+    )
+
+
+def refit_bundle(
+    trained: TrainReport, features_path: Path, *, progress: Progress | None = None, as_of: int | None = None
+) -> TrainReport:
+    """Fit as many trees again on all that has matured, in place of the bundle that was judged.
+
+    That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
+    in ms by which labels are in, where it is another than the table tells.
+    """
+    tell, judged = progress or _silent, trained.bundle
+    dataset = read_dataset(features_path)
+    was = Learned(judged.contents.model, judged.manifest.calibration, trained.rounds)
+    settings = judged.contents.project.model
+    again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
+    bundle = make_refitted(judged, Slices.of(dataset), again)
+    write_bundle(judged, trained.directory.parent / judged.name)
+    archive = keep_bundle(bundle, trained.directory)
+    tell("fitting again", 1.0)
+    return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
+
+
+def keep_bundle(bundle: Bundle, directory: Path) -> Path:
+    """Write a bundle that was trained here, which needs no trial later; return its archive."""
+    mark_tried(bundle)
+    return write_bundle(bundle, directory)
+
+
+def evaluate(
+    project: Project,
+    features_path: Path,
+    bundle_path: Path,
+    out_dir: Path,
+    *,
+    progress: Progress | None = None,
+    tracking: bool = False,
+) -> EvaluateReport:
+    """Judge a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
+
+    One that was fitted again is judged as the bundle that it was judged as, where that is beside it.
+    Refuses a bundle made of other features, and one that learned from the test slice.
+    """
+    tell = progress or _silent
+    tell("reading features", 0.0)
+    dataset = read_dataset(features_path)
+    asked = bundle = read_bundle(bundle_path)
+    beside = beside_as_judged(bundle_path.parent, bundle)
+    if beside is not None and bundle.manifest.periods.labels_as_of > iso(dataset.info.boundaries.test_from):
+        bundle = read_bundle(beside)
+    scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
+    scored = score_test(dataset, bundle, scorer)
+    tell("reading features", 1.0)
+    tell("measuring", 0.0)
+    metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
+    metrics["immature_count"] = float(len(dataset.slice(_test_until(dataset.info), EVER)))
+    tell("measuring", 1.0)
+    tell("drawing", 0.0)
+    metrics_file = _write_metrics(out_dir, metrics)
+    report = EvaluateReport(
+        metrics,
+        metrics_file,
+        draw(scored, bundle, scorer, project.costs, out_dir),
+        bundle.name,
+        "" if bundle is asked else asked.name,
+    )
+    if tracking:
+        tracker(project).evaluated(bundle.name, metrics, report.pictures)
+    tell("drawing", 1.0)
+    return report
+
+
+def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoostScorer:
+    """Return the bundle's scorer, after its fingerprint and its test vectors were checked."""
+    bundle.check_fingerprint(fingerprint)
+    return trusted_scorer(bundle, threads)
+
+
+def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
+    """Score what of the test slice has its labels in, with every label that history holds."""
+    cut = dataset.info.boundaries
+    learned_until, judged = bundle.manifest.periods.labels_as_of, bundle.manifest.judged
+    if learned_until > iso(cut.test_from):
+        raise ConfigError(
+            f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
+            f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
+            + (f", or the bundle {judged} that it was judged as, beside it" if judged else "")
+        )
+    span = (cut.test_from, _test_until(dataset.info))
+    if span[1] <= span[0]:
+        raise ConfigError(
+            "no payment of the test slice is older than `schema.label.delay`, so its labels cannot be in; "
+            "give more history, or, where the labels are of a later moment, make the table with --as-of"
+        )
+    rows = dataset.slice(*span)
+    scored = Scored.between(rows, np.array(scorer.score(rows.features)), span, EVER)
+    if not len(scored.labelled().rows):
+        raise ConfigError("no payment of the test slice has a label; give more history, or wait for labels")
+    return scored
+
+
+def _test_until(info: FeatureTableInfo) -> int:
+    """Return where the test slice ends, or the payments whose labels are in, if that is earlier."""
+    until = info.boundaries.test_until
+    return until if info.mature_until is None else min(until, info.mature_until)
+
+
+def doubts_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
+    """Return why a training should not be trusted, a sentence each."""
+    score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
+    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight)
+
+
+def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
+    """Write JSON with one figure a line; a figure without a meaning is null."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / "metrics.json"
+    check_target(path).write_bytes(encode(metrics))
+    return path
+
+
+def tracker(project: Project) -> Tracker:
+    """Return where the project keeps its experiments; opening it takes some seconds."""
+    from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415 - takes seconds, seldom needed
+
+    return MlflowTracker(project)
+
+
+def _silent(_stage: str, _share: float) -> None:
+    """Tell nobody."""

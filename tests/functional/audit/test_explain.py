@@ -1,0 +1,512 @@
+"""A past decision comes out again to the last bit, whatever made it; and one that was changed is told."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch, is_object
+from fraud_detection.audit.explain import Undecided, Where, explain
+from fraud_detection.audit.explanation_record import Story
+from fraud_detection.audit.verify import verify
+from fraud_detection.cli.main import main
+from fraud_detection.core.decision_settings import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
+from fraud_detection.core.decoding import Duration, Moment
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.score.archive import pack, read_bundle
+from fraud_detection.engine.engine import Engine, Setup
+from fraud_detection.history.load import read_history
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.ownership import Ownership, kept_files
+from fraud_detection.serving.workers.replica import WorkerDoor
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import served
+from tests.functional.workers.test_replica import follow_all, open_workers, owner_of
+from tests.smaller import third_of_cards
+from tests.states import made as new_file
+from tests.states import opened
+
+PARTS = 3
+OFTEN = RuleSettings(
+    name="often", when="amount >= 30", action="decline", owner="ann", reason="a trial", version=4
+)
+LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.15, least=50)
+PAST, FUTURE = Moment.parse("2020-01-01"), Moment.parse("2090-01-01")
+
+
+def quiet(*_: object) -> None:
+    """Show no progress."""
+
+
+class World(msgspec.Struct):
+    """A state in which everything happened that can happen to a payment, and the engines that decided."""
+
+    small: SmallWorld
+    state: Path
+    engines: list[Engine]
+    events: list[bytes]
+
+    def explain(self, one: str, *bundles: Path, **more: Any) -> Story:  # noqa: ANN401 - of Where
+        told = explain(one, kept_files(self.state), Where(bundles or (self.small.bundle,), **more), quiet)
+        assert isinstance(told, Story)
+        return told
+
+    def rows(self, where: str) -> list[tuple[str, str]]:
+        """Return id and setup of decisions, in order."""
+        with closing(sqlite3.connect(self.state)) as db:
+            query = f"SELECT transaction_id, setup FROM decisions WHERE {where} ORDER BY seq"  # noqa: S608 - ours
+            return db.execute(query).fetchall()
+
+
+def entries(*values: str, **more: Any) -> tuple[ListEntry, ...]:  # noqa: ANN401 - of ListEntry
+    return tuple(ListEntry(value=value, **more) for value in values)
+
+
+def lists(cards: list[str]) -> tuple[ListSettings, ...]:
+    return (
+        ListSettings(
+            name="bad", kind="deny", of="card", owner="bob", entries=entries(*cards[:3], reason="x")
+        ),
+        ListSettings(name="ours", kind="allow", of="card", entries=entries(*cards[2:6])),
+        ListSettings(name="over", kind="deny", of="card", entries=entries(*cards[6:40], expires=PAST)),
+        ListSettings(name="quiet", kind="watch", of="card", entries=entries(*cards, snoozed_until=FUTURE)),
+        ListSettings(name="seen", kind="watch", of="channel", entries=entries("nowhere")),
+    )
+
+
+def serve(door: EmbeddedDoor, events: list[bytes], size: int = 40) -> None:
+    for start in range(0, len(events), size):
+        door.take(Batch(events[start : start + size], None, 0), "test")
+        door.catch_up()
+
+
+@pytest.fixture(scope="module")
+def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+        root = tmp_path_factory.mktemp("explain")
+        history = third_of_cards(small_world.history, root / "history.parquet")
+        yield made(msgspec.structs.replace(small_world, history=history), root / "state.db")
+
+
+def made(small: SmallWorld, state: Path) -> World:
+    """Serve by one setup, then by another with a canary beside it, with restarts, over a past."""
+    events = small.live(1_500, late_share=0.05, repeat_share=0.02, poison_share=0.02)
+    told = [json.loads(event) for event in events if is_object(event)]
+    cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
+    random.Random(1).shuffle(cards)
+    small_share = LetThroughSettings(share=0.2, maximum_amount=60.0)
+    first = msgspec.structs.replace(small.project, rules=(OFTEN,), limiter=LIMITER, lists=lists(cards))
+    second = msgspec.structs.replace(
+        small.project,
+        policy=PolicySettings(name="strict", review_at=0.02, decline_at=0.3),
+        rules=(
+            msgspec.structs.replace(OFTEN, name="snoozed", snoozed_until=FUTURE),
+            msgspec.structs.replace(OFTEN, name="expired", expires=PAST),
+            RuleSettings(name="unknown", when="card_amount_mean_5m > 0", action="review"),
+        ),
+        let_through=small_share,
+    )
+    engines = [load_engine(small.bundle, project) for project in (first, second, small.project)]
+    door = door_over(engines[0], state)
+    door.warm_up(read_history(small.project, small.history, quiet).payments, lambda: None)
+    serve(door, events[:800])
+    door.site.close()
+    door = door_over(engines[0], state)
+    serve(door, events[800:1_400])
+    door.answer_by(engines[1], engines[2], 0.3)
+    serve(door, events[1_400:])
+    door.close()
+    return World(small, state, engines, events)
+
+
+def door_over(engine: Engine, state: Path) -> EmbeddedDoor:
+    site = opened(state)
+    door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+    door.answer_by(engine)
+    return door
+
+
+KINDS = {
+    "approved": "action = 0 AND score IS NOT NULL AND reasons = '[]'",
+    "reviewed": "action = 1 AND reasons NOT LIKE '%limiter%'",
+    "declined": "action = 2",
+    "limited": 'reasons LIKE \'[["review","limiter"%\'',
+    "denied by a list": "action = 2 AND reasons LIKE '%\"bad\"%'",
+    "allowed by a list": "action = 0 AND reasons LIKE '%\"ours\"%'",
+    "let through": "instead_of IS NOT NULL",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None:
+    rows = world.rows(KINDS[kind])
+    assert len(rows) >= PARTS
+    for one, setup in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
+        told = world.explain(one)
+        assert (told.same, told.differences, told.made_by.setup) == (True, [], setup)
+        assert told.score.score == told.score.probability
+        added = sum(feature.contribution for feature in told.features)
+        assert told.score.base + added == pytest.approx(told.score.log_odds)
+        assert (told.instead_of is not None) == (kind == "let through")
+
+
+def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
+    names = {engine.setup.name for engine in world.engines}
+    assert {setup for _, setup in world.rows("1")} == names
+    for engine in world.engines:
+        one, _ = world.rows(f"setup = '{engine.setup.name}'")[-1]
+        told = world.explain(one)
+        assert told.same
+        assert told.made_by.policy == engine.answerer.policy.name
+        policy = engine.answerer.policy
+        assert (told.score.review_at, told.score.decline_at) == (policy.review_at, policy.decline_at)
+
+
+def test_the_limiter_is_counted_again_from_the_log(world: World) -> None:
+    asked = [world.explain(one) for one, _ in world.rows(KINDS["limited"])[::150]]
+    asked += [world.explain(one) for one, _ in world.rows(f"{KINDS['declined']} AND seq < 1000")[::25]]
+    assert len(asked) > 4
+    for told in asked:
+        assert told.limiter is not None
+        assert (told.limiter.asked, told.limiter.agrees) == (True, True)
+        assert told.taken == []
+    refused = [one for one in asked if one.reasons[0].code == "limiter"]
+    assert 0 < len(refused) < len(asked)
+
+
+def test_rules_and_lists_say_why_they_spoke_or_did_not(world: World) -> None:
+    first, second, _ = (engine.setup.name for engine in world.engines)
+    listed = world.explain(world.rows(KINDS["denied by a list"])[0][0])
+    said = {rule.name: rule for rule in listed.rules}
+    assert said["bad"].fired
+    assert (said["bad"].owner, said["bad"].reason, said["bad"].kind) == ("bob", "x", "deny list")
+    assert said["quiet"].said == f"snoozed until {FUTURE}"
+    assert said["seen"].said == "not on it"
+    fired = world.explain(world.rows(f"setup = '{first}' AND reasons LIKE '%\"often\"%'")[0][0])
+    often = next(rule for rule in fired.rules if rule.name == "often")
+    assert (often.said, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
+    later = world.explain(world.rows(f"setup = '{second}'")[0][0])
+    said = {rule.name: rule for rule in later.rules}
+    assert said["snoozed"].said == f"snoozed until {FUTURE}"
+    assert said["expired"].said == f"expired on {PAST}"
+    means = {feature.name: feature.value for feature in later.features}
+    known = means["card_amount_mean_5m"] is not None
+    assert said["unknown"].said == ("fired" if known else "not known, because a value is missing")
+    denied = [world.explain(one) for one, _ in world.rows(KINDS["denied by a list"])]
+    allowing = {rule.said for told in denied for rule in told.rules if rule.name == "ours"}
+    assert allowing == {"not on it", "outvoted by a list that denies"}
+    expired = [world.explain(one) for one, _ in world.rows("action = 0")[:40]]
+    words = {rule.said for told in expired for rule in told.rules if rule.name == "over"}
+    assert f"expired on {PAST}" in words
+
+
+def test_labels_that_came_say_whether_the_answer_was_right(world: World) -> None:
+    query = "transaction_id IN (SELECT transaction_id FROM labels WHERE fraud AND NOT noted) AND action = {}"
+    stopped, missed = (world.explain(world.rows(query.format(action))[0][0]) for action in (2, 0))
+    assert stopped.judgement == "right: a fraud was stopped"
+    assert missed.judgement == "wrong: a fraud was let pass"
+    assert {label.verdict for label in stopped.labels} == {"fraud"}
+    assert stopped.labels[-1].stands
+    unknown = world.rows("transaction_id NOT IN (SELECT transaction_id FROM labels)")[0][0]
+    assert world.explain(unknown).judgement == "not known: no label has come"
+
+
+def test_features_come_out_again_from_history_and_the_log(world: World) -> None:
+    rows = world.rows("1")
+    for one, _ in [*random.Random(2).sample(rows, 4), rows[0], rows[-1]]:
+        told = world.explain(one, history=world.small.history)
+        assert told.replayed is not None
+        assert told.replayed.differences == []
+        assert told.replayed.values == len(told.features)
+        assert told.same
+    with pytest.raises(ConfigError, match="payments of history"):
+        world.explain(rows[0][0], replay=True)
+
+
+def tampered(world: World, tmp_path: Path, change: str, *parameters: object) -> World:
+    copy = tmp_path / "changed.db"
+    shutil.copyfile(world.state, copy)
+    with closing(sqlite3.connect(copy)) as db, db:
+        db.execute(change, parameters)
+    return World(world.small, copy, world.engines, world.events)
+
+
+CHANGES = {
+    "score": ("score = score / 2", {"score", "chain"}),
+    "action": ("action = 1", {"action", "chain"}),
+    "reasons": ('reasons = \'[["decline","score","because"]]\'', {"reasons", "chain"}),
+    "entities": ("entities = x'94a161c0c0c0'", {"entities", "chain"}),
+    "event_time": ("event_time = event_time + 1", {"event_time", "chain"}),
+    "share": ("instead_of = 2, share = 0.5", {"instead_of", "share", "chain"}),
+    "chain": ("chain = x'00'", {"chain"}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_changed_since_is_told_and_nothing_else(world: World, tmp_path: Path, what: str) -> None:
+    one = world.rows(f"{KINDS['declined']} AND instead_of IS NULL")[3][0]
+    change, expected = CHANGES[what]
+    query = f"UPDATE decisions SET {change} WHERE transaction_id = ?"  # noqa: S608 - ours
+    told = tampered(world, tmp_path, query, one).explain(one)
+    assert not told.same
+    assert {difference.what for difference in told.differences} == expected
+    assert all(difference.stored != difference.rebuilt for difference in told.differences)
+
+
+def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
+    world: World, tmp_path: Path
+) -> None:
+    one = world.rows("action = 0")[9][0]
+    with closing(sqlite3.connect(world.state)) as db:
+        query = "SELECT features FROM decisions WHERE transaction_id = ?"
+        features = bytearray(db.execute(query, (one,)).fetchone()[0])
+    features[8 * 3] ^= 1
+    query = "UPDATE decisions SET features = ? WHERE transaction_id = ?"
+    other = tampered(world, tmp_path, query, bytes(features), one)
+    told = other.explain(one, history=world.small.history)
+    assert told.replayed is not None
+    assert [one.what for one in told.replayed.differences] == [f"feature {told.features[3].name}"]
+    assert not told.same
+
+
+def test_a_limiter_that_should_have_answered_otherwise_is_told(world: World, tmp_path: Path) -> None:
+    one = world.rows(KINDS["limited"])[-1][0]
+    query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
+    told = tampered(world, tmp_path, query, one).explain(one)
+    assert "limiter" in {difference.what for difference in told.differences}
+    assert told.limiter is not None
+    assert told.limiter.agrees is False
+
+
+def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FRAUD_LET_THROUGH_KEY")
+    one = world.rows(KINDS["let through"])[0][0]
+    told = world.explain(one)
+    assert told.same
+    assert "FRAUD_LET_THROUGH_KEY" in told.taken[0]
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", "another key")
+    assert {one.what for one in world.explain(one).differences} >= {"action", "instead_of"}
+
+
+def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    engine = world.engines[2]
+    away = msgspec.structs.replace(engine, answerer=msgspec.structs.replace(engine.answerer, scorer=None))
+    door = door_over(away, state)
+    serve(door, world.events[:80])
+    door.close()
+    one = World(world.small, state, [engine], world.events)
+    told = one.explain(one.rows("score IS NULL")[5][0])
+    assert told.same
+    assert told.taken == ["that the model did not answer"]
+    assert told.reasons[0].code == "no_score"
+    assert told.score.score is None
+
+
+def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(world: World, tmp_path: Path) -> None:
+    one = world.rows("1")[5][0]
+    with pytest.raises(ConfigError, match="name it with --bundle, or the folder of kept bundles with --live"):
+        world.explain(one, tmp_path / "none")
+    bundle = read_bundle(world.small.bundle)
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / f"{bundle.name}.tar.gz").write_bytes(pack(bundle.files()))
+    assert world.explain(one, tmp_path / "none", live=tmp_path).same
+
+
+def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(world: World) -> None:
+    for engine in world.engines:
+        name, project = engine.setup.read()
+        assert (name, project) == (engine.bundle.name, engine.project)
+        assert list(project.schema.entities) == list(engine.project.schema.entities)
+        assert Setup.of(name, project) == engine.setup
+        assert engine.setup.is_whole
+        assert load_engine(world.small.bundle, project).setup.name == engine.setup.name
+
+
+def undecided(world: World, one: str) -> Undecided:
+    told = explain(one, kept_files(world.state), Where([world.small.bundle]), quiet)
+    assert isinstance(told, Undecided)
+    return told
+
+
+def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: Path) -> None:
+    assert not undecided(world, "nobody").is_known
+    past = read_history(world.small.project, world.small.history, quiet).payments[7]
+    assert undecided(world, past.payment.transaction_id).is_history
+    state = tmp_path / "state.db"
+    door = door_over(world.engines[2], state)
+    refused = (
+        b'{"transaction_id": "r1", "event_time": "2026-03-16T12:00:00Z", "amount": "much", "card_id": "c"}'
+    )
+    waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
+    serve(door, [refused, b'{"transaction_id": "r2"', waiting])
+    for one in ("r1", "r2"):
+        told = undecided(World(world.small, state, [], []), one)
+        assert told.is_known
+        assert len(told.refused) == 1
+        assert one in told.refused[0].event
+    label = undecided(World(world.small, state, [], []), "w1").labels[0]
+    assert (label.verdict, label.source) == ("fraud", "feed")
+    door.close()
+
+
+def spread(doors: list[WorkerDoor], ownership: Ownership, events: list[bytes], chance: random.Random) -> None:
+    """Let each event be decided by its owner, and the others follow now and then."""
+    for start in range(0, len(events), 20):
+        for event in events[start : start + 20]:
+            door = doors[owner_of(ownership, event, doors)]
+            door.take(Batch([event], None, 0), "test")
+        if chance.random() < 0.5:
+            follow_all(doors)
+
+
+def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_followed(
+    world: World, tmp_path: Path
+) -> None:
+    engine, state = load_engine(world.small.bundle), tmp_path / "state.db"
+    new_state(state, 2)
+    doors = open_workers(engine, state)
+    ownership = Ownership(engine.project.schema, 2)
+    past = read_history(world.small.project, world.small.history, quiet).payments
+    for door in doors:
+        door.answer_by(engine)
+        door.warm_up_own(past, ownership)
+    spread(doors, ownership, world.events[:300], random.Random(4))
+    for door in doors:
+        door.close()
+    both = World(world.small, state, [engine], world.events)
+    assert len(kept_files(state)) == 2
+    for path in kept_files(state):
+        assert verify(path, [], quiet).is_whole
+        with closing(sqlite3.connect(path)) as db:
+            ids = [one for (one,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")]
+        for one in (ids[len(ids) // 2], ids[-1]):
+            told = both.explain(one, history=world.small.history)
+            assert told.replayed is not None
+            assert told.replayed.differences == []
+            assert told.same
+
+
+def test_the_commands_say_it_in_words_and_by_their_exit_codes(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = world.rows(KINDS["limited"])[2][0]
+    common = [f"--state={world.state}", "--headless"]
+    command = ["explain", one, *common, f"--bundle={world.small.bundle}", f"--json={tmp_path / 'one.json'}"]
+    assert main([*command, "--all-features"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        f"Payment {one} of ",
+        "sent to review",
+        "the same to the last bit",
+        "often (rule, decline, version 4): fired: amount >= 30",
+        "owner: ann; reason: a trial",
+        "refused the decline",
+        "its counts say the same",
+        "payments on this card in the last hour",
+        "trained on payments from",
+    ):
+        assert words in said
+    written = json.loads((tmp_path / "one.json").read_bytes())
+    assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
+    changed = tampered(world, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one)
+    assert main(["explain", one, f"--state={changed.state}", "--headless", command[4]]) == 1
+    assert "NOT THE SAME" in capsys.readouterr().out
+    assert main(["explain", "nobody", *common]) == 1
+    assert "was never seen" in capsys.readouterr().out
+    note = f"--note={tmp_path / 'notes.jsonl'}"
+    for count in (0, 1, 2):
+        assert main(["audit", "verify", *common, note]) == 0
+        said = capsys.readouterr().out
+        assert "OK" in said
+        assert (f"{count} noted links found" in said) is (count > 0)
+    assert main(["audit", "verify", f"--state={changed.state}", "--headless"]) == 1
+    assert f"decision: {one}" in capsys.readouterr().out
+    assert main(["audit", "verify", f"--state={tmp_path / 'none.db'}"]) == 2
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, poison_share=0.02)
+    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source=-"]
+    command += [f"--bundle={small_world.bundle}", f"--state={new_file(state)}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
+    assert process.stdin is not None
+    process.stdin.write(b"\n".join(events[:500]) + b"\n")
+    process.stdin.flush()
+    until = time.monotonic() + 200
+    while not decisions_in(state):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert verify(state, [], quiet).is_whole
+    audit = ["audit", "verify", f"--state={state}", "--headless"]
+    assert main([*audit, f"--note={tmp_path / 'note'}"]) == 0
+    before = decisions_in(state)
+    all_of_them = b"\n".join(events)
+    ended = subprocess.run(command, input=all_of_them, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
+    assert ended.returncode == 0
+    assert decisions_in(state) > before
+    assert main([*audit, f"--from-note={tmp_path / 'note'}"]) == 0
+
+
+def decisions_in(state: Path) -> int:
+    if not state.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM decisions").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    events = small_world.live(12, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    latest = json.loads(events[-1])["transaction_id"]
+    with served(small_world, state) as one:
+        for number, event in enumerate(events, start=1):
+            assert one.decide(event)[0] == 200
+            found = verify(state, [], quiet)
+            assert (found.is_whole, found.rows["decision"]) == (True, number)
+        told = explain(latest, [state], Where([small_world.bundle], replay=True), quiet)
+        assert isinstance(told, Story)
+        assert told.same
+        one.stop(signal.SIGKILL)
+    # What it answered last is in the journal alone.
+    found = verify(state, [], quiet)
+    assert (found.is_whole, found.rows["decision"]) == (True, len(events))
+    again = explain(latest, [state], Where([small_world.bundle]), quiet)
+    assert isinstance(again, Story)
+    assert again.same

@@ -1,0 +1,165 @@
+"""The stream door under the Kinesis Producer Library: aggregates are batches like any other."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from fraud_detection.serving.aws_lambda.batch import Record, records_of
+from fraud_detection.testing.aws_fakes import refusal
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud, calm, profiles, run, throttled
+from tests.unit.adapters.aws.kpl_aggregates import aggregate
+
+LANE = "shardId-000000000003"
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(300, late_share=0.05, repeat_share=0.04, poison_share=0.02)
+
+
+def delivered(datas: list[bytes]) -> list[Record]:
+    """Return the records of a Lambda event, taken apart."""
+    return records_of({"Records": [record(place, data) for place, data in enumerate(datas)]})
+
+
+def record(place: int, data: bytes) -> dict[str, Any]:
+    return {
+        "eventID": f"{LANE}:{FIRST + place}",
+        "kinesis": {
+            "sequenceNumber": str(FIRST + place),
+            "partitionKey": "a",
+            "data": base64.b64encode(data).decode(),
+            "approximateArrivalTimestamp": 1.0,
+        },
+    }
+
+
+def aggregated(events: list[bytes], seed: int) -> list[bytes]:
+    """Return the same events, some alone and some in aggregates of various sizes."""
+    chance, found, at = Random(seed), list[bytes](), 0
+    while at < len(events):
+        size = chance.choice([1, 1, 3, 20, 90])
+        part = events[at : at + size]
+        found.append(
+            part[0] if size == 1 else aggregate([(f"key-{at + n}", one) for n, one in enumerate(part)])
+        )
+        at += size
+    return found
+
+
+def copies(events: list[bytes], count: int) -> list[bytes]:
+    """Return payments that are alike but for their ids."""
+    payment = json.loads(next(one for one in events if b'"card_id"' in one and b'"label"' not in one))
+    return [json.dumps(payment | {"transaction_id": f"t{n}"}).encode() for n in range(count)]
+
+
+def answers(cloud: Cloud) -> dict[str, tuple[object, ...]]:
+    return {one: (kept[4], kept[5], kept[6]) for one, kept in cloud.decisions().items()}
+
+
+def refused(cloud: Cloud) -> list[bytes]:
+    return sorted(one.event for one in cloud.aside() for _ in one.places)
+
+
+@pytest.fixture(scope="module")
+def alone(small_world: SmallWorld, events: list[bytes]) -> Cloud:
+    cloud = Cloud(small_world)
+    assert run(cloud, {LANE: delivered(events)}, 1, calm) == 0
+    return cloud
+
+
+@pytest.mark.parametrize("trouble", [calm, throttled])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_aggregates_are_decided_as_their_events_alone(
+    small_world: SmallWorld,
+    events: list[bytes],
+    alone: Cloud,
+    trouble: Callable[[Random, str], None],
+    seed: int,
+) -> None:
+    cloud = Cloud(small_world)
+    run(cloud, {LANE: delivered(aggregated(events, seed))}, seed, trouble)
+    assert answers(cloud) == answers(alone)
+    assert profiles(cloud) == profiles(alone)
+    assert refused(cloud) == refused(alone)
+
+
+def test_each_event_of_an_aggregate_has_a_place_of_its_own(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    payments = copies(events, 42)
+    records = delivered([payments[0], aggregate([("k", one) for one in payments[1:41]]), payments[41]])
+    assert cloud.processor().handle(LANE, records) == []
+    told = [one["delivery"]["sequence_number"] for one in cloud.told("decision")]
+    assert told[0] == str(FIRST)
+    assert told[-1] == str(FIRST + 2)
+    assert all(one.startswith(f"{FIRST + 1}.") for one in told[1:-1])
+    assert len(set(told)) == len(told) > 20
+
+
+def test_what_failed_is_named_by_the_record_of_kinesis(small_world: SmallWorld, events: list[bytes]) -> None:
+    cloud = Cloud(small_world)
+    records = delivered([aggregate([("k", one) for one in (events * 3)[:600]]), *events[:3]])
+    processor = cloud.processor()
+
+    def busy_later(_operation: str) -> None:
+        if len(cloud.told("batch")) == 1:
+            raise refusal("ThrottlingException", "x")
+
+    cloud.trouble(busy_later)
+    # The first 500 events of the aggregate were decided, its last ones were not.
+    assert processor.handle(LANE, records) == [str(FIRST)]
+    cloud.trouble(lambda _: None)
+    assert processor.handle(LANE, records) == []
+    assert len({one["transaction_id"] for one in cloud.told("decision")}) == len(cloud.decisions())
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda one: one[:-3], lambda one: one[:30], lambda one: one[:9] + b"\0" + one[10:]]
+)
+def test_a_broken_aggregate_is_set_aside_whole_with_the_true_reason(
+    small_world: SmallWorld, events: list[bytes], damage: Callable[[bytes], bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    broken = damage(aggregate([("k", one) for one in events[:5]]))
+    assert cloud.processor().handle(LANE, delivered([events[0], broken, events[6]])) == []
+    (one,) = cloud.aside()
+    assert one.event == broken
+    assert "Kinesis Producer Library" in one.reason
+    assert "checksum" in one.reason
+    assert one.sequence_number == str(FIRST + 1)
+
+
+def test_of_an_aggregate_only_the_bad_event_is_set_aside(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    good = [one for one in events[:30] if b'"label"' not in one][:3]
+    data = aggregate([("a", good[0]), ("b", b"nonsense"), ("c", good[1])])
+    assert cloud.processor().handle(LANE, delivered([data])) == []
+    (one,) = cloud.aside()
+    assert (one.event, one.partition_key, one.sequence_number) == (b"nonsense", "b", f"{FIRST}.1")
+
+
+def test_an_invocation_without_time_leaves_the_rest_and_loses_nothing(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    many = copies(events, 1_100)
+    datas = [aggregate([("k", one) for one in many[:300]]), aggregate([("k", one) for one in many[300:]])]
+    processor = cloud.processor()
+    assert processor.handle(LANE, delivered(datas), lambda: 0.0) == [str(FIRST + 1)]
+    assert len(cloud.decisions()) == 300
+    # Each time more is done, although the record comes whole again.
+    assert processor.handle(LANE, delivered(datas)[300:], lambda: 0.0) == [str(FIRST + 1)]
+    assert len(cloud.decisions()) == 800
+    assert processor.handle(LANE, delivered(datas)[300:]) == []
+    assert cloud.decisions().keys() == {f"t{n}" for n in range(1_100)}

@@ -1,0 +1,261 @@
+"""Batches as large as the services allow: no item, and no call, is larger than they take."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws.kpl import MOST_EVENTS
+from fraud_detection.adapters.aws.sagemaker_endpoint import SageMakerScorer
+from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
+from fraud_detection.adapters.aws.state.dynamodb_labels import LABELS_A_PART
+from fraud_detection.core.parse.oversize import LARGEST_EVENT
+from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.testing.aws_fakes import (
+    MAX_BODY_BYTES,
+    MAX_ITEM_BYTES,
+    MAX_LOG_LINE_BYTES,
+    MAX_SERVERLESS_BYTES,
+    FakeRuntime,
+    item_bytes,
+)
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
+
+LABELS = 500
+TEXT_BYTES = 1_500
+
+
+def labels(start: int, count: int) -> list[Record]:
+    """Return labels with much text that does not compress, one a record."""
+    chance = random.Random(start)
+    return [
+        Record(
+            str(FIRST + number),
+            json.dumps(
+                {
+                    "type": "label",
+                    "transaction_id": f"t{number}",
+                    "is_fraud": 1,
+                    "label_known_at": "2026-03-01T00:00:00Z",
+                    "remark": chance.randbytes(TEXT_BYTES // 2).hex(),
+                }
+            ).encode(),
+            0.0,
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def known(cloud: Cloud) -> set[str]:
+    return set(cloud.dynamo.tables.get("labels", {}))
+
+
+def test_five_hundred_labels_with_much_text_are_one_batch(small_world: SmallWorld) -> None:
+    """They made one item of 595 kB, which DynamoDB refuses for ever."""
+    cloud = Cloud(small_world)
+    assert cloud.processor().handle("shard-1", labels(0, LABELS)) == []
+    assert known(cloud) == {f"t{number}" for number in range(LABELS)}
+    sizes = [item_bytes(item) for table in cloud.dynamo.tables.values() for item in table.values()]
+    assert max(sizes) <= MAX_ITEM_BYTES
+    journal = cloud.dynamo.tables["decisions"]["\nshard-1"]
+    assert "parts" not in journal
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
+    small_world: SmallWorld, call: int
+) -> None:
+    cloud, calls = Cloud(small_world), 0
+
+    def kill(_: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+
+    cloud.trouble(kill)
+    with pytest.raises(Killed):
+        cloud.processor().handle("shard-1", labels(0, LABELS))
+    cloud.trouble(lambda _: None)
+    # Lambda may cut the batch otherwise when it comes again.
+    again = cloud.processor()
+    assert again.handle("shard-1", labels(0, 200)) == []
+    assert again.handle("shard-1", labels(200, LABELS - 200)) == []
+    assert known(cloud) == {f"t{number}" for number in range(LABELS)}
+
+
+def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWorld) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    ledger = processor.ledger
+    ledger.lane = "shard-1"
+    many = labels(0, LABELS) + labels(LABELS, LABELS)
+    begun = [Unsaved(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
+    ledger.note_unsaved(begun)
+    assert len(cloud.dynamo.tables["decisions"]) > 2
+    assert ledger.unsaved() == begun
+    ledger.note_unsaved([])
+    assert ledger.unsaved() == []
+
+
+SAYINGS = 5
+"""How many parts of labels one payment has: as one item they would be larger than DynamoDB takes."""
+
+
+def sayings(start: int, count: int) -> list[Record]:
+    """Return labels that all speak of one payment, each of another day and source."""
+    return [
+        Record(
+            str(FIRST + number),
+            json.dumps(
+                {
+                    "type": "label",
+                    "transaction_id": "t1",
+                    "is_fraud": number % 2,
+                    "label_known_at": f"2026-03-{1 + number // 60 % 28:02d}T00:00:{number % 60:02d}Z",
+                    "source": f"source {number % 97} of a long name",
+                }
+            ).encode(),
+            0.0,
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def told(cloud: Cloud) -> list[int]:
+    """Return the numbers of the labels of the payment, as another processor reads them."""
+    ledger = cloud.processor().ledger
+    ledger.lane = "shard-1"
+    found = ledger.look_up([], ["t1"])
+    return sorted(one.sequence // MOST_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
+
+
+@pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])
+def test_very_many_labels_of_one_payment_stop_nobody(
+    small_world: SmallWorld, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At some 4,300 their one item was larger than DynamoDB takes, and the shard stood still for ever."""
+    monkeypatch.setattr("fraud_detection.adapters.aws.state.dynamodb_labels.LABELS_A_PART", part)
+    cloud, batch = Cloud(small_world), part // 2
+    for start in range(0, SAYINGS * part, batch):
+        assert cloud.processor().handle("shard-1", sayings(start, batch)) == []
+    assert told(cloud) == list(range(SAYINGS * part))
+    largest = max(map(item_bytes, cloud.dynamo.tables["labels"].values()))
+    assert largest <= MAX_ITEM_BYTES * part / LABELS_A_PART
+    # What comes again is known, and changes nothing.
+    before = dict(cloud.dynamo.tables["labels"])
+    assert cloud.processor().handle("shard-1", sayings(0, batch)) == []
+    assert cloud.dynamo.tables["labels"] == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", range(1, 6))
+def test_labels_that_fill_a_part_are_all_there_after_a_kill(
+    small_world: SmallWorld, call: int, when: str
+) -> None:
+    cloud, calls = Cloud(small_world), 0
+    for start in (0, 400):
+        cloud.processor().handle("shard-1", sayings(start, 400))
+
+    def kill(_: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+
+    def nothing(_: str) -> None:
+        return None
+
+    cloud.trouble(*((kill, nothing) if when == "before" else (nothing, kill)))
+    with pytest.raises(Killed):
+        cloud.processor().handle("shard-1", sayings(800, 400))
+    cloud.trouble(nothing)
+    assert cloud.processor().handle("shard-1", sayings(800, 400)) == []
+    assert told(cloud) == list(range(1_200))
+
+
+def payments(world: SmallWorld, count: int, **more: object) -> list[Record]:
+    """Return so many payments of different cards, with more fields."""
+    live = map(json.loads, world.live(10, poison_share=0.0))
+    one = next(plain for plain in live if plain.get("type") != "label")
+    plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
+    return [Record(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
+
+
+def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_takes(
+    small_world: SmallWorld,
+) -> None:
+    """1,000 unknown fields made a line of 229 kB; the log of the stand-in refuses what is cut."""
+    cloud = Cloud(small_world)
+    unknown = {f"{place:04d}" + "n" * 200: "v" * 20 for place in range(1_000)}
+    long = {"merchant_id": "m" * 256, "device_id": "d" * 256}
+    records = payments(small_world, 500, **long)
+    records[250] = msgspec.structs.replace(
+        records[250], data=json.dumps(json.loads(records[250].data) | unknown).encode()
+    )
+    long_id = json.loads(records[251].data) | {"transaction_id": "ü" * 256}
+    records[251] = msgspec.structs.replace(records[251], data=json.dumps(long_id).encode())
+    for place in (252, 253):
+        records[place] = msgspec.structs.replace(records[place], data=b'{"' + b"x" * 60_000 + b'": nothing')
+    assert cloud.processor().handle("shard-1", records) == []
+    (counted,) = cloud.told("batch")
+    assert (counted["decided"], counted["quarantined"], counted["drift_left_out"] > 800) == (498, 2, True)
+    assert max(len(json.dumps(one)) for one in cloud.lines) < MAX_LOG_LINE_BYTES // 4
+
+
+def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(small_world: SmallWorld) -> None:
+    """An invocation holds 6 MB: five records of 1 MiB, or twenty events of the largest size."""
+    cloud = Cloud(small_world)
+    chance = random.Random(5)
+    text = {f"note{place}": chance.randbytes(31_000).hex() for place in range(4)}
+    large = payments(small_world, 20, **text)
+    assert 240_000 < max(len(one.data) for one in large) <= LARGEST_EVENT
+    assert cloud.processor().handle("shard-1", large) == []
+    assert len(cloud.decisions()) == 20
+    huge = [Record(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]
+    assert cloud.processor().handle("shard-1", huge) == []
+    assert [one.count for one in cloud.aside()] == [5]
+
+
+@pytest.mark.parametrize("most", [MAX_BODY_BYTES, MAX_SERVERLESS_BYTES])
+def test_a_request_larger_than_an_endpoint_takes_is_sent_in_parts(most: int) -> None:
+    names = [f"feature_{place}" for place in range(1_000)]
+    rows = [[row + place / 7 for place in range(1_000)] for row in range(500)]
+
+    def answer(body: bytes) -> bytes:
+        request, why = json.loads(body), [["feature_1", 1.0]]
+        found = [
+            {"score": 0.0, "probability": row[0] / 1_000, "reasons": why * (at in request["explain"])}
+            for at, row in enumerate(request["rows"])
+        ]
+        counts = {"bands": [len(found), 0, 1, 0], "above_decline": 1}
+        return json.dumps({"bundle": "b", "fingerprint": "f", "predictions": found} | counts).encode()
+
+    runtime = FakeRuntime(answer, most)
+    scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0)
+    assert scorer.score(rows, [3, 499]) == [row / 1_000 for row in range(500)]
+    assert runtime.calls > 1
+    parts = runtime.calls
+    assert scorer.answered.bands == [500, 0, parts, 0]
+    assert scorer.answered.above_decline == parts
+    assert [sum(one) for one in scorer.contributions([rows[3], rows[499]])] == [1.0, 1.0]
+    assert runtime.calls == parts
+
+
+def test_parts_of_a_batch_that_two_bundles_answer_are_asked_again() -> None:
+    bundles = iter(["old", "new", "new", "new"])
+
+    def answer(body: bytes) -> bytes:
+        found = [{"score": 0.0, "probability": 0.5}] * len(json.loads(body)["rows"])
+        return json.dumps({"bundle": next(bundles), "fingerprint": "f", "predictions": found}).encode()
+
+    rows = [[row + place / 7 for place in range(1_000)] for row in range(300)]
+    runtime = FakeRuntime(answer)
+    names = [f"feature_{place}" for place in range(1_000)]
+    scorer = SageMakerScorer(runtime, "e", names, "f", explain_at=1.0, budget_s=5.0, pause=lambda _: None)
+    assert scorer.score(rows) == [0.5] * 300
+    assert (runtime.calls, scorer.answered.bundle) == (4, "new")

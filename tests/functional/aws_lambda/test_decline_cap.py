@@ -1,0 +1,331 @@
+"""The limiter at the stream door: one number of declines, however the stream is cut, delivered or sharded."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.xgboost.model import XGBoostScorer
+from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.engine.engine import make_engine
+from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.handler import Processor
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.testing.aws_fakes import refusal
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
+from tests.states import opened
+
+PAYMENTS = 600
+MOST = 20
+START_MS = 1_790_000_000_000
+LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MOST, least=100)
+LANE = "shardId-000000000000"
+
+
+def project_of(world: SmallWorld, limiter: LimiterSettings = LIMITER) -> Project:
+    everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
+    return msgspec.structs.replace(world.project, rules=(everything,), limiter=limiter)
+
+
+def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
+    """Return payments one second apart."""
+    live = [json.loads(event) for event in world.live(payments + 300, poison_share=0.0)]
+    found = [plain for plain in live if plain.get("type") != "label"][:payments]
+    assert len(found) == payments
+    times = range(START_MS, START_MS + 1_000 * payments, 1_000)
+    return [
+        json.dumps(plain | {"transaction_id": f"t{place}", "event_time": time_ms}).encode()
+        for place, (plain, time_ms) in enumerate(zip(found, times, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return stream_of(small_world, PAYMENTS)
+
+
+@pytest.fixture(scope="module")
+def embedded(
+    small_world: SmallWorld, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> set[str]:
+    """Return what `fraud run` declines."""
+    bundle = read_bundle(small_world.bundle)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    engine = make_engine(bundle, scorer, project_of(small_world))
+    path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
+    site = opened(path)
+    door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+    outcomes = [
+        one for at in range(0, PAYMENTS, 70) for one in door.take(Batch(events[at : at + 70], None, at), "s")
+    ]
+    door.close()
+    return {
+        one.decision.transaction_id
+        for one in outcomes
+        if isinstance(one, Decided) and one.decision.action.label == "decline"
+    }
+
+
+class Stream:
+    """A cloud whose processors decline everything that the limiter admits."""
+
+    def __init__(self, world: SmallWorld, limiter: LimiterSettings = LIMITER) -> None:
+        self.world, self.cloud = world, Cloud(world)
+        self.project = project_of(world, limiter)
+
+    def processor(self) -> Processor:
+        processor = self.cloud.processor()
+        processor.engine = make_engine(read_bundle(self.world.bundle), processor.scorer, self.project)
+        return processor
+
+    def declined(self) -> set[str]:
+        kept = self.cloud.decisions()
+        return {one for one, item in kept.items() if json.loads(item[1])["action"] == "decline"}
+
+
+def records_of(events: list[bytes], first: int = FIRST) -> list[Record]:
+    return [Record(str(first + place), event, 1.0) for place, event in enumerate(events)]
+
+
+def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
+    assert len(embedded) == MOST
+
+
+@pytest.mark.parametrize(
+    "size", [1, 50, PAYMENTS, *(pytest.param(size, marks=pytest.mark.long) for size in (10, 100, 500))]
+)
+def test_the_same_payments_are_declined_however_the_stream_is_cut(
+    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int
+) -> None:
+    stream, records = Stream(small_world), records_of(events)
+    processor = stream.processor()
+    for at in range(0, PAYMENTS, size):
+        if at % 50 == 0:
+            # A cold start.
+            processor = stream.processor()
+        assert processor.handle(LANE, records[at : at + size]) == []
+    assert stream.declined() == embedded
+
+
+def deadly(chance: Random, _operation: str) -> None:
+    if chance.random() < 0.04:
+        raise Killed
+
+
+def throttled(chance: Random, operation: str) -> None:
+    if chance.random() < 0.35:
+        raise refusal("ProvisionedThroughputExceededException", operation)
+
+
+@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4, 5))])
+def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
+    small_world: SmallWorld,
+    events: list[bytes],
+    embedded: set[str],
+    trouble: Callable[[Random, str], None],
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fraud_detection.adapters.aws.retries.FIRST_PAUSE_S", 0.0)
+    stream, records, chance = Stream(small_world), records_of(events), Random(seed)
+    processor, at, retries = stream.processor(), 0, 0
+    stream.cloud.trouble(lambda operation: trouble(chance, operation))
+    while at < PAYMENTS:
+        batch = records[at : at + chance.randint(1, 60)]
+        try:
+            failed = processor.handle(LANE, batch)
+        except Killed:
+            processor, failed = stream.processor(), [batch[0].number]
+        retries += bool(failed)
+        at += 0 if failed else len(batch)
+    assert retries > 2
+    assert stream.declined() == embedded
+
+
+@pytest.mark.parametrize(
+    "calls", [2, 5, 8, *(pytest.param(calls, marks=pytest.mark.long) for calls in (1, 3, 4, 6, 7))]
+)
+def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
+    small_world: SmallWorld, events: list[bytes], calls: int
+) -> None:
+    """Whatever is kept of it counts, and what is not kept frees its declines for later payments."""
+    stream, records = Stream(small_world), records_of(events)
+    left = [calls]
+
+    def dies(_operation: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    assert stream.processor().handle(LANE, records[:200]) == []
+    stream.cloud.trouble(dies)
+    with pytest.raises(Killed):
+        stream.processor().handle(LANE, records[200:300])
+    stream.cloud.trouble(lambda _: None)
+    for at in range(300, PAYMENTS, 70):
+        assert stream.processor().handle(LANE, records[at : at + 70]) == []
+    assert len(stream.declined()) == MOST
+
+
+def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
+    return {
+        f"shardId-{lane:012d}": records_of(events[lane::lanes], FIRST + lane * 10_000_000)
+        for lane in range(lanes)
+    }
+
+
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 25])
+def test_four_shards_that_take_turns_decline_no_more_than_one(
+    small_world: SmallWorld, events: list[bytes], size: int
+) -> None:
+    stream, lanes = Stream(small_world), lanes_of(events, 4)
+    processor = stream.processor()
+    for at in range(0, PAYMENTS // 4, size):
+        for lane, records in lanes.items():
+            assert processor.handle(lane, records[at : at + size]) == []
+    assert len(stream.declined()) == MOST
+
+
+@pytest.mark.parametrize("moment", ["InvokeEndpoint", "BatchWriteItem", "BatchExecuteStatement"])
+@pytest.mark.parametrize("size", [pytest.param(5, marks=pytest.mark.long), 40])
+def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
+    small_world: SmallWorld, events: list[bytes], moment: str, size: int
+) -> None:
+    """In the middle of each batch, the other shards begin and end batches of their own."""
+    stream, lanes, chance = Stream(small_world), lanes_of(events, 4), Random(size)
+    at, busy = dict.fromkeys(lanes, 0), set[str]()
+    declines: list[int] = []
+
+    def deliver(lane: str) -> None:
+        batch = lanes[lane][at[lane] : at[lane] + size]
+        at[lane] += len(batch)
+        busy.add(lane)
+        before = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        assert stream.processor().handle(lane, batch) == []
+        busy.discard(lane)
+        after = Counter[str](line["action"] for line in stream.cloud.told("decision"))
+        declines.append(after["decline"] - before["decline"])
+
+    def interfere(operation: str) -> None:
+        free = [lane for lane in lanes if lane not in busy and at[lane] < len(lanes[lane])]
+        if operation == moment and free and chance.random() < 0.5:
+            deliver(chance.choice(free))
+
+    stream.cloud.trouble(interfere)
+    stream.cloud.runtime.trouble = lambda: interfere("InvokeEndpoint")
+    for lane, records in lanes.items():
+        while at[lane] < len(records):
+            deliver(lane)
+    total = len(stream.declined())
+    assert MOST <= total <= MOST + sum(sorted(declines)[-3:])
+    assert len(stream.cloud.decisions()) == PAYMENTS
+
+
+def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    stream = Stream(small_world)
+    parent, children = records_of(events[:500]), lanes_of(events[500:], 2)
+    assert stream.processor().handle("shardId-000000000009", parent) == []
+    declined = stream.declined()
+    assert len(declined) == MOST
+    for lane, records in children.items():
+        assert stream.processor().handle(lane, records) == []
+    assert stream.declined() == declined
+    later = [json.loads(event) for event in events[500:600]]
+    for place, plain in enumerate(later):
+        plain |= {"transaction_id": f"later{place}", "event_time": plain["event_time"] + 2 * 3_600_000}
+    more = records_of([json.dumps(plain).encode() for plain in later], FIRST + 50_000_000)
+    assert stream.processor().handle("shardId-000000000000", more) == []
+    assert stream.declined() > declined
+
+
+def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    def calls(limiter: LimiterSettings | None, size: int, lanes: int) -> Counter[str]:
+        stream = Stream(small_world, LIMITER)
+        stream.project = msgspec.structs.replace(stream.project, limiter=limiter)
+        made = Counter[str]()
+        shards = lanes_of(events[: 80 * lanes], lanes)
+        processor = stream.processor()
+        for lane, records in shards.items():
+            assert processor.handle(lane, records[:40]) == []
+        stream.cloud.trouble(lambda operation: made.update([operation]), lambda _: None)
+        for lane, records in shards.items():
+            assert processor.handle(lane, records[40 : 40 + size]) == []
+        return made
+
+    for size in (1, 20, 40):
+        assert calls(LIMITER, size, 1) == calls(None, size, 1)
+        more = calls(LIMITER, size, 4)
+        more.subtract(calls(None, size, 4))
+        assert +more == Counter({"BatchGetItem": 4})
+
+
+def test_another_interval_goes_on_from_what_was_counted(small_world: SmallWorld, events: list[bytes]) -> None:
+    stream, records = Stream(small_world), records_of(events)
+    assert stream.processor().handle(LANE, records[:500]) == []
+    declined = stream.declined()
+    day = msgspec.structs.replace(LIMITER, interval=Duration.parse("1d"))
+    stream.project = project_of(small_world, day)
+    assert stream.processor().handle(LANE, records[500:]) == []
+    assert stream.declined() == declined
+
+
+def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
+    small_world: SmallWorld, events: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, lanes = Stream(small_world), lanes_of(events, 2)
+    (one, first), (other, second) = lanes.items()
+    processor = stream.processor()
+    assert processor.handle(one, first[:10]) == []
+    assert processor.handle(other, second[:10]) == []
+
+    def named() -> set[str]:
+        return set(stream.cloud.dynamo.tables["decisions"]["\n"]["lanes"]["SS"])
+
+    assert named() == {one, other}
+    monkeypatch.setattr("fraud_detection.adapters.aws.state.dynamodb_counts.SILENT_DAYS", -1)
+    assert processor.handle(other, second[10:20]) == []
+    assert named() == {other}
+    monkeypatch.undo()
+    assert processor.handle(one, first[10:20]) == []
+    assert named() == {one, other}
+
+
+@pytest.mark.parametrize("size", [7, 200])
+def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
+    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int, tmp_path: Path
+) -> None:
+    bundle = read_bundle(small_world.bundle)
+    scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
+    champion = make_engine(bundle, scorer, project_of(small_world))
+    site = opened(tmp_path / "state.db")
+    door = EmbeddedDoor(champion.pipeline(site, site.ledger), site)
+    door.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
+    outcomes = [
+        one
+        for at in range(0, PAYMENTS, size)
+        for one in door.take(Batch(events[at : at + size], None, at), "s")
+    ]
+    door.close()
+    declined = {
+        one.decision.transaction_id
+        for one in outcomes
+        if isinstance(one, Decided) and one.decision.action.label == "decline"
+    }
+    assert declined == embedded

@@ -1,0 +1,491 @@
+"""The processor on stand-ins for AWS: the effect of one delivery, whatever is retried or killed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.aws.s3_quarantine import SetAside, read_set_aside
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.errors import ConfigError, RejectError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.core.score.protocol import JSON
+from fraud_detection.engine.engine import make_engine
+from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
+from fraud_detection.serving.aws_lambda.profile_store import profile_store
+from fraud_detection.serving.sagemaker.container import Endpoint
+from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3, refusal
+from fraud_detection.testing.feature_store_fake import FakeFeatureStore
+from tests.conftest import SmallWorld
+
+ENVIRONMENT = {
+    f"FRAUD_{name}": "x"
+    for name in (
+        "ENDPOINT",
+        "PROFILES_TABLE",
+        "DECISIONS_TABLE",
+        "LABELS_TABLE",
+        "QUARANTINE_BUCKET",
+        "TOKEN_KEY",
+    )
+}
+Store = Literal["dynamodb", "feature-store"]
+STORES: list[Store] = ["dynamodb", "feature-store"]
+GROUP = "live-card"
+LANES = 4
+BATCH = 40
+FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it catches this."""
+
+
+class Cloud:
+    """The services, the log, and a processor that may be killed and made anew."""
+
+    def __init__(self, world: SmallWorld, store: Store = "dynamodb") -> None:
+        bundle = read_bundle(world.bundle)
+        endpoint = Endpoint(bundle)
+        self.dynamo, self.s3, self.features = FakeDynamo(), FakeS3(), FakeFeatureStore([GROUP])
+        self.runtime = FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
+        self.log = FakeLog()
+        self.lines = self.log.lines
+        self.settings = ProcessorSettings(
+            endpoint="e",
+            profiles_table="profiles",
+            decisions_table="decisions",
+            labels_table="labels",
+            quarantine_bucket="q",
+            token_key="secret",  # noqa: S106 - of a test
+            bundle=str(world.bundle),
+            budget_ms=50,
+            profiles_store=store,
+            feature_groups="live",
+        )
+
+    def processor(self, bundle: Bundle | None = None) -> Processor:
+        clients: dict[str, Any] = {
+            "dynamodb": self.dynamo,
+            "s3": self.s3,
+            "sagemaker-runtime": self.runtime,
+            "sagemaker-featurestore-runtime": self.features,
+        }
+        return Processor(self.settings, self.log.write, clients.__getitem__, bundle)
+
+    def trouble(self, before: Callable[[str], object], after: Callable[[str], object] | None = None) -> None:
+        """Let something happen before and after each call of a store."""
+        for service in (self.dynamo, self.features):
+            service.before, service.after = before, after or before
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["type"] == kind]
+
+    def aside(self) -> list[SetAside]:
+        """Return what was set aside, in all objects."""
+        return [one for (_, key), body in self.s3.objects.items() for one in read_set_aside(key, body)]
+
+    def decisions(self) -> dict[str, Any]:
+        items = self.dynamo.tables.get("decisions", {})
+        return {
+            one: msgspec.msgpack.decode(zlib.decompress(item["d"]["B"]))
+            for one, item in items.items()
+            if one[0] != "\n"
+        }
+
+
+def places(set_aside: list[SetAside]) -> list[tuple[str, str]]:
+    return sorted((one.shard, place.sequence_number) for one in set_aside for place in one.places)
+
+
+def shards(events: list[bytes]) -> dict[str, list[Record]]:
+    """Lay the events out as Kinesis would: all of a card on one shard, with rising numbers."""
+    lanes: dict[str, list[Record]] = defaultdict(list)
+    cards: dict[str, str] = {}
+    for number, event in enumerate(events):
+        try:
+            plain = json.loads(event)
+        except ValueError:
+            plain = None
+        plain = plain if isinstance(plain, dict) else {}
+        one, card = str(plain.get("transaction_id")), str(plain.get("card_id", ""))
+        if plain.get("type") != "label":
+            cards[one] = card
+        key = cards.get(one, one)
+        lane = f"shardId-{zlib.crc32(key.encode()) % LANES:012d}"
+        lanes[lane].append(Record(str(FIRST + number), event, 1.0))
+    return lanes
+
+
+def run(
+    cloud: Cloud, lanes: dict[str, list[Record]], seed: int, trouble: Callable[[Random, str], None]
+) -> int:
+    """Deliver every shard in batches, each again until it succeeds; return how often it had to be."""
+    chance, retries = Random(seed), 0
+    cloud.trouble(lambda operation: trouble(chance, operation))
+    processor, at = cloud.processor(), dict.fromkeys(lanes, 0)
+    while any(at[lane] < len(records) for lane, records in lanes.items()):
+        lane = chance.choice([lane for lane, records in lanes.items() if at[lane] < len(records)])
+        # Lambda may cut a batch differently when it comes again.
+        batch = lanes[lane][at[lane] : at[lane] + chance.randint(1, BATCH)]
+        try:
+            failed = processor.handle(lane, batch)
+        except Killed:
+            processor, failed = cloud.processor(), [batch[0].number]
+        assert failed in ([], [batch[0].number])
+        retries += bool(failed)
+        at[lane] += 0 if failed else len(batch)
+    cloud.trouble(lambda _: None)
+    return retries
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a busy store again at once: how often it is asked decides, not how long."""
+    monkeypatch.setattr("fraud_detection.adapters.aws.retries.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("fraud_detection.serving.aws_lambda.handler.BUSY_PAUSE_S", 0.0)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(450, late_share=0.05, repeat_share=0.04, poison_share=0.03)
+
+
+def valid(world: SmallWorld, events: list[bytes]) -> dict[str, Transaction]:
+    parser = Parser(world.project.schema)
+    found: dict[str, Transaction] = {}
+    for event in events:
+        try:
+            item = parser.parse(event)
+        except RejectError:
+            continue
+        if isinstance(item, Transaction):
+            found.setdefault(item.transaction_id, item)
+    return found
+
+
+def calm(_chance: Random, _operation: str) -> None:
+    """Nothing goes wrong."""
+
+
+def deadly(chance: Random, operation: str) -> None:
+    # A batch puts many records, one a call.
+    if chance.random() < (0.004 if operation == "PutRecord" else 0.04):
+        raise Killed
+
+
+def throttled(chance: Random, operation: str) -> None:
+    if chance.random() < 0.03:
+        raise refusal("ProvisionedThroughputExceededException", operation)
+
+
+def profiles(cloud: Cloud) -> dict[str, Any]:
+    """Return every profile's content, without versions and numbers, from wherever it rests."""
+    stored = {key: item["c"]["B"] for key, item in cloud.dynamo.tables["profiles"].items()}
+    for one, kept in cloud.features.groups[GROUP].items():
+        assert f"card#{one}" not in stored
+        stored[f"card#{one}"] = base64.b64decode(kept.features["profile"])
+    return {key: msgspec.msgpack.decode(zlib.decompress(content))[1] for key, content in stored.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_world: SmallWorld, events: list[bytes]) -> Cloud:
+    cloud = Cloud(small_world)
+    assert run(cloud, shards(events), 1, calm) == 0
+    return cloud
+
+
+def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    good = valid(small_world, events)
+    assert undisturbed.decisions().keys() == good.keys()
+    assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
+    set_aside = undisturbed.aside()
+    assert len(places(set_aside)) == len(undisturbed.told("quarantined")) > 5
+    assert all(one.reason and one.path.startswith("$") for one in set_aside)
+    sums = Counter[str]()
+    for line in undisturbed.told("batch"):
+        sums.update({key: line[key] for key in ("records", "decided", "labels", "repeated", "quarantined")})
+    assert sums["records"] == len(events) == sum(sums.values()) - sums["records"]
+
+
+def test_one_call_of_the_endpoint_decides_a_batch(undisturbed: Cloud) -> None:
+    doubtful = sum(
+        line["action"] != "approve" and line["score"] is None for line in undisturbed.told("decision")
+    )
+    assert doubtful == 0
+    assert undisturbed.runtime.calls == sum(line["decided"] > 0 for line in undisturbed.told("batch"))
+
+
+def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    always = RuleSettings(name="always", when="amount >= 0", action="review")
+    project = msgspec.structs.replace(small_world.project, rules=(always,))
+    processor.engine = make_engine(read_bundle(small_world.bundle), processor.scorer, project)
+    (lane, records), *_ = shards(events).items()
+    assert processor.handle(lane, records[:BATCH]) == []
+    assert cloud.runtime.calls == 1
+    lines = cloud.told("decision")
+    assert lines
+    assert {line["action"] for line in lines} <= {"review", "decline"}
+    kept = [{one["code"] for one in line["reasons"]} - {"always", "score"} for line in lines]
+    assert all(kept)
+
+
+def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    (lane, records), *_ = shards(events).items()
+    behind = int(records[-1].number) + 1_000
+    again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(records[:BATCH])]
+    for batch in (records[:BATCH], again):
+        assert processor.handle(lane, batch) == []
+    first, second = cloud.told("batch")
+    assert first["answered"] == first["decided"] > 0
+    assert sum(first[f"band{place}"] for place in range(4)) == first["answered"]
+    assert (second["decided"], second["answered"], second["above_decline"], second["bundle"]) == (
+        0,
+        0,
+        0,
+        "none",
+    )
+    assert [second[f"band{place}"] for place in range(4)] == [0, 0, 0, 0]
+
+
+def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    text = json.dumps(undisturbed.told("decision"))
+    good = valid(small_world, events)
+    assert not any(str(one.entities[0]) in text for one in good.values())
+    tokens = {
+        (good[line["transaction_id"]].entities[0], line["delivery"]["entities"]["card"])
+        for line in undisturbed.told("decision")
+    }
+    assert len(tokens) == len({card for card, _ in tokens}) == len({token for _, token in tokens})
+
+
+def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    bundle = read_bundle(small_world.bundle)
+    extractor = Extractor(small_world.project, bundle.contents.features.vocabulary)
+    of_card = [
+        place
+        for place, one in enumerate(extractor.definitions)
+        if one.name.startswith("card_") and "fraud" not in one.name
+    ]
+    kept, compared = undisturbed.decisions(), 0
+    for records in shards(events).values():
+        memory = FeatureMemory(extractor)
+        for one in valid(small_world, [record.data for record in records]).values():
+            replayed = memory.observe(one)
+            served = array("d", kept[one.transaction_id][5])
+            assert (
+                array("d", [replayed[place] for place in of_card]).tobytes()
+                == array("d", [served[place] for place in of_card]).tobytes()
+            )
+            compared += len(of_card)
+    assert compared > 5_000
+
+
+def test_both_stores_serve_the_same_features_to_the_last_bit(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+) -> None:
+    cloud = Cloud(small_world, "feature-store")
+    assert run(cloud, shards(events), 1, calm) == 0
+    served, there = cloud.decisions(), undisturbed.decisions()
+    assert {one: kept[5] for one, kept in served.items()} == {one: kept[5] for one, kept in there.items()}
+    assert {one: kept[7] for one, kept in served.items()} == {one: kept[7] for one, kept in there.items()}
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("trouble", [deadly, throttled])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
+def test_batches_that_come_again_have_the_effect_of_one_delivery(
+    small_world: SmallWorld,
+    events: list[bytes],
+    undisturbed: Cloud,
+    store: Store,
+    trouble: Callable[[Random, str], None],
+    seed: int,
+) -> None:
+    cloud = Cloud(small_world, store)
+    retries = run(cloud, shards(events), seed, trouble)
+    assert retries > 0 or trouble is throttled
+    assert profiles(cloud) == profiles(undisturbed)
+    assert bool(cloud.features.groups[GROUP]) is (store == "feature-store")
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+    logged = Counter(json.dumps(line) for line in cloud.told("decision"))
+    assert len(logged) == len(cloud.decisions())
+    assert places(cloud.aside()) == places(undisturbed.aside())
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_what_other_shards_change_meanwhile_is_not_lost(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, store: Store
+) -> None:
+    """Before every save, a whole batch of another shard is decided by another process."""
+    cloud, lanes = Cloud(small_world, store), shards(events)
+    at, busy = dict.fromkeys(lanes, 0), [False]
+
+    def batch_of(lane: str) -> list[Record]:
+        return lanes[lane][at[lane] : at[lane] + BATCH]
+
+    def interfere(operation: str) -> None:
+        if operation != "BatchExecuteStatement" or busy[0]:
+            return
+        busy[0] = True
+        other = next((lane for lane in lanes if lane != current and batch_of(lane)), None)
+        if other is not None:
+            assert cloud.processor().handle(other, batch_of(other)) == []
+            at[other] += BATCH
+        busy[0] = False
+
+    cloud.dynamo.before = interfere
+    for current in lanes:
+        while batch := batch_of(current):
+            assert cloud.processor().handle(current, batch) == []
+            at[current] += BATCH
+    assert profiles(cloud) == profiles(undisturbed)
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4))])
+def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come_again(
+    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, seed: int
+) -> None:
+    """Decisions are kept, profiles are not, or not all; the records come again later, with other numbers."""
+    cloud, chance = Cloud(small_world), Random(seed)
+    lanes, given_up = shards(events), dict[str, list[Record]]()
+    allowed = [0]
+
+    def busy(operation: str) -> None:
+        if operation == "BatchExecuteStatement":
+            allowed[0] -= 1
+            if allowed[0] < 0:
+                raise refusal("ProvisionedThroughputExceededException", operation)
+
+    for lane, records in lanes.items():
+        victim = chance.randrange(0, len(records) - 2 * BATCH)
+        for begin in range(0, len(records), BATCH):
+            batch = records[begin : begin + BATCH]
+            if begin <= victim < begin + BATCH:
+                cloud.dynamo.before, allowed[0] = busy, chance.randrange(0, 2)
+                assert cloud.processor().handle(lane, batch) == [batch[0].number]
+                cloud.dynamo.before, given_up[lane] = lambda _: None, batch
+            else:
+                assert cloud.processor().handle(lane, batch) == []
+    for lane, batch in given_up.items():
+        behind = int(lanes[lane][-1].number) + 1_000
+        again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(batch)]
+        assert cloud.processor().handle(lane, again) == []
+    assert profiles(cloud) == profiles(undisturbed)
+    assert cloud.decisions().keys() == undisturbed.decisions().keys()
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
+def test_an_endpoint_that_is_away_means_review_and_never_approval(
+    small_world: SmallWorld, events: list[bytes], code: str
+) -> None:
+    cloud = Cloud(small_world)
+
+    def trouble() -> None:
+        raise refusal(code, "InvokeEndpoint")
+
+    cloud.runtime.trouble = trouble
+    (lane, records), *_ = shards(events).items()
+    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    lines = cloud.told("decision")
+    assert lines
+    assert all(
+        line["score"] is None and line["action"] != "approve" and line["reasons"][0]["code"] == "no_score"
+        for line in lines
+    )
+
+
+def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    payment = next(event for event in events if b'"card_id"' in event and b'"label"' not in event)
+    plain = json.loads(payment)
+    label = {
+        "type": "label",
+        "transaction_id": plain["transaction_id"],
+        "is_fraud": 1,
+        "label_known_at": plain["event_time"],
+    }
+    first = json.dumps(label | {"source": "customer"}).encode()
+    second = json.dumps(label | {"source": "chargeback", "happened_at": plain["event_time"]}).encode()
+    clouds = []
+    for told in ([first], [first, second]):
+        cloud = Cloud(small_world)
+        records = [Record(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
+        for _ in range(2):  # at least once is what Lambda promises
+            assert cloud.processor().handle("shardId-000000000000", records) == []
+        clouds.append(cloud)
+    once, twice = clouds
+    assert profiles(once) == profiles(twice)
+    _, kept = msgspec.msgpack.decode(twice.dynamo.tables["labels"][plain["transaction_id"]]["l"]["B"])
+    assert [(fraud, source, noted) for fraud, _, source, _, _, _, noted in kept] == [
+        (True, "customer", False),
+        (True, "chargeback", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("store", "busy_one"),
+    [("dynamodb", "dynamo"), ("feature-store", "dynamo"), ("feature-store", "features")],
+)
+def test_a_store_that_stays_busy_ends_the_batch_and_loses_nothing(
+    small_world: SmallWorld, events: list[bytes], store: Store, busy_one: str
+) -> None:
+    cloud = Cloud(small_world, store)
+    (lane, records), *_ = shards(events).items()
+
+    def busy(operation: str) -> None:
+        raise refusal("ThrottlingException", operation)
+
+    getattr(cloud, busy_one).before = busy
+    assert cloud.processor().handle(lane, records[:BATCH]) == [records[0].number]
+    assert cloud.told("decision") == []
+    assert cloud.told("retry")[0]["from"] == records[0].number
+    getattr(cloud, busy_one).before = lambda _: None
+    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    assert cloud.told("decision")
+
+
+def test_a_wrong_environment_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigError, match="endpoint"):
+        ProcessorSettings.read({"FRAUD_BUNDLE": "x", "PATH": "/bin"})
+    with pytest.raises(ConfigError, match="endpont"):
+        ProcessorSettings.read({"FRAUD_ENDPONT": "x"})
+    with pytest.raises(ConfigError, match="profiles_store"):
+        ProcessorSettings.read(ENVIRONMENT | {"FRAUD_PROFILES_STORE": "feature_store"})
+
+
+def test_the_feature_store_needs_the_prefix_of_its_groups() -> None:
+    chosen = ProcessorSettings.read(ENVIRONMENT | {"FRAUD_PROFILES_STORE": "feature-store"})
+    with pytest.raises(ConfigError, match="FRAUD_FEATURE_GROUPS"):
+        profile_store(chosen, "t", ["card"], {"dynamodb": FakeDynamo()}.__getitem__)

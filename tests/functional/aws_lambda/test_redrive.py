@@ -1,0 +1,183 @@
+"""Batches that were given up and are put into the stream again have the effect of one delivery."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.aws.sqs_queue import SqsQueue
+from fraud_detection.core.parse.identity import redriven_key
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.deployment.redrive import Redriven, redrive
+from fraud_detection.engine.engine import make_engine
+from fraud_detection.project.checks import open_project
+from fraud_detection.serving.aws_lambda.batch import records_of
+from fraud_detection.testing.kinesis_fake import FakeKinesis
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import Cloud, Killed, profiles
+from tests.functional.serving.test_identity import EVENT, OTHER, config
+from tests.unit.adapters.aws.kpl_aggregates import aggregate
+
+__all__ = ["config"]
+
+
+class Queue:
+    """The calls of boto3's client of SQS that are used; a message that is not removed comes again."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.removing = True
+
+    def get_queue_url(self, **_: str) -> dict[str, str]:
+        return {"QueueUrl": "q"}
+
+    def receive_message(self, **_: object) -> dict[str, Any]:
+        return {"Messages": [{"Body": one, "ReceiptHandle": one} for one in self.messages[:1]]}
+
+    def delete_message(self, *, ReceiptHandle: str, **_: str) -> None:  # noqa: N803 - AWS's names
+        if not self.removing:
+            raise Killed
+        self.messages.remove(ReceiptHandle)
+
+
+class Aws(Cloud):
+    """A stream of one shard, the processor behind it, and the queue of what was given up."""
+
+    def __init__(self, world: SmallWorld, config: Path) -> None:
+        super().__init__(world)
+        self.world, self.config = world, config
+        self.kinesis, self.queue, self.read = FakeKinesis(1), Queue(), 0
+        (self.lane,) = [
+            one["ShardId"] for one in self.kinesis.list_shards(StreamARN=self.kinesis.arn)["Shards"]
+        ]
+
+    def put(self, *events: bytes, key: str = "c1") -> None:
+        self.kinesis.put_records(Records=[{"PartitionKey": key, "Data": event} for event in events])
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """Return what came since, as Lambda hands it over."""
+        records = self.kinesis.records(self.lane)[self.read :]
+        self.read += len(records)
+        return [
+            {
+                "kinesis": {
+                    "sequenceNumber": one["SequenceNumber"],
+                    "partitionKey": one["PartitionKey"],
+                    "data": base64.b64encode(one["Data"]).decode(),
+                    "approximateArrivalTimestamp": 1.0,
+                }
+            }
+            for one in records
+        ]
+
+    def deliver(self, records: Sequence[dict[str, Any]]) -> None:
+        processor = self.processor()
+        processor.engine = make_engine(
+            read_bundle(self.world.bundle), processor.scorer, open_project(self.config)
+        )
+        assert processor.handle(self.lane, records_of({"Records": records})) == []
+
+    def give_up(self, records: Sequence[dict[str, Any]], after_calls: int) -> bool:
+        """Deliver a batch that dies after so many calls, and give it up; return whether it died."""
+        calls = iter(range(after_calls))
+
+        def dying(_: str) -> None:
+            if next(calls, None) is None:
+                raise Killed
+
+        self.trouble(dying, lambda _: None)
+        try:
+            self.deliver(records)
+        except Killed:
+            numbers = [one["kinesis"]["sequenceNumber"] for one in records]
+            info = {
+                "shardId": self.lane,
+                "startSequenceNumber": numbers[0],
+                "endSequenceNumber": numbers[-1],
+                "streamArn": self.kinesis.arn,
+                "batchSize": len(numbers),
+            }
+            self.queue.messages.append(json.dumps({"KinesisBatchInfo": info}))
+            return True
+        finally:
+            self.trouble(lambda _: None)
+        return False
+
+    def redrive(self) -> Redriven:
+        return redrive(SqsQueue(self.queue, "q"), self.kinesis, "payments", 0)
+
+
+def given(aws: Aws) -> list[dict[str, Any]]:
+    """Put three equal payments, and two more in one aggregate."""
+    aws.put(*[EVENT] * 3, aggregate([("c1", EVENT), ("c1", EVENT)]))
+    return aws.fresh()
+
+
+def test_payments_without_ids_that_are_put_again_are_decided_and_remembered_once(
+    small_world: SmallWorld, config: Path
+) -> None:
+    calm, calls = Aws(small_world, config), list[str]()
+    calm.trouble(calls.append, lambda _: None)
+    calm.deliver(given(calm))
+    calm.trouble(lambda _: None)
+    calm.put(OTHER, OTHER)
+    calm.deliver(calm.fresh())
+    kept_before = set[int]()
+    for dies_at in range(len(calls)):
+        aws = Aws(small_world, config)
+        aws.give_up(given(aws), dies_at)
+        kept_before.add(len(aws.decisions()))
+        aws.put(OTHER)
+        aws.deliver(aws.fresh())
+        # A redrive that dies before its message is removed puts all of it twice.
+        aws.queue.removing = False
+        with pytest.raises(Killed):
+            aws.redrive()
+        aws.queue.removing = True
+        assert aws.redrive() == Redriven(1, 4, 0)
+        again = aws.fresh()
+        assert {one["kinesis"]["partitionKey"].rpartition(":")[2] for one in again} == {"c1"}
+        # What was put again may be given up and put again too.
+        aws.give_up(again, len(calls) - dies_at)
+        aws.redrive()
+        aws.put(OTHER)
+        aws.deliver(aws.fresh())
+        assert len(aws.decisions()) == len(calm.decisions()) == 7
+        assert sum(line["conflicts"] for line in aws.told("batch")) == 0
+        assert profiles(aws) == profiles(calm)
+    assert {0, 5} <= kept_before
+
+
+def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
+    small_world: SmallWorld, config: Path
+) -> None:
+    aws = Aws(small_world, config)
+    aws.put(EVENT)
+    aws.deliver(first := aws.fresh())
+    number = first[0]["kinesis"]["sequenceNumber"]
+    before = aws.decisions()
+    # The place of a decided payment: a copy of it is repeated, anything else a conflict.
+    for event, found in ((EVENT, (0, 1, 0)), (OTHER, (0, 0, 1))):
+        aws.put(event, key=redriven_key(aws.lane, number, "c1"))
+        aws.deliver(aws.fresh())
+        batch = aws.told("batch")[-1]
+        assert (batch["decided"], batch["repeated"], batch["conflicts"]) == found
+    assert aws.decisions() == before
+    # A place that is still to come cannot be taken: the record is known by its own, and so is the other.
+    aws.put(OTHER, key=redriven_key(aws.lane, str(int(number) + 4), "c1"))
+    aws.put(EVENT)
+    aws.deliver(aws.fresh())
+    assert [int(one.rpartition(":")[2]) - int(number) for one in sorted(aws.decisions())] == [0, 3, 4]
+
+
+def test_a_key_that_leaves_no_room_for_a_place_stays_as_it_is(small_world: SmallWorld, config: Path) -> None:
+    aws = Aws(small_world, config)
+    aws.put(EVENT, key="k" * 200)
+    assert aws.give_up(aws.fresh(), 0)
+    aws.redrive()
+    assert [one["kinesis"]["partitionKey"] for one in aws.fresh()] == ["k" * 200]

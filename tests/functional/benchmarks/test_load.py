@@ -1,0 +1,233 @@
+"""The load of the benchmark: it keeps its rate whatever the server does, and counts all waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load_generator.client import due_times
+from benchmarks.load_generator.connection import request_maker
+from benchmarks.load_generator.load import HOLE, Plan, Slice, read_bodies, run_load, write_bodies
+from benchmarks.load_generator.record import latencies
+from benchmarks.load_generator.sweep import SweepSettings, find_knee
+from benchmarks.load_generator.target import Target
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.metrics import LatencyHistogram
+
+Work = Callable[[bytes], Awaitable[int]]
+
+
+class LocalServer:
+    """Answers HTTP in a thread of its own: `work` gets a body and returns the status, 0 to hang up."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.port = work, 0
+        self.bodies: list[bytes] = []
+        self.ready = threading.Event()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self._listen()))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                body = await reader.readexactly(size)
+                self.bodies.append(body)
+                status = await self.work(body)
+                if not status:
+                    return
+                writer.write(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\n{}" % status)
+
+    async def _listen(self) -> None:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self.loop, self.stopped = asyncio.get_running_loop(), asyncio.Event()
+        self.ready.set()
+        await self.stopped.wait()
+        server.close()
+        lines = asyncio.all_tasks() - {asyncio.current_task()}
+        for line in lines:
+            line.cancel()
+        await asyncio.gather(*lines, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
+
+@contextmanager
+def serving(work: Work, bodies: int = 0, *, once: bool = False) -> Iterator[tuple[LocalServer, Target]]:
+    one = LocalServer(work)
+    one.thread.start()
+    assert one.ready.wait(5)
+    sent = [b"%d" % number for number in range(bodies)] or [b"{}"]
+    try:
+        yield one, Target("local", "127.0.0.1", one.port, "/ask", "application/json", sent, once)
+    finally:
+        one.loop.call_soon_threadsafe(one.stopped.set)
+        one.thread.join()
+
+
+async def at_once(_: bytes) -> int:
+    return 200
+
+
+def test_a_server_that_stands_still_is_felt_by_every_request_that_was_due_meanwhile() -> None:
+    stalled: list[bool] = []
+
+    async def work(body: bytes) -> int:
+        if body == b"300" and not stalled:
+            stalled.append(True)
+            time.sleep(0.2)  # noqa: ASYNC251 - the whole server stands still, which is the point
+        return 200
+
+    with serving(work, 1_000) as (_, target):
+        opened = run_load(target, Plan(seconds=1.0, rate=500, connections=4, warm_up_s=0.2))
+        stalled.clear()
+        closed = run_load(target, Plan(seconds=1.0, connections=1, warm_up_s=0.0))
+    # 0.2 s at 500/s: a hundred were due while it stood still, and waited half of it in the mean.
+    assert opened.latencies.count == 500
+    assert opened.latencies.max_ms > 190
+    assert opened.latencies.p90_ms > 50
+    # Who asks only when answered sees one slow answer, and calls the server fast.
+    assert closed.latencies.max_ms > 190
+    assert closed.latencies.p99_ms < 50
+
+
+@pytest.mark.parametrize("poisson", [False, True])
+def test_the_rate_is_held_however_slow_the_answers_are(poisson: bool) -> None:  # noqa: FBT001
+    async def work(_: bytes) -> int:
+        await asyncio.sleep(0.05)
+        return 200
+
+    with serving(work) as (_, target):
+        found = run_load(target, Plan(seconds=2.0, rate=200, connections=64, warm_up_s=0.5, poisson=poisson))
+    assert found.latencies.count == pytest.approx(400, rel=0.02 if not poisson else 0.2)
+    assert found.answered_per_s == pytest.approx(found.latencies.count / 2.0, rel=0.05)
+    assert 45 < found.latencies.p50_ms < 80
+    assert found.errors == 0
+
+
+def test_a_request_that_waits_for_a_free_connection_waits_since_it_was_due() -> None:
+    async def work(_: bytes) -> int:
+        await asyncio.sleep(0.02)
+        return 200
+
+    with serving(work) as (_, target):
+        found = run_load(target, Plan(seconds=1.0, rate=100, connections=1, warm_up_s=0.0))
+    # One connection answers 50/s at most: after a second half of them wait.
+    assert found.waiting_max > 30
+    assert found.latencies.max_ms > 500
+    assert found.lag.p99_ms < 100
+
+
+def test_wrong_answers_and_broken_connections_are_counted() -> None:
+    async def work(body: bytes) -> int:
+        number = int(body)
+        return 0 if number % 10 == 3 else 503 if number % 10 == 7 else 200
+
+    with serving(work, 200) as (_, target):
+        found = run_load(target, Plan(seconds=1.0, rate=200, connections=8, warm_up_s=0.0))
+    assert found.statuses == {"200": 160, "503": 20}
+    assert found.broken == 20
+    assert found.errors == 40
+    assert found.latencies.count == 200
+
+
+def test_what_is_never_answered_is_no_fast_answer() -> None:
+    async def work(body: bytes) -> int:
+        await asyncio.sleep(30 if int(body) % 2 else 0)
+        return 200
+
+    with serving(work, 100) as (_, target):
+        found = run_load(target, Plan(seconds=0.5, rate=20, connections=16, warm_up_s=0.0, patience_s=0.5))
+    assert found.unanswered == 5
+    assert found.latencies.p99_ms > 500
+
+
+def test_slices_add_up_to_the_whole() -> None:
+    slices: list[Slice] = []
+    with serving(at_once) as (_, target):
+        plan = Plan(seconds=1.0, rate=300, connections=4, warm_up_s=0.2, slice_s=0.25)
+        found = run_load(target, plan, slices.append)
+    assert [one.from_s for one in slices] == [0.0, 0.25, 0.5, 0.75]
+    assert sum(one.latencies.count for one in slices) == found.latencies.count == 300
+
+
+def test_each_body_is_sent_once_for_each_copy_and_in_order_within_it() -> None:
+    target = Target("local", "127.0.0.1", 1, "/", "text/plain", ())
+    bodies = [b"a%d-%s" % (number, HOLE) for number in range(6)]
+    make = request_maker(target, bodies, Plan(seconds=1, copies=3, block=2))
+    sent = [make(number).partition(b"\r\n\r\n")[2] for number in range(18)]
+    assert len(set(sent)) == 18
+    for name in (b"", b"001", b"002"):
+        assert [one for one in sent if one.partition(b"-")[2] == name] == [
+            body.replace(HOLE, name) for body in bodies
+        ]
+
+
+def test_a_target_that_takes_each_body_once_is_never_asked_twice() -> None:
+    with serving(at_once, 100, once=True) as (server, target):
+        with pytest.raises(ConfigError, match="ask for fewer seconds"):
+            run_load(target, Plan(seconds=1.0, rate=200, warm_up_s=0.0))
+        first = run_load(target, Plan(seconds=0.2, rate=200, warm_up_s=0.0))
+        run_load(target, Plan(seconds=5.0, connections=4, warm_up_s=0.0, first=first.sent))
+    assert sorted(server.bodies) == sorted(target.bodies)
+
+
+def test_the_knee_of_a_server_is_at_what_it_can_do() -> None:
+    capacity, free = 300.0, [0.0]
+
+    async def work(_: bytes) -> int:
+        now = time.monotonic()
+        free[0] = max(free[0], now) + 1 / capacity
+        await asyncio.sleep(free[0] - now)
+        return 200
+
+    with serving(work) as (_, target):
+        found = find_knee(
+            lambda rate: run_load(target, Plan(seconds=1.0, rate=rate, connections=32, warm_up_s=0.1)),
+            SweepSettings(start=100, highest=1_000, factor=1.5, halvings=2),
+        )
+    assert 0.75 * capacity < found.knee_per_s < 1.15 * capacity
+    assert not found.open_end
+    assert any(not step.held and step.load.asked_per_s > capacity for step in found.steps)
+
+
+def test_nobody_listening_is_told() -> None:
+    with pytest.raises(ConfigError, match="the client of the load ended"):
+        run_load(Target("nobody", "127.0.0.1", 9, "/", "text/plain", [b"x"]), Plan(seconds=0.1, rate=1))
+
+
+def test_chance_has_the_rate_that_was_asked_and_no_even_distances() -> None:
+    dues = due_times(Plan(seconds=100, poisson=True, seed=3), 50.0)
+    times = [next(dues) for _ in range(4_000)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    mean = sum(gaps) / len(gaps)
+    spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
+    assert mean == pytest.approx(1 / 50, rel=0.05)
+    assert spread == pytest.approx(mean, rel=0.1)
+
+
+def test_percentiles_are_those_of_a_sorted_list_within_two_percent() -> None:
+    dice, histogram = random.Random(5), LatencyHistogram()
+    seconds = [dice.lognormvariate(-6, 1.5) for _ in range(20_000)]
+    for one in seconds:
+        histogram.add(one)
+    found, ordered = latencies(histogram), sorted(seconds)
+    wanted = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
+    for name, share in wanted.items():
+        assert getattr(found, name) == pytest.approx(1000 * ordered[int(share * 20_000) - 1], rel=0.02)
+    assert found.max_ms == pytest.approx(1000 * ordered[-1])
+
+
+def test_bodies_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "bodies"
+    bodies = [b"", b"\n", b"a\0b", b"x" * 70_000]
+    write_bodies(path, bodies)
+    assert read_bodies(path) == bodies

@@ -1,0 +1,155 @@
+"""`python -m benchmarks` from beginning to end, on a small world: every figure is there."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.load_generator.connection import copy_names
+from benchmarks.load_generator.load import HOLE
+from benchmarks.suite.engine import take_all
+from benchmarks.suite.world import World, prepared, with_holes
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from tests.bench_world import quick_world
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> World:
+    return quick_world(folder)
+
+
+def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from numbers(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
+
+
+def test_every_figure_of_the_engine_is_measured(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "figures.json"
+    words = ["engine", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(found))
+    check_engine(found["engine"])
+
+
+def check_engine(engine: dict[str, Any]) -> None:
+    assert engine["bulk_payments_per_s"]["lowest"] <= engine["bulk_payments_per_s"]["median"]
+    assert set(engine["stages_us"]) == STAGES
+    for stage in engine["stages_us"].values():
+        assert 0 < stage["p50_us"] <= stage["p99_us"] <= stage["p99_9_us"]
+        assert stage["count"] >= 500
+
+
+@pytest.mark.long
+def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "figures.json"
+    words = ["--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert all(math.isfinite(number) for number in numbers(found))
+    scale, http = found["scale"], found["http"]
+    check_engine(found["engine"])
+    assert scale["many"] > 1.5 * scale["few"]
+    assert 0.2 < scale["ratio"]["median"] < 5
+    assert 500 < scale["entity_bytes"] < scale["bound_bytes_in_memory"] * 2
+    assert 0 < http["ready_s"]["median"] <= http["first_decision_s"]["median"]
+    rounds = http["even"]["rounds"] + http["poisson"]["rounds"]
+    for load in (*rounds, http["closed"]["one"], http["closed"]["many"]):
+        assert set(load["statuses"]) == {"200"}
+        assert load["latencies"]["count"] > 0
+    assert [one["latencies"]["count"] for one in http["even"]["rounds"]] == [200, 200]
+    assert http["even"]["p99_ms"]["lowest"] <= http["even"]["p99_ms"]["median"]
+    assert http["memory"]["own_mb"] > 10
+    assert {step["load"]["asked_per_s"] for step in http["sweep"]["steps"]} >= {200.0}
+    assert found["machine"]["cores"] >= 1
+
+
+@pytest.mark.long  # tests/unit/benchmarks/test_soak.py is its short form
+def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path) -> None:
+    told = tmp_path / "soak.json"
+    words = ["soak", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    assert main(words) == 0
+    found = json.loads(told.read_bytes())
+    assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
+    assert found["whole"]["statuses"] == {"200": 800}
+    assert sum(one["load"]["latencies"]["count"] for one in found["minutes"]) == 800
+    assert all(one["memory"]["own_mb"] > 10 for one in found["minutes"])
+    assert found["loaded"]["own_mb"] > found["at_start"]["own_mb"]
+    assert found["entities"] >= 600
+    decided = sum(n for name, n in found["server"].items() if name.startswith("fraud_decisions_total"))
+    # The first one, one of each card, the warm-up, and the soak.
+    assert decided >= 1 + 600 + 100 + 800
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["engine", "--write"], "leave out --quick and parts"),
+        (["--quick", "--write"], "leave out --quick and parts"),
+        (["soak", "--peers"], "of `fraud serve` alone"),
+        (["engine", "--quick", "--peers", "--environments=none"], "make peers"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(
+    world: World, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"--directory={world.folder}", "--headless", *words]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_world_that_is_there_is_not_made_again(world: World) -> None:
+    before = world.state.stat().st_mtime_ns
+    assert prepared(world.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before
+
+
+def test_a_world_that_does_not_fit_is_made_anew(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.folder, tmp_path, dirs_exist_ok=True)
+    world = prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True)
+    (world.bundle / "manifest.json").write_text("{}")
+    made: list[str] = []
+    prepared(tmp_path, lambda stage, _: made.append(stage), quick=True)
+    assert any("making a world" in stage for stage in made)
+    assert prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True) == world
+
+
+def test_a_copy_of_the_world_is_decided_as_the_world_itself(world: World, tmp_path: Path) -> None:
+    events = world.events(400)
+    state = world.copied(3, lambda *_: None)
+    answers = []
+    for name in copy_names(3):
+        door = world.door(tmp_path / f"state-{name.decode()}.db", state)
+        take_all(door, [with_holes(event).replace(HOLE, name) for event in events])
+        door.close()
+        rows = door_rows(tmp_path / f"state-{name.decode()}.db")
+        assert all(row[0].endswith(name.decode()) for row in rows)
+        answers.append([row[1:] for row in rows])
+    assert len(answers[0]) == 400
+    assert answers[0] == answers[1] == answers[2]
+
+
+def door_rows(state: Path) -> list[tuple[Any, ...]]:
+    site = SqliteSite(state, reading=True)
+    rows = site.rows("SELECT transaction_id, score, action, features FROM decisions ORDER BY seq")
+    site.close()
+    return rows

@@ -1,0 +1,479 @@
+"""From a shadow to the champion: by labels as they were known, through a gate, in one step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker
+from fraud_detection.adapters.sqlite.commit_marker import marker_path
+from fraud_detection.challengers import live_comparison as comparing
+from fraud_detection.challengers.promotion import RESCORED, Compared, compared, promote
+from fraud_detection.challengers.shadow import Shadows
+from fraud_detection.cli.main import main
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Gate, Model, Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.training.workflow import train
+from tests.conftest import SmallWorld
+from tests.states import open_live_door
+
+ANN = live.Author("ann", "a test")
+LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
+DAY_MS = 86_400_000
+EVENTS = 9_000
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """A folder with a champion and shadows, and a state file whose decisions they have followed."""
+
+    folder: LiveFolder
+    state: Path
+    good: str
+    bad: str
+
+
+def trained(world: SmallWorld, path: Path, model: Model) -> Path:
+    train(msgspec.structs.replace(world.project, model=model), world.features, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """Return a champion that ranks by little, a shadow that is better, and one that is worse."""
+    root = tmp_path_factory.mktemp("promotion")
+    weak = trained(small_world, root / "weak", Model(rounds=2, max_depth=1, threads=1, learning_rate=0.01))
+    good = trained(small_world, root / "good", Model(rounds=120, max_depth=4, threads=1))
+    project: Project = msgspec.structs.replace(small_world.project, gate=LENIENT)
+    folder = LiveFolder(root / "live")
+    live.start(folder, read_bundle(weak), project, ANN)
+    blind = msgspec.structs.replace(
+        project, policy=msgspec.structs.replace(project.policy, review_at=1.0, decline_at=1.0)
+    )
+    shadowed = live.set_shadows(folder, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN)
+    state = root / "state.db"
+    _, door, follower = open_live_door(folder, state)
+    shadows = Shadows(folder, [state])
+    shadows.step()
+    events = small_world.live(EVENTS, late_share=0, repeat_share=0, poison_share=0)
+    for start in range(0, len(events), 250):
+        door.take(Batch(events[start : start + 250], None, 0), "test")
+    door.close()
+    follower.close()
+    while shadows.step():
+        pass
+    shadows.close()
+    return Trial(folder, state, *shadowed.shadows)
+
+
+@pytest.fixture(scope="module")
+def of_good(trial: Trial) -> Compared:
+    return compared(trial.folder, [trial.state], trial.good, None)
+
+
+def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
+    """Return folder and state file once more, for more releases and payments."""
+    folder, state = LiveFolder(root / "live"), root / "state.db"
+    shutil.copytree(trial.folder.path, folder.path)
+    for suffix in ("", ".shadows"):
+        with (
+            closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
+            closing(sqlite3.connect(f"{state}{suffix}")) as target,
+        ):
+            source.backup(target)
+    shutil.copy(marker_path(trial.state), marker_path(state))
+    return folder, state
+
+
+def command(*words: str) -> int:
+    return main([*words, "--headless"])
+
+
+def checks(found: Compared) -> dict[str, bool]:
+    return {check.name: check.passed for check in found.verdict.checks}
+
+
+def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial, of_good: Compared) -> None:
+    good = of_good
+    assert checks(good) == dict.fromkeys(checks(good), True)
+    assert good.comparison.traffic.payments > EVENTS / 2
+    bad = compared(trial.folder, [trial.state], trial.bad, None)
+    assert not bad.verdict.passed
+    assert not checks(bad)["better"]
+    assert checks(bad)["parity"]
+    assert checks(bad)["schema"]
+
+
+def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_hears_of_it(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
+        silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
+        assert db.execute(silent).rowcount > 20
+    found = compared(folder, [state], trial.bad, None)
+    assert not checks(found)["unseen"]
+    assert found.comparison.unseen is not None
+    assert found.comparison.total is not None
+    assert found.comparison.total.difference is not None
+    assert found.comparison.total.difference.money_saved.value == 0
+    stopped = found.comparison.total.first
+    assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
+    assert found.comparison.examples.newly_unseen
+    assert command("compare", f"--setup={trial.bad}", f"--live={folder.path}", f"--state={state}") == 0
+    said = capsys.readouterr().out
+    assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
+    assert "FAILED  unseen" in said
+
+
+def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: Compared) -> None:
+    found = of_good.comparison
+    with closing(sqlite3.connect(trial.state)) as db:
+        ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
+    with closing(sqlite3.connect(f"{trial.state}.shadows")) as db:
+        theirs = dict(db.execute("SELECT transaction_id, action FROM decided WHERE setup = ?", (trial.good,)))
+    both = ours.keys() & theirs.keys()
+    assert found.traffic.payments == len(both)
+    for one in range(3):
+        for other in range(3):
+            counted = sum(ours[payment] == one and theirs[payment] == other for payment in both)
+            assert found.actions[one][other] == counted
+
+
+def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> None:
+    """A leak in this place would see labels of the future: figures as of a moment must not change by them."""
+    with closing(sqlite3.connect(trial.state)) as db:
+        ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
+    as_of = latest - 12 * DAY_MS
+    _, state = copied(trial, tmp_path)
+    honest = compared(trial.folder, [trial.state], trial.good, as_of)
+    with closing(sqlite3.connect(state)) as db, db:
+        gone = db.execute("DELETE FROM labels WHERE known_at > ?", (as_of,)).rowcount
+    assert gone > 20
+    without = compared(trial.folder, [state], trial.good, as_of)
+    assert without.comparison == honest.comparison
+    assert without.facts.average_precision == honest.facts.average_precision
+    # The same labels, dated back as if they had been known all along: the log says when they came.
+    shutil.copy(f"{trial.state}.shadows", f"{state}.shadows")
+    with closing(sqlite3.connect(trial.state)) as source, closing(sqlite3.connect(state)) as target:
+        source.backup(target)
+        shutil.copy(marker_path(trial.state), marker_path(state))
+        with target:
+            target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
+    dated_back = compared(trial.folder, [state], trial.good, as_of)
+    assert dated_back.comparison == honest.comparison
+    # Planted: their place in the log is forged too.
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("UPDATE labels SET seq = -seq")
+    leaking = compared(trial.folder, [state], trial.good, as_of)
+    assert leaking.comparison != honest.comparison
+
+
+def test_only_answers_of_the_champions_bundle_as_champion_count(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    weak, good = live.bundle_of(folder, first), live.bundle_of(folder, trial.good)
+    _, project = live.content_of(folder, first)
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
+    lots = iter(
+        small_world.live(EVENTS + 400, late_share=0, repeat_share=0, poison_share=0, labels="none")[-400:]
+    )
+
+    def answered() -> None:
+        _, door, follower = open_live_door(folder, state)
+        door.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
+        door.close()
+        follower.close()
+
+    rules_canary = live.set_canary(folder, weak, ruled, 0.5, ANN).canary
+    answered()
+    model_canary = live.set_canary(folder, good, ruled, 0.5, ANN).canary
+    answered()
+    other = live.promote(folder, good, project, ANN).champion
+    answered()
+    live.roll_back(folder, ANN)
+    live.set_canary(folder, None, project, 0.0, ANN)
+    changed = msgspec.structs.replace(project, rules=())
+    later = live.put_live(folder, lambda _: changed, ANN).champion
+    answered()
+    with closing(Shadows(folder, [state])) as shadows:
+        while shadows.step():
+            pass
+
+    named = [f"--live={folder.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
+    assert command("compare", f"--setup={trial.bad}", *named) == 0
+    found = json.loads((tmp_path / "figures.json").read_bytes())
+    with closing(sqlite3.connect(state)) as db:
+        by = dict(db.execute("SELECT setup, count(*) FROM decisions GROUP BY setup").fetchall())
+    assert by.keys() == {first, later, rules_canary, model_canary, other}
+    assert found["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
+    assert found["comparison"]["traffic"]["payments"] == by[first] + by[later]
+    assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
+
+    # What a setup answered as a canary is its own, and counts once it is champion.
+    assert live.put_live(folder, lambda _: ruled, ANN).champion == rules_canary
+    assert compared(folder, [state], trial.bad, None).left_out == by[model_canary] + by[other]
+
+    shadow = live.engine_of(folder, trial.bad)
+    alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.Reign(weak.name))
+    assert alone.left_out.size == by[model_canary] + by[other]
+
+
+def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    live.promote(folder, live.bundle_of(folder, trial.good), live.content_of(folder, trial.good)[1], ANN)
+    assert command("compare", f"--live={folder.path}", f"--state={trial.state}") == 2
+    said = capsys.readouterr().err
+    assert "has answered none of " in said
+    assert "name their state file with --state" in said
+
+
+def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journal_alone(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    _, state = copied(trial, tmp_path)
+    _, door, follower = open_live_door(trial.folder, state)
+    later = small_world.live(EVENTS + 3, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
+    door.take(Batch(later, None, 0), "test")
+    with closing(Shadows(trial.folder, [state])) as shadows:
+        while shadows.step():
+            pass
+        assert shadows.decided == 2 * len(later)
+    facts = compared(trial.folder, [state], trial.good, None).facts
+    door.close()
+    follower.close()
+    assert (facts.rescored, facts.different) == (RESCORED - len(later), 0)
+
+
+def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:
+    bundle = trial.folder.bundle(live.content_of(trial.folder, trial.good)[0])
+    periods = msgspec.structs.replace(bundle.manifest.periods, labels_as_of="2027-01-01T00:00:00.000Z")
+    later = msgspec.structs.replace(
+        bundle, manifest=msgspec.structs.replace(bundle.manifest, periods=periods)
+    )
+    assert later.manifest.periods.labels_as_of > "2026-12"
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+
+    engine = live.engine_of(folder, trial.good)
+    learned = msgspec.structs.replace(engine, bundle=later)
+    with pytest.raises(ConfigError, match="decided nothing yet of payments after 2027-01-01"):
+        comparing.live_traffic([trial.state], learned, trial.good, None, comparing.Reign("any"))
+
+
+def test_promote_asks_the_gate_and_says_why_not(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--by=ann", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", *named) == 2
+    said = capsys.readouterr()
+    assert "FAILED  better" in said.out
+    assert "the gate stays shut, and nothing is changed" in said.err
+    assert live.standing(folder).number == 2
+    assert command("promote", f"--setup={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
+    promoted = live.standing(folder)
+    assert (promoted.kind, promoted.champion, promoted.by) == ("promote", trial.good, "ann")
+    evidence = json.loads((folder.path / promoted.evidence).read_bytes())
+    assert evidence["verdict"]["passed"] is True
+    assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
+    assert command("rollback", f"--live={folder.path}", "--reason=tried", "--no-tracking") == 0
+    assert live.standing(folder).champion == live.standing(trial.folder).champion
+
+
+def test_a_shadow_does_not_say_itself_how_much_people_can_review(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    _, project = live.content_of(folder, first)
+
+    def limited(capacity: float | None) -> Project:
+        policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
+        return msgspec.structs.replace(project, policy=policy)
+
+    live.put_live(folder, lambda _: limited(0.01), ANN)
+    rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
+    boundless = msgspec.structs.replace(limited(None), rules=rules)
+    (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
+    with closing(Shadows(folder, [state])) as shadows:
+        shadows.step()
+        _, door, follower = open_live_door(folder, state)
+        later = small_world.live(EVENTS + 100, late_share=0, repeat_share=0, poison_share=0, labels="none")[
+            -100:
+        ]
+        door.take(Batch(later, None, 0), "test")
+        door.close()
+        follower.close()
+        while shadows.step():
+            pass
+    found = compared(folder, [state], setup, None)
+    assert found.comparison.traffic.second.reviews_per_day > 1
+    assert found.comparison.capacity_per_day == (0.01, 0.01)
+    assert not checks(found)["reviewers"]
+
+
+def test_each_side_tells_its_rules_in_its_own_words(
+    small_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    folder, state = copied(trial, tmp_path)
+    first = live.standing(folder).champion
+    _, project = live.content_of(folder, first)
+
+    def saying(words: str, *, action: str = "review", name: str = "all") -> Project:
+        rule = {"name": name, "when": "amount >= 0", "action": action, "words": words}
+        return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
+
+    lots = iter(
+        small_world.live(EVENTS + 80, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:]
+    )
+    shadow = [(live.bundle_of(folder, first), saying("we say", action="decline"))]
+    (*_, setup) = live.set_shadows(folder, shadow, ANN).shadows
+    for champion in (saying("it was so once", name="gone"), saying("they said")):
+        live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
+        with closing(Shadows(folder, [state])) as shadows:
+            shadows.step()
+            _, door, follower = open_live_door(folder, state)
+            door.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
+            door.close()
+            follower.close()
+            while shadows.step():
+                pass
+    shown = compared(folder, [state], setup, None).comparison.examples.largest
+    assert {one.second.reasons[0] for one in shown} == {"we say"}
+    assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
+
+
+def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    _, project = live.content_of(folder, live.standing(folder).champion)
+    live.put_live(folder, lambda _: msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 2
+    assert "promoting it would take the changes back" in capsys.readouterr().err
+    assert command("promote", f"--setup={trial.good}", "--anyway", *named) == 0
+    promoted = live.standing(folder)
+    bundle, project = live.content_of(folder, promoted.champion)
+    assert bundle == live.content_of(folder, trial.good)[0]
+    assert rule in project.rules
+    assert trial.good not in promoted.shadows
+
+
+class Overtaken(LiveFolder):
+    """A folder into which somebody else writes just before one who has read it takes the lock."""
+
+    def __init__(self, path: Path, other: Callable[[LiveFolder], object]) -> None:
+        super().__init__(path)
+        self.other = other
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self.other(LiveFolder(self.path))
+        with super().writing():
+            yield
+
+
+def changes_a_rule(folder: LiveFolder) -> None:
+    rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
+    live.put_live(folder, lambda project: msgspec.structs.replace(project, rules=(rule,)), ANN)
+
+
+def sets_a_canary(folder: LiveFolder) -> None:
+    first = live.standing(folder).champion
+    ruleless = msgspec.structs.replace(live.content_of(folder, first)[1], rules=())
+    live.set_canary(folder, live.bundle_of(folder, first), ruleless, 0.1, ANN)
+
+
+def ends_the_shadows(folder: LiveFolder) -> None:
+    live.set_shadows(folder, [], ANN, ended=live.standing(folder).shadows)
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+@pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
+def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
+    trial: Trial, of_good: Compared, tmp_path: Path, other: Callable[[LiveFolder], None], *, anyway: bool
+) -> None:
+    path = tmp_path / "live"
+    shutil.copytree(trial.folder.path, path)
+    folder = Overtaken(path, other)
+    with pytest.raises(ConfigError, match="nothing is changed: see"):
+        promote(folder, of_good, ANN, anyway=anyway)
+    latest = live.standing(LiveFolder(path))
+    assert latest.number == live.standing(trial.folder).number + 1
+    assert latest.kind != "promote"
+
+
+def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
+    trial: Trial, of_good: Compared, tmp_path: Path
+) -> None:
+    path = tmp_path / "live"
+    shutil.copytree(trial.folder.path, path)
+    bundle, project = live.bundle_of(trial.folder, trial.good), live.content_of(trial.folder, trial.good)[1]
+    ruleless = msgspec.structs.replace(project, rules=())
+    folder = Overtaken(path, lambda other: live.set_shadows(other, [(bundle, ruleless)], ANN))
+    released = promote(folder, of_good, ANN)
+    assert released is not None
+    assert (released.champion, len(released.shadows)) == (trial.good, 2)
+
+
+def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
+    folder = LiveFolder(tmp_path / "live")
+    shutil.copytree(trial.folder.path, folder.path)
+    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=it is urgent", "--no-tracking"]
+    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 0
+    promoted = live.standing(folder)
+    assert promoted.champion == trial.bad
+    assert "against the gate: " in promoted.reason
+    assert "better" in promoted.reason
+
+
+@pytest.mark.filterwarnings("default")  # MLflow's own
+def test_the_registry_follows_what_answers(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracking = msgspec.structs.replace(small_world.project.tracking, uri=uri)
+    project = msgspec.structs.replace(small_world.project, tracking=tracking, gate=LENIENT)
+    tracker = MlflowTracker(project)
+    names = {}
+    for kind, rounds in (("first", 5), ("second", 6)):
+        path = trained(small_world, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
+        bundle = read_bundle(path)
+        names[kind] = tracker.trained(bundle, path, rounds)
+    folder = LiveFolder(tmp_path / "live")
+    live.start(folder, read_bundle(tmp_path / "first"), project, ANN)
+    live.promote(folder, read_bundle(tmp_path / "second"), project, ANN)
+    assert command("release", "show", f"--live={folder.path}", "--registry") == 0
+    model = project.tracking.model
+
+    def champion() -> str:
+        return str(tracker.client.get_model_version_by_alias(model, "champion").version)
+
+    assert champion() == names["second"]
+    assert command("rollback", f"--live={folder.path}", "--reason=tried") == 0
+    assert champion() == names["first"]
+    assert f"champion of {model} is version {names['first']}" in capsys.readouterr().out

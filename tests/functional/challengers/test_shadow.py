@@ -1,0 +1,146 @@
+"""Shadows decide what the doors decided, from the very features, and answer nobody."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.challengers.shadow import Shadows
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from tests.conftest import SmallWorld
+from tests.states import open_door, open_live_door
+
+ANN = live.Author("ann", "a test")
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(2_000, late_share=0.02, repeat_share=0.02, poison_share=0.02)
+
+
+@pytest.fixture(scope="module")
+def challenger(small_world: SmallWorld) -> Path:
+    return small_world.other
+
+
+@pytest.fixture
+def folder(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> LiveFolder:
+    """Return a folder with a champion and two shadows: another model, and another rule."""
+    made = LiveFolder(tmp_path / "live")
+    live.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    rule = RuleSettings(name="large", when="amount >= 100", action="decline")
+    other = msgspec.structs.replace(small_world.project, rules=(rule,))
+    live.set_shadows(
+        made, [(read_bundle(challenger), small_world.project), (read_bundle(small_world.bundle), other)], ANN
+    )
+    return made
+
+
+def serve(door: EmbeddedDoor, events: list[bytes]) -> None:
+    for start in range(0, len(events), 50):
+        door.take(Batch(events[start : start + 50], None, 0), "test")
+        door.catch_up()
+
+
+def all_of(state: Path, setup: str) -> list[ShadowDecision]:
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        return log.decisions(setup)
+
+
+def test_a_shadow_says_what_it_would_have_said_in_the_door_itself(
+    small_world: SmallWorld, challenger: Path, folder: LiveFolder, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    _, door, follower = open_live_door(folder, state)
+    shadows = Shadows(folder, [state])
+    shadows.step()
+    for start in range(0, len(events), 500):
+        serve(door, events[start : start + 500])
+        shadows.step()
+    door.close()
+    follower.close()
+    while shadows.step():
+        pass
+    shadows.close()
+    model, rule = live.standing(folder).shadows
+    alone = open_door(challenger, tmp_path / "alone.db", project=small_world.project)[1]
+    serve(alone, events)
+    wanted = alone.site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+    alone.close()
+    assert [(one.transaction_id, one.action, one.score) for one in all_of(state, model)] == wanted
+    declined = {one.transaction_id for one in all_of(state, rule) if "large" in one.reasons}
+    with closing(SqliteSite(state, reading=True)) as site:
+        paid = site.rows("SELECT transaction_id, event FROM decisions")
+    large = {one for one, event in paid if float(msgspec.json.decode(event)["amount"]) >= 100}
+    assert declined == large != set()
+
+
+def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
+    folder: LiveFolder, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    _, door, follower = open_live_door(folder, state)
+    follower.close()
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
+    command += [f"--live={folder.path}", f"--state={state}"]
+    setup = live.standing(folder).shadows[0]
+
+    def decided() -> int:
+        return len(all_of(state, setup)) if places(state) else 0
+
+    def wait_for(count: int) -> None:
+        until = time.monotonic() + 60
+        while decided() < count:
+            assert time.monotonic() < until
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+
+    part = len(events) // 3
+    for start in range(0, len(events), part):
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        try:
+            if start == 0:
+                # What came before a shadow is not decided by it: wait until it stands at the beginning.
+                until = time.monotonic() + 60
+                while len(places(state)) < 2:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            before = decided()
+            serve(door, events[start : start + part])
+            wait_for(before + 20)
+        finally:
+            running.send_signal(signal.SIGKILL)
+            running.communicate()
+    door.close()
+    with closing(Shadows(folder, [state])) as rest:
+        while rest.step():
+            pass
+    with closing(SqliteSite(state, reading=True)) as site:
+        wanted = [row[0] for row in site.rows("SELECT transaction_id FROM decisions ORDER BY seq")]
+    for name in live.standing(folder).shadows:
+        assert [one.transaction_id for one in all_of(state, name)] == wanted
+
+
+def places(state: Path) -> list[str]:
+    try:
+        ShadowLog(shadow_path(state), reading=True).close()
+    except ConfigError:
+        # It is there, but has no tables yet.
+        return []
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        return log.setups()

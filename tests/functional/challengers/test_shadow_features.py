@@ -1,0 +1,464 @@
+"""A shadow with other features than the doors' says what it would have said as the door itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import zlib
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.sqlite.commit_marker import marker_path
+from fraud_detection.adapters.sqlite.shadow_log import KEPT_ROWS, ShadowLog, shadow_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.challengers.promotion import compared
+from fraud_detection.challengers.shadow import Shadows
+from fraud_detection.challengers.shadow_features import RECENT, OwnRows
+from fraud_detection.cli.main import main
+from fraud_detection.core.decision_settings import RuleSettings
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import AmountSource, EntityFeatures, EntitySource, Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.simulator.history_file import write_history
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.workflow import train
+from tests.conftest import SmallWorld
+from tests.functional.challengers.test_shadow import ANN, all_of, serve
+from tests.states import open_door, open_live_door, opened
+
+EARLY = 300
+PAYMENTS = 1_500
+DAYS = 20
+WITHOUT_CUSTOMER = 40
+CORRECTED_LATER = 30
+
+Decisions = list[tuple[str, int, float | None]]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a door has answered whose features are not the challenger's, and what the challenger answers.
+
+    early: number of the last event before the shadow was named.
+    """
+
+    folder: LiveFolder
+    setup: str
+    challenger: Path
+    history: Path
+    state: Path
+    alone: Path
+    early: int
+
+    def wanted(self) -> Decisions:
+        """Return what the challenger answers as the door itself, to payments from the shadow's first on."""
+        with closing(SqliteSite(self.state, reading=True)) as site:
+            later = {
+                row[0]
+                for row in site.rows("SELECT transaction_id FROM decisions WHERE seq > ?", (self.early,))
+            }
+        with closing(SqliteSite(self.alone, reading=True)) as site:
+            rows = site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+        return [(one, action, score) for one, action, score in rows if one in later]
+
+    def served(self) -> dict[str, bytes]:
+        """Return the rows of the challenger as the door itself."""
+        with closing(SqliteSite(self.alone, reading=True)) as site:
+            return dict(site.rows("SELECT transaction_id, features FROM decisions"))
+
+    def copy(self, path: Path) -> Path:
+        """Return a copy of the state file in which the shadow has decided nothing yet."""
+        with closing(sqlite3.connect(self.state)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+        shutil.copy(marker_path(self.state), marker_path(path))
+        with closing(ShadowLog(shadow_path(path))) as log:
+            log.place(self.setup, self.early)
+        return path
+
+
+def other_features(project: Project) -> Project:
+    """Return a project that knows the customer, but not the terminal, and has one window more."""
+    schema, features = project.schema, project.features
+    kinds = dict(features.entities)
+    card = msgspec.structs.replace(
+        kinds["card"],
+        windows=(*kinds["card"].windows, Duration.parse("10m")),
+        first_seen=("merchant", "device", "customer"),
+    )
+    customer = EntityFeatures(
+        windows=(Duration.parse("1d"),), statistics=("count", "sum"), risk=(Duration.parse("7d"),)
+    )
+    entities = {
+        "card": schema.entities["card"],
+        "customer": EntitySource(field="customer", aliases=("customer_id",), required=True),
+        "merchant": schema.entities["merchant"],
+        "device": schema.entities["device"],
+    }
+    return msgspec.structs.replace(
+        project,
+        schema=msgspec.structs.replace(
+            schema,
+            amount=AmountSource(field="total", aliases=("amount",)),
+            entities=entities,
+            ignored=("currency", "terminal_id"),
+        ),
+        features=msgspec.structs.replace(
+            features,
+            entities={
+                "card": card,
+                "customer": customer,
+                "device": kinds["device"],
+                "merchant": kinds["merchant"],
+            },
+        ),
+    )
+
+
+def trained(project: Project, history: Path, folder: Path) -> Path:
+    make_features(project, history, folder / "features.parquet", lambda *_: None)
+    train(project, folder / "features.parquet", folder / "bundle")
+    return folder / "bundle"
+
+
+def with_news(events: list[bytes]) -> list[bytes]:
+    """Return a stream with labels that take others back or come early, and payments of no known customer."""
+    found: list[list[bytes]] = [[] for _ in range(len(events) + CORRECTED_LATER + 1)]
+    labels = 0
+    for place, raw in enumerate(events):
+        try:
+            event: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            found[place].append(raw)
+            continue
+        if event.get("type") == "label":
+            labels += 1
+            if labels % 2:
+                known_at = dt.datetime.fromisoformat(event["label_known_at"]) + dt.timedelta(hours=6)
+                other = event | {"is_fraud": 1 - event["is_fraud"], "label_known_at": known_at.isoformat()}
+                found[place + CORRECTED_LATER].append(msgspec.json.encode(other))
+        elif zlib.crc32(str(event.get("transaction_id")).encode()) % WITHOUT_CUSTOMER == 0:
+            # By its id, so that one that comes again is the same.
+            event.pop("customer_id", None)
+            raw = msgspec.json.encode(event)  # noqa: PLW2901 - it takes the event's place
+        elif place % 100 == 50 and "transaction_id" in event:
+            told = {"type": "label", "transaction_id": event["transaction_id"], "is_fraud": 1}
+            found[place - 20].append(msgspec.json.encode(told | {"label_known_at": event["event_time"]}))
+        found[place].append(raw)
+    return [raw for part in found for raw in part]
+
+
+@pytest.fixture(scope="module")
+def short_world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    """Return the small world with a short history: every shadow reads it whole when it starts."""
+    whole = small_world.settings
+    later = whole.start + dt.timedelta(days=whole.days - DAYS)
+    settings = msgspec.structs.replace(whole, start=later, days=DAYS)
+    history = tmp_path_factory.mktemp("short") / "history.parquet"
+    write_history(settings, history)
+    return msgspec.structs.replace(small_world, settings=settings, history=history)
+
+
+@pytest.fixture(scope="module")
+def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("challenger")
+    return trained(other_features(small_world.project), small_world.history, folder)
+
+
+@pytest.fixture(scope="module")
+def events(short_world: SmallWorld) -> list[bytes]:
+    shares = {"late_share": 0.03, "repeat_share": 0.02, "poison_share": 0.02}
+    return with_news(short_world.live(PAYMENTS, labels="fraud", **shares))
+
+
+def named(world: SmallWorld, challenger: Path, path: Path) -> LiveFolder:
+    """Return a folder with the champion of the world, and the challenger in the shadow."""
+    folder = LiveFolder(path)
+    live.start(folder, read_bundle(world.bundle), world.project, ANN)
+    change = path / "change.yaml"
+    change.write_text(f"name: customers\nbundle: {challenger}\n")
+    command = ["release", "shadow", str(change), f"--live={path}", "--reason=a test", "--headless"]
+    assert main([*command, "--no-tracking"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trial(
+    short_world: SmallWorld, challenger: Path, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Trial:
+    root = tmp_path_factory.mktemp("trial")
+    folder = named(short_world, challenger, root / "live")
+    state, alone = root / "state.db", root / "alone.db"
+    _, door, follower = open_live_door(folder, state)
+    warm_up(door, short_world.project, short_world.history, lambda *_: None)
+    (setup,) = live.standing(folder).shadows
+    serve(door, events[:EARLY])
+    early = door.site.seq
+    serve(door, events[EARLY:])
+    door.close()
+    follower.close()
+    _, project = live.content_of(folder, setup)
+    other = open_door(challenger, alone, project=project)[1]
+    warm_up(other, project, short_world.history, lambda *_: None)
+    serve(other, events)
+    other.close()
+    return Trial(folder, setup, challenger, short_world.history, state, alone, early)
+
+
+def to_the_end(shadows: Shadows) -> None:
+    while shadows.step():
+        pass
+
+
+def decided_by(trial: Trial, state: Path, history: Path | None) -> Decisions:
+    """Let the shadow decide all that it has not; return all its decisions."""
+    with closing(Shadows(trial.folder, [state], history)) as shadows:
+        to_the_end(shadows)
+    return decisions(state, trial.setup)
+
+
+def latest_rows(state: Path, setup: str) -> dict[str, bytes]:
+    """Return the rows that a shadow keeps, by the ids of their payments."""
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        own = log.own_rows(setup)
+        assert len(own) == KEPT_ROWS
+        return {one.transaction_id: own[one.seq] for one in log.decisions(setup) if one.seq in own}
+
+
+def decisions(state: Path, setup: str) -> Decisions:
+    return [(one.transaction_id, one.action, one.score) for one in all_of(state, setup)]
+
+
+def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
+    _, project = live.content_of(trial.folder, trial.setup)
+    assert list(project.schema.entities) == ["card", "customer", "merchant", "device"]
+    with closing(SqliteSite(trial.state, reading=True)) as site:
+        ((corrections,),) = site.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
+        ((of_history,),) = site.rows("SELECT count(*) FROM labels WHERE source = 'history'")
+        ((early,),) = site.rows("SELECT count(*) FROM labels WHERE applied_at > seq")
+        ((of_past,),) = site.rows(
+            "SELECT count(*) FROM labels JOIN history USING (transaction_id) WHERE source != 'history'"
+        )
+        ((decided,),) = site.rows("SELECT count(*) FROM decisions")
+    with closing(SqliteSite(trial.alone, reading=True)) as site:
+        ((by_challenger,),) = site.rows("SELECT count(*) FROM decisions")
+    assert min(corrections, of_history, early, of_past) > 5
+    assert 0.9 * decided < by_challenger < decided
+
+
+def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
+    short_world: SmallWorld,
+    challenger: Path,
+    events: list[bytes],
+    trial: Trial,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
+    _, door, follower = open_live_door(folder, state)
+    warm_up(door, short_world.project, short_world.history, lambda *_: None)
+    follower.close()
+    serve(door, events[:EARLY])
+    # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
+    door.site.settle()
+
+    def decide(part: list[bytes]) -> None:
+        with closing(Shadows(folder, [state], short_world.history)) as shadows:
+            to_the_end(shadows)
+            serve(door, part)
+            to_the_end(shadows)
+
+    third = (len(events) - EARLY) // 3
+    decide(events[EARLY : EARLY + third])
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
+    command += [f"--live={folder.path}", f"--state={state}", f"--history={short_world.history}"]
+    before = len(decisions(state, trial.setup))
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    try:
+        serve(door, events[EARLY + third : EARLY + 2 * third])
+        until = time.monotonic() + 60
+        while len(decisions(state, trial.setup)) < before + 50:
+            assert time.monotonic() < until
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+        with pytest.raises(ConfigError, match="another process lets shadows follow this state file"):
+            Shadows(folder, [state], short_world.history)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    decide(events[EARLY + 2 * third :])
+    door.close()
+    assert main([*command[3:], "--once"]) == 0
+    assert decisions(state, trial.setup) == trial.wanted()
+    assert latest_rows(state, trial.setup).items() <= trial.served().items()
+    assert "are left out, as a server would" in caplog.text
+    assert "payments of history and" in caplog.text
+
+
+def test_its_latest_rows_are_those_that_the_door_would_have_served(trial: Trial, tmp_path: Path) -> None:
+    state = trial.copy(tmp_path / "state.db")
+    found = decided_by(trial, state, trial.history)
+    assert found == trial.wanted()
+    with closing(ShadowLog(shadow_path(state), reading=True)) as log:
+        latest = log.decisions(trial.setup)[-KEPT_ROWS:]
+    assert latest_rows(state, trial.setup).keys() == {one.transaction_id for one in latest}
+    assert latest_rows(state, trial.setup).items() <= trial.served().items()
+
+
+@pytest.mark.parametrize("recent", [1, RECENT])
+def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_has_to_be_looked_up(
+    trial: Trial, recent: int
+) -> None:
+    engine = live.engine_of(trial.folder, trial.setup)
+    with closing(SqliteSite(trial.state, reading=True)) as site:
+        made = OwnRows(engine, site, trial.history, 0, lambda *_: None, recent=recent)
+        assert sum(made.remember()) > 1_000
+        rows = {row.past.transaction_id: row.features.tobytes() for row in made.take(list(site.since(0)))}
+    assert rows == trial.served()
+
+
+def test_a_history_that_is_missing_or_another_is_refused(
+    short_world: SmallWorld, trial: Trial, tmp_path: Path
+) -> None:
+    state = trial.copy(tmp_path / "state.db")
+    with pytest.raises(ConfigError, match=r"began with .* name the same file with --history"):
+        decided_by(trial, state, None)
+    shorter = tmp_path / "shorter.parquet"
+    write_history(msgspec.structs.replace(short_world.settings, days=DAYS // 2), shorter)
+    with pytest.raises(ConfigError, match=r"shorter\.parquet has .* and 0 others; name the same file"):
+        decided_by(trial, state, shorter)
+    with closing(sqlite3.connect(state)) as db, db:
+        ((one,),) = db.execute("SELECT max(transaction_id) FROM history")
+        db.execute("UPDATE history SET transaction_id = 'x' WHERE transaction_id = ?", (one,))
+    with pytest.raises(ConfigError, match="of them and 1 others"):
+        decided_by(trial, state, trial.history)
+    assert decisions(state, trial.setup) == []
+    command = ["shadow", "--once", f"--live={trial.folder.path}", f"--state={state}"]
+    assert main([*command, f"--history={tmp_path / 'none.parquet'}"]) == 2
+
+
+def test_without_its_history_it_would_decide_otherwise(trial: Trial, tmp_path: Path) -> None:
+    """Planted: a state file that does not tell any more that it began with history."""
+    state = trial.copy(tmp_path / "state.db")
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("DELETE FROM meta WHERE key = 'history'")
+    with pytest.raises(ConfigError, match=r"began without history.*leave out --history"):
+        decided_by(trial, state, trial.history)
+    found = decided_by(trial, state, None)
+    assert [one for one, _, _ in found] == [one for one, _, _ in trial.wanted()]
+    assert found != trial.wanted()
+
+
+def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: Path) -> None:
+    state = trial.copy(tmp_path / "state.db")
+    with closing(sqlite3.connect(state)) as db, db:
+        kept = db.execute("SELECT value FROM meta WHERE key = 'history'").fetchone()
+        db.execute("DELETE FROM meta WHERE key = 'history'")
+    with closing(Shadows(trial.folder, [state])) as shadows:
+        shadows.step()
+        with closing(sqlite3.connect(state)) as db, db:
+            db.execute("INSERT INTO meta VALUES ('history', ?)", kept)
+        with pytest.raises(ConfigError, match="has taken history in since"):
+            to_the_end(shadows)
+
+
+def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Path) -> None:
+    state, other = trial.copy(tmp_path / "state.db"), trial.copy(tmp_path / "other.db")
+    with (
+        closing(Shadows(trial.folder, [state, other], trial.history)) as shadows,
+        pytest.raises(ConfigError, match="several files do not tell; name one --state"),
+    ):
+        shadows.step()
+    with closing(opened(state)) as site, site.transaction():
+        site.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
+    with pytest.raises(ConfigError, match="is of one of several workers"):
+        decided_by(trial, state, trial.history)
+
+
+def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = trial.copy(tmp_path / "state.db")
+    decided_by(trial, state, trial.history)
+    found = compared(trial.folder, [state], trial.setup, None)
+    assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
+    assert min(found.facts.p99_us) > 0
+    assert found.comparison.traffic.payments > 1_000
+    failed = {check.name: check.words for check in found.verdict.checks if not check.passed}
+    assert "it needs a new state file" in failed["schema"]
+    before = live.standing(trial.folder)
+    named = [f"--live={trial.folder.path}", "--reason=tried", "--no-tracking", "--headless"]
+    assert main(["promote", f"--state={state}", "--anyway", *named]) == 2
+    said = capsys.readouterr()
+    assert "FAILED  schema" in said.out
+    assert "start a second door on a new state" in said.err
+    change = tmp_path / "change.yaml"
+    change.write_text(f"name: customers\nbundle: {trial.challenger}\n")
+    assert main(["release", "canary", str(change), *named]) == 2
+    assert "start a second door on a new state" in capsys.readouterr().err
+    bundle, (_, project) = read_bundle(trial.challenger), live.content_of(trial.folder, trial.setup)
+    with pytest.raises(ConfigError, match="needs other features than the doors"):
+        live.promote(trial.folder, bundle, project, ANN)
+    assert live.standing(trial.folder) == before
+
+
+def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWorld, trial: Trial) -> None:
+    bundle = read_bundle(trial.challenger)
+    own = bundle.contents.project
+    assert own.schema.label is not None
+    label = msgspec.structs.replace(own.schema.label, delay=Duration.parse("3d"))
+    project = msgspec.structs.replace(own, schema=msgspec.structs.replace(own.schema, label=label))
+    other = msgspec.structs.replace(
+        bundle, contents=msgspec.structs.replace(bundle.contents, project=project)
+    )
+    with pytest.raises(ConfigError, match=r"reads `schema\.label` otherwise than the live one"):
+        live.fitting(other, small_world.project)
+
+
+def test_a_door_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    """Another vocabulary leaves the profiles as they are: a door takes such a bundle when it starts again."""
+    fewer = msgspec.structs.replace(small_world.project.features, vocabulary=3)
+    project = msgspec.structs.replace(small_world.project, features=fewer)
+    vocabulary = trained(project, small_world.history, tmp_path)
+    folder, state = LiveFolder(tmp_path / "live"), tmp_path / "state.db"
+    live.start(folder, read_bundle(small_world.bundle), small_world.project, ANN)
+    rule = RuleSettings(name="large", when="amount >= 100", action="decline")
+    ruled = msgspec.structs.replace(small_world.project, rules=(rule,))
+    (setup,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
+    half = len(events) // 2
+    door = open_door(small_world.bundle, state)[1]
+    with closing(Shadows(folder, [state])) as shadows:
+        shadows.step()
+        serve(door, events[:half])
+        door.close()
+        to_the_end(shadows)
+        door = open_door(vocabulary, state)[1]
+        serve(door, events[half:])
+        door.close()
+        with pytest.raises(ConfigError, match=r"is not kept in .*let the door answer by that folder"):
+            shadows.step()
+        folder.keep_bundle(read_bundle(vocabulary))
+        with pytest.raises(ConfigError, match="answers now, whose features are others"):
+            shadows.step()
+    with closing(Shadows(folder, [state])) as shadows:
+        to_the_end(shadows)
+    alone = open_door(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
+    serve(alone, events)
+    wanted = alone.site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+    alone.close()
+    assert decisions(state, setup) == wanted

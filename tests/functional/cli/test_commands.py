@@ -1,0 +1,341 @@
+"""The commands as a person types them: real processes, real files."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime as dt
+import io
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, redirect_stderr, redirect_stdout
+from importlib.resources import files
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_detection.cli.main import main
+from tests.conftest import SmallWorld
+from tests.states import made
+
+PAYMENTS = 2_000
+
+
+def fraud(*arguments: object, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run a command: in a process of its own where it reads standard input, else here."""
+    words = [*map(str, arguments)]
+    if stdin is not None:
+        command = [sys.executable, "-m", "fraud_detection.cli", *words]
+        return subprocess.run(  # noqa: S603 - our own command
+            command, cwd=folder, input=stdin, capture_output=True, check=False, timeout=280
+        )
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main(words)
+    said = [one.buffer.getvalue() for one in (out, err)]
+    return subprocess.CompletedProcess(words, code, *said)
+
+
+def told(result: subprocess.CompletedProcess[bytes]) -> str:
+    return result.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the latest 2,000 payments of the history."""
+    path, table = tmp_path_factory.mktemp("latest") / "history.parquet", pq.read_table(small_world.history)
+    pq.write_table(table.slice(table.num_rows - 2_000), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def payments_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file as somebody might bring: other names, text in numbers, holes, yes and no."""
+    chance, path = random.Random(1), tmp_path_factory.mktemp("own") / "payments.csv"
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ref", "when", "client", "shop", "value", "kind", "age", "fraudulent"])
+        for number in range(PAYMENTS):
+            bad = chance.random() < 0.05
+            when = start + dt.timedelta(minutes=45 * number + chance.random())
+            value = chance.gauss(180, 30) if bad else chance.gauss(60, 30)
+            age = chance.choice(["n/a", "", "34", "51", "70"])
+            row = [f"r{number}", when.isoformat(), f"c{chance.randrange(200)}", f"s{chance.randrange(40)}"]
+            kind = chance.choice(["card", "transfer"])
+            writer.writerow([*row, f"{abs(value):.2f}", kind, age, "yes" if bad else "no"])
+    return path
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_from_nothing_but_a_file_to_decisions(payments_csv: Path, tmp_path: Path) -> None:
+    init = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
+    assert init.returncode == 0, told(init)
+    train = fraud("train", "--no-tracking", "--json", "train.json", folder=tmp_path)
+    assert train.returncode == 0, told(train)
+    assert json.loads((tmp_path / "train.json").read_bytes())["average_precision"] > 0.3
+    score = fraud("score", payments_csv, "--json", "score.json", folder=tmp_path)
+    assert score.returncode == 0, told(score)
+    lines = [json.loads(line) for line in score.stdout.splitlines()]
+    assert [line["transaction_id"] for line in lines] == [f"r{number}" for number in range(PAYMENTS)]
+    figures = json.loads((tmp_path / "score.json").read_bytes())
+    assert figures["transactions"] == figures["decided"] + figures["quarantined"] == PAYMENTS
+    assert figures["approve"] + figures["review"] + figures["decline"] == figures["decided"]
+    assert all(line["reasons"] for line in lines if line["action"] != "approve")
+
+
+def test_a_project_file_is_not_replaced_without_being_asked(payments_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("mine")
+    again = fraud("init", "--data", payments_csv, "--yes", folder=tmp_path)
+    assert (again.returncode, (tmp_path / "params.yaml").read_text()) == (2, "mine")
+    assert "--force" in told(again)
+
+
+def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    events = b"\n".join(small_world.live(500, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    (tmp_path / "events.jsonl").write_bytes(events)
+    by_file = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    by_pipe = fraud("score", "-", "--bundle", small_world.bundle, folder=tmp_path, stdin=events)
+    assert by_file.returncode == by_pipe.returncode == 0, told(by_pipe)
+    assert by_file.stdout == by_pipe.stdout
+    assert by_file.stdout.count(b'"action"') == 500
+
+
+def test_a_file_of_another_kind_on_standard_input_is_refused(
+    small_world: SmallWorld, payments_csv: Path, tmp_path: Path
+) -> None:
+    command = ("score", "-", "--bundle", small_world.bundle)
+    result = fraud(*command, folder=tmp_path, stdin=payments_csv.read_bytes())
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert "must be JSON Lines, but begins with b'ref,when" in told(result)
+
+
+def test_history_makes_the_features_of_the_next_file_warm(
+    small_world: SmallWorld, latest: Path, tmp_path: Path
+) -> None:
+    events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    (tmp_path / "events.jsonl").write_bytes(events)
+    common = ("events.jsonl", "--bundle", small_world.bundle)
+    cold = fraud("score", *common, folder=tmp_path)
+    warm = fraud("score", *common, "--history", latest, folder=tmp_path)
+    assert warm.returncode == 0, told(warm)
+    assert cold.stdout != warm.stdout
+
+
+def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(
+        small_world.live(1, labels="none", repeat_share=0, poison_share=0)[0]
+    )
+    own = files("fraud_detection").joinpath("simulated.yaml").read_text()
+    command = ("score", "events.jsonl", "--bundle", small_world.bundle)
+    for text, expected in ((own, False), (own.replace("card_testing", "testing_of_cards"), True)):
+        (tmp_path / "params.yaml").write_text(text)
+        assert ("other rules" in told(fraud(*command, folder=tmp_path))) is expected
+        assert "other rules" not in told(fraud(*command, "--config", "params.yaml", folder=tmp_path))
+
+
+def test_payments_and_labels_that_come_twice_are_counted_apart(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    rows = small_world.live(60, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2026-06-01"}'
+    news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
+    result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    assert "60 decided + 0 quarantined (and 20 repeated, 7 labels, 7 repeated labels)" in told(result)
+
+
+def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    events = small_world.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
+    made(tmp_path / "s.db")
+    result = fraud(
+        "run", "--source", "-", "--bundle", small_world.bundle, "--state", "s.db", "--json", "run.json",
+        folder=tmp_path, stdin=b"\n".join(events),
+    )  # fmt: skip
+    assert result.returncode == 0, told(result)
+    figures = json.loads((tmp_path / "run.json").read_bytes())
+    assert figures["transactions"] == figures["decided"] + figures["quarantined"]
+    assert min(figures["seconds"], figures["transactions_per_s"], figures["p50_ms"], figures["p99_ms"]) > 0
+    report = fraud("schema-report", "--state", "s.db", "--json", "drift.json", folder=tmp_path)
+    assert report.returncode == 0, told(report)
+    drifts = json.loads((tmp_path / "drift.json").read_bytes())["drifts"]
+    rows = {(row["kind"], row["field"]): row for row in drifts}
+    assert 0.3 < rows["repaired", "amount"]["share"] < 0.7
+    assert rows["unknown_field", "loyalty_tier"]["count"] > 900
+    assert b"loyalty_tier" in report.stdout
+
+
+def run_file(folder: Path, world: SmallWorld, *more: object) -> tuple[dict[str, int], str]:
+    made(folder / "build/state.db")
+    command = ("run", "--source", "events.jsonl", "--bundle", world.bundle, "--json", "run.json", *more)
+    result = fraud(*command, folder=folder)
+    assert result.returncode == 0, told(result)
+    return json.loads((folder / "run.json").read_bytes()), told(result)
+
+
+def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    lines = small_world.live(120, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["quarantined"]) == (50, 0)
+    assert "has no end yet" in said
+    source.write_bytes(b"\n".join(lines[:60]) + b"\n")
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["repeated"], figures["quarantined"]) == (10, 0, 0)
+    source.write_bytes(b"\n".join(lines[60:]) + b"\n")
+    figures, said = run_file(tmp_path, small_world)
+    assert (figures["decided"], figures["repeated"]) == (60, 0)
+    assert "not the file that was read before" in said
+
+
+def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
+    small_world: SmallWorld, latest: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(latest)
+    pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "past.parquet")
+    pq.write_table(table.slice(table.num_rows - 200), tmp_path / "new.parquet")
+    common = ("score", "new.parquet", "--bundle", small_world.bundle, "--history")
+    apart = fraud(*common, "past.parquet", folder=tmp_path)
+    both = fraud(*common, latest, folder=tmp_path)
+    assert apart.returncode == both.returncode == 0, told(both)
+    assert apart.stdout == both.stdout
+    assert apart.stdout.count(b'"action"') == 200
+
+
+def refused(arguments: list[str]) -> int:
+    """Return the exit code; argparse leaves by itself."""
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train",), "params.yaml: no such file"),
+        (("train", "--config", "broken.yaml"), "did you mean `event_time`?"),
+        (("score", "nothing.csv"), "bundle"),
+        (("score", "payments.xlsx", "--bundle", "{bundle}"), ".xlsx"),
+        (("run", "--source", "gone.jsonl", "--bundle", "{bundle}"), "no such file"),
+        (("schema-report",), "no such state file"),
+        (("generate", "live", "--to", "carrier://x"), "--to carrier://x"),
+        (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
+        (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
+        (("parity", "--events", "0"), "--events"),
+        (("init", "--dat"), "see `fraud init --help`"),
+        (
+            ("train", "--config", "good.yaml", "--bundl", "x", "--nonsense"),
+            "unrecognized arguments: --nonsense",
+        ),
+        (("train", "--config", "payments.xlsx"), "payments.xlsx: expected named keys"),
+        (("train", "--config", "good.yaml", "--json", "/proc/figures.json"), "nothing can be written there"),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "own.jsonl"), "same file as FILE"),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--json", "./own.jsonl"), "same file as FILE"),
+        (
+            ("features", "--config", "good.yaml", "--data", "own.jsonl", "--out", "good.yaml"),
+            "same file as --config",
+        ),
+        (
+            ("run", "--source", "own.jsonl", "--bundle", "{bundle}", "--out", "own.jsonl"),
+            "same file as --source",
+        ),
+        (("score", "own.jsonl", "--bundle", "{bundle}", "--out", "a", "--json", "a"), "same file as --out"),
+        (
+            ("score", "own.jsonl", "--bundle", "{bundle}", "--out", "decided"),
+            "1 of 1 events (100.0%) were quarantined",
+        ),
+        (("init", "--data", "gone.csv"), "gone.csv: no such file"),
+        (("init", "--data", "."), ".: is a folder"),
+        (("init", "--data", "-"), "-: standard input cannot be read here"),
+        (("init", "--data", "gone.csv", "--out", ".", "--force"), "--out .: is a folder; name a file in it"),
+        (
+            ("init", "--data", "gone.csv", "--out", "good.yaml/x.yaml"),
+            "--out good.yaml/x.yaml: nothing can be written there",
+        ),
+        (("init", "--data", "gone.csv", "--label", "x", "--no-label"), "--label and --no-label"),
+        (("init", "--data", "gone.csv", "--entity", "a=b", "--entity", "a=c"), "--entity a: is given twice"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_exit_code_2(
+    small_world: SmallWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.yaml").write_text("project: x\nschema: {event_tme: {field: t}}\n")
+    (tmp_path / "good.yaml").write_text("project: x\nschema: {event_time: {field: t}}\n")
+    (tmp_path / "payments.xlsx").write_text("x")
+    (tmp_path / "own.jsonl").write_text('{"mine": 1}\n')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    filled = [str(one).replace("{bundle}", str(small_world.bundle)) for one in arguments]
+    assert refused(filled) == 2
+    sentence = "".join(
+        line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("fraud")
+    )
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert words in sentence
+    assert len(sentence.strip().splitlines()) == 1
+
+
+def test_parity_holds_on_a_short_stream(tmp_path: Path) -> None:
+    result = fraud("parity", "--events", "2500", "--json", "parity.json", folder=tmp_path)
+    assert result.returncode == 0, told(result)
+    report = json.loads((tmp_path / "parity.json").read_bytes())
+    assert report["events"] == 2_500
+    assert report["restarts"] >= 3
+    assert report["values_compared"] > 100_000
+    assert report["values_different"] == 0
+
+
+def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path: Path) -> None:
+    assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
+    rows = [line.rsplit(",", 1)[0] for line in payments_csv.read_text().splitlines()]
+    (tmp_path / "new.csv").write_text("\n".join(rows))
+    refused = fraud("train", "--data", "new.csv", "--no-tracking", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "no payment has a label" in told(refused)
+    assert "in the field `fraudulent`" in told(refused)
+
+
+@pytest.mark.parametrize("bad", [0, 2, 40, 160])
+def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
+    small_world: SmallWorld, tmp_path: Path, bad: int
+) -> None:
+    events = small_world.live(200, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
+    scored = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    made(tmp_path / "s.db")
+    decided = fraud(
+        "run", "--source=events.jsonl", "--bundle", small_world.bundle, "--state=s.db", folder=tmp_path
+    )
+    assert (scored.returncode, decided.returncode) == (2 if bad > 100 else 0, 0)
+    for said in (told(scored), told(decided)):
+        assert (f"{bad} of them for `$.amount` (expected a number, got '3,50')" in said) is (bad > 2)
+
+
+def test_what_mlflow_cannot_use_is_said_before_the_work(payments_csv: Path, tmp_path: Path) -> None:
+    assert fraud("init", "--data", payments_csv, "--yes", folder=tmp_path).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as db:
+        # What MLflow leaves behind where it is killed while it makes its tables.
+        db.execute("CREATE TABLE assessments (a)")
+    # By itself, since MLflow's libraries warn.
+    refused = fraud("train", "--data", payments_csv, folder=tmp_path, stdin=b"")
+    assert refused.returncode == 2
+    assert "is no database that MLflow can use" in told(refused)
+    assert not (tmp_path / "build" / "features.parquet").exists()

@@ -1,0 +1,338 @@
+"""Each alarm of the template calls on its fault and is silent on good hours.
+
+The series are recorded from the real function on stand-ins, minute by minute; the alarms are the template's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.protocol import JSON
+from fraud_detection.deployment.template.alarm import NAMESPACE
+from fraud_detection.deployment.template.template import build
+from fraud_detection.engine.engine import make_engine
+from fraud_detection.serving.sagemaker.container import Endpoint
+from tests.cloudwatch import ALARM, DOCUMENTED, READINGS, Metrics, Reading, state
+from tests.conftest import SmallWorld
+from tests.functional.serving.test_poison_payments import POISON, BrokenRules
+from tests.stream_hours import StreamHours, refuse
+
+BUSY, QUIET = 110, 20
+"""Payments a minute: above and below `alarms.least`."""
+UNREADABLE = b"\x80\x04not what it was"
+
+Alarms = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def payments(small_world: SmallWorld) -> list[dict[str, Any]]:
+    live = map(json.loads, small_world.live(25 * BUSY, poison_share=0.0))
+    return [one for one in live if one.get("type") != "label"]
+
+
+class Producer:
+    """Payments that come again and again under new ids."""
+
+    def __init__(self, payments: list[dict[str, Any]]) -> None:
+        self._payments = itertools.cycle(payments)
+        self._number = itertools.count()
+
+    def take(self, count: int, **other: object) -> list[bytes]:
+        """Return the next payments."""
+        found = itertools.islice(self._payments, count)
+        return [
+            json.dumps(one | {"transaction_id": f"n{next(self._number)}"} | other).encode() for one in found
+        ]
+
+
+class Scene:
+    """A stream, its producer, and the alarms that watch it."""
+
+    def __init__(self, world: SmallWorld, payments: list[dict[str, Any]]) -> None:
+        self.world, self.hours, self.producer = world, StreamHours(world), Producer(payments)
+        resources = build(self.hours.settings, self.hours.release)["Resources"]
+        self.alarms: Alarms = {
+            name: one["Properties"]
+            for name, one in resources.items()
+            if one["Type"] == "AWS::CloudWatch::Alarm"
+        }
+        self.called: set[str] = set()
+        for _ in range(12):
+            self.hours.minute()
+
+    def good(self, minutes: int, rate: int = QUIET) -> None:
+        """Let good minutes pass; no alarm stands in any of them, however CloudWatch is read."""
+        for _ in range(minutes):
+            self.hours.minute(self.producer.take(rate))
+            self.silent()
+
+    def pass_by(self, minutes: int, events: Callable[[int], list[bytes]]) -> None:
+        """Let minutes of a fault pass, and note which alarms stand in any of them."""
+        for at in range(minutes):
+            self.hours.minute(events(at))
+            self.called |= self.standing()
+
+    def silent(self) -> None:
+        for reading in READINGS if self.hours.now % 5 == 0 else [DOCUMENTED]:
+            assert self.standing(reading) == set(), (self.hours.now, reading)
+
+    def standing(self, reading: Reading = DOCUMENTED) -> set[str]:
+        return {
+            name
+            for name, one in self.alarms.items()
+            if state(one, self.hours.metrics, self.hours.now, reading) == ALARM
+        }
+
+    def payments(self, rate: int = QUIET, **other: object) -> Callable[[int], list[bytes]]:
+        return lambda _: self.producer.take(rate, **other)
+
+
+def out_of_patience(_operation: str) -> None:
+    """Refuse as the adapters do after they have waited for a busy table."""
+    raise RetryError("the table is busy")
+
+
+def table_is_busy(scene: Scene) -> None:
+    scene.hours.cloud.trouble(out_of_patience)
+    scene.pass_by(5, scene.payments())
+
+
+def function_raises(scene: Scene) -> None:
+    scene.hours.cloud.trouble(refuse("AccessDeniedException"))
+    scene.pass_by(3, scene.payments())
+
+
+def batches_are_given_up(scene: Scene) -> None:
+    scene.hours.retries = 0
+    scene.hours.cloud.trouble(out_of_patience)
+    scene.pass_by(2, scene.payments())
+
+
+def other_encoding(scene: Scene) -> None:
+    scene.pass_by(3, lambda _: [UNREADABLE] * BUSY)
+
+
+def some_unreadable(scene: Scene) -> None:
+    scene.pass_by(20, lambda _: [UNREADABLE] * 80 + scene.producer.take(10))
+
+
+def all_unreadable_and_slow(scene: Scene) -> None:
+    scene.pass_by(60, lambda at: [UNREADABLE] * (at % 2))
+
+
+def mapping_is_lost(scene: Scene) -> None:
+    scene.hours.read = False
+    scene.pass_by(20, lambda at: scene.producer.take(at % 2))
+
+
+def mapping_is_lost_at_night(scene: Scene) -> None:
+    scene.hours.read = False
+    scene.pass_by(10, lambda _: [])
+
+
+def only_others_read(scene: Scene) -> None:
+    scene.hours.read, scene.hours.others_read = False, True
+    scene.pass_by(20, lambda at: scene.producer.take(at % 2))
+
+
+def id_comes_again(scene: Scene) -> None:
+    (one,) = scene.producer.take(1)
+    scene.hours.minute([one])
+    again = json.dumps(json.loads(one) | {"amount": 9_500.0}).encode()
+    scene.pass_by(1, lambda _: [again])
+
+
+def bug_meets_one(scene: Scene) -> None:
+    processor = scene.hours.processor
+    answerer = processor.engine.answerer
+    broken = msgspec.structs.replace(answerer, rules=BrokenRules(answerer.rules))
+    processor.engine = msgspec.structs.replace(processor.engine, answerer=broken)
+    scene.pass_by(1, scene.payments(1, transaction_id=POISON))
+
+
+def limiter_holds(scene: Scene) -> None:
+    processor = scene.hours.processor
+    everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
+    limiter = LimiterSettings(count=5, least=10)
+    project = msgspec.structs.replace(scene.world.project, rules=(everything,), limiter=limiter)
+    processor.engine = make_engine(read_bundle(scene.world.bundle), processor.scorer, project)
+    scene.pass_by(2, scene.payments())
+
+
+def endpoint_fails(scene: Scene) -> None:
+    scene.hours.cloud.runtime.trouble = refuse("ModelError")
+    scene.pass_by(3, scene.payments())
+
+
+def endpoint_is_slow(scene: Scene) -> None:
+    scene.hours.latency_ms = 400.0
+    scene.pass_by(3, scene.payments())
+
+
+def endpoint_is_gone(scene: Scene) -> None:
+    scene.hours.cloud.runtime.trouble = refuse("ValidationError")
+    scene.pass_by(3, scene.payments(BUSY))
+
+
+def endpoint_is_gone_and_payments_are_few(scene: Scene) -> None:
+    scene.hours.cloud.runtime.trouble = refuse("ValidationError")
+    scene.pass_by(60, lambda at: scene.producer.take(at % 2))
+
+
+def bundle_declines_too_much(scene: Scene) -> None:
+    bundle = read_bundle(scene.world.bundle)
+    cutoffs = msgspec.structs.replace(bundle.manifest.cutoffs, review_at=0.0, decline_at=0.0)
+    endpoint = Endpoint(bundle)
+    endpoint.decline_at = cutoffs.decline_at
+    scene.hours.cloud.runtime.invoke = lambda body: endpoint.invoke(body, JSON, JSON)[0]
+    scene.pass_by(3, scene.payments(BUSY))
+
+
+def payments_have_changed(scene: Scene) -> None:
+    scene.pass_by(6, scene.payments(BUSY, amount=500.0))
+
+
+FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
+    (table_is_busy, {"BehindTime"}),
+    (function_raises, {"FunctionErrors"}),
+    (batches_are_given_up, {"FailuresWaiting"}),
+    (other_encoding, {"QuarantinedShare"}),
+    (some_unreadable, {"QuarantinedShareOfHour"}),
+    (all_unreadable_and_slow, {"QuarantinedShareOfHour", "NothingDecided"}),
+    (mapping_is_lost, {"StreamUnread", "NothingDecided"}),
+    (mapping_is_lost_at_night, {"StreamUnread"}),
+    (only_others_read, {"NothingDecided"}),
+    (id_comes_again, {"Conflicts"}),
+    (bug_meets_one, {"InternalErrors"}),
+    (limiter_holds, {"Limited"}),
+    (endpoint_fails, {"EndpointErrors"}),
+    (endpoint_is_slow, {"EndpointLatency"}),
+    (endpoint_is_gone, {"DegradedShare"}),
+    (endpoint_is_gone_and_payments_are_few, {"DegradedShareOfHour"}),
+    (bundle_declines_too_much, {"DeclineShare"}),
+    (payments_have_changed, {"ScoreDrift", "DeclineShare"}),
+]
+
+
+def test_every_alarm_has_a_fault(small_world: SmallWorld, payments: list[dict[str, Any]]) -> None:
+    assert set().union(*(called for _, called in FAULTS)) == set(Scene(small_world, payments).alarms)
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=lambda one: getattr(one, "__name__", ""))
+def test_each_fault_calls_and_nothing_else_does(
+    small_world: SmallWorld,
+    payments: list[dict[str, Any]],
+    fault: Callable[[Scene], None],
+    expected: set[str],
+) -> None:
+    scene = Scene(small_world, payments)
+    scene.good(3)
+    fault(scene)
+    assert scene.called == expected
+    for reading in READINGS:
+        # Of a metric that has no value at all nothing is documented: see `stream-unread`.
+        open_to = set() if reading.missing_is_zero or reading.fills_nothing else {"NothingDecided"}
+        assert expected - scene.standing(reading) <= open_to, reading
+
+
+def a_good_hour(scene: Scene) -> None:
+    scene.good(12, BUSY)
+    scene.good(48)
+
+
+def a_night(scene: Scene) -> None:
+    scene.good(10)
+    scene.good(60, 0)
+    scene.good(10)
+
+
+def one_record_an_hour(scene: Scene) -> None:
+    for _ in range(3):
+        scene.good(1, 1)
+        scene.good(59, 0)
+
+
+def one_record_in_a_quarter_handed_over_in_the_next_minute(scene: Scene) -> None:
+    scene.hours.late = True
+    for _ in range(8):
+        scene.good(1, 1)
+        scene.good(14, 0)
+
+
+def bursts(scene: Scene) -> None:
+    for _ in range(4):
+        scene.good(1, 2 * BUSY)
+        scene.good(9, 0)
+
+
+def labels_alone(scene: Scene) -> None:
+    paid = [json.loads(one) for one in scene.producer.take(QUIET)]
+    scene.hours.minute(json.dumps(one).encode() for one in paid)
+    for one in paid:
+        names = {name: one[name] for name in ("transaction_id", "card_id")}
+        label = {"type": "label", "is_fraud": 1, "label_known_at": one["event_time"], **names}
+        scene.hours.minute([json.dumps(label).encode()])
+        scene.silent()
+    counted = scene.hours.cloud.told("batch")
+    assert sum(one["labels"] for one in counted) == len(paid)
+
+
+def one_that_cannot_be_read_now_and_then(scene: Scene) -> None:
+    for _ in range(4):
+        scene.good(9)
+        scene.hours.minute([*scene.producer.take(QUIET), UNREADABLE])
+        scene.silent()
+
+
+def a_pause_of_the_mapping(scene: Scene) -> None:
+    """As when it is updated: what waited is decided after it."""
+    scene.good(5)
+    scene.hours.read = False
+    scene.good(3)
+    scene.hours.read = True
+    scene.good(10)
+
+
+@pytest.mark.parametrize(
+    "hour",
+    [
+        a_good_hour,
+        a_night,
+        one_record_an_hour,
+        one_record_in_a_quarter_handed_over_in_the_next_minute,
+        bursts,
+        labels_alone,
+        one_that_cannot_be_read_now_and_then,
+        a_pause_of_the_mapping,
+    ],
+)
+def test_nobody_is_called_in_a_good_hour(
+    small_world: SmallWorld, payments: list[dict[str, Any]], hour: Callable[[Scene], None]
+) -> None:
+    hour(Scene(small_world, payments))
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.2, 1, 4, 10, 60])
+def test_chance_calls_nobody_where_little_comes_in(rate: float, small_world: SmallWorld) -> None:
+    """Two days in which one event of a hundred cannot be read; so many events a minute, at random."""
+    scene, chance = Scene(small_world, [{}]), random.Random(7)
+    mine = {"environment": scene.hours.settings.environment}
+    metrics, minutes = Metrics(), 2 * 24 * 60
+    for minute in range(minutes):
+        events = sum(chance.random() < rate / 100 for _ in range(100))
+        bad = sum(chance.random() < 0.01 for _ in range(events))
+        if events:
+            metrics.put(minute, NAMESPACE, "decided", [float(events - bad)], **mine)
+            metrics.put(minute, NAMESPACE, "quarantined", [float(bad)], **mine)
+    alarm = scene.alarms["QuarantinedShareOfHour"]
+    assert {state(alarm, metrics, end) for end in range(0, minutes, 3)} == {"OK"}

@@ -1,0 +1,218 @@
+"""No project can be deployed whose function does not start: each is tried out as it will be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import sys
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_detection.core.decision_settings import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.parse import Parser
+from fraud_detection.core.project_schema import (
+    AmountSource,
+    EntitySource,
+    FieldSource,
+    IdSource,
+    PlaceSource,
+    Project,
+    Schema,
+    TimeParts,
+    TimeSource,
+)
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle, assemble
+from fraud_detection.deployment import apply as applying
+from fraud_detection.deployment.package import package, zipped
+from fraud_detection.deployment.preflight import try_out
+from fraud_detection.deployment.release import Artefact, Release, prepare
+from fraud_detection.deployment.sample import sample_payment
+from fraud_detection.deployment.secrets import values
+from fraud_detection.deployment.settings import Deployment, Function
+from fraud_detection.deployment.template.template import build
+from tests.conftest import SmallWorld
+
+IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1.0"
+HERE = Function(runtime=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a runtime of today
+LET_THROUGH = LetThroughSettings(share=0.05, maximum_amount=100.0)
+RULE = RuleSettings(name="everything", when="amount >= 0", action="decline")
+LIST = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value="1"),))
+BLOCKS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "limiter": {"limiter": LimiterSettings(count=20)},
+    "let_through": {"let_through": LET_THROUGH},
+    "let_through by another variable": {
+        "let_through": msgspec.structs.replace(LET_THROUGH, key_variable="LOT")
+    },
+    "rules": {"rules": (RULE,)},
+    "lists": {"lists": (LIST,)},
+    "policy": {"policy": PolicySettings(review_at=0.1, decline_at=0.2)},
+}
+IN_SHORT = {"nothing", "let_through by another variable"}
+EVERYTHING = {
+    name: block
+    for one in ("limiter", "let_through", "rules", "lists", "policy")
+    for name, block in BLOCKS[one].items()
+}
+
+
+def with_alias(project: Project) -> Project:
+    entities = dict(project.schema.entities)
+    card = entities["card"]
+    entities["card"] = msgspec.structs.replace(card, aliases=("card_number",))
+    return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, entities=entities))
+
+
+def bundle_of(world: SmallWorld, blocks: Mapping[str, Any]) -> Bundle:
+    """Return the small world's bundle as training would have written it with these blocks."""
+    bundle = read_bundle(world.bundle)
+    project = with_alias(msgspec.structs.replace(bundle.contents.project, **blocks))
+    return assemble(msgspec.structs.replace(bundle.contents, project=project), bundle.manifest)
+
+
+def made(bundle: Bundle, store: str = "dynamodb") -> tuple[Deployment, Release, list[Artefact]]:
+    settings = Deployment(profiles=store, function=HERE)  # type: ignore[arg-type]  # one of the two
+    return settings, *prepare(bundle, package(bundle, settings.function), IMAGE)
+
+
+def tried(settings: Deployment, release: Release, artefacts: list[Artefact], **environment: str) -> None:
+    try_out(build(settings, release), release, artefacts, environment, local=False)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=() if one in IN_SHORT else pytest.mark.long) for one in BLOCKS]
+)
+def test_a_project_with_any_optional_block_starts_and_decides(small_world: SmallWorld, name: str) -> None:
+    tried(*made(bundle_of(small_world, BLOCKS[name])))
+
+
+def test_a_project_with_all_of_them_starts_on_the_feature_store_too(small_world: SmallWorld) -> None:
+    tried(*made(bundle_of(small_world, EVERYTHING), "feature-store"), FRAUD_LET_THROUGH_KEY="a secret")
+
+
+def test_no_optional_block_was_forgotten_here() -> None:
+    optional = {"policy", "rules", "lists", "limiter", "let_through"}
+    of_training = {"project", "schema", "history", "features", "split", "model", "costs", "gate", "tracking"}
+    assert set(Project.__struct_fields__) == optional | of_training
+    assert set(EVERYTHING) == optional
+
+
+def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that_the_project_gives(
+    small_world: SmallWorld,
+) -> None:
+    settings, release, _ = made(bundle_of(small_world, BLOCKS["let_through by another variable"]))
+    template = build(settings, release)
+    variables = template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]
+    assert variables["LOT"] == {"Ref": "SecretLot"}
+    assert template["Parameters"]["SecretLot"]["NoEcho"] is True
+    first = {one["ParameterKey"]: one for one in values(release.secrets, {}, {"LOT": "my key"})}
+    assert first["SecretLot"]["ParameterValue"] == "my key"
+    alone = {one["ParameterKey"]: one for one in values(release.secrets, {}, {})}
+    assert len(alone["SecretLot"]["ParameterValue"]) == 64
+    again = values(release.secrets, template["Parameters"], {"LOT": "another"})
+    assert all(one.get("UsePreviousValue") for one in again)
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_REGION", "_HANDLER", "LAMBDA_KEY", "PATH", "a key", "FRAUD_ENDPOINT", "FRAUD_TOKEN_KEY"]
+)
+def test_a_name_that_the_function_cannot_have_for_a_key_is_refused(
+    small_world: SmallWorld, name: str
+) -> None:
+    block = {"let_through": msgspec.structs.replace(LET_THROUGH, key_variable=name)}
+    with pytest.raises(ConfigError, match="key_variable"):
+        build(Deployment(function=HERE), prepare(bundle_of(small_world, block), b"", IMAGE)[0])
+
+
+def test_a_function_without_its_key_is_not_deployed(small_world: SmallWorld) -> None:
+    settings, release, artefacts = made(bundle_of(small_world, BLOCKS["let_through"]))
+    template = build(settings, release)
+    del template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]["FRAUD_LET_THROUGH_KEY"]
+    with pytest.raises(ConfigError, match=r"nothing was changed: .*`let_through` needs a key"):
+        try_out(template, release, artefacts, {}, local=False)
+
+
+class Untouchable:
+    """A stack that is not there, and of which nothing may be asked but that."""
+
+    name = "fraud-demo"
+
+    def status(self) -> str:
+        return ""
+
+    def template(self) -> dict[str, Any]:
+        return {}
+
+    def __getattr__(self, name: str) -> object:
+        """Refuse whatever else is asked."""
+        raise AssertionError(name)
+
+
+def test_apply_and_plan_refuse_a_package_that_cannot_start_before_anything_is_changed(
+    small_world: SmallWorld,
+) -> None:
+    settings, release, (code, model) = made(bundle_of(small_world, {}))
+    archive = zipfile.ZipFile(io.BytesIO(code.content))
+    less = zipped({one: archive.read(one) for one in archive.namelist() if not one.endswith("sagemaker.py")})
+    artefacts = [msgspec.structs.replace(code, content=less), model]
+    cloud = applying.Cloud(Untouchable(), lambda _: pytest.fail("a bucket"), local=False)  # type: ignore[arg-type]
+    refused = pytest.raises(ConfigError, match=r"nothing was changed: .*sagemaker")
+    with refused:
+        applying.plan(settings, release, artefacts, cloud)
+    with refused:
+        applying.apply(settings, release, artefacts, cloud, lambda _: None)
+
+
+NOW = dt.datetime(2026, 11, 30, 12, 30, tzinfo=dt.UTC)
+TIMES = [
+    TimeSource(field="t"),
+    TimeSource(field="t", format="number", unit="h", origin=dt.date(2020, 1, 1)),
+    TimeSource(field="t", format="%d.%m.%Y %H:%M", utc_offset_hours=5.5),
+    TimeSource(field="t", latest=dt.date(2001, 1, 1)),
+    TimeSource(parts=TimeParts(year="y", month="m", day="d")),
+    TimeSource(parts=TimeParts(year="y", month="m", week_of_month="w", day_of_week="d")),
+]
+
+
+@pytest.mark.parametrize("time", TIMES)
+@given(st.integers(-3, 3), st.booleans(), st.booleans(), st.sets(st.sampled_from(["0", "1", "2", "3.0"])))
+def test_a_payment_is_made_of_any_schema(
+    time: TimeSource,
+    amount: int,
+    own_id: bool,  # noqa: FBT001 - drawn
+    required: bool,  # noqa: FBT001 - drawn
+    missing: set[str],
+) -> None:
+    schema = Schema(
+        event_time=time,
+        transaction_id=IdSource("id" if own_id else None),
+        amount=AmountSource("money", minimum=amount, maximum=amount + 9.5),
+        entities={"card": EntitySource("card", required=required), "seller": EntitySource("mcc")},
+        numbers={"size": FieldSource("mcc")},
+        categories={"kind": FieldSource("card")},
+        place=PlaceSource("lat", "lon"),
+        missing=tuple(missing),
+    )
+    assert isinstance(Parser(schema).parse(sample_payment(schema, NOW), "row"), Transaction)
+
+
+def test_a_schema_that_can_read_nothing_is_refused_with_the_reason() -> None:
+    schema = Schema(event_time=TimeSource(field="t", format="%H:%M"))
+    with pytest.raises(ConfigError, match="impossible time"):
+        sample_payment(schema, NOW)

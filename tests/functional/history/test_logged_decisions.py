@@ -1,0 +1,333 @@
+"""What a live system has decided becomes the history that training reads: payments, labels and weights."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.decided_payments import StatePast
+from fraud_detection.cli.main import main
+from fraud_detection.core.decision_settings import LetThroughSettings, ListEntry, ListSettings, RuleSettings
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.evaluation.time_split import UNKNOWN
+from fraud_detection.history.load import read_history
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
+from tests.conftest import SmallWorld
+from tests.smaller import third_of_cards
+from tests.states import open_door
+
+SHARE = 0.3
+MOST = 100
+
+
+@pytest.fixture(scope="module")
+def before(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of the past to which the state file is added."""
+    return third_of_cards(small_world.history, tmp_path_factory.mktemp("past") / "history.parquet")
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(4_500, late_share=0, repeat_share=0, poison_share=0)
+
+
+def is_label(event: bytes) -> bool:
+    return b'"type":"label"' in event.replace(b" ", b"")
+
+
+@pytest.fixture(scope="module")
+def project(small_world: SmallWorld, events: list[bytes]) -> Project:
+    denied = next(json.loads(event)["card_id"] for event in events if not is_label(event))
+    deny = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value=denied),))
+    rule = RuleSettings(name="not_small", when="amount >= 40", action="review")
+    lot = LetThroughSettings(share=SHARE, maximum_amount=MOST)
+    return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), let_through=lot)
+
+
+@pytest.fixture(scope="module")
+def key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+        yield
+
+
+def serve(door: EmbeddedDoor, events: list[bytes]) -> None:
+    for start in range(0, len(events), 50):
+        door.take(Batch(events[start : start + 50], None, 0), "test")
+        door.catch_up()
+
+
+@pytest.fixture(scope="module")
+def state(
+    small_world: SmallWorld,
+    before: Path,
+    project: Project,
+    events: list[bytes],
+    key: None,  # noqa: ARG001 - it is set
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return the state file of a door that remembers history and has decided all events, labels too."""
+    path = tmp_path_factory.mktemp("decided") / "state.db"
+    door = open_door(small_world.bundle, path, project=project)[1]
+    warm_up(door, project, before, lambda *_: None)
+    serve(door, events)
+    door.close()
+    return path
+
+
+def decisions(state: Path) -> dict[str, tuple[Any, ...]]:
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, action, reasons, instead_of, share, event, features FROM decisions"
+        return {row[0]: row[1:] for row in db.execute(query)}
+
+
+@pytest.fixture(scope="module")
+def dataset(small_world: SmallWorld, before: Path, state: Path) -> Dataset:
+    history = read_history(small_world.project, before, lambda *_: None, (), None, [state])
+    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
+    return feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+
+
+def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
+    (denied,) = project.lists[0].entries
+    kinds: dict[str, int] = {}
+    taken = decisions(state)
+    weights = dict(zip(dataset.transaction_id, dataset.weight, strict=True))
+    for one, (action, reasons, instead_of, share, event, _) in taken.items():
+        payment = json.loads(event)
+        if instead_of is not None:
+            kind, expected = "let through", 1 / SHARE
+            assert share == SHARE
+        elif action == 0:
+            kind, expected = "approved", 1.0
+        elif payment["card_id"] == denied.value:
+            kind, expected = "denied", 1.0
+            assert "stolen" in reasons
+        elif payment["amount"] > MOST:
+            kind, expected = "too large for a lot", 1.0
+        else:
+            kind, expected = "stopped", 0.0
+        assert weights[one] == pytest.approx(expected), kind
+        kinds[kind] = kinds.get(kind, 0) + 1
+    assert min(kinds.values()) >= 5
+    assert set(kinds) == {"let through", "approved", "denied", "too large for a lot", "stopped"}
+    of_history = [weights[one] for one in weights.keys() - taken.keys()]
+    assert len(of_history) > 1_000
+    assert set(of_history) == {1.0}
+    # Those let through stand for all that would have been stopped and could be let through.
+    candidates = kinds["let through"] + kinds["stopped"]
+    assert kinds["let through"] / SHARE == pytest.approx(candidates, rel=0.25)
+
+
+def test_features_of_decided_payments_are_those_that_were_served(dataset: Dataset, state: Path) -> None:
+    taken = decisions(state)
+    compared = 0
+    for one, row in zip(dataset.transaction_id, dataset.features, strict=True):
+        if one in taken:
+            served = np.frombuffer(taken[one][5]).astype(np.float32)
+            assert np.array_equal(row, served, equal_nan=True), one
+            compared += 1
+    assert compared == len(taken) > 3_000
+
+
+def test_labels_are_those_that_were_told_by_the_last_payment(
+    dataset: Dataset, state: Path, small_world: SmallWorld, before: Path
+) -> None:
+    last = int(dataset.event_time.max())
+    assert dataset.info.as_of == last + 1
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, fraud, known_at FROM labels WHERE known_at <= ? ORDER BY seq"
+        told = db.execute(query, (last,)).fetchall()
+    live = set(decisions(state))
+    heard = {one: fraud for one, fraud, _ in told if one in live}
+    assert len(heard) > 50
+    for row, one in enumerate(dataset.transaction_id):
+        if one in live:
+            assert dataset.label[row] == heard.get(one, UNKNOWN), one
+    known = dataset.label != UNKNOWN
+    assert (dataset.known_at[known] <= last).all()
+    # Labels of history that the stream told are the same news, not more of it.
+    alone = read_history(small_world.project, before, lambda *_: None, (), last)
+    expected = {past.payment.transaction_id: past.fraud for past in alone.payments}
+    found = dict(zip(dataset.transaction_id, dataset.label, strict=True))
+    differ = [one for one, fraud in expected.items() if (UNKNOWN if fraud is None else fraud) != found[one]]
+    assert differ == []
+    assert not any(Correction.read(text) for text in dataset.corrections)
+
+
+def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
+    small_world: SmallWorld, state: Path, events: list[bytes], tmp_path: Path
+) -> None:
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(b"\n".join(event for event in events if not is_label(event)))
+    files = [
+        read_history(small_world.project, path, lambda *_: None, (), None, [state]) for path in (again, None)
+    ]
+    both, alone = ([past.payment.transaction_id for past in one.payments] for one in files)
+    assert both == alone
+    assert len(set(both)) == len(both) == files[0].repeated == files[0].decided
+    assert files[0].weights == files[1].weights != {}
+
+
+def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
+    small_world: SmallWorld, before: Path, state: Path, dataset: Dataset
+) -> None:
+    times = dataset.event_time
+    began = int(times[times.size - len(decisions(state))])
+    as_of = (began + int(times[-1])) // 2
+    early = read_history(small_world.project, before, lambda *_: None, (), as_of, [state])
+    assert max(past.payment.event_time for past in early.payments) <= as_of
+    told = [label for past in early.payments for label in past.labels()]
+    assert max(label.known_at for label in told) <= as_of
+    assert sum(past.payment.event_time >= began for past in early.payments) > 1_000
+
+
+def ms(time: str) -> int:
+    return round(dt.datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def late_labels(events: list[bytes], by: int) -> list[bytes]:
+    """Return the events, with every other label so many events later, as of a bank that tells in bulk."""
+    keyed: list[tuple[int, bytes]] = []
+    labels = 0
+    for place, event in enumerate(events):
+        labels += is_label(event)
+        is_late = is_label(event) and labels % 2 == 0
+        keyed.append((place + by if is_late else place, event))
+    return [event for _, event in sorted(keyed, key=lambda one: one[0])]
+
+
+def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
+    small_world: SmallWorld, before: Path, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    warm_up(door, project, before, lambda *_: None)
+    stream = late_labels(events, by=1_500)
+    serve(door, stream)
+    door.close()
+    # A recount by the stream itself: which payments had been decided when a label came.
+    heard: dict[str, int] = {}
+    reached = -1
+    for event in stream:
+        told = json.loads(event)
+        if is_label(event):
+            heard.setdefault(told["transaction_id"], reached)
+        else:
+            reached = max(reached, ms(told["event_time"]))
+    files = (before, lambda *_: None, (), None, [tmp_path / "state.db"])
+    history = read_history(small_world.project, *files)
+    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
+    table = feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+    taken, late = decisions(tmp_path / "state.db"), 0
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        dates = dict(db.execute("SELECT transaction_id, known_at FROM labels"))
+    for row, one in enumerate(table.transaction_id):
+        if one in taken:
+            served = np.frombuffer(taken[one][5]).astype(np.float32)
+            assert np.array_equal(table.features[row], served, equal_nan=True), one
+            if table.label[row] != UNKNOWN:
+                assert table.known_at[row] > heard[one]
+                late += int(dates[one] < table.known_at[row])
+    assert late > 20
+    # Somebody who goes by the dates alone sees other features than those that were served: a leak.
+    naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
+    leaky = feature_table(small_world.project, naive, lambda *_: None, vocabulary=vocabulary)[0]
+    assert not np.array_equal(leaky.features, table.features, equal_nan=True)
+    # As of a moment between its date and its coming, a label is not there.
+    of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}
+    one, date = next(iter(of_date.items()))
+    early = read_history(small_world.project, *files[:3], date, *files[4:])
+    assert [past.fraud for past in early.payments if past.payment.transaction_id == one] == [None]
+
+
+def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for_long(
+    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    payments = [event for event in events if not is_label(event)][:900]
+    times = [ms(json.loads(event)["event_time"]) for event in payments]
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    ahead = json.loads(payments[300]) | {"transaction_id": "ahead", "event_time": "2027-01-01T00:00:00Z"}
+    paid = json.loads(payments[400])
+    label = {"type": "label", "transaction_id": paid["transaction_id"], "card_id": paid["card_id"]}
+    early = label | {"is_fraud": 1, "label_known_at": paid["event_time"]}
+    # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
+    serve(door, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
+    door.close()
+    (told,) = StatePast(tmp_path / "state.db").labels
+    assert max(times) - told.told_at < 0.1 * (max(times) - min(times))
+    assert told.told_at <= max(times)
+    assert told.usable_from > told.known_at
+
+
+def _by_date(past: PastPayment) -> PastPayment:
+    return PastPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
+
+
+def test_a_door_at_work_is_read_up_to_its_latest_answer(
+    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+) -> None:
+    del key
+    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    # Neither settled nor closed: the last batches stand in the journal alone.
+    for start in range(0, 300, 10):
+        door.take(Batch(events[start : start + 10], None, 0), "test")
+    found = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
+    assert sorted(past.payment.transaction_id for past in found.payments) == sorted(payments)
+    door.take(Batch(events[300:350], None, 0), "test")
+    door.close()
+
+
+def test_the_files_of_workers_are_found_under_their_common_name(
+    small_world: SmallWorld, project: Project, events: list[bytes], state: Path, key: None, tmp_path: Path
+) -> None:
+    del key
+    owners = Ownership(project.schema, 2)
+    payments = [event for event in events if not is_label(event)]
+    for worker in range(2):
+        path = shard_path(tmp_path / "state.db", worker, 2)
+        door = open_door(small_world.bundle, path, project=project)[1]
+        serve(door, [event for event in payments if owners.place(event).owner == worker])
+        door.close()
+    together = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    assert together.decided == len(payments) == len(decisions(state))
+    with pytest.raises(ConfigError, match="no such state file"):
+        read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "none.db"])
+
+
+def test_the_command_trains_on_files_and_state_together(
+    small_world: SmallWorld, before: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, figures = tmp_path / "params.yaml", tmp_path / "figures.json"
+    small = msgspec.structs.replace(small_world.project, history=str(tmp_path / "absent.parquet"))
+    config.write_bytes(msgspec.json.encode(msgspec.to_builtins(small, enc_hook=str)))
+    out = tmp_path / "features.parquet"
+    given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--headless"]
+    assert main(["features", f"--data={before}", *given]) == 0
+    told = json.loads(figures.read_text())
+    found = read_dataset(out)
+    assert told["decided"] == len(decisions(state))
+    assert told["let_through"] == (found.weight > 1).sum() > 0
+    assert told["left_out"] == (found.weight == 0).sum() > 0
+    assert "let through, which stand for" in capsys.readouterr().err
+    # Without a file of past payments the state tells all; with a wrong name it is missed.
+    assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *given]) == 2
+    assert "no such file" in capsys.readouterr().err

@@ -1,0 +1,220 @@
+"""Whether labels are in is judged by what a file really tells, not by what its schema reckons."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.tables import read_columns, write_columns
+from fraud_detection.cli.main import main
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.training.tables.dataset import METADATA_KEY, read_info
+from tests.conftest import SmallWorld
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+DAY = dt.timedelta(days=1)
+DELAY = 14 * DAY
+Row = dict[str, Any]
+
+
+def rows_of(world: SmallWorld) -> list[Row]:
+    """Return the payments of every third card, until noon of the last day: all is a matter of time."""
+    rows = all_rows_of(world)
+    cards = set(sorted({row["card_id"] for row in rows})[::3])
+    noon = max(row["event_time"] for row in rows).replace(hour=12)
+    return [row for row in rows if row["card_id"] in cards and row["event_time"] < noon]
+
+
+def all_rows_of(world: SmallWorld) -> list[Row]:
+    columns, _ = read_columns(world.history)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def exported(rows: list[Row], moment: dt.datetime) -> list[Row]:
+    """Return the rows as a bank's system tells them at a moment: a fraud that nobody reported is none yet."""
+    return [row | {"is_fraud": row["is_fraud"] * (row["label_known_at"] <= moment)} for row in rows]
+
+
+class Bench:
+    """A file of the past and its project file, for the command."""
+
+    def __init__(
+        self, world: SmallWorld, folder: Path, rows: list[Row], *, dates: Callable[[Row], bool] | None
+    ) -> None:
+        """Write both; dates: which rows say when their label became known, None where there is no column."""
+        self.world, self.folder, self.data, self.config = world, folder, folder / "h.csv", folder / "p.yaml"
+        self.last: dt.datetime = max(row["event_time"] for row in rows)
+        names = [name for name in rows[0] if dates is not None or name != "label_known_at"]
+        with self.data.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, extrasaction="ignore")
+            writer.writeheader()
+            for row in rows:
+                told = row["label_known_at"].isoformat() if dates is not None and dates(row) else ""
+                writer.writerow(row | {"event_time": row["event_time"].isoformat(), "label_known_at": told})
+        plain: dict[str, Any] = to_plain(world.project)
+        if dates is None:
+            plain["schema"]["label"]["known_at"] = None
+        self.config.write_bytes(msgspec.yaml.encode(plain))
+        (folder / "change.yaml").write_text("name: stricter\npolicy: {review_at: 0.05, decline_at: 0.4}\n")
+
+    def asked(self, command: str, *more: str) -> Any:  # noqa: ANN401 - JSON
+        figures = self.folder / "figures.json"
+        given = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--headless"]
+        assert main([command, *given, *more]) == 0
+        return json.loads(figures.read_bytes())
+
+    def backtest(self, *more: str) -> Any:  # noqa: ANN401 - JSON
+        table, change = self.folder / "f.parquet", self.folder / "change.yaml"
+        bundle, out = self.world.bundle, self.folder / "out"
+        given = [f"--change={change}", f"--bundle={bundle}", f"--features={table}", f"--out={out}"]
+        return self.asked("backtest", *given, "--from=2026-01-05", *more)
+
+
+def moment_of(report: Mapping[str, Any]) -> dt.datetime:
+    return dt.datetime.fromisoformat(report["variants"][0]["comparison"]["as_of"])
+
+
+def assert_weeks(report: Mapping[str, Any], rows: list[Row], moment: dt.datetime) -> None:
+    """Require that weeks with a payment younger than the delay are immature, and nothing is judged there."""
+    found = report["variants"][0]["comparison"]
+    times = [row["event_time"] for row in rows]
+    for week in found["weeks"]:
+        since, until = (dt.datetime.fromisoformat(week[name]) for name in ("since", "until"))
+        is_in = max(time for time in times if since <= time < until) + DELAY <= moment
+        assert week["mature"] is is_in, week["name"]
+        for side in (week["first"], week["second"]):
+            assert (side["judged"] is not None) is is_in
+        assert (week["frauds"] is not None) is is_in
+    assert {week["mature"] for week in found["weeks"]} == {True, False}
+    assert dt.datetime.fromisoformat(found["total"]["until"]) + DELAY <= moment
+
+
+def seconds(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(microsecond=0)
+
+
+def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exported the day after the last payment: most frauds of the last weeks were not reported yet."""
+    rows = rows_of(small_world)
+    last = max(row["event_time"] for row in rows)
+    bench = Bench(small_world, tmp_path, exported(rows, last + DAY), dates=None)
+    report = bench.backtest()
+    assert moment_of(report) == seconds(last)
+    assert_weeks(report, rows, last)
+    said = capsys.readouterr().out
+    assert f"note: Judged as of {seconds(last):%Y-%m-%dT%H:%M:%SZ}, the last payment" in said
+    assert "name it with --as-of" in said
+    # Somebody who waited, and says so, has all labels.
+    later = bench.backtest(f"--as-of={(last + DELAY).isoformat()}")
+    assert all(week["mature"] for week in later["variants"][0]["comparison"]["weeks"])
+    assert later["notes"] == [note for note in report["notes"] if "Judged as of" not in note]
+
+
+def test_a_file_that_tells_when_labels_became_known_is_judged_as_of_the_latest(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    rows = rows_of(small_world)
+    bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
+    report = bench.backtest()
+    assert moment_of(report) == seconds(max(row["label_known_at"] for row in rows)) > bench.last + DELAY
+    assert all(week["mature"] for week in report["variants"][0]["comparison"]["weeks"])
+    assert "then the latest label became known that says when it did" in report["notes"][0]
+
+
+def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    """Frauds bear the date of their report, the others none: theirs is reckoned, and tells nothing."""
+    rows = rows_of(small_world)
+    last = max(row["event_time"] for row in rows)
+    moment = last + 3 * DAY
+    told = exported(rows, moment)
+    bench = Bench(small_world, tmp_path, told, dates=lambda row: bool(row["is_fraud"]))
+    report = bench.backtest()
+    latest = max(row["label_known_at"] for row in told if row["is_fraud"])
+    assert last < latest <= moment
+    assert moment_of(report) == seconds(latest)
+    assert_weeks(report, rows, latest)
+
+
+def test_labels_that_stand_apart_say_when_they_became_known(small_world: SmallWorld, tmp_path: Path) -> None:
+    rows = rows_of(small_world)
+    bench = Bench(small_world, tmp_path, rows, dates=None)
+    apart, known = tmp_path / "labels.csv", seconds(bench.last + 5 * DAY)
+    one = next(row for row in rows if not row["is_fraud"])["transaction_id"]
+    text = "transaction_id,is_fraud,label_known_at\n{},1,{}\n"
+    apart.write_text(text.format(one, known.isoformat()))
+    assert moment_of(bench.backtest(f"--labels={apart}")) == known
+    # A label of a payment that is not there says nothing of those that are.
+    apart.write_text(text.format("nobody", known.isoformat()))
+    assert moment_of(bench.backtest(f"--labels={apart}")) == seconds(bench.last)
+
+
+def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of(small_world)
+    last = max(row["event_time"] for row in rows)
+    plain: dict[str, Any] = to_plain(small_world.project)
+    bench = Bench(small_world, tmp_path, exported(rows, last + DAY), dates=None)
+    plain["schema"]["label"] |= {"known_at": None, "delay": "5d"}
+    bench.config.write_bytes(msgspec.yaml.encode(plain))
+    bundle = f"--bundle={tmp_path / 'bundle'}"
+    young = sum(row["event_time"] > last - 5 * DAY for row in rows)
+    judged = bench.asked("train", bundle, "--no-tracking")
+    assert judged["immature_count"] == young > 0
+    said = capsys.readouterr().err
+    assert f"the labels of {young:,} payments cannot be in at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in said
+    assert "say of when with --as-of" in said
+    waited = bench.asked("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
+    assert waited["immature_count"] == 0
+    assert "cannot be in" not in capsys.readouterr().err
+
+
+def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_in(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    """Too short for slices whose labels are in: they reach into weeks of which nothing may be said."""
+    rows = rows_of(small_world)
+    bench = Bench(small_world, tmp_path, rows, dates=None)
+    bench.backtest()
+    table = tmp_path / "f.parquet"
+    given = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--headless"]
+    bundle = f"--bundle={tmp_path / 'bundle'}"
+    assert main(["train", *given, bundle]) == 0
+    assert main(["evaluate", *given, bundle, f"--out={tmp_path / 'evaluation'}"]) == 2
+    short = [f"--config={bench.config}", f"--data={bench.data}", "--no-tracking", "--headless"]
+    assert main(["train", *short, bundle]) == 2
+
+
+def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_anew_where_it_can_be(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    rows = all_rows_of(small_world)
+    bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
+    columns, metadata = read_columns(small_world.features)
+    info = json.loads(metadata[METADATA_KEY])
+    del info["told_until"]
+    old = tmp_path / "f.parquet"
+    write_columns(old, columns, {METADATA_KEY: json.dumps(info)})
+    bench.data.unlink()
+    figures, out = tmp_path / "figures.json", tmp_path / "out"
+    given = [f"--config={bench.config}", f"--change={tmp_path / 'change.yaml'}", f"--features={old}"]
+    asked = [f"--bundle={small_world.bundle}", f"--out={out}", f"--json={figures}", "--headless"]
+    assert main(["backtest", *given, *asked, "--from=2026-01-05"]) == 0
+    report = json.loads(figures.read_bytes())
+    assert moment_of(report) == seconds(bench.last)
+    assert "Make it anew with `fraud features`" in report["notes"][0]
+    again = Bench(small_world, tmp_path, rows, dates=lambda _: True)
+    assert moment_of(again.backtest()) > bench.last + DELAY
+    assert read_info(old).told_until is not None

@@ -1,0 +1,44 @@
+"""The measure of what attackers cost other callers, in short: real processes, each attack, every bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.attacker import ATTACKS
+from benchmarks.bench_attacks import Settings, measure
+from benchmarks.suite.machine import Meter
+from benchmarks.suite.world import World
+from tests.bench_world import quick_world
+
+BUSY = 0.2
+OPEN = "400 unknown names of 250 kB"
+SMALL = "a tenth of this small world is 6 MB, and some 7 stay; of a whole world nothing does"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return quick_world(tmp_path_factory.mktemp("attacks"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(one, marks=pytest.mark.xfail(reason=SMALL, strict=False) if one == OPEN else ())
+        for one in ATTACKS
+    ],
+)
+def test_an_attacker_costs_other_callers_little(world: World, attack: str) -> None:
+    meter = Meter()
+    found = measure(world, attack, Settings(seconds=4, rounds=3, peace_s=15))
+    assert found.refused == 0
+    assert "memory" not in found.failures, found
+    if meter.elsewhere() > BUSY:
+        pytest.skip("other work on this machine: how long others wait is judged on a quiet one")
+    assert found.failures == [], found
+
+
+def test_the_measure_runs_from_end_to_end(world: World) -> None:
+    found = measure(world, "a head of 100 kB in one piece", Settings(seconds=1, rounds=1, peace_s=0))
+    assert found.refused == 0

@@ -1,0 +1,374 @@
+"""What callers may send without a key: each attack is bounded, and others are answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from socket import MSG_PEEK, SHUT_WR, create_connection, socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from fraud_detection.adapters.http import connection as http_line
+from fraud_detection.adapters.http import connection_limit, tls_listener
+from fraud_detection.adapters.http import server as http_server
+from fraud_detection.adapters.http.answers import PROBLEM
+from fraud_detection.adapters.http.connection import HttpLine
+from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.http.request_reader import MOST_HEAD_BYTES, Room
+from fraud_detection.adapters.http.server import listen, run_loop, serve_on
+from fraud_detection.core.parse.drift import MOST_FIELDS, SchemaDrift
+from tests.functional.http.test_connection import LAST, Echo, answers, connected, listening, post, read_all
+
+PATIENCE_S = 10.0
+HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+class Large(Echo):
+    """Answers every request with 10 kB."""
+
+    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+        self.taken.append(request.path)
+        tell(Answer(200, b" " * 10_000))
+
+
+@contextmanager
+def answering(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn takes
+    """Serve with a protocol of the caller's own, on a port."""
+
+    async def nothing(_scope: object, _receive: object, _send: object) -> None:
+        raise AssertionError
+
+    server = uvicorn.Server(uvicorn.Config(nothing, http=lines, lifespan="off", log_level="critical"))
+    with closing(socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen(512)
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        yield bound.getsockname()[1]
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def push(line: socket, head: bytes, piece: bytes, times: int) -> int:
+    """Send a piece again and again; return how often it went until the other end hung up."""
+    line.sendall(head)
+    for number in range(times):
+        try:
+            line.sendall(piece)
+        except (ConnectionError, TimeoutError):
+            return number
+    return times
+
+
+ENDLESS = {
+    "trailers": (CHUNKED + b"0\r\n", b"x: y\r\n" * 10_000),
+    "one trailer": (CHUNKED + b"0\r\nx: ", b"y" * 60_000),
+    "headers": (HEAD, b"x: y\r\n" * 10_000),
+    "one header": (HEAD + b"x: ", b"y" * 60_000),
+    "an address": (b"GET /", b"y" * 60_000),
+    "chunks of a byte": (CHUNKED, b"1\r\nx\r\n" * 10_000),
+    "extensions of a chunk": (CHUNKED + b"1;", b"y" * 60_000),
+    "a body in chunks": (CHUNKED, b"10000\r\n" + b"y" * 65_536 + b"\r\n"),
+    "a body too large": (HEAD + b"Content-Length: 999999999999\r\n\r\n", b"y" * 65_536),
+}
+
+
+@pytest.mark.parametrize("attack", ENDLESS)
+def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str) -> None:
+    head, piece = ENDLESS[attack]
+    with listening(Echo()) as (port, _), connected(port) as line, connected(port) as other:
+        assert push(line, head, piece, 400) < 400
+        other.sendall(post("/other") + LAST)
+        assert [status for status, _, _ in answers(read_all(other))] == [200, 200]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(times: int) -> None:
+    head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: %b\r\n" % (b"y" * 100) * 1_000 + b"\r\n"
+    assert len(head) > 1.5 * MOST_HEAD_BYTES
+    size = len(head) // times + 1
+    with listening(Echo()) as (port, _), connected(port) as line:
+        for start in range(0, len(head), size):
+            line.sendall(head[start : start + size])
+            time.sleep(0.05)
+        ((status, headers, body),) = answers(read_all(line))
+    assert (status, headers["connection"], headers["content-type"]) == (431, "close", PROBLEM.decode())
+    told = json.loads(body)
+    assert (told["type"], told["title"], told["status"]) == (
+        "about:blank",
+        "Request Header Fields Too Large",
+        431,
+    )
+
+
+def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
+    head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"
+    assert len(head) < MOST_HEAD_BYTES / 4
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(head)
+        assert [status for status, _, _ in answers(read_all(line))] == [431]
+
+
+class Sink(asyncio.Transport):
+    """Takes whatever is written."""
+
+    def write(self, _: object) -> None:
+        """Forget it."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read."""
+
+
+def test_others_come_between_the_slices_of_a_long_head() -> None:
+    application, between = Echo(), []
+
+    async def read() -> None:
+        state = SimpleNamespace(connections=set(), default_headers=[], total_requests=0)
+        line: Any = HttpLine(application, SimpleNamespace(timeout_keep_alive=75), state, {})  # type: ignore[arg-type]
+        line.connection_made(Sink())
+        line.data_received(HEAD + b"a: %b\r\n" % (b"y" * 1_000) * 40 + b"Content-Length: 0\r\n\r\n")
+        while not application.taken:
+            between.append(line._head_bytes)
+            await asyncio.sleep(0)
+        line.connection_lost(None)
+
+    asyncio.run(read())
+    assert len(between) >= 40_000 // http_line.SLICE
+    assert between == sorted(between)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        HEAD + b"a\x00b: c\r\n\r\n",
+        b"\x00\x00\x00\x00",
+        b"BREW /a HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_ends(head: bytes) -> None:
+    application = Echo()
+    with listening(application) as (port, _), connected(port) as line:
+        line.sendall(head + b"5\r\nhello\r\n0\r\n\r\n" + post("/smuggled"))
+        ((status, headers, _),) = answers(read_all(line))
+    assert (status, headers["connection"], application.taken) == (400, "close", [])
+
+
+def test_a_body_that_is_packed_is_refused_and_the_connection_goes_on() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/a", b"\x1f\x8b", "Content-Encoding: gzip") + LAST)
+        found = answers(read_all(line))
+    assert [status for status, _, _ in found] == [415, 200]
+
+
+def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_line, "WRITE_WITHIN_S", 0.5)
+    application, asked = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+    with listening(application) as (port, _), connected(port) as line:
+        line.settimeout(PATIENCE_S)
+        assert push(line, b"", asked, 20) < 20
+    # Those that fit into the buffers of the system, and 64 kB.
+    assert len(application.taken) < 2_000
+
+
+def test_who_reads_slowly_has_every_answer_in_its_order() -> None:
+    application = Large()
+    with listening(application) as (port, _), connected(port) as line:
+        sender = threading.Thread(target=line.sendall, args=(post("/a") * 3_000 + LAST,))
+        sender.start()
+        time.sleep(0.3)
+        assert len(application.taken) < 3_000
+        found = answers(read_all(line))
+        sender.join()
+    assert len(found) == len(application.taken) == 3_001
+    assert application.taken[-1] == "/last"
+
+
+def test_half_a_connection_that_asks_no_more_has_its_answers() -> None:
+    with listening(Large()) as (port, _), connected(port) as line:
+        line.sendall(post("/a") * 100)
+        line.shutdown(SHUT_WR)
+        assert len(answers(read_all(line))) == 100
+
+
+def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
+    room = Room(most=100_000)
+    with answering(partial(HttpLine, Echo(), room=room)) as port, ExitStack() as stack:
+        slow = [stack.enter_context(connected(port)) for _ in range(2)]
+        for one in slow:
+            one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
+        patience = time.monotonic() + PATIENCE_S
+        while room.used < 90_000 and time.monotonic() < patience:
+            time.sleep(0.01)
+        with connected(port) as large, connected(port) as small:
+            large.sendall(post("/large", b"x" * 50_000))
+            ((status, headers, _),) = answers(read_all(large))
+            assert (status, headers["retry-after"]) == (503, "1")
+            small.sendall(post("/small", b"x" * 1_000) + LAST)
+            assert [status for status, _, _ in answers(read_all(small))] == [200, 200]
+        stack.close()
+        while room.used and time.monotonic() < patience:
+            time.sleep(0.01)
+        assert room.used == 0
+
+
+def test_connections_that_ask_nothing_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limit, "NEW_AFTER_S", 0.1)
+    lines = partial(BoundedLine, Echo(), Bound(10))
+    with answering(lines) as port, ExitStack() as stack:
+        for number in range(10):
+            silent = stack.enter_context(connected(port))
+            silent.sendall(HEAD[:number])
+        time.sleep(0.3)
+        for _ in range(5):
+            with connected(port) as line:
+                line.sendall(LAST)
+                assert [status for status, _, _ in answers(read_all(line))] == [200]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    command = ["openssl", *words.split()]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@contextmanager
+def serving(certificate: tuple[Path, Path], most: int) -> Iterator[int]:
+    """Serve as `fraud serve` does, over TLS."""
+    ended = threading.Event()
+    with closing(listen("127.0.0.1", 0, shared=False)) as bound:
+        cert, key = certificate
+        work = partial(serve_on, bound, Echo(), ended.is_set, certificate=cert, private_key=key)
+        thread = threading.Thread(target=lambda: run_loop(work(most_connections=most)))
+        thread.start()
+        yield bound.getsockname()[1]
+        ended.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def asked_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
+    """Return the statuses of a large request and the last one on a connection of its own."""
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    trusting.check_hostname = False
+    with (
+        closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as raw,
+        trusting.wrap_socket(raw) as line,
+    ):
+        line.sendall(post("/a", b"x" * 300_000) + LAST)
+        return [status for status, _, _ in answers(read_all(line))]
+
+
+def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_WITHIN_S", 1.0)
+    with serving(certificate, 10) as port, ExitStack() as stack:
+        silent = [stack.enter_context(connected(port)) for _ in range(30)]
+        for number, one in enumerate(silent):
+            one.sendall(b"\x16\x03\x01"[: number % 4])
+        for _ in range(5):
+            assert asked_over_tls(port, certificate) == [200, 200]
+        for one in silent:
+            with suppress(ConnectionError):
+                assert one.recv(1) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_an_unfinished_handshake_takes_a_place_and_the_oldest_makes_room(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(tls_listener, "LEAST_HANDSHAKES", 5)
+    monkeypatch.setattr(http_server, "LEAST_HANDSHAKES", 5)
+    most, many = 20, 1_000
+    with serving(certificate, most) as port, ExitStack() as stack:
+        silent = []
+        for _ in range(many):
+            silent.append(stack.enter_context(connected(port)))
+            silent[-1].sendall(sent)
+        assert asked_over_tls(port, certificate) == [200, 200]
+        kept = [one for one in silent if not hung_up(one)]
+        assert len(kept) <= most
+        if not sent.startswith(b"GET"):
+            assert kept == silent[many - len(kept) :]
+            assert len(kept) >= most - 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "TLS"])
+def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    over_tls = kind == "TLS"
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_WITHIN_S", 0.2)
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(certificate, 10) if over_tls else listening_port() as port:
+            for number in range(30):
+                with closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as line:
+                    line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
+                if over_tls:
+                    assert asked_over_tls(port, certificate) == [200, 200]
+            patience = time.monotonic() + PATIENCE_S
+            while (left := lines_alive()) and time.monotonic() < patience:
+                time.sleep(0.05)
+        assert left == 0
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def listening_port() -> Iterator[int]:
+    with listening(Echo()) as (port, _):
+        yield port
+
+
+def lines_alive() -> int:
+    return sum(isinstance(one, HttpLine) for one in gc.get_objects())
+
+
+def hung_up(line: socket) -> bool:
+    """Return whether the other end has closed the connection."""
+    line.settimeout(0)
+    try:
+        return line.recv(1 << 16, MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_names_and_examples_of_drift_are_cut() -> None:
+    drift = SchemaDrift()
+    for number in range(2 * MOST_FIELDS):
+        drift.count("unknown", f"{number:06d}" + "n" * 250_000, 1_000, "e" * 100_000)
+    kept = drift.take_changes()
+    assert sum(len(field) + len(example) for _, field, _, _, _, example in kept) < 200 * (MOST_FIELDS + 1)
+    assert len(kept) == MOST_FIELDS + 1
+    assert sum(count for _, _, count, _, _, _ in kept) == 2 * MOST_FIELDS

@@ -1,0 +1,311 @@
+"""The HTTP connection itself, byte by byte: what a caller may send, and what it must not break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+
+from fraud_detection.adapters.http.connection import MOST_AT_ONCE, HttpLine
+from fraud_detection.adapters.http.messages import Answer, Request
+from tests.busy_clock import BusyClock
+
+PATIENCE_S = 10.0
+
+
+class Echo:
+    """Answers with what was asked; `/later/N` after the requests behind it, `/broken` not at all."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+        self.taken.append(request.path)
+        told = {"path": request.path, "bytes": len(request.body), "by": request.authorization.decode()}
+        answer = Answer(200, json.dumps(told).encode())
+        if request.path == "/broken":
+            raise ZeroDivisionError
+        if request.path.startswith("/later"):
+            asyncio.get_running_loop().call_later(0.2, tell, answer)
+        else:
+            tell(answer)
+
+
+@contextmanager
+def listening(application: Echo, idle_s: int = 75) -> Iterator[tuple[int, uvicorn.Server]]:
+    lines: Any = partial(HttpLine, application)
+
+    async def nothing(_scope: object, _receive: object, _send: object) -> None:
+        raise AssertionError
+
+    config = uvicorn.Config(
+        nothing, http=lines, lifespan="off", log_level="critical", timeout_keep_alive=idle_s, port=0
+    )
+    server = uvicorn.Server(config)
+    with closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        yield bound.getsockname()[1], server
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as line:
+        yield line
+
+
+def read_all(line: socket.socket) -> bytes:
+    parts = []
+    while part := line.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def post(path: str, body: bytes = b"{}", *headers: str) -> bytes:
+    more = "".join(f"{header}\r\n" for header in headers)
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def answers(data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
+    """Read answers one after another, strictly."""
+    found, at = [], 0
+    while at < len(data):
+        end = data.find(b"\r\n\r\n", at)
+        assert end >= 0
+        first, *lines = data[at:end].decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        at = end + 4 + int(headers["content-length"])
+        assert at <= len(data)
+        found.append((int(first.split(" ")[1]), headers, data[end + 4 : at]))
+    return found
+
+
+def test_requests_sent_at_once_are_answered_in_their_order() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1", b"abc") + post("/2") + post("/later/3") + post("/4") + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/2", "/later/3", "/4", "/last"]
+    assert json.loads(found[0][2])["bytes"] == 3
+    assert found[-1][1]["connection"] == "close"
+    assert all("date" in headers for _, headers, _ in found)
+
+
+def test_a_request_may_come_a_byte_at_a_time() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in post("/slow", b"abcd", "Authorization: Bearer me"):
+            line.sendall(bytes([byte]))
+        line.sendall(LAST)
+        found = answers(read_all(line))
+    assert json.loads(found[0][2]) == {"path": "/slow", "bytes": 4, "by": "Bearer me"}
+
+
+def test_a_body_in_chunks_is_one_body() -> None:
+    asked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked += b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(asked + LAST)
+        found = answers(read_all(line))
+    assert json.loads(found[0][2])["bytes"] == 5
+
+
+def test_many_more_requests_than_may_wait_are_all_answered() -> None:
+    many = 5 * MOST_AT_ONCE
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["path"] for _, _, body in found[1:-1]] == [f"/{n}" for n in range(many)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000, 431),
+        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nhost: y\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, status: int) -> None:
+    echo = Echo()
+    with listening(echo) as (port, _), connected(port) as line:
+        line.sendall(sent)
+        assert answers(read_all(line))[0][0] == status
+        with connected(port) as other:
+            other.sendall(LAST)
+            assert answers(read_all(other))[0][0] == 200
+    assert echo.taken == ["/last"]
+
+
+def test_too_large_a_body_is_refused_and_the_next_request_is_answered() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/big", b"x" * ((1 << 20) + 1)) + post("/small", b"y" * (1 << 20)) + LAST)
+        found = answers(read_all(line))
+    assert [status for status, _, _ in found] == [413, 200, 200]
+    assert json.loads(found[1][2])["bytes"] == 1 << 20
+
+
+def test_a_body_without_end_ends_the_connection() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                line.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+            pytest.fail("32 MB were read of a request that may have one")
+
+
+def test_a_request_that_comes_too_slowly_is_not_waited_for() -> None:
+    with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
+        with BusyClock() as clock, contextlib.suppress(OSError):
+            for byte in post("/slow", b"x" * 100):
+                line.sendall(bytes([byte]))
+                time.sleep(0.05)
+        assert clock.seconds() < 5
+        assert read_all(line) == b""
+
+
+def test_an_error_of_the_server_is_no_silence() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1") + post("/broken"))
+        found = answers(read_all(line))
+        # What was asked before it is answered first, and then the connection ends.
+        assert [status for status, _, _ in found] == [200, 500]
+        assert found[1][1]["connection"] == "close"
+        with connected(port) as other:
+            other.sendall(LAST)
+            assert answers(read_all(other))[0][0] == 200
+
+
+def test_the_id_of_a_request_comes_back_if_it_is_harmless() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(
+            post("/1", b"", "X-Request-Id: abc-1") + post("/2", b"", "X-Request-Id: a\tb") + post("/3") + LAST
+        )
+        found = answers(read_all(line))
+    ids = [headers["x-request-id"] for _, headers, _ in found]
+    assert ids[0] == "abc-1"
+    assert len({*ids}) == 4
+    assert "\t" not in ids[1]
+
+
+def test_a_head_request_has_no_body() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(b"HEAD /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = read_all(line).partition(b"\r\n\r\n")
+    assert b"content-length: " in head
+    assert body == b""
+
+
+def test_who_waits_to_be_told_to_go_on_is_told() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert line.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        line.sendall(b"abc" + LAST)
+        assert json.loads(answers(read_all(line))[0][2])["bytes"] == 3
+
+
+def test_who_waits_behind_other_requests_is_told_to_go_on_after_their_answers() -> None:
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1") + post("/2") + asked)
+        told = b""
+        while not told.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+            part = line.recv(1 << 16)
+            assert part
+            told += part
+        before = answers(told.removesuffix(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        assert [json.loads(body)["path"] for _, _, body in before] == ["/later/1", "/2"]
+        line.sendall(b"abc" + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["bytes"] for _, _, body in found] == [3, 0]
+
+
+def test_who_does_not_wait_to_be_told_is_not_told() -> None:
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1") + asked + LAST)
+        found = answers(read_all(line))
+    assert [json.loads(body)["path"] for _, _, body in found] == ["/later/1", "/x", "/last"]
+
+
+def test_who_waits_behind_the_last_answer_is_not_told_to_go_on() -> None:
+    last = b"GET /later/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    asked = b"POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(last + asked)
+        assert len(answers(read_all(line))) == 1
+
+
+def test_a_request_of_http_1_0_needs_no_host_and_is_told_nothing_that_it_cannot_know() -> None:
+    asked = b"POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(asked)
+        line.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            line.recv(1 << 16)
+        line.settimeout(PATIENCE_S)
+        line.sendall(b"abc")
+        assert answers(read_all(line))[0][0] == 200
+
+
+def test_what_follows_a_body_in_chunks_cannot_change_who_asks() -> None:
+    asked = b"POST /chunks HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked += b"3\r\nabc\r\n0\r\nAuthorization: you\r\nHost: y\r\n\r\n"
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(asked + LAST)
+        found = answers(read_all(line))
+    assert json.loads(found[0][2]) == {"path": "/chunks", "bytes": 3, "by": "me"}
+
+
+def test_an_offer_of_another_protocol_is_passed_over() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert answers(read_all(line))[0][0] == 200
+
+
+def test_a_caller_that_has_said_all_is_answered() -> None:
+    with listening(Echo()) as (port, _), connected(port) as line:
+        line.sendall(post("/later/1"))
+        line.shutdown(socket.SHUT_WR)
+        assert answers(read_all(line))[0][0] == 200
+
+
+def test_a_stop_answers_what_was_asked_and_ends_idle_lines() -> None:
+    with listening(Echo()) as (port, server), connected(port) as busy, connected(port) as idle:
+        idle.sendall(post("/1"))
+        assert idle.recv(1 << 16)
+        busy.sendall(post("/later/1"))
+        while server.server_state.total_requests < 1:
+            pass
+        server.should_exit = True
+        assert answers(read_all(busy))[0][1]["connection"] == "close"
+        assert read_all(idle) == b""
+
+
+def test_a_silent_line_is_closed() -> None:
+    with listening(Echo(), idle_s=1) as (port, _), connected(port) as line:
+        line.sendall(post("/1"))
+        assert answers(line.recv(1 << 16))[0][0] == 200
+        assert read_all(line) == b""

@@ -1,0 +1,81 @@
+"""How many connections may be open: real sockets at a real process."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import time
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.cli.main import main
+from tests.busy_clock import BusyClock
+from tests.conftest import SmallWorld
+from tests.functional.http.test_connection import answers, read_all
+from tests.functional.http.test_service import PATIENCE_S, Served, served
+
+MOST = 5
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def line_to(one: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", one.port), timeout=PATIENCE_S)
+
+
+def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    with (
+        served(small_world, tmp_path / "state.db", f"--most-connections={MOST}") as one,
+        ExitStack() as stack,
+    ):
+        # The one that waited for the start is open, too.
+        lines = [stack.enter_context(closing(line_to(one))) for _ in range(MOST - 1)]
+        for line in lines:
+            line.sendall(HEALTH)
+            assert answers(line.recv(1 << 16))[0][0] == 200
+        with BusyClock() as clock:
+            silent = [stack.enter_context(closing(line_to(one))) for _ in range(100)]
+            for line in silent:
+                # Nothing was asked on it.
+                ((status, headers, body),) = answers(read_all(line))
+                line.close()  # who leaves makes room among those whose answer is waited for
+                assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
+                assert "5 connections are open" in json.loads(body)["detail"]
+            assert clock.seconds() < 5
+        with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as other:
+            # Its body comes in a piece of its own, behind an answer that is there already.
+            other.request("POST", "/v1/decisions", b" " * 300_000)
+            assert other.getresponse().status == 503
+        for line in lines:
+            line.sendall(HEALTH)
+            assert answers(line.recv(1 << 16))[0][0] == 200
+        assert one.ask("GET", "/readyz")[0] == 200
+        lines[0].close()
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            with closing(line_to(one)) as again:
+                again.sendall(HEALTH)
+                if answers(again.recv(1 << 16))[0][0] == 200:
+                    break
+            assert time.monotonic() < until
+        said = one.stop()
+    assert said.count("5 connections are open: others are answered 503") == 1
+
+
+def test_more_connections_than_the_system_allows_are_refused_at_the_start(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("this system has no such limit")
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}"]
+    assert main([*words, f"--most-connections={hard}"]) == 2
+    said = capsys.readouterr().err
+    assert f"this user may have {hard:,}; raise that" in said
+    with pytest.raises(SystemExit):
+        main([*words, "--most-connections=0"])

@@ -1,0 +1,650 @@
+"""The request door as a caller meets it: a real process, real sockets, and kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.host.background import Background
+from fraud_detection.adapters.sqlite.output_file import told_of
+from fraud_detection.cli.main import main
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.outcomes import Outcome
+from fraud_detection.serving.http import batcher
+from fraud_detection.serving.http.api_keys import Access, Caller, Key, add_key, load_keys
+from fraud_detection.serving.http.batcher import FullError, RequestDoor, Told
+from fraud_detection.serving.http.key_follower import KeysFollower
+from fraud_detection.serving.http.openapi import openapi
+from fraud_detection.serving.http.routes import Api
+from tests.busy_clock import BusyClock
+from tests.conftest import SmallWorld
+from tests.states import for_serving, made, open_door
+
+PATIENCE_S = 60.0
+Reply = tuple[int, Any, dict[str, str]]
+
+
+class Served:
+    """A process that serves, and the way to ask it."""
+
+    program: tuple[str, ...] = ("-m", "fraud_detection.cli")
+    patience_s = PATIENCE_S
+
+    def __init__(self, world: SmallWorld, state: Path, *more: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.state = state
+        words = for_serving(state, more, world.bundle)
+        command = [sys.executable, *self.program, "serve", "--headless", *words]
+        if not any(one.startswith("--live") for one in more):
+            command.append(f"--bundle={world.bundle}")
+        command += [f"--state={state}", f"--port={self.port}"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        self._line = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def wait(self) -> None:
+        until = time.monotonic() + self.patience_s
+        while True:
+            try:
+                if self.ask("GET", "/readyz")[0] == 200:
+                    return
+            except (OSError, HTTPException):
+                self._line.close()
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+        self._line.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
+        answer = self._line.getresponse()
+        content = answer.read()
+        plain = content and "json" in (answer.getheader("content-type") or "")
+        return answer.status, json.loads(content) if plain else content.decode(), dict(answer.getheaders())
+
+    def decide(self, event: bytes) -> Reply:
+        return self.ask("POST", "/v1/decisions", event)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        _, said = self.process.communicate(timeout=PATIENCE_S)
+        self._line.close()
+        return str(said)
+
+
+@contextmanager
+def served(world: SmallWorld, state: Path, *more: str) -> Iterator[Served]:
+    one = Served(world, state, *more)
+    try:
+        one.wait()
+        yield one
+    finally:
+        one.stop(signal.SIGKILL)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Give a file that is followed another content in one step: nobody reads a part of it."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+@pytest.fixture(scope="module")
+def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_world, tmp_path_factory.mktemp("door") / "state.db") as one:
+        yield one
+
+
+def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
+    out = tmp_path / "decisions.jsonl"
+    words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_world.bundle}", f"--out={out}"]
+    assert main([*words, "--headless"]) == 0
+    wanted = [
+        {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
+    ]
+    with served(small_world, tmp_path / "state.db") as one:
+        answers = [one.decide(event) for event in events[:200]]
+        status, listed, _ = one.decide(b"[" + b",".join(events[200:]) + b"]")
+    assert {status for status, _, _ in answers} == {status} == {200}
+    assert [body for _, body, _ in answers] + listed == wanted
+
+
+def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
+    door: Served, events: list[bytes]
+) -> None:
+    first, again = door.decide(events[0])[1], door.decide(events[0])[1]
+    assert again == first | {"repeated": True}
+    looked_up = door.ask("GET", f"/v1/decisions/{first['transaction_id']}")
+    assert looked_up[:2] == (200, first)
+
+
+WRONG: dict[str, tuple[str, str, bytes, int, str]] = {
+    "no JSON": ("POST", "/v1/decisions", b"{", 422, "not valid JSON"),
+    "a field that is missing": ("POST", "/v1/decisions", b"{}", 422, "required value is missing"),
+    "a list that is none": ("POST", "/v1/decisions", b"[1,", 400, "expected a list"),
+    "an empty list": ("POST", "/v1/decisions", b"[]", 400, "1 to 500"),
+    "too much": ("POST", "/v1/decisions", b" " * (1 << 20) + b"{}", 413, "at most 1,048,576 bytes"),
+    "no such decision": ("GET", "/v1/decisions/nobody", b"", 404, "no decision on 'nobody'"),
+    "no such path": ("GET", "/v2", b"", 404, "/openapi.json"),
+    "another method": ("GET", "/v1/decisions", b"", 405, "takes POST"),
+    "an id in the path that is no text": ("GET", "/v1/decisions/%ff", b"", 400, "not text in UTF-8"),
+    "a label without a verdict": ("POST", "/v1/labels", b'{"transaction_id":"x"}', 422, "verdict"),
+    "a body that is compressed": ("POST", "/v1/decisions", gzip.compress(b"{}"), 415, "compressed by gzip"),
+    "labels that are compressed": ("POST", "/v1/labels", gzip.compress(b"[]"), 415, "compressed by gzip"),
+    "a label that is no object": ("POST", "/v1/labels", b"7", 400, "expected a label"),
+}
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+READ = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/decisions/7")
+TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HEAD"} for path in READ}}
+
+
+@pytest.mark.parametrize("path", TAKEN)
+def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
+    door: Served, path: str
+) -> None:
+    found = {method: door.ask(method, path) for method in METHODS}
+    for method in set(METHODS) - TAKEN[path]:
+        status, _, headers = found[method]
+        assert (status, set(headers["allow"].split(", "))) == (405, TAKEN[path])
+        assert headers["content-type"] == "application/problem+json"
+    assert all(found[method][0] != 405 for method in TAKEN[path])
+    if "HEAD" in TAKEN[path]:
+        (status, content, headers), (as_get, _, like) = found["HEAD"], found["GET"]
+        assert (status, content, headers["content-type"]) == (as_get, "", like["content-type"])
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_with_the_reason_and_the_door_stays_open(door: Served, case: str) -> None:
+    method, path, body, wanted, words = WRONG[case]
+    status, answer, headers = door.ask(method, path, body, X_Request_Id="mine-7")
+    assert status == wanted
+    assert words in json.dumps(answer)
+    assert headers["x-request-id"] == "mine-7"
+    assert door.ask("GET", "/healthz")[0] == 200
+
+
+def test_a_bad_payment_in_a_list_does_not_stop_the_others(door: Served, events: list[bytes]) -> None:
+    status, answers, _ = door.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
+    assert status == 200
+    assert ["action" in one for one in answers] == [True, False, True]
+    assert answers[1]["path"].startswith("$.")
+
+
+@pytest.mark.parametrize("bad", [b"nothing", b'{"amount": NaN}', b'"\xe9"', b"[" * 5_000 + b"]" * 5_000])
+def test_an_item_that_strict_json_forbids_does_not_stop_the_others(
+    door: Served, events: list[bytes], bad: bytes
+) -> None:
+    odd = events[5][:-1] + rb', "name": "caf\ud83d"}'
+    status, answers, _ = door.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
+    assert status == 200
+    assert ["action" in one for one in answers] == [True, False, True]
+    alone = b"\xef\xbb\xbf" + events[4]
+    assert door.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
+
+
+def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
+    door: Served, events: list[bytes]
+) -> None:
+    payment = json.loads(events[6])
+    one = door.decide(events[6])[1]["transaction_id"]
+    label = json.dumps(
+        {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+    ).encode()
+    odd = label[:-1] + b', "note": NaN}'
+    status, answers, _ = door.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
+    assert status == 200
+    assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "repeated"]
+
+
+def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:
+    payment = json.loads(events[3])
+    one = door.decide(events[3])[1]["transaction_id"]
+    label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
+    first = door.ask("POST", "/v1/labels", json.dumps(label).encode())
+    assert first[:2] == (
+        200,
+        {"type": "label", "schema_version": 1, "transaction_id": one, "label": "fraud"},
+    )
+    assert door.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
+        {"type": "repeated", "schema_version": 1, "transaction_id": one, "repeated": True}
+    ]
+
+
+def test_a_stream_beside_the_requests_meets_the_same_profiles(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    cards: dict[str, list[bytes]] = {}
+    for event in events:
+        cards.setdefault(json.loads(event)["card_id"], []).append(event)
+    *streamed, asked = max(cards.values(), key=len)
+    others = [event for event in events if json.loads(event)["card_id"] != json.loads(asked)["card_id"]]
+    source = tmp_path / "stream.jsonl"
+    source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
+    _, alone = open_door(small_world.bundle, tmp_path / "alone.db")
+    alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
+    told = told_of(alone.site, json.loads(asked)["transaction_id"])
+    assert told is not None
+    alone.close()
+    for start in range(2):
+        with served(small_world, tmp_path / "state.db", f"--source={source}") as door:
+            until = time.monotonic() + PATIENCE_S
+            last = json.loads(streamed[-1])["transaction_id"]
+            while door.ask("GET", f"/v1/decisions/{last}")[0] != 200:
+                assert time.monotonic() < until
+            answer = door.decide(asked)[1]
+            assert answer["score"] == told[0].score
+            assert answer.get("repeated", False) == bool(start)
+            said = door.stop()
+        # The second process reads on from the end, and decides nothing again.
+        assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
+
+
+def test_a_source_that_is_not_there_is_told_at_the_start(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "serve",
+        f"--bundle={small_world.bundle}",
+        f"--state={made(tmp_path / 's.db')}",
+        "--source=none.jsonl",
+    ]
+    assert main(command) == 2
+    assert "none.jsonl: no such file" in capsys.readouterr().err
+
+
+def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None:
+    def counted() -> dict[str, float]:
+        text = door.ask("GET", "/metrics")[1]
+        rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
+        return {name: float(value) for name, value in rows}
+
+    def decided(counts: Mapping[str, float]) -> float:
+        return sum(value for name, value in counts.items() if name.startswith("fraud_decisions_total"))
+
+    before = counted()
+    for event in events[100:110]:
+        assert door.decide(event)[0] == 200
+    after = counted()
+    assert decided(after) == decided(before) + 10
+    assert after["fraud_request_latency_seconds_count"] > before["fraud_request_latency_seconds_count"]
+    name = "fraud_request_latency_seconds"
+    counts = [value for sample, value in after.items() if sample.startswith(f"{name}_bucket")]
+    assert counts == sorted(counts)
+    assert counts[-1] == after[f'{name}_bucket{{le="+Inf"}}'] == after[f"{name}_count"]
+    assert 0 < after[f"{name}_sum"] < after[f"{name}_count"]
+    assert after["process_cpu_seconds_total"] > 0 < after["process_open_fds"]
+    assert abs(after["process_start_time_seconds"] - time.time()) < 3_600
+    assert any(sample.startswith("fraud_build_info{") for sample in after)
+
+
+def test_a_kill_loses_no_answer_that_was_given(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, answers = tmp_path / "state.db", dict[str, Any]()
+    with served(small_world, state) as one:
+
+        def send() -> None:
+            with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as line:
+                for event in events:
+                    try:
+                        line.request("POST", "/v1/decisions", event)
+                        body = json.loads(line.getresponse().read())
+                    except (OSError, HTTPException):
+                        return
+                    answers[body["transaction_id"]] = body
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        while len(answers) < 60:
+            time.sleep(0.001)
+        one.stop(signal.SIGKILL)
+        sender.join()
+    assert 60 <= len(answers) < len(events)
+    with served(small_world, state) as one:
+        for transaction_id, answer in answers.items():
+            assert one.ask("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, answer)
+        rest = [one.decide(event)[1] for event in events]
+    repeated = {body["transaction_id"] for body in rest if body.get("repeated")}
+    assert answers.keys() <= repeated
+
+
+def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    one = Served(small_world, tmp_path / "state.db")
+    one.wait()
+    for event in events[:20]:
+        assert one.decide(event)[0] == 200
+    said = one.stop(signal.SIGTERM)
+    assert "20 payments were decided" in said
+    assert one.process.returncode == 0
+    _, again = open_door(small_world.bundle, tmp_path / "state.db")
+    assert again.recovered == 0
+    again.take(Batch(events[:1], None, 0), "test")
+    assert (again.tally.decided, again.tally.repeated) == (0, 1)
+    again.close()
+
+
+def test_keys_say_who_may_do_what_and_how_often(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    till = add_key(keys, "till", ("decide",), 2.0)
+    office = add_key(keys, "office", ("read", "operate"), None)
+    assert till not in keys.read_text()
+    assert oct(keys.stat().st_mode)[-3:] == "600"
+    with served(small_world, tmp_path / "state.db", f"--keys={keys}") as one:
+        assert one.decide(events[0])[0] == 401
+        assert one.ask("POST", "/v1/decisions", events[0], Authorization="Bearer nobody")[0] == 401
+        asked = f"Bearer {till}"
+        statuses = [one.ask("POST", "/v1/decisions", event, Authorization=asked) for event in events[:6]]
+        assert [status for status, _, _ in statuses][:2] == [200, 200]
+        status, answer, headers = next(each for each in statuses if each[0] != 200)
+        assert status == 429
+        assert "till asks more than it may" in answer["detail"]
+        assert int(headers["retry-after"]) >= 1
+        assert one.ask("GET", "/v1/decisions/x", Authorization=asked)[0] == 403
+        assert one.ask("GET", "/metrics", Authorization=f"Bearer {office}")[0] == 200
+        assert one.ask("GET", "/healthz")[0] == 200
+
+
+def test_an_open_door_to_everybody_needs_keys(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
+    assert main(words) == 2
+    assert "can be reached from outside" in capsys.readouterr().err
+
+
+def test_a_key_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keys.yaml"
+    assert main(["api-key", "till", f"--keys={keys}"]) == 0
+    told = capsys.readouterr().out.strip()
+    assert Access(load_keys(keys)).caller(f"Bearer {told}") is not None
+    assert main(["api-key", "till", f"--keys={keys}"]) == 2
+    assert main(["api-key", "other", "--roles=rule", f"--keys={keys}"]) == 2
+    assert "allowed here: decide, read, label, operate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--workers=2",)], ids=["one process", "workers"])
+def test_the_file_of_keys_is_followed_while_it_serves(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    kept, gone = add_key(keys, "kept", ("decide",), None), add_key(keys, "gone", ("decide",), None)
+    without_gone = keys.read_text().partition("gone:")[0]
+
+    def status(one: Served, key: str) -> int:
+        one._line.close()  # another connection, and so another worker
+        return one.ask("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
+
+    def until_refused(one: Served, key: str, wanted: int) -> None:
+        patience = time.monotonic() + PATIENCE_S
+        while {status(one, key) for _ in range(12)} != {wanted}:
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+
+    with served(small_world, tmp_path / "state.db", f"--keys={keys}", *more) as one:
+        assert (status(one, kept), status(one, gone)) == (200, 200)
+        replace(keys, without_gone.encode())
+        until_refused(one, gone, 401)
+        assert status(one, kept) == 200
+        new = add_key(keys, "new", ("decide",), None)
+        one.process.send_signal(signal.SIGHUP)
+        until_refused(one, new, 200)
+        replace(keys, b"kept: [1")
+        one.process.send_signal(signal.SIGHUP)
+        patience = time.monotonic() + PATIENCE_S
+        while one.ask("GET", "/readyz")[1].get("look_at") != ["keys"]:
+            assert time.monotonic() < patience
+        assert one.ask("GET", "/readyz")[0] == 200
+        assert {status(one, kept), status(one, new)} == {200}
+        replace(keys, without_gone.encode())
+        until_refused(one, new, 401)
+        assert one.process.poll() is None
+        said = one.stop()
+    assert "revoked: gone" in said
+    assert "added: new" in said
+    assert "the keys of before go on" in said
+
+
+def test_sighup_without_keys_ends_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    with served(small_world, tmp_path / "state.db") as one:
+        one.process.send_signal(signal.SIGHUP)
+        assert one.decide(events[0])[0] == 200
+        assert "nothing to read again" in one.stop()
+        assert one.process.returncode == 0
+
+
+def test_what_was_asked_stays_counted_over_a_change_of_the_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    till = add_key(file, "till", ("decide",), 5.0)
+    access, background = Access(load_keys(file)), Background()
+    follower = KeysFollower(file, access, background)
+    follower.look()
+
+    def asked() -> Caller:
+        found = access.caller(f"Bearer {till}")
+        assert found is not None
+        return found
+
+    before = asked()
+    assert before.spend(5) == 0.0
+    add_key(file, "office", ("read",), None)
+    follower.look()
+    assert asked() is before
+    file.write_text(file.read_text().replace("[decide]", "[decide, read]"))
+    follower.look()
+    assert asked().roles == {"decide", "read"}
+    assert asked().spend(5) > 0.5
+    for broken in (lambda: file.write_text("till: 5"), lambda: file.write_text(""), file.unlink):
+        broken()
+        follower.look()
+        assert asked().roles == {"decide", "read"}
+        assert background.warnings
+    add_key(file, "other", ("read",), None)
+    follower.look()
+    assert access.caller(f"Bearer {till}") is None
+    assert not background.warnings
+
+
+def test_an_allowance_fills_up_again() -> None:
+    now = [0.0]
+    caller = Caller("till", Key(sha256="0" * 64, roles=("decide",), per_second=10.0), lambda: now[0])
+    assert caller.spend(10) == 0.0
+    assert caller.spend(1) == pytest.approx(0.1)
+    now[0] = 0.1
+    assert caller.spend(1) == 0.0
+    now[0] = 60.0
+    assert caller.spend(25) == 0.0
+    assert caller.spend(1) == pytest.approx(1.6)
+
+
+def on_a_loop(
+    world: SmallWorld, folder: Path, ask: Callable[[RequestDoor], Any], most_waiting: int = 10
+) -> Any:  # noqa: ANN401 - whatever was asked
+    _, embedded = open_door(world.bundle, folder / "state.db")
+    try:
+        return asyncio.run(ask(RequestDoor(embedded, most_waiting)))
+    finally:
+        embedded.close()
+
+
+def test_a_full_queue_refuses_at_once_and_takes_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        first = door.submit(events[:8])
+        with pytest.raises(FullError, match="8 events wait already"):
+            door.submit(events[8:11])
+        assert door.waiting == 8
+        assert all(isinstance(answer, Told) for answer in await first)
+        assert (door.waiting, door.refused) == (0, 3)
+        assert len(await door.submit(events[8:11])) == 3
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        await door.submit(events[:1])
+        door._recent.clear()  # as after a restart
+        site, rows = door.door.site, door.door.site.rows
+
+        def busy(*_: object) -> list[tuple[Any, ...]]:
+            raise RetryError("the state file is busy")
+
+        site.rows = busy  # type: ignore[method-assign, assignment]
+        again, fresh = door.submit(events[:1]), door.submit(events[1:2])
+        with pytest.raises(RetryError, match="busy"):
+            await asyncio.wait_for(again, PATIENCE_S)
+        (told,) = await asyncio.wait_for(fresh, PATIENCE_S)
+        assert isinstance(told, Told)
+        site.rows = rows  # type: ignore[method-assign]
+        ((told_again,),) = [await door.submit(events[:1])]
+        assert isinstance(told_again, Told)
+        assert told_again.repeated
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_of_a_list_that_is_refused_nothing_is_decided_later(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "MOST_A_BATCH", 3)
+
+    async def ask(door: RequestDoor) -> None:
+        take, parts = door.door.take, list[int]()
+
+        def busy(batch: Batch, _: str) -> list[Outcome]:
+            parts.append(len(batch.events))
+            door.door.take = take  # type: ignore[method-assign]
+            raise RetryError("the state file is busy")
+
+        door.door.take = busy  # type: ignore[method-assign, assignment]
+        done: list[int] = []
+        refused = door.submit(events[:8], done=lambda: done.append(door.waiting))
+        with pytest.raises(RetryError, match="busy"):
+            await refused
+        assert parts == [3]
+        # Whoever is told that it is done may rely on it: its ids are free for other workers.
+        assert len(await door.submit(events[:1])) == 1
+        assert (door.waiting, door.door.tally.decided, len(done)) == (0, 1, 1)
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_an_id_with_any_letters_is_found_by_its_path(door: Served, events: list[bytes]) -> None:
+    one = "a b/ü?#%"
+    payment = json.loads(events[0]) | {"transaction_id": one}
+    assert door.decide(json.dumps(payment).encode())[0] == 200
+    status, found, _ = door.ask("GET", f"/v1/decisions/{quote(one, safe='')}")
+    assert (status, found["transaction_id"]) == (200, one)
+
+
+def test_a_door_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
+    door: Served, events: list[bytes]
+) -> None:
+    assert door.decide(events[200])[0] == 200
+    with closing(sqlite3.connect(door.state, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with BusyClock() as clock:
+            status, told, headers = door.decide(events[201])
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "state file" in told["detail"]
+            assert door.ask("GET", "/readyz")[0] == 503
+            assert clock.seconds() < 3
+        other.execute("ROLLBACK")
+    status, told, _ = door.decide(events[201])
+    assert (status, told["repeated"]) == (200, True)
+    assert door.ask("GET", "/readyz")[0] == 200
+
+
+def test_requests_that_wait_together_are_decided_together(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> int:
+        taken = []
+        take = door.door.take
+        door.door.take = lambda batch, source: (taken.append(len(batch.events)), take(batch, source))[1]  # type: ignore[method-assign, func-returns-value]
+        await asyncio.gather(*[door.submit([event]) for event in events[:9]])
+        return taken[0]
+
+    assert on_a_loop(small_world, tmp_path, ask) == 9
+
+
+def test_whoever_goes_away_does_not_stop_the_others(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    async def ask(door: RequestDoor) -> None:
+        gone, stays = door.submit(events[:1]), door.submit(events[1:2])
+        gone.cancel()
+        (told,) = await stays
+        assert isinstance(told, Told)
+        assert door.find(json.loads(events[0])["transaction_id"]) is not None
+
+    on_a_loop(small_world, tmp_path, ask)
+
+
+def test_the_description_has_the_fields_of_the_project(small_world: SmallWorld) -> None:
+    schema = small_world.project.schema
+    found = openapi(small_world.project, "1", with_keys=False)
+    fields = found["components"]["schemas"]["Payment"]["properties"]
+    named = [entity.field for entity in schema.entities.values()]
+    named += [number.field for number in schema.numbers.values()]
+    assert set(named) <= set(fields)
+    assert fields["amount"]["anyOf"][0]["type"] == "number"
+    refs = {part for part in json.dumps(found).split('"') if part.startswith("#/components/schemas/")}
+    assert {ref.rpartition("/")[2] for ref in refs} <= set(found["components"]["schemas"])
+
+
+def test_every_route_is_described(small_world: SmallWorld, tmp_path: Path) -> None:
+    async def ask(door: RequestDoor) -> set[tuple[str, str]]:
+        return set(Api(door, Access(None), b"")._routes)
+
+    routes = on_a_loop(small_world, tmp_path, ask)
+    described = openapi(small_world.project, "1", with_keys=False)["paths"]
+    for method, path in routes - {("GET", "/openapi.json")}:
+        assert method.lower() in described[path]
+
+
+def test_a_served_description_is_the_computed_one(door: Served, small_world: SmallWorld) -> None:
+    status, found, _ = door.ask("GET", "/openapi.json")
+    assert status == 200
+    computed = msgspec.json.encode(openapi(small_world.project, "1", with_keys=False))
+    assert found["paths"] == msgspec.json.decode(computed)["paths"]
+    assert os.getpid() != door.process.pid

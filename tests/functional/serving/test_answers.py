@@ -1,0 +1,148 @@
+"""The whole path with a limiter, a lot, lists and a canary, through restarts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.core.decision_settings import (
+    LetThroughSettings,
+    LimiterSettings,
+    ListEntry,
+    ListSettings,
+    PolicySettings,
+    RuleSettings,
+)
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.load_engine import load_engine
+from tests.conftest import SmallWorld
+from tests.states import open_door
+
+EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
+LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=100)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(1_200, late_share=0, repeat_share=0, poison_share=0, labels="none")
+
+
+def changed(world: SmallWorld, **blocks: object) -> Project:
+    return msgspec.structs.replace(world.project, **blocks)
+
+
+def opened(world: SmallWorld, state: Path, project: Project) -> EmbeddedDoor:
+    return open_door(world.bundle, state, project=project)[1]
+
+
+def serve(door: EmbeddedDoor, events: list[bytes], size: int = 50) -> None:
+    for start in range(0, len(events), size):
+        door.take(Batch(events[start : start + size], None, 0), "test")
+        door.catch_up()
+
+
+def rows(state: Path) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, action, reasons, instead_of, share, event, setup FROM decisions"
+        return db.execute(f"{query} ORDER BY seq").fetchall()
+
+
+def test_a_rule_that_declines_everything_cannot_stop_the_business(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    project = changed(small_world, rules=(EVERYTHING,), limiter=LIMITER)
+    door = opened(small_world, tmp_path / "state.db", project)
+    serve(door, events)
+    door.close()
+    declined = door.tally.actions[2]
+    assert 0.05 * len(events) < declined <= 0.1 * len(events)
+    assert door.tally.limited == len(events) - declined
+    held = [json.loads(reasons) for _, action, reasons, *_ in rows(tmp_path / "state.db") if action == 1]
+    assert {reasons[0][1] for reasons in held} == {"limiter"}
+    assert all("everything" in {code for _, code, _ in reasons} for reasons in held)
+
+
+def test_the_limiter_goes_on_counting_after_a_restart(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    project = changed(small_world, rules=(EVERYTHING,), limiter=LIMITER)
+    once = opened(small_world, tmp_path / "once.db", project)
+    serve(once, events)
+    for start in range(0, len(events), 300):
+        again = opened(small_world, tmp_path / "again.db", project)
+        serve(again, events[start : start + 300])
+        again.close()
+    once.close()
+    assert [row[:3] for row in rows(tmp_path / "once.db")] == [row[:3] for row in rows(tmp_path / "again.db")]
+
+
+def test_those_let_through_are_marked_and_stand_for_all_that_would_have_been_stopped(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+    denied = json.loads(events[7])["card_id"]
+    deny = ListSettings(name="deny", kind="deny", of="card", entries=(ListEntry(value=denied),))
+    rule = RuleSettings(name="not_small", when="amount >= 20", action="review")
+    settings = LetThroughSettings(share=0.3, maximum_amount=100)
+    project = changed(small_world, rules=(rule,), lists=(deny,), let_through=settings)
+    door = opened(small_world, tmp_path / "state.db", project)
+    serve(door, events)
+    door.close()
+    kinds: Counter[str] = Counter()
+    for _, action, reasons, instead_of, share, event, _ in rows(tmp_path / "state.db"):
+        payment = json.loads(event)
+        if payment["card_id"] == denied:
+            assert action == 2
+            kinds["denied"] += 1
+        elif instead_of is not None:
+            assert (action, share) == (0, 0.3)
+            assert payment["amount"] <= 100
+            assert json.loads(reasons)
+            kinds["let through"] += 1
+        elif action and payment["amount"] <= 100:
+            kinds["stopped"] += 1
+    assert door.tally.let_through == kinds["let through"]
+    candidates = kinds["let through"] + kinds["stopped"]
+    assert kinds["denied"]
+    assert abs(kinds["let through"] - 0.3 * candidates) < 4 * (candidates * 0.21) ** 0.5
+    assert candidates > 200
+
+
+def test_without_its_key_nothing_starts_that_lets_through(
+    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FRAUD_LET_THROUGH_KEY", raising=False)
+    project = changed(small_world, let_through=LetThroughSettings(share=0.1, maximum_amount=10))
+    with pytest.raises(ConfigError, match="set FRAUD_LET_THROUGH_KEY to some long random text"):
+        opened(small_world, tmp_path / "state.db", project)
+
+
+def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    champion = load_engine(small_world.bundle)
+    other = changed(small_world, policy=PolicySettings(name="other"), rules=(EVERYTHING,))
+    canary = load_engine(small_world.bundle, other)
+    door = opened(small_world, tmp_path / "state.db", small_world.project)
+    door.answer_by(champion, canary, 0.25)
+    serve(door, events)
+    door.close()
+    by_card: dict[str, set[str]] = {}
+    for _, action, _, _, _, event, setup in rows(tmp_path / "state.db"):
+        by_card.setdefault(json.loads(event)["card_id"], set()).add(setup)
+        assert setup in {champion.setup.name, canary.setup.name}
+        assert action == 2 or setup == champion.setup.name
+    assert all(len(setups) == 1 for setups in by_card.values())
+    taken = sum(setups == {canary.setup.name} for setups in by_card.values())
+    assert abs(taken - 0.25 * len(by_card)) < 4 * (len(by_card) * 0.19) ** 0.5
+    assert taken

@@ -1,0 +1,222 @@
+"""Background work at real servers: a part that fails is reported until it is healthy, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.files import event_sources
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.sqlite.checkpointer import CHECKPOINTER
+from fraud_detection.cli.main import main
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LOG, LiveFolder, Release
+from fraud_detection.serving.embedded import release_follower
+from fraud_detection.serving.embedded.release_follower import RELEASES, ReleaseFollower
+from fraud_detection.serving.http import stream_input
+from fraud_detection.serving.http.api_keys import Access
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.key_follower import KEYS, KeysFollower
+from fraud_detection.serving.http.routes import Api
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import Served, replace, served
+from tests.functional.releases.test_releases import ANN, EVERYTHING, with_rules
+from tests.functional.workers.test_workers import TWO, metrics, until
+from tests.states import open_door, open_live_door
+
+BAD = b'{"number":2,"reason":"\xff"}\n'
+
+
+@pytest.fixture
+def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
+    made = LiveFolder(tmp_path / "live")
+    live.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    return made
+
+
+def release(world: SmallWorld, folder: LiveFolder) -> Release:
+    return live.put_live(folder, lambda _: with_rules(world, EVERYTHING), ANN)
+
+
+def ready(one: Served, workers: int) -> bool:
+    """Tell whether each of the workers says ready; a connection is of one of them, so several are made."""
+    for _ in range(1 if workers == 1 else 12):
+        one._line.close()
+        if one.ask("GET", "/readyz")[1]["status"] != "ready":
+            return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
+    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
+) -> None:
+    events = small_world.live(20, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    log, more = folder.path / LOG, [TWO] if workers == 2 else []
+    whole = log.read_bytes()
+    with served(small_world, tmp_path / "state.db", f"--live={folder.path}", *more) as one:
+        with log.open("ab") as file:
+            file.write(BAD)
+        until(lambda: not ready(one, workers))
+        status, told, _ = one.ask("GET", "/readyz")
+        # The line is read by all servers that share the folder: none of them may leave the balancer for it.
+        assert (status, told["status"], told["release"]) == (200, "degraded", 1)
+        assert f"{log}: line 2 is no release" in told["background"][RELEASES]
+        # Payments are answered all the same, by the release of before.
+        assert one.decide(events[0])[1]["action"] != "decline"
+        samples = metrics(one)
+        down = [
+            name for name, value in samples.items() if name.startswith("fraud_background_up") and not value
+        ]
+        assert down, samples
+        assert all(f'part="{RELEASES}"' in name for name in down)
+        replace(log, whole)
+        until(lambda: ready(one, workers))
+        assert release(small_world, folder).number == 2
+        until(lambda: metrics_release(one) == {2.0})
+        assert one.decide(events[1])[1]["action"] == "decline"
+        said = one.stop()
+    assert f"{log}: line 2 is no release" in said
+    assert "'releases' is healthy again" in said
+
+
+PARTS = {
+    RELEASES: 200,
+    KEYS: 200,
+    stream_input.STREAM: 200,
+    CHECKPOINTER: 200,
+    "replication": 503,
+    "commit-news": 503,
+    "link-1": 503,
+}
+
+
+def test_a_server_is_ready_while_what_is_down_changes_no_decision(folder: LiveFolder, tmp_path: Path) -> None:
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    requests, access = RequestDoor(door), Access(None)
+    background = door.site.background
+    (tmp_path / "events.jsonl").write_bytes(b"")
+    stream_input.SideSource(requests, str(tmp_path / "events.jsonl"))
+    KeysFollower(tmp_path / "keys.yaml", access, background)
+    api = Api(requests, access, b"")
+
+    def asked() -> tuple[int, str]:
+        found: list[Answer] = []
+        api.take(Request("GET", "/readyz", b"", b"", b""), found.append)
+        return found[0].status, json.loads(found[0].body)["status"]
+
+    assert asked() == (200, "ready")
+    for name, status in PARTS.items():
+        background.part(name).failed(OSError("any"))
+        assert asked() == (status, "degraded" if status == 200 else "background work failed"), name
+        background.part(name).recovered()
+        assert asked() == (200, "ready")
+    background.part(RELEASES).failed(OSError("any"))
+    background.part("link-1").failed(OSError("any"))
+    assert asked()[0] == 503
+    requests.close()
+    follower.close()
+
+
+def metrics_release(one: Served) -> set[float]:
+    return {value for name, value in metrics(one).items() if name.partition("{")[0] == "fraud_release"}
+
+
+def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
+    small_world: SmallWorld, folder: LiveFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = folder.path / LOG
+    whole = log.read_bytes()
+    (folder.path / "doors").mkdir(exist_ok=True)
+    (folder.path / "doors" / "7.json").write_bytes(b'{"door":"\xff"}')
+    show = ["release", "show", f"--live={folder.path}"]
+    assert main(show) == 0
+    for bad in (BAD, b"[" * 100_000 + b"\n", b"\x00\n", b"null\n"):
+        log.write_bytes(whole + bad)
+        assert main(show) == 2
+        said = capsys.readouterr().err
+        assert f"{log}: line 2 is no release" in said
+        assert "Traceback" not in said
+    log.write_bytes(whole)
+    assert release(small_world, folder).number == 2
+
+
+FAULTS = [ValueError("any"), MemoryError(), KeyError("k"), AssertionError(), ZeroDivisionError()]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: type(one).__name__)
+def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
+    small_world: SmallWorld,
+    folder: LiveFolder,
+    tmp_path: Path,
+    fault: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(release_follower, "TRY_AGAIN_S", 0.0)
+    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+
+    class Failing(LiveFolder):
+        def releases(self) -> list[Release]:
+            raise fault
+
+    follower.folder = Failing(folder.path)
+    release(small_world, folder)
+    look_until(follower, lambda: bool(door.site.background.problems()))
+    assert follower.release.number == 1
+    follower.folder = folder
+    look_until(follower, lambda: follower.release.number == 2)
+    assert door.site.background.problems() == {}
+    assert door.site.background.parts[RELEASES].failures >= 1
+    door.close()
+    follower.close()
+
+
+def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 20
+    while not true():
+        follower.look()
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
+    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = small_world.live(100, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(events) + b"\n")
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    requests, opened = RequestDoor(door), list[int]()
+
+    class Failing(event_sources.JsonLinesFile):
+        def batches(self, position: int, most: int) -> Iterator[event_sources.Batch]:
+            opened.append(position)
+            for number, batch in enumerate(super().batches(position, most)):
+                if number == 2 and len(opened) < 3:
+                    raise ZeroDivisionError
+                yield batch
+
+    def failing(path: str, **options: Any) -> Failing:  # noqa: ANN401 - as `open_source` has them
+        return Failing(Path(path), **options)
+
+    monkeypatch.setattr(stream_input, "open_source", failing)
+    beside = stream_input.SideSource(requests, str(source))
+
+    async def main() -> None:
+        beside.begin(asyncio.get_running_loop())
+        await asyncio.to_thread(until, lambda: door.tally.decided == len(events))
+        await beside.stop()
+
+    asyncio.run(main())
+    part = door.site.background.parts[stream_input.STREAM]
+    assert (part.failures, part.healthy, len(opened)) == (2, True, 3)
+    assert opened[0] == 0 < opened[1] < opened[2]
+    assert (door.tally.decided, door.tally.repeated) == (len(events), 0)
+    requests.close()

@@ -1,0 +1,98 @@
+"""Features that raise an error for one payment, in real processes: served, killed, replayed, tried again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.cli.look_back.parity import _events
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.training.tables.historical_rows import PastTable
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import Served
+from tests.functional.serving.test_poison_payments import MANY, POISON, decide, events
+
+__all__ = ["events"]
+ERROR = ["internal_error"]
+
+
+class Broken(Served):
+    program = ("-m", "tests.broken_features", POISON)
+    patience_s = 60.0
+
+
+def fraud(one: str, *words: str) -> str:
+    """Run a command in a process whose features raise an error for a payment; return what it said."""
+    command = [sys.executable, "-m", "tests.broken_features", one, *words, "--headless"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert done.returncode == 0, done.stderr
+    assert f"payment {one}" in done.stderr
+    assert "UnforeseenError" in done.stderr
+    return done.stdout
+
+
+def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    door.close()
+    state = tmp_path / "state.db"
+
+    def answers() -> Iterator[dict[str, Any]]:
+        for event in events:
+            status, answer, _ = server.decide(event)
+            assert status == 200
+            yield answer
+
+    server = Broken(small_world, state)
+    try:
+        server.wait()
+        found = {one["transaction_id"]: one for one in answers()}
+        assert "fraud_internal_errors_total 1" in server.ask("GET", "/metrics")[1]
+    finally:
+        server.stop(signal.SIGKILL)
+    assert (found[POISON]["action"], found[POISON]["score"]) == ("review", None)
+    assert [one["code"] for one in found[POISON]["reasons"]] == ERROR
+    others = {one: (kept.action.label, kept.score) for one, kept in well.items() if one != POISON}
+    assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != POISON} == others
+    server = Broken(small_world, state)
+    try:
+        server.wait()
+        again = list(answers())
+        assert all(one["repeated"] for one in again)
+        assert [one["code"] for one in again[MANY // 2]["reasons"]] == ERROR
+        later = json.loads(events[-1]) | {"transaction_id": "later"}
+        assert server.decide(json.dumps(later).encode())[1]["score"] is not None
+    finally:
+        server.stop(signal.SIGKILL)
+    words = [f"--bundle={small_world.bundle}", f"--state={state}"]
+    assert "the same" in fraud(POISON, "explain", POISON, *words, "--replay")
+
+
+def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> None:
+    one = next(json.loads(event)["transaction_id"] for event in _events(11, 50))
+    figures = tmp_path / "parity.json"
+    fraud(one, "parity", "--events=500", "--seed=11", f"--json={figures}")
+    report = json.loads(figures.read_bytes())
+    assert (report["values_different"], report["rows_compared"]) == (0, report["transactions"])
+
+
+@pytest.mark.long
+def test_a_change_is_tried_on_all_others(small_world: SmallWorld, tmp_path: Path) -> None:
+    table = PastTable(small_world.features, small_world.project.schema)
+    rows = next(iter(table.batches(0, 50, table.latest_news())))
+    one = rows.payments[20].transaction_id
+    change = tmp_path / "change.yaml"
+    change.write_text("name: more\nrules: [{name: dear, when: amount > 100, action: review}]\n")
+    config = tmp_path / "params.yaml"
+    config.write_text(json.dumps(to_plain(small_world.project)))
+    words = [f"--change={change}", f"--features={small_world.features}", f"--bundle={small_world.bundle}"]
+    fraud(one, "backtest", *words, f"--config={config}", "--from=2020-01-01", f"--out={tmp_path / 'out'}")
+    fraud(one, "state", "create", str(tmp_path / "s.db"), f"--history={small_world.history}", words[2])

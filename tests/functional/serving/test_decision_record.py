@@ -1,0 +1,165 @@
+"""One decision record: the same bytes of the same payment, whichever way of serving writes it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.cli.main import main
+from fraud_detection.core.decision_record import SCHEMA_VERSION, Record, encode, json_schema
+from fraud_detection.core.decision_settings import LetThroughSettings, RuleSettings
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.engine.engine import make_engine
+from fraud_detection.serving.aws_lambda.batch import Record as Arrived
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import Cloud
+from tests.functional.http.test_service import Served, served
+from tests.root import ROOT
+from tests.states import made
+
+SCHEMA = ROOT / "docs" / "decision-record.schema.json"
+KEY = "a key of the tests"
+MANY = 24
+
+
+def apart(events: list[bytes]) -> list[bytes]:
+    """Return payments that share no entity, so that it does not matter who has seen which before."""
+    chosen = []
+    for number, event in enumerate(events[:MANY]):
+        fields = json.loads(event)
+        ids = {name: f"{name}-{number}" for name in fields if name.endswith("_id")}
+        chosen.append(json.dumps(fields | ids).encode())
+    misspelt = json.loads(chosen[0])
+    misspelt["merchnt_id"] = misspelt.pop("merchant_id")
+    many = json.loads(chosen[1]) | {f"{number:03} {'x' * 200}": number for number in range(1_000)}
+    return [json.dumps(misspelt).encode(), json.dumps(many).encode(), *chosen[2:]]
+
+
+def without_delivery(line: bytes | str) -> bytes:
+    """Return the line as the project's own encoder writes it, less what only one way of serving knows."""
+    return encode(msgspec.structs.replace(msgspec.json.decode(line, type=Record), delivery=None))
+
+
+class Doors:
+    """The same payments sent to every way of serving, each with a new state."""
+
+    def __init__(self, world: SmallWorld, folder: Path, events: list[bytes]) -> None:
+        rules = (
+            RuleSettings(name="middling", when="amount >= 20", action="review", words="not small"),
+            RuleSettings(name="large", when="amount >= 60", action="decline"),
+        )
+        control = LetThroughSettings(share=0.5, maximum_amount=50)
+        self.project = msgspec.structs.replace(world.project, rules=rules, let_through=control)
+        self.world, self.folder, self.events = world, folder, events
+        self.config = folder / "params.yaml"
+        self.config.write_text(json.dumps(to_plain(self.project)))
+        self.file = folder / "events.jsonl"
+        self.file.write_bytes(b"\n".join(events) + b"\n")
+        self.answering = [f"--bundle={world.bundle}", f"--config={self.config}"]
+
+    def score(self) -> list[bytes]:
+        return self._main("score", str(self.file))
+
+    def run_file(self) -> list[bytes]:
+        return self._main("run", f"--source={self.file}", f"--state={made(self.folder / 'file.db')}")
+
+    def pipe(self) -> list[bytes]:
+        command = [sys.executable, "-m", "fraud_detection.cli", "run", *self.answering, "--headless"]
+        command += ["--source=-", "--out=-", f"--state={made(self.folder / 'pipe.db')}"]
+        done = subprocess.run(command, input=self.file.read_bytes(), capture_output=True, check=True)  # noqa: S603 - ours
+        return done.stdout.splitlines()
+
+    def http(self, *more: str) -> list[bytes]:
+        with served(self.world, self.folder / f"http{len(more)}.db", f"--config={self.config}", *more) as one:
+            alone = [self._asked(one, event) for event in self.events[: MANY // 2]]
+            listed = self._asked(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
+            first = json.loads(alone[0])["transaction_id"]
+            one._line.request("GET", f"/v1/decisions/{first}")
+            assert one._line.getresponse().read() == alone[0]
+        return alone + [bytes(part) for part in msgspec.json.decode(listed, type=list[msgspec.Raw])]
+
+    def stored(self) -> list[bytes]:
+        """Write the file of decisions anew, from what the tables of the pipe have kept."""
+        database, out = self.folder / "pipe.db", self.folder / "again.jsonl"
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("INSERT OR REPLACE INTO outputs VALUES (?, 0, 0)", (str(out),))
+        (self.folder / "nothing.jsonl").write_bytes(b"")
+        source = f"--source={self.folder / 'nothing.jsonl'}"
+        words = ["run", *self.answering, source, f"--state={database}", f"--out={out}", "--headless"]
+        assert main(words) == 0
+        return out.read_bytes().splitlines()
+
+    def handler(self) -> list[bytes]:
+        cloud, lines = Cloud(self.world), list[bytes]()
+        processor = cloud.processor()
+        processor.engine = make_engine(read_bundle(self.world.bundle), processor.scorer, self.project)
+        processor.say = lines.append
+        records = [Arrived(str(number), event, 1.0) for number, event in enumerate(self.events, 1)]
+        assert processor.handle("shardId-000000000000", records) == []
+        logged = [line for line in lines if line.startswith(b'{"type":"decision"')]
+        ledger: dict[str, Any] = cloud.decisions()
+        assert {one[1] for one in ledger.values()} == {line.decode() for line in logged}
+        return logged
+
+    def _main(self, command: str, *words: str) -> list[bytes]:
+        out = self.folder / f"{command}.jsonl"
+        assert main([command, *words, *self.answering, f"--out={out}", "--headless"]) == 0
+        return out.read_bytes().splitlines()
+
+    @staticmethod
+    def _asked(one: Served, body: bytes) -> bytes:
+        one._line.request("POST", "/v1/decisions", body)
+        answer = one._line.getresponse()
+        assert answer.status == 200
+        return answer.read()
+
+
+def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
+    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    live = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    doors = Doors(small_world, tmp_path, apart(live))
+    assert len(doors.events) == MANY
+    records = {
+        "run": doors.run_file(),
+        "score": doors.score(),
+        "pipe": doors.pipe(),
+        "http": doors.http(),
+        "workers": doors.http("--workers=2"),
+        "handler": doors.handler(),
+        "stored": doors.stored(),
+    }
+    wanted = records["run"]
+    told = [json.loads(one) for one in wanted]
+    assert {one["action"] for one in told} == {"approve", "review", "decline"}
+    assert any("let_through" in one for one in told)
+    assert told[0]["notes"] == [
+        "unknown field `merchnt_id` (did you mean `merchant_id`?)",
+        "no merchant: `merchant_id` is missing",
+    ]
+    assert told[1]["notes"][5] == "more fields are unknown"
+    assert max(len(note) for note in told[1]["notes"]) < 100
+    assert [number for number, one in enumerate(told) if "notes" in one] == [0, 1]
+    assert {one["schema_version"] for one in told} == {SCHEMA_VERSION}
+    for name, lines in records.items():
+        # Only the file that was numbered and the stream know more, and that is in `delivery` alone.
+        bare = lines if name not in {"score", "handler"} else [without_delivery(line) for line in lines]
+        assert bare == wanted, name
+
+
+def test_the_described_schema_is_that_of_the_types() -> None:
+    wanted = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    assert SCHEMA.read_text() == wanted, (
+        "renew it: python -c 'import json; from fraud_detection.core.decision_record import json_schema; "
+        f"print(json.dumps(json_schema(), indent=2, ensure_ascii=False))' > docs/{SCHEMA.name}"
+    )

@@ -1,0 +1,99 @@
+"""A payment dated far ahead of the clock moves nothing of any other payment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.cli.main import main
+from fraud_detection.core.events import Quarantined
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.demo.demo import demo_project
+from fraud_detection.history.load import read_history
+from fraud_detection.serving.embedded.stream_runner import warm_up
+from tests.conftest import SmallWorld
+from tests.states import open_door
+
+
+@pytest.fixture(scope="module")
+def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the latest 2,000 payments of the history."""
+    path, table = tmp_path_factory.mktemp("latest") / "history.parquet", pq.read_table(small_world.history)
+    pq.write_table(table.slice(table.num_rows - 2_000), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def with_far_ahead(small_world: SmallWorld) -> tuple[list[bytes], list[bytes]]:
+    """Return a stream, and the same with payments of 2099 of its own cards and merchants among it."""
+    events = small_world.live(400, labels="none", poison_share=0)
+    mixed = []
+    for number, event in enumerate(events):
+        if number % 40 == 20:
+            fields = json.loads(event)
+            far = {"transaction_id": f"far-{number}", "event_time": "2099-06-01T00:00:00Z", "amount": 9_999.0}
+            mixed.append(msgspec.json.encode(fields | far))
+        mixed.append(event)
+    return events, mixed
+
+
+def test_the_shipped_world_has_the_usual_bound() -> None:
+    ahead = demo_project().schema.event_time.ahead
+    assert ahead is not None
+    assert ahead.ms == 86_400_000
+
+
+def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead(
+    small_world: SmallWorld, latest: Path, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+) -> None:
+    answers = []
+    for number, events in enumerate(with_far_ahead):
+        source, out = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.out.jsonl"
+        source.write_bytes(b"\n".join(events) + b"\n")
+        words = ["score", str(source), f"--bundle={small_world.bundle}", f"--out={out}", "--headless"]
+        assert main([*words, f"--history={latest}"]) == 0
+        told = [json.loads(line) for line in out.read_bytes().splitlines()]
+        # Rows behind a payment that was put in have another number, and nothing else.
+        names = ("transaction_id", "event_time", "action", "score", "reasons")
+        answers.append([[one.get(name) for name in names] for one in told if "action" in one])
+    assert answers[0] == answers[1]
+
+
+def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_ahead(
+    small_world: SmallWorld, latest: Path, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+) -> None:
+    found = []
+    for number, events in enumerate(with_far_ahead):
+        engine, door = open_door(small_world.bundle, tmp_path / f"{number}.db")
+        warm_up(door, engine.project, latest, lambda *_: None)
+        due = len(door.pipeline.due)
+        outcomes = [one for event in events for one in door.take(Batch([event], None, 0), "requests")]
+        decided = [one for one in outcomes if isinstance(one, Decided)]
+        refused = [one for one in outcomes if isinstance(one, Quarantined)]
+        assert len(refused) == len(events) - len(with_far_ahead[0])
+        found.append(
+            (
+                [(one.decision, one.values.tobytes()) for one in decided],
+                due,
+                len(door.pipeline.due),
+                door.pipeline.latest,
+            )
+        )
+        door.close()
+    assert found[0] == found[1]
+
+
+def test_history_leaves_a_payment_dated_far_ahead_out(
+    small_world: SmallWorld, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+) -> None:
+    kept = []
+    for number, events in enumerate(with_far_ahead):
+        source = tmp_path / f"{number}.jsonl"
+        source.write_bytes(b"\n".join(events) + b"\n")
+        kept.append(read_history(small_world.project, source, lambda *_: None).payments)
+    assert kept[0] == kept[1]

@@ -1,0 +1,294 @@
+"""Labels from a file: into a state file, to a running server, into a table, each as of its moment."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.cli.main import main
+from fraud_detection.core.decoding import Duration
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.evaluation.time_split import UNKNOWN
+from fraud_detection.history.load import read_history
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.tables.build import feature_table
+from fraud_detection.training.tables.dataset import read_dataset
+from fraud_detection.training.workflow import evaluate, train
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import served
+from tests.smaller import few_features
+from tests.states import open_door
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+DAY = 86_400_000
+
+
+def iso(time_ms: int) -> str:
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).isoformat()
+
+
+def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def decided(world: SmallWorld, state: Path, count: int) -> list[dict[str, Any]]:
+    events = world.live(count, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    door = open_door(world.bundle, state)[1]
+    door.take(Batch(events, None, 0), "test")
+    door.close()
+    return [json.loads(event) for event in events]
+
+
+def told(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analyst") -> dict[str, object]:
+    at = dt.datetime.fromisoformat(payment["event_time"]) + dt.timedelta(days=days)
+    return {
+        "transaction_id": payment["transaction_id"],
+        "is_fraud": fraud,
+        "label_known_at": at.isoformat(),
+        "source": source,
+        "happened_at": (at - dt.timedelta(days=1)).isoformat(),
+    }
+
+
+def kept(state: Path) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(state) as db:
+        query = "SELECT transaction_id, fraud, source, corrects IS NOT NULL, noted, happened_at FROM labels"
+        return db.execute(query + " ORDER BY seq").fetchall()
+
+
+def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
+    figures = tmp_path / "figures.json"
+    assert main(["label", "import", "--headless", f"--json={figures}", *arguments]) == 0
+    found: dict[str, int] = json.loads(figures.read_text())
+    return found
+
+
+def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    first, second, third = decided(small_world, state, 3)
+    rows = [
+        told(first, 5, fraud=1, source="customer"),
+        told(first, 9, fraud=1, source="chargeback"),
+        told(first, 20, fraud=0, source="chargeback"),
+        told(second, 3, fraud=0),
+        {**told(third, 3, fraud=1), "transaction_id": "still to come"},
+    ]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    arguments = (str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    expected = {"learned": 4, "noted": 1, "repeated": 0, "refused": 0, "waiting": 1}
+    assert imported(tmp_path, *arguments) == expected
+    assert imported(tmp_path, *arguments) == {
+        "learned": 0,
+        "noted": 0,
+        "repeated": 5,
+        "refused": 0,
+        "waiting": 0,
+    }
+    one = first["transaction_id"]
+    found = kept(state)
+    assert [row[1:5] for row in found if row[0] == one] == [
+        (1, "customer", 0, 0),
+        (1, "chargeback", 0, 1),
+        (0, "chargeback", 1, 0),
+    ]
+    assert all(row[5] is not None for row in found)
+
+
+def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_learned(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.db"
+    first, second = decided(small_world, state, 2)
+    rows = [
+        told(first, 5, fraud=1),
+        {**told(second, 5, fraud=1), "is_fraud": "perhaps"},
+        {**told(second, 5, fraud=1), "happened_at": told(second, 9, fraud=1)["label_known_at"]},
+        {**told(second, 5, fraud=1), "source": "x" * 41},
+    ]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    assert (found["learned"], found["refused"]) == (1, 3)
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert "row 2: refused: a label needs a verdict that the schema declares - at `$.is_fraud`" in text
+    assert "row 3: refused: a label cannot be known before it happened - at `$.happened_at`" in text
+    assert "at most 40 letters - at `$.source`" in text
+    assert "3 refused; mend those and import the file again" in text
+
+
+@pytest.mark.parametrize("to_a_server", [False, True])
+def test_a_file_of_which_every_row_is_refused_is_no_success(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, to_a_server: bool
+) -> None:
+    state = tmp_path / "state.db"
+    payments = decided(small_world, state, 3)
+    rows = [{**told(one, 5, fraud=1), "is_fraud": "perhaps"} for one in payments]
+    command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--headless"]
+    command.append(f"--json={tmp_path / 'figures.json'}")
+    if to_a_server:
+        with served(small_world, state) as door:
+            assert main([*command, f"--to=http://127.0.0.1:{door.port}"]) == 2
+            door.stop()
+    else:
+        assert main([*command, f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+    said = capsys.readouterr().err
+    assert "none of its 3 rows was taken; row 1: a label needs a verdict" in said
+    assert "at `$.is_fraud`" in said
+    assert "import it again" in said
+    # The figures are written all the same, and what was refused left no label behind.
+    assert json.loads((tmp_path / "figures.json").read_text())["refused"] == 3
+    assert kept(state) == []
+
+
+def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    (payment,) = decided(small_world, state, 1)
+    rows = [told(payment, 5, fraud=1), {**told(payment, 5, fraud=1), "is_fraud": "perhaps"}]
+    file = write_csv(tmp_path / "labels.csv", rows)
+    for learned in (1, 0):
+        found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+        assert (found["learned"], found["repeated"], found["refused"]) == (learned, 1 - learned, 1)
+
+
+def test_a_running_server_learns_the_labels_of_a_file(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.db"
+    payments = decided(small_world, state, 4)
+    file = write_csv(tmp_path / "labels.csv", [told(one, 4, fraud=1) for one in payments])
+    with served(small_world, state) as door:
+        # The state is the server's: whoever wants to write beside it is told so.
+        command = ["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]
+        assert main(command) == 2
+        assert "another process" in capsys.readouterr().err
+        found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}/")
+        assert (found["learned"], found["refused"]) == (4, 0)
+        again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}")
+        assert (again["learned"], again["repeated"]) == (0, 4)
+        door.stop()
+    assert [row[1] for row in kept(state)] == [1] * 4
+    assert main(["label", "import", str(file), "--to=http://127.0.0.1:1"]) == 2
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project, history = small_world.project, small_world.history
+    whole = read_history(project, history, lambda *_: None)
+    times = [past.payment.event_time for past in whole.payments]
+    as_of = times[len(times) // 2]
+    corrections = write_csv(
+        tmp_path / "corrections.csv",
+        [
+            {
+                "transaction_id": past.payment.transaction_id,
+                "is_fraud": 0,
+                "label_known_at": iso(past.known_at + 3 * DAY),
+            }
+            for past in whole.payments
+            if past.fraud
+        ],
+    )
+    early = read_history(project, history, lambda *_: None, [corrections], as_of)
+    known = {
+        past.payment.transaction_id: [(one.fraud, one.known_at) for one in past.labels()]
+        for past in early.payments
+    }
+    naive = {}
+    for past in whole.payments:
+        if past.payment.event_time <= as_of:
+            told_of = [(one.fraud, one.known_at) for one in past.labels()]
+            told_of += [(False, past.known_at + 3 * DAY)] if past.fraud else []
+            naive[past.payment.transaction_id] = [one for one in told_of if one[1] <= as_of]
+    assert known == naive
+    assert any(len(one) == 2 for one in known.values())
+    assert any(not one for one in known.values())
+
+
+def test_a_file_of_labels_that_cannot_be_read_at_all_is_refused_with_the_first_reason(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    wrong = write_csv(tmp_path / "wrong.csv", [{"id": "t1", "verdict": 1}, {"id": "t2", "verdict": 0}])
+    with pytest.raises(ConfigError, match=r"wrong\.csv: none of 2 labels can be read; the first: .*`\$"):
+        read_history(small_world.project, small_world.history, lambda *_: None, [wrong])
+
+
+def labelled_in_days(project: Project) -> Project:
+    """Return the project with a delay that leaves room for its slices before the end of a short history."""
+    assert project.schema.label is not None
+    label = msgspec.structs.replace(project.schema.label, delay=Duration.parse("4d"))
+    return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, label=label))
+
+
+def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project = labelled_in_days(few_features(small_world.project))
+    whole = read_history(project, small_world.history, lambda *_: None)
+    times = [past.payment.event_time for past in whole.payments]
+    as_of = times[9 * len(times) // 10]
+    table = tmp_path / "features.parquet"
+    make_features(project, small_world.history, table, lambda *_: None, (), as_of)
+    dataset = read_dataset(table)
+    assert dataset.info.as_of == as_of
+    assert int(dataset.event_time.max()) <= as_of
+    assert (dataset.known_at[dataset.label != UNKNOWN] <= as_of).all()
+    # A leak, planted: the same cut with every later label told beforehand must change the features.
+    cut = read_history(project, small_world.history, lambda *_: None, (), as_of)
+    honest = feature_table(project, cut, lambda *_: None)[0]
+    assert np.array_equal(honest.features, dataset.features, equal_nan=True)
+    leaky = [past for past in whole.payments if past.payment.event_time <= as_of]
+    cut.payments = [
+        type(past)(past.payment, past.fraud, min(past.known_at, past.payment.event_time)) for past in leaky
+    ]
+    leaked = feature_table(project, cut, lambda *_: None)[0]
+    assert not np.array_equal(leaked.features, dataset.features, equal_nan=True)
+
+
+def test_what_is_immature_is_counted_and_left_out_of_every_figure(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    project, history = labelled_in_days(few_features(small_world.project)), small_world.history
+    times = [past.payment.event_time for past in read_history(project, history, lambda *_: None).payments]
+    table, bundle = tmp_path / "features.parquet", tmp_path / "bundle"
+    as_of = times[9 * len(times) // 10]
+    make_features(project, history, table, lambda *_: None, (), as_of)
+    train(project, table, bundle)
+    dataset, metrics = read_dataset(table), evaluate(project, table, bundle, tmp_path / "out").metrics
+    cut, delay = dataset.info.boundaries, dataset.info.delay_ms
+    known = [time for time in times if time <= as_of]
+    mature = [time for time in known if time + delay <= as_of]
+    assert metrics["immature_count"] == len(known) - len(mature) > 0
+    assert metrics["payments_count"] == sum(time >= cut.test_from for time in mature) > 0
+    with pytest.raises(ConfigError, match="no label can be in by now"):
+        make_features(project, history, table, lambda *_: None, (), times[0] + delay - 1)
+
+
+def test_a_state_file_that_is_not_there_is_refused_and_not_made(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "labels.csv", [{"transaction_id": "t1", "is_fraud": 1}])
+    state = tmp_path / "typo.db"
+    assert main(["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+    assert f"{state}: no such state file; put it back if there was one" in capsys.readouterr().err
+    assert not state.exists()

@@ -1,0 +1,100 @@
+"""An event too large to be read is refused with size and digest at every door, and its beginning is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.cli.main import main
+from fraud_detection.demo.demo import demo_project
+from fraud_detection.serving.aws_lambda.batch import Record
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud
+from tests.functional.serving.test_conflicts import SMALL, raw, told_by
+from tests.states import made, open_door
+
+KEPT = 65_536
+NAMES = {f"{n}-" + "n" * 2_500: 1 for n in range(400)}
+WIDE = raw(SMALL | NAMES)
+"""400 unknown fields with long names: more than an event may have, and less than a request."""
+LINE = b'{"transaction_id":"long","text":"' + b"x" * 3_000_000 + b'"}'
+
+
+def reason(event: bytes, where: str = "") -> str:
+    return (
+        f"an event has at most 262,144 bytes, got {len(event):,}{where}; its first 65,536 are kept, "
+        f"SHA-256 of all: {hashlib.sha256(event).hexdigest()}"
+    )
+
+
+def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
+    with closing(sqlite3.connect(state)) as db:
+        return db.execute("SELECT reason, path, event FROM quarantine ORDER BY seq").fetchall()
+
+
+def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
+    small_world: SmallWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
+    source.write_bytes(b"\n".join([WIDE, LINE, raw(SMALL), b""]))
+    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    assert main([*words, "--out=-"]) == 0
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    wide = reason(WIDE, " from byte 0 of the file on")
+    long = reason(LINE, f" from byte {len(WIDE) + 1:,} of the file on")
+    assert quarantined(state) == [(wide, "$", WIDE[:KEPT]), (long, "$", LINE[:KEPT])]
+    assert [one["reason"] for one in told if one["type"] == "quarantined"] == [wide, long]
+    assert [one["transaction_id"] for one in told if one["type"] == "decision"] == ["A1"]
+    size = state.stat().st_size
+    assert size < 2_000_000
+    # It goes on behind them.
+    with source.open("ab") as file:
+        file.write(raw(SMALL | {"transaction_id": "A2"}) + b"\n")
+    assert main([*words, "--out=-"]) == 0
+    assert '"A2"' in capfd.readouterr().out
+    assert len(quarantined(state)) == 2
+
+
+def test_over_http_it_is_answered_422_and_kept_in_part(small_world: SmallWorld, tmp_path: Path) -> None:
+    told, _ = told_by(small_world, tmp_path, WIDE, raw(SMALL))
+    assert [status for status, _ in told] == [422, 200]
+    assert told[0][1]["record"]["reason"] == reason(WIDE)
+    assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:KEPT])]
+
+
+def test_on_a_stream_the_bucket_holds_its_beginning(small_world: SmallWorld) -> None:
+    cloud = Cloud(small_world)
+    assert (
+        cloud.processor().handle("s", [Record.at(str(FIRST), WIDE), Record.at(str(FIRST + 1), raw(SMALL))])
+        == []
+    )
+    (aside,) = cloud.aside()
+    assert (aside.reason, aside.event) == (reason(WIDE), WIDE[:KEPT])
+    assert list(cloud.decisions()) == ["A1"]
+
+
+@pytest.mark.parametrize(("field", "is_kept"), [("text", False), ("channel", True)])
+def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_is_not_kept(
+    field: str,
+    is_kept: bool,  # noqa: FBT001 - a parameter of the test
+    small_world: SmallWorld,
+    tmp_path: Path,
+) -> None:
+    declared = demo_project().schema.categories
+    assert (field in declared) is is_kept
+    event = raw(SMALL | {field: ""})
+    largest = raw(SMALL | {field: "x" * (256 * 1024 - len(event))})
+    assert len(largest) == 256 * 1024
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    door.take(Batch([largest, largest], None, 0), "test")
+    assert (door.tally.decided, door.tally.repeated) == (1, 1)
+    door.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]
+    assert main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_world.bundle}"]) == 0

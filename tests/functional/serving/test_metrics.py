@@ -1,0 +1,141 @@
+"""What `/metrics` says: well formed, adds up over workers, and how far behind a server is."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.prometheus import BOUNDS_S, exposition
+from fraud_detection.serving.http.stream_input import STREAM, SideSource
+from tests.conftest import SmallWorld
+from tests.exposition import Family, families
+from tests.functional.http.test_service import Served, served
+from tests.functional.serving.test_broken_state import limit_files
+from tests.functional.workers.test_workers import TWO, WORKERS, children, until
+from tests.states import open_door
+
+LAG = "fraud_consumer_lag_seconds"
+WITHIN = 1.02
+"""A duration is known to a bucket of 2 %."""
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+def scraped(one: Served) -> dict[str, Family]:
+    status, text, headers = one.ask("GET", "/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4")
+    return families(text)
+
+
+def test_metrics_of_workers_add_up_to_what_was_asked_and_tell_how_far_behind_each_is(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    with served(small_world, tmp_path / "state.db", TWO) as one:
+        took = []
+        for event in events[:200]:
+            one._line.close()  # another connection, and so another worker
+            began = time.perf_counter()
+            assert one.decide(event)[0] == 200
+            took.append(time.perf_counter() - began)
+        found = scraped(one)
+        decided = found["fraud_decisions_total"]
+        assert decided.total("fraud_decisions_total") == len(took)
+        for worker in range(WORKERS):
+            assert decided.total("fraud_decisions_total", f'worker="{worker}"') > 0
+        latency = "fraud_request_latency_seconds"
+        for name in (latency, "fraud_engine_seconds"):
+            assert found[name].total(f"{name}_count") == len(took)
+            assert found[name].total(f"{name}_bucket", 'le="+Inf"') == len(took)
+            assert 0 < found[name].total(f"{name}_sum") < WITHIN * sum(took)
+            # A server's time is a part of its caller's.
+            for bound in BOUNDS_S:
+                within = sum(seconds * WITHIN <= bound for seconds in took)
+                assert found[name].total(f"{name}_bucket", f'le="{bound:g}"') >= within
+        for stage in ("parse", "score", "persist"):
+            name = "fraud_stage_seconds"
+            assert found[name].total(f"{name}_count", f'stage="{stage}"') == len(took)
+        followers = {(0, 1), (1, 0)}
+        assert found[LAG].samples.keys() == {
+            (LAG, (f'source="worker-{other}"', f'worker="{own}"')) for own, other in followers
+        }
+        until(lambda: scraped(one)[LAG].total(LAG) == 0)
+        # A worker that can put nothing down takes in nothing of what the other decides.
+        slow = children(one.process.pid)[0]
+        limit_files(slow, 1)
+        answers = [one.decide(event)[0] for event in events[200:]]
+        assert 200 in answers
+        until(lambda: 1 < max(scraped(one)[LAG].samples.values()) < 60)
+        limit_files(slow, resource.RLIM_INFINITY)
+        until(lambda: scraped(one)[LAG].total(LAG) == 0)
+
+
+def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(events) + b"\n")
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    requests = RequestDoor(door)
+    beside = SideSource(requests, str(source))
+
+    def lag() -> float:
+        return families(exposition(requests, {}))[LAG].total(LAG, f'source="{STREAM}"')
+
+    async def main() -> None:
+        assert lag() == 0
+        door.site.database.execute("PRAGMA query_only = 1")
+        beside.begin(asyncio.get_running_loop())
+        await asyncio.to_thread(until, lambda: lag() > 0.2)
+        first, at = lag(), time.monotonic()
+        await asyncio.sleep(0.3)
+        assert lag() - first == pytest.approx(time.monotonic() - at, abs=0.1)
+        door.site.database.execute("PRAGMA query_only = 0")
+        await asyncio.to_thread(until, lambda: door.tally.decided == len(events) and lag() == 0)
+        await beside.stop()
+
+    asyncio.run(main())
+    requests.close()
+
+
+def test_unsaved_events_are_those_that_a_restart_remembers(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    _, dying = open_door(small_world.bundle, state)
+    dying.take(Batch(events[:50], None, 0), "test")
+    found = families(exposition(RequestDoor(dying), {}))
+    unsaved = found["fraud_unsaved_events"].total("fraud_unsaved_events")
+    dying.site.close()
+    _, door = open_door(small_world.bundle, state)
+    assert door.recovered == unsaved == 50
+    door.close()
+
+
+def test_the_strict_reader_refuses_what_is_not_well_formed() -> None:
+    good = '# HELP a_total Words.\n# TYPE a_total counter\na_total{b="c"} 1\n'
+    assert families(good)["a_total"].samples == {("a_total", ('b="c"',)): 1.0}
+    histogram = "# HELP h Words.\n# TYPE h histogram\n"
+    assert families(histogram + 'h_bucket{le="1"} 1\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n')
+    bad = [
+        good.rstrip("\n"),
+        good + good,
+        good + 'a_total{b="c"} 2\n',
+        good + "b_total 1\n",
+        good.replace("a_total", "a"),
+        good.replace(" 1\n", " one\n"),
+        good.replace('"c"', "c"),
+        histogram + 'h_bucket{le="+Inf"} 1\nh_sum 1\nh_count 2\n',
+        histogram + 'h_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n',
+    ]
+    for text in bad:
+        with pytest.raises((AssertionError, KeyError)):
+            families(text)

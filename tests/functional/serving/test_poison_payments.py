@@ -1,0 +1,265 @@
+"""An error of the program with one payment: that one goes to review, loudly, and all others are decided."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.cli.main import main
+from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.events import Action, Decision, Transaction, Verdict
+from fraud_detection.engine.decision_engine import Canary
+from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.testing.aws_fakes import FakeDynamo
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud
+from tests.states import open_door
+
+LANE = "shardId-000000000000"
+POISON = "poison"
+MANY = 40
+
+
+class BugError(Exception):
+    """What nobody foresaw; its words hold what must not be logged: 4111111111111111."""
+
+
+def bug() -> BugError:
+    return BugError("card 4111111111111111")
+
+
+class BrokenRules:
+    """Rules with a bug in them that one payment meets."""
+
+    def __init__(self, rules: Any) -> None:  # noqa: ANN401 - stands before the real ones
+        self._rules = rules
+
+    def fired(self, payment: Transaction, row: Sequence[float]) -> list[Verdict]:
+        if payment.transaction_id == POISON:
+            raise bug()
+        return self._rules.fired(payment, row)  # type: ignore[no-any-return]
+
+    def is_final(self, reasons: Sequence[Verdict]) -> bool:
+        return bool(self._rules.is_final(reasons))
+
+
+class BrokenScorer:
+    """A model that cannot stand one amount, in scores or in reasons."""
+
+    def __init__(self, scorer: Any, method: str) -> None:  # noqa: ANN401 - stands before the real one
+        self._scorer, self._method = scorer, method
+
+    def score(self, rows: Sequence[array[float]], explained: Sequence[int] = ()) -> list[float]:
+        self._check("score", rows)
+        return self._scorer.score(rows, explained)  # type: ignore[no-any-return]
+
+    def contributions(self, rows: Sequence[array[float]]) -> Any:  # noqa: ANN401 - as the real one
+        self._check("contributions", rows)
+        return self._scorer.contributions(rows)
+
+    def _check(self, method: str, rows: Sequence[array[float]]) -> None:
+        if method == self._method and any(row[0] == AMOUNT for row in rows):
+            raise bug()
+
+
+AMOUNT = 77.77
+POISON_MS = 1_772_500_000_123
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    plain = [one for one in small_world.live(200) if b'"card_id"' in one and b'"label"' not in one]
+    found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
+    found = [one | {"transaction_id": f"t{place}"} for place, one in enumerate(found)]
+    found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT, "event_time": POISON_MS}
+    return [json.dumps(one).encode() for one in found]
+
+
+def decide(
+    world: SmallWorld, events: list[bytes], state: Path, break_it: Callable[[Any], None]
+) -> tuple[dict[str, Decision], Any]:
+    """Decide the events at the embedded door, in one batch; return the decisions, and the door."""
+    _, door = open_door(world.bundle, state)
+    break_it(door)
+    outcomes = door.take(Batch(events, None, len(events), ""), "-")
+    return {one.decision.transaction_id: one.decision for one in outcomes if hasattr(one, "decision")}, door
+
+
+def break_rules(door: Any) -> None:  # noqa: ANN401 - a door
+    champion = door.pipeline.answering.champion
+    broken = msgspec.structs.replace(champion, rules=BrokenRules(champion.rules))
+    door.pipeline.answering.champion = broken
+
+
+def break_scorer(door: Any) -> None:  # noqa: ANN401 - a door
+    champion = door.pipeline.answering.champion
+    broken = msgspec.structs.replace(champion, scorer=BrokenScorer(champion.scorer, "score"))
+    door.pipeline.answering.champion = broken
+
+
+class BrokenLimiter(DeclineLimiter):
+    """A limiter that cannot stand one moment."""
+
+    def __init__(self, time_ms: int) -> None:
+        super().__init__(LimiterSettings(share=1.0))
+        self._broken_at = time_ms
+
+    def note(self, time_ms: int, *, declined: bool) -> None:
+        if time_ms == self._broken_at:
+            raise bug()
+        super().note(time_ms, declined=declined)
+
+
+def break_limiter(door: Any) -> None:  # noqa: ANN401 - a door
+    door.pipeline.answering.limiter = BrokenLimiter(POISON_MS)
+
+
+@pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_limiter])
+def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_the_bug(
+    small_world: SmallWorld,
+    events: list[bytes],
+    tmp_path: Path,
+    break_it: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    door.close()
+    with caplog.at_level(logging.ERROR):
+        found, door = decide(small_world, events, tmp_path / "state.db", break_it)
+    assert found[POISON].action is Action.REVIEW
+    assert [reason.code for reason in found[POISON].reasons] == ["internal_error"]
+    assert len(found) == MANY
+    others = {one: kept for one, kept in well.items() if one != POISON}
+    assert {one: kept for one, kept in found.items() if one != POISON} == others
+    assert door.tally.internal_errors == 1
+    assert "BugError" in caplog.text
+    door.close()
+    # It is decided for good: the next start meets nothing, and the payment is known.
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    assert door.site.seq == MANY
+    door.close()
+    with sqlite3.connect(tmp_path / "state.db") as file:
+        (reasons,) = file.execute(
+            "SELECT reasons FROM decisions WHERE transaction_id = ?", (POISON,)
+        ).fetchone()
+    assert "internal_error" in reasons
+    # Whoever looks back is told so, and that nothing was changed.
+    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={tmp_path / 'state.db'}"]
+    assert main(["explain", POISON, *words]) == 0
+    assert "the program met an error with it" in capsys.readouterr().out
+    assert main(["audit", "verify", words[0], words[2]]) == 0
+
+
+def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    _, door = open_door(small_world.bundle, tmp_path / "state.db")
+    answering, at = door.pipeline.answering, MANY // 2
+    parsed = [door.pipeline.parser.parse(one) for one in events]
+    payments = [one for one in parsed if isinstance(one, Transaction)]
+    rows = [array("d", door.pipeline.memory.observe(one)) for one in payments]
+    well = answering.answer(payments, rows)
+    answering.canary = Canary(answering.champion, 0.5, "salt")
+    assert answering.answer(payments, rows) == well
+    # No parser lets half a character in; whatever did, ends here.
+    entities = ("c\ud83d", *payments[at].entities[1:])
+    payments[at] = msgspec.structs.replace(payments[at], entities=entities)
+    found = answering.answer(payments, rows)
+    assert [reason.code for reason in found[at].reasons] == ["internal_error"]
+    assert [one.transaction_id for one in answering.failures] == [POISON]
+    assert found[:at] + found[at + 1 :] == well[:at] + well[at + 1 :]
+    door.close()
+
+
+def test_the_function_goes_on_behind_a_payment_that_raises(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    well = Cloud(small_world)
+    assert well.processor().handle(LANE, records) == []
+    cloud = Cloud(small_world)
+    processor = cloud.processor()
+    answerer = processor.engine.answerer
+    broken = msgspec.structs.replace(answerer, rules=BrokenRules(answerer.rules))
+    processor.engine = msgspec.structs.replace(processor.engine, answerer=broken)
+    assert processor.handle(LANE, records) == []
+    actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
+    expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}
+    assert actions == expected | {POISON: ("review", None)}
+    (aside,) = cloud.aside()
+    assert (aside.reason, aside.event) == ("internal_error", events[MANY // 2])
+    assert "4111111111111111" in aside.error
+    (told,) = cloud.told("internal_error")
+    assert told["transaction_id"] == POISON
+    assert "BugError" in told["error"]
+    assert "4111111111111111" not in json.dumps(cloud.lines)
+    assert [one["internal_errors"] for one in cloud.told("batch")] == [1]
+
+
+def damage_profile(dynamo: FakeDynamo, card: str) -> None:
+    dynamo.tables["profiles"] = {
+        f"card#{card}": {"k": {"S": f"card#{card}"}, "v": {"N": "1"}, "c": {"B": b"no"}}
+    }
+
+
+def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_others(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    card = json.loads(events[3])["card_id"]
+    mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
+    damage_profile(cloud.dynamo, card)
+    processor = cloud.processor()
+    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    for begin in (0, MANY // 2):
+        assert processor.handle(LANE, records[begin : begin + MANY // 2]) == []
+    assert cloud.decisions().keys() == {json.loads(one)["transaction_id"] for one in events}
+    failed = {
+        one["transaction_id"]
+        for one in cloud.told("decision")
+        if [reason["code"] for reason in one["reasons"]] == ["internal_error"]
+    }
+    assert failed == mine
+    assert {one.reason for one in cloud.aside()} == {"internal_error"}
+    assert processor.ledger.unsaved() == []
+
+
+def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profile_cannot_be_read(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    assert cloud.processor().handle(LANE, [Record(str(FIRST), events[0], 1.0)]) == []
+    first = json.loads(events[0])
+    other = first | {"amount": 9_500.0, "card_id": "broken"}
+    damage_profile(cloud.dynamo, "broken")
+    sent = [events[0], json.dumps(other).encode()]
+    records = [Record(str(FIRST + 1 + place), one, 1.0) for place, one in enumerate(sent)]
+    assert cloud.processor().handle(LANE, records) == []
+    assert {one.kind for one in cloud.aside()} == {"conflict"}
+    batches = cloud.told("batch")[1:]
+    assert [sum(one[count] for one in batches) for count in ("repeated", "conflicts", "decided")] == [1, 1, 0]
+
+
+def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_others(
+    small_world: SmallWorld, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_world)
+    one = json.loads(events[5])["transaction_id"]
+    cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
+    records = [Record(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]
+    assert cloud.processor().handle(LANE, records) == []
+    told = {line["transaction_id"] for line in cloud.told("decision")}
+    assert told == {json.loads(event)["transaction_id"] for event in events} - {one}
+    (aside,) = cloud.aside()
+    assert aside.event == events[5]

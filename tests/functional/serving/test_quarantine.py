@@ -1,0 +1,245 @@
+"""Equal events that cannot be decided are one row of the quarantine, with a count and two times."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.cli.main import main
+from fraud_detection.core.events import Conflict, Quarantined
+from fraud_detection.core.parse.drift import SchemaDrift
+from fraud_detection.serving.http.api_keys import Access
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.prometheus import exposition
+from fraud_detection.serving.http.request_identity import request_identities
+from fraud_detection.serving.http.routes import Api
+from fraud_detection.serving.workers.ownership import Ownership
+from tests.conftest import SmallWorld
+from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
+from tests.states import made, open_door, opened
+
+BAD = b'{"transaction_id":"b1","card_id":"c1","amount":"much"}'
+GARBAGE = b"no JSON at all"
+LARGE_LINES = [b'{"text":"' + b"x" * 300_000 + end for end in (b'"}', b'."}')]
+"""They begin alike, for longer than what is kept of them."""
+KEPT = 65_536
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """A row of the quarantine; times in ms."""
+
+    event: bytes
+    reason: str
+    path: str
+    count: int
+    first_at: int
+    last_at: int
+
+
+def rows_of(*states: Path) -> list[Row]:
+    found: list[Row] = []
+    for state in states:
+        opened(state).close()
+        with closing(sqlite3.connect(state)) as db:
+            query = "SELECT event, reason, path, count, first_at, last_at FROM quarantine ORDER BY seq"
+            found += [msgspec.convert(row, Row) for row in db.execute(query)]
+    return found
+
+
+def counts_of(*states: Path) -> list[tuple[bytes, int]]:
+    return [(row.event, row.count) for row in rows_of(*states)]
+
+
+def now_ms() -> int:
+    return int(1000 * time.time())
+
+
+def statuses_of(world: SmallWorld, state: Path, requests: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+    """Ask one process, each body with its key; return the statuses, and check that each arrival counts."""
+
+    async def ask() -> list[int]:
+        door = RequestDoor(open_door(world.bundle, state)[1])
+        api, found = Api(door, Access(None), b""), []
+        for body, key in requests:
+            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", "/v1/decisions", body, b"", b"", key), answered.set_result)
+            found.append((await answered).status)
+        assert f"fraud_quarantined_total {found.count(422)}" in exposition(door, {}).splitlines()
+        door.close()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state, began = tmp_path / "state.db", now_ms()
+    keyed = [(BAD, b"k1")] * 10 + [(GARBAGE, b"k1")]
+    assert statuses_of(small_world, state, keyed) == [422] * 11
+    assert counts_of(state) == [(BAD, 1), (GARBAGE, 1)]
+    first, between = rows_of(state)[0], now_ms()
+    assert began <= first.first_at == first.last_at <= between
+    # Another process, other places.
+    time.sleep(0.002)
+    assert statuses_of(small_world, state, [(BAD, None)] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
+    assert counts_of(state) == [(BAD, 11), (GARBAGE, 1)]
+    last = rows_of(state)[0]
+    assert (last.reason, last.path, last.first_at) == (first.reason, first.path, first.first_at)
+    assert between <= last.last_at <= now_ms()
+
+
+def test_who_deletes_rows_to_make_room_stops_nothing(small_world: SmallWorld, tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    # The last link of the chain must stay.
+    assert statuses_of(small_world, state, [(BAD, b"k1"), (raw(SMALL), None)]) == [422, 200]
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("DELETE FROM quarantine")
+    assert statuses_of(small_world, state, [(BAD, b"k1"), (BAD, b"k2")]) == [422, 422]
+    assert counts_of(state) == [(BAD, 2)]
+
+
+def test_in_a_list_the_index_is_part_of_the_place(small_world: SmallWorld, tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    door = open_door(small_world.bundle, state)[1]
+    for _ in range(2):
+        door.take(Batch([BAD] * 3, request_identities("till", b"k1", 3, many=True), 0), "test")
+    door.close()
+    assert counts_of(state) == [(BAD, 3)]
+
+
+def test_a_conflict_is_merged_with_the_same_conflict_alone(small_world: SmallWorld, tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    statuses = statuses_of(small_world, state, [(raw(SMALL), None), *[(raw(LARGE), None)] * 3])
+    assert statuses == [200, 409, 409, 409]
+    assert counts_of(state) == [(raw(LARGE), 3)]
+
+
+def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_their_own(
+    tmp_path: Path,
+) -> None:
+    site = opened(tmp_path / "state.db")
+    kinds = [
+        Quarantined(GARBAGE, "not valid JSON", "$"),
+        Quarantined(GARBAGE, "a required value is missing", "$.amount"),
+        Quarantined(GARBAGE, "internal_error: somewhere", "$"),
+        Conflict(GARBAGE, "conflict", "$", "t1"),
+        Conflict(GARBAGE, "conflict", "$", "t2"),
+    ]
+    for _ in range(2):
+        again = [msgspec.structs.replace(one, reason=f"{one.reason}, said otherwise") for one in kinds]
+        site.keep([*kinds, *again], 1, 0, SchemaDrift())
+    site.close()
+    found = [(row.reason, row.count) for row in rows_of(tmp_path / "state.db")]
+    assert found == [(one.reason, 4) for one in kinds]
+
+
+def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
+    one, other = LARGE_LINES
+    source.write_bytes(b"\n".join([one, other, one, raw(SMALL), one, b""]))
+    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    assert main(words) == 0
+    found = rows_of(state)
+    assert [row.count for row in found] == [3, 1]
+    assert [
+        hashlib.sha256(line).hexdigest() in row.reason for line, row in zip(LARGE_LINES, found, strict=True)
+    ]
+    assert found[0].event == found[1].event == one[:KEPT]
+    # Over HTTP the same bytes have no place in a file.
+    assert statuses_of(small_world, state, [(other, None), (one, b"k")]) == [422, 422]
+    assert [row.count for row in rows_of(state)] == [4, 2]
+
+
+def test_a_file_of_decisions_has_a_line_for_each_row(small_world: SmallWorld, tmp_path: Path) -> None:
+    source, state, out = tmp_path / "events.jsonl", made(tmp_path / "state.db"), tmp_path / "out.jsonl"
+    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words.append(f"--out={out}")
+    source.write_bytes(b"\n".join([BAD, GARBAGE, BAD, raw(SMALL), BAD, GARBAGE, b""]))
+    assert main(words) == 0
+    lines = out.read_bytes()
+    assert [json.loads(line)["type"] for line in lines.splitlines()] == ["quarantined"] * 2 + ["decision"]
+    # What is written again from the tables is the same.
+    out.unlink()
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("UPDATE outputs SET seq = 0, bytes = 0")
+    with source.open("ab") as more:
+        more.write(BAD + b"\n")
+    assert main(words) == 0
+    assert out.read_bytes() == lines
+    assert counts_of(state) == [(BAD, 4), (GARBAGE, 2)]
+
+
+def test_explain_and_audit_know_how_often_it_came(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.db"
+    door = open_door(small_world.bundle, state)[1]
+    for settles in (True, False, False):
+        door.take(Batch([BAD, BAD], None, 0), "test")
+        if settles:
+            door.site.settle()
+    # Of a process at work: what is in the journal alone counts too.
+    assert main(["explain", "b1", f"--state={state}", "--headless"]) == 0
+    assert "; came 6 times, 20" in capsys.readouterr().out
+    door.close()
+    assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
+    assert "1 refused event" in capsys.readouterr().out
+
+
+def test_equal_events_without_card_or_id_have_one_owner(small_world: SmallWorld) -> None:
+    ownership = Ownership(small_world.project.schema, 4)
+    for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
+        drawn = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
+        assert len({ownership.place(event, one).owner for one in drawn}) == 1
+    assert {ownership.place(b"[%d]" % number).owner for number in range(50)} == set(range(4))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
+    small_world: SmallWorld, tmp_path: Path, seed: int
+) -> None:
+    chance, state = Random(seed), tmp_path / "state.db"
+    fine = [raw(SMALL | {"transaction_id": f"t{n}"}) for n in range(20)]
+    conflict = raw(LARGE | {"transaction_id": "t0"})
+    pool = [BAD, GARBAGE, GARBAGE + b" ", b"[1]", *LARGE_LINES, conflict, *fine]
+    door = open_door(small_world.bundle, state)[1]
+    door.take(Batch([fine[0]], None, 0), "test")
+    places, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
+    for _ in range(40):
+        events = [chance.choice(pool) for _ in range(chance.choice([1, 1, 2, 9, 90]))]
+        keys = [chance.choice([None, b"a", b"b", b"c"]) for _ in events]
+        identities = [request_identities("till", key, 1, many=False)[0] for key in keys]
+        for event, identity in zip(events, identities, strict=True):
+            if event not in fine and identity not in places.setdefault(event, set()):
+                places[event].add(identity)
+                times.setdefault(event, []).append(now_ms())
+        door.take(Batch(events, identities, 0), "test")
+        if chance.random() < 0.5:
+            door.catch_up()
+        if chance.random() < 0.2:
+            door.site.close()  # as if it were killed
+            door = open_door(small_world.bundle, state)[1]
+    door.close()
+    rows = rows_of(state)
+    assert [row.count for row in rows] == [len(found) for found in places.values()]
+    assert [row.event for row in rows] == [
+        event[:KEPT] if event in LARGE_LINES else event for event in places
+    ]
+    for row, moments in zip(rows, times.values(), strict=True):
+        assert row.first_at == pytest.approx(moments[0], abs=50)
+        assert row.last_at == pytest.approx(moments[-1], abs=50)

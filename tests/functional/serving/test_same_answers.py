@@ -1,0 +1,126 @@
+"""One stream has one answer: whatever the settings, whoever serves, however it is cut, whoever starts anew.
+
+Two differences are allowed, and no third: the decline cap of several shards or workers that decide at the
+same time (they take turns here, so it is exact), and the identity of events without an id on a pipe after
+a restart (each process names them anew; what was decided is equal).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fraud_detection.training.stages import make_features
+from fraud_detection.training.workflow import train
+from tests.conftest import SmallWorld
+from tests.made_once import made_once
+from tests.optional_settings import TABLE, Setting, amount_free
+from tests.process_ways_of_serving import PROCESSES, in_order
+from tests.ways_of_serving import IN_PROCESS, REFERENCE, Case, Door, Part, Result, cuttings, killed_once
+
+PAYMENTS = 140
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))]
+KEY = "a key of the tests"
+REFUSED = {"quarantined", "conflict"}
+ONLY_LONG = {"lambda, 1 shards"}
+"""What the same with batches that come again, and with more shards, shows too."""
+
+
+@pytest.fixture(scope="session")
+def without_amount(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    """Return the same world, but nobody knows amounts."""
+    project = amount_free(small_world.project)
+
+    def make(folder: Path) -> None:
+        make_features(project, small_world.history, folder / "features.parquet", lambda *_: None)
+        train(project, folder / "features.parquet", folder / "bundle")
+
+    folder = made_once("world_without_amount", make, tmp_path_factory.mktemp("without-amount"))
+    return msgspec.structs.replace(small_world, project=project, bundle=folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def live(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(PAYMENTS, late_share=0.05, repeat_share=0.03, poison_share=0.03, labels="fraud")
+
+
+@pytest.fixture(scope="module", params=TABLE, ids=lambda one: one.name)
+def setting(request: pytest.FixtureRequest) -> Setting:
+    found: Setting = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def case(
+    setting: Setting, live: list[bytes], small_world: SmallWorld, request: pytest.FixtureRequest
+) -> Case:
+    world = small_world
+    if setting.without_amount:
+        world = request.getfixturevalue("without_amount")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+        return Case.of(world, setting.project(world.project), world.bundle, setting.stream(live))
+
+
+@pytest.fixture(scope="module")
+def wanted(case: Case, setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Return what a file in one piece becomes."""
+    folder = tmp_path_factory.mktemp("reference")
+    found = REFERENCE.decide(case, [Part(0, len(case.events))], folder)
+    assert len(found.told) == len(case.events)
+    assert any(setting.matters in content for _, content in found.told.values())
+    return found
+
+
+def differences(case: Case, door: Door, wanted: Result, found: Result) -> list[tuple[object, ...]]:
+    mine, theirs = wanted.of_kinds(door.kinds), found.of_kinds(door.kinds)
+    places = sorted(mine.keys() | theirs.keys())
+    return [
+        (place, mine.get(place), theirs.get(place), case.events[place])
+        for place in places
+        if mine.get(place) != theirs.get(place)
+    ]
+
+
+def assert_same(case: Case, door: Door, wanted: Result, found: Result) -> None:
+    differing = differences(case, door, wanted, found)
+    assert not differing, f"{door.name}: {len(differing)} differ, the first: {differing[0]}"
+    assert found.counts in (wanted.counts, None)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(one, id=one.name, marks=pytest.mark.long if one.name in ONLY_LONG else ())
+        for one in IN_PROCESS
+    ],
+)
+def test_every_door_answers_as_a_file_in_one_piece_does(
+    case: Case, wanted: Result, door: Door, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    assert_same(case, door, wanted, door.decide(case, cuttings(len(case.events), seed), tmp_path))
+
+
+def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
+    """Return what was told in order, as a file of decisions has it: equal refused bytes are one line."""
+    lines: dict[object, tuple[str, str]] = {}
+    for place, one in sorted(wanted.told.items()):
+        lines.setdefault((one, case.events[place]) if one[0] in REFUSED else place, one)
+    return list(lines.values())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("door", PROCESSES, ids=lambda one: one.name)
+def test_every_process_answers_as_a_file_in_one_piece_does(
+    case: Case, wanted: Result, door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
+    found = door.decide(case, cuts, tmp_path)
+    if "repeated" not in door.kinds:
+        wanted = Result(in_order(kept_once(case, wanted)))
+    assert_same(case, door, wanted, found)

@@ -1,0 +1,161 @@
+"""The log of what serves: each line has its time, level and event, and what happened has a line."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import pytest
+
+import fraud_detection
+from fraud_detection.cli.main import main
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.releases import releases as live
+from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.serving.http.api_keys import add_key
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import Served, replace, served
+from tests.functional.releases.test_releases import ANN, EVERYTHING, with_rules
+from tests.functional.workers.test_workers import TWO, metrics, until
+from tests.states import made
+
+LEVELS = {"info", "warning", "error", "critical"}
+JSON = "--log-format=json"
+RUNBOOK = Path("docs/runbook.md")
+
+
+def parsed(said: str) -> list[dict[str, Any]]:
+    """Return all lines; each is an object with the fields that every one has."""
+    lines = [json.loads(line) for line in said.splitlines()]
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z", line["time"])
+        assert line["level"] in LEVELS
+        assert line["event"] in documented()
+        assert line["message"]
+    return lines
+
+
+def documented() -> set[str]:
+    """Return the events that the runbook lists."""
+    table = RUNBOOK.read_text().partition("| `event` | what happened, and")[2]
+    firsts = [row.split("|")[1] for row in table.splitlines()[2:] if row.startswith("|")]
+    return {"other", *re.findall(r"`(\w+)`", " ".join(firsts))}
+
+
+def events_of(lines: list[dict[str, Any]], worker: int | None = None) -> list[tuple[str, int | None]]:
+    return [(line["event"], line.get("release")) for line in lines if line.get("worker") == worker]
+
+
+@pytest.fixture
+def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
+    made_here = LiveFolder(tmp_path / "live")
+    live.start(made_here, read_bundle(small_world.bundle), small_world.project, ANN)
+    return made_here
+
+
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
+    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
+) -> None:
+    keys = tmp_path / "keys.yaml"
+    headers = {"Authorization": f"Bearer {add_key(keys, 'kept', ('decide', 'operate'), None)}"}
+
+    def taken(one: Served) -> set[float]:
+        found = metrics(one, **headers)
+        return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
+
+    words = [f"--live={folder.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
+    with served(small_world, tmp_path / "state.db", *words) as one:
+        live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
+        until(lambda: taken(one) == {2.0})
+        live.roll_back(folder, ANN)
+        until(lambda: taken(one) == {3.0})
+        replace(keys, b"kept: [1")
+        until(lambda: one.ask("GET", "/readyz")[1].get("look_at") == ["keys"])
+        lines = parsed(one.stop(signal.SIGTERM))
+    releases = [("release_taken", 1), ("started", None), ("release_taken", 2), ("release_taken", 3)]
+    for worker in range(workers):
+        found = events_of(lines, worker if workers > 1 else None)
+        assert [event for event in found if not event[0].startswith("keys_")] == [
+            *releases,
+            ("stopped", None),
+        ]
+    if workers > 1:
+        assert events_of(lines) == [("started", None), ("stopped", None)]
+    assert "keys_refused" in {line["event"] for line in lines}
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Put back what a command that serves in this process changes of its log."""
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, sys.excepthook = handlers, hook
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_log")
+def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
+    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
+    events = small_world.live(50, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    source.write_bytes(b"\n".join(events) + b'\n{"cut')
+    live.set_shadows(folder, [(read_bundle(small_world.other), small_world.project)], ANN)
+    common = [f"--live={folder.path}", f"--state={state}", JSON]
+    capsys.readouterr()
+    assert main(["shadow", *common, "--once"]) == 0
+    assert main(["run", *common, f"--source={source}", f"--out={tmp_path / 'out.jsonl'}"]) == 0
+    run = parsed(capsys.readouterr().err)
+    assert events_of(run) == [
+        ("started", None),
+        ("release_taken", 2),
+        ("shadow_started", None),
+        ("stopped", None),
+        ("release_taken", 2),
+        ("started", None),
+        ("source_unfinished", None),
+        ("stopped", None),
+    ]
+    assert (run[-1]["decided"], run[-1]["quarantined"]) == (50, 0)
+    assert (
+        main(["score", str(source), f"--bundle={small_world.bundle}", f"--out={tmp_path / 'o'}", JSON]) == 0
+    )
+    scored = parsed(capsys.readouterr().err)
+    assert [line["event"] for line in scored] == ["no_history", "started", "stopped", "quarantined"]
+    assert (scored[-2]["decided"], scored[-2]["quarantined"]) == (50, 1)
+    state.unlink()
+    for command in (["run", *common, f"--source={source}"], ["shadow", *common], ["serve", *common, TWO]):
+        assert main(command) == 2
+        assert [line["event"] for line in parsed(capsys.readouterr().err)] == ["refused"]
+
+
+def test_every_line_of_the_package_names_an_event_of_the_runbook() -> None:
+    found: set[str] = set()
+    for path in Path(fraud_detection.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Dict) and [getattr(key, "value", "") for key in call.keys[:1]] == [
+                "event"
+            ]:
+                found |= {str(one.value) for one in ast.walk(call.values[0]) if isinstance(one, ast.Constant)}
+            if is_logged(call):
+                assert "extra" in [one.arg for one in call.keywords], f"{path}:{call.lineno}"
+    assert found | {"other"} == documented()
+
+
+def is_logged(node: ast.AST) -> TypeGuard[ast.Call]:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"info", "warning", "error", "critical", "exception"}
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"LOG", "LOGGER"}
+    )

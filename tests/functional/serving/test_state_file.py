@@ -1,0 +1,643 @@
+"""A state file knows whose it is and whether all of it is there; nothing is taken for a new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.commit_marker import SLOT_BYTES, SUFFIX, marker_path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_guard import LOOK_EVERY_S
+from fraud_detection.adapters.sqlite.state_lock import pages_of_log
+from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.cli.main import main
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.embedded import stream_runner as stream
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.workers.ownership import shard_path
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import PATIENCE_S, served
+from tests.functional.workers.test_workers import TWO, until
+from tests.states import made, open_door, short_history
+
+FILES = ("", "-wal", SUFFIX)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(400, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+def door_at(world: SmallWorld, state: Path) -> EmbeddedDoor:
+    return stream.open_door(world.bundle, state)[1]
+
+
+def take(door: EmbeddedDoor, events: list[bytes]) -> None:
+    """Decide payments one by one, as they come over HTTP."""
+    for event in events:
+        door.take(Batch([event], None, 0), "test")
+        door.catch_up()
+
+
+def seq_of(state: Path) -> int:
+    record = Record(state)
+    record.close()
+    return record.progress.seq
+
+
+def copied(state: Path, to: Path) -> Path:
+    """Return what a process leaves that is killed now: its files as they are."""
+    to.mkdir()
+    for suffix in FILES:
+        shutil.copy(f"{state}{suffix}", to / f"state.db{suffix}")
+    return to / "state.db"
+
+
+# One process at a time
+
+
+def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has_it(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "s.db"
+    with served(small_world, state) as one:
+        assert one.decide(events[0])[0] == 200
+        (tmp_path / "alias.db").symlink_to(state)
+        (tmp_path / "folder").symlink_to(tmp_path)
+        os.link(state, tmp_path / "hard.db")
+        (tmp_path / "s.db.lock").unlink(missing_ok=True)
+        monkeypatch.chdir(tmp_path)
+        names = [state, tmp_path / "alias.db", tmp_path / "hard.db", tmp_path / "folder/s.db", Path("s.db")]
+        for name in names:
+            with pytest.raises(ConfigError, match=rf"another process \({one.process.pid}\b"):
+                door_at(small_world, name)
+        assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
+        (tmp_path / "hard.db").unlink()
+        assert (
+            main(["run", "--headless", "--source=-", f"--bundle={small_world.bundle}", "--state=alias.db"])
+            == 2
+        )
+        # Who only reads is not in the way.
+        assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
+        assert main(["audit", "verify", "--state=alias.db", "--headless"]) == 0
+        assert [one.decide(event)[0] for event in events[1:9]] == [200] * 8
+        assert seq_of(state) == 9
+    door_at(small_world, tmp_path / "alias.db").close()
+
+
+def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tmp_path: Path) -> None:
+    state, there = tmp_path / "s.db", tmp_path / "there"
+    there.mkdir()
+    door = open_door(small_world.bundle, state)[1]
+    script = (
+        f"mount --bind {tmp_path} {there} && exec {sys.executable} -m fraud_detection.cli run --headless "
+    )
+    script += f"--source - --bundle {small_world.bundle} --state {there}/s.db"
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    if shutil.which("unshare") is None:
+        pytest.skip("no `unshare` here")
+    second = subprocess.run(command, input=b"", capture_output=True, check=False)  # noqa: S603 - ours
+    door.close()
+    if b"unshare" in second.stderr or b"mount:" in second.stderr:
+        pytest.skip("nobody may mount anything here")
+    assert second.returncode == 2
+    assert f"another process ({os.getpid()} on".encode() in second.stderr
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+site = SqliteSite(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_forked_child_does_not_hold_the_file_of_a_parent_that_was_killed(tmp_path: Path) -> None:
+    state = made(tmp_path / "s.db")
+    command = [sys.executable, "-c", FORKING, str(state)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - ours
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        parent.kill()
+        parent.wait()
+        # The child lets go when it first runs.
+        until(lambda: not is_taken(state))
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
+
+
+def is_taken(state: Path) -> bool:
+    try:
+        SqliteSite(state).close()
+    except ConfigError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("at_once", [1, 200], ids=["journal", "tables"])
+def test_a_process_that_no_longer_owns_the_file_commits_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, at_once: int
+) -> None:
+    state = tmp_path / "s.db"
+    door = open_door(small_world.bundle, state)[1]
+    take(door, events[:10])
+    with closing(sqlite3.connect(state)) as db, db:
+        db.execute("UPDATE owner SET epoch = epoch + 1, pid = 4711")
+    with pytest.raises(ConfigError, match="belongs to another process now \\(4711"):
+        door.take(Batch(events[10 : 10 + at_once], None, 0), "test")
+    assert seq_of(state) == 10
+    door.site.close()
+
+
+# What was answered and is gone
+
+
+def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:200])
+    chance, refused = random.Random(3), 0
+    for number in range(12):
+        state = copied(tmp_path / "s.db", tmp_path / str(number))
+        size = Path(f"{state}-wal").stat().st_size
+        with Path(f"{state}-wal").open("r+b") as file:
+            file.seek(chance.randrange(size - 64))
+            damage = bytes(byte ^ 0xFF for byte in file.read(64))
+            file.seek(-64, os.SEEK_CUR)
+            file.write(damage)
+        before = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
+        try:
+            again = door_at(small_world, state)
+        except ConfigError as error:
+            refused += 1
+            said = str(error)
+        else:
+            assert again.site.seq == 200
+            again.site.close()
+            continue
+        found = re.search(r"([\d,]+) answered events are gone, numbers ([\d,]+) to 200:", said)
+        assert found is not None, said
+        kept = seq_of(state)
+        assert (int(found[1]), int(found[2])) == (200 - kept, kept + 1)
+        # Nothing was touched: whoever wants to save the log still can.
+        assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == before
+        assert main(["audit", "verify", f"--state={state}", "--headless"]) == 1
+        assert "answered events are gone" in capsys.readouterr().out
+    door.close()
+    assert refused >= 6
+
+
+def test_a_loss_that_is_accepted_stays_written_in_the_file(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:20])
+    state = copied(tmp_path / "s.db", tmp_path / "copy")
+    door.close()
+    Path(f"{state}-wal").unlink()
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"\n".join(events[:5]) + b"\n")
+    words = ["run", f"--source={source}", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    assert main(words) == 2
+    assert main([*words, "--accept-loss"]) == 0
+    assert "20 answered events are gone, numbers 1 to 20" in capsys.readouterr().err
+    assert main(words) == 0
+    assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
+    assert "a loss was accepted at" in capsys.readouterr().out
+
+
+def test_an_older_copy_another_marker_or_none_is_told(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, backup = made(tmp_path / "s.db"), tmp_path / "backup"
+    door = door_at(small_world, state)
+    take(door, events[:10])
+    door.close()
+    backup.mkdir()
+    for suffix in ("", SUFFIX):
+        shutil.copy(f"{state}{suffix}", backup / f"s.db{suffix}")
+    door = door_at(small_world, state)
+    take(door, events[10:30])
+    door.close()
+    # File and marker of one moment are a backup.
+    door = door_at(small_world, backup / "s.db")
+    assert door.site.seq == 10
+    take(door, events[30:60])
+    door.close()
+    # The file alone is not: the marker knows more, or of another course of things.
+    newer = marker_path(state).read_bytes()
+    shutil.copy(backup / "s.db", state)
+    with pytest.raises(ConfigError, match="event 30 is not the one that was answered: another copy"):
+        door_at(small_world, state)
+    made(tmp_path / "other.db")
+    shutil.copy(marker_path(tmp_path / "other.db"), marker_path(state))
+    with pytest.raises(ConfigError, match="is that of another state file"):
+        door_at(small_world, state)
+    marker_path(state).unlink()
+    with pytest.raises(ConfigError, match=r"its commit marker \(s.db.marker\) is missing: nobody knows"):
+        door_at(small_world, state)
+    assert newer != marker_path(backup / "s.db").read_bytes()
+
+
+def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "s.db"
+    door = open_door(small_world.bundle, state)[1]
+    take(door, events[:20])
+    older = marker_path(state).read_bytes()
+    take(door, events[20:21])
+    between = copied(state, tmp_path / "between")
+    marker_path(between).write_bytes(older)
+    torn = copied(state, tmp_path / "torn")
+    door.close()
+    slots = [bytearray(older), bytearray(marker_path(torn).read_bytes())]
+    (place,) = (one for one in (0, SLOT_BYTES) if slots[0][one:][:64] != slots[1][one:][:64])
+    slots[1][place + 20] ^= 0xFF
+    marker_path(torn).write_bytes(slots[1])
+    for copy in (between, torn):
+        again = door_at(small_world, copy)
+        assert again.site.seq == 21
+        again.close()
+
+
+def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "s.db"
+    with served(small_world, state) as one:
+        assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
+        one.stop(signal.SIGKILL)
+    Path(f"{state}-wal").unlink()
+    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    assert main(["serve", "--port=0", *words]) == 2
+    assert "30 answered events are gone, numbers 1 to 30" in capsys.readouterr().err
+    source, figures = tmp_path / "events.jsonl", tmp_path / "run.json"
+    source.write_bytes(events[0] + b"\n")
+    assert main(["run", f"--source={source}", f"--json={figures}", "--accept-loss", *words]) == 0
+    counts = json.loads(figures.read_bytes())
+    assert (counts["decided"], counts["repeated"]) == (1, 0)
+
+
+# A file that vanishes or shrinks
+
+
+def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answered(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, away = tmp_path / "s.db", tmp_path / "away.db"
+    with served(small_world, state) as one:
+        assert one.decide(events[0])[0] == 200
+        state.rename(away)
+        until(lambda: one.ask("GET", "/readyz")[0] == 503)
+        assert one.decide(events[1])[0] == 503
+        away.rename(state)
+        until(lambda: one.ask("GET", "/readyz")[0] == 200)
+        assert one.decide(events[1])[0] == 200
+        state.unlink()
+        # Two milliseconds later, long before the look of the background.
+        time.sleep(2 * LOOK_EVERY_S)
+        status, body, _ = one.decide(events[2])
+        assert status == 503
+        assert "was removed or moved away while it was in use" in body["detail"]
+        assert one.ask("GET", "/readyz")[0] == 503
+        assert one.decide(events[3])[0] == 503
+        said = one.stop()
+    assert one.process.returncode != 0
+    assert "put back a copy" in said
+    assert not state.exists()
+    with pytest.raises(ConfigError, match="make a new one"):
+        door_at(small_world, state)
+
+
+@pytest.mark.parametrize("what", ["", "-wal"], ids=["file", "log"])
+@pytest.mark.parametrize("how", ["removed", "cut"])
+def test_a_commit_into_a_file_that_is_gone_is_not_answered(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, what: str, how: str
+) -> None:
+    state = tmp_path / "s.db"
+    door = open_door(small_world.bundle, state)[1]
+    for event in events[:3]:
+        time.sleep(2 * LOOK_EVERY_S)
+        take(door, [event])
+    time.sleep(2 * LOOK_EVERY_S)
+    path = Path(f"{state}{what}")
+    if how == "removed":
+        path.unlink()
+    else:
+        # Not so short that a page in use is mapped behind its end: that is the death of a process.
+        os.truncate(path, path.stat().st_size - 1)
+    time.sleep(2 * LOOK_EVERY_S)
+    with pytest.raises(RetryError, match=r"was removed or moved away|was cut short"):
+        door.take(Batch([events[3]], None, 0), "test")
+    assert door.site.failed
+    with pytest.raises(RetryError):
+        door.take(Batch([events[4]], None, 0), "test")
+    door.site.close()
+
+
+def test_a_marker_that_is_removed_while_serving_is_made_again(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "s.db"
+    door = open_door(small_world.bundle, state)[1]
+    take(door, events[:3])
+    marker_path(state).unlink()
+    assert not door.site.look()
+    door.close()
+    again = door_at(small_world, state)
+    assert again.site.seq == 3
+    again.close()
+
+
+def test_a_file_that_is_cut_short_or_empty_is_refused_with_why(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "s.db"
+    door = open_door(small_world.bundle, state)[1]
+    take(door, events[:50])
+    door.close()
+    for size in (state.stat().st_size // 2, 60, 0):
+        os.truncate(state, size)
+        with pytest.raises(
+            ConfigError,
+            match=r"was cut short, at least [\d,]+ bytes are gone. It and its log \(-wal\) are as",
+        ):
+            door_at(small_world, state)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.1, 0.5, 0.9])
+def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
+    small_world: SmallWorld,
+    events: list[bytes],
+    tmp_path: Path,
+    kept: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:60])
+    whole = copied(tmp_path / "s.db", tmp_path / "whole")
+    state = copied(tmp_path / "s.db", tmp_path / "cut")
+    door.close()
+    size = state.stat().st_size
+    os.truncate(state, int(size * kept))
+    files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
+    words = ["run", "--source=-", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--headless"]):
+        if kept and command[0] == "audit":
+            continue
+        assert main(command) == 2
+        assert "cut short" in capsys.readouterr().err
+        assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == files
+    # With what was cut off put back, nothing is missing.
+    shutil.copy(whole, state)
+    again = door_at(small_world, state)
+    assert again.site.seq == 60
+    again.close()
+
+
+def test_pages_that_only_the_log_has_are_not_missed(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    """A kill amid a checkpoint leaves a file whose header is ahead of its length."""
+    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    take(door, events[:60])
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    state = copied(tmp_path / "s.db", tmp_path / "copy")
+    door.close()
+    log = pages_of_log(Path(f"{state}-wal"))
+    pages = state.stat().st_size // 4096
+    last = pages
+    while last in log:
+        last -= 1
+    assert last < pages
+    for kept in range(last, pages):
+        cut = copied(state, tmp_path / f"cut{kept}")
+        os.truncate(cut, kept * 4096)
+        again = door_at(small_world, cut)
+        assert again.site.seq == 60
+        again.close()
+
+
+@pytest.mark.parametrize("content", [b"transaction_id,amount\n1,2\n" * 9, b"SQLite format 2" * 9])
+def test_what_is_no_database_is_refused_as_that(
+    small_world: SmallWorld, tmp_path: Path, content: bytes
+) -> None:
+    state = tmp_path / "s.db"
+    state.write_bytes(content)
+    with pytest.raises(ConfigError, match="is no state file, and no database at all; name another"):
+        door_at(small_world, state)
+    assert state.read_bytes() == content
+
+
+def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_next_start(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "s.db"
+    past = short_history(small_world, tmp_path / "history.parquet")
+    with served(small_world, state, f"--history={past}") as one:
+        assert one.decide(events[0])[0] == 200
+        os.truncate(state, 8192)
+        try:
+            until(lambda: one.ask("GET", "/readyz")[0] == 503)
+        except OSError:
+            assert one.process.wait(PATIENCE_S) == -signal.SIGBUS
+        said = one.stop()
+    assert "was cut short" in said or "Bus error" in said
+    with pytest.raises(ConfigError, match=r"cut short|damaged"):
+        door_at(small_world, state)
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "label"])
+def test_what_serves_makes_no_state_file(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "e.jsonl").write_bytes(b"")
+    words = {
+        "run": ["run", f"--source={tmp_path / 'e.jsonl'}"],
+        "serve": ["serve", "--port=0"],
+        "label": ["label", "import", str(tmp_path / "e.jsonl")],
+    }[command]
+    state = tmp_path / "none.db"
+    assert main([*words, f"--bundle={small_world.bundle}", f"--state={state}", "--headless"]) == 2
+    assert f"make a new one with `fraud state create {state}" in capsys.readouterr().err
+    assert not list(tmp_path.glob("none.db*"))
+
+
+def test_a_state_file_is_made_once_whole_or_not_at_all(
+    small_world: SmallWorld,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = tmp_path / "s.db"
+    words = ["state", "create", str(state), "--headless", f"--bundle={small_world.bundle}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", *words, f"--history={small_world.history}"]
+    making = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
+    until(lambda: Path(f"{state}.unfinished-wal").exists() or making.poll() is not None)
+    assert main(words) == 2
+    assert "another process is making this state file" in capsys.readouterr().err
+    making.kill()
+    making.wait()
+    assert not state.exists()
+    past = short_history(small_world, tmp_path_factory.mktemp("past") / "history.parquet")
+    assert main([*words, f"--history={past}"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
+    door = door_at(small_world, state)
+    assert door.site.meta("history", 0) > 100
+    door.close()
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_files_of_all_workers_are_made_together(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "s.db"
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", TWO, "--headless"]
+    assert main(words) == 2
+    assert f"`fraud state create {state} --workers 2" in capsys.readouterr().err
+    new_state(state, 2)
+    shard_path(state, 1, 2).unlink()
+    assert main(words) == 2
+    assert "worker-1-of-2.db: is missing, and the other workers' files" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="is there already"):
+        new_state(state, 2)
+
+
+# A disk that fills, and a clock that jumps
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a disk of 6 MB; skip where nobody may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:  # noqa: S603 - ours
+        pytest.skip("nobody may mount a small disk here; the limit of file sizes stands for it elsewhere")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607 - ours
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+
+
+def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
+    small_world: SmallWorld, events: list[bytes], small_disk: Path
+) -> None:
+    state = small_disk / "s.db"
+    with served(small_world, state) as one:
+        assert one.decide(events[0])[0] == 200
+        fill(small_disk / "filler")
+        answers = [one.decide(event)[0] for event in events[1:300]]
+        told = answers.index(503)
+        assert set(answers[told:]) == {503}
+        assert one.ask("GET", "/readyz")[0] == 503
+        (small_disk / "filler").unlink()
+        until(lambda: one.ask("GET", "/readyz")[0] == 200)
+        assert [one.decide(event)[0] for event in events[:300]] == [200] * 300
+        one.stop()
+    with closing(Record(state)) as record:
+        assert record.rows("SELECT count(*), count(DISTINCT transaction_id) FROM all_decisions") == [
+            (300, 300)
+        ]
+
+
+def test_a_clock_that_jumps_moves_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady, jumping = (open_door(small_world.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
+    take(steady, events[:120])
+    clock = time.time
+    for start, ahead in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
+        monkeypatch.setattr(time, "time", lambda ahead=ahead: clock() + ahead)
+        take(jumping, events[start : start + 40])
+    found = [
+        door.site.rows("SELECT seq, transaction_id, action, score, features FROM decisions ORDER BY seq")
+        for door in (steady, jumping)
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 120
+    for door in (steady, jumping):
+        door.close()
+
+
+# For their owner alone
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): stat.filemode(path.lstat().st_mode)[1:]
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "e.jsonl").write_bytes(b"\n".join([*events[:5], b"{}"]) + b"\n")
+    out = tmp_path / "new" / "folder"
+    common = ["--headless", f"--bundle={small_world.bundle}"]
+    before = os.umask(0)
+    try:
+        assert main(["state", "create", str(out / "s.db"), *common]) == 0
+        assert main(["api-key", "till", f"--keys={out / 'keys' / 'keys.yaml'}"]) == 0
+        given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'told' / 'out.jsonl'}"]
+        assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
+        live = [f"--live={out / 'live'}", f"--bundle={small_world.bundle}", "--reason=first"]
+        assert main(["release", "start", *live, "--headless"]) == 0
+        audit = ["audit", "verify", f"--state={out / 's.db'}", f"--note={out / 'notes'}", "--headless"]
+        assert main(audit) == 0
+        scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]
+        assert main(["score", *scored, *common]) == 0
+        door = door_at(small_world, out / "s.db")
+        found = modes(tmp_path / "new") | {"": stat.filemode((tmp_path / "new").stat().st_mode)[1:]}
+        door.close()
+    finally:
+        os.umask(before)
+    folders = {name for name in found if (tmp_path / "new" / name).is_dir()}
+    assert {name: mode for name, mode in found.items() if name in folders and mode != "rwx------"} == {}
+    assert {name: mode for name, mode in found.items() if name not in folders and mode != "rw-------"} == {}
+    assert {f"folder/s.db{suffix}" for suffix in (*FILES, "-shm")} <= found.keys()
+
+
+def test_a_file_that_is_there_keeps_the_rights_that_somebody_gave_it(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state = made(tmp_path / "s.db")
+    state.chmod(0o640)
+    door = door_at(small_world, state)
+    assert {mode for name, mode in modes(tmp_path).items() if "marker" not in name} == {"rw-r-----"}
+    door.close()

@@ -1,0 +1,200 @@
+"""One id, cards of two workers: however the payments come, one is decided and the other is a conflict."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite import state_file
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.claims import Claims
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import Served, served
+from tests.functional.workers.test_workers import (
+    TWO,
+    WORKERS,
+    Asker,
+    alive,
+    askers,
+    children,
+    kept,
+    total,
+    until,
+)
+
+DIFFERENT = "conflict: transaction_id already decided with other content: card_id differ"
+RACES = 60
+
+
+@pytest.fixture(scope="module")
+def cards(small_world: SmallWorld) -> list[str]:
+    """Return a card of each worker."""
+    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    of = {ownership.of_id(f"c{number}"): f"c{number}" for number in range(20)}
+    return [of[worker] for worker in range(WORKERS)]
+
+
+@pytest.fixture(scope="module")
+def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_world, tmp_path_factory.mktemp("claims") / "state.db", TWO) as one:
+        yield one
+
+
+def payment(one: str, card: str, **more: Any) -> bytes:  # noqa: ANN401
+    event = {"transaction_id": one, "event_time": "2026-03-02T10:00:00Z", "amount": 1.0, "card_id": card}
+    return json.dumps(event | {"merchant_id": "m1"} | more).encode()
+
+
+def label(one: str, card: str) -> bytes:
+    told = {"transaction_id": one, "card_id": card, "is_fraud": 1, "label_known_at": "2026-03-03T10:00:00Z"}
+    return json.dumps(told).encode()
+
+
+def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stands(
+    door: Served, cards: list[str]
+) -> None:
+    before = total(door, "fraud_conflicts_total")
+    with askers(door.port, 6) as asked:
+        for first in range(WORKERS):
+            one, then = f"both-{first}", cards[1 - first]
+            decided = asked[0].decide(payment(one, cards[first]))
+            assert decided[0] == 200
+            for asker in asked:
+                refused = asker.decide(payment(one, then))
+                assert (refused[0], refused[1]["record"]["reason"]) == (409, DIFFERENT)
+            again = asked[1].decide(payment(one, cards[first]))[1]
+            assert again == decided[1] | {"repeated": True}
+            assert asked[2].ask("GET", f"/v1/decisions/{one}")[1] == decided[1]
+            # Whatever card a label tells, it goes to the worker that has decided: there it comes again.
+            assert asked[3].ask("POST", "/v1/labels", label(one, then))[0] == 200
+            assert asked[4].ask("POST", "/v1/labels", label(one, cards[first]))[1]["repeated"] is True
+    assert total(door, "fraud_conflicts_total") == before + WORKERS * 6
+
+
+def test_in_a_list_the_first_one_is_decided_and_labels_find_it(door: Served, cards: list[str]) -> None:
+    for first in range(WORKERS):
+        mine, other, one = cards[first], cards[1 - first], f"list-{first}"
+        told = json.loads(label(one, other)) | {"type": "label"}
+        events = [payment(one, mine), payment(one, other), json.dumps(told).encode(), payment(one, mine)]
+        events += [payment(f"{one}-next", other), payment(f"{one}-next", mine)]
+        answers = door.decide(b"[" + b",".join(events) + b"]")[1]
+        assert [answer["type"] for answer in answers] == [
+            "decision",
+            "conflict",
+            "label",
+            "decision",
+            "decision",
+            "conflict",
+        ]
+        assert answers[3] == answers[0] | {"repeated": True}
+        assert door.ask("POST", "/v1/labels", label(one, mine))[1]["repeated"] is True
+
+
+def test_a_key_that_comes_again_with_another_card_is_a_conflict(door: Served, cards: list[str]) -> None:
+    nameless = [payment("", card, transaction_id=None) for card in cards]
+    first, second = (
+        door.ask("POST", "/v1/decisions", event, Idempotency_Key="one-key") for event in nameless
+    )
+    assert (first[0], second[0]) == (200, 409)
+    assert second[1]["record"]["transaction_id"] == first[1]["transaction_id"]
+
+
+def test_of_those_that_race_one_is_decided_also_when_a_worker_was_killed(
+    door: Served, cards: list[str]
+) -> None:
+    statuses = race(door, cards)
+    victim = children(door.process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: victim not in children(door.process.pid))
+    door.wait()
+    assert_refused(door, statuses, cards)
+
+
+@pytest.mark.long
+def test_when_all_are_killed_and_start_again_each_id_stands_in_one_file(
+    small_world: SmallWorld, cards: list[str], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    with served(small_world, state, TWO) as one:
+        statuses = race(one, cards)
+        workers = children(one.process.pid)
+        one.stop(signal.SIGKILL)
+        until(lambda: not any(alive(worker) for worker in workers))
+    with served(small_world, state, TWO) as again:
+        assert_refused(again, statuses, cards)
+        assert again.decide(payment("new", cards[0]))[0] == 200
+        again.stop()
+    assert len(kept(state)) == RACES + 1
+
+
+def race(one: Served, cards: list[str]) -> dict[tuple[str, int], int]:
+    """Let all workers be asked for the same ids at the same time; return who had which answer."""
+    statuses, together = dict[tuple[str, int], int](), threading.Barrier(WORKERS)
+
+    def ask(worker: int) -> None:
+        asker = Asker(one.port)
+        for number in range(RACES):
+            together.wait()
+            statuses[f"race-{number}", worker] = asker.decide(payment(f"race-{number}", cards[worker]))[0]
+        asker.close()
+
+    racers = [threading.Thread(target=ask, args=(worker,)) for worker in range(WORKERS)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    for number in range(RACES):
+        assert sorted(statuses[f"race-{number}", worker] for worker in range(WORKERS)) == [200, 409]
+    return statuses
+
+
+def assert_refused(one: Served, statuses: dict[tuple[str, int], int], cards: list[str]) -> None:
+    """Whoever was refused is refused again, and the other has the answer that it had."""
+    for (name, worker), status in list(statuses.items())[::7]:
+        assert one.decide(payment(name, cards[worker]))[0] == status
+
+
+def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
+    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, state = load_engine(small_world.bundle), tmp_path / "state.db"
+    new_state(state, WORKERS)
+    paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    events = small_world.live(60, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    before = WorkerDoor(engine, 1, SqliteSite(paths[1]), {})
+    before.take(Batch(events, None, 0), "test")
+    before.close()
+    monkeypatch.setattr(state_file, "IDS_AT_START", 5)
+    boards = [SharedIds(shared_memory(worker)) for worker in range(WORKERS)]
+    theirs = WorkerDoor(engine, 1, SqliteSite(paths[1], board=boards[1]), {})
+    mine = SqliteSite(paths[0], board=boards[0])
+    files = {1: SqliteSite(paths[1], reading=True)}
+    claims = Claims(0, boards, files, mine.ledger, lambda *_: pytest.fail("nobody is asked"))
+    ids = [json.loads(event)["transaction_id"] for event in events]
+    assert not boards[1].is_complete()
+    assert sum(boards[1].may_hold(one) for one in ids) <= 6
+    for one in ids:
+        claim = claims.claim([one], set)
+        assert claim is not None
+        assert claim.held == {one: {1}}
+    assert claims.claim(["new"], set) is None
+    theirs._behind = len(events)
+    theirs.catch_up()
+    assert boards[1].is_complete()
+    assert all(boards[1].may_hold(one) for one in ids)
+    theirs.close()
+    for site in (mine, *files.values()):
+        site.close()

@@ -1,0 +1,161 @@
+"""Several workers decline together what one may: side by side, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineLimiter, merged
+from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decoding import to_plain
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.decline_cap import WorkerLimiter
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_decline_cap import MOST, PAYMENTS, project_of, stream_of
+from tests.functional.http.test_service import Served, served
+from tests.functional.workers.test_workers import askers, children, until
+from tests.states import opened
+
+WORKERS = 3
+MINUTE = 60_000
+HOUR = LimiterSettings(share=0.1, count=15, least=50)
+
+
+@pytest.fixture(scope="module")
+def engine(small_world: SmallWorld) -> Engine:
+    return load_engine(small_world.bundle, project_of(small_world))
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return stream_of(small_world, PAYMENTS)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 600), st.booleans(), st.booleans()), max_size=150)
+)
+def test_workers_admit_what_a_recount_of_all_their_payments_would(
+    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, int, bool, bool]]
+) -> None:
+    folder = tmp_path_factory.mktemp("board")
+    boards = [CountBoard(folder, worker, WORKERS) for worker in range(WORKERS)]
+    workers = [WorkerLimiter(HOUR, board, NOTHING) for board in boards]
+    kept: list[tuple[int, bool]] = []
+    for worker, minute, wanted, restarted in told:
+        if restarted:
+            workers[worker] = WorkerLimiter(
+                HOUR, CountBoard(folder, worker, WORKERS), workers[worker].counts()
+            )
+        recent = [declined for at, declined in kept if minute - PARTS < at <= minute]
+        expected = sum(recent) + 1 <= 0.1 * max(len(recent) + 1, 50) and sum(recent) < 15
+        assert workers[worker].admits(minute * MINUTE) == expected
+        workers[worker].note(minute * MINUTE, declined=wanted and expected)
+        kept.append((minute, wanted and expected))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.booleans()), max_size=1_500))
+def test_what_stands_on_the_board_is_what_a_worker_has_counted(
+    tmp_path_factory: pytest.TempPathFactory, told: list[tuple[int, bool]]
+) -> None:
+    """Whatever the times are: parts come, and take the places of others."""
+    folder = tmp_path_factory.mktemp("board")
+    mine, reader = CountBoard(folder, 0, 2), CountBoard(folder, 1, 2)
+    worker, alone = WorkerLimiter(HOUR, mine, NOTHING), DeclineLimiter(HOUR)
+    for minute, declined in told:
+        worker.note(minute * MINUTE, declined=declined)
+        alone.note(minute * MINUTE, declined=declined)
+    assert merged(reader.others(), worker.part_ms) == alone.counts().parts
+
+
+def doors_of(engine: Engine, folder: Path) -> list[WorkerDoor]:
+    return [door_of(engine, folder, worker) for worker in range(WORKERS)]
+
+
+def door_of(engine: Engine, folder: Path, worker: int) -> WorkerDoor:
+    paths = [shard_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
+    others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
+    board = CountBoard(folder, worker, WORKERS)
+    return WorkerDoor(engine, worker, opened(paths[worker]), others, board=board)
+
+
+@pytest.mark.parametrize("size", [1, 20])
+def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_one_and_of_all(
+    engine: Engine, events: list[bytes], tmp_path: Path, size: int
+) -> None:
+    new_state(tmp_path / "state.db", WORKERS)
+    doors, ownership, chance = (
+        doors_of(engine, tmp_path),
+        Ownership(engine.project.schema, WORKERS),
+        Random(size),
+    )
+    declined = 0
+    for at in range(0, PAYMENTS, size):
+        if chance.random() < 10 * size / PAYMENTS:
+            worker = chance.randrange(WORKERS)
+            doors[worker].close()
+            doors[worker] = door_of(engine, tmp_path, worker)
+        if at == PAYMENTS // 2:
+            for door in doors:
+                door.close()
+            for left in tmp_path.glob("declines-*"):
+                left.unlink()
+            doors = doors_of(engine, tmp_path)
+        batch = events[at : at + size]
+        for worker, door in enumerate(doors):
+            own = [event for event in batch if ownership.place(event).owner == worker]
+            outcomes = door.take(Batch(own, None, 0), "test")
+            declined += sum(
+                isinstance(one, Decided) and one.decision.action.label == "decline" for one in outcomes
+            )
+    assert declined == MOST
+    for door in doors:
+        door.close()
+
+
+@pytest.mark.long
+def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_nothing(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    project = tmp_path / "params.yaml"
+    project.write_bytes(msgspec.json.encode(to_plain(project_of(small_world))))
+    declined = 0
+    with served(small_world, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
+        for first in (0, 150):
+            with askers(one.port, 6) as asked:
+                for place, event in enumerate(events[first : first + 150]):
+                    status, body, _ = asked[place % 6].decide(event)
+                    assert status == 200
+                    declined += body["action"] == "decline"
+            killed = children(one.process.pid)[first > 0]
+            os.kill(killed, signal.SIGKILL)
+            until(partial(_well_without, killed, one))
+        assert declined == round(0.05 * 300)
+
+
+def _well_without(killed: int, one: Served) -> bool:
+    """Tell whether another process has taken the place of one, and all answer."""
+    running = children(one.process.pid)
+    if killed in running or len(running) < 2:
+        return False
+    try:
+        with askers(one.port, 6) as asked:
+            return all(asker.ask("GET", "/readyz")[0] == 200 for asker in asked)
+    except (OSError, HTTPException):
+        return False

@@ -1,0 +1,244 @@
+"""What two workers know of a merchant is what one process would, through restarts without a goodbye."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
+from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.parse import Parser
+from fraud_detection.engine.engine import Engine
+from fraud_detection.history.load import read_history
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.reapply import remember_past
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor, shared_profiles
+from tests.conftest import SmallWorld
+from tests.states import open_door, opened, short_history
+
+WORKERS = 2
+Past = Sequence[PastPayment]
+
+
+@pytest.fixture(scope="module")
+def engine(small_world: SmallWorld) -> Engine:
+    return load_engine(small_world.bundle)
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return stream(small_world, 100)
+
+
+def stream(world: SmallWorld, payments: int) -> list[bytes]:
+    """Return payments and labels, without those that come twice: each is told once to its owner."""
+    return world.live(payments, late_share=0.05, repeat_share=0, poison_share=0.01)
+
+
+def open_workers(
+    engine: Engine, state: Path, save_after: int = 200, wait_s: float = WAIT_FOR_LOCK_S
+) -> list[WorkerDoor]:
+    paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    doors = []
+    for worker, path in enumerate(paths):
+        others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
+        doors.append(WorkerDoor(engine, worker, opened(path, wait_s=wait_s), others, save_after))
+    return doors
+
+
+def owner_of(ownership: Ownership, event: bytes, doors: list[WorkerDoor]) -> int:
+    place = ownership.place(event)
+    if place.owner is not None:
+        return place.owner
+    known = [one for one, door in enumerate(doors) if door.site.ledger.entities([str(place.transaction_id)])]
+    return known[0] if known else 0
+
+
+def follow_all(doors: list[WorkerDoor]) -> None:
+    while any(door.follow(other) for door in doors for other in door.others):
+        pass
+
+
+def contents(memory: FeatureMemory) -> list[dict[str, object]]:
+    """Return what each profile holds that is in memory, and of those at rest too."""
+    store = memory.store
+    assert isinstance(store, SqliteSite)
+    found: list[dict[str, object]] = []
+    for slot, index in enumerate(memory.indexes):
+        at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
+        memory.prefetch([_ids(index, one) for one in at_rest])
+        found.append({one: profile.dump() for one, profile in sorted(memory.cached[slot].items())})
+    return found
+
+
+def _ids(index: int, one: str) -> tuple[str | None, ...]:
+    return (*[None] * index, one, *[None] * (3 - index))
+
+
+def alone(world: SmallWorld, events: list[bytes], state: Path, past: Past = ()) -> list[dict[str, object]]:
+    """Return the profiles of one process that took all of it."""
+    _, door = open_door(world.bundle, state)
+    if past:
+        door.warm_up(past, lambda: None)
+    for event in events:
+        door.take(Batch([event], None, 0), "test")
+    found = contents(door.pipeline.memory)
+    door.close()
+    return found
+
+
+def assert_as_alone(doors: list[WorkerDoor], wanted: list[dict[str, object]]) -> None:
+    found = [contents(door.pipeline.memory) for door in doors]
+    assert found[0][1:] == found[1][1:] == wanted[1:]
+    assert found[0][0] | found[1][0] == wanted[0]
+    assert not found[0][0].keys() & found[1][0].keys()
+
+
+def recounted(engine: Engine, door: WorkerDoor) -> int:
+    """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
+    memory, parser, count = FeatureMemory(engine.extractor), Parser(engine.project.schema), 0
+    shared = shared_profiles(engine, memory)
+    own: Iterator[PastEvent | Followed] = door.site.since(0)
+    for one in heapq.merge(own, door.log.since(0), key=attrgetter("seq")):
+        memory.sequence = shared.sequence = one.seq
+        if isinstance(one, Followed):
+            for past in door.others[one.worker].since(one.after):
+                if past.seq > one.until:
+                    break
+                remember_past(shared, parser, past)
+        elif one.event is None:
+            memory.learn(one.ids, one.known_at, fraud=one.fraud, corrects=one.corrects)
+        else:
+            payment = parser.parse(one.event, one.transaction_id)
+            assert isinstance(payment, Transaction)
+            assert array("d", memory.observe(payment)).tobytes() == one.features
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("payments", "dies", "often"),
+    [
+        pytest.param(600, 0.0, 0, id="no death"),
+        pytest.param(600, 0.01, 3, id="some deaths"),
+        pytest.param(2_000, 0.05, 20, id="many deaths", marks=pytest.mark.long),
+    ],
+)
+def test_shared_profiles_become_those_of_one_process(
+    small_world: SmallWorld,
+    engine: Engine,
+    tmp_path: Path,
+    *,
+    payments: int,
+    dies: float,
+    often: int,
+) -> None:
+    events = stream(small_world, payments)
+    new_state(tmp_path / "state.db", WORKERS)
+    doors = open_workers(engine, tmp_path / "state.db")
+    ownership, chance, deaths = Ownership(engine.project.schema, WORKERS), random.Random(5), 0
+    for event in events:
+        doors[owner_of(ownership, event, doors)].take(Batch([event], None, 0), "test")
+        if chance.random() < 0.2:
+            one = chance.choice(doors)
+            one.follow(1 - one.worker)
+        if chance.random() < dies:
+            # Nothing more is saved: the next process recovers from the logs.
+            for door in doors:
+                door.site.close()
+                door.others[1 - door.worker].close()
+            doors, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
+    follow_all(doors)
+    assert deaths > often if dies else deaths == 0
+    assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db"))
+    assert sum(recounted(engine, door) for door in doors) > 0.75 * payments
+    assert sum(door.site.rows("SELECT COUNT(*) FROM followed")[0][0] for door in doors) > payments / 20
+    for door in doors:
+        door.close()
+
+
+def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "own.db")) as db:
+        log = FollowLog(db)
+        for part in (
+            Followed(1, 1, 0, 10),
+            Followed(2, 2, 0, 50),
+            Followed(3, 1, 10, 20),
+            Followed(4, 1, 20, 30),
+        ):
+            log.note(part)
+        log.cut_off(1, 15)
+        log.cut_off(2, 50)
+        assert [log.reached(worker) for worker in (1, 2, 3)] == [15, 50, 0]
+        # The parts that are left read nothing behind the cut a second time.
+        read = [
+            number
+            for part in log.since(1)
+            if part.worker == 1
+            for number in range(part.after + 1, part.until + 1)
+        ]
+        assert read == list(range(1, 16))
+
+
+def test_a_part_that_cannot_be_put_down_is_taken_in_later(
+    engine: Engine, events: list[bytes], tmp_path: Path
+) -> None:
+    new_state(tmp_path / "state.db", WORKERS)
+    doors = open_workers(engine, tmp_path / "state.db", wait_s=0.01)
+    ownership = Ownership(engine.project.schema, WORKERS)
+    first = next(event for event in events if ownership.place(event).owner == 0)
+    doors[0].take(Batch([first], None, 0), "test")
+    with closing(sqlite3.connect(shard_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RetryError, match="busy"):
+            doors[1].follow(0)
+        db.execute("ROLLBACK")
+    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (0, 0)
+    assert doors[1].follow(0) == [1]
+    assert doors[1].follow(0) == []
+    shared = sum(one in first.decode() for one in ("device_id", "merchant_id", "terminal_id"))
+    shared -= first.count(b'_id":null')
+    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (1, shared)
+    for door in doors:
+        door.close()
+
+
+def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
+    small_world: SmallWorld, engine: Engine, tmp_path: Path
+) -> None:
+    events = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    history = short_history(small_world, tmp_path / "history.parquet")
+    past = read_history(small_world.project, history, lambda *_: None).payments
+    new_state(tmp_path / "state.db", WORKERS)
+    doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
+    # In the end one worker hears of the time by the other's payments alone.
+    events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
+    for door in doors:
+        door.warm_up_own(past, ownership)
+    due = sum(len(door.pipeline.due) for door in doors)
+    for place, event in enumerate(events):
+        doors[owner_of(ownership, event, doors)].take(Batch([event], None, 0), "test")
+        if place % 50 == 0:
+            follow_all(doors)
+    follow_all(doors)
+    assert sum(len(door.pipeline.due) for door in doors) < due
+    assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db", past))
+    for door in doors:
+        door.close()

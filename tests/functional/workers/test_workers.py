@@ -1,0 +1,550 @@
+"""Several workers behind one port, as a caller meets them: real processes, and kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_detection.adapters.files.event_sources import Batch
+from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.cli.main import main
+from fraud_detection.core.outcomes import Decided
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.http.api_keys import add_key
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from tests.conftest import SmallWorld
+from tests.functional.http.test_service import Reply, Served, served
+from tests.functional.workers.test_replica import contents, follow_all, open_workers
+from tests.states import made, open_door, short_history
+
+WORKERS = 2
+PATIENCE_S = 60.0
+TWO = f"--workers={WORKERS}"
+RATES = {"till": 10.0, "office": None}
+
+
+class Asker:
+    """A connection of its own, which the system gives to some worker."""
+
+    def __init__(self, port: int) -> None:
+        self._line = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+        self._line.request(method, path, body or None, headers)
+        # A last answer takes the socket with it: it is closed here, whatever becomes of the rest of it.
+        with self._line.getresponse() as answer:
+            return answer.status, json.loads(answer.read()), dict(answer.getheaders())
+
+    def decide(self, event: bytes) -> Reply:
+        return self.ask("POST", "/v1/decisions", event)
+
+    def close(self) -> None:
+        self._line.close()
+
+
+@contextmanager
+def askers(port: int, count: int = 12) -> Iterator[list[Asker]]:
+    """Open so many lines that all workers are among those asked, but for one chance in thousands."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Asker(port))) for _ in range(count)]
+
+
+def metrics(one: Served, **headers: str) -> dict[str, float]:
+    text = one.ask("GET", "/metrics", b"", **headers)[1]
+    rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
+    return {name: float(value) for name, value in rows}
+
+
+def total(one: Served, name: str, **headers: str) -> float:
+    return sum(value for sample, value in metrics(one, **headers).items() if sample.partition("{")[0] == name)
+
+
+def until(true: Callable[[], bool]) -> None:
+    patience = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+
+
+def until_followed(one: Served, events: int) -> None:
+    """Wait until each worker has taken in what the others decided."""
+    until(lambda: total(one, "fraud_followed_events_total") == events * (WORKERS - 1))
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def folder_of(pid: int) -> Path:
+    """Return where the workers meet, as one of them was told."""
+    return Path(json.loads(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2])["folder"])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kept(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
+    """Return of each payment the worker that decided it, its event and its features; each is there once."""
+    found: dict[str, tuple[int, bytes, bytes]] = {}
+    for worker in range(WORKERS):
+        with closing(sqlite3.connect(shard_path(state, worker, WORKERS))) as db:
+            for one, event, features in db.execute("SELECT transaction_id, event, features FROM decisions"):
+                assert one not in found
+                found[one] = (worker, event, features)
+    return found
+
+
+@pytest.fixture(scope="module")
+def events(small_world: SmallWorld) -> list[bytes]:
+    return small_world.live(400, labels="none", late_share=0, repeat_share=0, poison_share=0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workers") / "state.db"
+
+
+@pytest.fixture(scope="module")
+def door(small_world: SmallWorld, files: Path) -> Iterator[Served]:
+    with served(small_world, files, TWO) as one:
+        yield one
+
+
+def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
+    door: Served, events: list[bytes]
+) -> None:
+    before = total(door, "fraud_decisions_total")
+    with askers(door.port) as asked:
+        first = [asked[place % len(asked)].decide(event) for place, event in enumerate(events[:120])]
+        assert {status for status, _, _ in first} == {200}
+        assert not any("repeated" in body for _, body, _ in first)
+        for shift in (1, 2, 5):
+            for place, event in enumerate(events[:120]):
+                again = asked[(place + shift) % len(asked)].decide(event)
+                assert again[:2] == (200, first[place][1] | {"repeated": True})
+        for place, (_, body, _) in enumerate(first):
+            found = asked[(place + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
+            assert found[:2] == (200, body)
+        assert total(door, "fraud_decisions_total") == before + 120
+        counted = metrics(door)
+        decided = [
+            sum(
+                value
+                for name, value in counted.items()
+                if name.startswith(f'fraud_decisions_total{{worker="{one}"')
+            )
+            for one in range(WORKERS)
+        ]
+        assert min(decided) > 0
+        assert counted['fraud_worker_up{worker="0"}'] == counted['fraud_worker_up{worker="1"}'] == 1
+        assert total(door, "fraud_forwarded_events_total") > 0
+        for one in asked:
+            assert one.ask("GET", "/readyz")[0] == 200
+            assert one.ask("GET", "/v1/decisions/nobody")[0] == 404
+
+
+def test_the_process_that_starts_workers_loads_no_model(door: Served) -> None:
+    def loaded(pid: int) -> bool:
+        return "libxgboost" in Path(f"/proc/{pid}/maps").read_text()
+
+    assert [loaded(pid) for pid in (door.process.pid, *children(door.process.pid))] == [False, True, True]
+
+
+def test_a_list_is_answered_in_its_order_whoever_owns_its_events(door: Served, events: list[bytes]) -> None:
+    bad = b'{"amount":1}'
+    status, answers, _ = door.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
+    assert status == 200
+    wanted = [json.loads(event)["transaction_id"] for event in events[120:200]]
+    assert [one["transaction_id"] for one in answers if "action" in one] == wanted
+    assert answers[40]["path"].startswith("$.")
+
+
+def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_asked(
+    door: Served, files: Path
+) -> None:
+    bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
+    before = total(door, "fraud_quarantined_total")
+    with askers(door.port) as lines:
+        for asker in lines:
+            for event in bad:
+                assert asker.decide(event)[0] == 422
+                assert asker.ask("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
+    assert total(door, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
+    found: list[tuple[bytes, int]] = []
+    for worker in range(WORKERS):
+        with closing(Record(shard_path(files, worker, WORKERS))) as record:
+            found += [(one.event, one.count) for one in record.refused() if one.event in bad]
+    # Each that has no key counts, and all that have it count once.
+    assert sorted(found) == sorted((event, len(lines) + 1) for event in bad)
+
+
+def test_a_label_reaches_the_worker_that_decided_its_payment(door: Served, events: list[bytes]) -> None:
+    with askers(door.port, 6) as asked:
+        for place, event in enumerate(events[200:224]):
+            payment = json.loads(event)
+            one = payment["transaction_id"]
+            label = {"transaction_id": one, "is_fraud": place % 2, "label_known_at": payment["event_time"]}
+            early = json.dumps([label]).encode()
+            status, answers, _ = asked[place % 6].ask("POST", "/v1/labels", early)
+            # Nobody knows the payment yet: the label is not dropped in silence.
+            assert status == 200
+            assert f"no worker knows payment '{one}'" in answers[0]["detail"]
+            assert "`card_id`" in answers[0]["detail"]
+            assert asked[0].ask("POST", "/v1/labels", early[1:-1])[0] == 404
+            assert asked[(place + 1) % 6].decide(event)[0] == 200
+            told = asked[(place + 2) % 6].ask("POST", "/v1/labels", early[1:-1])
+            assert (told[0], told[1]["type"], told[1]["transaction_id"]) == (200, "label", one)
+            assert told[1]["label"] == ("fraud" if place % 2 else "legitimate")
+            again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
+            told_again = asked[(place + 3) % 6].ask("POST", "/v1/labels", again)[1]
+            assert (told_again["type"], told_again["transaction_id"]) == ("repeated", one)
+
+
+def test_a_label_with_its_card_may_come_before_its_payment(door: Served, events: list[bytes]) -> None:
+    before = total(door, "fraud_labels_total")
+    for event in events[224:230]:
+        payment = json.loads(event)
+        one, card = payment["transaction_id"], payment["card_id"]
+        label = {
+            "transaction_id": one,
+            "is_fraud": 1,
+            "label_known_at": payment["event_time"],
+            "card_id": card,
+        }
+        told = door.ask("POST", "/v1/labels", json.dumps(label).encode())
+        assert (told[0], told[1]["transaction_id"], told[1]["label"]) == (200, one, "fraud")
+        assert door.decide(event)[0] == 200
+        assert door.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["repeated"] is True
+    assert total(door, "fraud_labels_total") == before + 6
+
+
+def test_a_payment_and_its_label_may_come_in_one_list(door: Served, events: list[bytes]) -> None:
+    payment = json.loads(events[230])
+    label = {
+        "type": "label",
+        "transaction_id": payment["transaction_id"],
+        "is_fraud": 1,
+        "label_known_at": payment["event_time"],
+    }
+    answers = door.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
+    wanted = {"type": "label", "transaction_id": payment["transaction_id"], "label": "fraud"}
+    assert answers[1] == wanted | {"schema_version": 1}
+
+
+def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes]:
+    """Return the features of payments that one process takes one by one."""
+    _, door = open_door(world.bundle, state)
+    found = []
+    for event in events:
+        (outcome,) = door.take(Batch([event], None, 0), "test")
+        assert isinstance(outcome, Decided)
+        found.append(outcome.values.tobytes())
+    door.close()
+    return found
+
+
+def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.db"
+    with served(small_world, state, TWO) as one, askers(one.port, 6) as asked:
+        for place, event in enumerate(events[:200]):
+            assert asked[place % 6].decide(event)[0] == 200
+        # After a pause everybody knows everything.
+        for place, event in enumerate(events[200:220]):
+            until_followed(one, 200 + place)
+            assert asked[place % 6].decide(event)[0] == 200
+        one.stop()
+    wanted = alone(small_world, events[:220], tmp_path / "alone.db")
+    found = kept(state)
+    names = [one.name for one in load_engine(small_world.bundle).extractor.definitions]
+    of_card = [place for place, name in enumerate(names) if name.startswith("card_")]
+    assert len(of_card) > 20
+    differ = 0
+    for place, event in enumerate(events[:220]):
+        row = found[json.loads(event)["transaction_id"]][2]
+        served_row, wanted_row = _columns(row), _columns(wanted[place])
+        assert all(served_row[column] == wanted_row[column] for column in of_card)
+        differ += row != wanted[place]
+        if place >= 200:
+            assert row == wanted[place]
+    # Without a pause a shared profile may lag behind: else this test would show nothing.
+    assert differ > 0
+
+
+class Load(threading.Thread):
+    """Sends events one after another, each again until it is answered, as a till does; keeps every answer."""
+
+    def __init__(self, port: int, events: Sequence[bytes], *, gives_up: bool = False) -> None:
+        super().__init__()
+        self.port, self.events, self.gives_up = port, events, gives_up
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.statuses: list[int] = []
+        self.stopped = False
+
+    def run(self) -> None:
+        line = Asker(self.port)
+        for event in self.events:
+            while not self.stopped:
+                try:
+                    status, body, _ = line.decide(event)
+                except (OSError, HTTPException):
+                    line.close()
+                    if self.gives_up:
+                        return
+                    time.sleep(0.02)
+                    continue
+                self.statuses.append(status)
+                if status == 200:
+                    self.answers[body["transaction_id"]] = body
+                    break
+                time.sleep(0.02)
+        line.close()
+
+
+def bare(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != "repeated"}
+
+
+def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
+    small_world: SmallWorld, tmp_path: Path
+) -> None:
+    state, events = (
+        tmp_path / "state.db",
+        small_world.live(700, labels="none", late_share=0, repeat_share=0, poison_share=0),
+    )
+    one = Served(small_world, state, TWO)
+    one.wait()
+    parts = [Load(one.port, events[place:600:4]) for place in range(4)]
+    for part in parts:
+        part.start()
+    until(lambda: sum(len(part.answers) for part in parts) > 100)
+    victim = children(one.process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: sum(len(part.answers) for part in parts) > 400)
+    workers = children(one.process.pid)
+    assert victim not in workers
+    folders = {folder_of(pid) for pid in workers}
+    assert all(folder.is_dir() for folder in folders)
+    one.stop(signal.SIGKILL)
+    for part in parts:
+        part.stopped = True
+        part.join()
+    until(lambda: not any(alive(pid) for pid in workers))
+    assert not any(folder.exists() for folder in folders)
+    answers = {name: bare(answer) for part in parts for name, answer in part.answers.items()}
+    with served(small_world, state, TWO) as again:
+        for name, answer in answers.items():
+            assert again.ask("GET", f"/v1/decisions/{name}")[:2] == (200, answer)
+        for event in events[600:]:
+            assert again.decide(event)[0] == 200
+        again.stop()
+    found = kept(state)
+    assert answers.keys() <= found.keys()
+    engine = load_engine(small_world.bundle)
+    ownership = Ownership(engine.project.schema, WORKERS)
+    assert all(ownership.place(event).owner == worker for worker, event, _ in found.values())
+    doors = open_workers(engine, state)
+    follow_all(doors)
+    profiles = [contents(door.pipeline.memory) for door in doors]
+    _, single = open_door(small_world.bundle, tmp_path / "alone.db")
+    for _, event, _ in found.values():
+        single.take(Batch([event], None, 0), "test")
+    wanted = contents(single.pipeline.memory)
+    assert profiles[0][1:] == profiles[1][1:] == wanted[1:]
+    assert profiles[0][0] | profiles[1][0] == wanted[0]
+    for door in (*doors, single):
+        door.close()
+
+
+def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    one = Served(small_world, tmp_path / "state.db", TWO)
+    one.wait()
+    workers = children(one.process.pid)
+    parts = [Load(one.port, events[place::4], gives_up=True) for place in range(4)]
+    for part in parts:
+        part.start()
+    until(lambda: sum(len(part.answers) for part in parts) > 60)
+    said = one.stop(signal.SIGTERM)
+    for part in parts:
+        part.join()
+    assert one.process.returncode == 0
+    assert not any(alive(pid) for pid in workers)
+    assert {status for part in parts for status in part.statuses} == {200}
+    answers = {name for part in parts for name in part.answers}
+    assert 60 < len(answers) < len(events)
+    assert answers == kept(tmp_path / "state.db").keys()
+    assert said.count("payments were decided") == WORKERS
+
+
+class Limited:
+    """Workers at which few events may wait, and the keys of a caller with a rate and of one without."""
+
+    def __init__(self, one: Served, till: str, office: str) -> None:
+        self.one, self.till, self.office = one, bearer(till), bearer(office)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="module")
+def limited(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    folder = tmp_path_factory.mktemp("limited")
+    keys = folder / "keys.yaml"
+    of_till, of_office = (add_key(keys, name, ("decide",), rate) for name, rate in RATES.items())
+    with served(small_world, folder / "state.db", TWO, "--most-waiting=8", f"--keys={keys}") as one:
+        yield Limited(one, of_till, of_office)
+
+
+def test_a_full_worker_refuses_at_once_and_what_was_taken_stands(
+    limited: Limited, events: list[bytes]
+) -> None:
+    one, office = limited.one, limited.office
+    status, answer, headers = one.ask("POST", "/v1/decisions", b"[" + b",".join(events[:60]) + b"]", **office)
+    assert status == 503
+    assert "events wait already" in answer["detail"]
+    assert headers["retry-after"] == "1"
+    with askers(one.port, 6) as asked:
+        found = [
+            asked[place % 6].ask("POST", "/v1/decisions", event, **office)[0]
+            for place, event in enumerate(events[:60])
+        ]
+    assert found == [200] * 60
+
+
+def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[bytes]) -> None:
+    with askers(limited.one.port) as asked:
+        start = time.monotonic()
+        statuses = [
+            asked[place % 12].ask("POST", "/v1/decisions", event, **limited.till)[0]
+            for place, event in enumerate(events[60:120])
+        ]
+        allowed = 10 + 10 * (time.monotonic() - start)
+        assert 10 <= statuses.count(200) <= allowed
+        assert set(statuses) == {200, 429}
+
+
+def serving(world: SmallWorld, state: Path) -> list[str]:
+    return ["serve", f"--bundle={world.bundle}", f"--state={state}", "--port=0", "--headless"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        (2, 3, "was made by 2 workers"),
+        (2, 1, "start with --workers 2"),
+        (1, 2, "was made by one process"),
+    ],
+)
+def test_another_number_of_workers_over_the_same_state_is_refused(
+    small_world: SmallWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: int,
+    then: int,
+    words: str,
+) -> None:
+    state = made(tmp_path / "state.db", first)
+    assert main([*serving(small_world, state), f"--workers={then}"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_state_file_that_is_missing_is_refused(
+    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = made(tmp_path / "state.db", WORKERS)
+    shard_path(state, 1, WORKERS).unlink()
+    assert main([*serving(small_world, state), TWO]) == 2
+    assert f"{shard_path(state, 1, WORKERS)}: is missing" in capsys.readouterr().err
+    assert not shard_path(state, 1, WORKERS).exists()
+
+
+def test_a_worker_that_cannot_start_ends_all_with_its_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = made(tmp_path / "s.db", WORKERS)
+    words = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
+    assert main([*words, "--headless"]) == 2
+    said = capfd.readouterr().err
+    assert "refused to start; its reason stands above" in said
+    assert str(tmp_path / "none") in said
+
+
+def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tmp_path: Path) -> None:
+    one = Served(small_world, tmp_path / "state.db", TWO)
+    one.wait()
+    steady = children(one.process.pid)[1]
+    killed = set[int]()
+
+    def kill_the_other() -> bool:
+        if one.process.poll() is not None:
+            return True
+        for pid in children(one.process.pid):
+            if pid != steady and pid not in killed and alive(pid):
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+        return False
+
+    until(kill_the_other)
+    said = one.stop()
+    assert one.process.returncode == 2
+    assert len(killed) == 5
+    assert "died 5 times, each within 10 s of its start, at last with code -9" in said
+    assert not alive(steady)
+
+
+def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, door: Served) -> None:
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", TWO]
+    assert main([*words, f"--port={door.port}", "--headless"]) == 2
+
+
+def test_history_is_split_among_the_workers(
+    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+) -> None:
+    state, past = tmp_path / "state.db", short_history(small_world, tmp_path / "history.parquet")
+    with served(small_world, state, TWO, f"--history={past}") as one:
+        assert all(one.decide(event)[0] == 200 for event in events[:30])
+        one.stop()
+    found = kept(state)
+    new_state(tmp_path / "alone.db", 1, load_engine(small_world.bundle), past)
+    alone(small_world, events[:30], tmp_path / "alone.db")
+    with closing(sqlite3.connect(tmp_path / "alone.db")) as db:
+        wanted = dict(db.execute("SELECT transaction_id, features FROM decisions"))
+        past_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
+    names = [one.name for one in load_engine(small_world.bundle).extractor.definitions]
+    for name, (_, _, features) in found.items():
+        same = [a == b for a, b in zip(_columns(features), _columns(wanted[name]), strict=True)]
+        assert all(one for one, column in zip(same, names, strict=True) if column.startswith("card_"))
+    shards = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
+    split = []
+    for path in shards:
+        with closing(sqlite3.connect(path)) as db:
+            split.append({one for (one,) in db.execute("SELECT transaction_id FROM history")})
+    assert split[0] | split[1] == past_ids
+    assert not split[0] & split[1]
+
+
+def _columns(features: bytes) -> list[bytes]:
+    return [features[place : place + 8] for place in range(0, len(features), 8)]

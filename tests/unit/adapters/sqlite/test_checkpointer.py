@@ -1,0 +1,97 @@
+"""The thread that merges SQLite's log tells a failure that lasts, once."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.adapters.sqlite import checkpointer as wal_merger
+from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from tests.busy_clock import BusyClock
+
+
+def write(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    db.commit()
+
+
+@pytest.fixture
+def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalMerger:
+    monkeypatch.setattr(wal_merger, "MERGE_FROM_BYTES", 0)
+    monkeypatch.setattr(wal_merger, "TELL_AFTER_S", 0.0)
+    (tmp_path / "s.db").touch()
+    return WalMerger(tmp_path / "s.db")
+
+
+def test_a_reader_that_holds_the_log_up_is_told_once_for_each_stretch(
+    merger: WalMerger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sqlite3.connect(tmp_path / "s.db") as writer, sqlite3.connect(tmp_path / "s.db") as reader:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("CREATE TABLE t (x)")
+        write(writer)
+        with caplog.at_level(logging.WARNING):
+            merger.look()
+            assert not caplog.records
+            reader.execute("BEGIN").execute("SELECT count(*) FROM t").fetchone()
+            write(writer)
+            merger.look()
+            merger.look()
+            (record,) = caplog.records
+            assert record.getMessage() == (
+                f"{tmp_path / 's.db-wal'} grows: it could not be merged into its file for 0 s "
+                "(another process is reading or writing it); nothing is lost so far"
+            )
+            with BusyClock() as clock:
+                merger.look()
+                # The writer would have to wait as long.
+                assert clock.seconds() < 0.5
+            reader.rollback()
+            merger.look()
+            assert len(caplog.records) == 1
+    writer.close()
+    reader.close()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file with one row that is in its log alone."""
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("CREATE TABLE t (x)")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        write(db)
+        yield db
+
+
+def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
+    merger: WalMerger, writer: sqlite3.Connection, tmp_path: Path
+) -> None:
+    log = (tmp_path / "s.db-wal").read_bytes()
+    (tmp_path / "s.db").rename(tmp_path / "away.db")
+    merger.look()
+    assert not (tmp_path / "s.db").exists()
+    assert (tmp_path / "s.db-wal").read_bytes() == log
+    (tmp_path / "away.db").rename(tmp_path / "s.db")
+    merger.look()
+    assert writer.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    merged = f"file:{tmp_path / 's.db'}?immutable=1"
+    with closing(sqlite3.connect(merged, uri=True)) as alone:
+        assert alone.execute("SELECT count(*) FROM t").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_log_is_never_merged_into_another_file_that_has_the_name(merger: WalMerger, tmp_path: Path) -> None:
+    (tmp_path / "s.db").rename(tmp_path / "away.db")
+    older = (tmp_path / "away.db").read_bytes()
+    (tmp_path / "s.db").write_bytes(older)
+    log = (tmp_path / "s.db-wal").read_bytes()
+    merger.look()
+    assert (tmp_path / "s.db").read_bytes() == older
+    assert (tmp_path / "s.db-wal").read_bytes() == log

@@ -1,0 +1,29 @@
+"""The report: what stands between the marks is renewed, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.suite.page import BENCH, between
+from fraud_detection.core.errors import ConfigError
+
+BEGIN, END = BENCH
+WORDS = st.text("abc \n|<>-", max_size=40)
+
+
+@given(WORDS, WORDS, WORDS, WORDS)
+def test_a_page_is_renewed_between_the_marks_and_nowhere_else(
+    before: str, old: str, after: str, new: str
+) -> None:
+    page = f"{before}{BEGIN}{old}{END}{after}"
+    renewed = between(page, BENCH, new)
+    assert renewed == f"{before}{BEGIN}\n{new}\n{END}{after}"
+    assert between(renewed, BENCH, new) == renewed
+
+
+@pytest.mark.parametrize("page", ["nothing", BEGIN, f"{END} then {BEGIN}"])
+def test_a_page_without_marks_is_refused(page: str) -> None:
+    with pytest.raises(ConfigError, match="go between them"):
+        between(page, BENCH, "new")

@@ -1,0 +1,107 @@
+"""The verdict of a soak: what grows or slows down is not called flat."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load_generator.load import Latencies, Load, Slice
+from benchmarks.suite.machine import Memory, Meter, machine, memory_of
+from benchmarks.suite.page import BENCH, SOAK, page_of, write_soak
+from benchmarks.suite.soak import Minute, SoakFigures, SoakSettings, verdict
+from fraud_detection.core.errors import ConfigError
+
+
+def minutes(memory: Callable[[int], float], p99: Callable[[int], float]) -> list[Minute]:
+    return [
+        Minute(
+            Slice(60.0 * place, Latencies(60_000, 0.5, 1.0, p99(place), 9.0, 20.0), 0),
+            Memory(memory(place), 50.0),
+            100.0 + place,
+        )
+        for place in range(60)
+    ]
+
+
+def test_what_stays_is_flat() -> None:
+    found = verdict(minutes(lambda place: 1_000 + place % 2, lambda place: 2.0 + 0.1 * (place % 3)))
+    assert found.memory_flat
+    assert found.p99_flat
+    assert abs(found.memory_mb_per_hour) < 5
+
+
+def test_a_leak_is_told_in_megabytes_an_hour() -> None:
+    found = verdict(minutes(lambda place: 1_000 + 2 * place, lambda _: 2.0))
+    assert found.memory_mb_per_hour == pytest.approx(120)
+    assert found.memory_share == pytest.approx(58 / 1_089, rel=0.01)
+    assert not found.memory_flat
+
+
+def test_memory_that_has_found_its_level_by_half_time_is_flat() -> None:
+    assert verdict(minutes(lambda place: min(1_000 + 50 * place, 2_000), lambda _: 2.0)).memory_flat
+
+
+def test_answers_that_grow_slower_are_not_flat() -> None:
+    found = verdict(minutes(lambda _: 1_000, lambda place: 2.0 + place / 20))
+    assert found.p99_ratio > 1.5
+    assert not found.p99_flat
+
+
+def test_the_page_gets_the_soak_and_its_charts_and_keeps_the_rest(tmp_path: Path) -> None:
+    page = tmp_path / "docs/performance.md"
+    page.parent.mkdir()
+    other = f"words\n{BENCH[0]}\nkept\n{BENCH[1]}\n"
+    page.write_text(f"{other}{SOAK[0]}\nold\n{SOAK[1]}\nend\n")
+    looked = minutes(lambda _: 1_000, lambda _: 2.0)
+    times = looked[0].load.latencies
+    whole = Load(1_000, 1_000, times, {"200": 60_000}, 0, 0, times, 0, 60_000, 0.1)
+    memory = Memory(1_000, 50)
+    figures = SoakFigures(
+        machine(), SoakSettings(), 1_300_000, memory, memory, whole, looked, verdict(looked), {}, 0.07
+    )
+    write_soak(tmp_path, figures)
+    text = page.read_text()
+    assert text.startswith(other)
+    assert text.endswith(f"{SOAK[1]}\nend\n")
+    assert "old" not in text
+    assert "1,000,000; 1,300,000" in text
+    assert "other work took 7 % of its cores" in text
+    for name in ("soak-latency.svg", "soak-memory.svg"):
+        assert f"(pictures/{name})" in text
+        drawn = ET.fromstring((page.parent / "pictures" / name).read_text())  # noqa: S314 - our own
+        assert len(drawn.findall(".//{http://www.w3.org/2000/svg}polyline")) >= 2
+
+
+def test_there_is_no_page_to_write_outside_the_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run it in the folder of the project"):
+        page_of(tmp_path)
+
+
+def test_the_work_of_others_is_told_from_ones_own() -> None:
+    own, meter = Meter(), Meter()
+    until = time.perf_counter() + 0.3
+    while time.perf_counter() < until:
+        pass
+    alone = own.elsewhere()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(1.0)
+        # It has not ended yet, so it is somebody else's work until it does.
+        running = meter.elsewhere()
+        other.kill()
+    ended = meter.elsewhere()
+    assert 0 <= alone <= 1
+    assert running > ended + 0.1 / (os.cpu_count() or 1)
+
+
+def test_a_process_knows_its_own_memory() -> None:
+    before = memory_of().own_mb
+    kept = bytearray(64 << 20)
+    kept[:: 1 << 12] = b"x" * len(kept[:: 1 << 12])
+    assert memory_of().own_mb - before == pytest.approx(67, rel=0.1)

@@ -1,0 +1,40 @@
+"""Who is let through: a declared share, by a lot that nobody without the key can foresee."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.events import Transaction
+
+
+def chosen(share: float, key: bytes, many: int = 20_000) -> set[int]:
+    draw = Draw(share, 10_000, key)
+    return {one for one in range(many) if draw.chooses(Transaction(f"t{one}", 0, 500))}
+
+
+def test_the_share_is_the_declared_one() -> None:
+    for share in (0.01, 0.1, 0.5):
+        found, many = len(chosen(share, b"key")), 20_000
+        assert abs(found - share * many) < 4 * math.sqrt(many * share * (1 - share))
+
+
+def test_another_key_chooses_others_and_the_same_key_the_same() -> None:
+    one, other = chosen(0.1, b"key"), chosen(0.1, b"other")
+    assert one == chosen(0.1, b"key")
+    assert len(one & other) < 0.2 * len(one)
+
+
+def test_a_smaller_share_chooses_among_those_of_a_larger() -> None:
+    assert chosen(0.05, b"key") < chosen(0.2, b"key")
+
+
+@given(st.integers(-5, 20_000) | st.none(), st.text(min_size=1, max_size=8))
+def test_no_payment_above_the_cap_or_without_an_amount_is_chosen(amount: int | None, one: str) -> None:
+    payment = Transaction(one, 0, amount)
+    if Draw(0.5, 10_000, b"key").chooses(payment):
+        assert amount is not None
+        assert amount <= 10_000

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from fractions import Fraction
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.adapters.in_memory import MemoryStore
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.events import Transaction
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.geography import distance_km
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.ports import StateStore
+from fraud_detection.core.project_schema import FieldSource
+from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
+
+VOCABULARY = {"channel": {"web": 0.75, "shop": 0.25}}
+ROOMY = msgspec.structs.replace(PROJECT, features=msgspec.structs.replace(PROJECT.features, neighbours=64))
+WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
+
+
+def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> FeatureMemory:
+    return FeatureMemory(Extractor(PROJECT, VOCABULARY), store, capacity)
+
+
+def named(values: list[float]) -> dict[str, float]:
+    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    return dict(zip(names, values, strict=True))
+
+
+def same(left: list[float], right: list[float]) -> bool:
+    return list(map(repr, left)) == list(map(repr, right))
+
+
+def in_window(earlier: list[Transaction], entity: int, one: Transaction, length: int) -> list[int]:
+    """Recount by the documented rule: what is up to a day later counts, and what is forgotten does not."""
+    own = [p for p in earlier if p.entities[entity] == one.entities[entity]]
+    pane, now = length // 24, one.event_time
+    settled = sorted(p.event_time for p in own)[-4] if len(own) >= 4 else 0
+    first = max(now, settled) // pane - 24
+    return [p.amount or 0 for p in own if first < p.event_time // pane <= (now + DAY) // pane]
+
+
+@settings(deadline=None)
+@given(streams())
+def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) -> None:
+    engine = memory()
+    for position, one in enumerate(stream):
+        row = named(engine.observe(one))
+        for name, length in WINDOWS.items():
+            check_card_window(row, name, in_window(stream[:position], 0, one, length), one)
+
+
+@settings(deadline=None)
+@given(streams())
+def test_others_are_counted_over_the_same_payments_as_the_window(stream: list[Transaction]) -> None:
+    engine = FeatureMemory(Extractor(ROOMY, VOCABULARY))
+    for position, one in enumerate(stream):
+        row = named(engine.observe(one))
+        if one.entities[0] is None:
+            continue
+        for name, length in (("1d", DAY), ("30d", 30 * DAY)):
+            pane = length // 24
+            others = {
+                p.entities[1]
+                for p in stream[:position]
+                if p.entities[0] == one.entities[0] and p.event_time // pane > one.event_time // pane - 24
+            }
+            assert row[f"card_merchant_distinct_{name}"] == len(others - {None})
+
+
+def check_card_window(row: dict[str, float], window: str, expected: list[int], one: Transaction) -> None:
+    if one.entities[0] is None:
+        assert math.isnan(row[f"card_count_{window}"])
+        return
+    assert row[f"card_count_{window}"] == len(expected)
+    assert row[f"card_amount_sum_{window}"] == sum(expected) / 100
+    if not expected:
+        assert math.isnan(row[f"card_amount_mean_{window}"])
+        return
+    mean = float(Fraction(sum(expected), len(expected) * 100))
+    spread = math.sqrt(statistics.pvariance([Fraction(value, 100) for value in expected]))
+    assert row[f"card_amount_min_{window}"] == min(expected) / 100
+    assert row[f"card_amount_max_{window}"] == max(expected) / 100
+    assert row[f"card_amount_mean_{window}"] == pytest.approx(mean)
+    assert row[f"card_amount_std_{window}"] == pytest.approx(spread)
+
+
+@settings(deadline=None)
+@given(streams(), st.randoms(use_true_random=False))
+def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
+    stream: list[Transaction], random: Random
+) -> None:
+    shuffled = list(stream)
+    random.shuffle(shuffled)
+    rows = []
+    for order in (stream, shuffled):
+        engine = memory()
+        for one in order:
+            engine.observe(one)
+        probe = payment(999, START + 41 * DAY, 100, "a", "m")
+        rows.append(engine.observe(probe))
+    assert same(*rows)
+
+
+@settings(deadline=None)
+@given(streams(), st.integers(1, 5))
+def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
+    stream: list[Transaction], every: int
+) -> None:
+    steady, store = memory(), MemoryStore()
+    restless = memory(store=store)
+    for number, one in enumerate(stream):
+        if number % every == 0:
+            restless.save_all()
+            restless = memory(store=store)
+        assert same(restless.observe(one), steady.observe(one))
+
+
+@settings(deadline=None)
+@given(streams())
+def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
+    steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
+    for one in stream:
+        assert same(cramped.observe(one), steady.observe(one))
+        cramped.save_all()
+        assert cramped.size() == 0
+
+
+def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None:
+    engine = memory(store=MemoryStore(), capacity=10)
+    for number in range(20):
+        engine.sequence = number
+        engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+    # Half is saved; the later half has still to be.
+    engine.save_changed_before(10)
+    assert (engine.size(), engine.unsaved_since()) == (10, 10)
+    assert set(engine.cached[0]) == {f"c{number}" for number in range(10, 20)}
+    engine.save_all()
+    assert engine.size() == 10
+    assert engine.unsaved_since() == engine.sequence + 1
+
+
+def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
+    engine = memory(store=MemoryStore(), capacity=100)
+
+    def seconds(numbers: range) -> float:
+        began = time.process_time()
+        for number in numbers:
+            engine.sequence = number
+            engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+            engine.save_changed_before(number - 1_000, 4)
+            engine.unsaved_since()
+        return time.process_time() - began
+
+    seconds(range(1_500))
+    first, later = seconds(range(1_500, 2_500)), seconds(range(2_500, 12_500))
+    # What is passed over again and again would make it tens of times as much.
+    assert later / 10 < 4 * first
+
+
+def test_a_payment_does_not_see_itself() -> None:
+    row = named(memory().observe(payment(1, START, 500)))
+    assert row["card_count_1h"] == 0
+    assert row["card_merchant_first_seen"] == 1
+    assert math.isnan(row["card_seconds_since_last"])
+
+
+def test_the_second_payment_sees_the_first() -> None:
+    engine = memory()
+    engine.observe(payment(1, START, 500))
+    row = named(engine.observe(payment(2, START + 60_000, 1500)))
+    assert row["card_count_1h"] == 1
+    assert row["card_amount_ratio_1h"] == 3.0
+    assert row["card_seconds_since_last"] == 60
+    assert row["card_merchant_first_seen"] == 0
+    assert row["card_merchant_distinct_1d"] == 1
+
+
+def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
+    engine = memory()
+    for number in range(3):
+        row = named(engine.observe(payment(number, START + number, 100, card=None, merchant=None)))
+        assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
+    assert engine.size() == 0
+
+
+def test_a_label_counts_from_the_moment_it_became_known() -> None:
+    engine = memory()
+    engine.observe(payment(1, START, 500))
+    before = named(engine.observe(payment(2, START + 2 * DAY, 500)))
+    engine.learn(("c", "m"), START + 3 * DAY, fraud=True)
+    engine.learn(("c", "m"), START + 3 * DAY, fraud=False)
+    after = named(engine.observe(payment(3, START + 3 * DAY + HOUR, 500)))
+    later = named(engine.observe(payment(4, START + 5 * DAY, 500)))
+    assert (before["card_fraud_count_1d"], after["card_fraud_count_1d"], later["card_fraud_count_1d"]) == (
+        0,
+        1,
+        0,
+    )
+    assert math.isnan(before["card_fraud_rate_30d"])
+    assert after["card_fraud_rate_30d"] == later["merchant_fraud_rate_30d"] == 0.5
+
+
+def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
+    engine = memory()
+    engine.observe(payment(1, START + 10 * DAY, 500))
+    late = named(engine.observe(payment(2, START + 9 * DAY + HOUR, 700)))
+    assert (late["card_count_1h"], late["card_seconds_since_last"]) == (1, 0)
+    after = named(engine.observe(payment(3, START + 10 * DAY, 500)))
+    assert (after["card_count_1h"], after["card_count_30d"], after["card_amount_sum_30d"]) == (1, 2, 12.0)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(ahead: int) -> None:
+    engine, clean = memory(), memory()
+    for number in range(ahead):
+        future = START + (20_000 + 40 * number) * DAY
+        engine.observe(payment(900 + number, future, 100_000))
+        engine.learn(("c", "m"), future, fraud=True)
+    for number in range(8):
+        one = payment(number, START + number * 60_000, 100)
+        told = START + number * 60_000
+        for each in (engine, clean):
+            each.learn(("c", "m"), told, fraud=number % 2 == 0)
+        row, expected = engine.observe(one), clean.observe(one)
+        names = [name for name in named(row) if "merchant" not in name or "fraud" in name]
+        assert same([named(row)[name] for name in names], [named(expected)[name] for name in names])
+
+
+def test_speed_is_distance_over_time_since_the_last_place() -> None:
+    engine = memory()
+    engine.observe(payment(10, START, 500))
+    row = named(engine.observe(payment(20, START + 2 * HOUR, 500)))
+    assert row["card_speed_kmh"] == pytest.approx(distance_km(10, 10, 20, 20) / 2)
+
+
+def test_categories_have_a_code_and_a_frequency_and_new_ones_are_unknown() -> None:
+    engine = memory()
+    known = named(engine.observe(payment(1, START, 500)))
+    new = Transaction("t", START, 5, ("c", "m"), (), ("fax",))
+    missing = Transaction("t", START, 5, ("c", "m"), (), (None,))
+    assert (known["channel_code"], known["channel_frequency"]) == (0, 0.75)
+    assert named(engine.observe(new))["channel_code"] == -1
+    assert math.isnan(named(engine.observe(missing))["channel_code"])
+
+
+def test_the_calendar_follows_the_event() -> None:
+    row = named(memory().observe(payment(1, START + 23 * HOUR, 500)))
+    assert (row["hour"], row["weekday"], row["is_night"]) == (23, 3, 1)
+
+
+def test_no_two_features_share_a_name() -> None:
+    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    assert len(set(names)) == len(names)
+
+
+def test_an_attribute_named_like_a_feature_is_refused() -> None:
+    numbers = {"hour": FieldSource(field="h")}
+    project = msgspec.structs.replace(
+        PROJECT, schema=msgspec.structs.replace(PROJECT.schema, numbers=numbers)
+    )
+    with pytest.raises(ConfigError, match="two features would be called `hour`"):
+        Extractor(project, {})

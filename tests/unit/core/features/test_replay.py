@@ -1,0 +1,73 @@
+"""Replay against a naive recount: a label counts from the moment at which it was known, and never before."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_detection.core.features.extract import Extractor
+from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.replay import PastPayment, Replay
+from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment
+
+Drawn = list[tuple[int, int, bool | None, str]]
+drawn = st.lists(
+    st.tuples(
+        st.integers(0, 20 * 24),
+        st.integers(0, 20 * 24),
+        st.sampled_from([True, False, None]),
+        st.sampled_from(["a", "b"]),
+    ),
+    max_size=25,
+)
+
+
+def history(rows: Drawn) -> list[PastPayment]:
+    """Return payments in order of time; each label becomes known some hours after its payment."""
+    past = [
+        PastPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
+        for n, (hour, later, fraud, card) in enumerate(rows)
+    ]
+    return sorted(past, key=lambda one: one.payment.event_time)
+
+
+def pane(time_ms: int) -> int:
+    return time_ms // (30 * DAY // 24)
+
+
+@settings(deadline=None)
+@given(drawn)
+def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
+    past = history(rows)
+    replay = Replay(FeatureMemory(Extractor(PROJECT, {})))
+    names = [feature.name for feature in replay.memory.extractor.definitions]
+    for position, values in enumerate(replay.rows(past)):
+        row, one = dict(zip(names, values, strict=True)), past[position].payment
+        told = [
+            other.fraud
+            for other in past[:position]
+            if other.fraud is not None
+            and other.known_at <= one.event_time
+            and other.payment.entities[0] == one.entities[0]
+            and pane(other.known_at) > pane(one.event_time) - 24
+        ]
+        assert row["card_fraud_count_30d"] == sum(told)
+        rate = row["card_fraud_rate_30d"]
+        assert math.isnan(rate) if not told else rate == sum(told) / len(told)
+
+
+@given(drawn)
+def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
+    past = history(rows)
+    replay = Replay(FeatureMemory(Extractor(PROJECT, {})))
+    list(replay.rows(past))
+    end = past[-1].payment.event_time if past else 0
+    known_before = {
+        one.payment.transaction_id for one in past[:-1] if one.fraud is not None and one.known_at <= end
+    }
+    labelled = {one.payment.transaction_id for one in past if one.fraud is not None}
+    due = replay.still_due()
+    assert {label.transaction_id for label in due} == labelled - known_before
+    assert [label.known_at for label in due] == sorted((label.known_at for label in due), reverse=True)

@@ -1,0 +1,84 @@
+"""Payments with answers of two sides, one record each, and the arrays that are judged."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+from hypothesis import strategies as st
+
+from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coded, Traffic
+
+DAY = 86_400_000
+START = 1_767_571_200_000  # 2026-01-05, a Monday
+DELAY = 7 * DAY
+WEEKS = 3
+AS_OF = START + (2 * 7 + 7) * DAY
+"""The labels of the first two weeks are in, those of the third are not."""
+
+CODES = ("", "burst", "score")
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """A payment: when (ms since START), what (cents), which card, what is known, how each side answered."""
+
+    at: int
+    cents: int | None
+    card: str | None
+    label: int
+    first: int
+    second: int
+    channel: str | None = "web"
+    weight: int = 1
+
+    @property
+    def amount(self) -> float:
+        return math.nan if self.cents is None else self.cents / 100
+
+    @property
+    def week(self) -> int:
+        return self.at // (7 * DAY)
+
+
+payments = st.lists(
+    st.builds(
+        Paid,
+        at=st.integers(0, WEEKS * 7 * DAY - 1),
+        cents=st.none() | st.integers(0, 10**7),
+        card=st.sampled_from(["a", "b", "c", None]),
+        label=st.sampled_from([1, 0, 0, -1]),
+        first=st.integers(0, 2),
+        second=st.integers(0, 2),
+        channel=st.sampled_from(["web", "shop", None]),
+        weight=st.integers(1, 3),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> Traffic:
+    """Return the payments as they are judged; those after `as_of` are left out by the caller."""
+    times = np.array([START + one.at for one in paid], np.int64)
+    return Traffic(
+        span=(START, START + WEEKS * 7 * DAY),
+        as_of=as_of,
+        delay_ms=DELAY,
+        transaction_id=np.array([f"t{number}" for number in range(len(paid))], object),
+        event_time=times,
+        amount=np.array([one.amount for one in paid]),
+        card=Coded.of([one.card for one in paid]),
+        label=np.array([one.label for one in paid], np.int8),
+        known_at=np.minimum(times + DELAY, as_of),
+        segments={"channel": Coded.of([one.channel for one in paid])},
+        weight=np.array([float(one.weight) for one in paid]) if weighted else None,
+    )
+
+
+def answers(name: str, actions: list[int], capacity: float | None = None) -> Answers:
+    """Return one side's answers; what is not approved has a reason."""
+    book = AnswerBook()
+    for action in actions:
+        book.add(action, 0.1 + 0.4 * action, (CODES[action],) if action else ())
+    return book.answers(name, {"burst": "a burst of payments"}, capacity)

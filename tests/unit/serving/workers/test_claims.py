@@ -1,0 +1,162 @@
+"""Of all workers that claim an id at the same time exactly one decides it, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from random import Random
+
+import pytest
+
+from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.ports import First
+from fraud_detection.serving.workers.claims import Ask, Claims
+
+WORKERS = 3
+IDS = ["a", "b", "c", "d"]
+
+
+class Crew:
+    """Workers in one loop; a payment is decided some turns of the loop after its ids are clear."""
+
+    def __init__(self, stack: ExitStack, seed: int, *, all_seen: bool) -> None:
+        self.chance = Random(seed)
+        self.boards = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
+        self.ledgers = [stack.enter_context(ledger(board)) for board in self.boards]
+        self.claims = [
+            Claims(one, self.boards, {}, self.ledgers[one], self._asker(one)) for one in range(WORKERS)
+        ]
+        self.dead: set[int] = set()
+        self.decided: list[tuple[str, int]] = []
+        self.order: list[int] = []
+        for board in self.boards if all_seen else ():
+            # Each takes all ids for the others': the worst that may happen at the same moment.
+            for one in IDS:
+                board.enter(one)
+
+    def _asker(self, own: int) -> Ask:
+        async def ask(other: int, what: str, body: object) -> object:
+            await self._turns()
+            if other in self.dead:
+                raise RetryError(f"worker {other} does not answer")
+            answer = await self.claims[other].answer(own, what, body)
+            await self._turns()
+            return answer
+
+        return ask
+
+    async def _turns(self) -> None:
+        for _ in range(self.chance.randint(0, 4)):
+            await asyncio.sleep(0)
+
+    async def take(self, worker: int, ids: Sequence[str], number: int = 0, key: str = "") -> str:
+        claims, found = self.claims[worker], self.ledgers[worker]
+        claim = claims.claim(ids, lambda: {*ids, f"\n{key or number}"})
+        try:
+            if claim is not None:
+                await claims.cleared(claim)
+        except RetryError:
+            return "refused"
+        # From here on as in the engine: one request after the other, the look-up right before the decision.
+        mine = {one for one in ids if not found.look_up([one], []).taken_in}
+        if self.chance.random() < 0.1:
+            mine = set()
+        self.order.append(number)
+        found.enter(list(mine))
+        for one in mine:
+            self.decided.append((one, worker))
+            found._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, x'90')", (one, bytes([worker])))
+        await self._turns()
+        claims.release(ids)
+        return "answered"
+
+
+@contextlib.contextmanager
+def ledger(board: SharedIds) -> Iterator[SqliteLedger]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.execute("CREATE TABLE decisions (transaction_id TEXT PRIMARY KEY, event BLOB, entities BLOB)")
+        db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB, entities BLOB)")
+        found = SqliteLedger(db, lambda: None, board)
+        found.enter_from_tables(1)
+        yield found
+
+
+@pytest.mark.parametrize("all_seen", [True, False])
+def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bool) -> None:
+    for seed in range(80):
+
+        async def run(crew: Crew) -> list[str]:
+            requests = []
+            for number in range(12):
+                ids = crew.chance.sample(IDS, crew.chance.randint(1, len(IDS)))
+                requests.append(asyncio.ensure_future(crew.take(crew.chance.randrange(WORKERS), ids, number)))
+                await crew._turns()
+            return await asyncio.wait_for(asyncio.gather(*requests), 10)
+
+        with ExitStack() as stack:
+            crew = Crew(stack, seed, all_seen=all_seen)
+            assert set(asyncio.run(run(crew))) == {"answered"}
+            assert max(Counter(one for one, _ in crew.decided).values()) == 1
+            assert {one for one, _ in crew.decided} == set(IDS)
+            for claims, found in zip(crew.claims, crew.ledgers, strict=True):
+                assert not any((claims._deciding, claims._asking, claims._doubtful, claims._released))
+                assert not found.elsewhere
+
+
+def test_who_has_decided_tells_what() -> None:
+    async def run(crew: Crew) -> None:
+        assert await crew.take(1, ["a"]) == "answered"
+        claim = crew.claims[0].claim(["a", "b"], set)
+        assert claim is not None
+        await crew.claims[0].cleared(claim)
+        assert crew.ledgers[0].elsewhere == {"a": First(b"\x01")}
+        assert crew.ledgers[0].look_up(["a", "b"], []).first == {"a": First(b"\x01")}
+        crew.claims[0].release(["a", "b"])
+        assert await crew.claims[2].deciders({"a": {0}, "b": {None}, "c": {0}}) == {"a": 1}
+        assert await crew.claims[2].deciders({"a": {1}}) == {}
+
+    with ExitStack() as stack:
+        crew = Crew(stack, 1, all_seen=False)
+        crew.chance.random = lambda: 1.0  # type: ignore[method-assign]
+        asyncio.run(run(crew))
+
+
+def test_while_another_is_away_only_what_it_may_have_is_refused() -> None:
+    async def run(crew: Crew) -> None:
+        crew.boards[2].enter("a")
+        crew.dead.add(2)
+        assert await crew.take(0, ["b"]) == "answered"
+        assert await crew.take(0, ["a", "c"]) == "refused"
+        assert await crew.take(1, ["c"]) == "answered"
+        crew.dead.clear()
+        assert await crew.take(0, ["a"]) == "answered"
+
+    with ExitStack() as stack:
+        crew = Crew(stack, 2, all_seen=False)
+        crew.chance.random = lambda: 1.0  # type: ignore[method-assign]
+        asyncio.run(run(crew))
+        assert crew.decided == [("b", 0), ("c", 1), ("a", 0)]
+
+
+def test_what_shares_an_id_or_a_card_with_a_doubtful_request_keeps_its_order() -> None:
+    async def run(crew: Crew) -> None:
+        requests = [crew.take(0, ids, number, key) for number, (ids, key) in enumerate(REQUESTS)]
+        await asyncio.gather(*requests)
+
+    for seed in range(50):
+        with ExitStack() as stack:
+            crew = Crew(stack, seed, all_seen=False)
+            crew.boards[1].enter("a")
+            asyncio.run(run(crew))
+            assert [one for one in crew.order if one in {0, 1, 3}] == [0, 1, 3]
+            # What shares neither waits for nobody.
+            assert crew.order[0] == 2
+
+
+REQUESTS = [(["a"], "x"), (["b"], "x"), (["c"], "y"), (["b"], "z")]

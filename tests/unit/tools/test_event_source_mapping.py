@@ -1,0 +1,423 @@
+"""The mapping on a stream in memory and a function of this process: the contract, with everything failing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import chain, pairwise
+from random import Random
+from typing import Any
+
+import pytest
+
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.testing.aws_fakes import refusal
+from fraud_detection.testing.kinesis_fake import FakeKinesis
+from tools.local_aws.event_source_mapping import EventSourceMapping
+from tools.local_aws.invocation import Invocation
+from tools.local_aws.kinesis_event import LARGEST_EVENT
+from tools.local_aws.mapping_settings import MappingSettings
+from tools.local_aws.shard_poller import Pace
+
+FAST = Pace(poll_s=0.001, behind_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
+PATIENCE_S = 20.0
+Event = dict[str, Any]
+GOOD = b'{"batchItemFailures": []}'
+
+
+def values(event: Event) -> list[Any]:
+    return [json.loads(base64.b64decode(one["kinesis"]["data"]))["n"] for one in event["Records"]]
+
+
+def numbers(event: Event) -> list[str]:
+    return [one["kinesis"]["sequenceNumber"] for one in event["Records"]]
+
+
+def failing_at(event: Event, place: int) -> bytes:
+    return json.dumps({"batchItemFailures": [{"itemIdentifier": numbers(event)[place]}]}).encode()
+
+
+class Function:
+    """Answers by a function of the event; an answer that is no bytes is an error of that name."""
+
+    def __init__(self, answer: Callable[[Event], bytes | str]) -> None:
+        self.events: list[Event] = []
+        self.sizes: list[int] = []
+        self.closed = False
+        self._answer, self._busy = answer, threading.Lock()
+
+    def invoke(self, event: bytes, timeout_s: float | None = None) -> Invocation:
+        assert timeout_s is None
+        assert self._busy.acquire(blocking=False), "one invocation of a shard at a time"
+        self.sizes.append(len(event))
+        self.events.append(json.loads(event))
+        answer = self._answer(self.events[-1])
+        self._busy.release()
+        if isinstance(answer, bytes):
+            return Invocation(str(len(self.events)), answer)
+        return Invocation.failed(str(len(self.events)), answer, "failed")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    """A stream, a function a shard, and what was told about records that were given up."""
+
+    def __init__(
+        self,
+        answer: Callable[[Event], bytes | str] = lambda _: GOOD,
+        shards: int = 1,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        self.kinesis = FakeKinesis(shards)
+        self.functions: dict[str, Function] = {}
+        self.told: list[dict[str, Any]] = []
+        self.tell: Callable[[bytes], object] = lambda message: self.told.append(json.loads(message))
+        self._answer = answer
+        start = settings.pop("starting_position", "TRIM_HORIZON")
+        self.settings = MappingSettings(
+            self.kinesis.arn, "arn:f", start, **{"report_batch_item_failures": True, **settings}
+        )
+
+    def put(self, *values: int, key: str = "card") -> None:
+        records = [{"PartitionKey": key, "Data": json.dumps({"n": n}).encode()} for n in values]
+        for begin in range(0, len(records), 500):
+            self.kinesis.put_records(Records=records[begin : begin + 500])
+
+    def mapping(self, checkpoints: dict[str, str] | None = None, pace: Pace = FAST) -> EventSourceMapping:
+        def function(shard: str) -> Function:
+            self.functions[shard] = Function(self._answer)
+            return self.functions[shard]
+
+        return EventSourceMapping(
+            self.settings, self.kinesis, function, self.tell, pace=pace, checkpoints=checkpoints
+        )
+
+    def run(self) -> EventSourceMapping:
+        with self.mapping() as mapping:
+            assert mapping.drained(PATIENCE_S)
+        return mapping
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for function in self.functions.values() for event in function.events]
+
+
+def test_an_event_has_the_shape_that_aws_documents() -> None:
+    world = World()
+    world.kinesis.clock = lambda: 1545084650.987
+    world.put(7, key="card-1")
+    world.run()
+    ((record,),) = [event["Records"] for event in world.events]
+    number = world.kinesis.records("shardId-000000000000")[0]["SequenceNumber"]
+    assert record == {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "card-1",
+            "sequenceNumber": number,
+            "data": base64.b64encode(b'{"n": 7}').decode(),
+            "approximateArrivalTimestamp": 1545084650.987,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": f"shardId-000000000000:{number}",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::000000000000:role/event-source-mapping",
+        "awsRegion": "eu-central-1",
+        "eventSourceARN": "arn:aws:kinesis:eu-central-1:000000000000:stream/payments",
+    }
+
+
+def test_what_was_given_up_is_told_in_the_shape_that_aws_documents() -> None:
+    world = World(lambda _: "ValueError", maximum_retry_attempts=1)
+    world.kinesis.clock = lambda: 1573691884.835
+    world.put(1, 2)
+    world.run()
+    (message,) = world.told
+    first, last = world.kinesis.records("shardId-000000000000")
+    assert message.pop("timestamp").endswith("Z")
+    assert message == {
+        "requestContext": {
+            "requestId": "2",
+            "functionArn": "arn:f",
+            "condition": "RetryAttemptsExhausted",
+            "approximateInvokeCount": 2,
+        },
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "version": "1.0",
+        "KinesisBatchInfo": {
+            "shardId": "shardId-000000000000",
+            "startSequenceNumber": first["SequenceNumber"],
+            "endSequenceNumber": last["SequenceNumber"],
+            "approximateArrivalOfFirstRecord": "2019-11-14T00:38:04.835Z",
+            "approximateArrivalOfLastRecord": "2019-11-14T00:38:04.835Z",
+            "batchSize": 2,
+            "streamArn": world.kinesis.arn,
+        },
+    }
+
+
+@pytest.mark.parametrize("bisect", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order(
+    *, seed: int, bisect: bool
+) -> None:
+    chance, done = Random(seed), defaultdict[str, list[int]](list)
+
+    def answer(event: Event) -> bytes | str:
+        dice, records = chance.random(), event["Records"]
+        place = chance.randrange(len(records)) if dice < 0.4 else len(records)
+        if dice < 0.15:
+            return "Sandbox.Timedout"
+        for record, value in zip(records[:place], values(event), strict=False):
+            done[record["kinesis"]["partitionKey"]].append(value)
+        return GOOD if place == len(records) else failing_at(event, place)
+
+    # By chance, since a rhythm might be that of the mapping's own calls.
+    calls = Random(seed + 100)
+    kinds = chain(["throttled"], iter(lambda: calls.choice(["throttled", "expired", "well", "well"]), ""))
+
+    def trouble(operation: str) -> None:
+        kind = next(kinds)
+        if kind == "throttled":
+            raise refusal("ProvisionedThroughputExceededException", operation)
+        if kind == "expired":
+            world.kinesis.expire_iterators()
+
+    world = World(answer, 3, bisect_on_error=bisect, maximum_retry_attempts=2, batch_size=20)
+    for n in range(400):
+        world.put(n, key=f"card-{n % 20}")
+    with world.mapping() as mapping:
+        world.kinesis.before = trouble
+        assert mapping.drained(PATIENCE_S)
+    given_up = {
+        json.loads(record["Data"])["n"]
+        for told in (one["KinesisBatchInfo"] for one in world.told)
+        for record in world.kinesis.records(told["shardId"])
+        if int(told["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(told["endSequenceNumber"])
+    }
+    reported = [n for noted in done.values() for n in noted]
+    assert len(reported) == len(set(reported))
+    assert set(reported) | given_up == set(range(400))
+    assert set(reported).isdisjoint(given_up)
+    assert all(earlier < later for noted in done.values() for earlier, later in pairwise(noted))
+    assert sum(shard.records for shard in mapping.progress.values()) == len(reported)
+    assert sum(shard.given_up for shard in mapping.progress.values()) == len(given_up)
+    assert sum(shard.throttled for shard in mapping.progress.values()) > 0
+
+
+def test_batches_are_cut_by_count() -> None:
+    world = World(batch_size=4)
+    world.put(*range(10))
+    world.run()
+    assert [values(event) for event in world.events] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_batches_are_cut_where_the_event_would_be_larger_than_lambda_takes() -> None:
+    world = World(batch_size=100)
+    large = json.dumps({"n": 1, "x": "x" * 700_000}).encode()
+    for _ in range(2):
+        world.kinesis.put_records(Records=[{"PartitionKey": "k", "Data": large}] * 10)
+    world.run()
+    (function,) = world.functions.values()
+    # A read holds ten MiB: fourteen of them, then six.
+    assert [len(event["Records"]) for event in function.events] == [6, 6, 2, 6]
+    assert LARGEST_EVENT - 950_000 < max(function.sizes) <= LARGEST_EVENT
+
+
+def test_a_window_gathers_what_comes_within_it() -> None:
+    world = World(window_s=0.3, batch_size=100)
+    read = threading.Event()
+    with world.mapping() as mapping:
+        world.put(1)
+        world.kinesis.before = lambda operation: read.set() if operation == "GetRecords" else None
+        assert read.wait(PATIENCE_S)
+        world.put(2)
+        assert mapping.drained(PATIENCE_S)
+    assert [values(event) for event in world.events] == [[1, 2]]
+
+
+def test_a_full_batch_does_not_wait_for_its_window() -> None:
+    came = threading.Event()
+
+    def answer(_: Event) -> bytes:
+        came.set()
+        return GOOD
+
+    world = World(answer, window_s=300, batch_size=2)
+    world.put(1, 2)
+    with world.mapping():
+        assert came.wait(PATIENCE_S)
+    assert [values(event) for event in world.events] == [[1, 2]]
+
+
+def test_records_that_became_too_old_are_told_without_an_invocation() -> None:
+    world = World(maximum_record_age_s=60, batch_size=10)
+    now, world.kinesis.clock = world.kinesis.clock, lambda: 1000.0
+    world.put(1, 2)
+    world.kinesis.clock = now
+    world.put(3)
+    mapping = world.run()
+    assert [values(event) for event in world.events] == [[3]]
+    (message,) = world.told
+    assert message["requestContext"]["condition"] == "RecordAgeExceeded"
+    assert message["requestContext"]["approximateInvokeCount"] == 0
+    assert "responseContext" not in message
+    assert message["KinesisBatchInfo"]["batchSize"] == 2
+    assert [(one.records, one.given_up) for one in mapping.progress.values()] == [(1, 2)]
+
+
+def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> None:
+    world = World(lambda event: "ValueError" if -1 in values(event) else GOOD, shards=2, batch_size=1)
+    for n in range(40):
+        world.put(n, key=f"card-{n}")
+    world.put(-1, key="card-0")
+    world.put(99, key="card-0")
+    with world.mapping() as mapping:
+        assert not mapping.drained(0.2)
+        stuck = next(one for one in mapping.progress.values() if one.retries)
+    assert stuck.retries > 3
+    assert {n for event in world.events for n in values(event) if n >= 0} >= set(range(40))
+    assert sum(one.records for one in mapping.progress.values()) == 40
+    assert world.told == []
+
+
+def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
+    stop = threading.Event()
+
+    def answer(event: Event) -> bytes:
+        if values(event)[-1] >= 50:
+            stop.set()
+        return GOOD
+
+    world = World(answer, batch_size=10)
+    world.put(*range(100))
+    with world.mapping() as mapping:
+        assert stop.wait(PATIENCE_S)
+    seen = [n for event in world.events for n in values(event)]
+    assert all(function.closed for function in world.functions.values())
+    with world.mapping(mapping.checkpoints) as resumed:
+        assert resumed.drained(PATIENCE_S)
+    assert seen + [n for event in world.events for n in values(event)] == list(range(100))
+
+
+def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done() -> None:
+    stuck = threading.Event()
+
+    def answer(event: Event) -> bytes | str:
+        if len(event["Records"]) == 10:
+            return failing_at(event, 3)
+        stuck.set()
+        return "ValueError"
+
+    world = World(answer, batch_size=10)
+    world.put(*range(10))
+    with world.mapping() as mapping:
+        assert stuck.wait(PATIENCE_S)
+    third = world.kinesis.records("shardId-000000000000")[2]
+    assert mapping.checkpoints == {"shardId-000000000000": third["SequenceNumber"]}
+    assert {tuple(values(event)) for event in world.events} == {tuple(range(10)), tuple(range(3, 10))}
+
+
+def test_what_cannot_be_told_yet_is_not_passed_over() -> None:
+    failures = [3]
+
+    def tell(message: bytes) -> None:
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise RetryError("the queue is away")
+        world.told.append(json.loads(message))
+
+    world = World(
+        lambda event: "ValueError" if 1 in values(event) else GOOD, batch_size=1, maximum_retry_attempts=0
+    )
+    world.tell = tell
+    world.put(1, 2)
+    world.run()
+    assert len(world.told) == 1
+    assert [values(event) for event in world.events] == [[1], [2]]
+
+
+def test_latest_delivers_what_comes_after_the_first_read() -> None:
+    world = World(starting_position="LATEST")
+    world.put(1)
+    with world.mapping() as mapping:
+        assert mapping.drained(PATIENCE_S)
+        # An iterator that expires before anything was read must not pass over what came meanwhile.
+        world.kinesis.expire_iterators()
+        world.put(2)
+        assert mapping.drained(PATIENCE_S)
+    assert [values(event) for event in world.events] == [[2]]
+
+
+def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> None:
+    seen: list[int] = []
+
+    def answer(event: Event) -> bytes:
+        seen.extend(values(event))
+        return GOOD
+
+    world = World(answer, batch_size=7, starting_position="LATEST")
+    with world.mapping() as mapping:
+        assert mapping.drained(PATIENCE_S)
+        for n in range(30):
+            world.put(n)
+            if n == 20:
+                world.kinesis.split("shardId-000000000000")
+        assert mapping.drained(PATIENCE_S)
+        assert len(mapping.progress) == 3
+    assert seen == list(range(30))
+
+
+def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
+    seen: list[int] = []
+    begun: list[int] = []
+    started = threading.Event()
+
+    def answer(event: Event) -> bytes:
+        assert started.wait(PATIENCE_S)
+        seen.extend(values(event))
+        begun.append(len(world.functions))
+        return GOOD
+
+    world = World(answer, batch_size=2)
+    world.put(*range(30))
+    world.kinesis.split("shardId-000000000000")
+    world.put(*range(30, 60))
+    with world.mapping() as mapping:
+        started.set()
+        assert mapping.drained(PATIENCE_S)
+    assert seen == list(range(60))
+    assert begun[:15] == [1] * 15
+    assert min(begun[15:]) > 1
+
+
+def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
+    world = World()
+
+    def absent(operation: str) -> None:
+        if operation == "GetRecords":
+            raise refusal("ResourceNotFoundException", operation)
+
+    world.kinesis.before = absent
+    mapping = world.mapping()
+    mapping.start()
+    with pytest.raises(ConfigError, match="ResourceNotFound"):
+        mapping.drained(PATIENCE_S)
+    with pytest.raises(ConfigError, match="ResourceNotFound"):
+        mapping.stop()
+
+
+def test_a_stream_that_is_read_once_a_second_says_so_in_its_latencies() -> None:
+    world = World()
+    with world.mapping(pace=Pace(poll_s=0.2)) as mapping:
+        assert mapping.drained(PATIENCE_S)
+        world.put(1)
+        assert mapping.drained(PATIENCE_S)
+        (progress,) = mapping.progress.values()
+    assert progress.since_put.count == 1
+    assert 20 < progress.since_put.percentile_ms(50) < 2_000

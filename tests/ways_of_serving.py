@@ -1,0 +1,493 @@
+"""Every way of serving behind one small interface: a stream in, cut as one likes, and what became of it out.
+
+A part of a cutting is what one batch, one run over a file, or one list of requests holds.  Before a part the
+process may have ended (`closed`) or died (`killed`); then a new one opens the state that the last one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from fraud_detection.adapters.files.event_sources import Batch, Pipe
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.http.messages import Answer, Request
+from fraud_detection.adapters.ipc.count_board import CountBoard
+from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
+from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.core.decision_record import Record, encode
+from fraud_detection.core.outcomes import Outcome
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.engine.decision_json import outcome_line
+from fraud_detection.engine.engine import Engine
+from fraud_detection.serving.aws_lambda.batch import Record as Arrived
+from fraud_detection.serving.aws_lambda.decision_log import without_value
+from fraud_detection.serving.aws_lambda.handler import Processor
+from fraud_detection.serving.create_state import new_state
+from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.stream_runner import run_stream
+from fraud_detection.serving.http.api_keys import Access
+from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.routes import Api
+from fraud_detection.serving.load_engine import load_engine
+from fraud_detection.serving.workers.claims import Claims
+from fraud_detection.serving.workers.ownership import Ownership, shard_path
+from fraud_detection.serving.workers.replica import WorkerDoor
+from tests.conftest import SmallWorld
+from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
+from tests.functional.workers.test_replica import follow_all
+from tests.states import opened
+
+Before = Literal["", "closed", "killed"]
+BEFORE: tuple[Before, ...] = ("", "closed", "killed")
+LOGGED = frozenset({"decision", "quarantined", "conflict"})
+"""What every door tells of; the log on AWS has no lines of labels and repeated events."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Events of the stream from `start` to `stop`, and what happened to the process before them."""
+
+    start: int
+    stop: int
+    before: Before = ""
+
+
+def cuttings(events: int, seed: int, largest: int = 60) -> list[Part]:
+    """Cut a stream anywhere, with restarts in between."""
+    chance, found, at = Random(seed), list[Part](), 0
+    while at < events:
+        size = min(chance.choice([1, 1, 2, 5, chance.randint(1, largest)]), events - at)
+        before = chance.choices(BEFORE, [6, 1, 1])[0] if at else ""
+        found.append(Part(at, at + size, before))
+        at += size
+    return found
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One project, one stream, and the engine made of both the bundle and the project."""
+
+    world: SmallWorld
+    project: Project
+    bundle: Path
+    events: list[bytes]
+    engine: Engine
+    own_ids: frozenset[str]
+
+    @classmethod
+    def of(cls, world: SmallWorld, project: Project, bundle: Path, events: list[bytes]) -> Case:
+        """Load the engine once: a process that is opened again has the same."""
+        own = {str(read.get("transaction_id")) for read in map(fields_of, events)}
+        return cls(world, project, bundle, events, load_engine(bundle, project), frozenset(own))
+
+    def known(self, one: str) -> str:
+        """Return an id, or `#` where the event has none of its own: each door names it in its way."""
+        return one if one in self.own_ids else "#"
+
+
+def fields_of(event: bytes) -> dict[str, Any]:
+    try:
+        read = msgspec.json.decode(event)
+    except (msgspec.DecodeError, UnicodeError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+class Result(msgspec.Struct):
+    """What became of a stream.
+
+    told: the record of each place, as `plain` returns it.  first: the answers that came first, by id.
+    counts: by the door's own counters, where it has some: decided, repeated, conflicts, quarantined, labels.
+    """
+
+    told: dict[int, tuple[str, str]] = {}
+    counts: dict[str, int] | None = None
+    first: dict[str, Any] = {}
+
+    def of_kinds(self, kinds: frozenset[str]) -> dict[int, tuple[str, str]]:
+        """Return what was told of events that became one of these."""
+        return {place: one for place, one in sorted(self.told.items()) if one[0] in kinds}
+
+
+def plain(case: Case, line: bytes | str) -> tuple[str, str]:
+    """Return kind and content of a record: all of it but the delivery, what was refused, and a drawn id."""
+    record = msgspec.json.decode(line, type=Record)
+    told = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
+    kind = "repeated" if told.get("repeated") else told["type"]
+    if "transaction_id" in told:
+        told["transaction_id"] = case.known(told["transaction_id"])
+    if kind == "quarantined":
+        # The log on AWS may hold no value.
+        told["reason"] = without_value(told["reason"])
+    if kind == "repeated":
+        # A caller is told the first decision again: `read_answer` looks at what it is.
+        told = {"transaction_id": told["transaction_id"]}
+    return kind, json.dumps(told, sort_keys=True)
+
+
+class Door(Protocol):
+    """A way of serving.  kinds: of what it tells one by one."""
+
+    name: str
+    kinds: frozenset[str]
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
+        """Send the stream, cut so, to a new state in the folder; return what became of it."""
+        ...
+
+
+EVERYTHING = frozenset({*LOGGED, "label", "repeated"})
+TALLIED = ("decided", "repeated", "conflicts", "quarantined", "labels")
+
+
+class Sitting:
+    """An embedded door over a state file, which ends and is opened again as the parts say."""
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.case, self.state = case, folder / "state.db"
+        self.counts = Counter[str]()
+        self.door = self._open()
+
+    def before(self, part: Part) -> bool:
+        """Return whether another process goes on."""
+        if part.before:
+            self.end(part.before)
+            self.door = self._open()
+        return bool(part.before)
+
+    def end(self, how: Before) -> None:
+        self.counts += Counter({name: getattr(self.door.tally, name) for name in TALLIED})
+        if how == "killed":
+            self.door.site.close()
+        else:
+            self.door.close()
+
+    def _open(self) -> EmbeddedDoor:
+        site = opened(self.state)
+        door = EmbeddedDoor(self.case.engine.pipeline(site, site.ledger), site)
+        door.answer_by(self.case.engine)
+        return door
+
+
+def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
+    """Return the same parts with one kill: a process takes a second to start."""
+    at = Random(seed).randrange(len(cuts) // 4, len(cuts))
+    return [Part(one.start, one.stop, "killed" if place == at else "") for place, one in enumerate(cuts)]
+
+
+def taken_in(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in TALLIED}
+
+
+def lines_of(case: Case, outcomes: Sequence[Outcome]) -> dict[int, tuple[str, str]]:
+    return {place: plain(case, outcome_line(one)) for place, one in enumerate(outcomes)}
+
+
+class FileDoor:
+    """`fraud run --source FILE`: the file grows by each part."""
+
+    name = "file"
+    kinds = EVERYTHING
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
+        sitting, path, outcomes = Sitting(case, folder), folder / "events.jsonl", list[Outcome]()
+        path.touch()
+        for part in cuts:
+            sitting.before(part)
+            with path.open("ab") as file:
+                file.writelines(event + b"\n" for event in case.events[part.start : part.stop])
+            run_stream(sitting.door, str(path), Stop(), outcomes.extend)
+        sitting.end("closed")
+        return Result(lines_of(case, outcomes), taken_in(sitting.counts))
+
+
+class PipeDoor:
+    """`fraud run --source -`: what has arrived in the pipe is a batch; each process has its own pipe."""
+
+    name = "pipe"
+    kinds = EVERYTHING
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
+        sitting, outcomes = Sitting(case, folder), list[Outcome]()
+        for parts in by_process(cuts):
+            sitting.before(parts[0])
+            read, write = os.pipe()
+            try:
+                batches = Pipe(read).batches(0, 512)
+                for part in parts:
+                    os.write(write, b"".join(one + b"\n" for one in case.events[part.start : part.stop]))
+                    outcomes += sitting.door.take(next(batches), "-")
+                    sitting.door.catch_up()
+            finally:
+                os.close(read)
+                os.close(write)
+        sitting.end("closed")
+        return Result(lines_of(case, outcomes), taken_in(sitting.counts))
+
+
+def by_process(cuts: Sequence[Part]) -> list[list[Part]]:
+    """Return the parts that one process takes together."""
+    found = [[cuts[0]]]
+    for part in cuts[1:]:
+        if part.before:
+            found.append([])
+        found[-1].append(part)
+    return found
+
+
+class HttpDoor:
+    """`fraud serve` without sockets: each part is a list, or `alone` each event a request of its own."""
+
+    kinds = EVERYTHING
+
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone
+        self.name = "http, one by one" if alone else "http, lists"
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
+        sitting, result = Sitting(case, folder), Result()
+        for parts in by_process(cuts):
+            sitting.before(parts[0])
+            asyncio.run(self._asked(case, parts, sitting.door, result))
+        sitting.end("closed")
+        result.counts = taken_in(sitting.counts)
+        return result
+
+    async def _asked(self, case: Case, parts: Sequence[Part], door: EmbeddedDoor, result: Result) -> None:
+        api = Api(RequestDoor(door), Access(None), b"")
+
+        async def send(body: bytes, key: int) -> Answer:
+            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            api.take(Request("POST", "/v1/decisions", body, b"", b"", b"k%d" % key), answered.set_result)
+            return await answered
+
+        for part in parts:
+            for places in requests_of(case, part, alone=self.alone):
+                body = case.events[places[0]] if len(places) == 1 else listed(case, places)
+                read_answer(case, places, (await send(body, places[0])).body, result)
+
+
+def requests_of(case: Case, part: Part, *, alone: bool) -> Iterator[range]:
+    """Yield the places that one request holds; what is no JSON at all cannot stand in a list."""
+    places = range(part.start, part.stop)
+    if alone or len(places) == 1 or not all(is_json(case.events[place]) for place in places):
+        yield from (range(place, place + 1) for place in places)
+    else:
+        yield places
+
+
+def is_json(event: bytes) -> bool:
+    try:
+        msgspec.json.decode(event)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return True
+
+
+def listed(case: Case, places: range) -> bytes:
+    return b"[" + b",".join(case.events[place] for place in places) + b"]"
+
+
+def read_answer(case: Case, places: range, body: bytes, result: Result) -> None:
+    if len(places) > 1:
+        answers = [bytes(one) for one in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    else:
+        found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        answers = [bytes(found["record"]) if "record" in found else body]
+    for place, answer in zip(places, answers, strict=True):
+        result.told[place] = plain(case, answer)
+        record = json.loads(answer)
+        if record["type"] == "decision":
+            again = record.pop("repeated", False)
+            first = result.first.setdefault(record["transaction_id"], record)
+            assert (first == record) if again else (first is record)
+
+
+class LambdaDoor:
+    """The handler's processor over the shipped fakes; shards take turns, so the order is the stream's.
+
+    again: a batch may die half way, or come again though it was done.
+    """
+
+    kinds = LOGGED
+
+    def __init__(self, shards: int, *, again: bool = False) -> None:
+        self.shards, self.again = shards, again
+        self.name = f"lambda, {shards} shards" + (", delivered again" if again else "")
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:  # noqa: ARG002 - all is in the fakes
+        cloud, chance = Cloud(case.world), Random(len(cuts))
+        bundle = read_bundle(case.bundle)
+        contents = msgspec.structs.replace(bundle.contents, project=case.project)
+        bundle = msgspec.structs.replace(bundle, contents=contents)
+        processor = cloud.processor(bundle)
+        for part in cuts:
+            if part.before:
+                processor = cloud.processor(bundle)
+            for lane, records in self._batches(case, part):
+                if self.again and chance.random() < 0.3:
+                    self._killed(cloud, cloud.processor(bundle), lane, records, chance)
+                    processor = cloud.processor(bundle)
+                assert processor.handle(lane, records) == []
+                if self.again and chance.random() < 0.2:
+                    assert processor.handle(lane, records) == []
+        return self._result(case, cloud)
+
+    def _batches(self, case: Case, part: Part) -> Iterator[tuple[str, list[Arrived]]]:
+        lanes = [(self._lane(case.events[place]), place) for place in range(part.start, part.stop)]
+        while lanes:
+            lane = lanes[0][0]
+            same = next((at for at, one in enumerate(lanes) if one[0] != lane), len(lanes))
+            yield lane, [Arrived(str(FIRST + place), case.events[place], 1.0) for _, place in lanes[:same]]
+            lanes = lanes[same:]
+
+    def _lane(self, event: bytes) -> str:
+        card = str(fields_of(event).get("card_id"))
+        return f"shardId-{zlib.crc32(card.encode()) % self.shards:012d}"
+
+    @staticmethod
+    def _killed(
+        cloud: Cloud, processor: Processor, lane: str, records: Sequence[Arrived], chance: Random
+    ) -> None:
+        left = [chance.randint(0, 12)]
+
+        def dies(_operation: str) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+
+        cloud.trouble(dies)
+        with contextlib.suppress(Killed):
+            assert processor.handle(lane, records) == []
+        cloud.trouble(lambda _: None)
+
+    def _result(self, case: Case, cloud: Cloud) -> Result:
+        places = {str(FIRST + place): place for place in range(len(case.events))}
+        result = log_result(case, cloud.lines, places)
+        if self.again:
+            result.counts = None
+        assert len(cloud.decisions()) == len(result.of_kinds(frozenset({"decision"})))
+        return result
+
+
+def log_result(case: Case, lines: Sequence[dict[str, Any]], places: dict[str, int]) -> Result:
+    """Return what the log on AWS tells of a stream, whose records stand at these places by their numbers."""
+    result, batches = Result(), Counter[str]()
+    for line in lines:
+        if line["type"] in LOGGED:
+            place = places[line["delivery"]["sequence_number"]]
+            found = plain(case, json.dumps(line))
+            # Told again, it is told alike.
+            assert result.told.setdefault(place, found) == found
+        elif line["type"] == "batch":
+            batches.update({name: line[name] for name in TALLIED})
+    # Told without labels: of repeated events this log counts payments and labels alike.
+    result.counts = taken_in(batches)
+    return result
+
+
+class WorkersDoor:
+    """The doors of several workers side by side, each event at its owner; all follow before the next part."""
+
+    kinds = EVERYTHING
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.name = f"{workers} workers"
+
+    def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
+        new_state(folder / "state.db", self.workers)
+        boards = [SharedIds(shared_memory(worker)) for worker in range(self.workers)]
+        doors = [self._open(case, folder, boards, worker) for worker in range(self.workers)]
+        ownership, counts, result = Ownership(case.project.schema, self.workers), Counter[str](), Result()
+        for part in cuts:
+            if part.before:
+                worker = part.start % self.workers
+                counts += self._ended(doors[worker], part.before)
+                doors[worker] = self._open(case, folder, boards, worker)
+            for worker, places in turns_of(case, ownership, part):
+                events = [case.events[place] for place in places]
+                identities = [f"place-{one}" for one in places]
+                clear(doors, boards, worker, payments_of(ownership, events, identities))
+                outcomes = doors[worker].take(Batch(events, identities, 0), "test")
+                doors[worker].catch_up()
+                follow_all(doors)
+                for place, one in zip(places, outcomes, strict=True):
+                    result.told[place] = plain(case, outcome_line(one))
+        for door in doors:
+            counts += self._ended(door, "closed")
+        result.counts = taken_in(counts)
+        return result
+
+    def _open(self, case: Case, folder: Path, boards: Sequence[SharedIds], worker: int) -> WorkerDoor:
+        paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
+        others = {one: SqliteSite(paths[one], reading=True) for one in range(self.workers) if one != worker}
+        board = CountBoard(folder, worker, self.workers)
+        site = opened(paths[worker], board=boards[worker])
+        door = WorkerDoor(case.engine, worker, site, others, board=board)
+        door.answer_by(case.engine)
+        return door
+
+    @staticmethod
+    def _ended(door: WorkerDoor, how: Before) -> Counter[str]:
+        if how == "killed":
+            door.site.close()
+            for file in door.others.values():
+                file.close()
+        else:
+            door.close()
+        return Counter({name: getattr(door.tally, name) for name in TALLIED})
+
+
+def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
+    places = [ownership.place(*one) for one in zip(events, identities, strict=True)]
+    return [one.transaction_id for one in places if one.transaction_id is not None and not one.is_label]
+
+
+def clear(doors: Sequence[WorkerDoor], boards: Sequence[SharedIds], worker: int, ids: Sequence[str]) -> None:
+    """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
+
+    async def ask(other: int, what: str, body: object) -> object:
+        return await claims[other].answer(worker, what, body)
+
+    claims = [Claims(own, boards, door.others, door.site.ledger, ask) for own, door in enumerate(doors)]
+    doors[worker].site.ledger.elsewhere.clear()
+    claim = claims[worker].claim(ids, set)
+    if claim is not None:
+        asyncio.run(claims[worker].cleared(claim))
+
+
+def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int, list[int]]]:
+    """Yield runs of events that one worker owns; what nobody owns goes to the first."""
+    owner, places = 0, list[int]()
+    for place in range(part.start, part.stop):
+        found = ownership.place(case.events[place], f"place-{place}").owner or 0
+        if places and found != owner:
+            yield owner, places
+            places = []
+        owner = found
+        places.append(place)
+    yield owner, places
+
+
+REFERENCE = FileDoor()
+IN_PROCESS: list[Door] = [
+    FileDoor(),
+    PipeDoor(),
+    HttpDoor(alone=True),
+    HttpDoor(alone=False),
+    LambdaDoor(1),
+    LambdaDoor(4),
+    LambdaDoor(1, again=True),
+    WorkersDoor(2),
+]

@@ -1,0 +1,1 @@
+"""The demo on AWS services of this machine: deployed, streamed, summed up, removed."""

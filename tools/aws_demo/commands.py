@@ -1,0 +1,95 @@
+"""The whole system on AWS's protocols, on services of this machine."""
+
+from __future__ import annotations
+
+import signal
+import time
+from argparse import Namespace
+from typing import Any
+
+import msgspec
+
+from fraud_detection.adapters.host.stopping import Stop
+from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.cli.printing import figure, terminal, write_figures
+from fraud_detection.cli.try_it.demo import HEADINGS, PLAIN_EVERY_S, judged
+from fraud_detection.cli.try_it.generate import simulated_world
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.demo.demo import DemoSettings
+from tools.aws_demo.demo import AwsDemoReport, LiveLog, demonstrate
+
+
+def aws_demo(arguments: Namespace) -> None:
+    """Start local services, deploy, stream, sum up, remove everything."""
+    screen, stop = terminal(arguments), Stop()
+    settings = DemoSettings(
+        arguments.seconds,
+        arguments.rate,
+        simulated_world(arguments),
+        arguments.directory,
+        tuple(arguments.drift),
+    )
+    # Before payments stream, an interrupt ends it at once; what was started is ended and removed.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        report = demonstrate(settings, arguments.tools, stop, _Shown(screen), screen.progress, screen.say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    screen.finish()
+    if not report.transactions:
+        raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
+    screen.say(summary(report))
+    figures = msgspec.to_builtins(report)
+    write_figures(arguments, figures | figures.pop("quality"))
+
+
+class _Shown:
+    """Shows the live table, more seldom where there is no terminal."""
+
+    def __init__(self, screen: Terminal) -> None:
+        self.screen = screen
+        self.next = 0.0
+
+    def __call__(self, view: LiveLog) -> None:
+        if not view.tally.decided or (self.screen.plain and time.monotonic() < self.next):
+            return
+        self.next = time.monotonic() + PLAIN_EVERY_S
+        self.screen.table(live_figures(view), HEADINGS, [newest(one) for one in reversed(view.newest)])
+
+
+def live_figures(view: LiveLog) -> dict[str, str]:
+    """Return the figures above the live table."""
+    tally = view.tally
+    return {
+        "decided": f"{tally.decided:,}",
+        "per second": f"{view.rate():,.0f}",
+        "p50 ms": figure(tally.put_ms.percentile_ms(50), 0),
+        "p99 ms": figure(tally.put_ms.percentile_ms(99), 0),
+        "approve": f"{tally.actions['approve']:,}",
+        "review": f"{tally.actions['review']:,}",
+        "decline": f"{tally.actions['decline']:,}",
+        "quarantined": f"{tally.quarantined:,}",
+    }
+
+
+def newest(entry: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return a decline as a row of the live table; the log holds no amounts."""
+    why = [one["words"] for one in entry["reasons"] if one["code"] == "score"]
+    return entry["transaction_id"], "", f"{entry['score'] or 0:.3f}", "; ".join(why)
+
+
+def summary(report: AwsDemoReport) -> str:
+    """Return the summary of a demonstration."""
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in report.stages_ms.items())
+    return f"""
+{report.transactions:,} transactions in = {report.decided:,} decided + {report.quarantined:,} quarantined \
+(and {report.repeated:,} repeated, {report.labels:,} labels)
+approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
+{report.transactions_per_s:,.0f} transactions/s; {report.degraded:,} without a score
+from the stream to the decision: p50 {figure(report.p50_ms, 0)} ms, p99 {figure(report.p99_ms, 0)} ms, \
+longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms:.0f} ms)
+{report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
+{report.overtaken:,} profiles were overtaken by another shard and taken in again
+{judged(report.quality)}
+first decision {report.seconds_to_first_decision:.1f} s after the start; \
+{report.given_up:,} records given up"""

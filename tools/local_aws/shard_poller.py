@@ -1,0 +1,226 @@
+"""Reads one shard and delivers it to one function, one batch at a time, in order, until it is told to stop.
+
+A checkpoint moves only behind records that succeeded, or were told to the on-failure destination.  A
+poller that is stopped or dies starts again behind its checkpoint.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Protocol
+
+import msgspec
+
+from fraud_detection.adapters.aws.kinesis_consumer import MOST_RECORDS, Reading
+from fraud_detection.core.errors import RetryError
+from fraud_detection.core.metrics import LatencyHistogram
+from tools.local_aws.delivery import Delivery, Piece, records_done
+from tools.local_aws.invocation import Function, Invocation
+from tools.local_aws.kinesis_event import (
+    AGED,
+    FAILED,
+    EventShape,
+    GivenUp,
+    Waiting,
+    event_of,
+    fitting,
+)
+from tools.local_aws.mapping_settings import FOREVER, MappingSettings
+
+NEVER, FOR_GOOD = float("-inf"), float("inf")
+
+
+class Reader(Protocol):
+    """What reads a shard from where it left off."""
+
+    def read(self, limit: int) -> Reading:
+        """Return the next records; raise RetryError when that fails."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How often a shard is read, and how long a failure waits; AWS reads once a second.
+
+    behind_s: pause between two reads while there is more to read: Kinesis allows five a second.
+    """
+
+    poll_s: float = 1.0
+    behind_s: float = 0.2
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 10.0
+
+    def pause_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row.
+
+        >>> [Pace().pause_s(failures) for failures in (1, 2, 3, 100)]
+        [0.1, 0.2, 0.4, 10.0]
+        """
+        return float(min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(failures - 1, 60)))
+
+
+class ShardProgress:
+    """What a shard has come to.
+
+    records: done.  invocations, retries, splits: of the function.  given_up: records told to the on-failure
+    destination, or dropped where there is none.  behind_ms: how far reading is behind the shard's end.
+    since_put: from a record's arrival in the stream to its first invocation.
+    """
+
+    def __init__(self, checkpoint: str | None = None) -> None:
+        """Start behind a checkpoint."""
+        self.checkpoint = checkpoint
+        self.records = self.invocations = self.retries = self.splits = self.given_up = 0
+        self.throttled = self.behind_ms = 0
+        self.since_put = LatencyHistogram()
+
+
+class ShardPoller:
+    """The poller of one shard; `run` is the work of a thread."""
+
+    def __init__(  # noqa: PLR0913 - what it joins
+        self,
+        settings: MappingSettings,
+        shard: str,
+        reader: Reader,
+        function: Function,
+        tell: Callable[[bytes], object] | None,
+        *,
+        pace: Pace,
+        stopping: threading.Event,
+        progress: ShardProgress,
+    ) -> None:
+        """Take the ends; `tell` takes what is told about records that were given up."""
+        self.progress = progress
+        self.idle_s = NEVER
+        """When the last read began that found nothing, with nothing left to deliver."""
+        self._settings, self._reader, self._function, self._tell = settings, reader, function, tell
+        self._pace, self._stopping = pace, stopping
+        self._shape = EventShape(settings, shard)
+        self._waiting: list[Waiting] = []
+        self._window_s = 0.0
+        self._closed = False
+        self._next_read_s = NEVER
+
+    def run(self, changed: Callable[[], object]) -> None:
+        """Read and deliver until told to stop, or to the end of a closed shard."""
+        while not self._stopping.is_set():
+            if self._due():
+                self._deliver(self._take())
+            elif self._closed:
+                self.idle_s = FOR_GOOD
+                break
+            elif not self._read():
+                changed()
+        changed()
+
+    def _due(self) -> bool:
+        """Say whether a batch is full, or its window is over."""
+        if len(self._waiting) >= self._settings.batch_size or fitting(self._waiting) < len(self._waiting):
+            return True
+        over = self._closed or time.monotonic() >= self._window_s + self._settings.window_s
+        return bool(self._waiting) and over
+
+    def _take(self) -> list[Waiting]:
+        count = fitting(self._waiting[: self._settings.batch_size])
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    def _read(self) -> bool:
+        """Wait until it is time, then read; return False when all that there was is done."""
+        if not self._wait_to_read():
+            return True
+        began = time.monotonic()
+        reading = self._try_to_read()
+        if reading is None:
+            return True
+        behind = reading.records or reading.behind_ms or self._waiting
+        self.idle_s = NEVER if behind else began
+        if reading.records and not self._waiting:
+            self._window_s = max(self._window_s, began)
+        self._waiting += [self._shape.waiting(record) for record in reading.records]
+        self._closed, self.progress.behind_ms = reading.closed, reading.behind_ms
+        pause = self._pace.poll_s
+        self._next_read_s = began + (min(pause, self._pace.behind_s) if reading.behind_ms else pause)
+        return self.idle_s == NEVER
+
+    def _wait_to_read(self) -> bool:
+        """Wait for the next read; return False when a window ends before that."""
+        window_s = self._window_s + self._settings.window_s if self._waiting else FOR_GOOD
+        self._stopping.wait(max(0.0, min(self._next_read_s, window_s) - time.monotonic()))
+        return window_s > self._next_read_s
+
+    def _try_to_read(self) -> Reading | None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                return self._reader.read(MOST_RECORDS)
+            except RetryError:
+                failures += 1
+                self.progress.throttled += 1
+                self._stopping.wait(self._pace.pause_s(failures))
+        return None
+
+    def _deliver(self, batch: list[Waiting]) -> None:
+        """Deliver a batch to its end, or to where it was stopped."""
+        delivery = Delivery(len(batch), self._settings)
+        last: Invocation | None = None
+        while (piece := delivery.next) is not None and not self._stopping.is_set():
+            aged = self._aged(batch[piece.start : piece.stop])
+            if aged:
+                old = delivery.expired(aged)
+                self._give_up(batch, old, GivenUp(AGED, old.invocations, last if old.invocations else None))
+                continue
+            last = self._invoke(batch, piece)
+            numbers = [record.number for record in batch[piece.start : piece.stop]]
+            step = delivery.answered(records_done(last, numbers, self._settings))
+            self._done(batch, piece.start, step.checkpoint)
+            if step.given_up is not None:
+                self._give_up(batch, step.given_up, GivenUp(FAILED, step.given_up.invocations, last))
+            elif step.again:
+                self.progress.retries += 1
+                self._stopping.wait(self._pace.pause_s(step.left[0].retries))
+            else:
+                self.progress.splits += len(step.left) > 0
+        self._window_s = time.monotonic()
+
+    def _invoke(self, batch: list[Waiting], piece: Piece) -> Invocation:
+        records = batch[piece.start : piece.stop]
+        if not piece.invocations:
+            now = time.time()
+            for record in records:
+                self.progress.since_put.add(now - record.arrived_s)
+        self.progress.invocations += 1
+        return self._function.invoke(event_of(records))
+
+    def _aged(self, records: list[Waiting]) -> int:
+        """Return how many of the first records are older than allowed."""
+        if self._settings.maximum_record_age_s == FOREVER:
+            return 0
+        oldest = time.time() - self._settings.maximum_record_age_s
+        return sum(1 for _ in takewhile(lambda record: record.arrived_s < oldest, records))
+
+    def _done(self, batch: list[Waiting], start: int, stop: int) -> None:
+        if stop > start:
+            self.progress.records += stop - start
+            self.progress.checkpoint = batch[stop - 1].number
+
+    def _give_up(self, batch: list[Waiting], piece: Piece, why: GivenUp) -> None:
+        """Tell about records, then go on behind them; stopped before that, they are not given up."""
+        message = self._shape.failure(batch[piece.start : piece.stop], why, time.time())
+        failures = 0
+        while not self._told(message):
+            failures += 1
+            if self._stopping.wait(self._pace.pause_s(failures)):
+                return
+        self.progress.given_up += piece.stop - piece.start
+        self.progress.checkpoint = batch[piece.stop - 1].number
+
+    def _told(self, message: bytes) -> bool:
+        try:
+            if self._tell is not None:
+                self._tell(message)
+        except RetryError:
+            return False
+        return True
