@@ -45,4 +45,4 @@ def break_features(one: str) -> None:
 
 if __name__ == "__main__":
     break_features(sys.argv[1])
-    sys.exit(importlib.import_module("fraud_detection.cli").main(sys.argv[2:]))
+    sys.exit(importlib.import_module("fraud_detection.cli.main").main(sys.argv[2:]))

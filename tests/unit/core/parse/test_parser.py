@@ -209,6 +209,18 @@ def test_an_amount_without_bounds_still_has_to_be_a_possible_number() -> None:
         Parser(schema).parse(b'{"t": "2026-01-01", "a": 1.797e306}', "row-1")
 
 
+def test_a_label_that_a_data_frame_made_a_fraction_of_is_the_whole_number() -> None:
+    assert [parser().labels.verdict({"fraud": value}) for value in (1.0, 0.0, -0.0, 1.5)] == [
+        True,
+        False,
+        False,
+        None,
+    ]
+    label = {"field": "f", "positive": ["1.0"], "negative": ["1"]}
+    schema = decode({"event_time": {"field": "t"}, "label": label}, Schema, "test")
+    assert Parser(schema).labels.verdict({"f": 1.0}) is True
+
+
 def test_label_values_are_compared_without_regard_to_case() -> None:
     label = {"field": "f", "positive": ["Fraud"]}
     schema = decode({"event_time": {"field": "t"}, "label": label}, Schema, "test")
