@@ -20,7 +20,7 @@ SHARE = 0.5
 """Of a core."""
 CREDIT_S = 0.02
 """So much time of the processor is saved up at most while nothing could be sent."""
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 PIPELINES = 40
 HANDSHAKES = 1_000
 FIELDS = 400
@@ -86,7 +86,7 @@ def unknown_fields(port: int, pace: Pace) -> None:
 
 def stream(port: int, pace: Pace, pieces: Iterator[bytes]) -> None:
     """Send pieces on a connection of their own, and read until the other end hangs up or falls silent."""
-    with closing(socket.create_connection((LOOPBACK, port), PATIENCE_S)) as line:
+    with closing(socket.create_connection((LOOPBACK, port), TIMEOUT_S)) as line:
         for piece in pieces:
             line.sendall(piece)
             pace.rest()
@@ -97,13 +97,13 @@ def stream(port: int, pace: Pace, pieces: Iterator[bytes]) -> None:
 
 def pipelines(port: int, pace: Pace) -> None:
     """Ask for what is long on forty connections, and read no answer."""
-    lines = [socket.create_connection((LOOPBACK, port), PATIENCE_S) for _ in range(PIPELINES)]
+    lines = [socket.create_connection((LOOPBACK, port), TIMEOUT_S) for _ in range(PIPELINES)]
     for line in lines:
         line.settimeout(0)
     rests = dict.fromkeys(lines, memoryview(PIPELINED))
     try:
         while rests:
-            for line in select.select([], list(rests), [], PATIENCE_S)[1]:
+            for line in select.select([], list(rests), [], TIMEOUT_S)[1]:
                 try:
                     rests[line] = rests[line][line.send(rests[line]) :] or memoryview(PIPELINED)
                 except BlockingIOError:
@@ -121,7 +121,7 @@ def handshakes(port: int, pace: Pace) -> None:
     held: list[socket.socket] = []
     try:
         while True:
-            held.append(socket.create_connection((LOOPBACK, port), PATIENCE_S))
+            held.append(socket.create_connection((LOOPBACK, port), TIMEOUT_S))
             held[-1].sendall(b"\x16\x03\x01")
             if len(held) > HANDSHAKES:
                 held.pop(0).close()

@@ -28,7 +28,7 @@ from tools.local_aws.shard_poller import Pace
 from tools.local_aws.site import LocalSite
 
 PACE = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 PAUSE_S = 0.05
 
 
@@ -74,7 +74,7 @@ class DeployedDoor:
                 assert (
                     kinesis.put_records(StreamName=outputs["Stream"], Records=put)["FailedRecordCount"] == 0
                 )
-                assert site.mapping.drained(PATIENCE_S), self.services.tail()
+                assert site.mapping.drained(TIMEOUT_S), self.services.tail()
         came = [one for _, one in records(kinesis, site.mapping.settings.stream_arn)]
         assert [one.data for one in came] == case.events
         log = as_configured(case, entries(log_lines(self.clients("logs"), outputs["LogGroup"])))

@@ -26,7 +26,7 @@ from tools.local_aws.processes import LOOPBACK, Child, free_port
 PATH = "/v1/decisions"
 JSON = "application/json"
 LOOK_EVERY_S = 0.01
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 GRACE_S = 60.0
 LAST_WORDS = 2_000
 
@@ -122,7 +122,7 @@ OK = 200
 
 def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -> float:
     """Wait until a server answers and return when it did; raise ConfigError with its last words otherwise."""
-    until = time.perf_counter() + PATIENCE_S
+    until = time.perf_counter() + TIMEOUT_S
     while not is_there():
         if not child.running or time.perf_counter() > until:
             said = log.read_text(errors="replace")[-LAST_WORDS:].strip()
@@ -133,11 +133,9 @@ def answered(name: str, child: Child, log: Path, is_there: Callable[[], bool]) -
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, *, trusted: str = "") -> int:
     """Send one request and return its status; 0 where nobody answers; `trusted`: a certificate, for TLS."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
     if trusted:
-        connection = http.client.HTTPSConnection(
-            LOOPBACK, port, timeout=PATIENCE_S, context=trusting(trusted)
-        )
+        connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=trusting(trusted))
     with closing(connection) as line:
         try:
             line.request(method, path, body, {"content-type": JSON})
@@ -148,6 +146,6 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, *, trusted
 
 def ask_text(port: int, path: str) -> str:
     """Return what a path answers."""
-    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)) as line:
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)) as line:
         line.request("GET", path)
         return line.getresponse().read().decode()

@@ -38,8 +38,8 @@ WHOLE = SimulatorSettings(seed=7)
 QUICK = SimulatorSettings(seed=7, days=60, cards=200, fraud_share=0.05)
 QUICK_MODEL = Model(rounds=30, max_depth=3, threads=1)
 GROUP = 100
-MOST_COPIES = 1_000
-MOST_ENTITIES = 8
+MAX_COPIES = 1_000
+MAX_ENTITIES = 8
 IDS = re.compile(rb'("(?:transaction_id|card_id|merchant_id)":"[^"]*)')
 
 
@@ -87,10 +87,10 @@ class World(msgspec.Struct, frozen=True):
         return self._at_most(math.ceil(cards / self.settings.cards))
 
     def _at_most(self, copies: int) -> int:
-        if copies > MOST_COPIES:
+        if copies > MAX_COPIES:
             raise ConfigError(
-                f"{copies:,} copies of this world are wanted, and {MOST_COPIES:,} is the most: that is "
-                f"{MOST_COPIES * self.settings.cards:,} cards; ask for fewer"
+                f"{copies:,} copies of this world are wanted, and {MAX_COPIES:,} is the most: that is "
+                f"{MAX_COPIES * self.settings.cards:,} cards; ask for fewer"
             )
         return copies
 
@@ -193,7 +193,7 @@ def _ids(site: SqliteSite, entity: int) -> list[str]:
 
 def alone(index: int, one: str) -> tuple[str | None, ...]:
     """Return the entities of a payment that has but one."""
-    return (*[None] * index, one, *[None] * (MOST_ENTITIES - index))
+    return (*[None] * index, one, *[None] * (MAX_ENTITIES - index))
 
 
 def _forget(state: Path) -> None:

@@ -19,7 +19,7 @@ from fraud_detection.adapters.aws.state.routed_profiles import ORDERING, RoutedP
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.adapters.in_memory import MemoryStore
 from fraud_detection.adapters.sqlite.state_file import SqliteSite
-from fraud_detection.core.parse.values import LONGEST_ID
+from fraud_detection.core.parse.values import MAX_ID_LENGTH
 from fraud_detection.core.ports import ProfileKey, StateStore
 from fraud_detection.testing.aws_fakes import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
@@ -133,11 +133,11 @@ ODD = [
     "\x00",
     "'; --",
     "%2F",
-    "9" * LONGEST_ID,
+    "9" * MAX_ID_LENGTH,
 ]
 ODD += [
-    "😀" * LONGEST_ID,
-    "#" * LONGEST_ID,
+    "😀" * MAX_ID_LENGTH,
+    "#" * MAX_ID_LENGTH,
     "..",
     "\u2028",
     "a\u0301",
@@ -146,7 +146,7 @@ ODD += [
     "a",
     record_id("two\nlines"),
 ]
-LARGEST = 10**56 - 1
+MAX_VALUE = 10**56 - 1
 
 
 class TestEveryStore:
@@ -190,8 +190,8 @@ class TestEveryStore:
 
     def test_the_largest_number_of_a_stream_survives(self, world: World) -> None:
         with world.process() as store:
-            store.save({(0, "one"): profile(LARGEST, "x")})
-            assert number(store.load([(0, "one")])[0, "one"]) == LARGEST
+            store.save({(0, "one"): profile(MAX_VALUE, "x")})
+            assert number(store.load([(0, "one")])[0, "one"]) == MAX_VALUE
 
     def test_a_new_process_finds_what_was_saved_where_the_store_lasts(self, world: World) -> None:
         saved = {(entity, one): profile(7, one) for one in ODD for entity in (0, 1)}
@@ -259,11 +259,11 @@ class TestStoresOfShards:
 
 
 KEYS = st.tuples(
-    st.sampled_from([ORDERING, SHARED]), st.one_of(st.sampled_from(ODD), st.text(max_size=LONGEST_ID))
+    st.sampled_from([ORDERING, SHARED]), st.one_of(st.sampled_from(ODD), st.text(max_size=MAX_ID_LENGTH))
 )
 CONTENTS = st.one_of(st.binary(max_size=300), st.lists(st.integers(-(2**63), 2**64 - 1), max_size=20))
 TURNS = st.lists(
-    st.dictionaries(KEYS, st.tuples(st.integers(0, LARGEST), CONTENTS), max_size=8), min_size=1, max_size=4
+    st.dictionaries(KEYS, st.tuples(st.integers(0, MAX_VALUE), CONTENTS), max_size=8), min_size=1, max_size=4
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws.kinesis_consumer import ShardReader, StreamRecord, list_shards
-from fraud_detection.adapters.aws.kpl import MOST_EVENTS
+from fraud_detection.adapters.aws.kpl import MAX_EVENTS
 from fraud_detection.adapters.aws.state.dynamodb_decisions import KeptDecision
 from fraud_detection.adapters.aws.state.versioned_profiles import NUMBER_BYTES
 from fraud_detection.core.errors import RejectError
@@ -68,7 +68,7 @@ def _written(one: dict[str, Any]) -> dict[str, Any]:
 def _seen(item: dict[str, Any]) -> Seen:
     stored = zlib.decompress(b64decode(item["c"]["B"]))
     seen, _ = msgspec.msgpack.decode(stored, type=tuple[dict[str, bytes], msgspec.Raw])
-    return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") // MOST_EVENTS for lane, mark in seen.items()}
+    return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") // MAX_EVENTS for lane, mark in seen.items()}
 
 
 def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client

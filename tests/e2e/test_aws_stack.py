@@ -36,7 +36,7 @@ from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
 TOOLS = ROOT / ".venv-aws"
 FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 FEW, MANY = 1_000, 20_000
 SHARDS = {FEW: 2, MANY: 4}
 SIZES = [pytest.param(FEW, id="short"), pytest.param(MANY, id="long", marks=pytest.mark.long)]
@@ -109,7 +109,7 @@ def play(
                     for event in sent:
                         receiver.write(event)
                     receiver.close()
-                    assert site.mapping.drained(PATIENCE_S), services.tail()
+                    assert site.mapping.drained(TIMEOUT_S), services.tail()
                     seconds = time.monotonic() - began
         progress = site.mapping.progress.values()
         vocabulary = bundle.contents.features.vocabulary

@@ -19,7 +19,7 @@ from tools.local_aws.invocation import Function
 from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.shard_poller import FOR_GOOD, NEVER, Pace, ShardPoller, ShardProgress
 
-MOST_SHARDS = 200
+MAX_SHARDS = 200
 
 
 class EventSourceMapping:
@@ -48,7 +48,7 @@ class EventSourceMapping:
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._made: dict[str, Function] = {}
-        self._threads = ThreadPoolExecutor(MOST_SHARDS, thread_name_prefix="shard")
+        self._threads = ThreadPoolExecutor(MAX_SHARDS, thread_name_prefix="shard")
         self._running: dict[str, Future[None]] = {}
         self._first: set[str] = set()
 
@@ -80,10 +80,8 @@ class EventSourceMapping:
             if self._stopping.is_set():
                 return
             shards = list_shards(self._kinesis, self.settings.stream_arn)
-            if len(shards) > MOST_SHARDS:
-                raise ConfigError(
-                    f"{self.settings.stream_arn}: {len(shards)} shards, more than {MOST_SHARDS}"
-                )
+            if len(shards) > MAX_SHARDS:
+                raise ConfigError(f"{self.settings.stream_arn}: {len(shards)} shards, more than {MAX_SHARDS}")
             self._first = self._first or {one.name for one in shards}
             unfinished = {one.name for one in shards} - self._finished()
             for shard in shards:

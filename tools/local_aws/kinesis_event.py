@@ -14,7 +14,7 @@ from fraud_detection.adapters.aws.kinesis_consumer import StreamRecord
 from tools.local_aws.invocation import Invocation
 from tools.local_aws.mapping_settings import MappingSettings
 
-LARGEST_EVENT = 6_291_556
+MAX_EVENT_BYTES = 6_291_556
 """What an invocation takes in bytes: 6 MB, as Lambda counts them."""
 
 HEAD, BETWEEN, TAIL = b'{"Records":[', b",", b"]}"
@@ -104,7 +104,7 @@ def event_of(records: Sequence[Waiting]) -> bytes:
 
 def fitting(records: Sequence[Waiting]) -> int:
     """Return how many of the first records fit into one event; a record too large for any goes alone."""
-    room = LARGEST_EVENT - len(HEAD) - len(TAIL) + len(BETWEEN)
+    room = MAX_EVENT_BYTES - len(HEAD) - len(TAIL) + len(BETWEEN)
     sizes = accumulate(len(record.part) + len(BETWEEN) for record in records)
     return max(1, sum(1 for _ in takewhile(lambda size: size <= room, sizes)))
 

@@ -15,7 +15,7 @@ from fraud_detection.core.score.archive import unpack
 from tools.local_aws.processes import LOOPBACK, Child, free_port
 
 COMMAND = [sys.executable, "-m", "fraud_detection.cli.container", "serve"]
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 LOOK_S = 0.05
 TAIL_LINES = 15
 
@@ -67,7 +67,7 @@ class ModelServer:
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
         with self.log.open("ab") as log:
             self._child = Child(COMMAND, kept | settings, self._folder, log)
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while not self.answers():
             if not self._child.running or time.monotonic() > until:
                 self.stop()

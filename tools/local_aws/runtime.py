@@ -32,7 +32,7 @@ from tools.local_aws.runtime_api import (
 INIT_S = 10.0
 """How long Lambda lets a function load; it does not count against the function's own time-out."""
 
-LARGEST_ANSWER = 6_291_556
+MAX_RESPONSE_BYTES = 6_291_556
 """What an answer may have in bytes, like an event: 6 MB, as Lambda counts them."""
 
 
@@ -189,11 +189,11 @@ class _Process:
 def _result(request_id: str, happened: Happening | None, limit_s: float) -> Invocation:
     """Say in Lambda's words what happened."""
     match happened:
-        case Answered(payload=payload, is_error=False) if len(payload) > LARGEST_ANSWER:
+        case Answered(payload=payload, is_error=False) if len(payload) > MAX_RESPONSE_BYTES:
             return Invocation.failed(
                 request_id,
                 "Function.ResponseSizeTooLarge",
-                f"Response payload size exceeded {LARGEST_ANSWER} bytes",
+                f"Response payload size exceeded {MAX_RESPONSE_BYTES} bytes",
             )
         case Answered(payload=payload, is_error=False):
             return Invocation(request_id, payload)

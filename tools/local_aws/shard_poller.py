@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from fraud_detection.adapters.aws.kinesis_consumer import MOST_RECORDS, Reading
+from fraud_detection.adapters.aws.kinesis_consumer import MAX_RECORDS, Reading
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.metrics import LatencyHistogram
 from tools.local_aws.delivery import Delivery, Piece, records_done
@@ -155,7 +155,7 @@ class ShardPoller:
         failures = 0
         while not self._stopping.is_set():
             try:
-                return self._reader.read(MOST_RECORDS)
+                return self._reader.read(MAX_RECORDS)
             except RetryError:
                 failures += 1
                 self.progress.throttled += 1

@@ -18,7 +18,7 @@ import msgspec
 from tools.local_aws.processes import LOOPBACK
 
 PASSED = ("content-type", "x-amz-target", "accept", "x-amzn-sagemaker-custom-attributes")
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ def _handler(tap: Tap, port: int) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
 
         def _pass_on(self, call: Call, headers: Message) -> Reply:
-            self.line = self.line or HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
+            self.line = self.line or HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
             given = {name: value for name, value in headers.items() if name.lower() in PASSED}
             # The signature tells a local service the account and the region.
             given |= {"authorization": headers["authorization"]} if "authorization" in headers else {}

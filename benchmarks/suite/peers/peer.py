@@ -26,7 +26,7 @@ JSON = "application/json"
 OK = 200
 CHECKED = 20
 TOLERANCE = 1e-5
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 GRACE_S = 10.0
 LOOK_S = 0.05
 TAIL_LINES = 20
@@ -58,7 +58,7 @@ class Peer:
     """
 
     def __init__(
-        self, kind: Kind, work: Work, environment: Path, folder: Path, patience_s: float = PATIENCE_S
+        self, kind: Kind, work: Work, environment: Path, folder: Path, patience_s: float = TIMEOUT_S
     ) -> None:
         """Look for its environment; raise ConfigError when that is not whole.  Starts nothing."""
         self.kind, self.work = kind, work

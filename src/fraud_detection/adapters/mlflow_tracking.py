@@ -39,7 +39,7 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 _AT_ONCE = 100
-_LONGEST = 500
+_MAX_LENGTH = 500
 _PASSING = {"TEMPORARILY_UNAVAILABLE", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"}
 
 
@@ -188,7 +188,7 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flattened(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = msgspec.json.encode(value).decode()[:_LONGEST]
+            flat[prefix + name] = msgspec.json.encode(value).decode()[:_MAX_LENGTH]
     return flat
 
 

@@ -25,7 +25,7 @@ from fraud_detection.engine.engine import Setup
 Progress = Callable[[str, float], None]
 
 TOLD_EVERY = 8192
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 """So many are told one by one; a file that was made anew has as many as rows."""
 
 
@@ -75,7 +75,7 @@ class Verified(msgspec.Struct):
     def fault(self, words: str, link: Link | None = None) -> None:
         """Add something that was found."""
         self.fault_count += 1
-        if len(self.faults) < MOST_FAULTS:
+        if len(self.faults) < MAX_FAULTS:
             row = () if link is None else (link.seq, link.kind, link.about)
             self.faults.append(Fault(words, *row))
 

@@ -18,10 +18,10 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.history.logged_decisions import state_files
 from fraud_detection.releases.registry import LiveFolder
-from fraud_detection.training.drift import DRIFTED, LEAST_PAYMENTS, stability_index
+from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS, stability_index
 
 RECENT_DAYS = 7
-MOST_PAYMENTS = 100_000
+MAX_PAYMENTS = 100_000
 RETRAINED = "retrained in place of"
 """So begins what the release says that names a challenger as a shadow."""
 RISK = "_fraud_"
@@ -49,8 +49,8 @@ class Drift(msgspec.Struct, frozen=True):
 
     def reason(self) -> Reason:
         """Say whether it is enough to train again."""
-        if self.payments < LEAST_PAYMENTS:
-            words = f"only {self.payments:,} payments of late: at least {LEAST_PAYMENTS:,} tell of drift"
+        if self.payments < MIN_PAYMENTS:
+            words = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} tell of drift"
             return Reason(due=False, words=words)
         drifted = [f"{name} {value:.2f}" for name, value in self.features.items() if value >= DRIFTED]
         if self.score is not None and self.score >= DRIFTED:
@@ -101,7 +101,7 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
     reference, width = champion.contents.reference, len(champion.contents.features.definitions)
     matrix = np.frombuffer(b"".join(one.features for one in decisions), np.float64).reshape(-1, width)
     scores = [one.score for one in decisions if one.bundle == champion.name and one.score is not None]
-    enough = len(scores) >= LEAST_PAYMENTS
+    enough = len(scores) >= MIN_PAYMENTS
     indexes = {
         feature.name: stability_index(feature.distribution, matrix[:, place].astype(np.float32))
         for place, feature in enumerate(reference.features)
@@ -114,13 +114,13 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
 
 
 def _recent(path: Path, now_ms: int) -> list[PastDecision]:
-    """Return the latest decisions of a file, no more than MOST_PAYMENTS."""
+    """Return the latest decisions of a file, no more than MAX_PAYMENTS."""
     past = StatePast(path)
     found: list[PastDecision] = []
     for one in past.recent(now_ms - RECENT_DAYS * DAY_MS):
         if one.event_time <= now_ms:
             found.append(one)
-        if len(found) == MOST_PAYMENTS:
+        if len(found) == MAX_PAYMENTS:
             break
     past.close()
     return found

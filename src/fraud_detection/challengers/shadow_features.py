@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fraud_detection.adapters.sqlite.event_log import PastEvent
-from fraud_detection.adapters.sqlite.state_file import MOST_ENTRIES, MOST_ROWS, SqliteSite
+from fraud_detection.adapters.sqlite.state_file import MAX_ENTRIES, MAX_ROWS, SqliteSite
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
@@ -26,7 +26,7 @@ from fraud_detection.history.load import History, Progress, read_history
 
 LOG = logging.getLogger(__name__)
 AT_ONCE = 256
-RECENT = 2 * MOST_ROWS * MOST_ENTRIES
+RECENT = 2 * MAX_ROWS * MAX_ENTRIES
 """A payment that is not in the tables of a state file yet is always one of so many latest."""
 
 

@@ -23,8 +23,8 @@ BOM: Final = b"\xef\xbb\xbf"
 LEVELS: Final = 100
 """What lies deeper in a value is proven to be JSON, and left out."""
 
-MOST_BRACKETS: Final = 65_536
-LONGEST_NUMBER: Final = 1_000
+MAX_BRACKETS: Final = 65_536
+MAX_NUMBER_LENGTH: Final = 1_000
 """Digits; reading a whole number takes the square of their number."""
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
@@ -68,8 +68,8 @@ def read_object(raw: bytes) -> dict[str, object]:
     """
     text = raw.removeprefix(BOM).decode("utf-8", "surrogateescape")
     brackets = text.count("[") + text.count("{")
-    if brackets > MOST_BRACKETS:
-        raise RejectError(f"an event has at most {MOST_BRACKETS:,} lists and objects, got {brackets:,}")
+    if brackets > MAX_BRACKETS:
+        raise RejectError(f"an event has at most {MAX_BRACKETS:,} lists and objects, got {brackets:,}")
     try:
         value = _DECODER.decode(_shallow(text) if brackets > LEVELS else text)
     except ValueError as error:
@@ -141,7 +141,9 @@ def _shallow(text: str) -> str:
 
 
 def _whole(digits: str) -> int | Unreadable:
-    return int(digits) if len(digits) <= LONGEST_NUMBER else Unreadable(f"a number of {len(digits):,} digits")
+    return (
+        int(digits) if len(digits) <= MAX_NUMBER_LENGTH else Unreadable(f"a number of {len(digits):,} digits")
+    )
 
 
 def _constant(word: str) -> float | None:

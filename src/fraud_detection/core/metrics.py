@@ -12,7 +12,7 @@ from typing import Final
 
 GROWTH: Final = 0.01980262729617973
 """The logarithm of 1.02; written out, so that a compiler knows it."""
-SMALLEST_S: Final = 1e-6
+MIN_RESOLUTION_S: Final = 1e-6
 
 
 class LatencyHistogram:
@@ -33,7 +33,7 @@ class LatencyHistogram:
 
     def add(self, seconds: float, times: int = 1) -> None:
         """Count a duration; what is shorter than a microsecond counts as one."""
-        bucket = int(math.log(seconds / SMALLEST_S) / GROWTH + 0.5) if seconds > SMALLEST_S else 0
+        bucket = int(math.log(seconds / MIN_RESOLUTION_S) / GROWTH + 0.5) if seconds > MIN_RESOLUTION_S else 0
         while len(self._buckets) <= bucket:
             self._buckets.append(0)
         self._buckets[bucket] += times
@@ -52,7 +52,7 @@ class LatencyHistogram:
         counts: list[int] = [0 for _ in bounds_s]
         total = 0.0
         for bucket, times in enumerate(self._buckets):
-            seconds = SMALLEST_S * math.exp(bucket * GROWTH)
+            seconds = MIN_RESOLUTION_S * math.exp(bucket * GROWTH)
             total += seconds * times
             for place, bound in enumerate(bounds_s):
                 if seconds <= bound:
@@ -73,7 +73,7 @@ class LatencyHistogram:
         for bucket, times in enumerate(self._buckets):
             rest -= times
             if times and rest <= 0:
-                return 1000 * min(SMALLEST_S * math.exp(bucket * GROWTH), self.longest_s)
+                return 1000 * min(MIN_RESOLUTION_S * math.exp(bucket * GROWTH), self.longest_s)
         return math.nan
 
 

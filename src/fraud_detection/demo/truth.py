@@ -16,7 +16,7 @@ from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.simulator.truth import live_truth
 from fraud_detection.simulator.world import SimulatorSettings
 
-MOST_TRUTHS_A_PAYMENT, MOST_TRUTHS_A_DAY = 3, 100_000
+MAX_TRUTHS_A_PAYMENT, MAX_TRUTHS_A_DAY = 3, 100_000
 """Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
 
 
@@ -76,7 +76,7 @@ def _truth(world: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
     for day in live_truth(world):
         known.update(day)
         missing -= day.keys()
-        if not missing or len(known) > MOST_TRUTHS_A_PAYMENT * len(wanted) + MOST_TRUTHS_A_DAY:
+        if not missing or len(known) > MAX_TRUTHS_A_PAYMENT * len(wanted) + MAX_TRUTHS_A_DAY:
             return known
     return known
 

@@ -34,7 +34,7 @@ LIBRARIES = ("botocore", "urllib3", "jmespath", "dateutil", "six")
 """What Lambda has beside Python."""
 FAKES = "fraud_detection.testing"
 CHILD = "preflight_child.py"
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 STAND_IN = "0" * 64
 """The value of a secret that only the stack knows."""
 
@@ -89,10 +89,10 @@ def _decide_one(folder: Path, package: bytes, variables: Mapping[str, str]) -> N
             check=False,
             cwd=task,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "en_US.UTF-8", "TZ": ":UTC", **variables},
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        raise ConfigError(f"the function did not decide a payment within {PATIENCE_S:.0f} s here") from None
+        raise ConfigError(f"the function did not decide a payment within {TIMEOUT_S:.0f} s here") from None
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
         raise ConfigError(

@@ -18,7 +18,7 @@ IMAGE = re.compile(
 )
 ENVIRONMENT = re.compile("[a-z][a-z0-9-]{0,19}")
 BURSTABLE = ("ml.t2.", "ml.t3.")
-MOST_SERVERLESS_MB = 6144
+MAX_SERVERLESS_MB = 6144
 LOCAL_IMAGE = "000000000000.dkr.ecr.local.amazonaws.com/fraud-detection:local"
 """What local services take for an image: they run none."""
 

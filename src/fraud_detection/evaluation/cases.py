@@ -14,7 +14,7 @@ from fraud_detection.evaluation.slices import Parting, iso
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.evaluation.unobserved_outcomes import unseen_weights
 
-MOST_EXAMPLES = 10
+MAX_EXAMPLES = 10
 
 
 def examples(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -> Examples:
@@ -38,7 +38,7 @@ def examples(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -
 
 def _largest(traffic: Traffic, sides: tuple[Answers, Answers], rows: np.ndarray) -> Iterator[Example]:
     places = np.flatnonzero(rows)
-    order = np.argsort(-np.nan_to_num(traffic.amount[places]), kind="stable")[:MOST_EXAMPLES]
+    order = np.argsort(-np.nan_to_num(traffic.amount[places]), kind="stable")[:MAX_EXAMPLES]
     for row in places[order].tolist():
         label = int(traffic.label[row])
         yield Example(

@@ -20,7 +20,7 @@ from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.slices import Summing, everything, iso, mature_only, segment, weeks
 from fraud_detection.evaluation.unobserved_outcomes import unseen
 
-MOST_VALUES = 10
+MAX_VALUES = 10
 """Of a segment; what is rarer goes together."""
 
 AMOUNT = "amount"
@@ -52,7 +52,7 @@ def compare(traffic: Traffic, first: Answers, second: Answers, costs: Costs, see
         unseen=unseen(traffic, sides, total, costs) if judged else None,
         weeks=tuple(summing.parts(by_week)),
         segments={
-            name: tuple(summing.parts(segment(coded, total, MOST_VALUES), days))
+            name: tuple(summing.parts(segment(coded, total, MAX_VALUES), days))
             for name, coded in segments.items()
         },
         actions=_cross(first, second),

@@ -10,7 +10,7 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch, open_file
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.lenient_json import read_object
-from fraud_detection.core.parse.oversize import LARGEST_EVENT
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES
 
 READ_ROWS = 500
 TYPE = msgspec.Raw(b'"label"')
@@ -39,7 +39,7 @@ def as_label(raw: bytes) -> bytes:
 
 def as_label_or_as_it_is(raw: bytes) -> bytes:
     """Return an event marked as a label; one that is no object as it is, to be refused for what it is."""
-    if len(raw) > LARGEST_EVENT:
+    if len(raw) > MAX_EVENT_BYTES:
         return raw
     try:
         return as_label(raw)

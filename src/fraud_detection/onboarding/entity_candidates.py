@@ -16,9 +16,9 @@ from fraud_detection.onboarding.ids import like_ids
 
 WHERE = "schema.entities"
 
-_FEWEST_IDS = 13
+_MIN_IDS = 13
 """Fewer different values are a category rather than ids."""
-_MOST_ENTITIES = 8
+_MAX_ENTITIES = 8
 _SELDOM = 0.02
 """Entities whose ids come back more seldom than this, per payment, are remembered for nothing."""
 _NAME = re.compile(r"[^\W\d_]+([ .'-]+[^\W\d_]+){0,4}\.?")
@@ -52,12 +52,12 @@ def guess_entities(board: Board) -> list[Party]:
         _leave_out(board, candidates)
         return parties
     parties = _without_doubles(board, _ordered(_best_of_each(candidates)))
-    _leave_out(board, parties[_MOST_ENTITIES:])
-    for place, party in enumerate(parties[:_MOST_ENTITIES]):
+    _leave_out(board, parties[_MAX_ENTITIES:])
+    for place, party in enumerate(parties[:_MAX_ENTITIES]):
         board.take(party.profile, f"{WHERE}.{party.name}", _party_words(party, first=place == 0))
     if not parties:
         board.say(WHERE, "no column looks like ids that payments share (--entity)", "likely")
-    return parties[:_MOST_ENTITIES]
+    return parties[:_MAX_ENTITIES]
 
 
 def _leave_out(board: Board, parties: Iterable[Party]) -> None:
@@ -102,7 +102,7 @@ def _candidates(board: Board) -> list[Party]:
         and like_ids(profile)
         and (profile.kind == "text" or _only_named(profile))
         and profile.name not in board.instants
-        and profile.distinct >= _FEWEST_IDS
+        and profile.distinct >= _MIN_IDS
         and not is_personal_name(profile)
     ]
 

@@ -11,9 +11,9 @@ from fraud_detection.onboarding.columns import Profile, counts_rows, different
 WHERE = "schema.transaction_id"
 
 _NEARLY_ALL = 0.999
-_MOST = 0.9
+_MAX_SHARE = 0.9
 """Ids that differ in fewer rows name something else: the others would be dropped as copies."""
-_MOST_MISSING = 0.5
+_MAX_MISSING = 0.5
 """Rows without an id are known by their place; what most rows lack is no id of payments."""
 
 
@@ -41,12 +41,12 @@ def _column(board: Board) -> Profile | None:
 def _repeated(board: Board) -> Profile | None:
     """Return a column that is called an id, but is not different in quite all rows."""
     named = [profile for profile in board.free.values() if ID & set(words(profile.name))]
-    return next(iter(best((_fitness(board, profile, _MOST), profile) for profile in named)), None)
+    return next(iter(best((_fitness(board, profile, _MAX_SHARE), profile) for profile in named)), None)
 
 
 def _named(board: Board, profile: Profile) -> Profile:
     share = different(profile, board.rows)
-    if profile.present and share < _MOST:
+    if profile.present and share < _MAX_SHARE:
         raise ConfigError(
             f"--id {profile.name}: only {share:.2%} of the rows of {board.origin} have a value of their own "
             "there, and the others would be dropped as copies; name the column that differs from payment to "
@@ -70,7 +70,7 @@ def _leave_out(board: Board, profile: Profile) -> None:
 
 def _fitness(board: Board, profile: Profile, least: float) -> int:
     parts = set(words(profile.name))
-    if different(profile, board.rows) < least or profile.missing > _MOST_MISSING or not like_ids(profile):
+    if different(profile, board.rows) < least or profile.missing > _MAX_MISSING or not like_ids(profile):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
     return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0

@@ -29,7 +29,7 @@ NEGATIVE = _NO | _set(
 )
 UNKNOWN = _set("unknown|unlabelled|unlabeled|pending|null|none|na|n/a|nan|-")
 
-MOST_VALUES = 10
+MAX_VALUES = 10
 _HALF = 0.5
 
 
@@ -116,13 +116,13 @@ def _refuse_absent(
         flag, value = absent[0]
         raise ConfigError(
             f"{flag} {value}: no {'row' if whole else 'sampled row'} of {board.origin} has it in "
-            f"`{profile.name}`; name one of its values: {listed(texts, MOST_VALUES)}"
+            f"`{profile.name}`; name one of its values: {listed(texts, MAX_VALUES)}"
         )
 
 
 def _unclear(profile: Profile, texts: list[str]) -> str:
     return (
-        f"the label `{profile.name}` has the values {listed(texts, MOST_VALUES)}: say which mean fraud "
+        f"the label `{profile.name}` has the values {listed(texts, MAX_VALUES)}: say which mean fraud "
         "(--label-positive VALUE) and which mean legitimate (--label-negative VALUE); any others mean that "
         "the label is not known"
     )
@@ -148,7 +148,7 @@ def _doubt(profile: Profile, texts: list[str], usual: Meaning) -> str | None:
 
 
 def _asked(board: Board, profile: Profile, texts: list[str], refusal: str) -> Meaning:
-    if len(texts) > MOST_VALUES:
+    if len(texts) > MAX_VALUES:
         raise ConfigError(f"{board.origin}: {refusal} (or name another column with --label)")
     asked = f"Which of {listed(texts)} means fraud in `{profile.name}`?"
     answer = board.choose(Question(WHERE, "--label-positive", asked, tuple(texts), None, refusal))

@@ -14,7 +14,7 @@ from fraud_detection.onboarding.column_assignment import Board, best
 from fraud_detection.onboarding.column_keywords import LABEL, LABEL_TIME, NOT_LABEL, words
 from fraud_detection.onboarding.columns import Floats, Profile
 from fraud_detection.onboarding.label_values import (
-    MOST_VALUES,
+    MAX_VALUES,
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
@@ -85,7 +85,7 @@ def _column(board: Board) -> Profile | None:
 def _fitness(profile: Profile) -> float:
     """Return how much a column looks like a label: by its name, and by two values of known meaning."""
     named = _named(profile)
-    if not named or not 0 < profile.distinct <= MOST_VALUES:
+    if not named or not 0 < profile.distinct <= MAX_VALUES:
         return 0.0
     texts = {*lowered(profile.texts)}
     known = texts & POSITIVE and texts & NEGATIVE and texts <= POSITIVE | NEGATIVE | UNKNOWN

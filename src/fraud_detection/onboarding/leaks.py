@@ -12,8 +12,8 @@ from fraud_detection.onboarding.columns import Floats, Integers, Profile, spread
 from fraud_detection.onboarding.labels import Truth
 
 TOO_GOOD: Final = 0.99
-_FEWEST: Final = 10
-_MOST_VALUES: Final = 5_000
+_MIN_ROWS: Final = 10
+_MAX_VALUES: Final = 5_000
 
 
 def ignore_leaks(board: Board, truth: Truth | None) -> None:
@@ -60,13 +60,13 @@ def separation(profile: Profile, truth: Floats) -> float:
     (1.0, True)
     """
     known = np.isfinite(truth)
-    if min((truth[known] == 1).sum(), (truth[known] == 0).sum()) < _FEWEST or profile.distinct == 0:
+    if min((truth[known] == 1).sum(), (truth[known] == 0).sum()) < _MIN_ROWS or profile.distinct == 0:
         return 0.5
     if profile.kind == "number":
         ranked = np.nan_to_num(profile.by_row, nan=-np.inf, posinf=np.inf, neginf=-np.inf)[known]
         found = area(ranked, truth[known])
         return max(found, 1 - found)
-    if profile.distinct > _MOST_VALUES:
+    if profile.distinct > _MAX_VALUES:
         return 0.5
     return _of_texts(profile.codes[known] + 1, profile.distinct + 1, truth[known])
 

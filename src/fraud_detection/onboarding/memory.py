@@ -26,7 +26,7 @@ _SHORT_DAYS = 14
 _LONG_DAYS = 100
 _MANY_ROWS = 50_000
 _WITH_AMOUNT: tuple[Statistic, ...] = ("count", "sum", "mean", "std", "max", "zscore")
-_MOST_NEIGHBOURS = 4
+_MAX_NEIGHBOURS = 4
 _SELDOM = 0.002
 """A window that holds another payment of the same id more seldom than this is left out."""
 
@@ -52,7 +52,7 @@ def _memory(ground: Ground, party: Party, returning: list[Party]) -> EntityFeatu
     """Return the memory of one entity; the first also remembers which others it met."""
     when, leader = ground.when, returning[0]
     first = party is leader
-    met = [other.name for other in returning[1:]][:_MOST_NEIGHBOURS] if first else []
+    met = [other.name for other in returning[1:]][:_MAX_NEIGHBOURS] if first else []
     counted = met if first else [leader.name]
     risk = _RISK_SHORT if when.days < _SHORT_DAYS else _RISK
     return EntityFeatures(

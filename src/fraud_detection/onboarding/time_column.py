@@ -41,7 +41,7 @@ _UNITS: dict[Unit, str] = {"s": "seconds", "m": "minutes", "h": "hours", "d": "d
 _WITHIN = {"hour": 24, "day": 32, "minute": 60, "second": 60}
 """Numbers below these are an hour of the day, a day of the month ..., and count nothing."""
 _NEEDED = 0.5
-_FEWEST_STEPS = 3
+_MIN_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _from_counter(board: Board) -> When | None:
 
 def _is_counter(profile: Profile) -> bool:
     """Tell whether the name speaks of nothing but time, and the values go beyond an hour of the day."""
-    if profile.kind != "number" or profile.distinct < _FEWEST_STEPS or _unit_of(profile) is None:
+    if profile.kind != "number" or profile.distinct < _MIN_STEPS or _unit_of(profile) is None:
         return False
     only_time = {*words(profile.name)} <= {*_COUNTERS, *EVENT, "elapsed"}
     return only_time and float(profile.finite.max()) >= _WITHIN.get(words(profile.name)[-1], 0)

@@ -47,8 +47,8 @@ _DATES = (
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", ":%H:%M:%S", ", %H:%M:%S")
 PATTERNS = tuple(date + clock for date, clock in itertools.product(_DATES, _CLOCKS))
 _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_SHORTEST, _LONGEST = 6, 40
-_FEWEST_DIGITS = 3
+_MIN_LENGTH, _MAX_LENGTH = 6, 40
+_MIN_DIGITS = 3
 _EPOCHS = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
 _FIRST_S, _LAST_S = 631_152_000, 2_524_608_000  # 1990 and 2050
 _RECENT_S, _DECADES_S = 946_684_800, 30 * 366 * 86_400
@@ -138,7 +138,7 @@ def sortedness(by_row: Floats) -> float:
 
 def _may_be_time(text: str) -> bool:
     digits = sum(character.isdigit() for character in text)
-    return _SHORTEST <= len(text) <= _LONGEST and digits >= _FEWEST_DIGITS
+    return _MIN_LENGTH <= len(text) <= _MAX_LENGTH and digits >= _MIN_DIGITS
 
 
 def _compact(profile: Profile) -> Instants | None:

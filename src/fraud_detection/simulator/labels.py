@@ -11,7 +11,7 @@ from fraud_detection.simulator.world import DAY, HOUR, Ints, LabelSettings
 if TYPE_CHECKING:
     from fraud_detection.simulator.columns import Payments
 
-_SHORTEST_DAYS = 0.3
+_MIN_DAYS = 0.3
 _PROCESSING = 12 * HOUR
 
 
@@ -19,7 +19,7 @@ def report_delays(labels: LabelSettings, rng: np.random.Generator, count: int) -
     """Return how long it takes until a fraud is reported, in ms: days, and a tail of weeks."""
     median = np.where(rng.random(count) < labels.late_share, labels.late_median_days, labels.median_days)
     days = median * np.exp(labels.spread * rng.normal(size=count))
-    delays: Ints = (np.clip(days, _SHORTEST_DAYS, labels.longest_days) * DAY).astype(np.int64)
+    delays: Ints = (np.clip(days, _MIN_DAYS, labels.longest_days) * DAY).astype(np.int64)
     return delays
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = "-"
 
 _HEAD_START_S = 0.25
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 
 
 class LiveSummary(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
                 sent[event.way] += 1
         except KeyboardInterrupt:
             ended_by = "interrupt"
-            outbox.patience_s = _PATIENCE_S
+            outbox.patience_s = _TIMEOUT_S
         seconds = clock.now() - began
     return _summary(sent, seconds, outbox, "receiver" if outbox.gone else ended_by)
 

@@ -25,9 +25,9 @@ from fraud_detection.adapters.aws.state.feature_store_schema import (
 from fraud_detection.testing.aws_fakes import refusal
 from fraud_detection.testing.feature_store_model import service, wrongs
 
-MOST_RECORDS = 100
-MOST_RECORD_BYTES = 350 * 1024
-MOST_ID_BYTES = 2 * 1024
+MAX_RECORDS = 100
+MAX_RECORD_BYTES = 350 * 1024
+MAX_ID_BYTES = 2 * 1024
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -83,8 +83,8 @@ class FakeFeatureStore:
         with_expiry = asked.get("ExpirationTimeResponse") == "Enabled"
         ids = [(part, one) for part in asked["Identifiers"] for one in part["RecordIdentifiersValueAsString"]]
         places = [(part["FeatureGroupName"], one) for part, one in ids]
-        if len(places) > MOST_RECORDS or len(set(places)) < len(places):
-            raise _wrong("BatchGetRecord", f"{len(places)} records, at most {MOST_RECORDS}, each once")
+        if len(places) > MAX_RECORDS or len(set(places)) < len(places):
+            raise _wrong("BatchGetRecord", f"{len(places)} records, at most {MAX_RECORDS}, each once")
         answer: dict[str, Any] = {"Records": [], "Errors": [], "UnprocessedIdentifiers": []}
         for part, one in ids:
             kind, detail = self._read(part, one, with_expiry=with_expiry)
@@ -134,10 +134,10 @@ def _features(record: Sequence[Mapping[str, str]]) -> dict[str, str]:
     features = {one["FeatureName"]: one.get("ValueAsString", "") for one in record}
     if len(features) < len(record) or set(features) != set(FEATURES):
         raise _wrong("PutRecord", f"features {sorted(features)}, the group has {sorted(FEATURES)}")
-    if not 0 < len(features[RECORD_IDENTIFIER].encode()) <= MOST_ID_BYTES:
-        raise _wrong("PutRecord", f"a record identifier has 1 to {MOST_ID_BYTES} bytes")
-    if sum(len(name) + len(value.encode()) for name, value in features.items()) > MOST_RECORD_BYTES:
-        raise _wrong("PutRecord", f"a record has at most {MOST_RECORD_BYTES} bytes")
+    if not 0 < len(features[RECORD_IDENTIFIER].encode()) <= MAX_ID_BYTES:
+        raise _wrong("PutRecord", f"a record identifier has 1 to {MAX_ID_BYTES} bytes")
+    if sum(len(name) + len(value.encode()) for name, value in features.items()) > MAX_RECORD_BYTES:
+        raise _wrong("PutRecord", f"a record has at most {MAX_RECORD_BYTES} bytes")
     try:
         as_ms(features[EVENT_TIME])
         [int(features[name]) for name, kind in FEATURES.items() if kind == "Integral"]

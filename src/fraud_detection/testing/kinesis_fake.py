@@ -17,11 +17,11 @@ from fraud_detection.testing.aws_fakes import refusal
 FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
 SPACE = 1 << 128
 # What Kinesis takes, and gives, in one call: records and bytes, keys counted.
-MOST_PUT, MOST_PUT_BYTES = 500, 10 << 20
-MOST_GOT, MOST_GOT_BYTES = 10_000, 10 << 20
-LARGEST_RECORD = 1 << 20
+MAX_PUT_RECORDS, MAX_PUT_BYTES = 500, 10 << 20
+MAX_GET_RECORDS, MAX_GOT_BYTES = 10_000, 10 << 20
+MAX_RECORD_BYTES = 1 << 20
 """Of a stream as it is made; its `MaxRecordSizeInKiB` may be raised to ten times as much."""
-LONGEST_KEY = 256
+MAX_KEY_LENGTH = 256
 
 
 class _Shard(msgspec.Struct):
@@ -96,7 +96,7 @@ class FakeKinesis:
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return records; an unknown iterator has expired."""
         self.before("GetRecords")
-        if not 0 < Limit <= MOST_GOT:
+        if not 0 < Limit <= MAX_GET_RECORDS:
             raise refusal("InvalidArgumentException", "GetRecords")
         with self._lock:
             if ShardIterator not in self._iterators:
@@ -161,18 +161,18 @@ def _size(record: Mapping[str, Any]) -> int:
 
 def _check_put(records: Sequence[Mapping[str, Any]]) -> None:
     sizes = [_size(one) for one in records]
-    if not 0 < len(records) <= MOST_PUT or sum(sizes) > MOST_PUT_BYTES:
+    if not 0 < len(records) <= MAX_PUT_RECORDS or sum(sizes) > MAX_PUT_BYTES:
         raise refusal("InvalidArgumentException", "PutRecords")
-    if max(sizes) > LARGEST_RECORD:
+    if max(sizes) > MAX_RECORD_BYTES:
         raise refusal("InvalidArgumentException", "PutRecords")
-    if not all(0 < len(one["PartitionKey"]) <= LONGEST_KEY for one in records):
+    if not all(0 < len(one["PartitionKey"]) <= MAX_KEY_LENGTH for one in records):
         raise refusal("ValidationException", "PutRecords")
 
 
 def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first records that one answer holds."""
     sizes = itertools.accumulate(map(_size, records))
-    return [one for one, size in zip(records, sizes, strict=True) if size <= MOST_GOT_BYTES]
+    return [one for one, size in zip(records, sizes, strict=True) if size <= MAX_GOT_BYTES]
 
 
 def _described(shard: _Shard) -> dict[str, Any]:

@@ -18,7 +18,7 @@ INTERCEPT_SPREAD = 2.0
 
 _PRECISION = np.array([SLOPE_SPREAD**-2, INTERCEPT_SPREAD**-2])
 
-LEAST_SLOPE = 0.1
+MIN_SLOPE = 0.1
 """A model that ranks backwards on the later slice is still never turned round: its metrics tell."""
 
 _STEPS = 100
@@ -54,8 +54,8 @@ def fit_calibration(
     rows = _Rows(np.column_stack([raw, np.ones(raw.size)]), truth, each)
     shift = np.log(1.0 / positive_weight)
     slope, intercept = _newton(rows, np.array([1.0, shift]), np.array([True, True]))
-    if slope < LEAST_SLOPE:
-        slope, intercept = _newton(rows, np.array([LEAST_SLOPE, shift]), np.array([False, True]))
+    if slope < MIN_SLOPE:
+        slope, intercept = _newton(rows, np.array([MIN_SLOPE, shift]), np.array([False, True]))
     # Rounded, so that another library for linear algebra gives the same bundle.
     return Calibration(slope=round(float(slope), 9), intercept=round(float(intercept), 9))
 

@@ -12,10 +12,10 @@ from fraud_detection.core.score.reference import Distribution
 DRIFTED = 0.25
 """From here on a distribution has changed a lot; below 0.1 is what chance and the season do."""
 
-LEAST_PAYMENTS = 1_000
+MIN_PAYMENTS = 1_000
 """With fewer the index of ten bins is more than 0.01 by chance alone."""
 
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 SMOOTHING = 0.5
 
 
@@ -35,5 +35,5 @@ def stability_index(then: Distribution, values: np.ndarray) -> float:
     seen = np.append(counts, values.size - present.size) + SMOOTHING
     now = seen / seen.sum()
     shares = np.append(np.array(then.shares) * (1 - then.missing), then.missing)
-    before = np.maximum(shares, LEAST_SHARE)
+    before = np.maximum(shares, MIN_SHARE)
     return float(((now - before) * np.log(now / before)).sum())

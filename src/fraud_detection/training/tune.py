@@ -28,7 +28,7 @@ from fraud_detection.training.tables.dataset import Dataset
 FOLDS = 3
 MODELS = 2
 """Of a fold, which are averaged: one alone would tell luck from skill less well."""
-LONGEST_MS = 7 * DAY_MS
+MAX_MS = 7 * DAY_MS
 KNOBS = (
     Knob("max_depth", 3, 8, whole=True),
     Knob("learning_rate", 0.03, 0.3, by_factor=True),
@@ -71,7 +71,7 @@ def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
     """
     end = min(cut.validation_until, cut.test_from - delay_ms)
     # The first fold keeps at least twice a fold to learn from, and one to stop on.
-    length = min(LONGEST_MS, (end - cut.train_from - delay_ms) // (FOLDS + 3))
+    length = min(MAX_MS, (end - cut.train_from - delay_ms) // (FOLDS + 3))
     if length <= 0:
         raise ConfigError(
             "the history is too short to tune on: the label delay leaves no days; give more, or --trials 0"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fraud_detection.core.score.bundle import Cutoffs
 
 FEW_FRAUDS = 30
-MOST_STOPPED = 0.5
+MAX_STOPPED = 0.5
 
 
 def doubts(
@@ -34,7 +34,7 @@ def doubts(
     if score.size and np.ptp(score) == 0:
         found.append("every payment gets the same score: the model has learned nothing")
     stopped = float((score >= cutoffs.review_at).mean()) if score.size else 0.0
-    if stopped > MOST_STOPPED:
+    if stopped > MAX_STOPPED:
         found.append(
             f"{100 * stopped:.0f} % of payments would be reviewed or declined: the model tells too little "
             "apart for these costs; it needs more labelled frauds, or `policy.review_capacity_per_day`"

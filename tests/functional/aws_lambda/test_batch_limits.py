@@ -8,11 +8,11 @@ import random
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws.kpl import MOST_EVENTS
+from fraud_detection.adapters.aws.kpl import MAX_EVENTS
 from fraud_detection.adapters.aws.sagemaker_endpoint import SageMakerScorer
 from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
 from fraud_detection.adapters.aws.state.dynamodb_labels import LABELS_A_PART
-from fraud_detection.core.parse.oversize import LARGEST_EVENT
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.testing.aws_fakes import (
     MAX_BODY_BYTES,
@@ -131,7 +131,7 @@ def told(cloud: Cloud) -> list[int]:
     ledger = cloud.processor().ledger
     ledger.lane = "shard-1"
     found = ledger.look_up([], ["t1"])
-    return sorted(one.sequence // MOST_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
+    return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
 
 
 @pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])
@@ -213,7 +213,7 @@ def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(small_world:
     chance = random.Random(5)
     text = {f"note{place}": chance.randbytes(31_000).hex() for place in range(4)}
     large = payments(small_world, 20, **text)
-    assert 240_000 < max(len(one.data) for one in large) <= LARGEST_EVENT
+    assert 240_000 < max(len(one.data) for one in large) <= MAX_EVENT_BYTES
     assert cloud.processor().handle("shard-1", large) == []
     assert len(cloud.decisions()) == 20
     huge = [Record(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]

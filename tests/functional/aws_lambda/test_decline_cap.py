@@ -28,9 +28,9 @@ from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.states import opened
 
 PAYMENTS = 600
-MOST = 20
+MAX_DECLINES = 20
 START_MS = 1_790_000_000_000
-LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MOST, least=100)
+LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MAX_DECLINES, least=100)
 LANE = "shardId-000000000000"
 
 
@@ -100,7 +100,7 @@ def records_of(events: list[bytes], first: int = FIRST) -> list[Record]:
 
 
 def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
-    assert len(embedded) == MOST
+    assert len(embedded) == MAX_DECLINES
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     seed: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fraud_detection.adapters.aws.retries.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("fraud_detection.adapters.aws.retries.INITIAL_BACKOFF_S", 0.0)
     stream, records, chance = Stream(small_world), records_of(events), Random(seed)
     processor, at, retries = stream.processor(), 0, 0
     stream.cloud.trouble(lambda operation: trouble(chance, operation))
@@ -177,7 +177,7 @@ def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
     stream.cloud.trouble(lambda _: None)
     for at in range(300, PAYMENTS, 70):
         assert stream.processor().handle(LANE, records[at : at + 70]) == []
-    assert len(stream.declined()) == MOST
+    assert len(stream.declined()) == MAX_DECLINES
 
 
 def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
@@ -196,7 +196,7 @@ def test_four_shards_that_take_turns_decline_no_more_than_one(
     for at in range(0, PAYMENTS // 4, size):
         for lane, records in lanes.items():
             assert processor.handle(lane, records[at : at + size]) == []
-    assert len(stream.declined()) == MOST
+    assert len(stream.declined()) == MAX_DECLINES
 
 
 @pytest.mark.parametrize("moment", ["InvokeEndpoint", "BatchWriteItem", "BatchExecuteStatement"])
@@ -230,7 +230,7 @@ def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
         while at[lane] < len(records):
             deliver(lane)
     total = len(stream.declined())
-    assert MOST <= total <= MOST + sum(sorted(declines)[-3:])
+    assert MAX_DECLINES <= total <= MAX_DECLINES + sum(sorted(declines)[-3:])
     assert len(stream.cloud.decisions()) == PAYMENTS
 
 
@@ -241,7 +241,7 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
     parent, children = records_of(events[:500]), lanes_of(events[500:], 2)
     assert stream.processor().handle("shardId-000000000009", parent) == []
     declined = stream.declined()
-    assert len(declined) == MOST
+    assert len(declined) == MAX_DECLINES
     for lane, records in children.items():
         assert stream.processor().handle(lane, records) == []
     assert stream.declined() == declined

@@ -157,7 +157,7 @@ def run(
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask a busy store again at once: how often it is asked decides, not how long."""
-    monkeypatch.setattr("fraud_detection.adapters.aws.retries.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("fraud_detection.adapters.aws.retries.INITIAL_BACKOFF_S", 0.0)
     monkeypatch.setattr("fraud_detection.serving.aws_lambda.handler.BUSY_PAUSE_S", 0.0)
 
 

@@ -26,7 +26,7 @@ from tests.conftest import SmallWorld
 from tests.root import ROOT
 
 ENVIRONMENTS = ROOT / ".venv-peers"
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 # Answers its rows with their first value, and leaves a child in a session of its own.
 SERVER = """
@@ -93,7 +93,7 @@ def ours(
     scores: list[float],
     code: str = SERVER,
     before: str = "",
-    patience_s: float = PATIENCE_S,
+    patience_s: float = TIMEOUT_S,
 ) -> Peer:
     """Return a peer that finds 0.25, and is to find `scores`."""
     environment = folder / "environment"
@@ -104,7 +104,7 @@ def ours(
 
 
 def ask(target: Target, body: bytes) -> bytes:
-    connection = HTTPConnection(target.host, target.port, timeout=PATIENCE_S)
+    connection = HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
     try:
         connection.request("POST", target.path, body, {"content-type": target.content_type})
         answer = connection.getresponse()
@@ -115,7 +115,7 @@ def ask(target: Target, body: bytes) -> bytes:
 
 
 def becomes(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + TIMEOUT_S
     while not condition() and time.monotonic() < until:
         time.sleep(0.05)
     return condition()
@@ -239,7 +239,7 @@ def test_a_sweep_ends_what_carries_the_mark_and_nothing_else() -> None:
     try:
         assert becomes(lambda: marked("mine-7") == {mine.pid})
         assert sweep("mine-7") == set()
-        assert mine.wait(PATIENCE_S) == -signal.SIGKILL
+        assert mine.wait(TIMEOUT_S) == -signal.SIGKILL
         assert others.poll() is None
     finally:
         for process in (mine, others):

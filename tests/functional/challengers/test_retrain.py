@@ -37,7 +37,7 @@ from fraud_detection.serving.embedded.stream_runner import warm_up
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.world import SimulatorSettings
-from fraud_detection.training.drift import DRIFTED, LEAST_PAYMENTS
+from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS
 from fraud_detection.training.tables.dataset import read_dataset
 from tests.smaller import few_features
 from tests.states import open_door
@@ -386,7 +386,7 @@ def test_drift_is_seen_in_what_was_served_and_nothing_is_seen_in_too_few(
     found = drift_of(champion, [state], last)
     assert found.features["amount"] >= DRIFTED
     assert found.reason().due
-    few = decided(bank, tmp_path / "few.db", changed[: LEAST_PAYMENTS // 2])
+    few = decided(bank, tmp_path / "few.db", changed[: MIN_PAYMENTS // 2])
     assert not drift_of(champion, [few], latest_time([few]) or 0).reason().due
     # Nothing that came later than the moment is looked at.
     assert drift_of(champion, [state], last - 400 * DAY).payments == 0
@@ -406,7 +406,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     door.close()
     decided(bank, state, events)
     found = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)
-    assert found.payments >= LEAST_PAYMENTS
+    assert found.payments >= MIN_PAYMENTS
     assert found.score is not None
     assert not found.reason().due, found
     # A rate that follows labels may move, and is told.

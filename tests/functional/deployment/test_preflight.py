@@ -169,7 +169,9 @@ def test_apply_and_plan_refuse_a_package_that_cannot_start_before_anything_is_ch
 ) -> None:
     settings, release, (code, model) = made(bundle_of(small_world, {}))
     archive = zipfile.ZipFile(io.BytesIO(code.content))
-    less = zipped({one: archive.read(one) for one in archive.namelist() if not one.endswith("sagemaker_endpoint.py")})
+    less = zipped(
+        {one: archive.read(one) for one in archive.namelist() if not one.endswith("sagemaker_endpoint.py")}
+    )
     artefacts = [msgspec.structs.replace(code, content=less), model]
     cloud = applying.Cloud(Untouchable(), lambda _: pytest.fail("a bucket"), local=False)  # type: ignore[arg-type]
     refused = pytest.raises(ConfigError, match=r"nothing was changed: .*sagemaker")

@@ -33,7 +33,7 @@ from tests.smaller import third_of_cards
 from tests.states import open_door
 
 SHARE = 0.3
-MOST = 100
+MAX_DECLINES = 100
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def project(small_world: SmallWorld, events: list[bytes]) -> Project:
     denied = next(json.loads(event)["card_id"] for event in events if not is_label(event))
     deny = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value=denied),))
     rule = RuleSettings(name="not_small", when="amount >= 40", action="review")
-    lot = LetThroughSettings(share=SHARE, maximum_amount=MOST)
+    lot = LetThroughSettings(share=SHARE, maximum_amount=MAX_DECLINES)
     return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), let_through=lot)
 
 
@@ -119,7 +119,7 @@ def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path,
         elif payment["card_id"] == denied.value:
             kind, expected = "denied", 1.0
             assert "stolen" in reasons
-        elif payment["amount"] > MOST:
+        elif payment["amount"] > MAX_DECLINES:
             kind, expected = "too large for a lot", 1.0
         else:
             kind, expected = "stopped", 0.0

@@ -27,12 +27,12 @@ from fraud_detection.adapters.http.answers import PROBLEM
 from fraud_detection.adapters.http.connection import HttpLine
 from fraud_detection.adapters.http.connection_limit import Bound, BoundedLine
 from fraud_detection.adapters.http.messages import Answer, Request
-from fraud_detection.adapters.http.request_reader import MOST_HEAD_BYTES, Room
+from fraud_detection.adapters.http.request_reader import MAX_HEAD_BYTES, Room
 from fraud_detection.adapters.http.server import listen, run_loop, serve_on
-from fraud_detection.core.parse.drift import MOST_FIELDS, SchemaDrift
+from fraud_detection.core.parse.drift import MAX_FIELDS, SchemaDrift
 from tests.functional.http.test_connection import LAST, Echo, answers, connected, listening, post, read_all
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -60,7 +60,7 @@ def answering(lines: Any) -> Iterator[int]:  # noqa: ANN401 - what uvicorn takes
         thread.start()
         yield bound.getsockname()[1]
         server.should_exit = True
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
         assert not thread.is_alive()
 
 
@@ -100,7 +100,7 @@ def test_what_has_no_end_ends_the_connection_and_others_are_answered(attack: str
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(times: int) -> None:
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: %b\r\n" % (b"y" * 100) * 1_000 + b"\r\n"
-    assert len(head) > 1.5 * MOST_HEAD_BYTES
+    assert len(head) > 1.5 * MAX_HEAD_BYTES
     size = len(head) // times + 1
     with listening(Echo()) as (port, _), connected(port) as line:
         for start in range(0, len(head), size):
@@ -118,7 +118,7 @@ def test_a_head_that_is_too_large_is_refused_in_however_many_pieces_it_comes(tim
 
 def test_many_short_headers_are_too_much_though_they_have_few_bytes() -> None:
     head = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2_000 + b"\r\n"
-    assert len(head) < MOST_HEAD_BYTES / 4
+    assert len(head) < MAX_HEAD_BYTES / 4
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(head)
         assert [status for status, _, _ in answers(read_all(line))] == [431]
@@ -188,7 +188,7 @@ def test_who_reads_no_answers_is_asked_no_more_and_hung_up_on(monkeypatch: pytes
     monkeypatch.setattr(http_line, "WRITE_WITHIN_S", 0.5)
     application, asked = Large(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
     with listening(application) as (port, _), connected(port) as line:
-        line.settimeout(PATIENCE_S)
+        line.settimeout(TIMEOUT_S)
         assert push(line, b"", asked, 20) < 20
     # Those that fit into the buffers of the system, and 64 kB.
     assert len(application.taken) < 2_000
@@ -220,7 +220,7 @@ def test_large_requests_wait_for_room_and_small_ones_go_on() -> None:
         slow = [stack.enter_context(connected(port)) for _ in range(2)]
         for one in slow:
             one.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 45_000)
-        patience = time.monotonic() + PATIENCE_S
+        patience = time.monotonic() + TIMEOUT_S
         while room.used < 90_000 and time.monotonic() < patience:
             time.sleep(0.01)
         with connected(port) as large, connected(port) as small:
@@ -269,7 +269,7 @@ def serving(certificate: tuple[Path, Path], most: int) -> Iterator[int]:
         thread.start()
         yield bound.getsockname()[1]
         ended.set()
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
         assert not thread.is_alive()
 
 
@@ -278,7 +278,7 @@ def asked_over_tls(port: int, certificate: tuple[Path, Path]) -> list[int]:
     trusting = ssl.create_default_context(cafile=certificate[0])
     trusting.check_hostname = False
     with (
-        closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as raw,
+        closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as raw,
         trusting.wrap_socket(raw) as line,
     ):
         line.sendall(post("/a", b"x" * 300_000) + LAST)
@@ -304,8 +304,8 @@ def test_handshakes_that_never_end_keep_nobody_out_and_are_hung_up_on(
 def test_an_unfinished_handshake_takes_a_place_and_the_oldest_makes_room(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(tls_listener, "LEAST_HANDSHAKES", 5)
-    monkeypatch.setattr(http_server, "LEAST_HANDSHAKES", 5)
+    monkeypatch.setattr(tls_listener, "MIN_HANDSHAKES", 5)
+    monkeypatch.setattr(http_server, "MIN_HANDSHAKES", 5)
     most, many = 20, 1_000
     with serving(certificate, most) as port, ExitStack() as stack:
         silent = []
@@ -331,11 +331,11 @@ def test_a_connection_that_ends_is_freed_without_the_collector_of_cycles(
     try:
         with serving(certificate, 10) if over_tls else listening_port() as port:
             for number in range(30):
-                with closing(create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as line:
+                with closing(create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as line:
                     line.sendall(post("/a", b"x" * 20_000)[: 500 * number])
                 if over_tls:
                     assert asked_over_tls(port, certificate) == [200, 200]
-            patience = time.monotonic() + PATIENCE_S
+            patience = time.monotonic() + TIMEOUT_S
             while (left := lines_alive()) and time.monotonic() < patience:
                 time.sleep(0.05)
         assert left == 0
@@ -366,9 +366,9 @@ def hung_up(line: socket) -> bool:
 
 def test_names_and_examples_of_drift_are_cut() -> None:
     drift = SchemaDrift()
-    for number in range(2 * MOST_FIELDS):
+    for number in range(2 * MAX_FIELDS):
         drift.count("unknown", f"{number:06d}" + "n" * 250_000, 1_000, "e" * 100_000)
     kept = drift.take_changes()
-    assert sum(len(field) + len(example) for _, field, _, _, _, example in kept) < 200 * (MOST_FIELDS + 1)
-    assert len(kept) == MOST_FIELDS + 1
-    assert sum(count for _, _, count, _, _, _ in kept) == 2 * MOST_FIELDS
+    assert sum(len(field) + len(example) for _, field, _, _, _, example in kept) < 200 * (MAX_FIELDS + 1)
+    assert len(kept) == MAX_FIELDS + 1
+    assert sum(count for _, _, count, _, _, _ in kept) == 2 * MAX_FIELDS

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fraud_detection.adapters.http.connection import MOST_AT_ONCE, HttpLine
+from fraud_detection.adapters.http.connection import MAX_PIPELINED, HttpLine
 from fraud_detection.adapters.http.messages import Answer, Request
 from tests.busy_clock import BusyClock
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 class Echo:
@@ -59,13 +59,13 @@ def listening(application: Echo, idle_s: int = 75) -> Iterator[tuple[int, uvicor
         thread.start()
         yield bound.getsockname()[1], server
         server.should_exit = True
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
         assert not thread.is_alive()
 
 
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)) as line:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)) as line:
         yield line
 
 
@@ -128,7 +128,7 @@ def test_a_body_in_chunks_is_one_body() -> None:
 
 
 def test_many_more_requests_than_may_wait_are_all_answered() -> None:
-    many = 5 * MOST_AT_ONCE
+    many = 5 * MAX_PIPELINED
     with listening(Echo()) as (port, _), connected(port) as line:
         line.sendall(post("/later/0") + b"".join(post(f"/{n}") for n in range(many)) + LAST)
         found = answers(read_all(line))
@@ -265,7 +265,7 @@ def test_a_request_of_http_1_0_needs_no_host_and_is_told_nothing_that_it_cannot_
         line.settimeout(0.3)
         with pytest.raises(TimeoutError):
             line.recv(1 << 16)
-        line.settimeout(PATIENCE_S)
+        line.settimeout(TIMEOUT_S)
         line.sendall(b"abc")
         assert answers(read_all(line))[0][0] == 200
 

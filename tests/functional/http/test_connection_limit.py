@@ -16,25 +16,25 @@ from fraud_detection.cli.main import main
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.functional.http.test_connection import answers, read_all
-from tests.functional.http.test_service import PATIENCE_S, Served, served
+from tests.functional.http.test_service import TIMEOUT_S, Served, served
 
-MOST = 5
+MAX_OPEN = 5
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def line_to(one: Served) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", one.port), timeout=PATIENCE_S)
+    return socket.create_connection(("127.0.0.1", one.port), timeout=TIMEOUT_S)
 
 
 def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     with (
-        served(small_world, tmp_path / "state.db", f"--most-connections={MOST}") as one,
+        served(small_world, tmp_path / "state.db", f"--most-connections={MAX_OPEN}") as one,
         ExitStack() as stack,
     ):
         # The one that waited for the start is open, too.
-        lines = [stack.enter_context(closing(line_to(one))) for _ in range(MOST - 1)]
+        lines = [stack.enter_context(closing(line_to(one))) for _ in range(MAX_OPEN - 1)]
         for line in lines:
             line.sendall(HEALTH)
             assert answers(line.recv(1 << 16))[0][0] == 200
@@ -47,7 +47,7 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
                 assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
                 assert "5 connections are open" in json.loads(body)["detail"]
             assert clock.seconds() < 5
-        with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as other:
+        with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as other:
             # Its body comes in a piece of its own, behind an answer that is there already.
             other.request("POST", "/v1/decisions", b" " * 300_000)
             assert other.getresponse().status == 503
@@ -56,7 +56,7 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
             assert answers(line.recv(1 << 16))[0][0] == 200
         assert one.ask("GET", "/readyz")[0] == 200
         lines[0].close()
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while True:
             with closing(line_to(one)) as again:
                 again.sendall(HEALTH)

@@ -39,7 +39,7 @@ from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.states import for_serving, made, open_door
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 Reply = tuple[int, Any, dict[str, str]]
 
 
@@ -47,7 +47,7 @@ class Served:
     """A process that serves, and the way to ask it."""
 
     program: tuple[str, ...] = ("-m", "fraud_detection.cli")
-    patience_s = PATIENCE_S
+    patience_s = TIMEOUT_S
 
     def __init__(self, world: SmallWorld, state: Path, *more: str) -> None:
         with socket.socket() as free:
@@ -60,7 +60,7 @@ class Served:
             command.append(f"--bundle={world.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
-        self._line = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        self._line = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
 
     def wait(self) -> None:
         until = time.monotonic() + self.patience_s
@@ -87,7 +87,7 @@ class Served:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        _, said = self.process.communicate(timeout=PATIENCE_S)
+        _, said = self.process.communicate(timeout=TIMEOUT_S)
         self._line.close()
         return str(said)
 
@@ -257,7 +257,7 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     alone.close()
     for start in range(2):
         with served(small_world, tmp_path / "state.db", f"--source={source}") as door:
-            until = time.monotonic() + PATIENCE_S
+            until = time.monotonic() + TIMEOUT_S
             last = json.loads(streamed[-1])["transaction_id"]
             while door.ask("GET", f"/v1/decisions/{last}")[0] != 200:
                 assert time.monotonic() < until
@@ -314,7 +314,7 @@ def test_a_kill_loses_no_answer_that_was_given(
     with served(small_world, state) as one:
 
         def send() -> None:
-            with closing(HTTPConnection("127.0.0.1", one.port, timeout=PATIENCE_S)) as line:
+            with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as line:
                 for event in events:
                     try:
                         line.request("POST", "/v1/decisions", event)
@@ -409,7 +409,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         return one.ask("POST", "/v1/decisions", events[0], Authorization=f"Bearer {key}")[0]
 
     def until_refused(one: Served, key: str, wanted: int) -> None:
-        patience = time.monotonic() + PATIENCE_S
+        patience = time.monotonic() + TIMEOUT_S
         while {status(one, key) for _ in range(12)} != {wanted}:
             assert time.monotonic() < patience
             time.sleep(0.05)
@@ -424,7 +424,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
         until_refused(one, new, 200)
         replace(keys, b"kept: [1")
         one.process.send_signal(signal.SIGHUP)
-        patience = time.monotonic() + PATIENCE_S
+        patience = time.monotonic() + TIMEOUT_S
         while one.ask("GET", "/readyz")[1].get("look_at") != ["keys"]:
             assert time.monotonic() < patience
         assert one.ask("GET", "/readyz")[0] == 200
@@ -531,8 +531,8 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         site.rows = busy  # type: ignore[method-assign, assignment]
         again, fresh = door.submit(events[:1]), door.submit(events[1:2])
         with pytest.raises(RetryError, match="busy"):
-            await asyncio.wait_for(again, PATIENCE_S)
-        (told,) = await asyncio.wait_for(fresh, PATIENCE_S)
+            await asyncio.wait_for(again, TIMEOUT_S)
+        (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
         assert isinstance(told, Told)
         site.rows = rows  # type: ignore[method-assign]
         ((told_again,),) = [await door.submit(events[:1])]
@@ -545,7 +545,7 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
 def test_of_a_list_that_is_refused_nothing_is_decided_later(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batcher, "MOST_A_BATCH", 3)
+    monkeypatch.setattr(batcher, "MAX_BATCH_SIZE", 3)
 
     async def ask(door: RequestDoor) -> None:
         take, parts = door.door.take, list[int]()

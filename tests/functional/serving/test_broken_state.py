@@ -32,7 +32,7 @@ from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
 from tests.functional.http.test_connection import answers
-from tests.functional.http.test_service import PATIENCE_S, Served, served
+from tests.functional.http.test_service import TIMEOUT_S, Served, served
 from tests.functional.workers.test_workers import TWO, WORKERS, askers, children, until
 from tests.states import made, open_door, opened, short_history
 
@@ -72,14 +72,14 @@ def profiles(state: Path) -> list[tuple[Any, ...]]:
 
 
 def ended(one: Served) -> int:
-    return one.process.wait(PATIENCE_S)
+    return one.process.wait(TIMEOUT_S)
 
 
 def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[str, str], bytes]]:
     """Yield the answers to payments that are all on their way before the first is answered."""
     with ExitStack() as stack:
         address = ("127.0.0.1", one.port)
-        lines = [stack.enter_context(closing(socket.create_connection(address, PATIENCE_S))) for _ in events]
+        lines = [stack.enter_context(closing(socket.create_connection(address, TIMEOUT_S))) for _ in events]
         for line in lines:
             line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert answers(line.recv(1 << 16))[0][0] == 200
@@ -290,7 +290,7 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         send(events[60:80])
         said(b"nothing more is decided until it can be written")
         run.send_signal(signal.SIGTERM)
-        assert run.wait(PATIENCE_S) == 2
+        assert run.wait(TIMEOUT_S) == 2
         assert run.stdout.read() == b""
         said_last = run.stderr.read()
     assert b"Traceback" not in said_last
@@ -341,7 +341,7 @@ def test_an_error_of_the_program_is_told_to_everybody_and_nothing_of_it_is_saved
         waiting = [door.submit([event]) for event in events[3:300]]
         for one in waiting:
             with pytest.raises(RetryError, match="met an error and ends"):
-                await asyncio.wait_for(one, PATIENCE_S)
+                await asyncio.wait_for(one, TIMEOUT_S)
         with pytest.raises(RetryError, match="met an error and ends"):
             door.submit(events[:1])
 

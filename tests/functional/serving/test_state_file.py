@@ -32,7 +32,7 @@ from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.service import EmbeddedDoor
 from fraud_detection.serving.workers.ownership import shard_path
 from tests.conftest import SmallWorld
-from tests.functional.http.test_service import PATIENCE_S, served
+from tests.functional.http.test_service import TIMEOUT_S, served
 from tests.functional.workers.test_workers import TWO, until
 from tests.states import made, open_door, short_history
 
@@ -467,7 +467,7 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
         try:
             until(lambda: one.ask("GET", "/readyz")[0] == 503)
         except OSError:
-            assert one.process.wait(PATIENCE_S) == -signal.SIGBUS
+            assert one.process.wait(TIMEOUT_S) == -signal.SIGBUS
         said = one.stop()
     assert "was cut short" in said or "Bus error" in said
     with pytest.raises(ConfigError, match=r"cut short|damaged"):

@@ -37,7 +37,7 @@ from tools.local_aws.shard_poller import Pace
 
 TOOLS = ROOT / ".venv-aws"
 FAST = Pace(poll_s=0.02, behind_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 NUMBERS = count(1)
 
 pytestmark = pytest.mark.skipif(
@@ -175,7 +175,7 @@ def cloud(services: LocalServices, tmp_path: Path) -> Callable[..., Cloud]:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for something that another process does."""
-    limit = time.monotonic() + PATIENCE_S
+    limit = time.monotonic() + TIMEOUT_S
     while not true():
         assert time.monotonic() < limit, "it did not come true"
         time.sleep(0.005)
@@ -199,7 +199,7 @@ def test_every_record_of_four_shards_is_delivered_once_and_each_key_in_order(
     a = cloud(shards=4, BatchSize=100)
     a.put(*[{"key": f"card-{n % 50}", "n": n} for n in range(2_000)])
     with a.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         assert len(mapping.progress) == 4
         assert sum(shard.records for shard in mapping.progress.values()) == 2_000
         assert sum(shard.since_put.count for shard in mapping.progress.values()) == 2_000
@@ -219,7 +219,7 @@ def test_a_poison_record_is_cut_out_of_its_batch_and_told_to_the_queue_alone(
     a = cloud(BatchSize=100, BisectBatchOnFunctionError=True, MaximumRetryAttempts=2)
     a.put(*[{"key": "card", "n": n, "do": "raise" if n == 37 else None} for n in range(100)])
     with a.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     assert a.delivered()["card"] == [n for n in range(100) if n != 37]
     assert (progress.records, progress.given_up) == (99, 1)
@@ -247,7 +247,7 @@ def test_after_a_partial_failure_only_the_records_from_there_on_come_again(
     a = cloud(BatchSize=20, MaximumRetryAttempts=1)
     a.put(*[{"key": "card", "n": n, "do": "report" if n == 6 else None} for n in range(30)])
     with a.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     # The first batch was 0 to 19: 0 to 5 are done once, 6 to 19 are given up together, then it goes on.
     assert a.delivered()["card"] == [*range(6), *range(20, 30)]
@@ -264,7 +264,7 @@ def test_a_function_that_hangs_is_killed_at_its_time_out_and_its_batch_comes_aga
     a = cloud(BatchSize=10)
     a.put(*[{"key": "card", "n": n, "do": "hang" if n == 0 else None} for n in range(5)])
     with a.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         (progress,), (runtime,) = mapping.progress.values(), a.runtimes.values()
     assert a.delivered() == {"began": ["hang"], "card": [0, 1, 2, 3, 4]}
     assert (progress.invocations, progress.retries, runtime.cold_starts) == (2, 1, 2)
@@ -277,7 +277,7 @@ def test_a_function_killed_in_the_middle_of_a_batch_gets_it_again(cloud: Callabl
         until(lambda: "began" in a.delivered())
         (runtime,) = a.runtimes.values()
         runtime.kill()
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     assert a.delivered() == {"began": ["wait"], "card": list(range(25))}
     assert (progress.retries, runtime.cold_starts) == (1, 2)

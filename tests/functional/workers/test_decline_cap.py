@@ -28,7 +28,7 @@ from fraud_detection.serving.workers.decline_cap import WorkerLimiter
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerDoor
 from tests.conftest import SmallWorld
-from tests.functional.aws_lambda.test_decline_cap import MOST, PAYMENTS, project_of, stream_of
+from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, PAYMENTS, project_of, stream_of
 from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import askers, children, until
 from tests.states import opened
@@ -124,7 +124,7 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
             declined += sum(
                 isinstance(one, Decided) and one.decision.action.label == "decline" for one in outcomes
             )
-    assert declined == MOST
+    assert declined == MAX_DECLINES
     for door in doors:
         door.close()
 

@@ -30,7 +30,7 @@ from tests.functional.workers.test_replica import contents, follow_all, open_wor
 from tests.states import made, open_door, short_history
 
 WORKERS = 2
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 TWO = f"--workers={WORKERS}"
 RATES = {"till": 10.0, "office": None}
 
@@ -39,7 +39,7 @@ class Asker:
     """A connection of its own, which the system gives to some worker."""
 
     def __init__(self, port: int) -> None:
-        self._line = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        self._line = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
         self._line.request(method, path, body or None, headers)
@@ -72,7 +72,7 @@ def total(one: Served, name: str, **headers: str) -> float:
 
 
 def until(true: Callable[[], bool]) -> None:
-    patience = time.monotonic() + PATIENCE_S
+    patience = time.monotonic() + TIMEOUT_S
     while not true():
         assert time.monotonic() < patience
         time.sleep(0.05)

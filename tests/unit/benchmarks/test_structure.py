@@ -24,7 +24,7 @@ FILES = {
         [project]
         name = "made-up"
         version = "1"
-        scripts = { fraud = "fraud_detection.cli.main:main" }
+        scripts = { fraud = "fraud_detection.cli:main" }
         [tool.setuptools.packages.find]
         where = ["src"]
         namespaces = false
@@ -33,8 +33,8 @@ FILES = {
     "docs/adr/0001.md": "",
     "docs/picture.svg": "",
     "src/fraud_detection/__init__.py": '"""Nothing."""',
-    "src/fraud_detection/core/errors.py": "class Trouble(Exception): ...",
-    "src/fraud_detection/cli/main.py": """
+    "src/fraud_detection/errors.py": "class Trouble(Exception): ...",
+    "src/fraud_detection/cli.py": """
         import sys
         from fraud_detection.serving.http import answer
         def main():
@@ -44,7 +44,7 @@ FILES = {
         """,
     "src/fraud_detection/core/__init__.py": "",
     "src/fraud_detection/core/events.py": """
-        from fraud_detection.core.errors import Trouble
+        from fraud_detection.errors import Trouble
         def read():
             from fraud_detection.core.parse import times
             try:
@@ -118,7 +118,7 @@ def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: P
                 "fraud_detection.cli",
                 "fraud_detection.serving",
                 "fraud_detection.core+fraud_detection.core.parse",
-                "fraud_detection.core.errors",
+                "fraud_detection.errors",
             ],
         },
         "sizes": {

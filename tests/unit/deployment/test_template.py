@@ -93,7 +93,7 @@ def test_every_name_carries_the_environment(settings: Deployment, release: Relea
     assert mine.replace("golden", "elsewhere").count("elsewhere") == yours.count("elsewhere")
 
 
-LONGEST = {
+MAX_LENGTHS = {
     "RoleName": 64,
     "FunctionName": 64,
     "BucketName": 63,
@@ -122,14 +122,14 @@ def test_the_longest_names_are_within_what_aws_takes(release: Release, profiles:
     filled = {"${AWS::Region}": max(regions, key=len), "${AWS::AccountId}": "1" * 12}
     seen = set[str]()
     for one in named.values():
-        for kind in LONGEST.keys() & one["Properties"].keys():
+        for kind in MAX_LENGTHS.keys() & one["Properties"].keys():
             name = one["Properties"][kind]
             text = name.get("Fn::Sub", "") if isinstance(name, dict) else name
             for variable, value in filled.items():
                 text = text.replace(variable, value)
-            assert len(text) <= LONGEST[kind], text
+            assert len(text) <= MAX_LENGTHS[kind], text
             seen |= {kind} if longest in text else set()
-    assert seen >= LONGEST.keys() - {"FeatureGroupName"}
+    assert seen >= MAX_LENGTHS.keys() - {"FeatureGroupName"}
     (tmp_path / "deploy.yaml").write_text(f"environment: {longest}a")
     with pytest.raises(ConfigError, match="at most 64 letters"):
         load_settings(tmp_path / "deploy.yaml")

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fraud_detection.adapters.aws import kinesis_producer
-from fraud_detection.adapters.aws.sagemaker_endpoint import LARGEST_BODY
+from fraud_detection.adapters.aws.sagemaker_endpoint import MAX_REQUEST_BYTES
 from fraud_detection.testing import aws_fakes, kinesis_fake
 from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3, item_bytes
 from fraud_detection.testing.kinesis_fake import FakeKinesis
@@ -153,14 +153,14 @@ def test_the_limits_are_those_of_aws_own_description() -> None:
 
     assert (
         most("kinesis", "PutRecordsRequestEntryList")
-        == kinesis_fake.MOST_PUT
-        == kinesis_producer.MOST_RECORDS
+        == kinesis_fake.MAX_PUT_RECORDS
+        == kinesis_producer.MAX_RECORDS
     )
-    assert most("kinesis", "PartitionKey") == kinesis_fake.LONGEST_KEY == kinesis_producer.LONGEST_KEY
-    assert most("kinesis", "GetRecordsInputLimit") == kinesis_fake.MOST_GOT
+    assert most("kinesis", "PartitionKey") == kinesis_fake.MAX_KEY_LENGTH == kinesis_producer.MAX_KEY_LENGTH
+    assert most("kinesis", "GetRecordsInputLimit") == kinesis_fake.MAX_GET_RECORDS
     assert most("sagemaker-runtime", "BodyBlob") == aws_fakes.MAX_BODY_BYTES
     assert most("dynamodb", "PartiQLBatchRequest") == aws_fakes.MAX_STATEMENTS
     # What is sent stays below what is taken.
-    assert kinesis_producer.MOST_BYTES <= kinesis_fake.MOST_PUT_BYTES
-    assert kinesis_producer.LARGEST_RECORD <= kinesis_fake.LARGEST_RECORD
-    assert LARGEST_BODY <= aws_fakes.MAX_SERVERLESS_BYTES
+    assert kinesis_producer.MAX_BYTES <= kinesis_fake.MAX_PUT_BYTES
+    assert kinesis_producer.MAX_RECORD_BYTES <= kinesis_fake.MAX_RECORD_BYTES
+    assert MAX_REQUEST_BYTES <= aws_fakes.MAX_SERVERLESS_BYTES

@@ -18,12 +18,12 @@ from fraud_detection.testing.aws_fakes import refusal
 from fraud_detection.testing.kinesis_fake import FakeKinesis
 from tools.local_aws.event_source_mapping import EventSourceMapping
 from tools.local_aws.invocation import Invocation
-from tools.local_aws.kinesis_event import LARGEST_EVENT
+from tools.local_aws.kinesis_event import MAX_EVENT_BYTES
 from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.shard_poller import Pace
 
 FAST = Pace(poll_s=0.001, behind_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 Event = dict[str, Any]
 GOOD = b'{"batchItemFailures": []}'
 
@@ -99,7 +99,7 @@ class World:
 
     def run(self) -> EventSourceMapping:
         with self.mapping() as mapping:
-            assert mapping.drained(PATIENCE_S)
+            assert mapping.drained(TIMEOUT_S)
         return mapping
 
     @property
@@ -193,7 +193,7 @@ def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order
         world.put(n, key=f"card-{n % 20}")
     with world.mapping() as mapping:
         world.kinesis.before = trouble
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
     given_up = {
         json.loads(record["Data"])["n"]
         for told in (one["KinesisBatchInfo"] for one in world.told)
@@ -226,7 +226,7 @@ def test_batches_are_cut_where_the_event_would_be_larger_than_lambda_takes() -> 
     (function,) = world.functions.values()
     # A read holds ten MiB: fourteen of them, then six.
     assert [len(event["Records"]) for event in function.events] == [6, 6, 2, 6]
-    assert LARGEST_EVENT - 950_000 < max(function.sizes) <= LARGEST_EVENT
+    assert MAX_EVENT_BYTES - 950_000 < max(function.sizes) <= MAX_EVENT_BYTES
 
 
 def test_a_window_gathers_what_comes_within_it() -> None:
@@ -235,9 +235,9 @@ def test_a_window_gathers_what_comes_within_it() -> None:
     with world.mapping() as mapping:
         world.put(1)
         world.kinesis.before = lambda operation: read.set() if operation == "GetRecords" else None
-        assert read.wait(PATIENCE_S)
+        assert read.wait(TIMEOUT_S)
         world.put(2)
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
     assert [values(event) for event in world.events] == [[1, 2]]
 
 
@@ -251,7 +251,7 @@ def test_a_full_batch_does_not_wait_for_its_window() -> None:
     world = World(answer, window_s=300, batch_size=2)
     world.put(1, 2)
     with world.mapping():
-        assert came.wait(PATIENCE_S)
+        assert came.wait(TIMEOUT_S)
     assert [values(event) for event in world.events] == [[1, 2]]
 
 
@@ -297,11 +297,11 @@ def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
     world = World(answer, batch_size=10)
     world.put(*range(100))
     with world.mapping() as mapping:
-        assert stop.wait(PATIENCE_S)
+        assert stop.wait(TIMEOUT_S)
     seen = [n for event in world.events for n in values(event)]
     assert all(function.closed for function in world.functions.values())
     with world.mapping(mapping.checkpoints) as resumed:
-        assert resumed.drained(PATIENCE_S)
+        assert resumed.drained(TIMEOUT_S)
     assert seen + [n for event in world.events for n in values(event)] == list(range(100))
 
 
@@ -317,7 +317,7 @@ def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done()
     world = World(answer, batch_size=10)
     world.put(*range(10))
     with world.mapping() as mapping:
-        assert stuck.wait(PATIENCE_S)
+        assert stuck.wait(TIMEOUT_S)
     third = world.kinesis.records("shardId-000000000000")[2]
     assert mapping.checkpoints == {"shardId-000000000000": third["SequenceNumber"]}
     assert {tuple(values(event)) for event in world.events} == {tuple(range(10)), tuple(range(3, 10))}
@@ -346,11 +346,11 @@ def test_latest_delivers_what_comes_after_the_first_read() -> None:
     world = World(starting_position="LATEST")
     world.put(1)
     with world.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         # An iterator that expires before anything was read must not pass over what came meanwhile.
         world.kinesis.expire_iterators()
         world.put(2)
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
     assert [values(event) for event in world.events] == [[2]]
 
 
@@ -363,12 +363,12 @@ def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> N
 
     world = World(answer, batch_size=7, starting_position="LATEST")
     with world.mapping() as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         for n in range(30):
             world.put(n)
             if n == 20:
                 world.kinesis.split("shardId-000000000000")
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         assert len(mapping.progress) == 3
     assert seen == list(range(30))
 
@@ -379,7 +379,7 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     started = threading.Event()
 
     def answer(event: Event) -> bytes:
-        assert started.wait(PATIENCE_S)
+        assert started.wait(TIMEOUT_S)
         seen.extend(values(event))
         begun.append(len(world.functions))
         return GOOD
@@ -390,7 +390,7 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     world.put(*range(30, 60))
     with world.mapping() as mapping:
         started.set()
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
     assert seen == list(range(60))
     assert begun[:15] == [1] * 15
     assert min(begun[15:]) > 1
@@ -407,7 +407,7 @@ def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
     mapping = world.mapping()
     mapping.start()
     with pytest.raises(ConfigError, match="ResourceNotFound"):
-        mapping.drained(PATIENCE_S)
+        mapping.drained(TIMEOUT_S)
     with pytest.raises(ConfigError, match="ResourceNotFound"):
         mapping.stop()
 
@@ -415,9 +415,9 @@ def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
 def test_a_stream_that_is_read_once_a_second_says_so_in_its_latencies() -> None:
     world = World()
     with world.mapping(pace=Pace(poll_s=0.2)) as mapping:
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         world.put(1)
-        assert mapping.drained(PATIENCE_S)
+        assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     assert progress.since_put.count == 1
     assert 20 < progress.since_put.percentile_ms(50) < 2_000

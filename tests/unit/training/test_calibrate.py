@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.training.calibrate import LEAST_SLOPE, fit_calibration
+from fraud_detection.training.calibrate import MIN_SLOPE, fit_calibration
 
 
 def world(slope: float, intercept: float, payments: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,7 @@ def test_one_lucky_fraud_does_not_make_it_sure_of_itself() -> None:
 
 def test_a_model_that_ranks_backwards_is_flattened_and_never_turned() -> None:
     raw, label = world(-1.0, -6.0, 20_000)
-    assert fit_calibration(raw, label).slope == LEAST_SLOPE
+    assert fit_calibration(raw, label).slope == MIN_SLOPE
 
 
 def test_the_mean_probability_is_the_share_of_frauds() -> None:
@@ -53,5 +53,5 @@ def test_the_mean_probability_is_the_share_of_frauds() -> None:
 def test_it_always_ends_with_a_rising_curve(rows: list[tuple[float, int]], weight: float) -> None:
     raw, label = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     fitted = fit_calibration(raw, label, weight)
-    assert LEAST_SLOPE <= fitted.slope < 50
+    assert MIN_SLOPE <= fitted.slope < 50
     assert abs(fitted.intercept) < 50

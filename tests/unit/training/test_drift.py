@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fraud_detection.training.drift import DRIFTED, LEAST_PAYMENTS, stability_index
+from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS, stability_index
 from fraud_detection.training.reference import distribution
 
 
@@ -18,7 +18,7 @@ def drawn(seed: int, size: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(20))
 def test_chance_alone_is_far_from_drift(seed: int) -> None:
     then = distribution(drawn(100 + seed, 20_000))
-    assert stability_index(then, drawn(seed, LEAST_PAYMENTS)) < DRIFTED / 5
+    assert stability_index(then, drawn(seed, MIN_PAYMENTS)) < DRIFTED / 5
 
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

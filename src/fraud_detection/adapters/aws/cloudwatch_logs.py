@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError, RetryError
 
 OVERLAP_MS = 10_000
 """Lines become visible some seconds after they were written, and not in their order."""
-MOST_EVENTS = 10_000
+MAX_EVENTS = 10_000
 EVENTS_A_PUT, BYTES_A_PUT, BYTES_AN_EVENT = 10_000, 1 << 20, 26
 
 
@@ -45,7 +45,7 @@ class LogTail:
         more: dict[str, Any] = {"startTime": since_ms}
         while True:
             try:
-                answer = self._client.filter_log_events(logGroupName=self._group, limit=MOST_EVENTS, **more)
+                answer = self._client.filter_log_events(logGroupName=self._group, limit=MAX_EVENTS, **more)
             except (ClientError, BotoCoreError) as error:
                 raise _refused(self._group, error) from None
             page = answer["events"]
@@ -53,7 +53,7 @@ class LogTail:
             last = int(page[-1]["timestamp"]) if page else since_ms
             if answer.get("nextToken"):
                 more = {"startTime": since_ms, "nextToken": answer["nextToken"]}
-            elif len(page) >= MOST_EVENTS and last > more["startTime"]:
+            elif len(page) >= MAX_EVENTS and last > more["startTime"]:
                 # A full page without a token: what follows is asked for by its time.
                 more = {"startTime": last}
             else:

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fraud_detection.adapters.aws.kinesis_producer import BUSY
 from fraud_detection.core.errors import ConfigError, RetryError
 
-MOST_RECORDS = 10_000
+MAX_RECORDS = 10_000
 """What one call returns at most."""
 
 Position = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
@@ -82,9 +82,9 @@ class ShardReader:
         self._iterator: str | None = None
         self._name = f"{stream_arn}, {shard}"
 
-    def read(self, limit: int = MOST_RECORDS) -> Reading:
+    def read(self, limit: int = MAX_RECORDS) -> Reading:
         """Return the next records, which may be none; raise RetryError when that fails."""
-        answer = self._answer(min(limit, MOST_RECORDS))
+        answer = self._answer(min(limit, MAX_RECORDS))
         records = [
             StreamRecord(
                 one["SequenceNumber"],

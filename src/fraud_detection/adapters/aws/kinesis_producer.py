@@ -21,13 +21,13 @@ from fraud_detection.core.errors import ConfigError, RejectError, RetryError
 from fraud_detection.core.id_text import whole
 from fraud_detection.core.lenient_json import object_of
 
-MOST_RECORDS = 500
-MOST_BYTES = 5 << 20
-LARGEST_RECORD = 1 << 20
-LONGEST_KEY = 256
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 5.0
-PATIENCE_S = 120.0
+MAX_RECORDS = 500
+MAX_BYTES = 5 << 20
+MAX_RECORD_BYTES = 1 << 20
+MAX_KEY_LENGTH = 256
+INITIAL_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 5.0
+TIMEOUT_S = 120.0
 BUSY = {
     "ProvisionedThroughputExceededException",
     "KMSThrottlingException",
@@ -81,7 +81,7 @@ class KinesisProducer:
         client: KinesisClient,
         stream: str,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = TIMEOUT_S,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,15 +104,15 @@ class KinesisProducer:
         Raises RejectError for a record that Kinesis never takes, RetryError when its patience is over.
         """
         record = Waiting(key, data, sent_as)
-        if not 0 < len(key) <= LONGEST_KEY:
-            raise RejectError(f"a partition key needs 1 to {LONGEST_KEY} characters, got {len(key)}")
-        if record.size() > LARGEST_RECORD:
-            raise RejectError(f"a record of {record.size():,} bytes is larger than {LARGEST_RECORD:,}")
+        if not 0 < len(key) <= MAX_KEY_LENGTH:
+            raise RejectError(f"a partition key needs 1 to {MAX_KEY_LENGTH} characters, got {len(key)}")
+        if record.size() > MAX_RECORD_BYTES:
+            raise RejectError(f"a record of {record.size():,} bytes is larger than {MAX_RECORD_BYTES:,}")
         if not self.waiting:
             self._last_accepted = self._clock()
         self.waiting.append(record)
         self._bytes += record.size()
-        if len(self.waiting) >= MOST_RECORDS or self._bytes >= MOST_BYTES:
+        if len(self.waiting) >= MAX_RECORDS or self._bytes >= MAX_BYTES:
             self._send()
 
     def flush(self) -> None:
@@ -139,7 +139,7 @@ class KinesisProducer:
                 f"{len(self.waiting):,} records wait; does it have enough shards?"
             )
         if refused:
-            longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._idle_calls)
+            longest = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2**self._idle_calls)
             self._pause(longest * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
 
     def _next_call(self) -> list[Waiting]:
@@ -152,7 +152,7 @@ class KinesisProducer:
                 continue
             keys.add(record.key)
             size += record.size()
-            if size > MOST_BYTES or len(call) == MOST_RECORDS:
+            if size > MAX_BYTES or len(call) == MAX_RECORDS:
                 break
             call.append(record)
         return call
@@ -205,5 +205,7 @@ class KinesisReceiver:
             event = {}
         found = [event[key] for key in self._keys if event.get(key)]
         return (
-            whole(str(found[0]))[:LONGEST_KEY] if found else hashlib.blake2b(line, digest_size=12).hexdigest()
+            whole(str(found[0]))[:MAX_KEY_LENGTH]
+            if found
+            else hashlib.blake2b(line, digest_size=12).hexdigest()
         )

@@ -15,9 +15,9 @@ import msgspec
 MAGIC = b"\xf3\x89\x9a\xc2"
 """Not UTF-8, so no event of JSON begins so."""
 DIGEST_BYTES = 16
-MOST_EVENTS = 1 << 16
+MAX_EVENTS = 1 << 16
 """An aggregate of 1 MiB has so many events only if none has more than ten bytes."""
-LONGEST_VARINT = 70
+MAX_VARINT_BYTES = 70
 KEYS, RECORDS = 1, 3
 KEY_INDEX, DATA = 1, 3
 """Explicit hash keys (2 in both) say to which shard an event was to go; it is there already."""
@@ -58,8 +58,8 @@ def take_apart(data: bytes) -> list[Part]:
             keys.append(_text(value))
         elif field == RECORDS:
             found.append(_record(value))
-            if len(found) > MOST_EVENTS:
-                raise AggregateError(f"it holds more than {MOST_EVENTS:,} events")
+            if len(found) > MAX_EVENTS:
+                raise AggregateError(f"it holds more than {MAX_EVENTS:,} events")
     if not found:
         raise AggregateError("it holds no event")
     return [Part(_key(keys, index), content) for index, content in found]
@@ -111,7 +111,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """Return a number of seven bits a byte, the lowest first, and where the next field begins."""
     number = 0
-    for shift in range(0, LONGEST_VARINT, 7):
+    for shift in range(0, MAX_VARINT_BYTES, 7):
         if at >= len(message):
             raise AggregateError("a number of it has no end")
         byte = message[at]

@@ -17,7 +17,7 @@ from fraud_detection.core.errors import ConfigError, RetryError
 T = TypeVar("T")
 
 ATTEMPTS = 6
-FIRST_PAUSE_S = 0.02
+INITIAL_BACKOFF_S = 0.02
 MISTAKES = frozenset(
     {
         "AccessDeniedException",
@@ -52,7 +52,7 @@ def refuse_mistake(error: ClientError) -> None:
 def pauses(what: str) -> Iterator[float]:
     """Yield a longer pause for each attempt; raise RetryError after the last."""
     for number in range(ATTEMPTS):
-        yield FIRST_PAUSE_S * 2**number
+        yield INITIAL_BACKOFF_S * 2**number
     raise RetryError(f"{what} is busy or away: {ATTEMPTS} attempts failed")
 
 

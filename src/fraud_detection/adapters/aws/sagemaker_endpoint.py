@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fraud_detection.core.errors import RejectError, RetryError
 from fraud_detection.core.score.protocol import JSON, Answered, read_answer, write_request
 
-LARGEST_BODY = 4_000_000
+MAX_REQUEST_BYTES = 4_000_000
 """What an endpoint without instances takes; one on instances takes 6 MiB."""
-FIRST_PAUSE_S = 0.02
+INITIAL_BACKOFF_S = 0.02
 TRANSIENT = {"ThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure",
              "InternalDependencyException", "ModelNotReadyException", "ModelError"}  # fmt: skip
 """What may be answered differently in a moment; a model error is one while an instance is replaced."""
@@ -111,7 +111,7 @@ class SageMakerScorer:
         self, rows: Sequence[Sequence[float]], explain_at: float, explained: Collection[int]
     ) -> Answered:
         bodies = self._requests(rows, explain_at, explained)
-        deadline, pause = self._clock() + self._budget_s, FIRST_PAUSE_S
+        deadline, pause = self._clock() + self._budget_s, INITIAL_BACKOFF_S
         while True:
             try:
                 answer = self._joined([self._invoke(body) for body in bodies])
@@ -132,7 +132,7 @@ class SageMakerScorer:
     ) -> list[bytes]:
         """Return one request for all rows, or several where one were larger than an endpoint takes."""
         body = write_request(rows, self._names, self._fingerprint, explain_at, explained)
-        if len(body) <= LARGEST_BODY or len(rows) == 1:
+        if len(body) <= MAX_REQUEST_BYTES or len(rows) == 1:
             return [body]
         half = len(rows) // 2
         first = [place for place in explained if place < half]

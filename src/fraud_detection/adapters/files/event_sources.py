@@ -28,7 +28,7 @@ from fraud_detection.core.parse.oversize import CutEvent
 
 PIPE_BYTES = 1 << 18
 NAME_BYTES = 16
-MOST_BYTES = 1 << 23
+MAX_BYTES = 1 << 23
 """Of a batch: few large events make one, so that many of them take little memory."""
 ROWS = 4096
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
@@ -99,7 +99,7 @@ class JsonLinesFile(FileSource):
         """Read at most `most` lines; what follows a line without an end is not there yet."""
         lines: list[bytes] = []
         size = 0
-        while len(lines) < most and size < MOST_BYTES:
+        while len(lines) < most and size < MAX_BYTES:
             line, has_end = read_line(file, position)
             if not line:
                 break

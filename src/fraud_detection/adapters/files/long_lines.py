@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from fraud_detection.core.parse.oversize import LARGEST_EVENT, CutEvent
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, CutEvent
 
-LONGEST = LARGEST_EVENT + 1
+MAX_LINE_BYTES = MAX_EVENT_BYTES + 1
 """Bytes of a line before its end; one byte more than an event may have, for the CR of a CRLF."""
 PIECE = 1 << 18
 MARK_BYTES = 4
@@ -21,7 +21,7 @@ class _Past:
     """A line that is being read past: its beginning, and the size and digest of what came so far."""
 
     def __init__(self, begin: bytes) -> None:
-        self._head = begin[:LONGEST]
+        self._head = begin[:MAX_LINE_BYTES]
         self._digest, self._end = hashlib.sha256(), b""
         self._size = self.length = 0
         self.tail = b""
@@ -30,7 +30,7 @@ class _Past:
     def add(self, piece: bytes) -> None:
         """Take the next bytes; a CR or LF that may end the line is held back."""
         self.length += len(piece)
-        self.tail = (self.tail + piece)[-LONGEST:]
+        self.tail = (self.tail + piece)[-MAX_LINE_BYTES:]
         text = self._end + piece
         content = text.rstrip(b"\r\n")
         self._end = text[len(content) :]
@@ -53,7 +53,7 @@ def mark(event: bytes) -> str:
     """
     if isinstance(event, CutEvent):
         return event.mark
-    return hashlib.blake2b(event[-LONGEST:].strip(), digest_size=MARK_BYTES).hexdigest()
+    return hashlib.blake2b(event[-MAX_LINE_BYTES:].strip(), digest_size=MARK_BYTES).hexdigest()
 
 
 def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
@@ -61,8 +61,8 @@ def read_line(file: BinaryIO, start: int) -> tuple[bytes, bool]:
 
     One that is too long is returned as a `CutEvent`.
     """
-    line = file.readline(LONGEST + 1)
-    if line.endswith(b"\n") or len(line) <= LONGEST:
+    line = file.readline(MAX_LINE_BYTES + 1)
+    if line.endswith(b"\n") or len(line) <= MAX_LINE_BYTES:
         return line, line.endswith(b"\n")
     past, piece = _Past(line), line
     while piece and not piece.endswith(b"\n"):
@@ -101,7 +101,7 @@ class LineCutter:
         elif piece:
             self._rest.append(piece)
             self._held += len(piece)
-            if self._held > LONGEST:
+            if self._held > MAX_LINE_BYTES:
                 self._past = _Past(b"".join(self._rest))
                 self._rest = []
 

@@ -7,7 +7,7 @@ import urllib.request
 
 from fraud_detection.core.errors import ConfigError
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def post_json(url: str, body: bytes, key: str = "") -> bytes:
@@ -19,7 +19,7 @@ def post_json(url: str, body: bytes, key: str = "") -> bytes:
         headers["authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - checked above
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked above
             content: bytes = answer.read()
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")[:500]

@@ -27,12 +27,12 @@ from fraud_detection.adapters.http.request_reader import RequestReader, Room, Tu
 LOG = logging.getLogger(__name__)
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-MOST_AT_ONCE = 64
+MAX_PIPELINED = 64
 """When so many requests of one connection wait for their answers, no more is taken of it."""
 SLICE = 1 << 12
 BODY_SLICE = 1 << 14
 """So much is parsed before it is looked at whether more may be taken."""
-MOST_IN_HAND = 1 << 20
+MAX_PENDING_BYTES = 1 << 20
 """Bytes of requests of one connection that wait for their answers; beyond it no further one is taken."""
 WRITE_WITHIN_S = 10.0
 """Who does not read an answer for so long is hung up on."""
@@ -116,7 +116,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
     def _blocked(self) -> bool:
         """Return whether nothing more may be taken just now."""
         in_hand = len(self._turns) - len(self._held)
-        return self._full or in_hand >= MOST_AT_ONCE or self._in_hand > MOST_IN_HAND
+        return self._full or in_hand >= MAX_PIPELINED or self._in_hand > MAX_PENDING_BYTES
 
     def _pump(self) -> None:
         """Take what was read before, as far as may be, and read on when all of it is taken."""

@@ -19,14 +19,14 @@ from fraud_detection.adapters.http.request_reader import Room
 
 LOG = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 NEW_AFTER_S = 1.0
 IDLE_AFTER_S = 10.0
 """Where all connections are taken, one that has asked nothing for so long makes room; one that never has,
 after a second."""
 LEAVES_WITHIN_S = 1.0
 """So long what somebody sends who has to go is thrown away: closed at once, the answer might be lost."""
-MOST_LEAVING = 64
+MAX_CLOSING = 64
 """More than so many are closed at once all the same."""
 TELL_EVERY_S = 60.0
 
@@ -97,7 +97,7 @@ class _Leaving(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, bound: Bound) -> None:
         self._bound = bound
         transport.write(bound.answer)
-        if len(bound.leaving) >= MOST_LEAVING or not transport.can_write_eof():
+        if len(bound.leaving) >= MAX_CLOSING or not transport.can_write_eof():
             transport.close()
             return
         bound.leaving.add(self)

@@ -20,20 +20,20 @@ from fraud_detection.adapters.http.messages import Answer, Request
 
 LOG = logging.getLogger(__name__)
 
-MOST_HEAD_BYTES = 1 << 16
+MAX_HEAD_BYTES = 1 << 16
 FOR_EACH_HEADER = 32
 """Bytes that a header counts beyond its own, as in HTTP/2: a thousand short ones are much work."""
-MOST_BODY_BYTES = 1 << 20
-MOST_PASSED_OVER = 1 << 24
+MAX_BODY_BYTES = 1 << 20
+MAX_PASSED_OVER = 1 << 24
 NO_HOST = "a request of HTTP/1.1 needs one header `Host`, and no more"
-TOO_MUCH_HEAD = f"the headers have more than {MOST_HEAD_BYTES:,} bytes, or chunks are too small"
+TOO_MUCH_HEAD = f"the headers have more than {MAX_HEAD_BYTES:,} bytes, or chunks are too small"
 CODED = "a body is taken as it is: send it without `Content-Encoding`"
-TOO_LARGE = f"a request has at most {MOST_BODY_BYTES:,} bytes"
+TOO_LARGE = f"a request has at most {MAX_BODY_BYTES:,} bytes"
 NO_CHUNKS = "`Transfer-Encoding` may be `chunked`, once, in HTTP/1.1, and nothing else"
 
 SMALL_BODY = 1 << 14
 """A request as small as this one is taken however much the others hold."""
-MOST_HELD = 1 << 26
+MAX_DISCARDED_BYTES = 1 << 26
 """Bytes of requests that all connections together may hold."""
 
 MATTERS = frozenset(
@@ -62,7 +62,7 @@ class Room:
     True
     """
 
-    def __init__(self, most: int = MOST_HELD) -> None:
+    def __init__(self, most: int = MAX_DISCARDED_BYTES) -> None:
         """Start empty."""
         self.most, self.used = most, 0
 
@@ -144,7 +144,7 @@ class RequestReader:
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
         # A head, trailers and sizes of chunks that never end; whole ones are counted by `on_header`.
-        if self._raw_bytes - self._size > MOST_HEAD_BYTES + (0 if self._reading_head else self._size):
+        if self._raw_bytes - self._size > MAX_HEAD_BYTES + (0 if self._reading_head else self._size):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
 
     # --- called by the parser -----------------------------------------------
@@ -162,7 +162,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header that matters."""
         self._head_bytes += len(name) + len(value) + FOR_EACH_HEADER
-        if self._head_bytes > MOST_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._count_head(0)
         lowered = name.lower()
         # What follows the body speaks for nobody.
@@ -200,7 +200,7 @@ class RequestReader:
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; too large a one is passed over, one without end ends the connection."""
         self._size += len(body)
-        if self._size <= MOST_BODY_BYTES:
+        if self._size <= MAX_BODY_BYTES:
             self._body.append(body)
             self._kept += len(body)
             self._room.used += len(body)
@@ -210,7 +210,7 @@ class RequestReader:
         elif self._body:
             self._release(sum(len(part) for part in self._body))
             self._body = []
-        if self._size > MOST_PASSED_OVER:
+        if self._size > MAX_PASSED_OVER:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _release(self, size: int) -> None:
@@ -229,7 +229,7 @@ class RequestReader:
         method = self._parser.get_method().decode("ascii")
         self._count += 1
         refused = None
-        if self._size > MOST_BODY_BYTES:
+        if self._size > MAX_BODY_BYTES:
             refused = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
         elif self._coded:
             refused = problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, CODED)
@@ -244,7 +244,7 @@ class RequestReader:
     def _count_head(self, size: int) -> None:
         """Count bytes of a head or of trailers; refuse too many, and parse no more of them."""
         self._head_bytes += size
-        if self._head_bytes > MOST_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH_HEAD)
             raise _Enough
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import uvicorn
 
-from fraud_detection.adapters.http.connection_limit import MOST_CONNECTIONS, MOST_LEAVING, Bound, BoundedLine
+from fraud_detection.adapters.http.connection_limit import MAX_CLOSING, MAX_CONNECTIONS, Bound, BoundedLine
 from fraud_detection.adapters.http.messages import Application
-from fraud_detection.adapters.http.tls_listener import LEAST_HANDSHAKES, TlsListener
+from fraud_detection.adapters.http.tls_listener import MIN_HANDSHAKES, TlsListener
 from fraud_detection.core.errors import ConfigError
 
 IDLE_S = 75
@@ -27,7 +27,7 @@ GRACE_S = 10
 
 BACKLOG = 2048
 
-OTHER_FILES = 256 + LEAST_HANDSHAKES + MOST_LEAVING
+OTHER_FILES = 256 + MIN_HANDSHAKES + MAX_CLOSING
 """What a process opens besides connections: state files, lines to other workers, libraries, and connections
 for which there is no place."""
 
@@ -56,7 +56,7 @@ async def serve_on(
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,
-    most_connections: int = MOST_CONNECTIONS,
+    most_connections: int = MAX_CONNECTIONS,
 ) -> None:
     """Do the same on a socket, in the loop that runs already, for an application that takes requests.
 
@@ -148,7 +148,7 @@ class _Server(uvicorn.Server):
             return made
 
         def places() -> int:
-            return max(self._most_connections - len(connections), LEAST_HANDSHAKES)
+            return max(self._most_connections - len(connections), MIN_HANDSHAKES)
 
         server: Any
         if self._tls is None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 LOG = logging.getLogger(__name__)
 
 HANDSHAKE_WITHIN_S = 5.0
-LEAST_HANDSHAKES = 64
+MIN_HANDSHAKES = 64
 """So many may be under way though all connections are taken: who comes then is told so."""
 REST_S = 0.1
 """How long nobody is accepted when no file can be opened."""

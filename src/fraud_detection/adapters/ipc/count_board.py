@@ -18,14 +18,14 @@ import os
 import threading
 from pathlib import Path
 
-from fraud_detection.core.decide.decline_cap import MOST_PARTS, DeclineCounts, Parts
+from fraud_detection.core.decide.decline_cap import MAX_PARTS, DeclineCounts, Parts
 
 GENERATION, PART_MS, USED, HEAD = 0, 1, 2, 3
 """The first numbers: a generation, which is odd while more than a number is being changed; the length of a
 part in ms; how many rows are in use.  Then come the rows."""
 ROW = 3
 """Numbers of a row: a part, its payments, its declines."""
-ROWS = MOST_PARTS + 1
+ROWS = MAX_PARTS + 1
 SIZE = 8 * (HEAD + ROWS * ROW)
 LOOKS = 100
 """So often a file is read again that is being changed; its worker was killed in the middle if it stays so."""

@@ -10,7 +10,7 @@ import msgspec
 
 LENGTH = struct.Struct(">I")
 
-MOST_FRAME = 1 << 24
+MAX_FRAME_BYTES = 1 << 24
 """Bytes; a list of events over HTTP has at most a sixteenth, and its answers are no longer."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -64,8 +64,8 @@ class Frames:
         while len(data) - place >= size:
             length = LENGTH.unpack_from(data, place)[0]
             end = place + size + length
-            if length > MOST_FRAME:
-                raise FrameError(f"a frame has at most {MOST_FRAME:,} bytes, got {length:,}")
+            if length > MAX_FRAME_BYTES:
+                raise FrameError(f"a frame has at most {MAX_FRAME_BYTES:,} bytes, got {length:,}")
             if end > len(data):
                 break
             try:

@@ -30,8 +30,8 @@ Answerer = Callable[[int, str, Any], Awaitable[Any]]
 ANSWER, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
 PINGED = -1
 """The number of every ping: nobody waits for the answer, it is enough that one comes."""
-AGAIN_S = 0.05
-PATIENCE_S = 10.0
+RETRY_DELAY_S = 0.05
+TIMEOUT_S = 10.0
 PING_EVERY_S = 0.5
 SILENT_AFTER_S = 3.0
 """Longer than a loop stands still while a commit and what is put off behind it wait for the file."""
@@ -76,7 +76,7 @@ class Line(asyncio.Protocol):
                 await loop.create_unix_connection(lambda: self, str(self._path))
             except OSError:
                 # Nobody listens there yet, or not any more: who asks meanwhile is told so.
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_DELAY_S)
                 continue
             while not self._ended.is_set():
                 # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes together with the end.
@@ -84,7 +84,7 @@ class Line(asyncio.Protocol):
                     async with asyncio.timeout(min(PING_EVERY_S, self.patience_s)):
                         await self._ended.wait()
                 self._look(loop.time())
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_DELAY_S)
 
     def ask(self, what: str, body: object) -> asyncio.Future[Any]:
         """Ask; the answer raises RetryError when the other worker refuses, AwayError when it goes away."""
@@ -231,7 +231,7 @@ class Links:
         folder: Path,
         answer: Answerer,
         changed: Callable[[int], None],
-        patience_s: float = PATIENCE_S,
+        patience_s: float = TIMEOUT_S,
     ) -> None:
         """Name the workers; `changed` is called with the number of the other when a line comes or goes."""
         self.own, self._folder, self._answer = own, folder, answer

@@ -18,7 +18,7 @@ from fraud_detection.core.ports import First, Known
 
 Ids = tuple[str | None, ...]
 
-MOST_PARAMETERS = 500
+MAX_PARAMETERS = 500
 NEXT_IDS = "SELECT transaction_id FROM {} WHERE transaction_id > ? ORDER BY transaction_id LIMIT ?"
 """No id is empty, so the first ones come after the empty text."""
 
@@ -156,8 +156,8 @@ class SqliteLedger:
 def where_in(db: sqlite3.Connection, values: Sequence[str], *queries: str) -> list[tuple[Any, ...]]:
     """Return the rows of all queries, each of which ends with the column that holds one of the values."""
     rows: list[tuple[Any, ...]] = []
-    for start in range(0, len(values), MOST_PARAMETERS):
-        part = values[start : start + MOST_PARAMETERS]
+    for start in range(0, len(values), MAX_PARAMETERS):
+        part = values[start : start + MAX_PARAMETERS]
         rows += db.execute(_among(len(part), queries), [*part] * len(queries)).fetchall()
     return rows
 

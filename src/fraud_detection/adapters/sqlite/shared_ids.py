@@ -14,9 +14,9 @@ import threading
 from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IdFilter
 from fraud_detection.core.errors import ConfigError
 
-MOST_LAYERS = 12
+MAX_LAYERS = 12
 HEAD_BYTES = 64
-SIZE = HEAD_BYTES + 64 * FIRST_BLOCKS * (2**MOST_LAYERS - 1)
+SIZE = HEAD_BYTES + 64 * FIRST_BLOCKS * (2**MAX_LAYERS - 1)
 """Two gigabytes of addresses; what is never written takes no memory."""
 LAYERS, ROOM, COMPLETE = 0, 1, 2
 """What stands in the head: how many layers there are, for how many more ids the last one has room, and

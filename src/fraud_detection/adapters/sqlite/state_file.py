@@ -40,9 +40,9 @@ SAVE = """
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""
 NOTE = """
     INSERT INTO sources VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET path = excluded.path"""
-MOST_ROWS = 64
+MAX_ROWS = 64
 """A larger batch goes straight into the tables."""
-MOST_ENTRIES = 64
+MAX_ENTRIES = 64
 """More than so many do not wait, even if nobody asks to settle them."""
 IDS_AT_START = 100_000
 """So many ids are learned in a tenth of a second; the others follow between the payments."""
@@ -114,7 +114,7 @@ class SqliteSite(SqliteFile):
         self.ledger.enter(decided)
         # A label that waits for its payment is entered with it, so that whoever reads the log misses none.
         awaited = not self.ledger.awaited.isdisjoint(decided)
-        if awaited or entry.size > MOST_ROWS or len(self._waiting) > MOST_ENTRIES:
+        if awaited or entry.size > MAX_ROWS or len(self._waiting) > MAX_ENTRIES:
             self.settle()
         else:
             self._append(entry)

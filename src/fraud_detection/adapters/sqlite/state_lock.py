@@ -15,7 +15,7 @@ from fraud_detection.core.errors import ConfigError
 BUSY = "is working with this state file; wait for it or end it, or name another file with --state"
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
-LARGEST_PAGE = 65536
+MAX_PAGE_BYTES = 65536
 LOG_HEADER = struct.Struct(">8xI4x8s8x")
 """Of a log of SQLite (sqlite.org/fileformat2.html): the size of a page, and the salts of this log."""
 FRAME_HEADER = struct.Struct(">II8s8x")
@@ -50,7 +50,7 @@ class StateLock(FileLock):
                 f"{self.path}: is no state file, and no database at all; name another with --state"
             )
         stated, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
-        page = LARGEST_PAGE if stated == 1 else stated
+        page = MAX_PAGE_BYTES if stated == 1 else stated
         gone = set(range(size // page + 1, pages + 1))
         if gone:
             gone -= pages_of_log(self.path.with_name(f"{self.path.name}-wal"))

@@ -13,9 +13,9 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 INFINITY: Final = float("inf")
-LEAST_POWER: Final = 2.0**-125
+MIN_POWER: Final = 2.0**-125
 """Twice the least number that float32 holds with all of its bits."""
-LARGEST_POWER: Final = 2.0**128
+MAX_POWER: Final = 2.0**128
 ROUNDING: Final = 1.5 * 2.0**28
 
 
@@ -78,9 +78,9 @@ class CompiledTrees:
                     step += 1
                 total += value[node]
                 size = total if total >= 0.0 else -total
-                while size >= power and power < LARGEST_POWER:
+                while size >= power and power < MAX_POWER:
                     power *= 2.0
-                while 2.0 * size < power and power > LEAST_POWER:
+                while 2.0 * size < power and power > MIN_POWER:
                     power *= 0.5
                 total = (total + power * ROUNDING) - power * ROUNDING
             margins.append(total)

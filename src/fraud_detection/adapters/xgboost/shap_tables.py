@@ -31,14 +31,14 @@ _HEIGHT = 2
 _BITS = 8
 """The conditions of a block are packed into one byte; it has at most one more than the tree is deep."""
 
-LARGEST = 32 << 20
+MAX_TABLE_BYTES = 32 << 20
 """Bytes of tables; larger ones would take longer to make than they are worth."""
 
 
 class ShapTables:
     """The contributions of every block of leaves, for every way to answer its conditions."""
 
-    def __init__(self, walk: TreeWalk, largest: int = LARGEST) -> None:
+    def __init__(self, walk: TreeWalk, largest: int = MAX_TABLE_BYTES) -> None:
         """Work out the tables; raise ValueError when the trees are too deep or too many for them."""
         if walk.depth >= _BITS:
             raise ValueError(f"trees {walk.depth} deep: the tables hold for {_BITS - 1} at most")

@@ -17,7 +17,7 @@ from fraud_detection.cli.arguments import (
 from fraud_detection.core.decoding import Duration
 
 SETTINGS = Path("deploy.yaml")
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 _STEPS = (
     ("plan", "plan", "print what apply would change, and why"),
     ("apply", "apply", "make AWS what the settings say, or leave it as it was"),
@@ -157,8 +157,8 @@ def _duration(text: str) -> Duration:
 
 
 def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MAX_WORKERS}, got {text!r}")
     return int(text)
 
 

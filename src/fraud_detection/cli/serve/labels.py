@@ -15,7 +15,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.serving.embedded.label_import import Imported, into_server, into_state
 from fraud_detection.serving.embedded.stream_runner import open_door
 
-MOST_REFUSALS = 5
+MAX_REFUSALS = 5
 
 
 def import_labels(arguments: Namespace) -> None:
@@ -34,7 +34,7 @@ def import_labels(arguments: Namespace) -> None:
         key = arguments.key or os.environ.get("FRAUD_KEY", "")
         found = into_server(arguments.to, key, arguments.file, screen.progress)
     screen.finish()
-    for row, path, reason in found.refused[:MOST_REFUSALS]:
+    for row, path, reason in found.refused[:MAX_REFUSALS]:
         screen.say(f"{arguments.file}, row {row:,}: refused: {reason} - at `{path}`")
     screen.say(_sentence(found))
     write_figures(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fraud_detection.core.decision_settings import LimiterSettings
 
 PARTS: Final = 60
-MOST_PARTS: Final = 8 * PARTS
+MAX_PARTS: Final = 8 * PARTS
 """So many parts are kept; of more, two are merged."""
 Parts = dict[int, tuple[int, int]]
 """Payments and declines by the number of their part of event time."""
@@ -106,7 +106,7 @@ class DeclineLimiter:
         part = time_ms // self.part_ms
         payments, declines = self._parts.get(part, (0, 0))
         self._parts[part] = (payments + 1, declines + declined)
-        if len(self._parts) > MOST_PARTS:
+        if len(self._parts) > MAX_PARTS:
             self._merge_two(part)
 
     def _merge_two(self, here: int) -> None:

@@ -9,7 +9,7 @@ from fraud_detection.core.features.profile import Place
 
 HOUR_MS: Final = 3_600_000
 EARTH_KM: Final = 6371.0
-SHORTEST_TRIP_H: Final = 1 / 60
+MIN_TRIP_H: Final = 1 / 60
 
 
 def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
@@ -30,5 +30,5 @@ def speed_kmh(last: Place | None, now: int, place: tuple[float, float] | None) -
     if last is None or place is None:
         return math.nan
     # Two payments within a minute, or in the wrong order, would give absurd speeds for tiny distances.
-    hours = max((now - last.time_ms) / HOUR_MS, SHORTEST_TRIP_H)
+    hours = max((now - last.time_ms) / HOUR_MS, MIN_TRIP_H)
     return distance_km(last.latitude, last.longitude, place[0], place[1]) / hours

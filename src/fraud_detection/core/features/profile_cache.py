@@ -17,7 +17,7 @@ from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile import Profile
 from fraud_detection.core.ports import ProfileKey, StateStore
 
-LARGEST_NUMBER: Final = 1 << 63
+MAX_NUMBER: Final = 1 << 63
 ALL: Final = 1 << 62
 LOOKED_AT: Final = 256
 
@@ -116,7 +116,7 @@ class FeatureMemory:
             return refused
         saved: dict[ProfileKey, bytes] = {}
         # The numbers of a stream may be longer than what a byte format takes as a number.
-        number = self.sequence if self.sequence < LARGEST_NUMBER else str(self.sequence)
+        number = self.sequence if self.sequence < MAX_NUMBER else str(self.sequence)
         for slot, index in enumerate(self.indexes):
             cached = self.cached[slot]
             changed = self.changed[slot]

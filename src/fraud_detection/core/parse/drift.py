@@ -15,15 +15,15 @@ from typing import Final
 
 from fraud_detection.core.parse.drift_report import DriftRow
 
-MOST_FIELDS: Final = 2_000
+MAX_FIELDS: Final = 2_000
 """How many different drifts are told apart; hostile field names must not fill the memory."""
 
-MOST_NAME: Final = 100
+MAX_NAME_LENGTH: Final = 100
 """Characters of a field's name that are kept; longer ones are told apart by those."""
-MOST_EXAMPLE: Final = 60
-MOST_NOTED: Final = 5
+MAX_EXAMPLE_LENGTH: Final = 60
+MAX_UNKNOWN_FIELDS: Final = 5
 """Unknown fields of one event that are named in its answer; one more says that there are more."""
-LONGEST_NOTED: Final = 60
+MAX_FIELD_NAME_LENGTH: Final = 60
 
 LABEL_KIND: Final = "quarantined_label"
 
@@ -44,8 +44,8 @@ class _Tally:
 def _shown(example: object) -> str:
     """Return an example, cut before it is written out where it may be long."""
     if isinstance(example, str):
-        example = example[:MOST_EXAMPLE]
-    return repr(example)[:MOST_EXAMPLE].strip("'")
+        example = example[:MAX_EXAMPLE_LENGTH]
+    return repr(example)[:MAX_EXAMPLE_LENGTH].strip("'")
 
 
 class SchemaDrift:
@@ -60,11 +60,11 @@ class SchemaDrift:
 
     def count(self, kind: str, field: str, time_ms: int, example: object) -> None:
         """Count one deviation of `field`, seen in an event of `time_ms`."""
-        if len(field) > MOST_NAME:
-            field = field[:MOST_NAME] + "..."
+        if len(field) > MAX_NAME_LENGTH:
+            field = field[:MAX_NAME_LENGTH] + "..."
         tally = self._tallies.get((kind, field))
         if tally is None:
-            if len(self._tallies) >= MOST_FIELDS:
+            if len(self._tallies) >= MAX_FIELDS:
                 field = "(others)"
             tally = self._tallies.setdefault((kind, field), _Tally(0, time_ms, time_ms, _shown(example)))
         tally.count += 1
@@ -79,8 +79,8 @@ class SchemaDrift:
         for key, value in event.items():
             if key not in declared:
                 self.count("unknown_field", str(key), time_ms, value)
-                if len(names) <= MOST_NOTED:
-                    names.append(str(key)[:LONGEST_NOTED])
+                if len(names) <= MAX_UNKNOWN_FIELDS:
+                    names.append(str(key)[:MAX_FIELD_NAME_LENGTH])
         return tuple(names)
 
     def rows(self) -> list[DriftRow]:

@@ -12,7 +12,7 @@ ID_BYTES = 16
 DRAWN_REQUEST = "request-"
 DRAWN_PIPE = "pipe-"
 """What identities begin with that are drawn by chance: none of them comes a second time."""
-LONGEST_PARTITION_KEY = 256
+MAX_PARTITION_KEY_LENGTH = 256
 _REDRIVEN = re.compile(r"redriven:([^:]+):((\d+)(?:\.\d+)?):(.+)", re.DOTALL)
 LABEL_ID_FIELD = "transaction_id"
 """Under this name a label tells the identity of its payment, where the schema declares no field for ids."""
@@ -48,7 +48,7 @@ def redriven_key(shard: str, number: str, key: str) -> str:
     ('redriven:shardId-000000000000:4954:card-7', ('shardId-000000000000', '4954', 'card-7'))
     """
     carrying = f"redriven:{shard}:{number}:{key}"
-    return carrying if len(carrying) <= LONGEST_PARTITION_KEY else key
+    return carrying if len(carrying) <= MAX_PARTITION_KEY_LENGTH else key
 
 
 def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:

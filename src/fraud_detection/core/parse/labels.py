@@ -10,7 +10,7 @@ from fraud_detection.core.parse.times import TimeBounds, time_reader
 from fraud_detection.core.parse.values import Missing
 from fraud_detection.core.project_schema import Schema
 
-LONGEST_SOURCE: Final = 40
+MAX_SOURCE_LENGTH: Final = 40
 
 
 class LabelReader:
@@ -58,9 +58,9 @@ class LabelReader:
         value = event.get("source")
         if value is None or self.missing.says(value):
             return "feed"
-        if not isinstance(value, str) or len(value) > LONGEST_SOURCE:
+        if not isinstance(value, str) or len(value) > MAX_SOURCE_LENGTH:
             raise RejectError(
-                f"the source of a label is a word such as chargeback, of at most {LONGEST_SOURCE} letters",
+                f"the source of a label is a word such as chargeback, of at most {MAX_SOURCE_LENGTH} letters",
                 "$.source",
             )
         return value

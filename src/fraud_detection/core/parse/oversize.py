@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-LARGEST_EVENT: Final = 256 * 1024
+MAX_EVENT_BYTES: Final = 256 * 1024
 """Bytes.  A decision is kept with its event, and stores bound what they take; a payment has hundreds."""
 
-LARGEST_KEPT: Final = 16 * 1024
+MAX_RAW_BYTES_KEPT: Final = 16 * 1024
 """Bytes.  Of a payment above it only the declared fields are kept: what nobody reads must not fill a disk."""
 
 KEPT: Final = 64 * 1024
@@ -41,10 +41,10 @@ class KeptPart(bytes):
 def kept_part(raw: bytes) -> bytes:
     """Return what is kept of an event that cannot be decided: all of it, or of a larger one a `KeptPart`.
 
-    >>> len(kept_part(b" " * LARGEST_EVENT)), len(kept_part(b" " * (LARGEST_EVENT + 1)))
+    >>> len(kept_part(b" " * MAX_EVENT_BYTES)), len(kept_part(b" " * (MAX_EVENT_BYTES + 1)))
     (262144, 65536)
     """
-    if len(raw) <= LARGEST_EVENT:
+    if len(raw) <= MAX_EVENT_BYTES:
         return raw
     part = KeptPart(raw[:KEPT])
     part.whole_sha256 = _sha256(raw)
@@ -58,7 +58,7 @@ def too_large(raw: bytes) -> str:
         size = raw.size
         where = f" {raw.where}" if raw.where else ""
     return (
-        f"an event has at most {LARGEST_EVENT:,} bytes, got {size:,}{where}; "
+        f"an event has at most {MAX_EVENT_BYTES:,} bytes, got {size:,}{where}; "
         f"its first {KEPT:,} are kept, SHA-256 of all: {_sha256(raw)}"
     )
 

@@ -21,14 +21,14 @@ from fraud_detection.core.parse.declared_fields import declared_fields
 from fraud_detection.core.parse.drift import LABEL_KIND, SchemaDrift
 from fraud_detection.core.parse.identity import LABEL_ID_FIELD
 from fraud_detection.core.parse.labels import LabelReader
-from fraud_detection.core.parse.oversize import LARGEST_EVENT, LARGEST_KEPT, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, MAX_RAW_BYTES_KEPT, too_large
 from fraud_detection.core.parse.times import TimeBounds, date_of, part_names, time_reader
 from fraud_detection.core.parse.values import FieldReader, Missing, as_category, as_id, as_number
 from fraud_detection.core.project_schema import Schema
 
 LABEL_EVENT: Final = "label"
-LARGEST_AMOUNT: Final = 1e15
-LARGEST_NUMBER: Final = 3.4028234663852886e38
+MAX_AMOUNT: Final = 1e15
+MAX_NUMBER: Final = 3.4028234663852886e38
 """Of 32-bit floats, in which a model sees its features."""
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
@@ -79,8 +79,8 @@ class Parser:
             self._reader(amount.field, amount.aliases, amount.keep) if amount else None
         )
         self.scale: int = 10**amount.decimals if amount else 1
-        self.minimum: float = -LARGEST_AMOUNT if amount is None or amount.minimum is None else amount.minimum
-        self.maximum: float = LARGEST_AMOUNT if amount is None or amount.maximum is None else amount.maximum
+        self.minimum: float = -MAX_AMOUNT if amount is None or amount.minimum is None else amount.minimum
+        self.maximum: float = MAX_AMOUNT if amount is None or amount.maximum is None else amount.maximum
         self.latitude: FieldReader | None = self._reader(schema.place.latitude, ()) if schema.place else None
         self.longitude: FieldReader | None = (
             self._reader(schema.place.longitude, ()) if schema.place else None
@@ -104,7 +104,7 @@ class Parser:
 
     def decode(self, raw: bytes) -> dict[str, object]:
         """Return the named values of one JSON event; raise RejectError if there are none."""
-        if len(raw) > LARGEST_EVENT:
+        if len(raw) > MAX_EVENT_BYTES:
             self.drift.events += 1
             raise self._rejected(RejectError(too_large(raw)))
         try:
@@ -132,7 +132,7 @@ class Parser:
 
         Values that are no text, number or truth value are not kept either: they count as missing.
         """
-        if len(raw) <= LARGEST_KEPT:
+        if len(raw) <= MAX_RAW_BYTES_KEPT:
             return raw
         kept = {
             name: value
@@ -238,7 +238,7 @@ class Parser:
         amount = as_number(value)
         if math.isnan(amount) or math.isinf(amount) or isinstance(value, bool):
             raise RejectError(f"expected a number, got {value!r:.60}", f"$.{reader.field}")
-        if not self.minimum <= amount <= self.maximum or abs(amount) * self.scale > LARGEST_AMOUNT:
+        if not self.minimum <= amount <= self.maximum or abs(amount) * self.scale > MAX_AMOUNT:
             bounds = f"{self.minimum:g} .. {self.maximum:g}"
             raise RejectError(f"an impossible amount: {value!r:.60} is outside {bounds}", f"$.{reader.field}")
         if not self.textual and isinstance(value, str):
@@ -260,7 +260,7 @@ class Parser:
     def _number(self, reader: FieldReader, event: dict[str, object], time_ms: int) -> float:
         value = reader.find(event, time_ms)
         number = as_number(value)
-        if not abs(number) <= LARGEST_NUMBER:
+        if not abs(number) <= MAX_NUMBER:
             number = math.nan
             self._count_absent(reader.field, value, time_ms)
         elif not self.textual and isinstance(value, str):

@@ -11,10 +11,10 @@ import msgspec
 
 from fraud_detection.core.events import Decision, Transaction
 from fraud_detection.core.parse.declared_fields import declared_fields
-from fraud_detection.core.parse.drift import MOST_NOTED
+from fraud_detection.core.parse.drift import MAX_UNKNOWN_FIELDS
 from fraud_detection.core.project_schema import Schema
 
-MOST_KNOWN = 1_000
+MAX_KNOWN_FIELDS = 1_000
 """So many names are compared with the declared ones; hostile names must not cost time for ever."""
 CLOSE = 0.8
 
@@ -42,8 +42,8 @@ class Notes:
         """Return the decision on a payment, with notes where there are any."""
         if not payment.unknown and None not in payment.entities:
             return decision
-        notes = [self._unknown(name) for name in payment.unknown[:MOST_NOTED]]
-        if len(payment.unknown) > MOST_NOTED:
+        notes = [self._unknown(name) for name in payment.unknown[:MAX_UNKNOWN_FIELDS]]
+        if len(payment.unknown) > MAX_UNKNOWN_FIELDS:
             notes.append("more fields are unknown")
         notes += [words for words, one in zip(self._missing, payment.entities, strict=True) if one is None]
         return msgspec.structs.replace(decision, notes=tuple(notes))
@@ -54,7 +54,7 @@ class Notes:
             return known
         # What is no text in UTF-8 could not be written.
         words = f"unknown field `{name.encode(errors='replace').decode()}`"
-        if len(self._known) >= MOST_KNOWN:
+        if len(self._known) >= MAX_KNOWN_FIELDS:
             return words
         near = difflib.get_close_matches(name.lower(), self._declared, 1, CLOSE)
         self._known[name] = words + (f" (did you mean `{self._declared[near[0]]}`?)" if near else "")

@@ -34,7 +34,7 @@ AHEAD: Final = "more than `schema.event_time.ahead` later than the clock"
 """So ends the reason of a time that is impossible only because it has not come yet."""
 _UTC = " UTC"
 """How databases write the zone when they export a time; ISO 8601 writes +00:00."""
-_LARGEST = 1e19
+_MAX_NUMBER = 1e19
 """Beyond the nanoseconds that the schema allows."""
 
 
@@ -220,7 +220,7 @@ def _number(value: object) -> float:
             number = float(value)
         except (ValueError, OverflowError):
             number = math.nan
-        if abs(number) < _LARGEST:
+        if abs(number) < _MAX_NUMBER:
             return number
     message = f"expected a time, got {value!r:.60}"
     raise RejectError(message)

@@ -9,7 +9,7 @@ from typing import Final
 from fraud_detection.core.id_text import whole
 from fraud_detection.core.parse.drift import SchemaDrift
 
-LONGEST_ID: Final = 256
+MAX_ID_LENGTH: Final = 256
 BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
@@ -87,7 +87,7 @@ def as_id(value: object) -> str | None:
         text = str(int(value))
     else:
         return None
-    return text if 0 < len(text) <= LONGEST_ID else None
+    return text if 0 < len(text) <= MAX_ID_LENGTH else None
 
 
 def as_category(value: object) -> str | None:

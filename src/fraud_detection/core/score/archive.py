@@ -18,7 +18,7 @@ from fraud_detection.core.file_targets import check_target
 from fraud_detection.core.score.bundle import CONTENTS, MANIFEST, Bundle, from_files
 
 SUFFIX = ".tar.gz"
-LARGEST = 512 * 1024 * 1024
+MAX_BYTES = 512 * 1024 * 1024
 """Bytes; a bundle is some megabytes, so more is an attack or a mistake."""
 
 
@@ -76,7 +76,7 @@ def pack(files: dict[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-def unpack(data: bytes, origin: str, limit: int = LARGEST) -> dict[str, bytes]:
+def unpack(data: bytes, origin: str, limit: int = MAX_BYTES) -> dict[str, bytes]:
     """Return the files of an archive, read in memory; raise ConfigError for anything unusual in it."""
     files: dict[str, bytes] = {}
     try:

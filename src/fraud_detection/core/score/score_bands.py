@@ -16,7 +16,7 @@ import msgspec
 from fraud_detection.core.score.reference import Distribution
 
 TARGETS = (0.5, 0.9, 0.99)
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 """A band that was empty in training is given so much, so that the index stays finite."""
 
 
@@ -40,7 +40,7 @@ class Bands(msgspec.Struct, frozen=True):
         shares = [
             later - sooner for sooner, later in itertools.pairwise([0.0, *(below[at] for at in ends), 1.0])
         ]
-        first, second, third, rest = (round(max(share, LEAST_SHARE), 6) for share in shares)
+        first, second, third, rest = (round(max(share, MIN_SHARE), 6) for share in shares)
         low, middle, high = (scores.edges[at] for at in ends)
         return cls((low, middle, high), (first, second, third, rest))
 

@@ -33,7 +33,7 @@ SOME_MINUTES = 5
 """One period of the alarms that watch slow streams too."""
 HOUR = {"periods": 12, "of_them": 4}
 """Of the periods of an hour a third: chance makes no series of a few bad events among few."""
-LEAST_BAD = 2
+MIN_BAD = 2
 """One bad event alone is no share of anything."""
 
 
@@ -158,7 +158,7 @@ def _shares(
     part, whole, limit = of
     counts = {one: ours(one, settings) for one in ("decided", part)}
     at_once = computed(counts, share(part, whole, settings.alarms.least))
-    slowly = computed(counts, share_of_some(part, whole, LEAST_BAD), SOME_MINUTES)
+    slowly = computed(counts, share_of_some(part, whole, MIN_BAD), SOME_MINUTES)
     return {
         key: alarm(settings, name, words, at_once, limit, periods=2),
         f"{key}OfHour": alarm(settings, f"{name}-of-hour", words, slowly, limit, **HOUR),

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.aws.kpl import MOST_EVENTS, AggregateError, is_aggregate, take_apart
+from fraud_detection.adapters.aws.kpl import MAX_EVENTS, AggregateError, is_aggregate, take_apart
 from fraud_detection.adapters.aws.s3_quarantine import Kind, SetAside
 from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
 from fraud_detection.core.errors import Failure, RetryError
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
 from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.core.parse.identity import record_identity, redriven_from
-from fraud_detection.core.parse.oversize import LARGEST_EVENT, KeptPart, kept_part, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, KeptPart, kept_part, too_large
 from fraud_detection.core.ports import ProfileKey
 
 PART = 500
@@ -62,14 +62,14 @@ class Record(msgspec.Struct, frozen=True):
         >>> [Record.at(place, b"").sequence for place in ("7", "7.0", "7.1", "8")]
         [458752, 458752, 458753, 524288]
         """
-        return int(self.number) * MOST_EVENTS + (self.sub or 0)
+        return int(self.number) * MAX_EVENTS + (self.sub or 0)
 
     def outcome(self, found: Outcome) -> Outcome:
         """Return what became of the event; of a broken aggregate no parser knows the true reason."""
         if not self.broken:
             return found
         reason = f"an aggregate of the Kinesis Producer Library: {self.broken}"
-        if len(self.data) > LARGEST_EVENT:
+        if len(self.data) > MAX_EVENT_BYTES:
             reason += f"; {too_large(self.data)}"
         return Quarantined(kept_part(self.data), reason, "$")
 

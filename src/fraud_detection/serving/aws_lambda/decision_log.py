@@ -44,9 +44,9 @@ COUNTS = (
 )
 BANDS = 4
 BEFORE_VALUES = re.compile(", got |: | of ")
-MOST_VALUES = 100
+MAX_VALUES = 100
 """CloudWatch takes so many values of one metric in a line."""
-MOST_DRIFT, LONGEST_TEXT = 100, 200
+MAX_DRIFT, MAX_TEXT_LENGTH = 100, 200
 """A line of more than 256 kB is cut, and its metrics are lost: what callers can make grow is bounded."""
 
 
@@ -117,7 +117,7 @@ class DecisionLog:
         bands = answered.bands or [0] * BANDS
         metrics = count(outcomes) | {f"band{place}": number for place, number in enumerate(bands)}
         metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
-        put = sample(batch.since_put_ms, MOST_VALUES)
+        put = sample(batch.since_put_ms, MAX_VALUES)
         return line(
             "batch",
             {
@@ -130,11 +130,11 @@ class DecisionLog:
                 "since_put_ms": put,
                 "stages_ms": batch.stages_ms,
                 "overtaken": batch.overtaken,
-                "trouble": batch.trouble[:LONGEST_TEXT],
+                "trouble": batch.trouble[:MAX_TEXT_LENGTH],
                 "drift": [
-                    (kind, field[:LONGEST_TEXT], number) for kind, field, number in batch.drift[:MOST_DRIFT]
+                    (kind, field[:MAX_TEXT_LENGTH], number) for kind, field, number in batch.drift[:MAX_DRIFT]
                 ],
-                "drift_left_out": max(0, len(batch.drift) - MOST_DRIFT),
+                "drift_left_out": max(0, len(batch.drift) - MAX_DRIFT),
             },
         )
 

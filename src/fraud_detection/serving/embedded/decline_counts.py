@@ -15,7 +15,7 @@ from fraud_detection.core.events import Action
 
 KEY = "decline_counts"
 SAVE_AFTER_EVENTS = 4_096
-MOST_AGAIN = 1_000_000
+MAX_REDELIVERED = 1_000_000
 """Counts that so many events have followed are left: the limiter was off meanwhile."""
 PART = 10_000
 
@@ -43,7 +43,7 @@ def restored(settings: LimiterSettings, site: SqliteSite) -> DeclineLimiter:
     """Return a limiter that has counted what was answered here."""
     found = site.meta(KEY, None)
     saved = None if found is None else msgspec.convert(found, Saved)
-    if saved is None or site.seq - saved.seq > MOST_AGAIN:
+    if saved is None or site.seq - saved.seq > MAX_REDELIVERED:
         return _recounted(settings, site)
     limiter = DeclineLimiter(settings, saved.counts)
     after = saved.seq

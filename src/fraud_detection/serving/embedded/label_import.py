@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Quarantined
 from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import Forbidden, Learned, Noted, Outcome, Repeated
-from fraud_detection.core.parse.oversize import LARGEST_EVENT, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, too_large
 from fraud_detection.history.label_file import label_batches
 from fraud_detection.serving.embedded.service import EmbeddedDoor
 
@@ -86,7 +86,7 @@ def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
 
 def _refused(found: Imported, row: int, event: bytes) -> bool:
     """Count a row that is no object; sent among others, it might be taken for several."""
-    if len(event) > LARGEST_EVENT:
+    if len(event) > MAX_EVENT_BYTES:
         found.refused.append((row, "$", too_large(event)))
         return True
     try:

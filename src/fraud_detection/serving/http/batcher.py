@@ -28,12 +28,12 @@ from fraud_detection.serving.http.health import BrokenError, Health
 LOG = logging.getLogger(__name__)
 
 SOURCE = "requests"
-MOST_WAITING = 2_000
+MAX_WAITING = 2_000
 WAIT_S = 1.0
 """How long a commit may wait for another process that holds the file: nobody else is heard meanwhile.  Under
 lists of hundreds of payments, merging the log has held it for more than a tenth of that."""
 
-MOST_A_BATCH = 256
+MAX_BATCH_SIZE = 256
 REMEMBERED = 50_000
 
 
@@ -64,7 +64,7 @@ class RequestDoor:
     is, by its source.
     """
 
-    def __init__(self, door: EmbeddedDoor, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, door: EmbeddedDoor, most_waiting: int = MAX_WAITING) -> None:
         """Take the engine with its state."""
         self.door = door
         self.most_waiting = most_waiting
@@ -160,7 +160,7 @@ class RequestDoor:
     def _decide(self) -> None:
         if self.health.broken is not None:
             return
-        batch, self._waiting = self._waiting[:MOST_A_BATCH], self._waiting[MOST_A_BATCH:]
+        batch, self._waiting = self._waiting[:MAX_BATCH_SIZE], self._waiting[MAX_BATCH_SIZE:]
         self._due = bool(self._waiting)
         if not batch:
             return

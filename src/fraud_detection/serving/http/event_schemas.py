@@ -11,10 +11,10 @@ import math
 import re
 from typing import Any
 
-from fraud_detection.core.parse.labels import LONGEST_SOURCE
-from fraud_detection.core.parse.parser import LARGEST_AMOUNT
+from fraud_detection.core.parse.labels import MAX_SOURCE_LENGTH
+from fraud_detection.core.parse.parser import MAX_AMOUNT
 from fraud_detection.core.parse.times import number_ranges
-from fraud_detection.core.parse.values import LONGEST_ID
+from fraud_detection.core.parse.values import MAX_ID_LENGTH
 from fraud_detection.core.project_schema import AmountSource, EntitySource, LabelSource, Schema, TimeSource
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def label_schema(schema: Schema) -> Json:
         **{entity.field: _optional(owner) for entity in [*schema.entities.values()][:1]},
         source.field: _described("fraud or not", _verdicts(source)),
         known_at: _described("when it became known", time_schema(schema.event_time)),
-        "source": _described(said_by, {"type": ["string", "null"], "maxLength": LONGEST_SOURCE}),
+        "source": _described(said_by, {"type": ["string", "null"], "maxLength": MAX_SOURCE_LENGTH}),
     }
     words = (
         "May also tell in `happened_at` when it was found out or claimed, written as the other time and "
@@ -128,13 +128,13 @@ def _decades(first: int, last: int) -> list[str]:
 
 
 def _id(*also: str) -> Json:
-    largest = 10.0 ** (LONGEST_ID - 2)  # with its sign, as text
-    bounds = {"maxLength": LONGEST_ID, "minimum": -largest, "maximum": largest}
+    largest = 10.0 ** (MAX_ID_LENGTH - 2)  # with its sign, as text
+    bounds = {"maxLength": MAX_ID_LENGTH, "minimum": -largest, "maximum": largest}
     return {"type": ["string", "integer", *also], **bounds}
 
 
 def _amount(source: AmountSource) -> Json:
-    possible = LARGEST_AMOUNT / 10**source.decimals
+    possible = MAX_AMOUNT / 10**source.decimals
     low = -possible if source.minimum is None else max(source.minimum, -possible)
     high = possible if source.maximum is None else min(source.maximum, possible)
     return _number(low, high)

@@ -94,7 +94,7 @@ CONFLICTS = (
 ANY_EVENT: Json = {
     "description": "One like that which comes alone; each has an answer of its own, a bad one too."
 }
-MOST_EVENTS = 500
+MAX_EVENTS = 500
 
 
 def _ref(name: str) -> Json:
@@ -185,4 +185,4 @@ def _content(schema: Json) -> Json:
 
 
 def _list(schema: Json) -> Json:
-    return {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST_EVENTS}
+    return {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_EVENTS}

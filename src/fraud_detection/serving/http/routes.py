@@ -39,7 +39,7 @@ Tell = Callable[[Answer], None]
 Reply = tuple[int, bytes]
 Handler = Callable[[Request, Tell], None]
 
-MOST_EVENTS = 500
+MAX_EVENTS = 500
 GZIP = b"\x1f\x8b"
 TEXT = b"text/plain; version=0.0.4"
 
@@ -285,8 +285,8 @@ def events_of(body: bytes) -> tuple[list[bytes], bool]:
             raise Problem(400, f"expected a list of JSON objects: {error}") from None
         # One that cannot be read stops none of the others.
         events = cut
-    if not 0 < len(events) <= MOST_EVENTS:
-        raise Problem(400, f"a list has 1 to {MOST_EVENTS} events, got {len(events)}")
+    if not 0 < len(events) <= MAX_EVENTS:
+        raise Problem(400, f"a list has 1 to {MAX_EVENTS} events, got {len(events)}")
     return events, True
 
 

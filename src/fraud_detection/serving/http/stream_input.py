@@ -19,7 +19,7 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch, open_source
 from fraud_detection.adapters.host.background import Part
 from fraud_detection.adapters.host.stopping import Stop
-from fraud_detection.adapters.http.connection_limit import MOST_CONNECTIONS
+from fraud_detection.adapters.http.connection_limit import MAX_CONNECTIONS
 from fraud_detection.adapters.http.server import serve_on
 from fraud_detection.core.errors import RetryError
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 BATCH = 16
 """Few: a request that comes meanwhile waits for them."""
 PAUSE_S = 1.0
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 STREAM = "stream"
 """The name of this part of the background work."""
 
@@ -69,7 +69,7 @@ class SideSource:
         """End after the events in hand, which the loop still has to take."""
         self._stopping.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, PATIENCE_S)
+            await asyncio.to_thread(self._thread.join, TIMEOUT_S)
 
     def run(self, part: Part) -> None:
         """Read on until the end."""
@@ -128,7 +128,7 @@ class Listening(msgspec.Struct, frozen=True):
     socket: socket.socket
     certificate: Path | None = None
     private_key: Path | None = None
-    most_connections: int = MOST_CONNECTIONS
+    most_connections: int = MAX_CONNECTIONS
 
 
 async def serve_beside(

@@ -24,9 +24,9 @@ from fraud_detection.serving.sagemaker.privileges import become
 ROOT = Path("/opt/ml")
 PORT = 8080
 ANYWHERE = "0.0.0.0"  # noqa: S104 - a container is reached from outside
-MOST_BYTES = 6 << 20
+MAX_BYTES = 6 << 20
 """SageMaker's own limit of a request."""
-MOST_REASONS = 10
+MAX_REASONS = 10
 READ: tuple[str, ...] = ("GET", "HEAD")
 EXECUTION = {"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}
 
@@ -87,7 +87,7 @@ class Endpoint:
         ]
 
     def _reasons(self, contributions: np.ndarray) -> list[tuple[str, float]]:
-        order = np.argsort(-contributions, kind="stable")[:MOST_REASONS]
+        order = np.argsort(-contributions, kind="stable")[:MAX_REASONS]
         return [
             (self.names[place], round(float(contributions[place]), 6))
             for place in order
@@ -138,8 +138,8 @@ class Application:
         return answer()
 
     def _invoke(self, scope: Message, body: bytes) -> Answer:
-        if len(body) > MOST_BYTES:
-            return problem(413, f"a request has at most {MOST_BYTES:,} bytes, got {len(body):,}")
+        if len(body) > MAX_BYTES:
+            return problem(413, f"a request has at most {MAX_BYTES:,} bytes, got {len(body):,}")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             content, kind = self.endpoint.invoke(
@@ -157,10 +157,10 @@ async def _body(receive: Receive) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         # What is too large is read to its end and forgotten, so that the answer can be told.
-        if size <= MOST_BYTES + 1:
+        if size <= MAX_BYTES + 1:
             parts.append(part)
         more = message.get("more_body", False)
-    return b"".join(parts) if size <= MOST_BYTES else bytes(size)
+    return b"".join(parts) if size <= MAX_BYTES else bytes(size)
 
 
 def load(root: Path = ROOT) -> Endpoint:

@@ -36,7 +36,7 @@ from fraud_detection.serving.reapply import remember_past
 from fraud_detection.serving.workers.decline_cap import WorkerLimiter
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
 
-MOST_AT_ONCE = 256
+MAX_CONCURRENT = 256
 """Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
 
 Mark = tuple[int, float]
@@ -138,7 +138,7 @@ class WorkerDoor(EmbeddedDoor):
         with reading(f"the state file of worker {worker}"):
             for past in self.others[worker].since(after):
                 if until is None:
-                    if len(part) >= MOST_AT_ONCE and past.seq != part[-1].seq:
+                    if len(part) >= MAX_CONCURRENT and past.seq != part[-1].seq:
                         break
                 elif past.seq > until:
                     break

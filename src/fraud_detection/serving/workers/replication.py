@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 TELL_AFTER_S = 0.02
 LOOK_ANYWAY_S = 1.0
 NEWS = "news"
-MOST_REMEMBERED = 100_000
+MAX_REMEMBERED = 100_000
 """Marks, and events without their mark: more of either means that the others' words are lost."""
 
 
@@ -41,8 +41,8 @@ class Following:
         self.news: list[Mark] = []
         self.refused: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._marks = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
-        self._taken = {other: deque[Mark](maxlen=MOST_REMEMBERED) for other in door.others}
+        self._marks = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in door.others}
+        self._taken = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in door.others}
         self._due = set(door.others)
         self._wake = asyncio.Event()
         door.committed = self.news.append

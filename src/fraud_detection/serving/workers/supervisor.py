@@ -29,17 +29,17 @@ from fraud_detection.serving.workers.ownership import check_shards
 from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings
 
 LOOK_EVERY_S = 0.1
-MOST_DEATHS = 5
+MAX_DEATHS = 5
 """A worker that dies so many times in a row within `STEADY_S` of its start will not live the next time."""
 STEADY_S = 10.0
-FIRST_PAUSE_S = 0.1
+INITIAL_BACKOFF_S = 0.1
 END_WITHIN_S = 30.0
 HANGS_AFTER_S = 5.0
 """Without a heartbeat; longer than a worker is silent while its commit waits, or the system is busy."""
 STARTS_WITHIN_S = 300.0
 """The same until it answers: a cold disk or a busy machine is slow to load what it needs, and a start that is
 broken off for that would never end."""
-MOST_SAID = 1 << 16
+MAX_STDERR_BYTES = 1 << 16
 
 LOG = logging.getLogger(__name__)
 
@@ -100,13 +100,13 @@ class Member:
         self.deaths = self.deaths + 1 if now - self.started_at < STEADY_S else 1
         if code == REFUSED:
             raise ConfigError(f"worker {one} refused to start; its reason stands above")
-        if self.deaths >= MOST_DEATHS:
+        if self.deaths >= MAX_DEATHS:
             raise ConfigError(
                 f"worker {one} died {self.deaths} times, each within {STEADY_S:.0f} s of its start, at last "
                 f"with code {code}; what it printed stands above. No answer is lost: start again when the "
                 "cause is gone"
             )
-        pause_s = FIRST_PAUSE_S * 2 ** (self.deaths - 1)
+        pause_s = INITIAL_BACKOFF_S * 2 ** (self.deaths - 1)
         self.due_at = now + pause_s
         if code == -signal.SIGBUS:
             why = "its state file was cut short while it was mapped; the next start says more"
@@ -196,7 +196,7 @@ class Crew:
     def _look(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
             member: Member = key.data
-            said = os.read(key.fd, MOST_SAID)
+            said = os.read(key.fd, MAX_STDERR_BYTES)
             if said:
                 member.heard(said)
                 continue

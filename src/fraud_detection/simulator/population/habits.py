@@ -28,7 +28,7 @@ _CONTACTLESS_LIMIT = 5_000
 _ENTRY_ONLINE = np.asarray([catalogue.KEYED] * 7 + [catalogue.WALLET] * 6 + [catalogue.SECURE] * 7)
 _PRICED, _STRIPE = 0.25, 0.06
 _BURST_MEAN = 7
-_LONGEST_TRIP_DAYS = 15
+_MAX_TRIP_DAYS = 15
 _PAY_DAYS = frozenset((25, 26, 27, 28, 29, 30, 31, 1, 2))
 _SATURDAY = 5
 _MEDIAN = np.log([category.median * 100 for category in catalogue.CATEGORIES])
@@ -60,7 +60,7 @@ class Presence:
         leaving = np.flatnonzero(~self.travelling(day) & (draws < chance))
         cities = population.cities
         self.city[leaving] = rng.choice(len(cities.weight), len(leaving), p=cities.weight)
-        self.back[leaving] = day + rng.integers(1, _LONGEST_TRIP_DAYS, len(leaving))
+        self.back[leaving] = day + rng.integers(1, _MAX_TRIP_DAYS, len(leaving))
 
 
 def honest_day(population: Population, rng: np.random.Generator, presence: Presence, day: int) -> Payments:

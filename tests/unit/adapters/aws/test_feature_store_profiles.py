@@ -25,7 +25,7 @@ from fraud_detection.adapters.aws.state.versioned_profiles import NUMBER_BYTES
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.core.ports import ProfileKey
 from fraud_detection.testing.aws_fakes import refusal
-from fraud_detection.testing.feature_store_fake import MOST_RECORD_BYTES, FakeFeatureStore
+from fraud_detection.testing.feature_store_fake import MAX_RECORD_BYTES, FakeFeatureStore
 from fraud_detection.testing.feature_store_model import service, wrongs
 from fraud_detection.testing.feature_store_server import FeatureStoreServer
 
@@ -230,7 +230,7 @@ class TestTheStandIn:
             {"Record": record(entity_id="")},
             {"Record": record(entity_id="x" * 2_049)},
             {"Record": record(entity_id="two\nlines")},
-            {"Record": record(profile="x" * MOST_RECORD_BYTES)},
+            {"Record": record(profile="x" * MAX_RECORD_BYTES)},
             {"Record": record(profile="x" * 358_401)},
             {"Record": record(), "TtlDuration": {"Unit": "Years", "Value": 1}},
             {"Record": record(), "TtlDuration": {"Unit": "Days", "Value": 0}},

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.aws.kinesis_producer import (
-    LARGEST_RECORD,
-    MOST_BYTES,
-    MOST_RECORDS,
+    MAX_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_RECORDS,
     KinesisProducer,
     KinesisReceiver,
 )
@@ -33,8 +33,8 @@ class Stream:
 
     def put_records(self, *, StreamName: str, Records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
         assert StreamName == "payments"
-        assert 0 < len(Records) <= MOST_RECORDS
-        assert sum(len(one["Data"]) + len(one["PartitionKey"]) for one in Records) <= MOST_BYTES
+        assert 0 < len(Records) <= MAX_RECORDS
+        assert sum(len(one["Data"]) + len(one["PartitionKey"]) for one in Records) <= MAX_BYTES
         self.sizes.append(len(Records))
         if self.chance.random() < self.failing:
             raise self.chance.choice([busy(), EndpointConnectionError(endpoint_url="http://127.0.0.1:1")])
@@ -90,7 +90,7 @@ def test_calls_are_as_large_as_the_limits_allow() -> None:
     sender.flush()
     assert stream.sizes == [500, 500, 200]
     for number in range(12):
-        sender.put(str(number), b"x" * (LARGEST_RECORD - 10))
+        sender.put(str(number), b"x" * (MAX_RECORD_BYTES - 10))
     sender.flush()
     assert sum(stream.sizes[3:]) == 12
     assert len(stream.sizes) - 3 <= 4
@@ -98,7 +98,7 @@ def test_calls_are_as_large_as_the_limits_allow() -> None:
 
 def test_what_kinesis_never_takes_is_refused_at_once() -> None:
     sender = producer(Stream(1, 0.0))
-    for key, data in (("", b"x"), ("k" * 257, b"x"), ("k", b"x" * LARGEST_RECORD)):
+    for key, data in (("", b"x"), ("k" * 257, b"x"), ("k", b"x" * MAX_RECORD_BYTES)):
         with pytest.raises(RejectError):
             sender.put(key, data)
     assert sender.waiting == []

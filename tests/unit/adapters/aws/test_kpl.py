@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.aws.kpl import MOST_EVENTS, AggregateError, Part, is_aggregate, take_apart
+from fraud_detection.adapters.aws.kpl import MAX_EVENTS, AggregateError, Part, is_aggregate, take_apart
 from tests.unit.adapters.aws.kpl_aggregates import MAGIC, aggregate, field, message, sealed, varint
 
 BY_THE_LIBRARY = b64decode(
@@ -61,7 +61,7 @@ def test_no_bytes_between_magic_and_checksum_do_more_than_be_refused(content: by
         (sealed(b"\x80" * 12), "longer than ten bytes"),
         (sealed(b"\x80"), "has no end"),
         (sealed(b"\x0b"), "unknown kind"),
-        (sealed(field(1, b"k") + field(3, field(1, 0) + field(3, b"")) * (MOST_EVENTS + 1)), "more than"),
+        (sealed(field(1, b"k") + field(3, field(1, 0) + field(3, b"")) * (MAX_EVENTS + 1)), "more than"),
     ],
 )
 def test_what_is_broken_is_said(data: bytes, words: str) -> None:

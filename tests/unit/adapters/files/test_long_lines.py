@@ -13,10 +13,17 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Pipe, open_source
 from fraud_detection.adapters.files.long_lines import LineCutter, read_line
-from fraud_detection.core.parse.oversize import LARGEST_EVENT, CutEvent, KeptPart, kept_part, too_large
+from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, CutEvent, KeptPart, kept_part, too_large
 
 SMALL = b'{"id": 1}'
-SIZES = [LARGEST_EVENT - 1, LARGEST_EVENT, LARGEST_EVENT + 1, LARGEST_EVENT + 2, LARGEST_EVENT + 3, 1_000_003]
+SIZES = [
+    MAX_EVENT_BYTES - 1,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_BYTES + 1,
+    MAX_EVENT_BYTES + 2,
+    MAX_EVENT_BYTES + 3,
+    1_000_003,
+]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -41,15 +48,15 @@ def test_a_line_is_told_alike_however_it_arrives(size: int, end: bytes, tmp_path
         arrived += cutter.of(b"")
         assert [line.rstrip(b"\r") for line in arrived if not isinstance(line, CutEvent)].count(SMALL) == 2
         for event in (from_file[1], arrived[1]):
-            if size <= LARGEST_EVENT:
+            if size <= MAX_EVENT_BYTES:
                 assert event.rstrip(b"\r") == whole
             else:
-                assert LARGEST_EVENT < len(event) <= LARGEST_EVENT + 2
+                assert MAX_EVENT_BYTES < len(event) <= MAX_EVENT_BYTES + 2
                 part = kept_part(event)
                 assert part == whole[:65_536]
                 assert isinstance(part, KeptPart)
                 assert part.whole_sha256 in too_large(event)
-        if size > LARGEST_EVENT + 2:
+        if size > MAX_EVENT_BYTES + 2:
             assert f"got {size:,}" in too_large(arrived[1])
             assert hashlib.sha256(whole).hexdigest() in too_large(arrived[1])
             assert hashlib.sha256(whole).hexdigest() in too_large(from_file[1])
@@ -78,7 +85,7 @@ def test_a_line_of_60_mb_takes_little_memory_from_a_file_and_from_a_pipe(tmp_pat
     finally:
         tracemalloc.stop()
         os.close(read)
-    assert piped == found == [9, LARGEST_EVENT + 1, 9]
+    assert piped == found == [9, MAX_EVENT_BYTES + 1, 9]
     assert peak < 8_000_000
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.core.decide.decline_cap import MOST_PARTS, PARTS, DeclineLimiter
+from fraud_detection.core.decide.decline_cap import MAX_PARTS, PARTS, DeclineLimiter
 from fraud_detection.core.decision_settings import LimiterSettings
 from fraud_detection.core.decoding import Duration
 
@@ -87,7 +87,7 @@ def test_payments_dated_far_from_now_free_nobody_however_many_they_are(
             declined += given_now
         now += 10
     assert declined == 50
-    assert len(limiter._parts) <= MOST_PARTS
+    assert len(limiter._parts) <= MAX_PARTS
 
 
 @pytest.mark.parametrize("step", [1, -1])
@@ -100,7 +100,7 @@ def test_a_backlog_or_clocks_ahead_in_each_minute_of_hours_free_nobody(step: int
             given_now = limiter.admits(second * 1_000)
             limiter.note(second * 1_000, declined=given_now)
             declined += given_now
-        for minute in range(MOST_PARTS + 1):
+        for minute in range(MAX_PARTS + 1):
             far = step * (away * PARTS + minute) * MINUTE
             limiter.note(far, declined=limiter.admits(far))
     assert declined == 20
@@ -117,11 +117,11 @@ def test_days_of_payments_are_counted_as_exactly_as_hours() -> None:
         declined = chance.random() < 0.04
         limiter.note(minute * MINUTE, declined=declined)
         kept.append((minute, declined))
-    assert minute > 3 * MOST_PARTS
+    assert minute > 3 * MAX_PARTS
 
 
 def test_what_is_kept_stays_bounded_however_the_times_jump() -> None:
     limiter = DeclineLimiter(settings())
     for place in range(5_000):
         limiter.note(place * 7_919 % 4_999 * MINUTE, declined=False)
-    assert len(limiter._parts) == MOST_PARTS
+    assert len(limiter._parts) == MAX_PARTS

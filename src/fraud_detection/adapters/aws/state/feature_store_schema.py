@@ -28,7 +28,7 @@ FEATURES: Final[dict[str, FeatureType]] = {
 """version: how often it was saved.  lane, sequence: the shard that saved it, and its last event in it.
 profile: the memory itself, deflated, in base64.  event_time: when it was saved; it rises with each save."""
 
-LONGEST_PLAIN_ID: Final = 1_024
+MAX_PLAIN_ID_LENGTH: Final = 1_024
 NAME: Final = re.compile(r"[a-zA-Z0-9]([-_]*[a-zA-Z0-9]){0,63}")
 
 
@@ -56,7 +56,7 @@ def record_id(one: str) -> str:
     '#3b2ba84d3f39'
     """
     plain = one.isprintable() and one == one.strip() and one[:1] not in {"", "#"}
-    if plain and len(one.encode()) <= LONGEST_PLAIN_ID:
+    if plain and len(one.encode()) <= MAX_PLAIN_ID_LENGTH:
         return one
     return "#" + hashlib.blake2b(one.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
