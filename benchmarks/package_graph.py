@@ -1,7 +1,8 @@
 """The graph of packages: how many there are, which imports which, and how deep they stand on one another.
 
-A package is a folder below the root package that holds modules, at any depth.  A module directly in the root
-belongs to no such folder and counts as a package of its own.
+It is counted twice.  `top`: a package is what lies directly in the root package, a folder with all below it
+or a module.  `folders`: a package is a folder that holds modules, at any depth; a module directly in the root
+belongs to no such folder and is one of its own.  A folder without `__init__.py` is no package.
 
 A dependency is a pair of packages of which the first imports the second, inside functions too, but not under
 TYPE_CHECKING.  The depth is the number of packages on the longest chain of dependencies, where packages that
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -33,25 +34,32 @@ class Imports(msgspec.Struct, frozen=True):
     chain: list[str]
 
 
-def import_figures(source: Path, package: str = PACKAGE) -> Imports:
-    """Measure the imports of a package that lies in the folder `source`."""
+def import_figures(source: Path, package: str = PACKAGE) -> dict[str, Imports]:
+    """Measure the imports of a package that lies in the folder `source`, counted in both ways."""
     sys.path.insert(0, str(source))
     importlib.invalidate_caches()
     try:
         graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
     finally:
         sys.path.remove(str(source))
-    home = {module: _home(module, graph) for module in graph.modules}
+    folders = {module for module in graph.modules if graph.find_children(module)}
+    return {
+        "top": _figures(graph, {module: ".".join(module.split(".")[:2]) for module in graph.modules}),
+        "folders": _figures(graph, {module: _folder(module, folders) for module in graph.modules}),
+    }
+
+
+def _figures(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Imports:
+    """Measure a graph whose modules belong to the packages that `home` tells."""
     pairs = {
         (home[module], home[imported])
         for module in home
         for imported in graph.find_modules_directly_imported_by(module) & home.keys()
     }
     dependencies = {(one, other) for one, other in pairs if one != other}
-    packages = {home[module] for module in home if not graph.find_children(module)}
     chain = longest_chain(dependencies)
     return Imports(
-        packages=len(packages),
+        packages=len({home[module] for module in home if not graph.find_children(module)}),
         dependencies=len(dependencies),
         depth=len(chain),
         circles=len(circles(dependencies)),
@@ -59,10 +67,10 @@ def import_figures(source: Path, package: str = PACKAGE) -> Imports:
     )
 
 
-def _home(module: str, graph: grimp.ImportGraph) -> str:
-    """Return the package of a module; a package is its own, and so is a module of no package."""
-    folder = module.rpartition(".")[0]
-    return module if graph.find_children(module) or "." not in folder else folder
+def _folder(module: str, folders: set[str]) -> str:
+    """Return the package of a module; a package is its own, and so is a module directly in the root."""
+    parent = module.rpartition(".")[0]
+    return module if module in folders or "." not in parent else parent
 
 
 def circles(dependencies: Dependencies) -> list[frozenset[str]]:

@@ -7,7 +7,7 @@ the Python that runs this.  Nothing but bytecode is written there.
 
 How things are counted:
 
-- Packages, their dependencies and the depth as `package_graph` says.
+- Packages, their dependencies and the depth as `package_graph` says, in two ways.
 - A function's lines are those from `def` to its end, with the docstring and without decorators; a module's
   lines are all of its file.  The 90th percentile is a value that occurs: nine tenths are no larger.
 - An error is swallowed by an `except` that does nothing but `pass`, `...` or `continue`; counted per thousand
@@ -64,7 +64,7 @@ class Sizes(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     """All figures of a checkout; trace: as `benchmarks.payment_trace` tells it."""
 
-    imports: Imports
+    imports: dict[str, Imports]
     sizes: Sizes
     wheel_lines: int
     help_seconds: float

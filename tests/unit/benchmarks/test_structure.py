@@ -110,16 +110,25 @@ def test_a_made_up_checkout_has_the_figures_that_are_counted_by_hand(tmp_path: P
     assert 0 < figures.pop("help_seconds") < 60
     assert figures == {
         "imports": {
-            "packages": 6,  # cli, errors, core, core.parse, serving, store
-            "dependencies": 7,
-            "depth": 4,
-            "circles": 1,
-            "chain": [
-                "fraud_detection.cli",
-                "fraud_detection.serving",
-                "fraud_detection.core+fraud_detection.core.parse",
-                "fraud_detection.errors",
-            ],
+            "top": {
+                "packages": 5,  # cli, core, errors, serving, store
+                "dependencies": 5,
+                "depth": 4,
+                "circles": 0,
+                "chain": [f"fraud_detection.{one}" for one in ("cli", "serving", "core", "errors")],
+            },
+            "folders": {
+                "packages": 6,  # core.parse is another
+                "dependencies": 7,
+                "depth": 4,
+                "circles": 1,
+                "chain": [
+                    "fraud_detection.cli",
+                    "fraud_detection.serving",
+                    "fraud_detection.core+fraud_detection.core.parse",
+                    "fraud_detection.errors",
+                ],
+            },
         },
         "sizes": {
             "lines": 37,
