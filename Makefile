@@ -89,7 +89,7 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure speed, latency and memory (ARGS='--peers --write')
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the stream door on local AWS services
+bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the Lambda function on local AWS services
 	$(BIN)/python -m benchmarks.bench_stream $(ARGS)
 
 peers: $(PEER_STAMPS) ## Make the environments of the servers that `make bench ARGS=--peers` compares with

@@ -1,4 +1,4 @@
-"""What the stream door needs and costs on AWS at a rate of payments, by published limits and prices.
+"""What the Lambda function needs and costs on AWS at a rate of payments, by published limits and prices.
 
     python -m benchmarks.aws_budget [--write]
 

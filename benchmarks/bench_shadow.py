@@ -25,7 +25,7 @@ from benchmarks.suite.machine import Machine, machine
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import World, prepared
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.score.archive import read_bundle
@@ -103,8 +103,8 @@ def _shadow(folder: LiveFolder, state: Path) -> Iterator[None]:
 def _wait_until_it_follows(folder: LiveFolder, state: Path) -> None:
     """Let the shadow decide first what came while it was away."""
     (setup,) = live.standing(folder).shadows
-    with closing(SqliteSite(state, reading=True)) as site:
-        wanted = int(site.rows("SELECT max(seq) FROM decisions")[0][0])
+    with closing(StateFile(state, reading=True)) as state_file:
+        wanted = int(state_file.rows("SELECT max(seq) FROM decisions")[0][0])
     while True:
         if shadow_path(state).is_file():
             with closing(ShadowLog(shadow_path(state), reading=True)) as log:

@@ -1,4 +1,4 @@
-"""Measure the stream door on local AWS services: records/s, latency by stage, the endpoint, staleness.
+"""Measure the Lambda function on local AWS services: records/s, latency by stage, the endpoint, staleness.
 
     python -m benchmarks.bench_stream [--payments N] [--seconds S] [--json FILE] [--write]
 

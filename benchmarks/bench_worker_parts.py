@@ -23,13 +23,13 @@ from fraud_detection.adapters.http.server import run_loop
 from fraud_detection.adapters.ipc.rpc import Links
 from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.world import SimulatorSettings
 
@@ -79,8 +79,8 @@ def _claim() -> None:
 def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None:
     new_state(state, 2)
     paths = [shard_path(state, worker, 2) for worker in range(2)]
-    doors = [
-        WorkerDoor(engine, own, SqliteSite(paths[own]), {1 - own: SqliteSite(paths[1 - own], reading=True)})
+    services = [
+        WorkerService(engine, own, StateFile(paths[own]), {1 - own: StateFile(paths[1 - own], reading=True)})
         for own in range(2)
     ]
     fresh = iter(events)
@@ -89,14 +89,14 @@ def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None
         done = sum(map(len, batches))
         began = time.process_time()
         for batch in batches:
-            doors[0].take(Batch(batch, None, 0), "bench")
+            services[0].take(Batch(batch, None, 0), "bench")
         _print(f"decide and commit, {size} together", time.process_time() - began, done)
         began = time.process_time()
-        while doors[1].follow(0):
+        while services[1].follow(0):
             pass
         _print("follow", time.process_time() - began, done)
-    for door in doors:
-        door.close()
+    for service in services:
+        service.close()
 
 
 async def _round_trips(folder: Path, event: bytes) -> None:

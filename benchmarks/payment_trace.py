@@ -44,9 +44,9 @@ from fraud_detection.engine.decision_json import outcome_line
 from fraud_detection.serving.aws_lambda.batch import records_of
 from fraud_detection.serving.aws_lambda.handler import PREFIX, make_processor
 from fraud_detection.serving.create_state import new_state
-from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.embedded.stream_runner import open_service
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeS3
@@ -80,7 +80,7 @@ Serve = Callable[[SmallWorld, Path, Recorder], AbstractContextManager[Ask]]
 def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
     """Serve as `fraud run` does: a state file, the model in this process."""
     new_state(folder / "embedded.db")
-    _, service = open_door(world.bundle, folder / "embedded.db")
+    _, service = open_service(world.bundle, folder / "embedded.db")
 
     def ask(event: bytes) -> bytes:
         with recorder.switched(recording=True):
@@ -96,9 +96,9 @@ def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[As
 def http(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
     """Serve as `fraud serve` does: one connection, whose bytes are given and taken here."""
     new_state(folder / "http.db")
-    _, service = open_door(world.bundle, folder / "http.db")
+    _, service = open_service(world.bundle, folder / "http.db")
     with asyncio.Runner() as runner:
-        requests = RequestDoor(service)
+        requests = RequestBatcher(service)
         application = Api(requests, Access(None), b"")
         connection = BoundedLine(
             application,

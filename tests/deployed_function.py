@@ -32,7 +32,7 @@ TIMEOUT_S = 60.0
 PAUSE_S = 0.05
 
 
-class DeployedDoor:
+class DeployedWay:
     """A stack of its own for each stream; one shard, so that the order is the stream's.
 
     A function that is killed starts cold, with what the tables keep.

@@ -17,7 +17,7 @@ from random import Random
 from typing import IO
 
 from fraud_detection.adapters.sqlite.replication_log import FollowLog
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.functional.http.test_service import Served
@@ -27,9 +27,9 @@ from tests.ways_of_serving import (
     EVERYTHING,
     Before,
     Case,
-    Door,
     Part,
     Result,
+    WayOfServing,
     by_process,
     listed,
     plain,
@@ -48,7 +48,7 @@ def words_of(case: Case, folder: Path) -> list[str]:
     return [f"--bundle={case.bundle}", f"--config={config}"]
 
 
-class RunDoor:
+class RunWay:
     """`fraud run` over a file that grows, or a pipe; a kill comes at any moment of a process over a file."""
 
     kinds = ONCE
@@ -120,7 +120,7 @@ def in_order(lines: Sequence[tuple[str, str]]) -> dict[int, tuple[str, str]]:
     return dict(enumerate(one for one in lines if one[0] in ONCE))
 
 
-class ServeDoor:
+class ServeWay:
     """`fraud serve`: one process and lists, or workers, each event at its owner; killed with all it has."""
 
     kinds = EVERYTHING
@@ -163,19 +163,22 @@ class ServeDoor:
         asker.close()
 
     def _followed(self, state: Path) -> bool:
-        sites = [
-            SqliteSite(shard_path(state, one, self.workers), reading=True) for one in range(self.workers)
+        state_files = [
+            StateFile(shard_path(state, one, self.workers), reading=True) for one in range(self.workers)
         ]
         try:
             return all(
-                not any(True for _ in sites[other].since(FollowLog(sites[own].database).reached(other)))
+                not any(
+                    True
+                    for _ in state_files[other].since(FollowLog(state_files[own].database).reached(other))
+                )
                 for own in range(self.workers)
                 for other in range(self.workers)
                 if own != other
             )
         finally:
-            for site in sites:
-                site.close()
+            for state_file in state_files:
+                state_file.close()
 
 
 @contextmanager
@@ -190,4 +193,4 @@ def serving(case: Case, state: Path, words: Sequence[str], last: Before) -> Iter
         until(lambda: not any(alive(worker) for worker in workers))
 
 
-PROCESSES: list[Door] = [RunDoor(pipe=False), RunDoor(pipe=True), ServeDoor(), ServeDoor(2)]
+PROCESSES: list[WayOfServing] = [RunWay(pipe=False), RunWay(pipe=True), ServeWay(), ServeWay(2)]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.cli.main import main
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.workers.ownership import shard_path
 from tests.conftest import SmallWorld
 
@@ -35,20 +35,20 @@ def created(state: Path, *words: str) -> None:
         main(["state", "create", str(state), "--headless", *words])
 
 
-def opened(state: Path, **options: Any) -> SqliteSite:  # noqa: ANN401 - those of the class
-    return SqliteSite(made(state), **options)
+def opened(state: Path, **options: Any) -> StateFile:  # noqa: ANN401 - those of the class
+    return StateFile(made(state), **options)
 
 
-def open_door(bundle: Path, state: Path, **options: Any) -> tuple[Engine, EmbeddedDoor]:  # noqa: ANN401
-    return stream.open_door(bundle, made(state), **options)
+def open_service(bundle: Path, state: Path, **options: Any) -> tuple[Engine, EmbeddedService]:  # noqa: ANN401
+    return stream.open_service(bundle, made(state), **options)
 
 
-def open_live_door(
+def open_released_service(
     folder: Any,  # noqa: ANN401
     state: Path,
     **options: Any,  # noqa: ANN401
-) -> tuple[Engine, EmbeddedDoor, ReleaseFollower]:
-    return stream.open_live_door(folder, made(state), **options)
+) -> tuple[Engine, EmbeddedService, ReleaseFollower]:
+    return stream.open_released_service(folder, made(state), **options)
 
 
 def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) -> list[str]:

@@ -24,7 +24,7 @@ from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decision_record import Record, encode
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.project_schema import Project
@@ -35,15 +35,15 @@ from fraud_detection.serving.aws_lambda.batch import Record as Arrived
 from fraud_detection.serving.aws_lambda.decision_log import without_value
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.serving.create_state import new_state
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import run_stream
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.functional.workers.test_replica import follow_all
@@ -52,7 +52,7 @@ from tests.states import opened
 Before = Literal["", "closed", "killed"]
 BEFORE: tuple[Before, ...] = ("", "closed", "killed")
 LOGGED = frozenset({"decision", "quarantined", "conflict"})
-"""What every door tells of; the log on AWS has no lines of labels and repeated events."""
+"""What every service tells of; the log on AWS has no lines of labels and repeated events."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class Case(msgspec.Struct, frozen=True):
         return cls(world, project, bundle, events, load_engine(bundle, project), frozenset(own))
 
     def known(self, one: str) -> str:
-        """Return an id, or `#` where the event has none of its own: each door names it in its way."""
+        """Return an id, or `#` where the event has none of its own: each service names it in its way."""
         return one if one in self.own_ids else "#"
 
 
@@ -107,7 +107,8 @@ class Result(msgspec.Struct):
     """What became of a stream.
 
     told: the record of each place, as `plain` returns it.  first: the answers that came first, by id.
-    counts: by the door's own counters, where it has some: decided, repeated, conflicts, quarantined, labels.
+    counts: by the service's own counters, where it has some: decided, repeated, conflicts, quarantined,
+    labels.
     """
 
     told: dict[int, tuple[str, str]] = {}
@@ -135,7 +136,7 @@ def plain(case: Case, line: bytes | str) -> tuple[str, str]:
     return kind, json.dumps(told, sort_keys=True)
 
 
-class Door(Protocol):
+class WayOfServing(Protocol):
     """A way of serving.  kinds: of what it tells one by one."""
 
     name: str
@@ -151,32 +152,32 @@ TALLIED = ("decided", "repeated", "conflicts", "quarantined", "labels")
 
 
 class Sitting:
-    """An embedded door over a state file, which ends and is opened again as the parts say."""
+    """An embedded service over a state file, which ends and is opened again as the parts say."""
 
     def __init__(self, case: Case, folder: Path) -> None:
         self.case, self.state = case, folder / "state.db"
         self.counts = Counter[str]()
-        self.door = self._open()
+        self.service = self._open()
 
     def before(self, part: Part) -> bool:
         """Return whether another process goes on."""
         if part.before:
             self.end(part.before)
-            self.door = self._open()
+            self.service = self._open()
         return bool(part.before)
 
     def end(self, how: Before) -> None:
-        self.counts += Counter({name: getattr(self.door.tally, name) for name in TALLIED})
+        self.counts += Counter({name: getattr(self.service.tally, name) for name in TALLIED})
         if how == "killed":
-            self.door.site.close()
+            self.service.state_file.close()
         else:
-            self.door.close()
+            self.service.close()
 
-    def _open(self) -> EmbeddedDoor:
-        site = opened(self.state)
-        door = EmbeddedDoor(self.case.engine.pipeline(site, site.ledger), site)
-        door.answer_by(self.case.engine)
-        return door
+    def _open(self) -> EmbeddedService:
+        state_file = opened(self.state)
+        service = EmbeddedService(self.case.engine.pipeline(state_file, state_file.ledger), state_file)
+        service.answer_by(self.case.engine)
+        return service
 
 
 def killed_once(cuts: Sequence[Part], seed: int) -> list[Part]:
@@ -193,7 +194,7 @@ def lines_of(case: Case, outcomes: Sequence[Outcome]) -> dict[int, tuple[str, st
     return {place: plain(case, outcome_line(one)) for place, one in enumerate(outcomes)}
 
 
-class FileDoor:
+class FileWay:
     """`fraud run --source FILE`: the file grows by each part."""
 
     name = "file"
@@ -206,12 +207,12 @@ class FileDoor:
             sitting.before(part)
             with path.open("ab") as file:
                 file.writelines(event + b"\n" for event in case.events[part.start : part.stop])
-            run_stream(sitting.door, str(path), Stop(), outcomes.extend)
+            run_stream(sitting.service, str(path), Stop(), outcomes.extend)
         sitting.end("closed")
         return Result(lines_of(case, outcomes), taken_in(sitting.counts))
 
 
-class PipeDoor:
+class PipeWay:
     """`fraud run --source -`: what has arrived in the pipe is a batch; each process has its own pipe."""
 
     name = "pipe"
@@ -226,8 +227,8 @@ class PipeDoor:
                 batches = Pipe(read).batches(0, 512)
                 for part in parts:
                     os.write(write, b"".join(one + b"\n" for one in case.events[part.start : part.stop]))
-                    outcomes += sitting.door.take(next(batches), "-")
-                    sitting.door.catch_up()
+                    outcomes += sitting.service.take(next(batches), "-")
+                    sitting.service.catch_up()
             finally:
                 os.close(read)
                 os.close(write)
@@ -245,7 +246,7 @@ def by_process(cuts: Sequence[Part]) -> list[list[Part]]:
     return found
 
 
-class HttpDoor:
+class HttpWay:
     """`fraud serve` without sockets: each part is a list, or `alone` each event a request of its own."""
 
     kinds = EVERYTHING
@@ -258,13 +259,15 @@ class HttpDoor:
         sitting, result = Sitting(case, folder), Result()
         for parts in by_process(cuts):
             sitting.before(parts[0])
-            asyncio.run(self._asked(case, parts, sitting.door, result))
+            asyncio.run(self._asked(case, parts, sitting.service, result))
         sitting.end("closed")
         result.counts = taken_in(sitting.counts)
         return result
 
-    async def _asked(self, case: Case, parts: Sequence[Part], door: EmbeddedDoor, result: Result) -> None:
-        api = Api(RequestDoor(door), Access(None), b"")
+    async def _asked(
+        self, case: Case, parts: Sequence[Part], service: EmbeddedService, result: Result
+    ) -> None:
+        api = Api(RequestBatcher(service), Access(None), b"")
 
         async def send(body: bytes, key: int) -> Answer:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -313,7 +316,7 @@ def read_answer(case: Case, places: range, body: bytes, result: Result) -> None:
             assert (first == record) if again else (first is record)
 
 
-class LambdaDoor:
+class LambdaWay:
     """The handler's processor over the shipped fakes; shards take turns, so the order is the stream's.
 
     again: a batch may die half way, or come again though it was done.
@@ -396,8 +399,8 @@ def log_result(case: Case, lines: Sequence[dict[str, Any]], places: dict[str, in
     return result
 
 
-class WorkersDoor:
-    """The doors of several workers side by side, each event at its owner; all follow before the next part."""
+class WorkersWay:
+    """The services of several workers, each event at its owner; all replicate before the next part."""
 
     kinds = EVERYTHING
 
@@ -408,45 +411,45 @@ class WorkersDoor:
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:
         new_state(folder / "state.db", self.workers)
         boards = [SharedIds(shared_memory(worker)) for worker in range(self.workers)]
-        doors = [self._open(case, folder, boards, worker) for worker in range(self.workers)]
+        services = [self._open(case, folder, boards, worker) for worker in range(self.workers)]
         ownership, counts, result = Ownership(case.project.schema, self.workers), Counter[str](), Result()
         for part in cuts:
             if part.before:
                 worker = part.start % self.workers
-                counts += self._ended(doors[worker], part.before)
-                doors[worker] = self._open(case, folder, boards, worker)
+                counts += self._ended(services[worker], part.before)
+                services[worker] = self._open(case, folder, boards, worker)
             for worker, places in turns_of(case, ownership, part):
                 events = [case.events[place] for place in places]
                 identities = [f"place-{one}" for one in places]
-                clear(doors, boards, worker, payments_of(ownership, events, identities))
-                outcomes = doors[worker].take(Batch(events, identities, 0), "test")
-                doors[worker].catch_up()
-                follow_all(doors)
+                clear(services, boards, worker, payments_of(ownership, events, identities))
+                outcomes = services[worker].take(Batch(events, identities, 0), "test")
+                services[worker].catch_up()
+                follow_all(services)
                 for place, one in zip(places, outcomes, strict=True):
                     result.told[place] = plain(case, outcome_line(one))
-        for door in doors:
-            counts += self._ended(door, "closed")
+        for service in services:
+            counts += self._ended(service, "closed")
         result.counts = taken_in(counts)
         return result
 
-    def _open(self, case: Case, folder: Path, boards: Sequence[SharedIds], worker: int) -> WorkerDoor:
+    def _open(self, case: Case, folder: Path, boards: Sequence[SharedIds], worker: int) -> WorkerService:
         paths = [shard_path(folder / "state.db", one, self.workers) for one in range(self.workers)]
-        others = {one: SqliteSite(paths[one], reading=True) for one in range(self.workers) if one != worker}
+        others = {one: StateFile(paths[one], reading=True) for one in range(self.workers) if one != worker}
         board = CountBoard(folder, worker, self.workers)
-        site = opened(paths[worker], board=boards[worker])
-        door = WorkerDoor(case.engine, worker, site, others, board=board)
-        door.answer_by(case.engine)
-        return door
+        state_file = opened(paths[worker], board=boards[worker])
+        service = WorkerService(case.engine, worker, state_file, others, board=board)
+        service.answer_by(case.engine)
+        return service
 
     @staticmethod
-    def _ended(door: WorkerDoor, how: Before) -> Counter[str]:
+    def _ended(service: WorkerService, how: Before) -> Counter[str]:
         if how == "killed":
-            door.site.close()
-            for file in door.others.values():
+            service.state_file.close()
+            for file in service.others.values():
                 file.close()
         else:
-            door.close()
-        return Counter({name: getattr(door.tally, name) for name in TALLIED})
+            service.close()
+        return Counter({name: getattr(service.tally, name) for name in TALLIED})
 
 
 def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
@@ -454,14 +457,19 @@ def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Seque
     return [one.transaction_id for one in places if one.transaction_id is not None and not one.is_label]
 
 
-def clear(doors: Sequence[WorkerDoor], boards: Sequence[SharedIds], worker: int, ids: Sequence[str]) -> None:
+def clear(
+    services: Sequence[WorkerService], boards: Sequence[SharedIds], worker: int, ids: Sequence[str]
+) -> None:
     """Let a worker find out which ids another one has decided; they take turns, so none is in hand."""
 
     async def ask(other: int, what: str, body: object) -> object:
         return await claims[other].answer(worker, what, body)
 
-    claims = [Claims(own, boards, door.others, door.site.ledger, ask) for own, door in enumerate(doors)]
-    doors[worker].site.ledger.elsewhere.clear()
+    claims = [
+        Claims(own, boards, service.others, service.state_file.ledger, ask)
+        for own, service in enumerate(services)
+    ]
+    services[worker].state_file.ledger.elsewhere.clear()
     claim = claims[worker].claim(ids, set)
     if claim is not None:
         asyncio.run(claims[worker].cleared(claim))
@@ -480,14 +488,14 @@ def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int
     yield owner, places
 
 
-REFERENCE = FileDoor()
-IN_PROCESS: list[Door] = [
-    FileDoor(),
-    PipeDoor(),
-    HttpDoor(alone=True),
-    HttpDoor(alone=False),
-    LambdaDoor(1),
-    LambdaDoor(4),
-    LambdaDoor(1, again=True),
-    WorkersDoor(2),
+REFERENCE = FileWay()
+IN_PROCESS: list[WayOfServing] = [
+    FileWay(),
+    PipeWay(),
+    HttpWay(alone=True),
+    HttpWay(alone=False),
+    LambdaWay(1),
+    LambdaWay(4),
+    LambdaWay(1, again=True),
+    WorkersWay(2),
 ]

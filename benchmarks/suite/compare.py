@@ -1,4 +1,4 @@
-"""The HTTP door beside other servers with the same model, in one run and by the same load."""
+"""The HTTP service beside other servers with the same model, in one run and by the same load."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure_peers(
 def served_rows(world: World) -> list[list[float]]:
     """Return the features of the first payments, as they are served."""
     with world.scratch() as folder:
-        door = world.door(Path(folder) / "state.db")
-        outcomes = door.take(Batch(world.events(ROWS), None, 0), "bench")
-        door.close()
+        service = world.service(Path(folder) / "state.db")
+        outcomes = service.take(Batch(world.events(ROWS), None, 0), "bench")
+        service.close()
     return [list(one.values) for one in outcomes if isinstance(one, Decided)]

@@ -17,9 +17,9 @@ from benchmarks.suite.world import Progress, World
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.stopping import Stop
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.metrics import LatencyHistogram, StageTimes
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import BATCH, run_stream
 
 SOURCE = "bench"
@@ -90,12 +90,12 @@ def measure_engine(world: World, settings: EngineSettings, progress: Progress) -
             rates.append(_bulk(world, events[: settings.bulk], Path(folder) / f"bulk-{number}"))
             progress(f"in bulk: {rates[-1]:,.0f} payments/s", (number + 1) / settings.rounds)
         mean, largest = profile_sizes(Path(folder) / f"bulk-{settings.rounds - 1}" / "state.db")
-        door = world.door(Path(folder) / "alone.db")
-        stages = _alone(door, events, settings, progress)
-        door.close()
-    tally = door.tally
+        service = world.service(Path(folder) / "alone.db")
+        stages = _alone(service, events, settings, progress)
+        service.close()
+    tally = service.tally
     return EngineFigures(
-        features=len(door.pipeline.memory.extractor.definitions),
+        features=len(service.pipeline.memory.extractor.definitions),
         bulk_payments_per_s=spread(rates),
         stages_us=stages,
         profile_bytes_mean=mean,
@@ -106,29 +106,29 @@ def measure_engine(world: World, settings: EngineSettings, progress: Progress) -
 
 def profile_sizes(state: Path) -> tuple[float, int]:
     """Return the mean and the largest number of bytes that a profile takes at rest."""
-    site = SqliteSite(state, reading=True)
-    ((mean, largest),) = site.rows("SELECT avg(length(content)), max(length(content)) FROM profiles")
-    site.close()
+    state_file = StateFile(state, reading=True)
+    ((mean, largest),) = state_file.rows("SELECT avg(length(content)), max(length(content)) FROM profiles")
+    state_file.close()
     return float(mean), int(largest)
 
 
-def take_all(door: EmbeddedDoor, events: Sequence[bytes]) -> None:
+def take_all(service: EmbeddedService, events: Sequence[bytes]) -> None:
     """Decide events in batches, as from a file."""
     for start in range(0, len(events), BATCH):
-        door.take(Batch(list(events[start : start + BATCH]), None, 0), SOURCE)
-        door.catch_up()
+        service.take(Batch(list(events[start : start + BATCH]), None, 0), SOURCE)
+        service.catch_up()
 
 
-def take_alone(door: EmbeddedDoor, event: bytes) -> tuple[float, float]:
+def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
     """Decide one payment as a batch of its own.
 
     Return how long its answer took in seconds, commit included, and then what was put off until it was given.
     """
     batch = Batch([event], None, 0)
     began = time.perf_counter()
-    door.take(batch, SOURCE)
+    service.take(batch, SOURCE)
     answered = time.perf_counter()
-    door.catch_up()
+    service.catch_up()
     return answered - began, time.perf_counter() - answered
 
 
@@ -137,25 +137,25 @@ def _bulk(world: World, events: Sequence[bytes], folder: Path) -> float:
     folder.mkdir()
     source = folder / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    door = world.door(folder / "state.db")
+    service = world.service(folder / "state.db")
     began = time.perf_counter()
-    run_stream(door, str(source), Stop(), lambda _: None)
-    door.close()
+    run_stream(service, str(source), Stop(), lambda _: None)
+    service.close()
     return len(events) / (time.perf_counter() - began)
 
 
 def _alone(
-    door: EmbeddedDoor, events: Sequence[bytes], settings: EngineSettings, progress: Progress
+    service: EmbeddedService, events: Sequence[bytes], settings: EngineSettings, progress: Progress
 ) -> dict[str, Micros]:
     total, behind = LatencyHistogram(), LatencyHistogram()
     with few_collections():
-        take_all(door, events[: settings.before])
-        pipeline = door.pipeline
-        pipeline.stages = pipeline.answering.stages = StageTimes(list(door.stages))
+        take_all(service, events[: settings.before])
+        pipeline = service.pipeline
+        pipeline.stages = pipeline.answering.stages = StageTimes(list(service.stages))
         for event in events[settings.before : settings.before + settings.alone]:
-            answered, put_off = take_alone(door, event)
+            answered, put_off = take_alone(service, event)
             total.add(answered)
             behind.add(put_off)
     progress(f"one at a time: p50 {1000 * total.percentile_ms(50):,.0f} us", 1.0)
-    stages = {name: micros(histogram) for name, histogram in door.stages.items()}
+    stages = {name: micros(histogram) for name, histogram in service.stages.items()}
     return {TOTAL: micros(total)} | stages | {BEHIND: micros(behind)}

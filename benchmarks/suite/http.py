@@ -1,4 +1,4 @@
-"""The HTTP door under load: start-up, a fixed rate, rates up to the knee, and a closed loop."""
+"""The HTTP service under load: start-up, a fixed rate, rates up to the knee, and a closed loop."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from fraud_detection.adapters.sqlite.state_guard import copy_state
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.profile import Profile, ProfilePlan
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.serving.embedded.service import EmbeddedDoor
-from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.embedded.service import EmbeddedService
+from fraud_detection.serving.embedded.stream_runner import open_service
 
 LOADED_AT_ONCE = 500
 FULL = 40
@@ -114,7 +114,7 @@ def main() -> None:
     """Do the job that standard input holds, and tell the figures as JSON."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=ScaleJob)
     settings = job.settings
-    few, many = (open_door(Path(job.bundle), Path(state))[1] for state in (job.few_state, job.many_state))
+    few, many = (open_service(Path(job.bundle), Path(state))[1] for state in (job.few_state, job.many_state))
     files = (Path(job.few_payments), Path(job.many_payments))
     few_events, many_events = (file.read_bytes().split(b"\n") for file in files)
     end = settings.before + settings.cold
@@ -127,8 +127,8 @@ def main() -> None:
         load_all(many)
         loaded = many.pipeline.memory.size() - known
         entity_bytes = (memory_of().own_mb - before) * 1e6 / max(loaded, 1)
-        for door, events in ((few, few_events), (many, many_events)):
-            take_all(door, events[settings.cold : end])
+        for service, events in ((few, few_events), (many, many_events)):
+            take_all(service, events[settings.cold : end])
         turns = Turns(few, few_events[end:]), Turns(many, many_events[end:])
         by_turns(*turns, settings.turn)
     in_memory, at_rest = bound(few)
@@ -146,35 +146,35 @@ def main() -> None:
         bound_bytes_in_memory=in_memory,
         bound_bytes_at_rest=at_rest,
     )
-    for door in (few, many):
-        door.close()
+    for service in (few, many):
+        service.close()
     sys.stdout.buffer.write(msgspec.json.encode(figures))
 
 
-def load_all(door: EmbeddedDoor) -> None:
+def load_all(service: EmbeddedService) -> None:
     """Bring every profile of a state file into memory."""
-    rows = door.site.rows("SELECT entity, id FROM profiles")
+    rows = service.state_file.rows("SELECT entity, id FROM profiles")
     for start in range(0, len(rows), LOADED_AT_ONCE):
         part = rows[start : start + LOADED_AT_ONCE]
-        door.pipeline.memory.prefetch([alone(index, one) for index, one in part])
+        service.pipeline.memory.prefetch([alone(index, one) for index, one in part])
 
 
 class Turns:
-    """How long payments took at one of two doors that decide by turns.
+    """How long payments took at one of two services that decide by turns.
 
     whole_s: with what was put off until the answer; it is the mean of a turn, for that comes in lumps.
     """
 
-    def __init__(self, door: EmbeddedDoor, events: Sequence[bytes]) -> None:
-        """Take a door, and what it will be asked."""
-        self.door, self.events = door, events
+    def __init__(self, service: EmbeddedService, events: Sequence[bytes]) -> None:
+        """Take a service, and what it will be asked."""
+        self.service, self.events = service, events
         self.answers = LatencyHistogram()
         self.medians_s: list[float] = []
         self.whole_s: list[float] = []
 
     def take(self, start: int, end: int) -> None:
         """Decide some of the events."""
-        took = [take_alone(self.door, event) for event in self.events[start:end]]
+        took = [take_alone(self.service, event) for event in self.events[start:end]]
         for answered, _ in took:
             self.answers.add(answered)
         self.medians_s.append(statistics.median(answered for answered, _ in took))
@@ -182,7 +182,7 @@ class Turns:
 
 
 def by_turns(few: Turns, many: Turns, turn: int) -> None:
-    """Let two doors decide by turns."""
+    """Let two services decide by turns."""
     for start in range(0, len(few.events), turn):
         for one in (few, many):
             one.take(start, start + turn)
@@ -195,11 +195,11 @@ def quotients(many: Sequence[float], few: Sequence[float]) -> Spread:
     return Spread(statistics.median(found), found[tenth], found[-1 - tenth])
 
 
-def bound(door: EmbeddedDoor) -> tuple[float, int]:
+def bound(service: EmbeddedService) -> tuple[float, int]:
     """Return the bytes of the largest profile that can be, in memory and at rest."""
     in_memory, at_rest = 0.0, 0
     tracemalloc.start()
-    for entity in door.pipeline.memory.extractor.entities:
+    for entity in service.pipeline.memory.extractor.entities:
         encoded = msgspec.msgpack.encode(full_profile(entity.plan).dump())
         before, kept = tracemalloc.get_traced_memory()[0], []
         for _ in range(FULL):

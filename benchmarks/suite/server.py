@@ -39,7 +39,7 @@ class StartUp(msgspec.Struct, frozen=True):
 
 
 class FraudServer:
-    """The HTTP door of this system: one worker, a copy of the state, no keys.  Use it in a `with` block.
+    """The HTTP service of this system: one worker, a copy of the state, no keys.  Use it in a `with` block.
 
     payments: what it will be asked, each once; the first of them is spent on the first decision.
     tls: files of a certificate and its private key; without them the connections are plain.

@@ -17,7 +17,7 @@ from benchmarks.load_generator.target import Target
 from benchmarks.suite.machine import Machine, Memory, Meter, machine
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import Progress, World, with_holes
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
 
 CARD, MERCHANT = 0, 1
@@ -162,12 +162,12 @@ def _load_profiles(target: Target, world: World, event: bytes, copies: int, prog
 
 def _one_a_card(world: World, event: bytes) -> tuple[list[bytes], int]:
     """Return a payment with holes for each card and merchant, and how many of these there are."""
-    site = SqliteSite(world.state, reading=True)
+    state_file = StateFile(world.state, reading=True)
     cards, merchants = (
-        [str(row[0]) for row in site.rows("SELECT id FROM profiles WHERE entity = ?", (entity,))]
+        [str(row[0]) for row in state_file.rows("SELECT id FROM profiles WHERE entity = ?", (entity,))]
         for entity in (CARD, MERCHANT)
     )
-    site.close()
+    state_file.close()
     fields, most = msgspec.json.decode(event), max(len(cards), len(merchants))
     own = (
         {

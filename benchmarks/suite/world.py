@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.load_generator.connection import copy_names
 from benchmarks.load_generator.load import HOLE
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import adopt, copy_state
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.profile import Profile
@@ -26,8 +26,8 @@ from fraud_detection.core.features.profile_cache import FeatureMemory
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import DemoSettings, prepare
 from fraud_detection.project.loader import load_project
-from fraud_detection.serving.embedded.service import EmbeddedDoor
-from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.embedded.service import EmbeddedService
+from fraud_detection.serving.embedded.stream_runner import open_service
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.world import SimulatorSettings
@@ -66,10 +66,10 @@ class World(msgspec.Struct, frozen=True):
         stream = LiveStream(self.settings, options)
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
-    def door(self, state: Path, source: Path | None = None) -> EmbeddedDoor:
-        """Return a door over a new state file, which is a copy of `source` or of the world's own."""
+    def service(self, state: Path, source: Path | None = None) -> EmbeddedService:
+        """Return a service over a new state file, which is a copy of `source` or of the world's own."""
         copy_state(source or self.state, state)
-        return open_door(self.bundle, state)[1]
+        return open_service(self.bundle, state)[1]
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
         """Return a folder for one measurement, on the disk where the world is."""
@@ -77,9 +77,9 @@ class World(msgspec.Struct, frozen=True):
 
     def copies_of_entities(self, entities: int) -> int:
         """Return how many copies have so many entities."""
-        site = SqliteSite(self.state, reading=True)
-        ((known,),) = site.rows("SELECT count(*) FROM profiles")
-        site.close()
+        state_file = StateFile(self.state, reading=True)
+        ((known,),) = state_file.rows("SELECT count(*) FROM profiles")
+        state_file.close()
         return self._at_most(math.ceil(entities / known))
 
     def copies_for(self, cards: int) -> int:
@@ -129,7 +129,7 @@ def _fits(world: World) -> bool:
     """Say whether the code of today takes the bundle and the state; other features would be refused."""
     with world.scratch() as folder:
         try:
-            world.door(Path(folder) / "state.db").close()
+            world.service(Path(folder) / "state.db").close()
         except ConfigError:
             return False
     return True
@@ -147,9 +147,14 @@ def with_holes(event: bytes) -> bytes:
 def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) -> None:
     """Add the profiles of copies to a state file; the first copy is the world itself."""
     names = [name.decode() for name in copy_names(copies)[1:]]
-    extractor, site = load_engine(bundle).extractor, SqliteSite(state)
+    extractor, state_file = load_engine(bundle).extractor, StateFile(state)
     kept = [
-        (slot, entity.index, _ids(site, entity.index), [_ids(site, other) for other in entity.others])
+        (
+            slot,
+            entity.index,
+            _ids(state_file, entity.index),
+            [_ids(state_file, other) for other in entity.others],
+        )
         for slot, entity in enumerate(extractor.entities)
     ]
     total, done = sum(len(ids) for _, _, ids, _ in kept), 0
@@ -157,18 +162,18 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
         renamed = [_renamed(others, names) for others in neighbours]
         for start in range(0, len(ids), GROUP):
             group = ids[start : start + GROUP]
-            memory = FeatureMemory(extractor, site)
+            memory = FeatureMemory(extractor, state_file)
             memory.prefetch([alone(index, one) for one in group])
-            with site.transaction():
+            with state_file.transaction():
                 for place, name in enumerate(names):
                     others = [one[place] for one in renamed]
                     copies_of = {
                         (index, one + name): _copy(memory.cached[slot][one], others) for one in group
                     }
-                    site.save(copies_of)
+                    state_file.save(copies_of)
             done += len(group)
             progress(f"copying the world: {copies} times {total:,} profiles", done / total)
-    site.close()
+    state_file.close()
 
 
 def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
@@ -187,8 +192,10 @@ def _renamed(ids: Sequence[str], names: Sequence[str]) -> list[dict[int, int]]:
     return [{zlib.crc32(one.encode()): zlib.crc32((one + name).encode()) for one in ids} for name in names]
 
 
-def _ids(site: SqliteSite, entity: int) -> list[str]:
-    return [row[0] for row in site.rows("SELECT id FROM profiles WHERE entity = ? ORDER BY id", (entity,))]
+def _ids(state_file: StateFile, entity: int) -> list[str]:
+    return [
+        row[0] for row in state_file.rows("SELECT id FROM profiles WHERE entity = ? ORDER BY id", (entity,))
+    ]
 
 
 def alone(index: int, one: str) -> tuple[str | None, ...]:

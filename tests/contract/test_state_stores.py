@@ -18,7 +18,7 @@ from fraud_detection.adapters.aws.state.feature_store_schema import record_id
 from fraud_detection.adapters.aws.state.routed_profiles import ORDERING, RoutedProfiles
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.adapters.in_memory import MemoryStore
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.parse.values import MAX_ID_LENGTH
 from fraud_detection.core.ports import ProfileKey, StateStore
 from fraud_detection.testing.aws_fakes import FakeDynamo
@@ -66,11 +66,11 @@ class World:
         if self.name == "memory":
             yield MemoryStore()
         elif self.name == "sqlite":
-            site = opened(self.path)
+            state_file = opened(self.path)
             try:
-                yield InTransactions(site)
+                yield InTransactions(state_file)
             finally:
-                site.close()
+                state_file.close()
         else:
             yield self.lane_store()
 
@@ -90,13 +90,13 @@ class World:
 class InTransactions:
     """The SQLite file saves inside the caller's transaction."""
 
-    def __init__(self, site: SqliteSite) -> None:
-        self._site = site
-        self.load = site.load
+    def __init__(self, state_file: StateFile) -> None:
+        self._state_file = state_file
+        self.load = state_file.load
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
-        with self._site.transaction():
-            return self._site.save(profiles)
+        with self._state_file.transaction():
+            return self._state_file.save(profiles)
 
 
 @pytest.fixture(params=NAMES)

@@ -28,7 +28,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.identity import redriven_from
 from fraud_detection.simulator.history_file import write_history
 from tests.conftest import SmallWorld
-from tests.deployed_function import DeployedDoor
+from tests.deployed_function import DeployedWay
 from tests.docs.blocks import BLOCKS
 from tests.functional.serving.test_same_answers import (
     KEY,
@@ -318,6 +318,6 @@ def test_the_deployed_package_answers_as_a_file_in_one_piece_does(
     services: LocalServices, case: Case, wanted: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
-    door = DeployedDoor(services)
+    service = DeployedWay(services)
     cuts = killed_once(cuttings(len(case.events), 9), len(case.events))
-    assert_same(case, door, wanted, door.decide(case, cuts, tmp_path))
+    assert_same(case, service, wanted, service.decide(case, cuts, tmp_path))

@@ -26,7 +26,7 @@ Client = Callable[[str], Any]
 
 
 class LocalSite:
-    """The stream door of one stack, for as long as a `with` block lasts.
+    """The Lambda function of one stack, for as long as a `with` block lasts.
 
     services: running.  clients: makes clients of them.  outputs: of the stack.  model: key of the model's
     archive in the stack's bucket.  pace: how often a shard is read.

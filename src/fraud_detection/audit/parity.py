@@ -1,7 +1,7 @@
 """Prove that what is served and what is replayed are the same, to the last bit.
 
 A stream with late, repeated, broken and out-of-order events is served through the
-embedded door, with durable state, profiles saved behind, a memory too small for all profiles, and
+embedded service, with durable state, profiles saved behind, a memory too small for all profiles, and
 restarts in the middle.  Its log is then replayed through plain memory, as training does,
 and every value of every row is compared.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.tables import create_state
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
@@ -31,7 +31,7 @@ from fraud_detection.engine.counters import Tally
 from fraud_detection.engine.decision_engine import Answerer
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.history.load import Progress
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 
 BATCH = 512
 RESTARTS = 4
@@ -71,34 +71,34 @@ def check_parity(
 
 
 def _serve(
-    open_door: Callable[[], EmbeddedDoor],
+    open_service: Callable[[], EmbeddedService],
     events: Iterable[bytes],
     expected: int,
     progress: Progress,
     report: ParityReport,
 ) -> None:
-    door = open_door()
+    service = open_service()
     for batch in _batches(events):
         if report.events // (expected // (RESTARTS + 1) + 1) > report.restarts:
             # The process that dies here saves nothing more: the next one recovers from the log.
-            _add(report, door.tally)
-            door.site.close()
-            door = open_door()
+            _add(report, service.tally)
+            service.state_file.close()
+            service = open_service()
             report.restarts += 1
-        door.take(Batch(batch, None, report.events), SOURCE)
-        door.catch_up()
+        service.take(Batch(batch, None, report.events), SOURCE)
+        service.catch_up()
         report.events += len(batch)
         progress(f"serving: {report.events:,} events", min(report.events / expected, 1.0))
-    _add(report, door.tally)
-    door.close()
+    _add(report, service.tally)
+    service.close()
 
 
 def _replay(
     project: Project, vocabulary: Vocabulary, state: Path, progress: Progress, report: ParityReport
 ) -> None:
-    site, parser = SqliteSite(state, reading=True), Parser(project.schema)
+    state_file, parser = StateFile(state, reading=True), Parser(project.schema)
     memory = FeatureMemory(Extractor(project, vocabulary))
-    for past in site.since(0):
+    for past in state_file.since(0):
         if past.event is None:
             memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
             continue
@@ -111,7 +111,7 @@ def _replay(
                 report.rows_compared / max(report.transactions, 1),
             )
     progress(f"replayed {report.rows_compared:,} rows", 1.0)
-    site.close()
+    state_file.close()
 
 
 def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
@@ -123,14 +123,14 @@ def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
         report.values_different += sum(replayed[at : at + width] != served[at : at + width] for at in starts)
 
 
-def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedDoor:
+def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedService:
     extractor = Extractor(project, vocabulary)
     names = [feature.name for feature in extractor.definitions]
     answerer = Answerer(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
-    site = SqliteSite(state)
-    memory = FeatureMemory(extractor, site, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, site.ledger)
-    return EmbeddedDoor(pipeline, site, save_after_events=20_000)
+    state_file = StateFile(state)
+    memory = FeatureMemory(extractor, state_file, CAPACITY)
+    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, state_file.ledger)
+    return EmbeddedService(pipeline, state_file, save_after_events=20_000)
 
 
 def _add(report: ParityReport, tally: Tally) -> None:

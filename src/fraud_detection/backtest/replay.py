@@ -1,7 +1,7 @@
 """Decide past payments again, as they are decided today and as they would be with a change.
 
 Features are read from the table that history was replayed into; scores are computed once for each
-bundle; rules and cut-offs are those of the doors, asked one payment at a time.  Each payment is decided
+bundle; rules and cut-offs are those of the services, asked one payment at a time.  Each payment is decided
 with what was known at its own time, and judged by the labels that were known at one later moment.
 """
 
@@ -65,7 +65,7 @@ class Model:
     def engine(self, project: Project) -> Engine:
         """Return what decides by this model and a project file; it lets nobody through by lot.
 
-        What it would have answered is asked for, and the key of the lot is for the doors.
+        What it would have answered is asked for, and the key of the lot is for the services.
         """
         return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, let_through=None))
 
@@ -74,7 +74,7 @@ class Side:
     """One way to decide, and the answers it has given so far."""
 
     def __init__(self, name: str, model: Model, project: Project) -> None:
-        """Put rules, cut-offs and model together, as the doors do."""
+        """Put rules, cut-offs and model together, as the services do."""
         self.name, self.model, self.project = name, model, project
         self.engine = model.engine(project)
         self._scored = _Scored(model.scorer)

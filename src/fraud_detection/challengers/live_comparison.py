@@ -27,7 +27,7 @@ from fraud_detection.evaluation.weights import are_equal
 from fraud_detection.history.logged_decisions import Decided, weight_of
 
 CHAMPION = "champion"
-OTHERS = "a canary, a champion with another bundle, or a door that does not follow this folder"
+OTHERS = "a canary, a champion with another bundle, or a service that does not follow this folder"
 """Who has answered payments that no champion with the bundle of today has."""
 
 
@@ -102,7 +102,7 @@ def live_traffic(
     if not beside.payments and beside.left_out:
         raise ConfigError(
             f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
-            f"that the shadow {setup} has decided too: {OTHERS} did; wait until doors that follow it have "
+            f"that the shadow {setup} has decided too: {OTHERS} did; wait until services that follow it have "
             "answered some (`fraud release show`) and `fraud shadow` has followed, or name their state file "
             "with --state"
         )

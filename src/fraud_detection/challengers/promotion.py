@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.backtest.replay import words_of
 from fraud_detection.challengers.live_comparison import LiveTraffic, Reign, live_traffic
 from fraud_detection.core.errors import ConfigError
@@ -107,7 +107,7 @@ def promote(
     """Make the shadow the champion if the gate opens; return None where it does not.
 
     anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
-    are others than those that the doors remember, whatever the gate says, and when other answers went
+    are others than those that the services remember, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
     bundle = live.bundle_of(folder, found.setup)
@@ -179,13 +179,13 @@ def _latest(state: Path, setup: str) -> list[Rescorable]:
     """Return the latest payments of a state file that a shadow has decided, in order."""
     with (
         closing(ShadowLog(shadow_path(state), reading=True)) as log,
-        closing(SqliteSite(state, reading=True)) as site,
+        closing(StateFile(state, reading=True)) as state_file,
     ):
         own = log.own_rows(setup)
         return [
             Rescorable(one.transaction_id, event, (served, own.get(one.seq, served)), one.score)
             for one in log.decisions(setup)[-RESCORED:]
-            for event, served in site.rows(STORED, (one.seq,))
+            for event, served in state_file.rows(STORED, (one.seq,))
         ]
 
 

@@ -1,8 +1,8 @@
 """Train a challenger on what has matured, and say what it would change; the gate decides what goes live.
 
-The features stay the champion's, so that doors can change over without a new state.  The challenger is tuned
-on folds before the test slice, and both are judged on that slice by the same labels.  Then it is fitted again
-on all that has matured, that slice too: so it goes into the shadow.
+The features stay the champion's, so that services can change over without a new state.  The challenger is
+tuned on folds before the test slice, and both are judged on that slice by the same labels.  Then it is fitted
+again on all that has matured, that slice too: so it goes into the shadow.
 """
 
 from __future__ import annotations

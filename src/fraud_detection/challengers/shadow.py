@@ -21,7 +21,7 @@ from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.host.gc_tuning import sweep
 from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_part
 from fraud_detection.core.decide.decline_cap import DeclineLimiter, joined
 from fraud_detection.core.errors import ConfigError
@@ -171,8 +171,8 @@ class Shadows:
             del self._shadows[gone]
             LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "setup": gone})
         new = [name for name in wanted if name not in self._shadows]
-        for state, site in self._sites.items():
-            latest = _latest(site)
+        for state, state_file in self._sites.items():
+            latest = _latest(state_file)
             for name in new:
                 self._logs[state].place(name, latest)
         for name in new:
@@ -186,21 +186,21 @@ class Shadows:
             LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "setup": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
-        site, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
+        state_file, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
         fingerprint_of = partial(self._fingerprint, state)
-        if self._answered(site, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
+        if self._answered(state_file, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
             return ServedRows(engine, fingerprint_of)
         if len(self._sites) > 1:
             raise ConfigError(
-                f"the shadow {engine.setup.name} needs other features than the doors have, and makes them "
+                f"the shadow {engine.setup.name} needs other features than the services have, and makes them "
                 "itself, of all payments in one order, which several files do not tell; name one --state"
             )
-        return OwnRows(engine, site, self._history, place, self._progress)
+        return OwnRows(engine, state_file, self._history, place, self._progress)
 
-    def _answered(self, site: SqliteSite, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
+    def _answered(self, state_file: StateFile, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
         """Return the fingerprints of what is live, and of what has answered the payments after a place."""
         champion = bundle_of(self._folder, standing(self._folder).champion)
-        answered = site.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
+        answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
         return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
 
     def _fingerprint(self, state: Path, bundle: str) -> str:
@@ -208,7 +208,7 @@ class Shadows:
             if not self._folder.bundle_path(bundle).exists():
                 raise ConfigError(
                     f"{state}: bundle {bundle}, which answers, is not kept in {self._folder.path}, so nobody "
-                    "knows whether its features are those of a shadow; let the door answer by that folder "
+                    "knows whether its features are those of a shadow; let the service answer by that folder "
                     "(--live)"
                 )
             self._fingerprints[bundle] = self._folder.bundle(bundle).manifest.fingerprint
@@ -229,10 +229,10 @@ def _limiter(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineLimiter | None
     return joined(settings, counted)
 
 
-def _reading(state: Path) -> SqliteSite:
-    return SqliteSite(state, reading=True)
+def _reading(state: Path) -> StateFile:
+    return StateFile(state, reading=True)
 
 
-def _latest(site: SqliteSite) -> int:
+def _latest(state_file: StateFile) -> int:
     """Return the number of the latest decision that is in the tables."""
-    return int(site.rows("SELECT coalesce(max(seq), 0) FROM decisions")[0][0])
+    return int(state_file.rows("SELECT coalesce(max(seq), 0) FROM decisions")[0][0])

@@ -1,8 +1,8 @@
 """Where a shadow has its feature rows from: those that were served, or a memory of its own.
 
-Rows that were served are of use only to a shadow whose features are those of the doors.  Any other makes its
-features itself, as a door would have that answered by it from the start: history first, then the log, with
-its labels where they were learned.
+Rows that were served are of use only to a shadow whose features are those of the services.  Any other makes
+its features itself, as a service would have that answered by it from the start: history first, then the log,
+with its labels where they were learned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fraud_detection.adapters.sqlite.event_log import PastEvent
-from fraud_detection.adapters.sqlite.state_file import MAX_ENTRIES, MAX_ROWS, SqliteSite
+from fraud_detection.adapters.sqlite.state_file import MAX_ENTRIES, MAX_ROWS, StateFile
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
@@ -53,10 +53,10 @@ class Rows(Protocol):
         """Return the rows of the payments in the next part of the log, in order."""
 
 
-def next_part(site: SqliteSite, place: int, until: int | None = None) -> list[PastEvent]:
+def next_part(state_file: StateFile, place: int, until: int | None = None) -> list[PastEvent]:
     """Return the events after `place` in a log, some hundred at most, and none after `until`."""
     part: list[PastEvent] = []
-    for past in site.since(place):
+    for past in state_file.since(place):
         if until is not None and past.seq > until:
             break
         # Never half of the events that share a number.
@@ -99,8 +99,8 @@ class ServedRows:
 class OwnRows:
     """Rows made by the shadow's own features, in a memory that begins anew with each process.
 
-    Payments are read by the shadow's own schema, so its entities may be others than the doors'.  Labels are
-    taken from the log, which has those of history too, each where it became known.
+    Payments are read by the shadow's own schema, so its entities may be others than the services'.  Labels
+    are taken from the log, which has those of history too, each where it became known.
     """
 
     own = True
@@ -108,7 +108,7 @@ class OwnRows:
     def __init__(
         self,
         engine: Engine,
-        site: SqliteSite,
+        state_file: StateFile,
         history: Path | None,
         until: int,
         progress: Progress,
@@ -122,11 +122,11 @@ class OwnRows:
         state file.
         """
         self._project, self._setup = engine.project, engine.setup.name
-        self._site, self._history, self._until = site, history, until
+        self._state_file, self._history, self._until = state_file, history, until
         self._progress = progress
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
         self._memory = FeatureMemory(engine.extractor)
-        self._began: int | None = site.meta("history", None)
+        self._began: int | None = state_file.meta("history", None)
         self._refuse_other_beginning()
         self._of_history: dict[str, Ids] = {}
         self._most_recent = recent
@@ -143,7 +143,7 @@ class OwnRows:
             payments = len(history.payments)
             yield from self._remember_history(history)
         place = 0
-        while part := next_part(self._site, place, self._until):
+        while part := next_part(self._state_file, place, self._until):
             for past in part:
                 payment = self._payment(past)
                 if payment is not None:
@@ -184,7 +184,7 @@ class OwnRows:
         self._progress(f"remembering history: {len(payments):,} payments", 1.0)
 
     def _payment(self, past: PastEvent) -> Transaction | None:
-        """Learn a label; return a payment, None where a door would have refused it."""
+        """Learn a label; return a payment, None where a service would have refused it."""
         self._memory.sequence = past.seq
         if past.event is None:
             ids = self._ids(past.transaction_id)
@@ -207,7 +207,7 @@ class OwnRows:
             if transaction_id in known:
                 return known[transaction_id]
         query = "SELECT event FROM decisions WHERE transaction_id = ?"
-        for (event,) in self._site.rows(query, (transaction_id,)):
+        for (event,) in self._state_file.rows(query, (transaction_id,)):
             try:
                 payment = self._parser.parse(event, transaction_id)
             except RejectError:
@@ -228,37 +228,38 @@ class OwnRows:
             )
 
     def _refuse_other_beginning(self) -> None:
-        what = f"the shadow {self._setup} needs other features than the doors have, and makes them itself"
-        if self._site.meta("shard", None) is not None:
+        what = f"the shadow {self._setup} needs other features than the services have, and makes them itself"
+        if self._state_file.meta("shard", None) is not None:
             raise ConfigError(
-                f"{self._site.path}: is of one of several workers; {what}, of all payments in one order, "
-                "which several files do not tell; let it follow a door that is alone"
+                f"{self._state_file.path}: is of one of several workers; {what}, of all payments in one "
+                "order, which several files do not tell; let it follow a service that is alone"
             )
         if self._began and self._history is None:
             raise ConfigError(
-                f"{self._site.path}: began with {self._began:,} payments of history; {what}: name the same "
-                "file with --history"
+                f"{self._state_file.path}: began with {self._began:,} payments of history; {what}: name "
+                "the same file with --history"
             )
         if not self._began and self._history is not None:
             raise ConfigError(
-                f"{self._site.path}: began without history; {what}, as the door did: leave out --history"
+                f"{self._state_file.path}: began without history; {what}, as the service did: "
+                "leave out --history"
             )
 
     def _refuse_other_history(self, history: History) -> None:
         found = {past.payment.transaction_id for past in history.payments}
-        kept = {row[0] for row in self._site.rows("SELECT transaction_id FROM history")}
-        # What this schema refuses may have been read by the door's.
+        kept = {row[0] for row in self._state_file.rows("SELECT transaction_id FROM history")}
+        # What this schema refuses may have been read by the service's.
         if found - kept or len(kept - found) > len(history.refused):
             raise ConfigError(
-                f"{self._site.path}: began with {len(kept):,} payments of history, and {self._history} has "
-                f"{len(found & kept):,} of them and {len(found - kept):,} others; name the same file with "
-                "--history"
+                f"{self._state_file.path}: began with {len(kept):,} payments of history, and "
+                f"{self._history} has {len(found & kept):,} of them and {len(found - kept):,} others; name "
+                "the same file with --history"
             )
 
     def _refuse_late_history(self) -> None:
-        if self._site.meta("history", None) != self._began:
+        if self._state_file.meta("history", None) != self._began:
             raise ConfigError(
-                f"{self._site.path}: has taken history in since the shadow {self._setup} began; start "
+                f"{self._state_file.path}: has taken history in since the shadow {self._setup} began; start "
                 "`fraud shadow` again, with the same --history"
             )
 

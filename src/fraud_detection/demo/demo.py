@@ -20,7 +20,7 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Pipe
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.stopping import Stop
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.tables import create_state
 from fraud_detection.core.events import Action
 from fraud_detection.core.features.replay import Replay
@@ -30,8 +30,8 @@ from fraud_detection.demo.truth import Answer, Quality, quality
 from fraud_detection.engine.counters import Tally
 from fraud_detection.history.load import History, Progress, read_history
 from fraud_detection.project.loader import load_project
-from fraud_detection.serving.embedded.service import EmbeddedDoor, settle
-from fraud_detection.serving.embedded.stream_runner import BATCH, open_door
+from fraud_detection.serving.embedded.service import EmbeddedService, settle
+from fraud_detection.serving.embedded.stream_runner import BATCH, open_service
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.world import DAY, SimulatorSettings
 from fraud_detection.training.stages import keep_table
@@ -105,9 +105,9 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
         stale.unlink()
     history, replay = learn(settings, project, progress)
     create_state(folder / "state.db")
-    site = SqliteSite(folder / "state.db")
-    settle(site, replay, history.payments, labels_follow=True)
-    site.close()
+    state_file = StateFile(folder / "state.db")
+    settle(state_file, replay, history.payments, labels_follow=True)
+    state_file.close()
 
 
 def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple[History, Replay]:
@@ -127,23 +127,23 @@ def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple
 
 def stream(settings: DemoSettings, stop: Stop, show: Callable[[LiveView], None]) -> LiveView:
     """Decide live payments until the time is up or somebody stops it; every event taken is answered."""
-    _, door = open_door(settings.directory / "bundle", settings.directory / "state.db")
+    _, service = open_service(settings.directory / "bundle", settings.directory / "state.db")
     sender = subprocess.Popen(_sender(settings), stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603 - ours
     try:
         with few_collections():
-            return _decide(door, sender, stop, show)
+            return _decide(service, sender, stop, show)
     finally:
         sender.terminate()
         sender.wait()
-        door.close()
+        service.close()
 
 
 def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -> DemoReport:
     """Compare what was decided with what the simulator knows to be true."""
     tally = view.tally
-    site = SqliteSite(settings.directory / "state.db", reading=True)
-    rows = site.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
-    site.close()
+    state_file = StateFile(settings.directory / "state.db", reading=True)
+    rows = state_file.rows("SELECT transaction_id, score, action, event FROM decisions ORDER BY seq")
+    state_file.close()
     approve, review, decline = tally.actions
     return DemoReport(
         transactions=tally.transactions,
@@ -166,13 +166,13 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
 
 
 def _decide(
-    door: EmbeddedDoor, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
+    service: EmbeddedService, sender: subprocess.Popen[bytes], stop: Stop, show: Callable[[LiveView], None]
 ) -> LiveView:
-    view = LiveView(door.tally, 0.0, deque(maxlen=NEWEST))
+    view = LiveView(service.tally, 0.0, deque(maxlen=NEWEST))
     shown = 0.0
     for batch in _output(sender).batches(0, BATCH):
-        outcomes = door.take(batch, "live") if batch.events else []
-        door.catch_up()
+        outcomes = service.take(batch, "live") if batch.events else []
+        service.catch_up()
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
         view.newest.extend(

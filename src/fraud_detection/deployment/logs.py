@@ -1,4 +1,4 @@
-"""The stream door's log read back: lines as a person reads them, and the counts of what they say."""
+"""The Lambda function's log read back: lines as a person reads them, and the counts of what they say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, let-through.
 
-It knows the order of these and nothing of where rows come from: live doors, replays and trials of a change
+It knows the order of these and nothing of where rows come from: live services, replays and trials of a change
 answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
 """
 

@@ -34,7 +34,7 @@ class Facts(Record, frozen=True):
     of the time that is judged which the challenger has decided and others than the champion have answered.
     p99_us: of scoring and deciding one payment, of champion and challenger in turns.  rescored, different:
     payments whose score was computed again from the stored features, and how many of these were not equal to
-    the last bit.  same_features, same_schema: as the doors remember and read them now.
+    the last bit.  same_features, same_schema: as the services remember and read them now.
     """
 
     average_precision: Estimate | None
@@ -81,9 +81,9 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
     yield Check(
         name="schema",
         passed=both,
-        words="the same features and fields as the doors have now"
+        words="the same features and fields as the services have now"
         if both
-        else "other features or fields than the doors have: it needs a new state file (`fraud state create`)",
+        else "other features or fields than the services have: needs a new state file (`fraud state create`)",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from fraud_detection.adapters.files.event_sources import open_file
 from fraud_detection.adapters.files.source_identity import recognised
 from fraud_detection.adapters.host.gc_tuning import few_collections
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.sources import KnownSource
@@ -77,8 +77,8 @@ def _read_file(reader: PastReader, path: Path, progress: Progress, states: Seque
 
 def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSource]:
     for state in state_files(states):
-        with closing(SqliteSite(state, reading=True)) as site:
-            yield from site.sources(beginning)
+        with closing(StateFile(state, reading=True)) as state_file:
+            yield from state_file.sources(beginning)
 
 
 def _read_labels(reader: PastReader, path: Path) -> None:

@@ -1,8 +1,8 @@
 """The folder that says what is live: bundles, setups, and a log of releases that is only ever added to.
 
 A release is one line of `releases.jsonl`, written in one go: it is there wholly or not at all, and so a
-promotion is one step for every door that follows the folder.  Each line carries the hash of the line before
-and its own.  Nothing is decided here, and nothing is ever removed.
+promotion is one step for every service that follows the folder.  Each line carries the hash of the line
+before and its own.  Nothing is decided here, and nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = re.compile(r"[\w.-]{1,100}")
 SEAL = b',"seal":"%b"}'
 CHANGED = (
     "; somebody has changed the log: bring it back from a copy, or begin a new folder with `fraud release "
-    "start --live OTHER` and start the doors on that"
+    "start --live OTHER` and start the services on that"
 )
 
 
@@ -61,14 +61,14 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     seal: str = ""
 
 
-class DoorReport(msgspec.Struct, frozen=True):
-    """What a door says of itself.
+class ServiceReport(msgspec.Struct, frozen=True):
+    """What a service says of itself.
 
     release: the number of the release that it answers by.  at: when it said so, in seconds since 1970.
     state: its state file.  problem: why it could not follow a later release.
     """
 
-    door: str
+    name: str
     pid: int
     release: int
     at: float
@@ -197,18 +197,18 @@ class LiveFolder:
             return ""
         return f"{path}: is not what the gate found for release {release.number}: its hash is another"
 
-    def report(self, report: DoorReport) -> None:
-        """Let a door say what it answers by."""
-        _put(self.path / "doors" / f"{_checked(report.door)}.json", msgspec.json.encode(report))
+    def report(self, report: ServiceReport) -> None:
+        """Let a service say what it answers by."""
+        _put(self.path / "services" / f"{_checked(report.name)}.json", msgspec.json.encode(report))
 
-    def withdraw(self, door: str) -> None:
-        """Let a door say that it answers no more."""
-        (self.path / "doors" / f"{_checked(door)}.json").unlink(missing_ok=True)
+    def withdraw(self, name: str) -> None:
+        """Let a service say that it answers no more."""
+        (self.path / "services" / f"{_checked(name)}.json").unlink(missing_ok=True)
 
-    def doors(self) -> list[DoorReport]:
-        """Return what the doors of this machine say that are still alive."""
+    def services(self) -> list[ServiceReport]:
+        """Return what the services of this machine say that are still alive."""
         found = []
-        for path in sorted((self.path / "doors").glob("*.json")):
+        for path in sorted((self.path / "services").glob("*.json")):
             report = _report_in(path)
             if report is not None and _is_alive(report.pid):
                 found.append(report)
@@ -226,10 +226,10 @@ class LiveFolder:
         return self.path / "setups" / f"{_checked(name)}.json"
 
 
-def _report_in(path: Path) -> DoorReport | None:
-    """Return what a door said; None where it has withdrawn meanwhile, or what stands there is no report."""
+def _report_in(path: Path) -> ServiceReport | None:
+    """Return the report of a service; None where it has withdrawn meanwhile, or the file is no report."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DoorReport)
+        return msgspec.json.decode(path.read_bytes(), type=ServiceReport)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """What is live: releases, which are added to a folder and never changed.
 
 Every change of what answers is a release, whoever makes it: a rule, a list, a cut-off, a bundle, a canary, a
-shadow, a rollback.  Doors follow the folder, see `follow_release`.
+shadow, a rollback.  Services follow the folder, see `follow_release`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def promote(
 
     evidence: what the gate found, in the folder.  judged: the number of the release that it looked at, and
     the setup of the shadow.  Raises ConfigError when other answers went live since, or the shadow was ended,
-    and when the features of the bundle are others than those that the doors remember.
+    and when the features of the bundle are others than those that the services remember.
     """
     shadow = "" if judged is None else judged[1]
     with folder.writing():
@@ -186,7 +186,7 @@ def fitting(bundle: Bundle, today: Project) -> Project:
     """Return the project under which a bundle decides beside what is live.
 
     Where the bundle has other features than the project of today makes, schema and features are its own.
-    Raises ConfigError when it reads ids, times or labels otherwise: the log tells these as the doors read
+    Raises ConfigError when it reads ids, times or labels otherwise: the log tells these as the services read
     them.
     """
     if fingerprint(today, bundle.contents.features.vocabulary) == bundle.manifest.fingerprint:
@@ -196,8 +196,8 @@ def fitting(bundle: Bundle, today: Project) -> Project:
         if one != other:
             raise ConfigError(
                 f"bundle {bundle.name}: its project file reads `schema.{name}` otherwise than the live one, "
-                "and a shadow takes ids, times and labels as the doors have read them; train it with that of "
-                "the live one"
+                "and a shadow takes ids, times and labels as the services have read them; train it with that "
+                "of the live one"
             )
     return msgspec.structs.replace(today, schema=own.schema, features=own.features)
 
@@ -209,12 +209,12 @@ def has_other_features(folder: LiveFolder, bundle: Bundle) -> bool:
 
 
 def refuse_other_features(folder: LiveFolder, bundle: Bundle) -> None:
-    """Raise ConfigError when the doors cannot answer by a bundle, because they remember other features."""
+    """Raise ConfigError when the services cannot answer by a bundle, because they remember other features."""
     if has_other_features(folder, bundle):
         raise ConfigError(
-            f"bundle {bundle.name} needs other features than the doors that follow {folder.path} remember, "
-            "so they cannot answer by it; start a second door on a new state, with a history that reaches to "
-            f"now, and switch over: `fraud release start --live OTHER --bundle "
+            f"bundle {bundle.name} needs other features than services that follow {folder.path} remember, "
+            "so they cannot answer by it; start a second service on a new state, with a history that reaches "
+            f"to now, and switch over: `fraud release start --live OTHER --bundle "
             f"{folder.bundle_path(bundle.name)}`, `fraud state create NEW --live OTHER --history FILE`, then "
             "`fraud serve --live OTHER --state NEW`"
         )

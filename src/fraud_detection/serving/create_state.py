@@ -12,16 +12,16 @@ from pathlib import Path
 from fraud_detection.adapters.host.file_lock import FileLock
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.sqlite.commit_marker import SUFFIX
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import adopt
 from fraud_detection.adapters.sqlite.tables import create_state
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, read_history
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import warm_up
 from fraud_detection.serving.workers.ownership import Ownership, mark_shards, refuse_other_workers, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 
 MAKING = ".making"
 UNFINISHED = ".unfinished"
@@ -64,17 +64,17 @@ def new_state(
 
 def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progress) -> int:
     if len(drafts) == 1:
-        site = SqliteSite(drafts[0])
-        door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+        state_file = StateFile(drafts[0])
+        service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
         with few_collections():
-            count = warm_up(door, engine.project, history, progress)
-        door.close()
+            count = warm_up(service, engine.project, history, progress)
+        service.close()
         return count
     payments = read_history(engine.project, history, progress).payments
     ownership = Ownership(engine.project.schema, len(drafts))
     for worker, draft in enumerate(drafts):
         progress(f"remembering history: worker {worker} of {len(drafts)}", worker / len(drafts))
-        own = WorkerDoor(engine, worker, SqliteSite(draft), {})
+        own = WorkerService(engine, worker, StateFile(draft), {})
         with few_collections():
             own.warm_up_own(payments, ownership)
         own.close()

@@ -1,4 +1,4 @@
-"""Load a bundle with the model inside this process, the same way for every door that holds it itself."""
+"""Load a bundle with the model inside this process, the same way for every service that holds it itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator's door: a history into files, a live stream into a file or a pipe."""
+"""The simulator's service: a history into files, a live stream into a file or a pipe."""
 
 from __future__ import annotations
 

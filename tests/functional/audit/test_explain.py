@@ -37,10 +37,10 @@ from fraud_detection.core.score.archive import pack, read_bundle
 from fraud_detection.engine.engine import Engine, Setup
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.create_state import new_state
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, kept_files
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import served
 from tests.functional.workers.test_replica import follow_all, open_workers, owner_of
@@ -96,10 +96,10 @@ def lists(cards: list[str]) -> tuple[ListSettings, ...]:
     )
 
 
-def serve(door: EmbeddedDoor, events: list[bytes], size: int = 40) -> None:
+def serve(service: EmbeddedService, events: list[bytes], size: int = 40) -> None:
     for start in range(0, len(events), size):
-        door.take(Batch(events[start : start + size], None, 0), "test")
-        door.catch_up()
+        service.take(Batch(events[start : start + size], None, 0), "test")
+        service.catch_up()
 
 
 @pytest.fixture(scope="module")
@@ -130,23 +130,23 @@ def made(small: SmallWorld, state: Path) -> World:
         let_through=small_share,
     )
     engines = [load_engine(small.bundle, project) for project in (first, second, small.project)]
-    door = door_over(engines[0], state)
-    door.warm_up(read_history(small.project, small.history, quiet).payments, lambda: None)
-    serve(door, events[:800])
-    door.site.close()
-    door = door_over(engines[0], state)
-    serve(door, events[800:1_400])
-    door.answer_by(engines[1], engines[2], 0.3)
-    serve(door, events[1_400:])
-    door.close()
+    service = service_over(engines[0], state)
+    service.warm_up(read_history(small.project, small.history, quiet).payments, lambda: None)
+    serve(service, events[:800])
+    service.state_file.close()
+    service = service_over(engines[0], state)
+    serve(service, events[800:1_400])
+    service.answer_by(engines[1], engines[2], 0.3)
+    serve(service, events[1_400:])
+    service.close()
     return World(small, state, engines, events)
 
 
-def door_over(engine: Engine, state: Path) -> EmbeddedDoor:
-    site = opened(state)
-    door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
-    door.answer_by(engine)
-    return door
+def service_over(engine: Engine, state: Path) -> EmbeddedService:
+    state_file = opened(state)
+    service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
+    service.answer_by(engine)
+    return service
 
 
 KINDS = {
@@ -317,9 +317,9 @@ def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tm
     state = tmp_path / "state.db"
     engine = world.engines[2]
     away = msgspec.structs.replace(engine, answerer=msgspec.structs.replace(engine.answerer, scorer=None))
-    door = door_over(away, state)
-    serve(door, world.events[:80])
-    door.close()
+    service = service_over(away, state)
+    serve(service, world.events[:80])
+    service.close()
     one = World(world.small, state, [engine], world.events)
     told = one.explain(one.rows("score IS NULL")[5][0])
     assert told.same
@@ -359,12 +359,12 @@ def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: P
     past = read_history(world.small.project, world.small.history, quiet).payments[7]
     assert undecided(world, past.payment.transaction_id).is_history
     state = tmp_path / "state.db"
-    door = door_over(world.engines[2], state)
+    service = service_over(world.engines[2], state)
     refused = (
         b'{"transaction_id": "r1", "event_time": "2026-03-16T12:00:00Z", "amount": "much", "card_id": "c"}'
     )
     waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
-    serve(door, [refused, b'{"transaction_id": "r2"', waiting])
+    serve(service, [refused, b'{"transaction_id": "r2"', waiting])
     for one in ("r1", "r2"):
         told = undecided(World(world.small, state, [], []), one)
         assert told.is_known
@@ -372,17 +372,19 @@ def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: P
         assert one in told.refused[0].event
     label = undecided(World(world.small, state, [], []), "w1").labels[0]
     assert (label.verdict, label.source) == ("fraud", "feed")
-    door.close()
+    service.close()
 
 
-def spread(doors: list[WorkerDoor], ownership: Ownership, events: list[bytes], chance: random.Random) -> None:
+def spread(
+    services: list[WorkerService], ownership: Ownership, events: list[bytes], chance: random.Random
+) -> None:
     """Let each event be decided by its owner, and the others follow now and then."""
     for start in range(0, len(events), 20):
         for event in events[start : start + 20]:
-            door = doors[owner_of(ownership, event, doors)]
-            door.take(Batch([event], None, 0), "test")
+            service = services[owner_of(ownership, event, services)]
+            service.take(Batch([event], None, 0), "test")
         if chance.random() < 0.5:
-            follow_all(doors)
+            follow_all(services)
 
 
 def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_followed(
@@ -390,15 +392,15 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
 ) -> None:
     engine, state = load_engine(world.small.bundle), tmp_path / "state.db"
     new_state(state, 2)
-    doors = open_workers(engine, state)
+    services = open_workers(engine, state)
     ownership = Ownership(engine.project.schema, 2)
     past = read_history(world.small.project, world.small.history, quiet).payments
-    for door in doors:
-        door.answer_by(engine)
-        door.warm_up_own(past, ownership)
-    spread(doors, ownership, world.events[:300], random.Random(4))
-    for door in doors:
-        door.close()
+    for service in services:
+        service.answer_by(engine)
+        service.warm_up_own(past, ownership)
+    spread(services, ownership, world.events[:300], random.Random(4))
+    for service in services:
+        service.close()
     both = World(world.small, state, [engine], world.events)
     assert len(kept_files(state)) == 2
     for path in kept_files(state):

@@ -1,4 +1,4 @@
-"""The stream door under the Kinesis Producer Library: aggregates are batches like any other."""
+"""The Lambda function under the Kinesis Producer Library: aggregates are batches like any other."""
 
 from __future__ import annotations
 

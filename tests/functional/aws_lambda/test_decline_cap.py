@@ -1,4 +1,4 @@
-"""The limiter at the stream door: one number of declines, however the stream is cut, delivered or sharded."""
+"""The limiter in the Lambda function: one number of declines, however the stream is cut or delivered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.serving.aws_lambda.handler import Processor
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.testing.aws_fakes import refusal
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
@@ -65,12 +65,14 @@ def embedded(
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     engine = make_engine(bundle, scorer, project_of(small_world))
     path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
-    site = opened(path)
-    door = EmbeddedDoor(engine.pipeline(site, site.ledger), site)
+    state_file = opened(path)
+    service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
     outcomes = [
-        one for at in range(0, PAYMENTS, 70) for one in door.take(Batch(events[at : at + 70], None, at), "s")
+        one
+        for at in range(0, PAYMENTS, 70)
+        for one in service.take(Batch(events[at : at + 70], None, at), "s")
     ]
-    door.close()
+    service.close()
     return {
         one.decision.transaction_id
         for one in outcomes
@@ -314,15 +316,15 @@ def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
     bundle = read_bundle(small_world.bundle)
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     champion = make_engine(bundle, scorer, project_of(small_world))
-    site = opened(tmp_path / "state.db")
-    door = EmbeddedDoor(champion.pipeline(site, site.ledger), site)
-    door.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
+    state_file = opened(tmp_path / "state.db")
+    service = EmbeddedService(champion.pipeline(state_file, state_file.ledger), state_file)
+    service.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
     outcomes = [
         one
         for at in range(0, PAYMENTS, size)
-        for one in door.take(Batch(events[at : at + size], None, at), "s")
+        for one in service.take(Batch(events[at : at + size], None, at), "s")
     ]
-    door.close()
+    service.close()
     declined = {
         one.decision.transaction_id
         for one in outcomes

@@ -62,7 +62,7 @@ def decided(world: SmallWorld, changes: list[Change], **window: int) -> tuple[Tr
     return decide_again(table, sides_of(world.project, world.bundle, changes), asked, silent)
 
 
-def test_history_is_decided_as_the_doors_decide_it(small_world: SmallWorld) -> None:
+def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
     change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), limiter=LIMITER)
     traffic, (_, answers) = decided(small_world, [change])

@@ -16,7 +16,7 @@ from benchmarks.load_generator.connection import copy_names
 from benchmarks.load_generator.load import HOLE
 from benchmarks.suite.engine import take_all
 from benchmarks.suite.world import World, prepared, with_holes
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from tests.bench_world import quick_world
 
 
@@ -138,18 +138,18 @@ def test_a_copy_of_the_world_is_decided_as_the_world_itself(world: World, tmp_pa
     state = world.copied(3, lambda *_: None)
     answers = []
     for name in copy_names(3):
-        door = world.door(tmp_path / f"state-{name.decode()}.db", state)
-        take_all(door, [with_holes(event).replace(HOLE, name) for event in events])
-        door.close()
-        rows = door_rows(tmp_path / f"state-{name.decode()}.db")
+        service = world.service(tmp_path / f"state-{name.decode()}.db", state)
+        take_all(service, [with_holes(event).replace(HOLE, name) for event in events])
+        service.close()
+        rows = service_rows(tmp_path / f"state-{name.decode()}.db")
         assert all(row[0].endswith(name.decode()) for row in rows)
         answers.append([row[1:] for row in rows])
     assert len(answers[0]) == 400
     assert answers[0] == answers[1] == answers[2]
 
 
-def door_rows(state: Path) -> list[tuple[Any, ...]]:
-    site = SqliteSite(state, reading=True)
-    rows = site.rows("SELECT transaction_id, score, action, features FROM decisions ORDER BY seq")
-    site.close()
+def service_rows(state: Path) -> list[tuple[Any, ...]]:
+    state_file = StateFile(state, reading=True)
+    rows = state_file.rows("SELECT transaction_id, score, action, features FROM decisions ORDER BY seq")
+    state_file.close()
     return rows

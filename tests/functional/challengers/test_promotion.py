@@ -27,7 +27,7 @@ from fraud_detection.releases import releases as live
 from fraud_detection.releases.registry import LiveFolder
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld
-from tests.states import open_live_door
+from tests.states import open_released_service
 
 ANN = live.Author("ann", "a test")
 LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
@@ -63,13 +63,13 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     shadowed = live.set_shadows(folder, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN)
     state = root / "state.db"
-    _, door, follower = open_live_door(folder, state)
+    _, service, follower = open_released_service(folder, state)
     shadows = Shadows(folder, [state])
     shadows.step()
     events = small_world.live(EVENTS, late_share=0, repeat_share=0, poison_share=0)
     for start in range(0, len(events), 250):
-        door.take(Batch(events[start : start + 250], None, 0), "test")
-    door.close()
+        service.take(Batch(events[start : start + 250], None, 0), "test")
+    service.close()
     follower.close()
     while shadows.step():
         pass
@@ -195,9 +195,9 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     )
 
     def answered() -> None:
-        _, door, follower = open_live_door(folder, state)
-        door.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
-        door.close()
+        _, service, follower = open_released_service(folder, state)
+        service.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
+        service.close()
         follower.close()
 
     rules_canary = live.set_canary(folder, weak, ruled, 0.5, ANN).canary
@@ -246,19 +246,19 @@ def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
     assert "name their state file with --state" in said
 
 
-def test_a_comparison_passes_over_payments_that_a_door_at_work_has_in_its_journal_alone(
+def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_journal_alone(
     small_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
     _, state = copied(trial, tmp_path)
-    _, door, follower = open_live_door(trial.folder, state)
+    _, service, follower = open_released_service(trial.folder, state)
     later = small_world.live(EVENTS + 3, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
-    door.take(Batch(later, None, 0), "test")
+    service.take(Batch(later, None, 0), "test")
     with closing(Shadows(trial.folder, [state])) as shadows:
         while shadows.step():
             pass
         assert shadows.decided == 2 * len(later)
     facts = compared(trial.folder, [state], trial.good, None).facts
-    door.close()
+    service.close()
     follower.close()
     assert (facts.rescored, facts.different) == (RESCORED - len(later), 0)
 
@@ -317,12 +317,12 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
     with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
-        _, door, follower = open_live_door(folder, state)
+        _, service, follower = open_released_service(folder, state)
         later = small_world.live(EVENTS + 100, late_share=0, repeat_share=0, poison_share=0, labels="none")[
             -100:
         ]
-        door.take(Batch(later, None, 0), "test")
-        door.close()
+        service.take(Batch(later, None, 0), "test")
+        service.close()
         follower.close()
         while shadows.step():
             pass
@@ -352,9 +352,9 @@ def test_each_side_tells_its_rules_in_its_own_words(
         live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
         with closing(Shadows(folder, [state])) as shadows:
             shadows.step()
-            _, door, follower = open_live_door(folder, state)
-            door.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
-            door.close()
+            _, service, follower = open_released_service(folder, state)
+            service.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
+            service.close()
             follower.close()
             while shadows.step():
                 pass

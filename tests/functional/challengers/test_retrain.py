@@ -40,7 +40,7 @@ from fraud_detection.simulator.world import SimulatorSettings
 from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS
 from fraud_detection.training.tables.dataset import read_dataset
 from tests.smaller import few_features
-from tests.states import open_door
+from tests.states import open_service
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -346,11 +346,11 @@ def events() -> list[bytes]:
 
 
 def decided(bank: Bank, state: Path, events: list[bytes]) -> Path:
-    door = open_door(bank.champion, state)[1]
+    service = open_service(bank.champion, state)[1]
     for start in range(0, len(events), 100):
-        door.take(Batch(events[start : start + 100], None, 0), "test")
-        door.catch_up()
-    door.close()
+        service.take(Batch(events[start : start + 100], None, 0), "test")
+        service.catch_up()
+    service.close()
     return state
 
 
@@ -401,9 +401,9 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     assert main(["train", *given]) == 0
     bank = msgspec.structs.replace(bank, champion=champion)
     state = tmp_path / "state.db"
-    door = open_door(champion, state)[1]
-    warm_up(door, bank.project, bank.history, lambda *_: None)
-    door.close()
+    service = open_service(champion, state)[1]
+    warm_up(service, bank.project, bank.history, lambda *_: None)
+    service.close()
     decided(bank, state, events)
     found = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)
     assert found.payments >= MIN_PAYMENTS

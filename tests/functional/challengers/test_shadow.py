@@ -1,4 +1,4 @@
-"""Shadows decide what the doors decided, from the very features, and answer nobody."""
+"""Shadows decide what the services decided, from the very features, and answer nobody."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import releases as live
 from fraud_detection.releases.registry import LiveFolder
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from tests.conftest import SmallWorld
-from tests.states import open_door, open_live_door
+from tests.states import open_released_service, open_service
 
 ANN = live.Author("ann", "a test")
 
@@ -51,10 +51,10 @@ def folder(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> LiveFol
     return made
 
 
-def serve(door: EmbeddedDoor, events: list[bytes]) -> None:
+def serve(service: EmbeddedService, events: list[bytes]) -> None:
     for start in range(0, len(events), 50):
-        door.take(Batch(events[start : start + 50], None, 0), "test")
-        door.catch_up()
+        service.take(Batch(events[start : start + 50], None, 0), "test")
+        service.catch_up()
 
 
 def all_of(state: Path, setup: str) -> list[ShadowDecision]:
@@ -62,30 +62,30 @@ def all_of(state: Path, setup: str) -> list[ShadowDecision]:
         return log.decisions(setup)
 
 
-def test_a_shadow_says_what_it_would_have_said_in_the_door_itself(
+def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
     small_world: SmallWorld, challenger: Path, folder: LiveFolder, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, door, follower = open_live_door(folder, state)
+    _, service, follower = open_released_service(folder, state)
     shadows = Shadows(folder, [state])
     shadows.step()
     for start in range(0, len(events), 500):
-        serve(door, events[start : start + 500])
+        serve(service, events[start : start + 500])
         shadows.step()
-    door.close()
+    service.close()
     follower.close()
     while shadows.step():
         pass
     shadows.close()
     model, rule = live.standing(folder).shadows
-    alone = open_door(challenger, tmp_path / "alone.db", project=small_world.project)[1]
+    alone = open_service(challenger, tmp_path / "alone.db", project=small_world.project)[1]
     serve(alone, events)
-    wanted = alone.site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+    wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()
     assert [(one.transaction_id, one.action, one.score) for one in all_of(state, model)] == wanted
     declined = {one.transaction_id for one in all_of(state, rule) if "large" in one.reasons}
-    with closing(SqliteSite(state, reading=True)) as site:
-        paid = site.rows("SELECT transaction_id, event FROM decisions")
+    with closing(StateFile(state, reading=True)) as state_file:
+        paid = state_file.rows("SELECT transaction_id, event FROM decisions")
     large = {one for one, event in paid if float(msgspec.json.decode(event)["amount"]) >= 100}
     assert declined == large != set()
 
@@ -94,7 +94,7 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
     folder: LiveFolder, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, door, follower = open_live_door(folder, state)
+    _, service, follower = open_released_service(folder, state)
     follower.close()
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
     command += [f"--live={folder.path}", f"--state={state}"]
@@ -121,17 +121,17 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
                     assert time.monotonic() < until
                     time.sleep(0.05)
             before = decided()
-            serve(door, events[start : start + part])
+            serve(service, events[start : start + part])
             wait_for(before + 20)
         finally:
             running.send_signal(signal.SIGKILL)
             running.communicate()
-    door.close()
+    service.close()
     with closing(Shadows(folder, [state])) as rest:
         while rest.step():
             pass
-    with closing(SqliteSite(state, reading=True)) as site:
-        wanted = [row[0] for row in site.rows("SELECT transaction_id FROM decisions ORDER BY seq")]
+    with closing(StateFile(state, reading=True)) as state_file:
+        wanted = [row[0] for row in state_file.rows("SELECT transaction_id FROM decisions ORDER BY seq")]
     for name in live.standing(folder).shadows:
         assert [one.transaction_id for one in all_of(state, name)] == wanted
 

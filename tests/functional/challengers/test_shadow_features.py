@@ -1,4 +1,4 @@
-"""A shadow with other features than the doors' says what it would have said as the door itself."""
+"""A shadow with other features than the services' says what it would have said as the service itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from fraud_detection.adapters.sqlite.commit_marker import marker_path
 from fraud_detection.adapters.sqlite.shadow_log import KEPT_ROWS, ShadowLog, shadow_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.promotion import compared
 from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.challengers.shadow_features import RECENT, OwnRows
@@ -38,7 +38,7 @@ from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld
 from tests.functional.challengers.test_shadow import ANN, all_of, serve
-from tests.states import open_door, open_live_door, opened
+from tests.states import open_released_service, open_service, opened
 
 EARLY = 300
 PAYMENTS = 1_500
@@ -50,7 +50,7 @@ Decisions = list[tuple[str, int, float | None]]
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What a door has answered whose features are not the challenger's, and what the challenger answers.
+    """What a server has answered whose features are not the challenger's, and what the challenger answers.
 
     early: number of the last event before the shadow was named.
     """
@@ -64,20 +64,22 @@ class Trial(msgspec.Struct, frozen=True):
     early: int
 
     def wanted(self) -> Decisions:
-        """Return what the challenger answers as the door itself, to payments from the shadow's first on."""
-        with closing(SqliteSite(self.state, reading=True)) as site:
+        """Return what the challenger decides as the service itself, from the shadow's first payment on."""
+        with closing(StateFile(self.state, reading=True)) as state_file:
             later = {
                 row[0]
-                for row in site.rows("SELECT transaction_id FROM decisions WHERE seq > ?", (self.early,))
+                for row in state_file.rows(
+                    "SELECT transaction_id FROM decisions WHERE seq > ?", (self.early,)
+                )
             }
-        with closing(SqliteSite(self.alone, reading=True)) as site:
-            rows = site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+        with closing(StateFile(self.alone, reading=True)) as state_file:
+            rows = state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
         return [(one, action, score) for one, action, score in rows if one in later]
 
     def served(self) -> dict[str, bytes]:
-        """Return the rows of the challenger as the door itself."""
-        with closing(SqliteSite(self.alone, reading=True)) as site:
-            return dict(site.rows("SELECT transaction_id, features FROM decisions"))
+        """Return the rows of the challenger as the service itself."""
+        with closing(StateFile(self.alone, reading=True)) as state_file:
+            return dict(state_file.rows("SELECT transaction_id, features FROM decisions"))
 
     def copy(self, path: Path) -> Path:
         """Return a copy of the state file in which the shadow has decided nothing yet."""
@@ -201,16 +203,16 @@ def trial(
     root = tmp_path_factory.mktemp("trial")
     folder = named(short_world, challenger, root / "live")
     state, alone = root / "state.db", root / "alone.db"
-    _, door, follower = open_live_door(folder, state)
-    warm_up(door, short_world.project, short_world.history, lambda *_: None)
+    _, service, follower = open_released_service(folder, state)
+    warm_up(service, short_world.project, short_world.history, lambda *_: None)
     (setup,) = live.standing(folder).shadows
-    serve(door, events[:EARLY])
-    early = door.site.seq
-    serve(door, events[EARLY:])
-    door.close()
+    serve(service, events[:EARLY])
+    early = service.state_file.seq
+    serve(service, events[EARLY:])
+    service.close()
     follower.close()
     _, project = live.content_of(folder, setup)
-    other = open_door(challenger, alone, project=project)[1]
+    other = open_service(challenger, alone, project=project)[1]
     warm_up(other, project, short_world.history, lambda *_: None)
     serve(other, events)
     other.close()
@@ -244,21 +246,21 @@ def decisions(state: Path, setup: str) -> Decisions:
 def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
     _, project = live.content_of(trial.folder, trial.setup)
     assert list(project.schema.entities) == ["card", "customer", "merchant", "device"]
-    with closing(SqliteSite(trial.state, reading=True)) as site:
-        ((corrections,),) = site.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
-        ((of_history,),) = site.rows("SELECT count(*) FROM labels WHERE source = 'history'")
-        ((early,),) = site.rows("SELECT count(*) FROM labels WHERE applied_at > seq")
-        ((of_past,),) = site.rows(
+    with closing(StateFile(trial.state, reading=True)) as state_file:
+        ((corrections,),) = state_file.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
+        ((of_history,),) = state_file.rows("SELECT count(*) FROM labels WHERE source = 'history'")
+        ((early,),) = state_file.rows("SELECT count(*) FROM labels WHERE applied_at > seq")
+        ((of_past,),) = state_file.rows(
             "SELECT count(*) FROM labels JOIN history USING (transaction_id) WHERE source != 'history'"
         )
-        ((decided,),) = site.rows("SELECT count(*) FROM decisions")
-    with closing(SqliteSite(trial.alone, reading=True)) as site:
-        ((by_challenger,),) = site.rows("SELECT count(*) FROM decisions")
+        ((decided,),) = state_file.rows("SELECT count(*) FROM decisions")
+    with closing(StateFile(trial.alone, reading=True)) as state_file:
+        ((by_challenger,),) = state_file.rows("SELECT count(*) FROM decisions")
     assert min(corrections, of_history, early, of_past) > 5
     assert 0.9 * decided < by_challenger < decided
 
 
-def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
+def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     short_world: SmallWorld,
     challenger: Path,
     events: list[bytes],
@@ -268,17 +270,17 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
 ) -> None:
     caplog.set_level(logging.INFO)
     folder, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
-    _, door, follower = open_live_door(folder, state)
-    warm_up(door, short_world.project, short_world.history, lambda *_: None)
+    _, server, follower = open_released_service(folder, state)
+    warm_up(server, short_world.project, short_world.history, lambda *_: None)
     follower.close()
-    serve(door, events[:EARLY])
+    serve(server, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
-    door.site.settle()
+    server.state_file.settle()
 
     def decide(part: list[bytes]) -> None:
         with closing(Shadows(folder, [state], short_world.history)) as shadows:
             to_the_end(shadows)
-            serve(door, part)
+            serve(server, part)
             to_the_end(shadows)
 
     third = (len(events) - EARLY) // 3
@@ -288,7 +290,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     before = len(decisions(state, trial.setup))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
-        serve(door, events[EARLY + third : EARLY + 2 * third])
+        serve(server, events[EARLY + third : EARLY + 2 * third])
         until = time.monotonic() + 60
         while len(decisions(state, trial.setup)) < before + 50:
             assert time.monotonic() < until
@@ -300,7 +302,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
         running.send_signal(signal.SIGKILL)
         running.communicate()
     decide(events[EARLY + 2 * third :])
-    door.close()
+    server.close()
     assert main([*command[3:], "--once"]) == 0
     assert decisions(state, trial.setup) == trial.wanted()
     assert latest_rows(state, trial.setup).items() <= trial.served().items()
@@ -308,7 +310,7 @@ def test_it_decides_as_the_door_itself_would_through_stops_and_a_kill(
     assert "payments of history and" in caplog.text
 
 
-def test_its_latest_rows_are_those_that_the_door_would_have_served(trial: Trial, tmp_path: Path) -> None:
+def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Trial, tmp_path: Path) -> None:
     state = trial.copy(tmp_path / "state.db")
     found = decided_by(trial, state, trial.history)
     assert found == trial.wanted()
@@ -323,10 +325,12 @@ def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_ha
     trial: Trial, recent: int
 ) -> None:
     engine = live.engine_of(trial.folder, trial.setup)
-    with closing(SqliteSite(trial.state, reading=True)) as site:
-        made = OwnRows(engine, site, trial.history, 0, lambda *_: None, recent=recent)
+    with closing(StateFile(trial.state, reading=True)) as state_file:
+        made = OwnRows(engine, state_file, trial.history, 0, lambda *_: None, recent=recent)
         assert sum(made.remember()) > 1_000
-        rows = {row.past.transaction_id: row.features.tobytes() for row in made.take(list(site.since(0)))}
+        rows = {
+            row.past.transaction_id: row.features.tobytes() for row in made.take(list(state_file.since(0)))
+        }
     assert rows == trial.served()
 
 
@@ -382,8 +386,8 @@ def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Pa
         pytest.raises(ConfigError, match="several files do not tell; name one --state"),
     ):
         shadows.step()
-    with closing(opened(state)) as site, site.transaction():
-        site.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
+    with closing(opened(state)) as state_file, state_file.transaction():
+        state_file.put_meta("shard", {"worker": 0, "workers": 2, "together": "x"})
     with pytest.raises(ConfigError, match="is of one of several workers"):
         decided_by(trial, state, trial.history)
 
@@ -404,13 +408,13 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     assert main(["promote", f"--state={state}", "--anyway", *named]) == 2
     said = capsys.readouterr()
     assert "FAILED  schema" in said.out
-    assert "start a second door on a new state" in said.err
+    assert "start a second service on a new state" in said.err
     change = tmp_path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {trial.challenger}\n")
     assert main(["release", "canary", str(change), *named]) == 2
-    assert "start a second door on a new state" in capsys.readouterr().err
+    assert "start a second service on a new state" in capsys.readouterr().err
     bundle, (_, project) = read_bundle(trial.challenger), live.content_of(trial.folder, trial.setup)
-    with pytest.raises(ConfigError, match="needs other features than the doors"):
+    with pytest.raises(ConfigError, match="needs other features than the services"):
         live.promote(trial.folder, bundle, project, ANN)
     assert live.standing(trial.folder) == before
 
@@ -428,10 +432,10 @@ def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWor
         live.fitting(other, small_world.project)
 
 
-def test_a_door_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
+def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    """Another vocabulary leaves the profiles as they are: a door takes such a bundle when it starts again."""
+    """Another vocabulary leaves the profiles as they are: a service takes such a bundle at its next start."""
     fewer = msgspec.structs.replace(small_world.project.features, vocabulary=3)
     project = msgspec.structs.replace(small_world.project, features=fewer)
     vocabulary = trained(project, small_world.history, tmp_path)
@@ -441,24 +445,24 @@ def test_a_door_that_comes_to_serve_other_features_is_noticed_and_the_shadow_the
     ruled = msgspec.structs.replace(small_world.project, rules=(rule,))
     (setup,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
     half = len(events) // 2
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
-        serve(door, events[:half])
-        door.close()
+        serve(service, events[:half])
+        service.close()
         to_the_end(shadows)
-        door = open_door(vocabulary, state)[1]
-        serve(door, events[half:])
-        door.close()
-        with pytest.raises(ConfigError, match=r"is not kept in .*let the door answer by that folder"):
+        service = open_service(vocabulary, state)[1]
+        serve(service, events[half:])
+        service.close()
+        with pytest.raises(ConfigError, match=r"is not kept in .*let the service answer by that folder"):
             shadows.step()
         folder.keep_bundle(read_bundle(vocabulary))
         with pytest.raises(ConfigError, match="answers now, whose features are others"):
             shadows.step()
     with closing(Shadows(folder, [state])) as shadows:
         to_the_end(shadows)
-    alone = open_door(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
+    alone = open_service(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
     serve(alone, events)
-    wanted = alone.site.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
+    wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()
     assert decisions(state, setup) == wanted

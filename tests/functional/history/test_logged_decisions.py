@@ -23,14 +23,14 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import read_history
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import warm_up
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
 from tests.conftest import SmallWorld
 from tests.smaller import third_of_cards
-from tests.states import open_door
+from tests.states import open_service
 
 SHARE = 0.3
 MAX_DECLINES = 100
@@ -67,10 +67,10 @@ def key() -> Iterator[None]:
         yield
 
 
-def serve(door: EmbeddedDoor, events: list[bytes]) -> None:
+def serve(service: EmbeddedService, events: list[bytes]) -> None:
     for start in range(0, len(events), 50):
-        door.take(Batch(events[start : start + 50], None, 0), "test")
-        door.catch_up()
+        service.take(Batch(events[start : start + 50], None, 0), "test")
+        service.catch_up()
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +82,12 @@ def state(
     key: None,  # noqa: ARG001 - it is set
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return the state file of a door that remembers history and has decided all events, labels too."""
+    """Return the state file of a service that remembers history and has decided all events, labels too."""
     path = tmp_path_factory.mktemp("decided") / "state.db"
-    door = open_door(small_world.bundle, path, project=project)[1]
-    warm_up(door, project, before, lambda *_: None)
-    serve(door, events)
-    door.close()
+    service = open_service(small_world.bundle, path, project=project)[1]
+    warm_up(service, project, before, lambda *_: None)
+    serve(service, events)
+    service.close()
     return path
 
 
@@ -217,11 +217,11 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     small_world: SmallWorld, before: Path, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key
-    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
-    warm_up(door, project, before, lambda *_: None)
+    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    warm_up(service, project, before, lambda *_: None)
     stream = late_labels(events, by=1_500)
-    serve(door, stream)
-    door.close()
+    serve(service, stream)
+    service.close()
     # A recount by the stream itself: which payments had been decided when a label came.
     heard: dict[str, int] = {}
     reached = -1
@@ -263,14 +263,14 @@ def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for
     del key
     payments = [event for event in events if not is_label(event)][:900]
     times = [ms(json.loads(event)["event_time"]) for event in payments]
-    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
     ahead = json.loads(payments[300]) | {"transaction_id": "ahead", "event_time": "2027-01-01T00:00:00Z"}
     paid = json.loads(payments[400])
     label = {"type": "label", "transaction_id": paid["transaction_id"], "card_id": paid["card_id"]}
     early = label | {"is_fraud": 1, "label_known_at": paid["event_time"]}
     # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
-    serve(door, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
-    door.close()
+    serve(service, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
+    service.close()
     (told,) = StatePast(tmp_path / "state.db").labels
     assert max(times) - told.told_at < 0.1 * (max(times) - min(times))
     assert told.told_at <= max(times)
@@ -281,19 +281,19 @@ def _by_date(past: PastPayment) -> PastPayment:
     return PastPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
 
 
-def test_a_door_at_work_is_read_up_to_its_latest_answer(
+def test_a_service_at_work_is_read_up_to_its_latest_answer(
     small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key
-    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
     # Neither settled nor closed: the last batches stand in the journal alone.
     for start in range(0, 300, 10):
-        door.take(Batch(events[start : start + 10], None, 0), "test")
+        service.take(Batch(events[start : start + 10], None, 0), "test")
     found = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
     assert sorted(past.payment.transaction_id for past in found.payments) == sorted(payments)
-    door.take(Batch(events[300:350], None, 0), "test")
-    door.close()
+    service.take(Batch(events[300:350], None, 0), "test")
+    service.close()
 
 
 def test_the_files_of_workers_are_found_under_their_common_name(
@@ -304,9 +304,9 @@ def test_the_files_of_workers_are_found_under_their_common_name(
     payments = [event for event in events if not is_label(event)]
     for worker in range(2):
         path = shard_path(tmp_path / "state.db", worker, 2)
-        door = open_door(small_world.bundle, path, project=project)[1]
-        serve(door, [event for event in payments if owners.place(event).owner == worker])
-        door.close()
+        service = open_service(small_world.bundle, path, project=project)[1]
+        serve(service, [event for event in payments if owners.place(event).owner == worker])
+        service.close()
     together = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     assert together.decided == len(payments) == len(decisions(state))
     with pytest.raises(ConfigError, match="no such state file"):

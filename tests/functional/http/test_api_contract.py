@@ -18,12 +18,12 @@ from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.project_schema import Schema
 from fraud_detection.serving.http.api_keys import Access, Key, digest
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.event_schemas import label_schema, payment_schema
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
 from tests.conftest import SmallWorld
-from tests.states import open_door
+from tests.states import open_service
 
 Json = dict[str, Any]
 KEY = "a key of this test"
@@ -79,15 +79,15 @@ class Contract:
 
 @contextmanager
 def contract(world: SmallWorld, folder: Path, keys: dict[str, Key] | None) -> Iterator[Contract]:
-    _, door = open_door(world.bundle, folder / "state.db")
+    _, service = open_service(world.bundle, folder / "state.db")
     described = openapi(world.project, "1", with_keys=keys is not None)
     loop = asyncio.new_event_loop()
     try:
-        yield Contract(described, Api(RequestDoor(door), Access(keys), b""), loop)
+        yield Contract(described, Api(RequestBatcher(service), Access(keys), b""), loop)
     finally:
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
-        door.close()
+        service.close()
 
 
 @pytest.fixture(scope="module")

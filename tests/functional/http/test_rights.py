@@ -1,4 +1,4 @@
-"""Rights belong to the act: what a key may do is asked of each event, at every door, and its name is kept."""
+"""A key may do what its roles allow, for each event and on every server, and its name is stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
 DECIDES, LABELS = {"till", "both"}, {"analyst", "both"}
 
 
-class Door:
+class Server:
     """A server, one process or several, with a key of each kind, and a payment that everybody knows."""
 
     def __init__(self, one: Served, state: Path, keys: dict[str, str], events: list[bytes]) -> None:
@@ -49,27 +49,27 @@ class Door:
 
 
 @pytest.fixture(scope="module", params=["one process", "workers"])
-def door(
+def server(
     request: pytest.FixtureRequest, small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Door]:
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("rights")
     file = folder / "keys.yaml"
     keys = {name: add_key(file, name, roles, None) for name, roles in ROLES.items()}
     more = ["--workers=2"] if request.param == "workers" else []
     events = small_world.live(60, labels="none", late_share=0, repeat_share=0, poison_share=0)
     with served(small_world, folder / "state.db", f"--keys={file}", *more) as one:
-        found = Door(one, folder / "state.db", keys, events)
+        found = Server(one, folder / "state.db", keys, events)
         assert found.ask("till", "POST", "/v1/decisions", events[0])[0] == 200
         yield found
 
 
 @pytest.mark.parametrize("name", ROLES)
 @pytest.mark.parametrize("many", [False, True], ids=["one", "list"])
-def test_a_key_may_do_what_its_roles_name_and_nothing_else(door: Door, name: str, *, many: bool) -> None:
-    payment = door.events[1 + 2 * [*ROLES].index(name) + many]
-    label = json.dumps(door.label(source=f"{name} {many}")).encode()
-    typed = json.dumps(door.label(type="label", source=f"typed {name} {many}")).encode()
-    unknown = json.dumps({"type": "label", "transaction_id": f"no {name}"} | {"is_fraud": 1} | times(door))
+def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name: str, *, many: bool) -> None:
+    payment = server.events[1 + 2 * [*ROLES].index(name) + many]
+    label = json.dumps(server.label(source=f"{name} {many}")).encode()
+    typed = json.dumps(server.label(type="label", source=f"typed {name} {many}")).encode()
+    unknown = json.dumps({"type": "label", "transaction_id": f"no {name}"} | {"is_fraud": 1} | times(server))
     acts = {
         ("/v1/decisions", payment): DECIDES,
         ("/v1/decisions", typed): LABELS,
@@ -77,7 +77,7 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(door: Door, name: str
         ("/v1/labels", payment): LABELS,
     }
     for (path, body), allowed in acts.items():
-        status, told = door.ask(name, "POST", path, b"[" + body + b"]" if many else body)
+        status, told = server.ask(name, "POST", path, b"[" + body + b"]" if many else body)
         answers = told if isinstance(told, list) else [told]
         if name in allowed:
             assert status in {200, 422}
@@ -92,38 +92,40 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(door: Door, name: str
         assert status == (200 if many and path == "/v1/decisions" and name in DECIDES | LABELS else 403)
         assert ["needs the role" in one["detail"] for one in answers] == [True]
     if name not in LABELS:
-        status, told = door.ask(name, "POST", "/v1/decisions", unknown.encode())
+        status, told = server.ask(name, "POST", "/v1/decisions", unknown.encode())
         assert (status, "needs the role" in told["detail"]) == (403, True)
     for path, needed in (
-        (f"/v1/decisions/{door.known['transaction_id']}", "reader"),
+        (f"/v1/decisions/{server.known['transaction_id']}", "reader"),
         ("/metrics", "operator"),
     ):
-        assert door.ask(name, "GET", path)[0] == (200 if name == needed else 403)
+        assert server.ask(name, "GET", path)[0] == (200 if name == needed else 403)
 
 
-def times(door: Door) -> dict[str, object]:
-    return {"label_known_at": door.known["event_time"]}
+def times(server: Server) -> dict[str, object]:
+    return {"label_known_at": server.known["event_time"]}
 
 
-def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(door: Door) -> None:
-    label = json.dumps(door.label(type="label", source="mixed")).encode()
-    status, told = door.ask("till", "POST", "/v1/decisions", b"[" + door.events[20] + b"," + label + b"]")
+def test_mixed_lists_do_what_their_sender_may_and_leave_the_rest(server: Server) -> None:
+    label = json.dumps(server.label(type="label", source="mixed")).encode()
+    status, told = server.ask("till", "POST", "/v1/decisions", b"[" + server.events[20] + b"," + label + b"]")
     assert (status, told[0]["type"], told[0]["caller"]) == (200, "decision", "till")
     assert "needs the role 'label'" in told[1]["detail"]
-    status, told = door.ask("analyst", "POST", "/v1/decisions", b"[" + door.events[21] + b"," + label + b"]")
+    status, told = server.ask(
+        "analyst", "POST", "/v1/decisions", b"[" + server.events[21] + b"," + label + b"]"
+    )
     assert "needs the role 'decide'" in told[0]["detail"]
     assert (status, told[1]["type"], told[1]["caller"]) == (200, "label", "analyst")
-    one = json.loads(door.events[21])["transaction_id"]
-    assert door.ask("reader", "GET", f"/v1/decisions/{one}")[0] == 404
+    one = json.loads(server.events[21])["transaction_id"]
+    assert server.ask("reader", "GET", f"/v1/decisions/{one}")[0] == 404
     # What was forbidden left no row.
-    assert {caller for (caller,) in door.rows("SELECT caller FROM labels")} <= LABELS
-    assert {caller for (caller,) in door.rows("SELECT caller FROM decisions")} <= DECIDES
+    assert {caller for (caller,) in server.rows("SELECT caller FROM labels")} <= LABELS
+    assert {caller for (caller,) in server.rows("SELECT caller FROM decisions")} <= DECIDES
 
 
-def test_a_stub_under_anothers_id_does_not_read_the_decision(door: Door) -> None:
-    stub = json.dumps(door.known | {"amount": 0.01}).encode()
+def test_a_stub_under_anothers_id_does_not_read_the_decision(server: Server) -> None:
+    stub = json.dumps(server.known | {"amount": 0.01}).encode()
     for body in (stub, b"[" + stub + b"]"):
-        told = door.ask("till", "POST", "/v1/decisions", body)[1]
+        told = server.ask("till", "POST", "/v1/decisions", body)[1]
         answer = told[0] if isinstance(told, list) else told
         answer = answer.get("record", answer)
         assert answer["type"] == "conflict"
@@ -131,20 +133,20 @@ def test_a_stub_under_anothers_id_does_not_read_the_decision(door: Door) -> None
 
 
 def test_the_name_of_the_key_is_kept_with_what_it_sent_and_told(
-    door: Door, capsys: pytest.CaptureFixture[str]
+    server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = json.loads(door.events[30])
-    assert door.ask("both", "POST", "/v1/decisions", door.events[30])[1]["caller"] == "both"
+    one = json.loads(server.events[30])
+    assert server.ask("both", "POST", "/v1/decisions", server.events[30])[1]["caller"] == "both"
     about = {"transaction_id": one["transaction_id"], "card_id": one["card_id"]}
     label = about | {"is_fraud": 1, "label_known_at": one["event_time"], "source": "bank"}
-    assert door.ask("analyst", "POST", "/v1/labels", json.dumps(label).encode())[1]["caller"] == "analyst"
-    again = door.ask("till", "POST", "/v1/decisions", door.events[30])[1]
+    assert server.ask("analyst", "POST", "/v1/labels", json.dumps(label).encode())[1]["caller"] == "analyst"
+    again = server.ask("till", "POST", "/v1/decisions", server.events[30])[1]
     assert (again["caller"], again["repeated"]) == ("both", True)
-    assert door.ask("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
-    words = ["explain", one["transaction_id"], f"--state={door.state}", "--headless"]
-    bundle = next(part for part in door.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]
+    assert server.ask("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
+    words = ["explain", one["transaction_id"], f"--state={server.state}", "--headless"]
+    bundle = next(part for part in server.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]
     assert main([*words, str(bundle)]) == 0
     told = capsys.readouterr().out
     assert "sent by the key both" in told
     assert "by bank (sent by the key analyst)" in told
-    assert main(["audit", "verify", f"--state={door.state}", "--headless"]) == 0
+    assert main(["audit", "verify", f"--state={server.state}", "--headless"]) == 0

@@ -1,4 +1,4 @@
-"""The request door as a caller meets it: a real process, real sockets, and kill -9."""
+"""The HTTP service as a caller meets it: a real process, real sockets, and kill -9."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.serving.http import batcher
 from fraud_detection.serving.http.api_keys import Access, Caller, Key, add_key, load_keys
-from fraud_detection.serving.http.batcher import FullError, RequestDoor, Told
+from fraud_detection.serving.http.batcher import FullError, RequestBatcher, Told
 from fraud_detection.serving.http.key_follower import KeysFollower
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
 from tests.busy_clock import BusyClock
 from tests.conftest import SmallWorld
-from tests.states import for_serving, made, open_door
+from tests.states import for_serving, made, open_service
 
 TIMEOUT_S = 60.0
 Reply = tuple[int, Any, dict[str, str]]
@@ -115,8 +115,8 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(small_world, tmp_path_factory.mktemp("door") / "state.db") as one:
+def server(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_world, tmp_path_factory.mktemp("server") / "state.db") as one:
         yield one
 
 
@@ -138,11 +138,11 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
 
 
 def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
-    door: Served, events: list[bytes]
+    server: Served, events: list[bytes]
 ) -> None:
-    first, again = door.decide(events[0])[1], door.decide(events[0])[1]
+    first, again = server.decide(events[0])[1], server.decide(events[0])[1]
     assert again == first | {"repeated": True}
-    looked_up = door.ask("GET", f"/v1/decisions/{first['transaction_id']}")
+    looked_up = server.ask("GET", f"/v1/decisions/{first['transaction_id']}")
     assert looked_up[:2] == (200, first)
 
 
@@ -170,9 +170,9 @@ TAKEN = {"/v1/decisions": {"POST"}, "/v1/labels": {"POST"}, **{path: {"GET", "HE
 
 @pytest.mark.parametrize("path", TAKEN)
 def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
-    door: Served, path: str
+    server: Served, path: str
 ) -> None:
-    found = {method: door.ask(method, path) for method in METHODS}
+    found = {method: server.ask(method, path) for method in METHODS}
     for method in set(METHODS) - TAKEN[path]:
         status, _, headers = found[method]
         assert (status, set(headers["allow"].split(", "))) == (405, TAKEN[path])
@@ -184,17 +184,17 @@ def test_head_is_answered_where_get_is_and_another_method_tells_what_is_allowed(
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_told_with_the_reason_and_the_door_stays_open(door: Served, case: str) -> None:
+def test_what_is_wrong_is_told_with_the_reason_and_the_server_goes_on(server: Served, case: str) -> None:
     method, path, body, wanted, words = WRONG[case]
-    status, answer, headers = door.ask(method, path, body, X_Request_Id="mine-7")
+    status, answer, headers = server.ask(method, path, body, X_Request_Id="mine-7")
     assert status == wanted
     assert words in json.dumps(answer)
     assert headers["x-request-id"] == "mine-7"
-    assert door.ask("GET", "/healthz")[0] == 200
+    assert server.ask("GET", "/healthz")[0] == 200
 
 
-def test_a_bad_payment_in_a_list_does_not_stop_the_others(door: Served, events: list[bytes]) -> None:
-    status, answers, _ = door.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
+def test_a_bad_payment_in_a_list_does_not_stop_the_others(server: Served, events: list[bytes]) -> None:
+    status, answers, _ = server.decide(b"[" + events[1] + b',{"amount":1},' + events[2] + b"]")
     assert status == 200
     assert ["action" in one for one in answers] == [True, False, True]
     assert answers[1]["path"].startswith("$.")
@@ -202,40 +202,40 @@ def test_a_bad_payment_in_a_list_does_not_stop_the_others(door: Served, events: 
 
 @pytest.mark.parametrize("bad", [b"nothing", b'{"amount": NaN}', b'"\xe9"', b"[" * 5_000 + b"]" * 5_000])
 def test_an_item_that_strict_json_forbids_does_not_stop_the_others(
-    door: Served, events: list[bytes], bad: bytes
+    server: Served, events: list[bytes], bad: bytes
 ) -> None:
     odd = events[5][:-1] + rb', "name": "caf\ud83d"}'
-    status, answers, _ = door.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
+    status, answers, _ = server.decide(b"\xef\xbb\xbf[" + events[4] + b", " + bad + b", " + odd + b"]")
     assert status == 200
     assert ["action" in one for one in answers] == [True, False, True]
     alone = b"\xef\xbb\xbf" + events[4]
-    assert door.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
+    assert server.decide(alone)[1]["transaction_id"] == json.loads(events[4])["transaction_id"]
 
 
 def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
-    door: Served, events: list[bytes]
+    server: Served, events: list[bytes]
 ) -> None:
     payment = json.loads(events[6])
-    one = door.decide(events[6])[1]["transaction_id"]
+    one = server.decide(events[6])[1]["transaction_id"]
     label = json.dumps(
         {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
     ).encode()
     odd = label[:-1] + b', "note": NaN}'
-    status, answers, _ = door.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
+    status, answers, _ = server.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
     assert status == 200
     assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "repeated"]
 
 
-def test_a_label_is_learned_once(door: Served, events: list[bytes]) -> None:
+def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
     payment = json.loads(events[3])
-    one = door.decide(events[3])[1]["transaction_id"]
+    one = server.decide(events[3])[1]["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": payment["event_time"]}
-    first = door.ask("POST", "/v1/labels", json.dumps(label).encode())
+    first = server.ask("POST", "/v1/labels", json.dumps(label).encode())
     assert first[:2] == (
         200,
         {"type": "label", "schema_version": 1, "transaction_id": one, "label": "fraud"},
     )
-    assert door.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
+    assert server.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
         {"type": "repeated", "schema_version": 1, "transaction_id": one, "repeated": True}
     ]
 
@@ -250,21 +250,21 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     others = [event for event in events if json.loads(event)["card_id"] != json.loads(asked)["card_id"]]
     source = tmp_path / "stream.jsonl"
     source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
-    _, alone = open_door(small_world.bundle, tmp_path / "alone.db")
+    _, alone = open_service(small_world.bundle, tmp_path / "alone.db")
     alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
-    told = told_of(alone.site, json.loads(asked)["transaction_id"])
+    told = told_of(alone.state_file, json.loads(asked)["transaction_id"])
     assert told is not None
     alone.close()
     for start in range(2):
-        with served(small_world, tmp_path / "state.db", f"--source={source}") as door:
+        with served(small_world, tmp_path / "state.db", f"--source={source}") as service:
             until = time.monotonic() + TIMEOUT_S
             last = json.loads(streamed[-1])["transaction_id"]
-            while door.ask("GET", f"/v1/decisions/{last}")[0] != 200:
+            while service.ask("GET", f"/v1/decisions/{last}")[0] != 200:
                 assert time.monotonic() < until
-            answer = door.decide(asked)[1]
+            answer = service.decide(asked)[1]
             assert answer["score"] == told[0].score
             assert answer.get("repeated", False) == bool(start)
-            said = door.stop()
+            said = service.stop()
         # The second process reads on from the end, and decides nothing again.
         assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
 
@@ -282,9 +282,9 @@ def test_a_source_that_is_not_there_is_told_at_the_start(
     assert "none.jsonl: no such file" in capsys.readouterr().err
 
 
-def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None:
+def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> None:
     def counted() -> dict[str, float]:
-        text = door.ask("GET", "/metrics")[1]
+        text = server.ask("GET", "/metrics")[1]
         rows = [row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#")]
         return {name: float(value) for name, value in rows}
 
@@ -293,7 +293,7 @@ def test_metrics_count_what_was_asked(door: Served, events: list[bytes]) -> None
 
     before = counted()
     for event in events[100:110]:
-        assert door.decide(event)[0] == 200
+        assert server.decide(event)[0] == 200
     after = counted()
     assert decided(after) == decided(before) + 10
     assert after["fraud_request_latency_seconds_count"] > before["fraud_request_latency_seconds_count"]
@@ -348,7 +348,7 @@ def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
     said = one.stop(signal.SIGTERM)
     assert "20 payments were decided" in said
     assert one.process.returncode == 0
-    _, again = open_door(small_world.bundle, tmp_path / "state.db")
+    _, again = open_service(small_world.bundle, tmp_path / "state.db")
     assert again.recovered == 0
     again.take(Batch(events[:1], None, 0), "test")
     assert (again.tally.decided, again.tally.repeated) == (0, 1)
@@ -378,7 +378,7 @@ def test_keys_say_who_may_do_what_and_how_often(
         assert one.ask("GET", "/healthz")[0] == 200
 
 
-def test_an_open_door_to_everybody_needs_keys(
+def test_a_public_address_needs_keys(
     small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
@@ -493,11 +493,11 @@ def test_an_allowance_fills_up_again() -> None:
 
 
 def on_a_loop(
-    world: SmallWorld, folder: Path, ask: Callable[[RequestDoor], Any], most_waiting: int = 10
+    world: SmallWorld, folder: Path, ask: Callable[[RequestBatcher], Any], most_waiting: int = 10
 ) -> Any:  # noqa: ANN401 - whatever was asked
-    _, embedded = open_door(world.bundle, folder / "state.db")
+    _, embedded = open_service(world.bundle, folder / "state.db")
     try:
-        return asyncio.run(ask(RequestDoor(embedded, most_waiting)))
+        return asyncio.run(ask(RequestBatcher(embedded, most_waiting)))
     finally:
         embedded.close()
 
@@ -505,14 +505,14 @@ def on_a_loop(
 def test_a_full_queue_refuses_at_once_and_takes_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(door: RequestDoor) -> None:
-        first = door.submit(events[:8])
+    async def ask(requests: RequestBatcher) -> None:
+        first = requests.submit(events[:8])
         with pytest.raises(FullError, match="8 events wait already"):
-            door.submit(events[8:11])
-        assert door.waiting == 8
+            requests.submit(events[8:11])
+        assert requests.waiting == 8
         assert all(isinstance(answer, Told) for answer in await first)
-        assert (door.waiting, door.refused) == (0, 3)
-        assert len(await door.submit(events[8:11])) == 3
+        assert (requests.waiting, requests.refused) == (0, 3)
+        assert len(await requests.submit(events[8:11])) == 3
 
     on_a_loop(small_world, tmp_path, ask)
 
@@ -520,22 +520,22 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
 def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(door: RequestDoor) -> None:
-        await door.submit(events[:1])
-        door._recent.clear()  # as after a restart
-        site, rows = door.door.site, door.door.site.rows
+    async def ask(requests: RequestBatcher) -> None:
+        await requests.submit(events[:1])
+        requests._recent.clear()  # as after a restart
+        state_file, rows = requests.service.state_file, requests.service.state_file.rows
 
         def busy(*_: object) -> list[tuple[Any, ...]]:
             raise RetryError("the state file is busy")
 
-        site.rows = busy  # type: ignore[method-assign, assignment]
-        again, fresh = door.submit(events[:1]), door.submit(events[1:2])
+        state_file.rows = busy  # type: ignore[method-assign, assignment]
+        again, fresh = requests.submit(events[:1]), requests.submit(events[1:2])
         with pytest.raises(RetryError, match="busy"):
             await asyncio.wait_for(again, TIMEOUT_S)
         (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
         assert isinstance(told, Told)
-        site.rows = rows  # type: ignore[method-assign]
-        ((told_again,),) = [await door.submit(events[:1])]
+        state_file.rows = rows  # type: ignore[method-assign]
+        ((told_again,),) = [await requests.submit(events[:1])]
         assert isinstance(told_again, Told)
         assert told_again.repeated
 
@@ -547,61 +547,66 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
 ) -> None:
     monkeypatch.setattr(batcher, "MAX_BATCH_SIZE", 3)
 
-    async def ask(door: RequestDoor) -> None:
-        take, parts = door.door.take, list[int]()
+    async def ask(requests: RequestBatcher) -> None:
+        take, parts = requests.service.take, list[int]()
 
         def busy(batch: Batch, _: str) -> list[Outcome]:
             parts.append(len(batch.events))
-            door.door.take = take  # type: ignore[method-assign]
+            requests.service.take = take  # type: ignore[method-assign]
             raise RetryError("the state file is busy")
 
-        door.door.take = busy  # type: ignore[method-assign, assignment]
+        requests.service.take = busy  # type: ignore[method-assign, assignment]
         done: list[int] = []
-        refused = door.submit(events[:8], done=lambda: done.append(door.waiting))
+        refused = requests.submit(events[:8], done=lambda: done.append(requests.waiting))
         with pytest.raises(RetryError, match="busy"):
             await refused
         assert parts == [3]
         # Whoever is told that it is done may rely on it: its ids are free for other workers.
-        assert len(await door.submit(events[:1])) == 1
-        assert (door.waiting, door.door.tally.decided, len(done)) == (0, 1, 1)
+        assert len(await requests.submit(events[:1])) == 1
+        assert (requests.waiting, requests.service.tally.decided, len(done)) == (0, 1, 1)
 
     on_a_loop(small_world, tmp_path, ask)
 
 
-def test_an_id_with_any_letters_is_found_by_its_path(door: Served, events: list[bytes]) -> None:
+def test_an_id_with_any_letters_is_found_by_its_path(server: Served, events: list[bytes]) -> None:
     one = "a b/ü?#%"
     payment = json.loads(events[0]) | {"transaction_id": one}
-    assert door.decide(json.dumps(payment).encode())[0] == 200
-    status, found, _ = door.ask("GET", f"/v1/decisions/{quote(one, safe='')}")
+    assert server.decide(json.dumps(payment).encode())[0] == 200
+    status, found, _ = server.ask("GET", f"/v1/decisions/{quote(one, safe='')}")
     assert (status, found["transaction_id"]) == (200, one)
 
 
-def test_a_door_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
-    door: Served, events: list[bytes]
+def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itself(
+    server: Served, events: list[bytes]
 ) -> None:
-    assert door.decide(events[200])[0] == 200
-    with closing(sqlite3.connect(door.state, isolation_level=None)) as other:
+    assert server.decide(events[200])[0] == 200
+    with closing(sqlite3.connect(server.state, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with BusyClock() as clock:
-            status, told, headers = door.decide(events[201])
+            status, told, headers = server.decide(events[201])
             assert (status, headers["retry-after"]) == (503, "1")
             assert "state file" in told["detail"]
-            assert door.ask("GET", "/readyz")[0] == 503
+            assert server.ask("GET", "/readyz")[0] == 503
             assert clock.seconds() < 3
         other.execute("ROLLBACK")
-    status, told, _ = door.decide(events[201])
+    status, told, _ = server.decide(events[201])
     assert (status, told["repeated"]) == (200, True)
-    assert door.ask("GET", "/readyz")[0] == 200
+    assert server.ask("GET", "/readyz")[0] == 200
 
 
 def test_requests_that_wait_together_are_decided_together(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(door: RequestDoor) -> int:
+    async def ask(requests: RequestBatcher) -> int:
         taken = []
-        take = door.door.take
-        door.door.take = lambda batch, source: (taken.append(len(batch.events)), take(batch, source))[1]  # type: ignore[method-assign, func-returns-value]
-        await asyncio.gather(*[door.submit([event]) for event in events[:9]])
+        take = requests.service.take
+
+        def counted(batch: Batch, source: str) -> list[Outcome]:
+            taken.append(len(batch.events))
+            return take(batch, source)
+
+        requests.service.take = counted  # type: ignore[method-assign]
+        await asyncio.gather(*[requests.submit([event]) for event in events[:9]])
         return taken[0]
 
     assert on_a_loop(small_world, tmp_path, ask) == 9
@@ -610,12 +615,12 @@ def test_requests_that_wait_together_are_decided_together(
 def test_whoever_goes_away_does_not_stop_the_others(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    async def ask(door: RequestDoor) -> None:
-        gone, stays = door.submit(events[:1]), door.submit(events[1:2])
+    async def ask(requests: RequestBatcher) -> None:
+        gone, stays = requests.submit(events[:1]), requests.submit(events[1:2])
         gone.cancel()
         (told,) = await stays
         assert isinstance(told, Told)
-        assert door.find(json.loads(events[0])["transaction_id"]) is not None
+        assert requests.find(json.loads(events[0])["transaction_id"]) is not None
 
     on_a_loop(small_world, tmp_path, ask)
 
@@ -633,8 +638,8 @@ def test_the_description_has_the_fields_of_the_project(small_world: SmallWorld) 
 
 
 def test_every_route_is_described(small_world: SmallWorld, tmp_path: Path) -> None:
-    async def ask(door: RequestDoor) -> set[tuple[str, str]]:
-        return set(Api(door, Access(None), b"")._routes)
+    async def ask(requests: RequestBatcher) -> set[tuple[str, str]]:
+        return set(Api(requests, Access(None), b"")._routes)
 
     routes = on_a_loop(small_world, tmp_path, ask)
     described = openapi(small_world.project, "1", with_keys=False)["paths"]
@@ -642,9 +647,9 @@ def test_every_route_is_described(small_world: SmallWorld, tmp_path: Path) -> No
         assert method.lower() in described[path]
 
 
-def test_a_served_description_is_the_computed_one(door: Served, small_world: SmallWorld) -> None:
-    status, found, _ = door.ask("GET", "/openapi.json")
+def test_a_served_description_is_the_computed_one(server: Served, small_world: SmallWorld) -> None:
+    status, found, _ = server.ask("GET", "/openapi.json")
     assert status == 200
     computed = msgspec.json.encode(openapi(small_world.project, "1", with_keys=False))
     assert found["paths"] == msgspec.json.decode(computed)["paths"]
-    assert os.getpid() != door.process.pid
+    assert os.getpid() != server.process.pid

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers import promotion
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
@@ -31,7 +31,7 @@ from fraud_detection.releases.registry import LOG, LiveFolder, Release
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Served
-from tests.states import open_live_door
+from tests.states import open_released_service
 
 ANN = live.Author("ann", "a test")
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
@@ -73,13 +73,13 @@ def reached(follower: ReleaseFollower, number: int) -> bool:
 
 
 def answered_by(folder: LiveFolder, release: Release) -> bool:
-    doors = folder.doors()
-    return bool(doors) and all(door.release == release.number for door in doors)
+    services = folder.services()
+    return bool(services) and all(service.release == release.number for service in services)
 
 
 def setups(state: Path) -> list[tuple[Any, ...]]:
-    with closing(SqliteSite(state, reading=True)) as site:
-        return site.rows("SELECT transaction_id, setup, bundle, action FROM decisions ORDER BY seq")
+    with closing(StateFile(state, reading=True)) as state_file:
+        return state_file.rows("SELECT transaction_id, setup, bundle, action FROM decisions ORDER BY seq")
 
 
 def test_every_step_is_a_release_with_who_and_why(
@@ -137,13 +137,13 @@ def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
 ) -> None:
     def cards(release: Release) -> set[str]:
-        _, door, follower = open_live_door(folder, tmp_path / f"{release.number}.db")
-        door.take(Batch(events[:1_500], None, 0), "test")
-        door.close()
+        _, service, follower = open_released_service(folder, tmp_path / f"{release.number}.db")
+        service.take(Batch(events[:1_500], None, 0), "test")
+        service.close()
         follower.close()
-        with closing(SqliteSite(tmp_path / f"{release.number}.db", reading=True)) as site:
+        with closing(StateFile(tmp_path / f"{release.number}.db", reading=True)) as state_file:
             query = "SELECT event FROM decisions WHERE setup = ?"
-            return {json.loads(event)["card_id"] for (event,) in site.rows(query, (release.canary,))}
+            return {json.loads(event)["card_id"] for (event,) in state_file.rows(query, (release.canary,))}
 
     first = live.set_canary(folder, challenger, small_world.project, 0.2, ANN)
     before = cards(first)
@@ -182,12 +182,12 @@ def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refus
     with folder.writing():
         folder.add(msgspec.structs.replace(live.standing(folder), champion=name))
     assert live.engine_of(folder, name).setup.name == name
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
-    door.take(Batch(events[:50], None, 0), "test")
-    door.close()
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
+    service.take(Batch(events[:50], None, 0), "test")
+    service.close()
     follower.close()
-    with closing(SqliteSite(tmp_path / "state.db", reading=True)) as site:
-        assert site.rows("SELECT DISTINCT setup FROM decisions") == [(name,)]
+    with closing(StateFile(tmp_path / "state.db", reading=True)) as state_file:
+        assert state_file.rows("SELECT DISTINCT setup FROM decisions") == [(name,)]
     (kept,) = folder.path.glob(f"setups/{name}*")
     kept.write_bytes(content.replace(b'"review_at": null', b'"review_at": 0.99'))
     assert kept.read_bytes() != content
@@ -339,10 +339,10 @@ def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
     assert live.roll_back(folder, ANN).champion == folder.releases()[0].champion
 
 
-def test_a_door_takes_each_release_between_two_batches(
+def test_a_service_takes_each_release_between_two_batches(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
 ) -> None:
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
     steps: Iterator[Callable[[], Release]] = iter(
         [
             lambda: live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN),
@@ -353,41 +353,41 @@ def test_a_door_takes_each_release_between_two_batches(
     expected: list[str] = []
     for start in range(0, 400, 100):
         for at in range(start, start + 100, 20):
-            door.take(Batch(events[at : at + 20], None, 0), "test")
+            service.take(Batch(events[at : at + 20], None, 0), "test")
         expected += [live.standing(folder).champion] * 100
         if (step := next(steps, None)) is not None:
             released = step()
             wait_for(partial(reached, follower, released.number))
-    door.close()
+    service.close()
     follower.close()
     assert [row[1] for row in setups(tmp_path / "state.db")] == expected
     assert len(set(expected)) == 3
-    assert folder.doors() == []
+    assert folder.services() == []
 
 
-def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_door_says_so(
+def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_service_says_so(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, events: list[bytes], tmp_path: Path
 ) -> None:
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
     live.promote(folder, challenger, small_world.project, ANN)
     folder.bundle_path(challenger.name).write_bytes(b"damaged")
 
     wait_for(lambda: reached(follower, 1) and bool(follower.problem))
-    (report,) = folder.doors()
+    (report,) = folder.services()
     assert (report.release, bool(report.problem)) == (1, True)
-    door.take(Batch(events[:1], None, 0), "test")
-    assert door.tally.decided == 1
+    service.take(Batch(events[:1], None, 0), "test")
+    assert service.tally.decided == 1
     live.roll_back(folder, ANN)
     wait_for(lambda: reached(follower, 3))
     assert not follower.problem
-    door.close()
+    service.close()
     follower.close()
 
 
 def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle, tmp_path: Path
 ) -> None:
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
     promoted = live.promote(folder, challenger, small_world.project, ANN)
     (kept,) = folder.path.glob(f"setups/{promoted.champion}*")
     content = kept.read_bytes()
@@ -399,7 +399,7 @@ def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
     kept.write_bytes(content)
     wait_for(lambda: reached(follower, promoted.number))
     assert not follower.problem
-    door.close()
+    service.close()
     follower.close()
 
 
@@ -475,7 +475,7 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
         why = ["--by=ben", "--reason=it declines everything", "--headless"]
         assert main(["rollback", f"--live={folder.path}", *why]) == 0
         told = capsys.readouterr()
-        assert "1 door of this machine answers by it" in told.err + told.out
+        assert "1 service of this machine answers by it" in told.err + told.out
         after = send(events[400:600])
         assert after.count("approve") > 60
     finally:

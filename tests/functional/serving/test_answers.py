@@ -23,10 +23,10 @@ from fraud_detection.core.decision_settings import (
 from fraud_detection.core.decoding import Duration
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
 from tests.conftest import SmallWorld
-from tests.states import open_door
+from tests.states import open_service
 
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
 LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=100)
@@ -41,14 +41,14 @@ def changed(world: SmallWorld, **blocks: object) -> Project:
     return msgspec.structs.replace(world.project, **blocks)
 
 
-def opened(world: SmallWorld, state: Path, project: Project) -> EmbeddedDoor:
-    return open_door(world.bundle, state, project=project)[1]
+def opened(world: SmallWorld, state: Path, project: Project) -> EmbeddedService:
+    return open_service(world.bundle, state, project=project)[1]
 
 
-def serve(door: EmbeddedDoor, events: list[bytes], size: int = 50) -> None:
+def serve(service: EmbeddedService, events: list[bytes], size: int = 50) -> None:
     for start in range(0, len(events), size):
-        door.take(Batch(events[start : start + size], None, 0), "test")
-        door.catch_up()
+        service.take(Batch(events[start : start + size], None, 0), "test")
+        service.catch_up()
 
 
 def rows(state: Path) -> list[tuple[Any, ...]]:
@@ -61,12 +61,12 @@ def test_a_rule_that_declines_everything_cannot_stop_the_business(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     project = changed(small_world, rules=(EVERYTHING,), limiter=LIMITER)
-    door = opened(small_world, tmp_path / "state.db", project)
-    serve(door, events)
-    door.close()
-    declined = door.tally.actions[2]
+    service = opened(small_world, tmp_path / "state.db", project)
+    serve(service, events)
+    service.close()
+    declined = service.tally.actions[2]
     assert 0.05 * len(events) < declined <= 0.1 * len(events)
-    assert door.tally.limited == len(events) - declined
+    assert service.tally.limited == len(events) - declined
     held = [json.loads(reasons) for _, action, reasons, *_ in rows(tmp_path / "state.db") if action == 1]
     assert {reasons[0][1] for reasons in held} == {"limiter"}
     assert all("everything" in {code for _, code, _ in reasons} for reasons in held)
@@ -95,9 +95,9 @@ def test_those_let_through_are_marked_and_stand_for_all_that_would_have_been_sto
     rule = RuleSettings(name="not_small", when="amount >= 20", action="review")
     settings = LetThroughSettings(share=0.3, maximum_amount=100)
     project = changed(small_world, rules=(rule,), lists=(deny,), let_through=settings)
-    door = opened(small_world, tmp_path / "state.db", project)
-    serve(door, events)
-    door.close()
+    service = opened(small_world, tmp_path / "state.db", project)
+    serve(service, events)
+    service.close()
     kinds: Counter[str] = Counter()
     for _, action, reasons, instead_of, share, event, _ in rows(tmp_path / "state.db"):
         payment = json.loads(event)
@@ -111,7 +111,7 @@ def test_those_let_through_are_marked_and_stand_for_all_that_would_have_been_sto
             kinds["let through"] += 1
         elif action and payment["amount"] <= 100:
             kinds["stopped"] += 1
-    assert door.tally.let_through == kinds["let through"]
+    assert service.tally.let_through == kinds["let through"]
     candidates = kinds["let through"] + kinds["stopped"]
     assert kinds["denied"]
     assert abs(kinds["let through"] - 0.3 * candidates) < 4 * (candidates * 0.21) ** 0.5
@@ -133,10 +133,10 @@ def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
     champion = load_engine(small_world.bundle)
     other = changed(small_world, policy=PolicySettings(name="other"), rules=(EVERYTHING,))
     canary = load_engine(small_world.bundle, other)
-    door = opened(small_world, tmp_path / "state.db", small_world.project)
-    door.answer_by(champion, canary, 0.25)
-    serve(door, events)
-    door.close()
+    service = opened(small_world, tmp_path / "state.db", small_world.project)
+    service.answer_by(champion, canary, 0.25)
+    serve(service, events)
+    service.close()
     by_card: dict[str, set[str]] = {}
     for _, action, _, _, _, event, setup in rows(tmp_path / "state.db"):
         by_card.setdefault(json.loads(event)["card_id"], set()).add(setup)

@@ -22,14 +22,14 @@ from fraud_detection.serving.embedded import release_follower
 from fraud_detection.serving.embedded.release_follower import RELEASES, ReleaseFollower
 from fraud_detection.serving.http import stream_input
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.key_follower import KEYS, KeysFollower
 from fraud_detection.serving.http.routes import Api
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Served, replace, served
 from tests.functional.releases.test_releases import ANN, EVERYTHING, with_rules
 from tests.functional.workers.test_workers import TWO, metrics, until
-from tests.states import open_door, open_live_door
+from tests.states import open_released_service, open_service
 
 BAD = b'{"number":2,"reason":"\xff"}\n'
 
@@ -99,9 +99,9 @@ PARTS = {
 
 
 def test_a_server_is_ready_while_what_is_down_changes_no_decision(folder: LiveFolder, tmp_path: Path) -> None:
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
-    requests, access = RequestDoor(door), Access(None)
-    background = door.site.background
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
+    requests, access = RequestBatcher(service), Access(None)
+    background = service.state_file.background
     (tmp_path / "events.jsonl").write_bytes(b"")
     stream_input.SideSource(requests, str(tmp_path / "events.jsonl"))
     KeysFollower(tmp_path / "keys.yaml", access, background)
@@ -134,8 +134,8 @@ def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
 ) -> None:
     log = folder.path / LOG
     whole = log.read_bytes()
-    (folder.path / "doors").mkdir(exist_ok=True)
-    (folder.path / "doors" / "7.json").write_bytes(b'{"door":"\xff"}')
+    (folder.path / "services").mkdir(exist_ok=True)
+    (folder.path / "services" / "7.json").write_bytes(b'{"service":"\xff"}')
     show = ["release", "show", f"--live={folder.path}"]
     assert main(show) == 0
     for bad in (BAD, b"[" * 100_000 + b"\n", b"\x00\n", b"null\n"):
@@ -160,7 +160,7 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(release_follower, "TRY_AGAIN_S", 0.0)
-    _, door, follower = open_live_door(folder, tmp_path / "state.db")
+    _, service, follower = open_released_service(folder, tmp_path / "state.db")
 
     class Failing(LiveFolder):
         def releases(self) -> list[Release]:
@@ -168,13 +168,13 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
 
     follower.folder = Failing(folder.path)
     release(small_world, folder)
-    look_until(follower, lambda: bool(door.site.background.problems()))
+    look_until(follower, lambda: bool(service.state_file.background.problems()))
     assert follower.release.number == 1
     follower.folder = folder
     look_until(follower, lambda: follower.release.number == 2)
-    assert door.site.background.problems() == {}
-    assert door.site.background.parts[RELEASES].failures >= 1
-    door.close()
+    assert service.state_file.background.problems() == {}
+    assert service.state_file.background.parts[RELEASES].failures >= 1
+    service.close()
     follower.close()
 
 
@@ -192,8 +192,8 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
     events = small_world.live(100, labels="none", late_share=0, repeat_share=0, poison_share=0)
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    _, door = open_door(small_world.bundle, tmp_path / "state.db")
-    requests, opened = RequestDoor(door), list[int]()
+    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    requests, opened = RequestBatcher(service), list[int]()
 
     class Failing(event_sources.JsonLinesFile):
         def batches(self, position: int, most: int) -> Iterator[event_sources.Batch]:
@@ -211,12 +211,12 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
 
     async def main() -> None:
         beside.begin(asyncio.get_running_loop())
-        await asyncio.to_thread(until, lambda: door.tally.decided == len(events))
+        await asyncio.to_thread(until, lambda: service.tally.decided == len(events))
         await beside.stop()
 
     asyncio.run(main())
-    part = door.site.background.parts[stream_input.STREAM]
+    part = service.state_file.background.parts[stream_input.STREAM]
     assert (part.failures, part.healthy, len(opened)) == (2, True, 3)
     assert opened[0] == 0 < opened[1] < opened[2]
-    assert (door.tally.decided, door.tally.repeated) == (len(events), 0)
+    assert (service.tally.decided, service.tally.repeated) == (len(events), 0)
     requests.close()

@@ -41,8 +41,8 @@ def fraud(one: str, *words: str) -> str:
 def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
-    door.close()
+    well, service = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    service.close()
     state = tmp_path / "state.db"
 
     def answers() -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ from fraud_detection.adapters.sqlite.state_guard import copy_state
 from fraud_detection.cli.main import main
 from fraud_detection.core.errors import RetryError
 from fraud_detection.serving.create_state import new_state
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.health import TRY_EVERY_S, BrokenError
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
@@ -34,7 +34,7 @@ from tests.conftest import SmallWorld
 from tests.functional.http.test_connection import answers
 from tests.functional.http.test_service import TIMEOUT_S, Served, served
 from tests.functional.workers.test_workers import TWO, WORKERS, askers, children, until
-from tests.states import made, open_door, opened, short_history
+from tests.states import made, open_service, opened, short_history
 
 CALLERS = 8
 PROFILES = "sqlite_autoindex_profiles_1"
@@ -110,10 +110,10 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     assert profiles(state) == kept
     # What is said to do is enough.
     copy_state(remembered, state)
-    _, door = open_door(small_world.bundle, state)
-    door.take(Batch(events[:CALLERS], None, 0), "test")
-    assert door.tally.decided == CALLERS
-    door.close()
+    _, service = open_service(small_world.bundle, state)
+    service.take(Batch(events[:CALLERS], None, 0), "test")
+    assert service.tally.decided == CALLERS
+    service.close()
 
 
 @pytest.mark.parametrize("table", ["history", "decisions", "meta", "journal"])
@@ -294,8 +294,8 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
         assert run.stdout.read() == b""
         said_last = run.stderr.read()
     assert b"Traceback" not in said_last
-    with closing(opened(tmp_path / "state.db")) as site:
-        assert site.rows("SELECT count(*), count(DISTINCT transaction_id) FROM decisions") == [(60, 60)]
+    with closing(opened(tmp_path / "state.db")) as state_file:
+        assert state_file.rows("SELECT count(*), count(DISTINCT transaction_id) FROM decisions") == [(60, 60)]
 
 
 def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
@@ -329,25 +329,25 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
 def test_an_error_of_the_program_is_told_to_everybody_and_nothing_of_it_is_saved(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, embedded = open_door(small_world.bundle, tmp_path / "state.db")
-    door = RequestDoor(embedded)
+    _, embedded = open_service(small_world.bundle, tmp_path / "state.db")
+    requests = RequestBatcher(embedded)
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     async def ask() -> None:
-        await door.submit(events[:3])
+        await requests.submit(events[:3])
         embedded.take = broken  # type: ignore[method-assign, assignment]
-        waiting = [door.submit([event]) for event in events[3:300]]
+        waiting = [requests.submit([event]) for event in events[3:300]]
         for one in waiting:
             with pytest.raises(RetryError, match="met an error and ends"):
                 await asyncio.wait_for(one, TIMEOUT_S)
         with pytest.raises(RetryError, match="met an error and ends"):
-            door.submit(events[:1])
+            requests.submit(events[:1])
 
     asyncio.run(ask())
     with pytest.raises(BrokenError, match="ended by an error"):
-        door.close()
+        requests.close()
     (record,) = [one for one in caplog.records if one.levelname == "CRITICAL"]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError

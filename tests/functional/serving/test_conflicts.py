@@ -24,12 +24,12 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.routes import Api
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
-from tests.states import open_door, opened
+from tests.states import open_service, opened
 
 SMALL: dict[str, Any] = {
     "transaction_id": "A1",
@@ -52,15 +52,15 @@ def told_by(world: SmallWorld, folder: Path, *bodies: bytes) -> tuple[list[Any],
     """Return status and body of each request to one process, and its metrics."""
 
     async def ask() -> tuple[list[Any], str]:
-        door = RequestDoor(open_door(world.bundle, folder / "state.db")[1])
-        api, found = Api(door, Access(None), b""), list[Any]()
+        requests = RequestBatcher(open_service(world.bundle, folder / "state.db")[1])
+        api, found = Api(requests, Access(None), b""), list[Any]()
         for body in bodies:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", "/v1/decisions", body, b"", b""), answered.set_result)
             answer = await answered
             found.append((answer.status, json.loads(answer.body)))
-        text = exposition(door, {})
-        door.close()
+        text = exposition(requests, {})
+        requests.close()
         return found, text
 
     return asyncio.run(ask())
@@ -93,26 +93,26 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
     small_world: SmallWorld, tmp_path: Path, where: str
 ) -> None:
     state = tmp_path / "state.db"
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     parts = [[SMALL, COPY, LARGE]] if where == "in one batch" else [[SMALL], [COPY, LARGE]]
     outcomes = []
     for number, part in enumerate(parts):
-        outcomes += door.take(Batch([raw(one) for one in part], None, number + 1), "test")
+        outcomes += service.take(Batch([raw(one) for one in part], None, number + 1), "test")
         if where == "in the tables":
-            door.site.settle()
+            service.state_file.settle()
         if where == "after a restart":
-            door.close()
-            door = open_door(small_world.bundle, state)[1]
+            service.close()
+            service = open_service(small_world.bundle, state)[1]
     first, copy, conflict = outcomes
     assert isinstance(first, Decided)
     assert isinstance(copy, Repeated)
     assert conflict == Conflict(raw(LARGE), DIFFERENT, "$.transaction_id", "A1")
     (values,) = {
         one.values.tobytes()
-        for one in door.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 9), "test")
+        for one in service.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 9), "test")
         if isinstance(one, Decided)
     }
-    untouched = open_door(small_world.bundle, tmp_path / "other.db")[1]
+    untouched = open_service(small_world.bundle, tmp_path / "other.db")[1]
     (alone,) = untouched.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 1), "test")
     # No profile has taken the conflicting payment in.
     assert isinstance(alone, Decided)
@@ -133,35 +133,37 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
         wanted.append(Repeated if seen and known == one["amount"] else Conflict if seen else Decided)
     for turn in range(3):
         state = tmp_path / f"{turn}.db"
-        door, done, found = open_door(small_world.bundle, state)[1], 0, []
+        service, done, found = open_service(small_world.bundle, state)[1], 0, []
         while done < len(payments):
             part = payments[done : done + chance.randint(1, 30)]
             done += len(part)
-            found += [type(one) for one in door.take(Batch([raw(one) for one in part], None, done), "test")]
-            door.catch_up()
+            found += [
+                type(one) for one in service.take(Batch([raw(one) for one in part], None, done), "test")
+            ]
+            service.catch_up()
             if chance.random() < 0.3:
-                door.site.close()  # as if it were killed
-                door = open_door(small_world.bundle, state)[1]
-        door.close()
+                service.state_file.close()  # as if it were killed
+                service = open_service(small_world.bundle, state)[1]
+        service.close()
         assert found == wanted
 
 
 def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path: Path) -> None:
-    door = open_door(small_world.bundle, tmp_path / "state.db")[1]
+    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     payment = Parser(small_world.project.schema).parse(raw(SMALL))
-    door.warm_up([PastPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
-    copy, conflict = door.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
+    service.warm_up([PastPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
+    copy, conflict = service.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
     assert isinstance(copy, Repeated)
     assert isinstance(conflict, Conflict)
     assert conflict.reason == "conflict: transaction_id already decided with other content"
 
 
 def test_a_file_of_its_own_history_has_no_conflict(small_world: SmallWorld, tmp_path: Path) -> None:
-    door = open_door(small_world.bundle, tmp_path / "state.db")[1]
+    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     history = read_history(small_world.project, small_world.history, lambda *_: None)
-    door.warm_up(history.payments[:500], lambda: None)
+    service.warm_up(history.payments[:500], lambda: None)
     rows = list(rows_of(small_world, 500))
-    outcomes = door.take(Batch(rows, None, 1), "test")
+    outcomes = service.take(Batch(rows, None, 1), "test")
     assert not any(isinstance(one, Conflict) for one in outcomes)
     assert sum(isinstance(one, Repeated) for one in outcomes) > 400
 
@@ -215,8 +217,8 @@ def test_a_file_that_is_scored_says_which_rows_conflict(
 
 
 def test_a_label_finds_the_payment_that_stands(small_world: SmallWorld, tmp_path: Path) -> None:
-    door = open_door(small_world.bundle, tmp_path / "state.db")[1]
+    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     label = {"type": "label", "transaction_id": "A1", "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
-    door.take(Batch([raw(SMALL), raw(LARGE), raw(label)], None, 1), "test")
-    (ids,) = {one.ids for one in door.site.since(0) if one.event is None}
+    service.take(Batch([raw(SMALL), raw(LARGE), raw(label)], None, 1), "test")
+    (ids,) = {one.ids for one in service.state_file.since(0) if one.event is None}
     assert ids[0] == "c1"

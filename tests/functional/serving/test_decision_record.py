@@ -49,7 +49,7 @@ def without_delivery(line: bytes | str) -> bytes:
     return encode(msgspec.structs.replace(msgspec.json.decode(line, type=Record), delivery=None))
 
 
-class Doors:
+class Services:
     """The same payments sent to every way of serving, each with a new state."""
 
     def __init__(self, world: SmallWorld, folder: Path, events: list[bytes]) -> None:
@@ -128,16 +128,16 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
 ) -> None:
     monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
     live = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
-    doors = Doors(small_world, tmp_path, apart(live))
-    assert len(doors.events) == MANY
+    services = Services(small_world, tmp_path, apart(live))
+    assert len(services.events) == MANY
     records = {
-        "run": doors.run_file(),
-        "score": doors.score(),
-        "pipe": doors.pipe(),
-        "http": doors.http(),
-        "workers": doors.http("--workers=2"),
-        "handler": doors.handler(),
-        "stored": doors.stored(),
+        "run": services.run_file(),
+        "score": services.score(),
+        "pipe": services.pipe(),
+        "http": services.http(),
+        "workers": services.http("--workers=2"),
+        "handler": services.handler(),
+        "stored": services.stored(),
     }
     wanted = records["run"]
     told = [json.loads(one) for one in wanted]

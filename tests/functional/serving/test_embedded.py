@@ -1,4 +1,4 @@
-"""The embedded door: exactly once, through restarts, kills, repeats and rubbish."""
+"""The embedded service: exactly once, through restarts, kills, repeats and rubbish."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.history.load import read_history
-from fraud_detection.serving.embedded.service import EmbeddedDoor, has_past
+from fraud_detection.serving.embedded.service import EmbeddedService, has_past
 from tests.conftest import SmallWorld
-from tests.states import made, open_door, opened
+from tests.states import made, open_service, opened
 
 DECISIONS = "SELECT transaction_id, action, score, reasons, features FROM decisions ORDER BY transaction_id"
 
 
-def door_at(world: SmallWorld, state: Path) -> EmbeddedDoor:
-    return open_door(world.bundle, state)[1]
+def service_at(world: SmallWorld, state: Path) -> EmbeddedService:
+    return open_service(world.bundle, state)[1]
 
 
 def decisions(state: Path) -> list[tuple[Any, ...]]:
@@ -39,9 +39,9 @@ def decisions(state: Path) -> list[tuple[Any, ...]]:
         return db.execute(DECISIONS).fetchall()
 
 
-def serve(door: EmbeddedDoor, events: list[bytes], size: int = 64) -> None:
+def serve(service: EmbeddedService, events: list[bytes], size: int = 64) -> None:
     for start in range(0, len(events), size):
-        door.take(Batch(events[start : start + size], None, start + size), "test")
+        service.take(Batch(events[start : start + size], None, start + size), "test")
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def events(small_world: SmallWorld) -> list[bytes]:
 def test_every_event_is_decided_quarantined_repeated_or_a_label(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    door = door_at(small_world, tmp_path / "state.db")
-    serve(door, events)
-    tally = door.tally
+    service = service_at(small_world, tmp_path / "state.db")
+    serve(service, events)
+    tally = service.tally
     assert tally.decided + tally.quarantined == tally.transactions
     assert tally.transactions + tally.repeated + tally.labels == len(events)
     assert sum(tally.actions) == tally.decided
     assert min(tally.decided, tally.quarantined, tally.repeated, tally.labels) > 0
-    door.close()
+    service.close()
     with sqlite3.connect(tmp_path / "state.db") as db:
         assert db.execute("SELECT count(*), count(DISTINCT transaction_id) FROM decisions").fetchone() == (
             tally.decided,
@@ -73,9 +73,9 @@ def test_every_event_is_decided_quarantined_repeated_or_a_label(
 def test_every_review_and_decline_has_reasons_in_words(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    door = door_at(small_world, tmp_path / "state.db")
-    serve(door, events)
-    door.close()
+    service = service_at(small_world, tmp_path / "state.db")
+    serve(service, events)
+    service.close()
     doubtful = [json.loads(row[3]) for row in decisions(tmp_path / "state.db") if row[1] != 0]
     assert doubtful
     assert all(len(reasons) >= 2 and all(words for _, _, words in reasons) for reasons in doubtful)
@@ -90,9 +90,9 @@ def test_declared_rules_decide_and_are_among_the_reasons(
         RuleSettings(name="huge", when="amount >= 200", action="decline"),
     )
     project = msgspec.structs.replace(small_world.project, rules=rules)
-    door = open_door(small_world.bundle, tmp_path / "state.db", project=project)[1]
-    serve(door, events[:1_500])
-    door.close()
+    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    serve(service, events[:1_500])
+    service.close()
     seen = set()
     with sqlite3.connect(tmp_path / "state.db") as db:
         kept = db.execute("SELECT action, reasons, event FROM decisions").fetchall()
@@ -110,9 +110,9 @@ def test_the_size_of_batches_changes_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, size: int
 ) -> None:
     for name, each in (("a", size), ("b", 64)):
-        door = door_at(small_world, tmp_path / name)
-        serve(door, events[:600], each)
-        door.close()
+        service = service_at(small_world, tmp_path / name)
+        serve(service, events[:600], each)
+        service.close()
     left, right = decisions(tmp_path / "a"), decisions(tmp_path / "b")
     assert [(row[0], row[1], row[4]) for row in left] == [(row[0], row[1], row[4]) for row in right]
 
@@ -120,16 +120,16 @@ def test_the_size_of_batches_changes_nothing(
 def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    steady = door_at(small_world, tmp_path / "steady")
+    steady = service_at(small_world, tmp_path / "steady")
     serve(steady, events[:1_500])
     steady.close()
     recovered = 0
     for start in range(0, 1_500, 300):
-        door = door_at(small_world, tmp_path / "dying")
-        recovered += door.recovered
-        door.save_after_events = 400
-        serve(door, events[start : start + 300])
-        door.site.close()
+        service = service_at(small_world, tmp_path / "dying")
+        recovered += service.recovered
+        service.save_after_events = 400
+        serve(service, events[start : start + 300])
+        service.state_file.close()
     assert recovered > 0
     assert decisions(tmp_path / "dying") == decisions(tmp_path / "steady")
 
@@ -137,13 +137,13 @@ def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
 def test_a_payment_asked_twice_is_decided_once(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    door = door_at(small_world, tmp_path / "state.db")
-    serve(door, events[:300])
-    before, decided = door.site.rows(DECISIONS), door.tally.decided
-    serve(door, events[:300])
-    assert door.tally.decided == decided
-    assert door.site.rows(DECISIONS) == before
-    door.close()
+    service = service_at(small_world, tmp_path / "state.db")
+    serve(service, events[:300])
+    before, decided = service.state_file.rows(DECISIONS), service.tally.decided
+    serve(service, events[:300])
+    assert service.tally.decided == decided
+    assert service.state_file.rows(DECISIONS) == before
+    service.close()
 
 
 def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
@@ -157,60 +157,60 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
         one["terminal_id"] = "same"
     label = {"type": "label", "transaction_id": payments[0]["transaction_id"], "is_fraud": 1}
     label["label_known_at"] = payments[0]["event_time"]
-    door = door_at(small_world, tmp_path / "state.db")
-    serve(door, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
-    names = [feature.name for feature in door.pipeline.memory.extractor.definitions]
-    third = door.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
+    service = service_at(small_world, tmp_path / "state.db")
+    serve(service, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
+    names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
+    third = service.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
     assert isinstance(third, Decided)
     assert third.values[names.index("terminal_fraud_count_30d")] == 1
-    assert (door.tally.labels, door.tally.repeated) == (1, 1)
-    door.site.close()
+    assert (service.tally.labels, service.tally.repeated) == (1, 1)
+    service.state_file.close()
 
 
 def test_history_is_taken_in_once(small_world: SmallWorld, tmp_path: Path) -> None:
-    door, history = door_at(small_world, tmp_path / "state.db"), small_world.history
+    service, history = service_at(small_world, tmp_path / "state.db"), small_world.history
     past = read_history(small_world.project, history, lambda *_: None).payments[:500]
-    door.warm_up(past, lambda: None)
-    door.site.close()
-    again = door_at(small_world, tmp_path / "state.db")
-    assert has_past(again.site)
+    service.warm_up(past, lambda: None)
+    service.state_file.close()
+    again = service_at(small_world, tmp_path / "state.db")
+    assert has_past(again.state_file)
     with pytest.raises(ConfigError, match="in use"):
         again.warm_up(past, lambda: None)
-    again.site.close()
+    again.state_file.close()
 
 
 def test_a_state_file_of_other_features_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:
-    door = door_at(small_world, tmp_path / "state.db")
-    with door.site.transaction():
-        door.site.put_meta("shape", ["other"])
-    door.close()
+    service = service_at(small_world, tmp_path / "state.db")
+    with service.state_file.transaction():
+        service.state_file.put_meta("shape", ["other"])
+    service.close()
     with pytest.raises(ConfigError, match="other features"):
-        door_at(small_world, tmp_path / "state.db")
+        service_at(small_world, tmp_path / "state.db")
 
 
 def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    door = door_at(small_world, tmp_path / "state.db")
-    serve(door, events[:64])
+    service = service_at(small_world, tmp_path / "state.db")
+    serve(service, events[:64])
     with pytest.raises(ConfigError, match="another process"):
-        door_at(small_world, tmp_path / "state.db")
+        service_at(small_world, tmp_path / "state.db")
     words = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", "-"]
     words += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
     second = subprocess.run(words, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
     assert second.returncode == 2
     assert b"another process" in second.stderr
-    serve(door, events[64:128])
-    decided = door.tally.decided
-    door.close()
+    serve(service, events[64:128])
+    decided = service.tally.decided
+    service.close()
     assert len(decisions(tmp_path / "state.db")) == decided
-    door_at(small_world, tmp_path / "state.db").close()
+    service_at(small_world, tmp_path / "state.db").close()
 
 
 def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("hello, I am not a database" * 100)
     with pytest.raises(ConfigError, match=r"state\.db"):
-        door_at(small_world, tmp_path / "state.db")
+        service_at(small_world, tmp_path / "state.db")
 
 
 def command(world: SmallWorld, source: Path, state: Path) -> list[str]:

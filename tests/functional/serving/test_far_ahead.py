@@ -17,7 +17,7 @@ from fraud_detection.demo.demo import demo_project
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.stream_runner import warm_up
 from tests.conftest import SmallWorld
-from tests.states import open_door
+from tests.states import open_service
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
 ) -> None:
     found = []
     for number, events in enumerate(with_far_ahead):
-        engine, door = open_door(small_world.bundle, tmp_path / f"{number}.db")
-        warm_up(door, engine.project, latest, lambda *_: None)
-        due = len(door.pipeline.due)
-        outcomes = [one for event in events for one in door.take(Batch([event], None, 0), "requests")]
+        engine, service = open_service(small_world.bundle, tmp_path / f"{number}.db")
+        warm_up(service, engine.project, latest, lambda *_: None)
+        due = len(service.pipeline.due)
+        outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
         decided = [one for one in outcomes if isinstance(one, Decided)]
         refused = [one for one in outcomes if isinstance(one, Quarantined)]
         assert len(refused) == len(events) - len(with_far_ahead[0])
@@ -80,11 +80,11 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
             (
                 [(one.decision, one.values.tobytes()) for one in decided],
                 due,
-                len(door.pipeline.due),
-                door.pipeline.latest,
+                len(service.pipeline.due),
+                service.pipeline.latest,
             )
         )
-        door.close()
+        service.close()
     assert found[0] == found[1]
 
 

@@ -68,8 +68,8 @@ class Runs:
 
     def amounts(self) -> list[float]:
         """Return the amount of each decided payment."""
-        with closing(opened(self.state)) as site:
-            events = site.rows("SELECT event FROM decisions ORDER BY seq")
+        with closing(opened(self.state)) as state_file:
+            events = state_file.rows("SELECT event FROM decisions ORDER BY seq")
         return [float(json.loads(event)["amount"]) for (event,) in events]
 
 

@@ -22,11 +22,11 @@ from fraud_detection.engine.engine import make_engine
 from fraud_detection.project.checks import open_project
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
-from tests.states import made, open_door, standard_input
+from tests.states import made, open_service, standard_input
 
 PAID: dict[str, Any] = {
     "event_time": "2026-03-02T10:00:00Z",
@@ -48,20 +48,18 @@ def config(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def ask(
-    world: SmallWorld, config: Path, state: Path, *requests: tuple[str, bytes, bytes | None]
-) -> list[Any]:
+def ask(world: SmallWorld, config: Path, state: Path, *asks: tuple[str, bytes, bytes | None]) -> list[Any]:
     """Return status and body of each request: its path, its body and its Idempotency-Key."""
 
     async def asked() -> list[Any]:
-        door = RequestDoor(open_door(world.bundle, state, project=open_project(config))[1])
-        api, found = Api(door, Access(None), b""), list[Any]()
-        for path, body, key in requests:
+        requests = RequestBatcher(open_service(world.bundle, state, project=open_project(config))[1])
+        api, found = Api(requests, Access(None), b""), list[Any]()
+        for path, body, key in asks:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", path, body, b"", b"", key), answered.set_result)
             answer = await answered
             found.append((answer.status, json.loads(answer.body)))
-        door.close()
+        requests.close()
         return found
 
     return asyncio.run(asked())
@@ -108,8 +106,8 @@ def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
     told = ask(small_world, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None))
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    assert [past.ids[0] for past in door.site.since(0) if past.event is None] == ["c1"]
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    assert [past.ids[0] for past in service.state_file.since(0) if past.event is None] == ["c1"]
 
 
 def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its_content(
@@ -128,10 +126,10 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     read, write = os.pipe()
     os.write(write, EVENT + b"\n")
     os.close(write)
-    door = open_door(small_world.bundle, state, project=open_project(config))[1]
+    service = open_service(small_world.bundle, state, project=open_project(config))[1]
     piped = next(Pipe(read).batches(0, 1))
-    door.take(Batch([*piped.events, b'{"amount": 1'], [*(piped.identities or []), None], 1), "-")
-    door.close()
+    service.take(Batch([*piped.events, b'{"amount": 1'], [*(piped.identities or []), None], 1), "-")
+    service.close()
     os.close(read)
     told += [one for one in piped.identities or [] if one]
     assert len(set(told)) == 7

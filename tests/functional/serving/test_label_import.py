@@ -27,7 +27,7 @@ from fraud_detection.training.workflow import evaluate, train
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import served
 from tests.smaller import few_features
-from tests.states import open_door
+from tests.states import open_service
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -48,9 +48,9 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 
 def decided(world: SmallWorld, state: Path, count: int) -> list[dict[str, Any]]:
     events = world.live(count, labels="none", late_share=0, repeat_share=0, poison_share=0)
-    door = open_door(world.bundle, state)[1]
-    door.take(Batch(events, None, 0), "test")
-    door.close()
+    service = open_service(world.bundle, state)[1]
+    service.take(Batch(events, None, 0), "test")
+    service.close()
     return [json.loads(event) for event in events]
 
 
@@ -143,9 +143,9 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
     command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--headless"]
     command.append(f"--json={tmp_path / 'figures.json'}")
     if to_a_server:
-        with served(small_world, state) as door:
-            assert main([*command, f"--to=http://127.0.0.1:{door.port}"]) == 2
-            door.stop()
+        with served(small_world, state) as server:
+            assert main([*command, f"--to=http://127.0.0.1:{server.port}"]) == 2
+            server.stop()
     else:
         assert main([*command, f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
     said = capsys.readouterr().err
@@ -175,16 +175,16 @@ def test_a_running_server_learns_the_labels_of_a_file(
     state = tmp_path / "state.db"
     payments = decided(small_world, state, 4)
     file = write_csv(tmp_path / "labels.csv", [told(one, 4, fraud=1) for one in payments])
-    with served(small_world, state) as door:
+    with served(small_world, state) as server:
         # The state is the server's: whoever wants to write beside it is told so.
         command = ["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]
         assert main(command) == 2
         assert "another process" in capsys.readouterr().err
-        found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}/")
+        found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}/")
         assert (found["learned"], found["refused"]) == (4, 0)
-        again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{door.port}")
+        again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}")
         assert (again["learned"], again["repeated"]) == (0, 4)
-        door.stop()
+        server.stop()
     assert [row[1] for row in kept(state)] == [1] * 4
     assert main(["label", "import", str(file), "--to=http://127.0.0.1:1"]) == 2
     assert "cannot be reached" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Labels at the embedded door: told twice, corrected, early, of history, and never before they were known."""
+"""Labels of the embedded service: duplicate, corrected, early, historical, never before they were known."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import IdSource
 from fraud_detection.engine.decision_engine import Answerer
 from fraud_detection.engine.pipeline import Pipeline
-from fraud_detection.serving.embedded.service import EmbeddedDoor, settle
+from fraud_detection.serving.embedded.service import EmbeddedService, settle
 from tests.states import opened
 from tests.unit.core.features.worlds import DAY, PROJECT, START, payment
 
 
-def open_door(state: Path) -> EmbeddedDoor:
+def open_service(state: Path) -> EmbeddedService:
     extractor = Extractor(PROJECT, {})
     names = [feature.name for feature in extractor.definitions]
     answerer = Answerer(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
-    site = opened(state)
-    return EmbeddedDoor(Pipeline(Parser(SCHEMA), FeatureMemory(extractor, site), answerer, site.ledger), site)
+    state_file = opened(state)
+    return EmbeddedService(
+        Pipeline(Parser(SCHEMA), FeatureMemory(extractor, state_file), answerer, state_file.ledger),
+        state_file,
+    )
 
 
 SCHEMA = msgspec.structs.replace(PROJECT.schema, transaction_id=IdSource(field="id"))
@@ -54,40 +57,40 @@ def told(number: int, day: float, *, fraud: bool) -> bytes:
     return json.dumps(event).encode()
 
 
-def serve(door: EmbeddedDoor, events: Iterable[bytes]) -> list[Any]:
-    return [door.take(Batch([event], None, 0), "test")[0] for event in events]
+def serve(service: EmbeddedService, events: Iterable[bytes]) -> list[Any]:
+    return [service.take(Batch([event], None, 0), "test")[0] for event in events]
 
 
-def risk(door: EmbeddedDoor, outcome: object, window: str = "30d") -> tuple[float, float]:
+def risk(service: EmbeddedService, outcome: object, window: str = "30d") -> tuple[float, float]:
     """Return the frauds that a payment saw on its card, and their share of the labels."""
     assert isinstance(outcome, Decided)
-    names = [feature.name for feature in door.pipeline.memory.extractor.definitions]
+    names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
     row = dict(zip(names, outcome.values, strict=True))
     return row[f"card_fraud_count_{window}"], row[f"card_fraud_rate_{window}"]
 
 
 def test_the_same_verdict_told_again_counts_once(tmp_path: Path) -> None:
-    door = open_door(tmp_path / "s.db")
-    serve(door, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
-    assert risk(door, serve(door, [paid(2, 5)])[0]) == (1, 1.0)
+    service = open_service(tmp_path / "s.db")
+    serve(service, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
+    assert risk(service, serve(service, [paid(2, 5)])[0]) == (1, 1.0)
     # What was told at another time is kept, though it changes nothing.
-    assert (door.tally.labels, door.tally.repeated, door.tally.repeated_labels) == (2, 1, 1)
-    assert door.site.rows("SELECT known_at, noted FROM labels ORDER BY seq") == [
+    assert (service.tally.labels, service.tally.repeated, service.tally.repeated_labels) == (2, 1, 1)
+    assert service.state_file.rows("SELECT known_at, noted FROM labels ORDER BY seq") == [
         (START + 3 * DAY, 0),
         (START + 4 * DAY, 1),
     ]
-    door.close()
+    service.close()
 
 
 def test_a_correction_takes_the_earlier_label_back_and_older_news_change_nothing(tmp_path: Path) -> None:
-    door = open_door(tmp_path / "s.db")
-    serve(door, [paid(1, 0), paid(2, 0), told(1, 3, fraud=True), told(2, 3, fraud=False)])
-    assert risk(door, serve(door, [paid(3, 5)])[0]) == (1, 0.5)
-    serve(door, [told(1, 6, fraud=False)])
-    assert risk(door, serve(door, [paid(4, 7)])[0]) == (0, 0.0)
-    serve(door, [told(1, 4, fraud=True)])
-    assert risk(door, serve(door, [paid(5, 8)])[0]) == (0, 0.0)
-    door.close()
+    service = open_service(tmp_path / "s.db")
+    serve(service, [paid(1, 0), paid(2, 0), told(1, 3, fraud=True), told(2, 3, fraud=False)])
+    assert risk(service, serve(service, [paid(3, 5)])[0]) == (1, 0.5)
+    serve(service, [told(1, 6, fraud=False)])
+    assert risk(service, serve(service, [paid(4, 7)])[0]) == (0, 0.0)
+    serve(service, [told(1, 4, fraud=True)])
+    assert risk(service, serve(service, [paid(5, 8)])[0]) == (0, 0.0)
+    service.close()
 
 
 labels = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 20), st.booleans()), max_size=12)
@@ -102,21 +105,21 @@ def test_what_a_payment_sees_is_the_standing_labels_whatever_came_in_which_order
     state = tmp_path_factory.mktemp("s") / "s.db"
     events = [told(number, day, fraud=fraud) for number, day, fraud in news]
     events[early:early] = [paid(number, 0) for number in (1, 2, 3)]
-    door = open_door(state)
-    serve(door, events[:killed])
-    door.site.close()
-    door = open_door(state)
-    serve(door, events[killed:])
+    service = open_service(state)
+    serve(service, events[:killed])
+    service.state_file.close()
+    service = open_service(state)
+    serve(service, events[killed:])
     standing: dict[int, tuple[int, bool]] = {}
     for number, day, fraud in news:
         held = standing.get(number)
         if held is None or (held[1] is not fraud and day >= held[0]):
             standing[number] = (day, fraud)
     frauds = sum(fraud for _, fraud in standing.values())
-    count, rate = risk(door, serve(door, [paid(9, 21)])[0])
+    count, rate = risk(service, serve(service, [paid(9, 21)])[0])
     assert count == frauds
     assert math.isnan(rate) if not standing else rate == frauds / len(standing)
-    door.site.close()
+    service.state_file.close()
 
 
 def past(number: int, day: float, *, fraud: bool | None, known: float) -> PastPayment:
@@ -131,15 +134,15 @@ HISTORY = [
 
 
 def test_labels_of_history_are_learned_when_the_stream_comes_to_their_time(tmp_path: Path) -> None:
-    door = open_door(tmp_path / "s.db")
-    door.warm_up(HISTORY, lambda: None)
-    assert risk(door, serve(door, [paid(10, 9)])[0]) == (1, 1.0)
-    assert risk(door, serve(door, [paid(11, 11)])[0]) == (1, 1.0)
-    door.site.close()
-    door = open_door(tmp_path / "s.db")
-    assert risk(door, serve(door, [paid(12, 12)])[0]) == (2, 1.0)
-    door.site.close()
-    again = open_door(tmp_path / "s.db")
+    service = open_service(tmp_path / "s.db")
+    service.warm_up(HISTORY, lambda: None)
+    assert risk(service, serve(service, [paid(10, 9)])[0]) == (1, 1.0)
+    assert risk(service, serve(service, [paid(11, 11)])[0]) == (1, 1.0)
+    service.state_file.close()
+    service = open_service(tmp_path / "s.db")
+    assert risk(service, serve(service, [paid(12, 12)])[0]) == (2, 1.0)
+    service.state_file.close()
+    again = open_service(tmp_path / "s.db")
     assert risk(again, serve(again, [paid(13, 13)])[0]) == (2, 1.0)
     again.close()
 
@@ -147,21 +150,21 @@ def test_labels_of_history_are_learned_when_the_stream_comes_to_their_time(tmp_p
 def test_a_label_of_history_that_the_stream_tells_too_counts_once_and_can_be_corrected(
     tmp_path: Path,
 ) -> None:
-    door = open_door(tmp_path / "s.db")
-    door.warm_up(HISTORY, lambda: None)
-    serve(door, [told(2, 10, fraud=True), told(1, 10, fraud=False)])
-    assert risk(door, serve(door, [paid(11, 13)])[0]) == (1, 0.5)
-    door.close()
+    service = open_service(tmp_path / "s.db")
+    service.warm_up(HISTORY, lambda: None)
+    serve(service, [told(2, 10, fraud=True), told(1, 10, fraud=False)])
+    assert risk(service, serve(service, [paid(11, 13)])[0]) == (1, 0.5)
+    service.close()
 
 
 def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tmp_path: Path) -> None:
-    door = open_door(tmp_path / "s.db")
+    service = open_service(tmp_path / "s.db")
     payment = Parser(SCHEMA).parse(paid(3, 8))
     assert isinstance(payment, Transaction)
-    door.warm_up([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
-    serve(door, [paid(3, 8)])
-    assert (door.tally.decided, door.tally.repeated, door.tally.repeated_labels) == (0, 1, 0)
-    door.close()
+    service.warm_up([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
+    serve(service, [paid(3, 8)])
+    assert (service.tally.decided, service.tally.repeated, service.tally.repeated_labels) == (0, 1, 0)
+    service.close()
 
 
 def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_learned() -> None:
@@ -180,13 +183,13 @@ def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_
 
 
 def test_where_the_stream_tells_the_labels_of_history_they_count_when_it_does(tmp_path: Path) -> None:
-    door = open_door(tmp_path / "s.db")
-    replay = Replay(door.pipeline.memory)
+    service = open_service(tmp_path / "s.db")
+    replay = Replay(service.pipeline.memory)
     for _ in replay.rows(HISTORY):
         pass
-    settle(door.site, replay, HISTORY, labels_follow=True)
-    assert risk(door, serve(door, [paid(10, 13)])[0]) == (1, 1.0)
-    serve(door, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
-    assert (door.tally.labels, door.tally.repeated) == (1, 1)
-    assert risk(door, serve(door, [paid(11, 15)])[0]) == (2, 1.0)
-    door.close()
+    settle(service.state_file, replay, HISTORY, labels_follow=True)
+    assert risk(service, serve(service, [paid(10, 13)])[0]) == (1, 1.0)
+    serve(service, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
+    assert (service.tally.labels, service.tally.repeated) == (1, 1)
+    assert risk(service, serve(service, [paid(11, 15)])[0]) == (2, 1.0)
+    service.close()

@@ -1,4 +1,4 @@
-"""An event too large to be read is refused with size and digest at every door, and its beginning is kept."""
+"""An event that is too large is refused with size and digest by every service, and its beginning is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fraud_detection.serving.aws_lambda.batch import Record
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.functional.serving.test_conflicts import SMALL, raw, told_by
-from tests.states import made, open_door
+from tests.states import made, open_service
 
 KEPT = 65_536
 NAMES = {f"{n}-" + "n" * 2_500: 1 for n in range(400)}
@@ -91,10 +91,10 @@ def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_
     event = raw(SMALL | {field: ""})
     largest = raw(SMALL | {field: "x" * (256 * 1024 - len(event))})
     assert len(largest) == 256 * 1024
-    _, door = open_door(small_world.bundle, tmp_path / "state.db")
-    door.take(Batch([largest, largest], None, 0), "test")
-    assert (door.tally.decided, door.tally.repeated) == (1, 1)
-    door.close()
+    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    service.take(Batch([largest, largest], None, 0), "test")
+    assert (service.tally.decided, service.tally.repeated) == (1, 1)
+    service.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]
     assert main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_world.bundle}"]) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import BOUNDS_S, exposition
 from fraud_detection.serving.http.stream_input import STREAM, SideSource
 from tests.conftest import SmallWorld
@@ -18,7 +18,7 @@ from tests.exposition import Family, families
 from tests.functional.http.test_service import Served, served
 from tests.functional.serving.test_broken_state import limit_files
 from tests.functional.workers.test_workers import TWO, WORKERS, children, until
-from tests.states import open_door
+from tests.states import open_service
 
 LAG = "fraud_consumer_lag_seconds"
 WITHIN = 1.02
@@ -83,8 +83,8 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
 ) -> None:
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    _, door = open_door(small_world.bundle, tmp_path / "state.db")
-    requests = RequestDoor(door)
+    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    requests = RequestBatcher(service)
     beside = SideSource(requests, str(source))
 
     def lag() -> float:
@@ -92,14 +92,14 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
 
     async def main() -> None:
         assert lag() == 0
-        door.site.database.execute("PRAGMA query_only = 1")
+        service.state_file.database.execute("PRAGMA query_only = 1")
         beside.begin(asyncio.get_running_loop())
         await asyncio.to_thread(until, lambda: lag() > 0.2)
         first, at = lag(), time.monotonic()
         await asyncio.sleep(0.3)
         assert lag() - first == pytest.approx(time.monotonic() - at, abs=0.1)
-        door.site.database.execute("PRAGMA query_only = 0")
-        await asyncio.to_thread(until, lambda: door.tally.decided == len(events) and lag() == 0)
+        service.state_file.database.execute("PRAGMA query_only = 0")
+        await asyncio.to_thread(until, lambda: service.tally.decided == len(events) and lag() == 0)
         await beside.stop()
 
     asyncio.run(main())
@@ -110,14 +110,14 @@ def test_unsaved_events_are_those_that_a_restart_remembers(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, dying = open_door(small_world.bundle, state)
+    _, dying = open_service(small_world.bundle, state)
     dying.take(Batch(events[:50], None, 0), "test")
-    found = families(exposition(RequestDoor(dying), {}))
+    found = families(exposition(RequestBatcher(dying), {}))
     unsaved = found["fraud_unsaved_events"].total("fraud_unsaved_events")
-    dying.site.close()
-    _, door = open_door(small_world.bundle, state)
-    assert door.recovered == unsaved == 50
-    door.close()
+    dying.state_file.close()
+    _, service = open_service(small_world.bundle, state)
+    assert service.recovered == unsaved == 50
+    service.close()
 
 
 def test_the_strict_reader_refuses_what_is_not_well_formed() -> None:

@@ -10,7 +10,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.output_file import OutputFile
 from fraud_detection.engine.decision_json import outcome_line, told_line
 from tests.conftest import SmallWorld
-from tests.states import open_door
+from tests.states import open_service
 
 
 @pytest.mark.parametrize("lost", ["nothing", "lines", "half a line", "the file"])
@@ -19,24 +19,26 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
 ) -> None:
     events = small_world.live(400, repeat_share=0, poison_share=0.05)
     out = tmp_path / "decisions.jsonl"
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    file = OutputFile(door.site, str(out), told_line)
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    file = OutputFile(service.state_file, str(out), told_line)
     expected: list[bytes] = []
     lines: list[bytes] = []
     for start in range(0, 300, 100):
-        lines = [outcome_line(one) for one in door.take(Batch(events[start : start + 100], None, 0), "test")]
+        lines = [
+            outcome_line(one) for one in service.take(Batch(events[start : start + 100], None, 0), "test")
+        ]
         expected += lines
         if lost == "nothing" or start < 200:
             file.write(lines)
     file.close()
-    door.site.close()
+    service.state_file.close()
     if lost == "half a line":
         with out.open("ab") as half:
             half.write(b"".join(lines)[:1000])
     if lost == "the file":
         out.unlink()
-    again = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    file = OutputFile(again.site, str(out), told_line)
+    again = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    file = OutputFile(again.state_file, str(out), told_line)
     found = out.read_bytes().splitlines(keepends=True)
     assert found == (expected[200:] if lost == "the file" else expected)
     more = [outcome_line(one) for one in again.take(Batch(events[300:], None, 0), "test")]
@@ -48,11 +50,11 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
 
 def test_the_places_of_several_sources_are_kept(small_world: SmallWorld, tmp_path: Path) -> None:
     events = small_world.live(30, repeat_share=0, poison_share=0)
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
     for number, source in enumerate(["a", "b", "a", "c"]):
-        door.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
-    for site in (door.site, None):
-        opened = site or open_door(small_world.bundle, tmp_path / "s.db")[1].site
+        service.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
+    for state_file in (service.state_file, None):
+        opened = state_file or open_service(small_world.bundle, tmp_path / "s.db")[1].state_file
         found = {one.name: (one.length, one.digest, one.position) for one in opened.sources("")}
         assert found == {"a": (12, "m2", 12), "b": (11, "m1", 11), "c": (13, "m3", 13)}
         opened.close()

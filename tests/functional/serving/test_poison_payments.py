@@ -23,7 +23,7 @@ from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.testing.aws_fakes import FakeDynamo
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
-from tests.states import open_door
+from tests.states import open_service
 
 LANE = "shardId-000000000000"
 POISON = "poison"
@@ -88,23 +88,25 @@ def events(small_world: SmallWorld) -> list[bytes]:
 def decide(
     world: SmallWorld, events: list[bytes], state: Path, break_it: Callable[[Any], None]
 ) -> tuple[dict[str, Decision], Any]:
-    """Decide the events at the embedded door, in one batch; return the decisions, and the door."""
-    _, door = open_door(world.bundle, state)
-    break_it(door)
-    outcomes = door.take(Batch(events, None, len(events), ""), "-")
-    return {one.decision.transaction_id: one.decision for one in outcomes if hasattr(one, "decision")}, door
+    """Decide the events at the embedded service, in one batch; return the decisions, and the service."""
+    _, service = open_service(world.bundle, state)
+    break_it(service)
+    outcomes = service.take(Batch(events, None, len(events), ""), "-")
+    return {
+        one.decision.transaction_id: one.decision for one in outcomes if hasattr(one, "decision")
+    }, service
 
 
-def break_rules(door: Any) -> None:  # noqa: ANN401 - a door
-    champion = door.pipeline.answering.champion
+def break_rules(service: Any) -> None:  # noqa: ANN401 - a service
+    champion = service.pipeline.answering.champion
     broken = msgspec.structs.replace(champion, rules=BrokenRules(champion.rules))
-    door.pipeline.answering.champion = broken
+    service.pipeline.answering.champion = broken
 
 
-def break_scorer(door: Any) -> None:  # noqa: ANN401 - a door
-    champion = door.pipeline.answering.champion
+def break_scorer(service: Any) -> None:  # noqa: ANN401 - a service
+    champion = service.pipeline.answering.champion
     broken = msgspec.structs.replace(champion, scorer=BrokenScorer(champion.scorer, "score"))
-    door.pipeline.answering.champion = broken
+    service.pipeline.answering.champion = broken
 
 
 class BrokenLimiter(DeclineLimiter):
@@ -120,8 +122,8 @@ class BrokenLimiter(DeclineLimiter):
         super().note(time_ms, declined=declined)
 
 
-def break_limiter(door: Any) -> None:  # noqa: ANN401 - a door
-    door.pipeline.answering.limiter = BrokenLimiter(POISON_MS)
+def break_limiter(service: Any) -> None:  # noqa: ANN401 - a service
+    service.pipeline.answering.limiter = BrokenLimiter(POISON_MS)
 
 
 @pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_limiter])
@@ -133,22 +135,22 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    well, door = decide(small_world, events, tmp_path / "well.db", lambda _: None)
-    door.close()
+    well, service = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    service.close()
     with caplog.at_level(logging.ERROR):
-        found, door = decide(small_world, events, tmp_path / "state.db", break_it)
+        found, service = decide(small_world, events, tmp_path / "state.db", break_it)
     assert found[POISON].action is Action.REVIEW
     assert [reason.code for reason in found[POISON].reasons] == ["internal_error"]
     assert len(found) == MANY
     others = {one: kept for one, kept in well.items() if one != POISON}
     assert {one: kept for one, kept in found.items() if one != POISON} == others
-    assert door.tally.internal_errors == 1
+    assert service.tally.internal_errors == 1
     assert "BugError" in caplog.text
-    door.close()
+    service.close()
     # It is decided for good: the next start meets nothing, and the payment is known.
-    _, door = open_door(small_world.bundle, tmp_path / "state.db")
-    assert door.site.seq == MANY
-    door.close()
+    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    assert service.state_file.seq == MANY
+    service.close()
     with sqlite3.connect(tmp_path / "state.db") as file:
         (reasons,) = file.execute(
             "SELECT reasons FROM decisions WHERE transaction_id = ?", (POISON,)
@@ -164,11 +166,11 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
 def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    _, door = open_door(small_world.bundle, tmp_path / "state.db")
-    answering, at = door.pipeline.answering, MANY // 2
-    parsed = [door.pipeline.parser.parse(one) for one in events]
+    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    answering, at = service.pipeline.answering, MANY // 2
+    parsed = [service.pipeline.parser.parse(one) for one in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
-    rows = [array("d", door.pipeline.memory.observe(one)) for one in payments]
+    rows = [array("d", service.pipeline.memory.observe(one)) for one in payments]
     well = answering.answer(payments, rows)
     answering.canary = Canary(answering.champion, 0.5, "salt")
     assert answering.answer(payments, rows) == well
@@ -179,7 +181,7 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     assert [reason.code for reason in found[at].reasons] == ["internal_error"]
     assert [one.transaction_id for one in answering.failures] == [POISON]
     assert found[:at] + found[at + 1 :] == well[:at] + well[at + 1 :]
-    door.close()
+    service.close()
 
 
 def test_the_function_goes_on_behind_a_payment_that_raises(

@@ -21,14 +21,14 @@ from fraud_detection.cli.main import main
 from fraud_detection.core.events import Conflict, Quarantined
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.serving.http.api_keys import Access
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.request_identity import request_identities
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.workers.ownership import Ownership
 from tests.conftest import SmallWorld
 from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
-from tests.states import made, open_door, opened
+from tests.states import made, open_service, opened
 
 BAD = b'{"transaction_id":"b1","card_id":"c1","amount":"much"}'
 GARBAGE = b"no JSON at all"
@@ -66,18 +66,18 @@ def now_ms() -> int:
     return int(1000 * time.time())
 
 
-def statuses_of(world: SmallWorld, state: Path, requests: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+def statuses_of(world: SmallWorld, state: Path, asks: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
     """Ask one process, each body with its key; return the statuses, and check that each arrival counts."""
 
     async def ask() -> list[int]:
-        door = RequestDoor(open_door(world.bundle, state)[1])
-        api, found = Api(door, Access(None), b""), []
-        for body, key in requests:
+        requests = RequestBatcher(open_service(world.bundle, state)[1])
+        api, found = Api(requests, Access(None), b""), []
+        for body, key in asks:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             api.take(Request("POST", "/v1/decisions", body, b"", b"", key), answered.set_result)
             found.append((await answered).status)
-        assert f"fraud_quarantined_total {found.count(422)}" in exposition(door, {}).splitlines()
-        door.close()
+        assert f"fraud_quarantined_total {found.count(422)}" in exposition(requests, {}).splitlines()
+        requests.close()
         return found
 
     return asyncio.run(ask())
@@ -113,10 +113,10 @@ def test_who_deletes_rows_to_make_room_stops_nothing(small_world: SmallWorld, tm
 
 def test_in_a_list_the_index_is_part_of_the_place(small_world: SmallWorld, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     for _ in range(2):
-        door.take(Batch([BAD] * 3, request_identities("till", b"k1", 3, many=True), 0), "test")
-    door.close()
+        service.take(Batch([BAD] * 3, request_identities("till", b"k1", 3, many=True), 0), "test")
+    service.close()
     assert counts_of(state) == [(BAD, 3)]
 
 
@@ -130,7 +130,7 @@ def test_a_conflict_is_merged_with_the_same_conflict_alone(small_world: SmallWor
 def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_their_own(
     tmp_path: Path,
 ) -> None:
-    site = opened(tmp_path / "state.db")
+    state_file = opened(tmp_path / "state.db")
     kinds = [
         Quarantined(GARBAGE, "not valid JSON", "$"),
         Quarantined(GARBAGE, "a required value is missing", "$.amount"),
@@ -140,8 +140,8 @@ def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_the
     ]
     for _ in range(2):
         again = [msgspec.structs.replace(one, reason=f"{one.reason}, said otherwise") for one in kinds]
-        site.keep([*kinds, *again], 1, 0, SchemaDrift())
-    site.close()
+        state_file.keep([*kinds, *again], 1, 0, SchemaDrift())
+    state_file.close()
     found = [(row.reason, row.count) for row in rows_of(tmp_path / "state.db")]
     assert found == [(one.reason, 4) for one in kinds]
 
@@ -188,15 +188,15 @@ def test_explain_and_audit_know_how_often_it_came(
     small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state.db"
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     for settles in (True, False, False):
-        door.take(Batch([BAD, BAD], None, 0), "test")
+        service.take(Batch([BAD, BAD], None, 0), "test")
         if settles:
-            door.site.settle()
+            service.state_file.settle()
     # Of a process at work: what is in the journal alone counts too.
     assert main(["explain", "b1", f"--state={state}", "--headless"]) == 0
     assert "; came 6 times, 20" in capsys.readouterr().out
-    door.close()
+    service.close()
     assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
     assert "1 refused event" in capsys.readouterr().out
 
@@ -217,8 +217,8 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
     fine = [raw(SMALL | {"transaction_id": f"t{n}"}) for n in range(20)]
     conflict = raw(LARGE | {"transaction_id": "t0"})
     pool = [BAD, GARBAGE, GARBAGE + b" ", b"[1]", *LARGE_LINES, conflict, *fine]
-    door = open_door(small_world.bundle, state)[1]
-    door.take(Batch([fine[0]], None, 0), "test")
+    service = open_service(small_world.bundle, state)[1]
+    service.take(Batch([fine[0]], None, 0), "test")
     places, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
     for _ in range(40):
         events = [chance.choice(pool) for _ in range(chance.choice([1, 1, 2, 9, 90]))]
@@ -228,13 +228,13 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
             if event not in fine and identity not in places.setdefault(event, set()):
                 places[event].add(identity)
                 times.setdefault(event, []).append(now_ms())
-        door.take(Batch(events, identities, 0), "test")
+        service.take(Batch(events, identities, 0), "test")
         if chance.random() < 0.5:
-            door.catch_up()
+            service.catch_up()
         if chance.random() < 0.2:
-            door.site.close()  # as if it were killed
-            door = open_door(small_world.bundle, state)[1]
-    door.close()
+            service.state_file.close()  # as if it were killed
+            service = open_service(small_world.bundle, state)[1]
+    service.close()
     rows = rows_of(state)
     assert [row.count for row in rows] == [len(found) for found in places.values()]
     assert [row.event for row in rows] == [

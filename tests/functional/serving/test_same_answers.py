@@ -18,7 +18,16 @@ from tests.conftest import SmallWorld
 from tests.made_once import made_once
 from tests.optional_settings import TABLE, Setting, amount_free
 from tests.process_ways_of_serving import PROCESSES, in_order
-from tests.ways_of_serving import IN_PROCESS, REFERENCE, Case, Door, Part, Result, cuttings, killed_once
+from tests.ways_of_serving import (
+    IN_PROCESS,
+    REFERENCE,
+    Case,
+    Part,
+    Result,
+    WayOfServing,
+    cuttings,
+    killed_once,
+)
 
 PAYMENTS = 140
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))]
@@ -74,8 +83,8 @@ def wanted(case: Case, setting: Setting, tmp_path_factory: pytest.TempPathFactor
     return found
 
 
-def differences(case: Case, door: Door, wanted: Result, found: Result) -> list[tuple[object, ...]]:
-    mine, theirs = wanted.of_kinds(door.kinds), found.of_kinds(door.kinds)
+def differences(case: Case, service: WayOfServing, wanted: Result, found: Result) -> list[tuple[object, ...]]:
+    mine, theirs = wanted.of_kinds(service.kinds), found.of_kinds(service.kinds)
     places = sorted(mine.keys() | theirs.keys())
     return [
         (place, mine.get(place), theirs.get(place), case.events[place])
@@ -84,25 +93,30 @@ def differences(case: Case, door: Door, wanted: Result, found: Result) -> list[t
     ]
 
 
-def assert_same(case: Case, door: Door, wanted: Result, found: Result) -> None:
-    differing = differences(case, door, wanted, found)
-    assert not differing, f"{door.name}: {len(differing)} differ, the first: {differing[0]}"
+def assert_same(case: Case, service: WayOfServing, wanted: Result, found: Result) -> None:
+    differing = differences(case, service, wanted, found)
+    assert not differing, f"{service.name}: {len(differing)} differ, the first: {differing[0]}"
     assert found.counts in (wanted.counts, None)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "door",
+    "service",
     [
         pytest.param(one, id=one.name, marks=pytest.mark.long if one.name in ONLY_LONG else ())
         for one in IN_PROCESS
     ],
 )
-def test_every_door_answers_as_a_file_in_one_piece_does(
-    case: Case, wanted: Result, door: Door, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_service_answers_as_a_file_in_one_piece_does(
+    case: Case,
+    wanted: Result,
+    service: WayOfServing,
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
-    assert_same(case, door, wanted, door.decide(case, cuttings(len(case.events), seed), tmp_path))
+    assert_same(case, service, wanted, service.decide(case, cuttings(len(case.events), seed), tmp_path))
 
 
 def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
@@ -114,13 +128,13 @@ def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("door", PROCESSES, ids=lambda one: one.name)
+@pytest.mark.parametrize("service", PROCESSES, ids=lambda one: one.name)
 def test_every_process_answers_as_a_file_in_one_piece_does(
-    case: Case, wanted: Result, door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, wanted: Result, service: WayOfServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
     cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
-    found = door.decide(case, cuts, tmp_path)
-    if "repeated" not in door.kinds:
+    found = service.decide(case, cuts, tmp_path)
+    if "repeated" not in service.kinds:
         wanted = Result(in_order(kept_once(case, wanted)))
-    assert_same(case, door, wanted, found)
+    assert_same(case, service, wanted, found)

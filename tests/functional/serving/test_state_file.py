@@ -21,7 +21,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.commit_marker import SLOT_BYTES, SUFFIX, marker_path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import LOOK_EVERY_S
 from fraud_detection.adapters.sqlite.state_lock import pages_of_log
 from fraud_detection.adapters.sqlite.state_reader import Record
@@ -29,12 +29,12 @@ from fraud_detection.cli.main import main
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded import stream_runner as stream
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.workers.ownership import shard_path
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import TIMEOUT_S, served
 from tests.functional.workers.test_workers import TWO, until
-from tests.states import made, open_door, short_history
+from tests.states import made, open_service, short_history
 
 FILES = ("", "-wal", SUFFIX)
 
@@ -44,15 +44,15 @@ def events(small_world: SmallWorld) -> list[bytes]:
     return small_world.live(400, labels="none", late_share=0, repeat_share=0, poison_share=0)
 
 
-def door_at(world: SmallWorld, state: Path) -> EmbeddedDoor:
-    return stream.open_door(world.bundle, state)[1]
+def service_at(world: SmallWorld, state: Path) -> EmbeddedService:
+    return stream.open_service(world.bundle, state)[1]
 
 
-def take(door: EmbeddedDoor, events: list[bytes]) -> None:
+def take(service: EmbeddedService, events: list[bytes]) -> None:
     """Decide payments one by one, as they come over HTTP."""
     for event in events:
-        door.take(Batch([event], None, 0), "test")
-        door.catch_up()
+        service.take(Batch([event], None, 0), "test")
+        service.catch_up()
 
 
 def seq_of(state: Path) -> int:
@@ -86,7 +86,7 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has
         names = [state, tmp_path / "alias.db", tmp_path / "hard.db", tmp_path / "folder/s.db", Path("s.db")]
         for name in names:
             with pytest.raises(ConfigError, match=rf"another process \({one.process.pid}\b"):
-                door_at(small_world, name)
+                service_at(small_world, name)
         assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
         (tmp_path / "hard.db").unlink()
         assert (
@@ -98,13 +98,13 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has
         assert main(["audit", "verify", "--state=alias.db", "--headless"]) == 0
         assert [one.decide(event)[0] for event in events[1:9]] == [200] * 8
         assert seq_of(state) == 9
-    door_at(small_world, tmp_path / "alias.db").close()
+    service_at(small_world, tmp_path / "alias.db").close()
 
 
 def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tmp_path: Path) -> None:
     state, there = tmp_path / "s.db", tmp_path / "there"
     there.mkdir()
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     script = (
         f"mount --bind {tmp_path} {there} && exec {sys.executable} -m fraud_detection.cli run --headless "
     )
@@ -113,7 +113,7 @@ def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tm
     if shutil.which("unshare") is None:
         pytest.skip("no `unshare` here")
     second = subprocess.run(command, input=b"", capture_output=True, check=False)  # noqa: S603 - ours
-    door.close()
+    service.close()
     if b"unshare" in second.stderr or b"mount:" in second.stderr:
         pytest.skip("nobody may mount anything here")
     assert second.returncode == 2
@@ -123,8 +123,8 @@ def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tm
 FORKING = """
 import os, sys, time
 from pathlib import Path
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
-site = SqliteSite(Path(sys.argv[1]))
+from fraud_detection.adapters.sqlite.state_file import StateFile
+site = StateFile(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
     time.sleep(60)
@@ -152,7 +152,7 @@ def test_a_forked_child_does_not_hold_the_file_of_a_parent_that_was_killed(tmp_p
 
 def is_taken(state: Path) -> bool:
     try:
-        SqliteSite(state).close()
+        StateFile(state).close()
     except ConfigError:
         return True
     return False
@@ -163,14 +163,14 @@ def test_a_process_that_no_longer_owns_the_file_commits_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, at_once: int
 ) -> None:
     state = tmp_path / "s.db"
-    door = open_door(small_world.bundle, state)[1]
-    take(door, events[:10])
+    service = open_service(small_world.bundle, state)[1]
+    take(service, events[:10])
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("UPDATE owner SET epoch = epoch + 1, pid = 4711")
     with pytest.raises(ConfigError, match="belongs to another process now \\(4711"):
-        door.take(Batch(events[10 : 10 + at_once], None, 0), "test")
+        service.take(Batch(events[10 : 10 + at_once], None, 0), "test")
     assert seq_of(state) == 10
-    door.site.close()
+    service.state_file.close()
 
 
 # What was answered and is gone
@@ -179,8 +179,8 @@ def test_a_process_that_no_longer_owns_the_file_commits_nothing(
 def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    take(door, events[:200])
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    take(service, events[:200])
     chance, refused = random.Random(3), 0
     for number in range(12):
         state = copied(tmp_path / "s.db", tmp_path / str(number))
@@ -192,13 +192,13 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
             file.write(damage)
         before = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
         try:
-            again = door_at(small_world, state)
+            again = service_at(small_world, state)
         except ConfigError as error:
             refused += 1
             said = str(error)
         else:
-            assert again.site.seq == 200
-            again.site.close()
+            assert again.state_file.seq == 200
+            again.state_file.close()
             continue
         found = re.search(r"([\d,]+) answered events are gone, numbers ([\d,]+) to 200:", said)
         assert found is not None, said
@@ -208,17 +208,17 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == before
         assert main(["audit", "verify", f"--state={state}", "--headless"]) == 1
         assert "answered events are gone" in capsys.readouterr().out
-    door.close()
+    service.close()
     assert refused >= 6
 
 
 def test_a_loss_that_is_accepted_stays_written_in_the_file(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    take(door, events[:20])
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    take(service, events[:20])
     state = copied(tmp_path / "s.db", tmp_path / "copy")
-    door.close()
+    service.close()
     Path(f"{state}-wal").unlink()
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events[:5]) + b"\n")
@@ -235,32 +235,32 @@ def test_an_older_copy_another_marker_or_none_is_told(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state, backup = made(tmp_path / "s.db"), tmp_path / "backup"
-    door = door_at(small_world, state)
-    take(door, events[:10])
-    door.close()
+    service = service_at(small_world, state)
+    take(service, events[:10])
+    service.close()
     backup.mkdir()
     for suffix in ("", SUFFIX):
         shutil.copy(f"{state}{suffix}", backup / f"s.db{suffix}")
-    door = door_at(small_world, state)
-    take(door, events[10:30])
-    door.close()
+    service = service_at(small_world, state)
+    take(service, events[10:30])
+    service.close()
     # File and marker of one moment are a backup.
-    door = door_at(small_world, backup / "s.db")
-    assert door.site.seq == 10
-    take(door, events[30:60])
-    door.close()
+    service = service_at(small_world, backup / "s.db")
+    assert service.state_file.seq == 10
+    take(service, events[30:60])
+    service.close()
     # The file alone is not: the marker knows more, or of another course of things.
     newer = marker_path(state).read_bytes()
     shutil.copy(backup / "s.db", state)
     with pytest.raises(ConfigError, match="event 30 is not the one that was answered: another copy"):
-        door_at(small_world, state)
+        service_at(small_world, state)
     made(tmp_path / "other.db")
     shutil.copy(marker_path(tmp_path / "other.db"), marker_path(state))
     with pytest.raises(ConfigError, match="is that of another state file"):
-        door_at(small_world, state)
+        service_at(small_world, state)
     marker_path(state).unlink()
     with pytest.raises(ConfigError, match=r"its commit marker \(s.db.marker\) is missing: nobody knows"):
-        door_at(small_world, state)
+        service_at(small_world, state)
     assert newer != marker_path(backup / "s.db").read_bytes()
 
 
@@ -268,21 +268,21 @@ def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    door = open_door(small_world.bundle, state)[1]
-    take(door, events[:20])
+    service = open_service(small_world.bundle, state)[1]
+    take(service, events[:20])
     older = marker_path(state).read_bytes()
-    take(door, events[20:21])
+    take(service, events[20:21])
     between = copied(state, tmp_path / "between")
     marker_path(between).write_bytes(older)
     torn = copied(state, tmp_path / "torn")
-    door.close()
+    service.close()
     slots = [bytearray(older), bytearray(marker_path(torn).read_bytes())]
     (place,) = (one for one in (0, SLOT_BYTES) if slots[0][one:][:64] != slots[1][one:][:64])
     slots[1][place + 20] ^= 0xFF
     marker_path(torn).write_bytes(slots[1])
     for copy in (between, torn):
-        again = door_at(small_world, copy)
-        assert again.site.seq == 21
+        again = service_at(small_world, copy)
+        assert again.state_file.seq == 21
         again.close()
 
 
@@ -332,7 +332,7 @@ def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answe
     assert "put back a copy" in said
     assert not state.exists()
     with pytest.raises(ConfigError, match="make a new one"):
-        door_at(small_world, state)
+        service_at(small_world, state)
 
 
 @pytest.mark.parametrize("what", ["", "-wal"], ids=["file", "log"])
@@ -341,10 +341,10 @@ def test_a_commit_into_a_file_that_is_gone_is_not_answered(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, what: str, how: str
 ) -> None:
     state = tmp_path / "s.db"
-    door = open_door(small_world.bundle, state)[1]
+    service = open_service(small_world.bundle, state)[1]
     for event in events[:3]:
         time.sleep(2 * LOOK_EVERY_S)
-        take(door, [event])
+        take(service, [event])
     time.sleep(2 * LOOK_EVERY_S)
     path = Path(f"{state}{what}")
     if how == "removed":
@@ -354,24 +354,24 @@ def test_a_commit_into_a_file_that_is_gone_is_not_answered(
         os.truncate(path, path.stat().st_size - 1)
     time.sleep(2 * LOOK_EVERY_S)
     with pytest.raises(RetryError, match=r"was removed or moved away|was cut short"):
-        door.take(Batch([events[3]], None, 0), "test")
-    assert door.site.failed
+        service.take(Batch([events[3]], None, 0), "test")
+    assert service.state_file.failed
     with pytest.raises(RetryError):
-        door.take(Batch([events[4]], None, 0), "test")
-    door.site.close()
+        service.take(Batch([events[4]], None, 0), "test")
+    service.state_file.close()
 
 
 def test_a_marker_that_is_removed_while_serving_is_made_again(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    door = open_door(small_world.bundle, state)[1]
-    take(door, events[:3])
+    service = open_service(small_world.bundle, state)[1]
+    take(service, events[:3])
     marker_path(state).unlink()
-    assert not door.site.look()
-    door.close()
-    again = door_at(small_world, state)
-    assert again.site.seq == 3
+    assert not service.state_file.look()
+    service.close()
+    again = service_at(small_world, state)
+    assert again.state_file.seq == 3
     again.close()
 
 
@@ -379,16 +379,16 @@ def test_a_file_that_is_cut_short_or_empty_is_refused_with_why(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    door = open_door(small_world.bundle, state)[1]
-    take(door, events[:50])
-    door.close()
+    service = open_service(small_world.bundle, state)[1]
+    take(service, events[:50])
+    service.close()
     for size in (state.stat().st_size // 2, 60, 0):
         os.truncate(state, size)
         with pytest.raises(
             ConfigError,
             match=r"was cut short, at least [\d,]+ bytes are gone. It and its log \(-wal\) are as",
         ):
-            door_at(small_world, state)
+            service_at(small_world, state)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.1, 0.5, 0.9])
@@ -399,11 +399,11 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
     kept: float,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    take(door, events[:60])
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    take(service, events[:60])
     whole = copied(tmp_path / "s.db", tmp_path / "whole")
     state = copied(tmp_path / "s.db", tmp_path / "cut")
-    door.close()
+    service.close()
     size = state.stat().st_size
     os.truncate(state, int(size * kept))
     files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
@@ -416,8 +416,8 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == files
     # With what was cut off put back, nothing is missing.
     shutil.copy(whole, state)
-    again = door_at(small_world, state)
-    assert again.site.seq == 60
+    again = service_at(small_world, state)
+    assert again.state_file.seq == 60
     again.close()
 
 
@@ -425,12 +425,12 @@ def test_pages_that_only_the_log_has_are_not_missed(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     """A kill amid a checkpoint leaves a file whose header is ahead of its length."""
-    door = open_door(small_world.bundle, tmp_path / "s.db")[1]
-    take(door, events[:60])
+    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    take(service, events[:60])
     with closing(sqlite3.connect(tmp_path / "s.db")) as db:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
     state = copied(tmp_path / "s.db", tmp_path / "copy")
-    door.close()
+    service.close()
     log = pages_of_log(Path(f"{state}-wal"))
     pages = state.stat().st_size // 4096
     last = pages
@@ -440,8 +440,8 @@ def test_pages_that_only_the_log_has_are_not_missed(
     for kept in range(last, pages):
         cut = copied(state, tmp_path / f"cut{kept}")
         os.truncate(cut, kept * 4096)
-        again = door_at(small_world, cut)
-        assert again.site.seq == 60
+        again = service_at(small_world, cut)
+        assert again.state_file.seq == 60
         again.close()
 
 
@@ -452,7 +452,7 @@ def test_what_is_no_database_is_refused_as_that(
     state = tmp_path / "s.db"
     state.write_bytes(content)
     with pytest.raises(ConfigError, match="is no state file, and no database at all; name another"):
-        door_at(small_world, state)
+        service_at(small_world, state)
     assert state.read_bytes() == content
 
 
@@ -471,7 +471,7 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
         said = one.stop()
     assert "was cut short" in said or "Bus error" in said
     with pytest.raises(ConfigError, match=r"cut short|damaged"):
-        door_at(small_world, state)
+        service_at(small_world, state)
 
 
 @pytest.mark.parametrize("command", ["run", "serve", "label"])
@@ -509,9 +509,9 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     past = short_history(small_world, tmp_path_factory.mktemp("past") / "history.parquet")
     assert main([*words, f"--history={past}"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
-    door = door_at(small_world, state)
-    assert door.site.meta("history", 0) > 100
-    door.close()
+    service = service_at(small_world, state)
+    assert service.state_file.meta("history", 0) > 100
+    service.close()
     assert main(words) == 2
     assert "is there already" in capsys.readouterr().err
 
@@ -578,20 +578,22 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
 def test_a_clock_that_jumps_moves_nothing(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steady, jumping = (open_door(small_world.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
+    steady, jumping = (open_service(small_world.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
     take(steady, events[:120])
     clock = time.time
     for start, ahead in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
         monkeypatch.setattr(time, "time", lambda ahead=ahead: clock() + ahead)
         take(jumping, events[start : start + 40])
     found = [
-        door.site.rows("SELECT seq, transaction_id, action, score, features FROM decisions ORDER BY seq")
-        for door in (steady, jumping)
+        service.state_file.rows(
+            "SELECT seq, transaction_id, action, score, features FROM decisions ORDER BY seq"
+        )
+        for service in (steady, jumping)
     ]
     assert found[0] == found[1]
     assert len(found[0]) == 120
-    for door in (steady, jumping):
-        door.close()
+    for service in (steady, jumping):
+        service.close()
 
 
 # For their owner alone
@@ -622,9 +624,9 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
         assert main(audit) == 0
         scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]
         assert main(["score", *scored, *common]) == 0
-        door = door_at(small_world, out / "s.db")
+        service = service_at(small_world, out / "s.db")
         found = modes(tmp_path / "new") | {"": stat.filemode((tmp_path / "new").stat().st_mode)[1:]}
-        door.close()
+        service.close()
     finally:
         os.umask(before)
     folders = {name for name in found if (tmp_path / "new" / name).is_dir()}
@@ -638,6 +640,6 @@ def test_a_file_that_is_there_keeps_the_rights_that_somebody_gave_it(
 ) -> None:
     state = made(tmp_path / "s.db")
     state.chmod(0o640)
-    door = door_at(small_world, state)
+    service = service_at(small_world, state)
     assert {mode for name, mode in modes(tmp_path).items() if "marker" not in name} == {"rw-r-----"}
-    door.close()
+    service.close()

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite import state_file
+from fraud_detection.adapters.sqlite import state_file as state_file_module
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import (
@@ -48,7 +48,7 @@ def cards(small_world: SmallWorld) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def door(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(small_world, tmp_path_factory.mktemp("claims") / "state.db", TWO) as one:
         yield one
 
@@ -64,10 +64,10 @@ def label(one: str, card: str) -> bytes:
 
 
 def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stands(
-    door: Served, cards: list[str]
+    server: Served, cards: list[str]
 ) -> None:
-    before = total(door, "fraud_conflicts_total")
-    with askers(door.port, 6) as asked:
+    before = total(server, "fraud_conflicts_total")
+    with askers(server.port, 6) as asked:
         for first in range(WORKERS):
             one, then = f"both-{first}", cards[1 - first]
             decided = asked[0].decide(payment(one, cards[first]))
@@ -81,16 +81,16 @@ def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stan
             # Whatever card a label tells, it goes to the worker that has decided: there it comes again.
             assert asked[3].ask("POST", "/v1/labels", label(one, then))[0] == 200
             assert asked[4].ask("POST", "/v1/labels", label(one, cards[first]))[1]["repeated"] is True
-    assert total(door, "fraud_conflicts_total") == before + WORKERS * 6
+    assert total(server, "fraud_conflicts_total") == before + WORKERS * 6
 
 
-def test_in_a_list_the_first_one_is_decided_and_labels_find_it(door: Served, cards: list[str]) -> None:
+def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, cards: list[str]) -> None:
     for first in range(WORKERS):
         mine, other, one = cards[first], cards[1 - first], f"list-{first}"
         told = json.loads(label(one, other)) | {"type": "label"}
         events = [payment(one, mine), payment(one, other), json.dumps(told).encode(), payment(one, mine)]
         events += [payment(f"{one}-next", other), payment(f"{one}-next", mine)]
-        answers = door.decide(b"[" + b",".join(events) + b"]")[1]
+        answers = server.decide(b"[" + b",".join(events) + b"]")[1]
         assert [answer["type"] for answer in answers] == [
             "decision",
             "conflict",
@@ -100,27 +100,27 @@ def test_in_a_list_the_first_one_is_decided_and_labels_find_it(door: Served, car
             "conflict",
         ]
         assert answers[3] == answers[0] | {"repeated": True}
-        assert door.ask("POST", "/v1/labels", label(one, mine))[1]["repeated"] is True
+        assert server.ask("POST", "/v1/labels", label(one, mine))[1]["repeated"] is True
 
 
-def test_a_key_that_comes_again_with_another_card_is_a_conflict(door: Served, cards: list[str]) -> None:
+def test_a_key_that_comes_again_with_another_card_is_a_conflict(server: Served, cards: list[str]) -> None:
     nameless = [payment("", card, transaction_id=None) for card in cards]
     first, second = (
-        door.ask("POST", "/v1/decisions", event, Idempotency_Key="one-key") for event in nameless
+        server.ask("POST", "/v1/decisions", event, Idempotency_Key="one-key") for event in nameless
     )
     assert (first[0], second[0]) == (200, 409)
     assert second[1]["record"]["transaction_id"] == first[1]["transaction_id"]
 
 
 def test_of_those_that_race_one_is_decided_also_when_a_worker_was_killed(
-    door: Served, cards: list[str]
+    server: Served, cards: list[str]
 ) -> None:
-    statuses = race(door, cards)
-    victim = children(door.process.pid)[0]
+    statuses = race(server, cards)
+    victim = children(server.process.pid)[0]
     os.kill(victim, signal.SIGKILL)
-    until(lambda: victim not in children(door.process.pid))
-    door.wait()
-    assert_refused(door, statuses, cards)
+    until(lambda: victim not in children(server.process.pid))
+    server.wait()
+    assert_refused(server, statuses, cards)
 
 
 @pytest.mark.long
@@ -174,14 +174,14 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     new_state(state, WORKERS)
     paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
     events = small_world.live(60, labels="none", late_share=0, repeat_share=0, poison_share=0)
-    before = WorkerDoor(engine, 1, SqliteSite(paths[1]), {})
+    before = WorkerService(engine, 1, StateFile(paths[1]), {})
     before.take(Batch(events, None, 0), "test")
     before.close()
-    monkeypatch.setattr(state_file, "IDS_AT_START", 5)
+    monkeypatch.setattr(state_file_module, "IDS_AT_START", 5)
     boards = [SharedIds(shared_memory(worker)) for worker in range(WORKERS)]
-    theirs = WorkerDoor(engine, 1, SqliteSite(paths[1], board=boards[1]), {})
-    mine = SqliteSite(paths[0], board=boards[0])
-    files = {1: SqliteSite(paths[1], reading=True)}
+    theirs = WorkerService(engine, 1, StateFile(paths[1], board=boards[1]), {})
+    mine = StateFile(paths[0], board=boards[0])
+    files = {1: StateFile(paths[1], reading=True)}
     claims = Claims(0, boards, files, mine.ledger, lambda *_: pytest.fail("nobody is asked"))
     ids = [json.loads(event)["transaction_id"] for event in events]
     assert not boards[1].is_complete()
@@ -196,5 +196,5 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     assert boards[1].is_complete()
     assert all(boards[1].may_hold(one) for one in ids)
     theirs.close()
-    for site in (mine, *files.values()):
-        site.close()
+    for state_file in (mine, *files.values()):
+        state_file.close()

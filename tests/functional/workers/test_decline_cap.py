@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.ipc.count_board import CountBoard
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineLimiter, merged
 from fraud_detection.core.decision_settings import LimiterSettings
 from fraud_detection.core.decoding import to_plain
@@ -26,7 +26,7 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.decline_cap import WorkerLimiter
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, PAYMENTS, project_of, stream_of
 from tests.functional.http.test_service import Served, served
@@ -84,15 +84,15 @@ def test_what_stands_on_the_board_is_what_a_worker_has_counted(
     assert merged(reader.others(), worker.part_ms) == alone.counts().parts
 
 
-def doors_of(engine: Engine, folder: Path) -> list[WorkerDoor]:
-    return [door_of(engine, folder, worker) for worker in range(WORKERS)]
+def services_of(engine: Engine, folder: Path) -> list[WorkerService]:
+    return [service_of(engine, folder, worker) for worker in range(WORKERS)]
 
 
-def door_of(engine: Engine, folder: Path, worker: int) -> WorkerDoor:
+def service_of(engine: Engine, folder: Path, worker: int) -> WorkerService:
     paths = [shard_path(folder / "state.db", one, WORKERS) for one in range(WORKERS)]
-    others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
+    others = {one: StateFile(paths[one], reading=True) for one in range(WORKERS) if one != worker}
     board = CountBoard(folder, worker, WORKERS)
-    return WorkerDoor(engine, worker, opened(paths[worker]), others, board=board)
+    return WorkerService(engine, worker, opened(paths[worker]), others, board=board)
 
 
 @pytest.mark.parametrize("size", [1, 20])
@@ -100,8 +100,8 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
     engine: Engine, events: list[bytes], tmp_path: Path, size: int
 ) -> None:
     new_state(tmp_path / "state.db", WORKERS)
-    doors, ownership, chance = (
-        doors_of(engine, tmp_path),
+    services, ownership, chance = (
+        services_of(engine, tmp_path),
         Ownership(engine.project.schema, WORKERS),
         Random(size),
     )
@@ -109,24 +109,24 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
     for at in range(0, PAYMENTS, size):
         if chance.random() < 10 * size / PAYMENTS:
             worker = chance.randrange(WORKERS)
-            doors[worker].close()
-            doors[worker] = door_of(engine, tmp_path, worker)
+            services[worker].close()
+            services[worker] = service_of(engine, tmp_path, worker)
         if at == PAYMENTS // 2:
-            for door in doors:
-                door.close()
+            for service in services:
+                service.close()
             for left in tmp_path.glob("declines-*"):
                 left.unlink()
-            doors = doors_of(engine, tmp_path)
+            services = services_of(engine, tmp_path)
         batch = events[at : at + size]
-        for worker, door in enumerate(doors):
+        for worker, service in enumerate(services):
             own = [event for event in batch if ownership.place(event).owner == worker]
-            outcomes = door.take(Batch(own, None, 0), "test")
+            outcomes = service.take(Batch(own, None, 0), "test")
             declined += sum(
                 isinstance(one, Decided) and one.decision.action.label == "decline" for one in outcomes
             )
     assert declined == MAX_DECLINES
-    for door in doors:
-        door.close()
+    for service in services:
+        service.close()
 
 
 @pytest.mark.long

@@ -17,7 +17,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.profile_cache import FeatureMemory
@@ -29,9 +29,9 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.reapply import remember_past
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor, shared_profiles
+from fraud_detection.serving.workers.replica import WorkerService, shared_profiles
 from tests.conftest import SmallWorld
-from tests.states import open_door, opened, short_history
+from tests.states import open_service, opened, short_history
 
 WORKERS = 2
 Past = Sequence[PastPayment]
@@ -54,32 +54,36 @@ def stream(world: SmallWorld, payments: int) -> list[bytes]:
 
 def open_workers(
     engine: Engine, state: Path, save_after: int = 200, wait_s: float = WAIT_FOR_LOCK_S
-) -> list[WorkerDoor]:
+) -> list[WorkerService]:
     paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
-    doors = []
+    services = []
     for worker, path in enumerate(paths):
-        others = {one: SqliteSite(paths[one], reading=True) for one in range(WORKERS) if one != worker}
-        doors.append(WorkerDoor(engine, worker, opened(path, wait_s=wait_s), others, save_after))
-    return doors
+        others = {one: StateFile(paths[one], reading=True) for one in range(WORKERS) if one != worker}
+        services.append(WorkerService(engine, worker, opened(path, wait_s=wait_s), others, save_after))
+    return services
 
 
-def owner_of(ownership: Ownership, event: bytes, doors: list[WorkerDoor]) -> int:
+def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) -> int:
     place = ownership.place(event)
     if place.owner is not None:
         return place.owner
-    known = [one for one, door in enumerate(doors) if door.site.ledger.entities([str(place.transaction_id)])]
+    known = [
+        one
+        for one, service in enumerate(services)
+        if service.state_file.ledger.entities([str(place.transaction_id)])
+    ]
     return known[0] if known else 0
 
 
-def follow_all(doors: list[WorkerDoor]) -> None:
-    while any(door.follow(other) for door in doors for other in door.others):
+def follow_all(services: list[WorkerService]) -> None:
+    while any(service.follow(other) for service in services for other in service.others):
         pass
 
 
 def contents(memory: FeatureMemory) -> list[dict[str, object]]:
     """Return what each profile holds that is in memory, and of those at rest too."""
     store = memory.store
-    assert isinstance(store, SqliteSite)
+    assert isinstance(store, StateFile)
     found: list[dict[str, object]] = []
     for slot, index in enumerate(memory.indexes):
         at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
@@ -94,32 +98,32 @@ def _ids(index: int, one: str) -> tuple[str | None, ...]:
 
 def alone(world: SmallWorld, events: list[bytes], state: Path, past: Past = ()) -> list[dict[str, object]]:
     """Return the profiles of one process that took all of it."""
-    _, door = open_door(world.bundle, state)
+    _, service = open_service(world.bundle, state)
     if past:
-        door.warm_up(past, lambda: None)
+        service.warm_up(past, lambda: None)
     for event in events:
-        door.take(Batch([event], None, 0), "test")
-    found = contents(door.pipeline.memory)
-    door.close()
+        service.take(Batch([event], None, 0), "test")
+    found = contents(service.pipeline.memory)
+    service.close()
     return found
 
 
-def assert_as_alone(doors: list[WorkerDoor], wanted: list[dict[str, object]]) -> None:
-    found = [contents(door.pipeline.memory) for door in doors]
+def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object]]) -> None:
+    found = [contents(service.pipeline.memory) for service in services]
     assert found[0][1:] == found[1][1:] == wanted[1:]
     assert found[0][0] | found[1][0] == wanted[0]
     assert not found[0][0].keys() & found[1][0].keys()
 
 
-def recounted(engine: Engine, door: WorkerDoor) -> int:
+def recounted(engine: Engine, service: WorkerService) -> int:
     """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
     memory, parser, count = FeatureMemory(engine.extractor), Parser(engine.project.schema), 0
     shared = shared_profiles(engine, memory)
-    own: Iterator[PastEvent | Followed] = door.site.since(0)
-    for one in heapq.merge(own, door.log.since(0), key=attrgetter("seq")):
+    own: Iterator[PastEvent | Followed] = service.state_file.since(0)
+    for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
         memory.sequence = shared.sequence = one.seq
         if isinstance(one, Followed):
-            for past in door.others[one.worker].since(one.after):
+            for past in service.others[one.worker].since(one.after):
                 if past.seq > one.until:
                     break
                 remember_past(shared, parser, past)
@@ -152,26 +156,29 @@ def test_shared_profiles_become_those_of_one_process(
 ) -> None:
     events = stream(small_world, payments)
     new_state(tmp_path / "state.db", WORKERS)
-    doors = open_workers(engine, tmp_path / "state.db")
+    services = open_workers(engine, tmp_path / "state.db")
     ownership, chance, deaths = Ownership(engine.project.schema, WORKERS), random.Random(5), 0
     for event in events:
-        doors[owner_of(ownership, event, doors)].take(Batch([event], None, 0), "test")
+        services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if chance.random() < 0.2:
-            one = chance.choice(doors)
+            one = chance.choice(services)
             one.follow(1 - one.worker)
         if chance.random() < dies:
             # Nothing more is saved: the next process recovers from the logs.
-            for door in doors:
-                door.site.close()
-                door.others[1 - door.worker].close()
-            doors, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
-    follow_all(doors)
+            for service in services:
+                service.state_file.close()
+                service.others[1 - service.worker].close()
+            services, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
+    follow_all(services)
     assert deaths > often if dies else deaths == 0
-    assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db"))
-    assert sum(recounted(engine, door) for door in doors) > 0.75 * payments
-    assert sum(door.site.rows("SELECT COUNT(*) FROM followed")[0][0] for door in doors) > payments / 20
-    for door in doors:
-        door.close()
+    assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db"))
+    assert sum(recounted(engine, service) for service in services) > 0.75 * payments
+    assert (
+        sum(service.state_file.rows("SELECT COUNT(*) FROM followed")[0][0] for service in services)
+        > payments / 20
+    )
+    for service in services:
+        service.close()
 
 
 def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: Path) -> None:
@@ -201,23 +208,23 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
     engine: Engine, events: list[bytes], tmp_path: Path
 ) -> None:
     new_state(tmp_path / "state.db", WORKERS)
-    doors = open_workers(engine, tmp_path / "state.db", wait_s=0.01)
+    services = open_workers(engine, tmp_path / "state.db", wait_s=0.01)
     ownership = Ownership(engine.project.schema, WORKERS)
     first = next(event for event in events if ownership.place(event).owner == 0)
-    doors[0].take(Batch([first], None, 0), "test")
+    services[0].take(Batch([first], None, 0), "test")
     with closing(sqlite3.connect(shard_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(RetryError, match="busy"):
-            doors[1].follow(0)
+            services[1].follow(0)
         db.execute("ROLLBACK")
-    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (0, 0)
-    assert doors[1].follow(0) == [1]
-    assert doors[1].follow(0) == []
+    assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (0, 0)
+    assert services[1].follow(0) == [1]
+    assert services[1].follow(0) == []
     shared = sum(one in first.decode() for one in ("device_id", "merchant_id", "terminal_id"))
     shared -= first.count(b'_id":null')
-    assert (doors[1].site.seq, doors[1].pipeline.memory.size()) == (1, shared)
-    for door in doors:
-        door.close()
+    assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (1, shared)
+    for service in services:
+        service.close()
 
 
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
@@ -227,18 +234,21 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     history = short_history(small_world, tmp_path / "history.parquet")
     past = read_history(small_world.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)
-    doors, ownership = open_workers(engine, tmp_path / "state.db"), Ownership(engine.project.schema, WORKERS)
+    services, ownership = (
+        open_workers(engine, tmp_path / "state.db"),
+        Ownership(engine.project.schema, WORKERS),
+    )
     # In the end one worker hears of the time by the other's payments alone.
     events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
-    for door in doors:
-        door.warm_up_own(past, ownership)
-    due = sum(len(door.pipeline.due) for door in doors)
+    for service in services:
+        service.warm_up_own(past, ownership)
+    due = sum(len(service.pipeline.due) for service in services)
     for place, event in enumerate(events):
-        doors[owner_of(ownership, event, doors)].take(Batch([event], None, 0), "test")
+        services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if place % 50 == 0:
-            follow_all(doors)
-    follow_all(doors)
-    assert sum(len(door.pipeline.due) for door in doors) < due
-    assert_as_alone(doors, alone(small_world, events, tmp_path / "alone.db", past))
-    for door in doors:
-        door.close()
+            follow_all(services)
+    follow_all(services)
+    assert sum(len(service.pipeline.due) for service in services) < due
+    assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db", past))
+    for service in services:
+        service.close()

@@ -27,7 +27,7 @@ from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Reply, Served, served
 from tests.functional.workers.test_replica import contents, follow_all, open_workers
-from tests.states import made, open_door, short_history
+from tests.states import made, open_service, short_history
 
 WORKERS = 2
 TIMEOUT_S = 60.0
@@ -124,16 +124,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def door(small_world: SmallWorld, files: Path) -> Iterator[Served]:
+def server(small_world: SmallWorld, files: Path) -> Iterator[Served]:
     with served(small_world, files, TWO) as one:
         yield one
 
 
 def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
-    door: Served, events: list[bytes]
+    server: Served, events: list[bytes]
 ) -> None:
-    before = total(door, "fraud_decisions_total")
-    with askers(door.port) as asked:
+    before = total(server, "fraud_decisions_total")
+    with askers(server.port) as asked:
         first = [asked[place % len(asked)].decide(event) for place, event in enumerate(events[:120])]
         assert {status for status, _, _ in first} == {200}
         assert not any("repeated" in body for _, body, _ in first)
@@ -144,8 +144,8 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
         for place, (_, body, _) in enumerate(first):
             found = asked[(place + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
             assert found[:2] == (200, body)
-        assert total(door, "fraud_decisions_total") == before + 120
-        counted = metrics(door)
+        assert total(server, "fraud_decisions_total") == before + 120
+        counted = metrics(server)
         decided = [
             sum(
                 value
@@ -156,22 +156,22 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
         ]
         assert min(decided) > 0
         assert counted['fraud_worker_up{worker="0"}'] == counted['fraud_worker_up{worker="1"}'] == 1
-        assert total(door, "fraud_forwarded_events_total") > 0
+        assert total(server, "fraud_forwarded_events_total") > 0
         for one in asked:
             assert one.ask("GET", "/readyz")[0] == 200
             assert one.ask("GET", "/v1/decisions/nobody")[0] == 404
 
 
-def test_the_process_that_starts_workers_loads_no_model(door: Served) -> None:
+def test_the_process_that_starts_workers_loads_no_model(server: Served) -> None:
     def loaded(pid: int) -> bool:
         return "libxgboost" in Path(f"/proc/{pid}/maps").read_text()
 
-    assert [loaded(pid) for pid in (door.process.pid, *children(door.process.pid))] == [False, True, True]
+    assert [loaded(pid) for pid in (server.process.pid, *children(server.process.pid))] == [False, True, True]
 
 
-def test_a_list_is_answered_in_its_order_whoever_owns_its_events(door: Served, events: list[bytes]) -> None:
+def test_a_list_is_answered_in_its_order_whoever_owns_its_events(server: Served, events: list[bytes]) -> None:
     bad = b'{"amount":1}'
-    status, answers, _ = door.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
+    status, answers, _ = server.decide(b"[" + b",".join([*events[120:160], bad, *events[160:200]]) + b"]")
     assert status == 200
     wanted = [json.loads(event)["transaction_id"] for event in events[120:200]]
     assert [one["transaction_id"] for one in answers if "action" in one] == wanted
@@ -179,16 +179,16 @@ def test_a_list_is_answered_in_its_order_whoever_owns_its_events(door: Served, e
 
 
 def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_asked(
-    door: Served, files: Path
+    server: Served, files: Path
 ) -> None:
     bad = [b'{"card_id":"c1"}', b"no JSON at all", b'{"type":"label"}']
-    before = total(door, "fraud_quarantined_total")
-    with askers(door.port) as lines:
+    before = total(server, "fraud_quarantined_total")
+    with askers(server.port) as lines:
         for asker in lines:
             for event in bad:
                 assert asker.decide(event)[0] == 422
                 assert asker.ask("POST", "/v1/decisions", event, **{"Idempotency-Key": "k1"})[0] == 422
-    assert total(door, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
+    assert total(server, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
     found: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
         with closing(Record(shard_path(files, worker, WORKERS))) as record:
@@ -197,8 +197,8 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
     assert sorted(found) == sorted((event, len(lines) + 1) for event in bad)
 
 
-def test_a_label_reaches_the_worker_that_decided_its_payment(door: Served, events: list[bytes]) -> None:
-    with askers(door.port, 6) as asked:
+def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, events: list[bytes]) -> None:
+    with askers(server.port, 6) as asked:
         for place, event in enumerate(events[200:224]):
             payment = json.loads(event)
             one = payment["transaction_id"]
@@ -219,8 +219,8 @@ def test_a_label_reaches_the_worker_that_decided_its_payment(door: Served, event
             assert (told_again["type"], told_again["transaction_id"]) == ("repeated", one)
 
 
-def test_a_label_with_its_card_may_come_before_its_payment(door: Served, events: list[bytes]) -> None:
-    before = total(door, "fraud_labels_total")
+def test_a_label_with_its_card_may_come_before_its_payment(server: Served, events: list[bytes]) -> None:
+    before = total(server, "fraud_labels_total")
     for event in events[224:230]:
         payment = json.loads(event)
         one, card = payment["transaction_id"], payment["card_id"]
@@ -230,14 +230,14 @@ def test_a_label_with_its_card_may_come_before_its_payment(door: Served, events:
             "label_known_at": payment["event_time"],
             "card_id": card,
         }
-        told = door.ask("POST", "/v1/labels", json.dumps(label).encode())
+        told = server.ask("POST", "/v1/labels", json.dumps(label).encode())
         assert (told[0], told[1]["transaction_id"], told[1]["label"]) == (200, one, "fraud")
-        assert door.decide(event)[0] == 200
-        assert door.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["repeated"] is True
-    assert total(door, "fraud_labels_total") == before + 6
+        assert server.decide(event)[0] == 200
+        assert server.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["repeated"] is True
+    assert total(server, "fraud_labels_total") == before + 6
 
 
-def test_a_payment_and_its_label_may_come_in_one_list(door: Served, events: list[bytes]) -> None:
+def test_a_payment_and_its_label_may_come_in_one_list(server: Served, events: list[bytes]) -> None:
     payment = json.loads(events[230])
     label = {
         "type": "label",
@@ -245,20 +245,20 @@ def test_a_payment_and_its_label_may_come_in_one_list(door: Served, events: list
         "is_fraud": 1,
         "label_known_at": payment["event_time"],
     }
-    answers = door.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
+    answers = server.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
     wanted = {"type": "label", "transaction_id": payment["transaction_id"], "label": "fraud"}
     assert answers[1] == wanted | {"schema_version": 1}
 
 
 def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes]:
     """Return the features of payments that one process takes one by one."""
-    _, door = open_door(world.bundle, state)
+    _, service = open_service(world.bundle, state)
     found = []
     for event in events:
-        (outcome,) = door.take(Batch([event], None, 0), "test")
+        (outcome,) = service.take(Batch([event], None, 0), "test")
         assert isinstance(outcome, Decided)
         found.append(outcome.values.tobytes())
-    door.close()
+    service.close()
     return found
 
 
@@ -363,17 +363,17 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     engine = load_engine(small_world.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
     assert all(ownership.place(event).owner == worker for worker, event, _ in found.values())
-    doors = open_workers(engine, state)
-    follow_all(doors)
-    profiles = [contents(door.pipeline.memory) for door in doors]
-    _, single = open_door(small_world.bundle, tmp_path / "alone.db")
+    services = open_workers(engine, state)
+    follow_all(services)
+    profiles = [contents(service.pipeline.memory) for service in services]
+    _, single = open_service(small_world.bundle, tmp_path / "alone.db")
     for _, event, _ in found.values():
         single.take(Batch([event], None, 0), "test")
     wanted = contents(single.pipeline.memory)
     assert profiles[0][1:] == profiles[1][1:] == wanted[1:]
     assert profiles[0][0] | profiles[1][0] == wanted[0]
-    for door in (*doors, single):
-        door.close()
+    for service in (*services, single):
+        service.close()
 
 
 def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
@@ -515,9 +515,9 @@ def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tm
     assert not alive(steady)
 
 
-def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, door: Served) -> None:
+def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, server: Served) -> None:
     words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", TWO]
-    assert main([*words, f"--port={door.port}", "--headless"]) == 2
+    assert main([*words, f"--port={server.port}", "--headless"]) == 2
 
 
 def test_history_is_split_among_the_workers(

@@ -73,16 +73,18 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
 
 def fill(state: Path, seed: int = 0) -> None:
     """Keep six batches, with numbers left out between them as repeated events leave them."""
-    chance, site = random.Random(seed), opened(state)
-    site.note_setup(SETUP.name, SETUP.content)
+    chance, state_file = random.Random(seed), opened(state)
+    state_file.note_setup(SETUP.name, SETUP.content)
     for batch in range(6):
-        site.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
-        site.seq += batch
+        state_file.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
+        state_file.seq += batch
     # A label that comes before its payment is applied with it.
-    site.keep([Learned(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift())
-    site.keep([decided(99)], 1, 0, SchemaDrift())
-    site.settle()
-    site.close()
+    state_file.keep(
+        [Learned(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift()
+    )
+    state_file.keep([decided(99)], 1, 0, SchemaDrift())
+    state_file.settle()
+    state_file.close()
 
 
 @pytest.fixture(scope="module")
@@ -259,30 +261,30 @@ def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
 def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     state, notes = tmp_path / "state.db", tmp_path / "notes.jsonl"
     fill(state)
-    site = opened(state)
-    site.keep([Learned(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
+    state_file = opened(state)
+    state_file.keep([Learned(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
     append_notes(notes, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.
-        site.keep([decided(number)], 1, 0, SchemaDrift())
+        state_file.keep([decided(number)], 1, 0, SchemaDrift())
         found = verify(state, read_notes(notes), quiet)
         assert (found.faults, found.noted) == ([], number - 499)
-        assert found.last == site.seq
+        assert found.last == state_file.seq
         append_notes(notes, [found], NOON)
-    site.close()
+    state_file.close()
     assert len({note.link for note in read_notes(notes)}) == 21
 
 
 def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     fill(state)
-    site = opened(state)
-    site.keep([decided(200), Quarantined(b"{200", "bad", "$")], 1, 0, SchemaDrift())
+    state_file = opened(state)
+    state_file.keep([decided(200), Quarantined(b"{200", "bad", "$")], 1, 0, SchemaDrift())
     with closing(sqlite3.connect(state)) as db:
         latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"
         ((slot, content),) = db.execute(latest).fetchall()
         assert checked(state).is_whole
-        assert checked(state).last == site.seq
+        assert checked(state).last == state_file.seq
         for place in (content.index(b"t200"), content.index("wörds".encode()), content.index(b"bad")):
             altered = bytearray(content)
             altered[place] ^= 1
@@ -296,8 +298,8 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
         assert "answered events are gone" in fault.words
         marker_path(state).unlink()
         assert checked(state).is_whole
-        assert not checked(state, [NotedLink("now", "", site.seq, "00")]).is_whole
-    site.close()
+        assert not checked(state, [NotedLink("now", "", state_file.seq, "00")]).is_whole
+    state_file.close()
 
 
 def test_a_line_that_is_no_note_is_refused_with_its_number(tmp_path: Path) -> None:

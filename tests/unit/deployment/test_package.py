@@ -43,15 +43,15 @@ def test_a_package_is_small_and_holds_no_training(made: bytes) -> None:
 def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) -> None:
     """Only the unzipped package and botocore, which Lambda has, are there; the rest of this place is not."""
     zipfile.ZipFile(io.BytesIO(made)).extractall(tmp_path / "task")
-    site = tmp_path / "lambda"
-    site.mkdir()
+    state_file = tmp_path / "lambda"
+    state_file.mkdir()
     for library in ("botocore", "urllib3", "jmespath", "dateutil", "six"):
         spec = find_spec(library)
         assert spec is not None
         assert spec.origin is not None
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
-        (site / source.name).symlink_to(source)
+        (state_file / source.name).symlink_to(source)
     program = (
         "import sys; import fraud_detection.serving.aws_lambda.handler as h;"
         "print(len(sys.modules), h.__file__);"
@@ -63,7 +63,7 @@ def test_the_handler_runs_from_the_package_alone(made: bytes, tmp_path: Path) ->
             "-S",
             "-I",
             "-c",
-            f"import sys; sys.path[:0] = {[str(tmp_path / 'task'), str(site)]!r}; {program}",
+            f"import sys; sys.path[:0] = {[str(tmp_path / 'task'), str(state_file)]!r}; {program}",
         ],
         capture_output=True,
         text=True,

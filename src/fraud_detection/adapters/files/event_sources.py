@@ -1,7 +1,7 @@
 """Where raw events come from: a file of JSON Lines, a pipe, or a table of rows.
 
-Each yields batches with the place reached, which the door commits with the outcomes.  Of a file the digest of
-all that stands before that place goes with it, so that the file is known again by whatever name.
+Each yields batches with the place reached, which the service commits with the outcomes.  Of a file the digest
+of all that stands before that place goes with it, so that the file is known again by whatever name.
 """
 
 from __future__ import annotations

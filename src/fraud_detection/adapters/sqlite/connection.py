@@ -29,7 +29,7 @@ LOOK_EVERY_S = 0.0002
 MAPPED_BYTES = 1 << 30
 
 
-class SqliteFile:
+class StateConnection:
     """One state file with one writer at a time, and any number of readers beside it."""
 
     def __init__(self, path: Path, *, synchronous: str, reading: bool, wait_s: float) -> None:

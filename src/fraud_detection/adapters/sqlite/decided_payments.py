@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite import journal
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Label
 
@@ -60,8 +60,8 @@ class StatePast:
         """Open the file; raise ConfigError when there is none, or it is no state file of this version."""
         if not path.is_file():
             raise ConfigError(f"{path}: no such state file; name one of `fraud run` or `fraud serve`")
-        self._site = SqliteSite(path, reading=True)
-        db = self._site.database
+        self._state_file = StateFile(path, reading=True)
+        db = self._state_file.database
         db.execute("BEGIN")
         try:
             self._last: int = db.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0]
@@ -108,7 +108,7 @@ class StatePast:
         """Yield number and event time of the decisions before a number; of the first one in any case."""
         done = 0
         query = "SELECT seq, event_time FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+        while rows := self._state_file.rows(query, (done, self._last, READ_ROWS)):
             yield from rows
             done = rows[-1][0]
             if done > until:
@@ -117,13 +117,13 @@ class StatePast:
 
     def close(self) -> None:
         """Close the file."""
-        self._site.close()
+        self._state_file.close()
 
     def decisions(self) -> Iterator[PastDecision]:
         """Yield all decisions, in the order in which they were taken."""
         done = 0
         query = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own columns
-        while rows := self._site.rows(query, (done, self._last, READ_ROWS)):
+        while rows := self._state_file.rows(query, (done, self._last, READ_ROWS)):
             yield from (_decision(row) for row in rows)
             done = rows[-1][0]
         for entry in self._waiting:
@@ -138,7 +138,7 @@ class StatePast:
             yield from (_decision(row) for row in reversed(entry.decisions) if row[2] >= since)
         before = self._last + 1
         query = f"SELECT {COLUMNS} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own columns
-        while rows := self._site.rows(query, (before, READ_ROWS)):
+        while rows := self._state_file.rows(query, (before, READ_ROWS)):
             young = [row for row in rows if row[2] >= since]
             yield from (_decision(row) for row in young)
             if not young:
@@ -148,7 +148,7 @@ class StatePast:
     @property
     def latest(self) -> int:
         """Return the latest event time of a payment, in ms; -1 without one."""
-        return self._waiting[-1].progress.latest if self._waiting else self._site.progress.latest
+        return self._waiting[-1].progress.latest if self._waiting else self._state_file.progress.latest
 
 
 def _decision(row: tuple[object, ...]) -> PastDecision:

@@ -12,7 +12,7 @@ wherever a kill falls, an entry waits or is in the tables, never both and never 
 begins in slot 1 again: it overwrites only entries whose numbers slot 0 has reached, and of those that wait
 each has a slot of its own.  What is left of an earlier, longer group has a number that slot 0 has reached,
 and is never read.  An entry whose commit failed stays in memory, in its place among those that wait, and all
-of them are moved before anything new is taken (`SqliteSite.retry`): the numbers have no gap, and if that
+of them are moved before anything new is taken (`StateFile.retry`): the numbers have no gap, and if that
 commit had reached the file after all, slot 0 is past it by then.  `entries` reads slot 0 and the others in
 one statement, hence as of one moment, also from another process.  The number in slot 0 does what ARIES has
 the number in a page for: it says which records of the log are in it already (Mohan et al. 1992, ACM

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from fraud_detection.adapters.host.private_files import append_to
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.core.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
 from fraud_detection.core.file_targets import check_target
@@ -41,15 +41,15 @@ ONE = """
     FROM decisions WHERE transaction_id = :one"""
 
 
-def told_of(site: SqliteSite, transaction_id: str) -> tuple[Decision, int] | None:
+def told_of(state_file: StateFile, transaction_id: str) -> tuple[Decision, int] | None:
     """Return the decision on one payment, with the event's time in ms; None where it was never decided."""
-    rows = site.rows(ONE, {"one": transaction_id})
+    rows = state_file.rows(ONE, {"one": transaction_id})
     return _decision(*rows[0]) if rows else None
 
 
-def told_since(site: SqliteSite, seq: int) -> Iterator[Told]:
+def told_since(state_file: StateFile, seq: int) -> Iterator[Told]:
     """Yield what became of the events after number `seq`, in order; repeated ones left no trace."""
-    for _, kind, *row in site.rows(SINCE, {"seq": seq}):
+    for _, kind, *row in state_file.rows(SINCE, {"seq": seq}):
         if kind == 0:
             yield _decision(*row)
         elif kind == 1:
@@ -66,14 +66,14 @@ class OutputFile:
     they were read.
     """
 
-    def __init__(self, site: SqliteSite, name: str, line: Callable[[Told], bytes]) -> None:
+    def __init__(self, state_file: StateFile, name: str, line: Callable[[Told], bytes]) -> None:
         """Open it, and write what the last process committed but could not write."""
-        self._site = site
+        self._state_file = state_file
         self._name = name if name == "-" else str(Path(name).resolve())
         self._file = _opened(name)
         self._position = self._cut_off()
-        noted = site.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
-        missing = [line(told) for told in told_since(site, noted[0][0])] if noted else []
+        noted = state_file.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
+        missing = [line(told) for told in told_since(state_file, noted[0][0])] if noted else []
         self.write(missing)
 
     def write(self, lines: Sequence[bytes]) -> None:
@@ -83,8 +83,8 @@ class OutputFile:
         self._file.flush()
         self._position += len(data)
         try:
-            with self._site.transaction():
-                self._site.note_output(self._name, self._position)
+            with self._state_file.transaction():
+                self._state_file.note_output(self._name, self._position)
         except RetryError as error:
             words = "%s; the next lines note these too, or the next start writes them again"
             LOG.warning(words, error, extra={"event": "output_not_noted"})
@@ -97,7 +97,7 @@ class OutputFile:
     def _cut_off(self) -> int:
         if self._name == "-":
             return 0
-        noted = self._site.rows("SELECT bytes FROM outputs WHERE name = ?", (self._name,))
+        noted = self._state_file.rows("SELECT bytes FROM outputs WHERE name = ?", (self._name,))
         length = self._file.seek(0, 2)
         if noted and length > noted[0][0]:
             length = self._file.truncate(noted[0][0])

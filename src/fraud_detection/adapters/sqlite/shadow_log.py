@@ -149,7 +149,7 @@ class ShadowLog:
 def _nothing_here(path: Path) -> ConfigError:
     return ConfigError(
         f"{path}: no shadow has decided anything here; name one with `fraud release shadow`, and let "
-        "`fraud shadow` run beside the door"
+        "`fraud shadow` run beside the service"
     )
 
 

@@ -20,7 +20,7 @@ import msgspec
 from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.checkpointer import WalMerger
-from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, SqliteFile
+from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, StateConnection
 from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
 from fraud_detection.adapters.sqlite.errors import opening, passes
 from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
@@ -48,7 +48,7 @@ IDS_AT_START = 100_000
 """So many ids are learned in a tenth of a second; the others follow between the payments."""
 
 
-class SqliteSite(SqliteFile):
+class StateFile(StateConnection):
     """StateStore and record of outcomes, in one file with one writer.
 
     ledger: what it has taken in.  quarantine: what it has refused.

@@ -73,7 +73,7 @@ def compare(commands: Commands[OneSentenceParser]) -> None:
 
 def shadow(commands: Commands[OneSentenceParser]) -> None:
     """Take `fraud shadow`."""
-    words = "let the shadows decide every live payment too, beside the doors"
+    words = "let the shadows decide every live payment too, beside the services"
     parser = command(commands, "shadow", "release.shadow:shadow", words)
     live(parser)
     _states(parser)
@@ -81,7 +81,7 @@ def shadow(commands: Commands[OneSentenceParser]) -> None:
         "--history",
         type=Path,
         metavar="FILE",
-        help="what the door began with, for shadows with features of their own",
+        help="what the service began with, for shadows with features of their own",
     )
     parser.add_argument("--once", action="store_true", help="end when all that is there is decided")
     log_format(parser)
@@ -101,7 +101,7 @@ def _states(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         metavar="FILE",
-        help=f"the state file of a door, repeatable ({STATE})",
+        help=f"the state file of a service, repeatable ({STATE})",
     )
 
 

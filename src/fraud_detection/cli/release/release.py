@@ -26,8 +26,8 @@ from fraud_detection.releases.registry import LiveFolder, Release
 
 FOLLOWED_WITHIN_S = 15.0
 OWN_FEATURES = (
-    "bundle {} has other features than the doors: `fraud shadow` makes them itself, and needs the --history "
-    "that the door began with"
+    "bundle {} has other features than the services: `fraud shadow` makes them itself, and needs the "
+    "--history that the service began with"
 )
 
 
@@ -104,25 +104,25 @@ def rollback(arguments: Namespace) -> None:
 
 
 def show(arguments: Namespace) -> None:
-    """Print every release, and which one each door answers by; tell evidence that was changed."""
+    """Print every release, and which one each service answers by; tell evidence that was changed."""
     folder = LiveFolder(arguments.live)
     now = live.standing(folder)
-    releases, doors = folder.releases(), folder.doors()
+    releases, services = folder.releases(), folder.services()
     problems = [problem for one in releases if (problem := folder.evidence_problem(one))]
     if arguments.registry:
         _tell_registry(folder, now)
     for one in releases[-arguments.last :]:
         print_line(_line(one))
-    for door in doors:
-        behind = "" if not door.problem else f"; cannot follow: {door.problem}"
-        print_line(f"door {door.door} ({door.state}) answers by release {door.release}{behind}")
-    if not doors:
-        print_line("no door answers by this folder on this machine")
+    for service in services:
+        behind = "" if not service.problem else f"; cannot follow: {service.problem}"
+        print_line(f"service {service.name} ({service.state}) answers by release {service.release}{behind}")
+    if not services:
+        print_line("no service answers by this folder on this machine")
     write_figures(
         arguments,
         {
             "releases": [msgspec.to_builtins(one) for one in releases],
-            "doors": [msgspec.to_builtins(one) for one in doors],
+            "services": [msgspec.to_builtins(one) for one in services],
             "problems": problems,
         },
     )
@@ -145,24 +145,24 @@ def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:
 
 
 def follow(folder: LiveFolder, release: Release) -> int:
-    """Wait until every door of this machine answers by a release; return how many do.
+    """Wait until every service of this machine answers by a release; return how many do.
 
-    Raises ConfigError when one cannot: the release is there, and that door answers by the one before.
+    Raises ConfigError when one cannot: the release is there, and that service answers by the one before.
     """
     until = time.monotonic() + FOLLOWED_WITHIN_S
     while True:
-        doors = folder.doors()
-        behind = [door for door in doors if door.release < release.number]
-        stuck = [door for door in behind if door.problem]
+        services = folder.services()
+        behind = [service for service in services if service.release < release.number]
+        stuck = [service for service in behind if service.problem]
         if stuck or (behind and time.monotonic() > until):
-            door = (stuck or behind)[0]
-            why = door.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
+            service = (stuck or behind)[0]
+            why = service.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
             raise ConfigError(
-                f"release {release.number} is made, but door {door.door} ({door.state}) answers by release "
-                f"{door.release} on: {why}; take it back with `fraud rollback`"
+                f"release {release.number} is made, but service {service.name} ({service.state}) answers by "
+                f"release {service.release} on: {why}; take it back with `fraud rollback`"
             )
         if not behind:
-            return len(doors)
+            return len(services)
         time.sleep(0.05)
 
 
@@ -171,10 +171,12 @@ def _told(arguments: Namespace, release: Release) -> None:
     print_line(_line(release))
     if not arguments.no_tracking:
         _tell_registry(folder, release)
-    doors = follow(folder, release)
-    followed = f"{doors} door{'s' * (doors != 1)} of this machine answer{'s' * (doors == 1)} by it"
-    terminal(arguments).say(followed if doors else "no door of this machine follows the folder now")
-    figures: Figures = {"release": msgspec.to_builtins(release), "doors": doors}
+    services = follow(folder, release)
+    followed = (
+        f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
+    )
+    terminal(arguments).say(followed if services else "no service of this machine follows the folder now")
+    figures: Figures = {"release": msgspec.to_builtins(release), "services": services}
     write_figures(arguments, figures)
 
 

@@ -17,14 +17,16 @@ LOG = logging.getLogger(__name__)
 
 
 def shadow(arguments: Namespace) -> None:
-    """Decide beside the doors until told to stop, or until all is decided."""
+    """Decide beside the services until told to stop, or until all is decided."""
     screen, stop = terminal(arguments), Stop()
     states = arguments.state or [STATE]
     for state in states:
         if not state.is_file():
-            raise ConfigError(f"{state}: no such state file; name that of a door with --state")
+            raise ConfigError(f"{state}: no such state file; name that of a service with --state")
     if arguments.history is not None and not arguments.history.is_file():
-        raise ConfigError(f"{arguments.history}: no such file; name the one that the door was started with")
+        raise ConfigError(
+            f"{arguments.history}: no such file; name the one that the service was started with"
+        )
     shadows = Shadows(LiveFolder(arguments.live), states, arguments.history, screen.progress)
     LOG.info("following %s", arguments.live, extra={"event": "started", "live": str(arguments.live)})
     try:

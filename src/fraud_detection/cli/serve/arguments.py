@@ -95,7 +95,7 @@ def answered_by(parser: argparse.ArgumentParser) -> None:
 def api_key(commands: Commands[OneSentenceParser]) -> None:
     """Take `fraud api-key`."""
     parser = command(
-        commands, "api-key", "serve.api:api_key", "make a key for the HTTP door; it is printed once"
+        commands, "api-key", "serve.api:api_key", "make a key for the HTTP service; it is printed once"
     )
     parser.add_argument("name", help="whose key it is")
     parser.add_argument(

@@ -13,7 +13,7 @@ from fraud_detection.cli.losses import accept_losses
 from fraud_detection.cli.printing import terminal, write_figures
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.serving.embedded.label_import import Imported, into_server, into_state
-from fraud_detection.serving.embedded.stream_runner import open_door
+from fraud_detection.serving.embedded.stream_runner import open_service
 
 MAX_REFUSALS = 5
 
@@ -24,12 +24,12 @@ def import_labels(arguments: Namespace) -> None:
     if arguments.to is None:
         if arguments.accept_loss:
             accept_losses([arguments.state])
-        _, door = open_door(arguments.bundle, arguments.state)
+        _, service = open_service(arguments.bundle, arguments.state)
         try:
             with few_collections():
-                found = into_state(door, arguments.file, screen.progress)
+                found = into_state(service, arguments.file, screen.progress)
         finally:
-            door.close()
+            service.close()
     else:
         key = arguments.key or os.environ.get("FRAUD_KEY", "")
         found = into_server(arguments.to, key, arguments.file, screen.progress)

@@ -13,7 +13,7 @@ from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.http.server import listen, run_loop
 from fraud_detection.cli.serve.serving import opened
 from fraud_detection.serving.http.api_keys import Access, Key
-from fraud_detection.serving.http.batcher import WAIT_S, RequestDoor
+from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
 from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
@@ -26,8 +26,8 @@ LOG = logging.getLogger(__name__)
 def serve_alone(arguments: Namespace, keys: dict[str, Key] | None) -> None:
     """Answer until asked to stop; keys: who may ask, None where everybody may."""
     refuse_other_workers(arguments.state, arguments.workers)
-    engine, door, releases = opened(arguments, wait_s=WAIT_S)
-    requests = RequestDoor(door, arguments.most_waiting)
+    engine, service, releases = opened(arguments, wait_s=WAIT_S)
+    requests = RequestBatcher(service, arguments.most_waiting)
     try:
         own_version = version("fraud-detection-system")
         description = msgspec.json.encode(openapi(engine.project, own_version, with_keys=keys is not None))
@@ -45,7 +45,7 @@ def serve_alone(arguments: Namespace, keys: dict[str, Key] | None) -> None:
         stop = Stop()
         look = say_no_keys
         if arguments.keys is not None:
-            follower = KeysFollower(arguments.keys, access, door.site.background)
+            follower = KeysFollower(arguments.keys, access, service.state_file.background)
             follower.start()
             look = follower.look_now
         bundle = engine.bundle.name
@@ -59,6 +59,6 @@ def serve_alone(arguments: Namespace, keys: dict[str, Key] | None) -> None:
         finally:
             if releases is not None:
                 releases.close()
-    decided = door.tally.decided
+    decided = service.tally.decided
     words = "stopped: %s payments were decided"
     LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})

@@ -12,7 +12,7 @@ import msgspec
 from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite.output_file import OutputFile
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.cli.arguments import BUNDLE
 from fraud_detection.cli.losses import accept_losses
 from fraud_detection.cli.printing import (
@@ -38,11 +38,11 @@ from fraud_detection.releases.registry import LiveFolder
 from fraud_detection.serving.batch.schema_survey import survey
 from fraud_detection.serving.batch.score_file import score_file, score_pipe
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import (
     log_recovered,
-    open_door,
-    open_live_door,
+    open_released_service,
+    open_service,
     run_stream,
     source_is_textual,
 )
@@ -86,31 +86,31 @@ def run(arguments: Namespace) -> None:
     if arguments.source != "-" and not Path(arguments.source).exists():
         raise ConfigError(f"--source {arguments.source}: no such file")
     textual = source_is_textual(arguments.source)
-    engine, door, releases = opened(arguments, textual=textual)
+    engine, service, releases = opened(arguments, textual=textual)
     _warn_of_other_rules(arguments, engine.project)
-    log_recovered(door)
+    log_recovered(service)
     _log_start(engine, arguments.source)
-    out = None if arguments.out is None else OutputFile(door.site, arguments.out, told_line)
+    out = None if arguments.out is None else OutputFile(service.state_file, arguments.out, told_line)
 
     def show(outcomes: list[Outcome]) -> None:
         if out is not None and outcomes:
             out.write([outcome_line(outcome) for outcome in outcomes if not _is_merged(outcome)])
-        screen.progress(f"decided: {door.tally.decided:,}", 0.0)
+        screen.progress(f"decided: {service.tally.decided:,}", 0.0)
 
     began = time.perf_counter()
     with ending_on_signals(stop):
-        run_stream(door, arguments.source, stop, show, releases)
+        run_stream(service, arguments.source, stop, show, releases)
     if out is not None:
         out.close()
-    door.close()
+    service.close()
     if releases is not None:
         releases.close()
     screen.finish()
-    screen.say(summary(door.tally))
-    _log_stop(door.tally)
-    if (refused := door.tally.refused()) is not None:
+    screen.say(summary(service.tally))
+    _log_stop(service.tally)
+    if (refused := service.tally.refused()) is not None:
         LOG.warning(refused, extra={"event": "quarantined"})
-    write_figures(arguments, figures(door.tally) | speed(door.tally, time.perf_counter() - began))
+    write_figures(arguments, figures(service.tally) | speed(service.tally, time.perf_counter() - began))
 
 
 def _log_start(engine: Engine, source: str) -> None:
@@ -125,12 +125,12 @@ def _log_stop(tally: Tally) -> None:
 
 def opened(
     arguments: Namespace, *, textual: bool = False, wait_s: float = WAIT_FOR_LOCK_S
-) -> tuple[Engine, EmbeddedDoor, ReleaseFollower | None]:
-    """Open a door over the state file, by a bundle or by what is live."""
+) -> tuple[Engine, EmbeddedService, ReleaseFollower | None]:
+    """Open a service over the state file, by a bundle or by what is live."""
     if arguments.accept_loss:
         accept_losses([arguments.state])
     if arguments.live is None:
-        engine, door = open_door(
+        engine, service = open_service(
             arguments.bundle or BUNDLE,
             arguments.state,
             project=today(arguments),
@@ -138,12 +138,12 @@ def opened(
             synchronous=arguments.synchronous,
             wait_s=wait_s,
         )
-        return engine, door, None
+        return engine, service, None
     if arguments.bundle is not None or arguments.config is not None:
         raise ConfigError(
             "--live says what answers: leave out --bundle and --config, and change it with `fraud release`"
         )
-    return open_live_door(
+    return open_released_service(
         LiveFolder(arguments.live),
         arguments.state,
         textual=textual,
@@ -202,7 +202,7 @@ def figures(tally: Tally) -> Figures:
 
 
 def speed(tally: Tally, seconds: float) -> Figures:
-    """Return how fast a door was; the engine's own time a payment, with the commit."""
+    """Return how fast a service was; the engine's own time a payment, with the commit."""
     return {
         "seconds": seconds,
         "transactions_per_s": tally.transactions / seconds,
@@ -244,10 +244,10 @@ def _recorded(state: Path) -> SchemaDrift:
         raise ConfigError(
             f"{state}: no such state file; name one with --state, or a file of events with --source"
         )
-    site = SqliteSite(state, reading=True)
+    state_file = StateFile(state, reading=True)
     drift = SchemaDrift()
-    drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
-    site.close()
+    drift.restore(state_file.progress.surveyed, state_file.progress.surveyed_labels, state_file.drift())
+    state_file.close()
     return drift
 
 

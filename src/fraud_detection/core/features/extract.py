@@ -2,7 +2,7 @@
 
 `Extractor.extract` reads the profiles as they were before the payment and changes
 nothing; `Extractor.update` adds it; `Extractor.learn` adds a label at the time it became
-known.  Live doors and the replay of history call the same three.
+known.  Live services and the replay of history call the same three.
 
 A window is read at the payment's own time.  What its entity has done since, by up to
 `features.late`, is known when a payment that arrives late is decided, so it counts too; what is

@@ -1,4 +1,4 @@
-"""The lines of the stream door's log: one a decision, one a refused record, one a batch with its counts.
+"""The lines of the Lambda function's log: one a decision, one a refused record, one a batch with its counts.
 
 No line holds personal data: entity ids are tokens, and of a refused record only its place and the reason.
 Decisions and refused records are those of `decision_record`, with the place in the stream beside them.

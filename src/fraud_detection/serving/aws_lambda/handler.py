@@ -1,4 +1,4 @@
-"""The stream door: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
+"""The Lambda function: a batch of one Kinesis shard in, decisions in DynamoDB and in the log out.
 
 Decisions are kept before profiles are.  A batch that comes again, for whatever reason, finds what it has
 decided, and only the profiles that had not seen its events take them in: the effect is that of one

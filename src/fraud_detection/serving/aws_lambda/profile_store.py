@@ -1,4 +1,4 @@
-"""Where the stream door keeps its profiles: chosen by a setting when it starts.
+"""Where the Lambda function keeps its profiles: chosen by a setting when it starts.
 
 It knows the names of the stores, and nothing of what is in them.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineCounts, DeclineLimiter
 from fraud_detection.core.decision_settings import LimiterSettings
 from fraud_detection.core.events import Action
@@ -33,31 +33,31 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
     counts: DeclineCounts
 
 
-def save(limiter: DeclineLimiter | None, site: SqliteSite) -> None:
+def save(limiter: DeclineLimiter | None, state_file: StateFile) -> None:
     """Keep what a limiter has counted; inside a transaction, with all decisions settled."""
     if limiter is not None:
-        site.put_meta(KEY, Saved(site.seq, limiter.counts()))
+        state_file.put_meta(KEY, Saved(state_file.seq, limiter.counts()))
 
 
-def restored(settings: LimiterSettings, site: SqliteSite) -> DeclineLimiter:
+def restored(settings: LimiterSettings, state_file: StateFile) -> DeclineLimiter:
     """Return a limiter that has counted what was answered here."""
-    found = site.meta(KEY, None)
+    found = state_file.meta(KEY, None)
     saved = None if found is None else msgspec.convert(found, Saved)
-    if saved is None or site.seq - saved.seq > MAX_REDELIVERED:
-        return _recounted(settings, site)
+    if saved is None or state_file.seq - saved.seq > MAX_REDELIVERED:
+        return _recounted(settings, state_file)
     limiter = DeclineLimiter(settings, saved.counts)
     after = saved.seq
-    while part := site.rows(BEHIND, (after, PART)):
+    while part := state_file.rows(BEHIND, (after, PART)):
         for after, time_ms, declined in part:  # noqa: B007 - the last one is where the next part begins
             limiter.note(time_ms, declined=bool(declined))
     return limiter
 
 
-def _recounted(settings: LimiterSettings, site: SqliteSite) -> DeclineLimiter:
+def _recounted(settings: LimiterSettings, state_file: StateFile) -> DeclineLimiter:
     """Return one that counts for the first time: the answers of the last interval."""
     limiter = DeclineLimiter(settings)
-    before, since, answered = site.seq + 1, None, list[tuple[int, bool]]()
-    while part := site.rows(LATEST_FIRST, (before, PART)):
+    before, since, answered = state_file.seq + 1, None, list[tuple[int, bool]]()
+    while part := state_file.rows(LATEST_FIRST, (before, PART)):
         if since is None:
             # Not from the latest time on: a clock that runs ahead would hide all the others.
             since = sorted(time_ms for _, time_ms, _ in part)[len(part) // 2] - settings.interval.ms

@@ -14,7 +14,7 @@ from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import Forbidden, Learned, Noted, Outcome, Repeated
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, too_large
 from fraud_detection.history.label_file import label_batches
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 
 Progress = Callable[[str, float], None]
 PATH = "/v1/labels"
@@ -49,14 +49,14 @@ class Told(msgspec.Struct):
     path: str = "$"
 
 
-def into_state(door: EmbeddedDoor, file: Path, progress: Progress) -> Imported:
+def into_state(service: EmbeddedService, file: Path, progress: Progress) -> Imported:
     """Learn the labels of a file, from its beginning: what had come before is counted as repeated."""
     found = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):
-        for row, outcome in enumerate(door.take(batch, name), start=done + 1):
+        for row, outcome in enumerate(service.take(batch, name), start=done + 1):
             _count(found, row, outcome)
-        door.catch_up()
+        service.catch_up()
         done += len(batch.events)
         progress(f"learning labels: {done:,}", 0.0)
     progress(f"learning labels: {done:,}", 1.0)

@@ -1,8 +1,8 @@
-"""A door that answers by the latest release, and takes the next one while traffic flows.
+"""A service that answers by the latest release, and takes the next one while traffic flows.
 
-A release is loaded by a thread beside the door and taken between two batches: nothing is dropped, and every
-decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one before it
-goes on answering, and the door says so: in the log, in `/metrics` and in `/readyz`.
+A release is loaded by a thread beside the service and taken between two batches: nothing is dropped, and
+every decision is made by one release as a whole.  A release that cannot be loaded is not taken: the one
+before it goes on answering, and the service says so: in the log, in `/metrics` and in `/readyz`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import msgspec
 
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.engine.engine import Engine
-from fraud_detection.releases.registry import DoorReport, LiveFolder, Release
+from fraud_detection.releases.registry import LiveFolder, Release, ServiceReport
 from fraud_detection.releases.releases import engine_of, standing
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.2
@@ -53,17 +53,17 @@ def load_release(folder: LiveFolder, known: Mapping[str, Engine] | None = None) 
 
 
 class ReleaseFollower:
-    """Lets one door answer by the latest release; `look` is called between batches, again and again.
+    """Lets one service answer by the latest release; `look` is called between batches, again and again.
 
     release: the one that it answers by.  problem: why a later one cannot be followed; empty while all is
     well.
     """
 
-    def __init__(self, folder: LiveFolder, door: EmbeddedDoor, first: Loaded) -> None:
-        """Let the door answer by a release that is loaded already."""
-        self.folder, self._door = folder, door
+    def __init__(self, folder: LiveFolder, service: EmbeddedService, first: Loaded) -> None:
+        """Let the service answer by a release that is loaded already."""
+        self.folder, self._service = folder, service
         self.problem = ""
-        self._part = door.site.background.part(RELEASES, essential=False)
+        self._part = service.state_file.background.part(RELEASES, essential=False)
         self._stamp = (0, 0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None
@@ -73,13 +73,13 @@ class ReleaseFollower:
 
     @property
     def release(self) -> Release:
-        """Return what the door answers by."""
+        """Return what the service answers by."""
         return self._loaded.release
 
     def look(self) -> None:
         """Take the latest release if it is another one and is loaded; costs a look at a file at times.
 
-        Whatever goes wrong is reported and tried again: the door answers by the release that it has.
+        Whatever goes wrong is reported and tried again: the service answers by the release that it has.
         """
         try:
             self._look()
@@ -106,7 +106,7 @@ class ReleaseFollower:
             self._loading.start()
 
     def close(self) -> None:
-        """Say that this door answers no more."""
+        """Say that this service answers no more."""
         if self._loading is not None:
             self._loading.join()
         self.folder.withdraw(self._name)
@@ -154,7 +154,7 @@ class ReleaseFollower:
         release, engines = loaded.release, loaded.engines
         canary = engines[release.canary] if release.canary else None
         champion = engines[release.champion]
-        self._door.answer_by(champion, canary, release.share, release.number, release.salt)
+        self._service.answer_by(champion, canary, release.share, release.number, release.salt)
         self._loaded = loaded
         self._well()
         LOG.info(
@@ -167,7 +167,7 @@ class ReleaseFollower:
         )
 
     def _report(self) -> None:
-        state = str(self._door.site.path.resolve())
+        state = str(self._service.state_file.path.resolve())
         self.folder.report(
-            DoorReport(self._name, os.getpid(), self.release.number, time.time(), state, self.problem)
+            ServiceReport(self._name, os.getpid(), self.release.number, time.time(), state, self.problem)
         )

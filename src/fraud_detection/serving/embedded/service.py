@@ -1,4 +1,4 @@
-"""The embedded door: one process, the model inside it, everything durable in one SQLite file."""
+"""The embedded service: one process, the model inside it, everything durable in one SQLite file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import sweep
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineLimiter
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.core.features.replay import PastPayment, Replay
@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 WARN_EVERY_MS = 60_000
 
 
-class EmbeddedDoor:
+class EmbeddedService:
     """Decides batches and commits them; a batch is answered only after its commit.
 
     What needs not be done before the answer is left to `catch_up`.
@@ -44,23 +44,25 @@ class EmbeddedDoor:
     """
 
     def __init__(
-        self, pipeline: Pipeline, site: SqliteSite, save_after_events: int = SAVE_AFTER_EVENTS
+        self, pipeline: Pipeline, state_file: StateFile, save_after_events: int = SAVE_AFTER_EVENTS
     ) -> None:
         """Open the state and remember again what its profiles had not seen when they were saved."""
         self.pipeline = pipeline
-        self.site = site
+        self.state_file = state_file
         self.save_after_events = save_after_events
         self.tally = Tally()
         self._behind = 0
         self._clock = SteadyClock()
         self._check_shape()
-        pipeline.parser.drift.restore(site.progress.surveyed, site.progress.surveyed_labels, site.drift())
-        pipeline.latest = site.progress.latest
-        pipeline.due = site.ledger.due(pipeline.latest)
+        pipeline.parser.drift.restore(
+            state_file.progress.surveyed, state_file.progress.surveyed_labels, state_file.drift()
+        )
+        pipeline.latest = state_file.progress.latest
+        pipeline.due = state_file.ledger.due(pipeline.latest)
         self._counted = 0
         if pipeline.answering.limiter is not None:
             pipeline.answering.limiter = self._shared(
-                decline_counts.restored(pipeline.answering.limiter.settings, site)
+                decline_counts.restored(pipeline.answering.limiter.settings, state_file)
             )
             self._save_counts()
         self.release = 0
@@ -97,12 +99,12 @@ class EmbeddedDoor:
                     "new state file, made with `fraud state create FILE --history PAST`"
                 )
             self._fingerprint = known
-            self.site.note_setup(engine.setup.name, engine.setup.content)
+            self.state_file.note_setup(engine.setup.name, engine.setup.content)
         settings = champion.project.limiter
         if settings is None:
             limiter = None
         elif limiter is None:
-            limiter = self._shared(decline_counts.restored(settings, self.site))
+            limiter = self._shared(decline_counts.restored(settings, self.state_file))
         elif limiter.settings != settings:
             limiter = self._shared(DeclineLimiter(settings, limiter.counts()))
         self.release = release
@@ -121,15 +123,15 @@ class EmbeddedDoor:
         and committed before anything else is taken; RetryError when what was decided before cannot be.
         """
         start = time.perf_counter()
-        self.site.retry()
+        self.state_file.retry()
         pipeline = self.pipeline
         now_ms = self._clock.now_ms()
         pipeline.parser.bounds.arrived(now_ms)
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
             tell_failure(failure)
-        self.site.note_place(source, batch.position, batch.digest)
-        self.site.quarantine.note(processed.outcomes, batch.identities, now_ms)
+        self.state_file.note_place(source, batch.position, batch.digest)
+        self.state_file.quarantine.note(processed.outcomes, batch.identities, now_ms)
         try:
             self._keep(processed.log)
         except RetryError as error:
@@ -142,7 +144,7 @@ class EmbeddedDoor:
     def _keep(self, log: Sequence[Outcome]) -> None:
         pipeline = self.pipeline
         self._behind += len(log)
-        self.site.keep(log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
+        self.state_file.keep(log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
 
     def catch_up(self) -> None:
         """Do what was put off until answers were given, if there is enough of it.
@@ -153,11 +155,11 @@ class EmbeddedDoor:
         if self._behind < BEHIND_EVENTS:
             return
         # No event changes more than one profile of a kind: so many saved keep pace with those changed.
-        self.site.settle()
-        self.pipeline.memory.save_changed_before(self.site.seq - self.save_after_events, self._behind)
-        self.site.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
+        self.state_file.settle()
+        self.pipeline.memory.save_changed_before(self.state_file.seq - self.save_after_events, self._behind)
+        self.state_file.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
         self._behind = 0
-        if self.site.seq - self._counted >= decline_counts.SAVE_AFTER_EVENTS:
+        if self.state_file.seq - self._counted >= decline_counts.SAVE_AFTER_EVENTS:
             self._save_counts()
         sweep()
 
@@ -170,18 +172,18 @@ class EmbeddedDoor:
         replay = Replay(self.pipeline.memory)
         for _ in replay.rows(history):
             on_payment()
-        settle(self.site, replay, history)
-        self.pipeline.due = self.site.ledger.due(self.pipeline.latest)
+        settle(self.state_file, replay, history)
+        self.pipeline.due = self.state_file.ledger.due(self.pipeline.latest)
 
     def close(self) -> None:
         """Save the profiles and close the state file."""
-        self.site.settle()
+        self.state_file.settle()
         memory = self.pipeline.memory
-        with self.site.transaction():
+        with self.state_file.transaction():
             memory.save_all()
-            self.site.note_progress(memory.unsaved_since())
-            decline_counts.save(self.pipeline.answering.limiter, self.site)
-        self.site.close()
+            self.state_file.note_progress(memory.unsaved_since())
+            decline_counts.save(self.pipeline.answering.limiter, self.state_file)
+        self.state_file.close()
 
     def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
         """Return the limiter that answers: here it is alone."""
@@ -189,11 +191,11 @@ class EmbeddedDoor:
 
     def _save_counts(self) -> None:
         """Keep what was declined so far, so that a restart counts the rest alone."""
-        self._counted = self.site.seq
+        self._counted = self.state_file.seq
         if self.pipeline.answering.limiter is not None:
-            self.site.settle()
-            with self.site.transaction():
-                decline_counts.save(self.pipeline.answering.limiter, self.site)
+            self.state_file.settle()
+            with self.state_file.transaction():
+                decline_counts.save(self.pipeline.answering.limiter, self.state_file)
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
@@ -202,10 +204,10 @@ class EmbeddedDoor:
         shape += [
             f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities
         ]
-        kept = self.site.meta("shape", None)
+        kept = self.state_file.meta("shape", None)
         if kept is None:
-            with self.site.transaction():
-                self.site.put_meta("shape", shape)
+            with self.state_file.transaction():
+                self.state_file.put_meta("shape", shape)
         elif kept != shape:
             raise ConfigError(
                 "the state file was made with other features; make a new one with `fraud state create FILE "
@@ -218,11 +220,11 @@ class EmbeddedDoor:
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
-        for past in self.site.since(self.site.progress.saved_before - 1):
+        for past in self.state_file.since(self.state_file.progress.saved_before - 1):
             count += 1
             memory.sequence = past.seq
             remember_past(memory, parser, past)
-        memory.sequence = self.site.seq
+        memory.sequence = self.state_file.seq
         return count
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
@@ -252,25 +254,25 @@ class EmbeddedDoor:
 
 
 def settle(
-    site: SqliteSite, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
+    state_file: StateFile, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
 ) -> None:
     """Let a state file begin where a replay of history ended.
 
     labels_follow: the stream itself tells the labels that were not known by the end of history;
     else they are learned from history when the stream comes to their time.
     """
-    if has_past(site):
+    if has_past(state_file):
         raise ConfigError("the state file is in use: history is only taken into a new one")
-    replay.memory.store = site
-    with site.transaction():
-        site.put_meta("history", len(history))
+    replay.memory.store = state_file
+    with state_file.transaction():
+        state_file.put_meta("history", len(history))
         due = replay.still_due()
-        site.ledger.note_history(history, due)
+        state_file.ledger.note_history(history, due)
         if not labels_follow:
-            site.ledger.note_due(due)
+            state_file.ledger.note_due(due)
         replay.memory.save_all()
 
 
-def has_past(site: SqliteSite) -> bool:
+def has_past(state_file: StateFile) -> bool:
     """Return whether history was taken in, or anything decided, with this state file before."""
-    return bool(site.seq) or site.meta("history", None) is not None
+    return bool(state_file.seq) or state_file.meta("history", None) is not None

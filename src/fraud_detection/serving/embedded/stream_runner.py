@@ -1,4 +1,4 @@
-"""Run the embedded door over a source until it ends, is stopped, or is interrupted."""
+"""Run the embedded service over a source until it ends, is stopped, or is interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite.errors import advice, opening
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import NotCommittedError, Outcome
@@ -22,7 +22,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, is_textual, read_history
 from fraud_detection.releases.registry import LiveFolder
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ LOOK_EVERY_S = 0.5
 Show = Callable[[list[Outcome]], None]
 
 
-def open_door(
+def open_service(
     bundle: Path,
     state: Path,
     *,
@@ -41,46 +41,46 @@ def open_door(
     textual: bool = False,
     synchronous: str = "NORMAL",
     wait_s: float = WAIT_FOR_LOCK_S,
-) -> tuple[Engine, EmbeddedDoor]:
+) -> tuple[Engine, EmbeddedService]:
     """Load a bundle over a state file, and recover what the last process left.
 
     wait_s: how long a commit waits for another process that holds the file.
     """
     engine = load_engine(bundle, project)
-    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
-    door.answer_by(engine)
-    return engine, door
+    service = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
+    service.answer_by(engine)
+    return engine, service
 
 
-def open_live_door(
+def open_released_service(
     folder: LiveFolder,
     state: Path,
     *,
     textual: bool = False,
     synchronous: str = "NORMAL",
     wait_s: float = WAIT_FOR_LOCK_S,
-) -> tuple[Engine, EmbeddedDoor, ReleaseFollower]:
+) -> tuple[Engine, EmbeddedService, ReleaseFollower]:
     """Do the same with what is live, and follow it."""
     loaded = load_release(folder)
     engine = loaded.engines[loaded.release.champion]
-    door = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
-    return engine, door, ReleaseFollower(folder, door, loaded)
+    service = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
+    return engine, service, ReleaseFollower(folder, service, loaded)
 
 
-def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedDoor:
+def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedService:
     with opening(state):
-        site = SqliteSite(state, synchronous=synchronous, wait_s=wait_s)
-        return EmbeddedDoor(engine.pipeline(site, site.ledger, textual=textual), site)
+        state_file = StateFile(state, synchronous=synchronous, wait_s=wait_s)
+        return EmbeddedService(engine.pipeline(state_file, state_file.ledger, textual=textual), state_file)
 
 
-def log_recovered(door: EmbeddedDoor) -> None:
+def log_recovered(service: EmbeddedService) -> None:
     """Log how many events the profiles had not seen when they were saved, if there were any."""
-    if door.recovered:
+    if service.recovered:
         words = "recovered: %s events behind the saved profiles were remembered again"
-        LOG.info(words, f"{door.recovered:,}", extra={"event": "recovered", "events": door.recovered})
+        LOG.info(words, f"{service.recovered:,}", extra={"event": "recovered", "events": service.recovered})
 
 
-def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: Progress) -> int:
+def warm_up(service: EmbeddedService, project: Project, history_path: Path, progress: Progress) -> int:
     """Remember a file of past payments; return how many there were."""
     history = read_history(project, history_path, progress)
     payments, done = history.payments, 0
@@ -91,15 +91,15 @@ def warm_up(door: EmbeddedDoor, project: Project, history_path: Path, progress: 
         if done % 5_000 == 0:
             progress(f"remembering history: {done:,} payments", done / len(payments))
 
-    door.warm_up(payments, count)
+    service.warm_up(payments, count)
     if history.source is not None:
-        door.site.note_source(history.source)
+        service.state_file.note_source(history.source)
     progress(f"remembering history: {done:,} payments", 1.0)
     return done
 
 
 def run_stream(
-    door: EmbeddedDoor,
+    service: EmbeddedService,
     source: str,
     stop: Stop,
     show: Show,
@@ -113,19 +113,19 @@ def run_stream(
     it is gone, or cannot be written when the end is asked for.
     """
     opened = open_source(source, growing=True)
-    name, start = place_in(door, source, opened)
+    name, start = place_in(service, source, opened)
     look_at = 0.0
     with few_collections():
         for batch in opened.batches(start, BATCH):
-            if not door.tally.transactions and batch.events and _carries_label(door, batch.events[0]):
+            if not service.tally.transactions and batch.events and _carries_label(service, batch.events[0]):
                 words = "labels in the rows are not learned: `run` takes them as events of their own"
                 LOG.warning(words, extra={"event": "labels_not_learned"})
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
-                refuse_lost(door)
-            show(_decided(door, batch, name, stop) if batch.events else [])
+                refuse_lost(service)
+            show(_decided(service, batch, name, stop) if batch.events else [])
             try:
-                door.catch_up()
+                service.catch_up()
             except RetryError as error:
                 words = "%s; nothing is lost: the decisions are in the journal"
                 LOG.warning(words, error, extra={"event": "catch_up_failed"})
@@ -138,21 +138,21 @@ def run_stream(
         LOG.warning(words, source, extra={"event": "source_unfinished"})
 
 
-def _decided(door: EmbeddedDoor, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
+def _decided(service: EmbeddedService, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
     """Return what becomes of a batch, when it is committed."""
     while True:
         try:
-            return door.take(batch, name)
+            return service.take(batch, name)
         except NotCommittedError as error:
-            _wait_until_committed(door, error, stop)
+            _wait_until_committed(service, error, stop)
             return error.outcomes
         except RetryError as error:
-            _wait_until_committed(door, error, stop)
+            _wait_until_committed(service, error, stop)
 
 
-def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> None:
-    words = None if error.__cause__ is None else advice(error.__cause__, door.site.database)
-    refuse_lost(door)
+def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Stop) -> None:
+    words = None if error.__cause__ is None else advice(error.__cause__, service.state_file.database)
+    refuse_lost(service)
     LOG.error(
         "%s; nothing more is decided until it can be written",
         words or error,
@@ -160,9 +160,9 @@ def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> 
     )
     while not stop.asked:
         time.sleep(TRY_EVERY_S)
-        refuse_lost(door)
+        refuse_lost(service)
         try:
-            door.site.retry()
+            service.state_file.retry()
         except RetryError:
             continue
         LOG.warning(
@@ -172,27 +172,27 @@ def _wait_until_committed(door: EmbeddedDoor, error: RetryError, stop: Stop) -> 
     raise error
 
 
-def refuse_lost(door: EmbeddedDoor) -> None:
+def refuse_lost(service: EmbeddedService) -> None:
     """Raise RetryError when the state file is not there any more, though nothing was decided meanwhile."""
-    trouble = door.site.look()
+    trouble = service.state_file.look()
     if trouble:
         raise RetryError(trouble)
 
 
-def place_in(door: EmbeddedDoor, source: str, opened: Source) -> tuple[str, int]:
+def place_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str, int]:
     """Return the name under which a source is known, and the place that was reached in it before."""
     if isinstance(opened, Pipe):
         # It has no place that survives a restart: each process begins anew.
         return source, 0
-    found = recognised(opened, door.site.sources(opened.beginning))
-    if door.site.note_source(found, str(Path(source).resolve())):
+    found = recognised(opened, service.state_file.sources(opened.beginning))
+    if service.state_file.note_source(found, str(Path(source).resolve())):
         words = "%s is not the file that was read before under this name: reading it from its beginning"
         LOG.warning(words, source, extra={"event": "source_replaced"})
     return found.name, found.position
 
 
-def _carries_label(door: EmbeddedDoor, raw: bytes) -> bool:
-    parser = door.pipeline.parser
+def _carries_label(service: EmbeddedService, raw: bytes) -> bool:
+    parser = service.pipeline.parser
     event = object_of(raw) if is_object(raw) else {}
     return not parser.is_label(event) and parser.labels.verdict(event) is not None
 

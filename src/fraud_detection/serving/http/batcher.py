@@ -1,4 +1,4 @@
-"""The request door: payments that wait for their answer, decided together with whoever else waits.
+"""The HTTP service: payments that wait for their answer, decided together with whoever else waits.
 
 While one batch is decided, the next requests arrive; they become the next batch.  So a payment alone is
 decided at once, and many share the cost of a commit.  A payment is answered only after its commit: a
@@ -22,7 +22,7 @@ from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.core.metrics import LatencyHistogram
 from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.http.health import BrokenError, Health
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ Tell = Callable[[list[Answer] | RetryError], None]
 Identities = Sequence[str | None] | None
 
 
-class RequestDoor:
+class RequestBatcher:
     """Takes events one by one from an event loop, and answers each when its batch is committed.
 
     most_waiting: events that may wait; one more is refused at once, because it would wait too long.
@@ -64,14 +64,14 @@ class RequestDoor:
     is, by its source.
     """
 
-    def __init__(self, door: EmbeddedDoor, most_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, service: EmbeddedService, most_waiting: int = MAX_WAITING) -> None:
         """Take the engine with its state."""
-        self.door = door
+        self.service = service
         self.most_waiting = most_waiting
         self.refused = 0
         self.waits = LatencyHistogram()
         self.lags: dict[str, Callable[[], float]] = {}
-        self.health = Health(door.site, self._refuse_all)
+        self.health = Health(service.state_file, self._refuse_all)
         self._waiting: list[tuple[bytes, str | None, _Asked]] = []
         self._recent: OrderedDict[str, Told] = OrderedDict()
         self._due = False
@@ -89,7 +89,7 @@ class RequestDoor:
         sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.  identities: what
         the events are known by beside ids of their own.
 
-        Raises FullError when too many wait already, RetryError when the door is broken.
+        Raises FullError when too many wait already, RetryError when the service is broken.
         """
         self.health.check()
         if len(self._waiting) + len(events) > self.most_waiting:
@@ -127,11 +127,11 @@ class RequestDoor:
     def take_beside(self, batch: Batch, source: str) -> None:
         """Take events that nobody waits for, such as those of a stream.
 
-        Raises RetryError as the engine does, and when the door is broken.
+        Raises RetryError as the engine does, and when the service is broken.
         """
         self.health.check()
         with self.health.guarded:
-            self.door.take(batch, source)
+            self.service.take(batch, source)
         self._catch_up()
 
     def find(self, transaction_id: str) -> Told | None:
@@ -140,21 +140,21 @@ class RequestDoor:
         if recent is not None:
             return recent
         with self.health.guarded:
-            stored = told_of(self.door.site, transaction_id)
+            stored = told_of(self.service.state_file, transaction_id)
         return None if stored is None else Told(*stored)
 
     def close(self) -> None:
         """Save the profiles and close the state; raise BrokenError where nothing could be saved."""
         if self.health.broken is None:
             try:
-                self.door.close()
+                self.service.close()
             except FraudDetectionError:
                 raise
             except Exception as error:  # noqa: BLE001 - told like any other
                 self.health.fail(error)
             else:
                 return
-        self.door.site.close()
+        self.service.state_file.close()
         raise BrokenError("ended by an error; it stands above, with what to do") from self.health.broken
 
     def _decide(self) -> None:
@@ -181,7 +181,7 @@ class RequestDoor:
         events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
         senders = [asked.sender for _, _, asked in batch]
         named = senders if [one for one in senders if one is not ANYBODY] else None
-        outcomes = self.door.take(Batch(events, identities, 0, senders=named), SOURCE)
+        outcomes = self.service.take(Batch(events, identities, 0, senders=named), SOURCE)
         now = time.perf_counter()
         for (_, _, asked), outcome in zip(batch, outcomes, strict=True):
             self.waits.add(now - asked.at)
@@ -206,7 +206,7 @@ class RequestDoor:
             return
         try:
             with self.health.guarded:
-                self.door.catch_up()
+                self.service.catch_up()
         except RetryError as error:
             words = "%s; nothing is lost: the decisions are in the journal"
             LOG.warning(words, error, extra={"event": "catch_up_failed"})

@@ -1,6 +1,6 @@
-"""Whether a door may go on: what cannot be committed is tried again, and what nobody foresaw ends it.
+"""Whether a service may go on: what cannot be committed is tried again, and what nobody foresaw ends it.
 
-A payment that is answered is kept.  So a door that cannot commit answers 503, and tries again by itself:
+A payment that is answered is kept.  So a service that cannot commit answers 503, and tries again by itself:
 whoever looks at `/readyz` sends it nothing meanwhile.  After an error that nobody foresaw it is unknown how
 far memory came: whoever waits is told so at once, nothing of it is saved, and the process ends.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from fraud_detection.adapters.sqlite.errors import advice
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 
 LOG = logging.getLogger(__name__)
@@ -25,26 +25,26 @@ ENDS = "this process met an error and ends; ask again in a moment"
 
 
 class BrokenError(FraudDetectionError):
-    """The door met an error after which it cannot go on; what it was, and what to do, stands in the log."""
+    """The service met an error after which it cannot go on; the log says what it was, and what to do."""
 
 
 class Health:
-    """Watches over the state of one door.
+    """Watches over the state of one service.
 
     broken: the error that ended it, None while it is open.  guarded: a context in which an error that nobody
-    foresaw ends the door, and is raised as RetryError for whoever waits.
+    foresaw ends the service, and is raised as RetryError for whoever waits.
     """
 
-    def __init__(self, site: SqliteSite, refuse: Callable[[RetryError], None]) -> None:
+    def __init__(self, state_file: StateFile, refuse: Callable[[RetryError], None]) -> None:
         """Take the state file, and what refuses all that wait."""
         self.broken: Exception | None = None
         self.guarded = _Guarded(self)
-        self._site, self._refuse = site, refuse
+        self._state_file, self._refuse = state_file, refuse
         self._retries = False
         self._look_at = 0.0
 
     def check(self) -> None:
-        """Raise RetryError when the door is broken."""
+        """Raise RetryError when the service is broken."""
         if self.broken is not None:
             raise RetryError(ENDS)
 
@@ -54,26 +54,26 @@ class Health:
         if now < self._look_at or self.broken is not None:
             return
         self._look_at = now + LOOK_EVERY_S
-        trouble = self._site.look()
+        trouble = self._state_file.look()
         if trouble:
             self.put_off(RetryError(trouble))
 
     def put_off(self, error: RetryError) -> None:
         """Try by itself what could not be committed, if there is something, until it is well."""
-        if self._retries or not self._site.failed:
+        if self._retries or not self._state_file.failed:
             return
         self._retries = True
-        told = None if error.__cause__ is None else advice(error.__cause__, self._site.database)
+        told = None if error.__cause__ is None else advice(error.__cause__, self._state_file.database)
         words = "%s; until it can be written, payments are answered 503"
         LOG.error(words, told or error, extra={"event": "commit_failed"})
         self._try_later()
 
     def fail(self, error: Exception) -> RetryError:
-        """End the door: say why, once, and refuse all that wait; return how they are refused."""
+        """End the service: say why, once, and refuse all that wait; return how they are refused."""
         refusal = RetryError(ENDS)
         if self.broken is None:
             self.broken = error
-            words = advice(error.__cause__ or error, self._site.database)
+            words = advice(error.__cause__ or error, self._state_file.database)
             if isinstance(error, FraudDetectionError):
                 words = words or str(error)
             LOG.critical(
@@ -90,10 +90,10 @@ class Health:
 
     def _try(self) -> None:
         try:
-            self._site.retry()
+            self._state_file.retry()
         except RetryError:
             self._try_later()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the door
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the service
             self.fail(error)
         else:
             self._retries = False

@@ -1,4 +1,4 @@
-"""The description of the request door in OpenAPI, with the fields of the project's own payments."""
+"""The description of the HTTP service in OpenAPI, with the fields of the project's own payments."""
 
 from __future__ import annotations
 

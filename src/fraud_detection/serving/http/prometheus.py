@@ -1,4 +1,4 @@
-"""What the request door counts, in the text format of Prometheus."""
+"""What the HTTP service counts, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fraud_detection.adapters.host.background import Background
 from fraud_detection.core import metrics
 from fraud_detection.core.events import Action
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 
 BOUNDS_S = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 TICKS_PER_S = 100
 """Of /proc: what Linux shows to every program."""
 
 
-def exposition(door: RequestDoor, statuses: Mapping[int, int]) -> str:
+def exposition(requests: RequestBatcher, statuses: Mapping[int, int]) -> str:
     """Return every metric, each with its help and type."""
-    return "\n".join([*_lines(door, statuses), ""])
+    return "\n".join([*_lines(requests, statuses), ""])
 
 
-def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
-    tally = door.door.tally
+def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[str]:
+    tally = requests.service.tally
     yield from head("fraud_decisions_total", "counter", "Payments decided, by answer.")
     for action in Action:
         yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
@@ -46,7 +46,7 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
         "fraud_decline_cap_total": (tally.limited, "Payments reviewed because no more may be declined."),
         "fraud_control_group_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
         "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
-        "fraud_rejected_events_total": (door.refused, "Events refused because too many waited."),
+        "fraud_rejected_events_total": (requests.refused, "Events refused because too many waited."),
     }
     for name, (count, words) in counts.items():
         yield from head(name, "counter", words)
@@ -55,18 +55,18 @@ def _lines(door: RequestDoor, statuses: Mapping[int, int]) -> Iterator[str]:
     for status, count in sorted(statuses.items()):
         yield f'fraud_requests_total{{status="{status}"}} {count}'
     yield from _process()
-    yield from _background(door.door.site.background)
-    yield from _behind(door)
+    yield from _background(requests.service.state_file.background)
+    yield from _behind(requests)
     yield from head("fraud_release", "gauge", "The release that answers; 0 without a folder of releases.")
-    yield f"fraud_release {door.door.release}"
+    yield f"fraud_release {requests.service.release}"
     yield from head("fraud_queue_events", "gauge", "Events that wait to be decided.")
-    yield f"fraud_queue_events {door.waiting}"
-    yield from summary("fraud_request_latency_seconds", "From being taken to being answered.", door.waits)
+    yield f"fraud_queue_events {requests.waiting}"
+    yield from summary("fraud_request_latency_seconds", "From being taken to being answered.", requests.waits)
     yield from summary(
         "fraud_engine_seconds", "The engine's own time a payment, commit included.", tally.engine
     )
     yield from head("fraud_stage_seconds", "histogram", "Of it, by stage: the time of the payment's batch.")
-    for stage, latency in door.door.stages.items():
+    for stage, latency in requests.service.stages.items():
         yield from _values("fraud_stage_seconds", latency, f'stage="{stage}"')
 
 
@@ -86,13 +86,13 @@ def _background(background: Background) -> Iterator[str]:
         yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
 
 
-def _behind(door: RequestDoor) -> Iterator[str]:
+def _behind(requests: RequestBatcher) -> Iterator[str]:
     """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
     words = "For how long what is consumed has not been at the end of what there is."
     yield from head("fraud_consumer_lag_seconds", "gauge", words)
-    for source, lag_s in sorted(door.lags.items()):
+    for source, lag_s in sorted(requests.lags.items()):
         yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
-    memory = door.door.pipeline.memory
+    memory = requests.service.pipeline.memory
     words = "Events that a restart has to remember again: their profiles are not saved yet."
     yield from head("fraud_unsaved_events", "gauge", words)
     yield f"fraud_unsaved_events {memory.sequence + 1 - memory.unsaved_since()}"

@@ -1,4 +1,4 @@
-"""The request door over HTTP: reads requests, writes answers, and decides nothing.
+"""The HTTP service over HTTP: reads requests, writes answers, and decides nothing.
 
 Payments and labels are read as they come, so that what cannot be decided is kept as it was.
 """
@@ -31,7 +31,7 @@ from fraud_detection.core.parse.times import AHEAD
 from fraud_detection.history.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.serving.http import batcher
 from fraud_detection.serving.http.api_keys import Access, Caller, Role
-from fraud_detection.serving.http.batcher import RequestDoor, Told
+from fraud_detection.serving.http.batcher import RequestBatcher, Told
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.request_identity import is_key, request_identities
 
@@ -57,9 +57,9 @@ class Problem(Exception):  # noqa: N818 - an answer, not an error of ours
 class Api:
     """`/v1/decisions`, `/v1/labels`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json`."""
 
-    def __init__(self, door: RequestDoor, access: Access, openapi: bytes) -> None:
+    def __init__(self, requests: RequestBatcher, access: Access, openapi: bytes) -> None:
         """Take what decides, who may ask, and the description of all this."""
-        self.door, self.access, self.openapi = door, access, openapi
+        self.requests, self.access, self.openapi = requests, access, openapi
         self.statuses: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._routes: dict[tuple[str, str], Handler] = {
@@ -91,7 +91,7 @@ class Api:
 
     async def _answered(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
         try:
-            with self.door.health.guarded:
+            with self.requests.health.guarded:
                 answer = await _refused_or(work)
         except RetryError as problem:
             answer = refusal(problem)
@@ -136,18 +136,18 @@ class Api:
         early = caller.spend(len(events))
         if early:
             raise too_early(caller, early)
-        if len(events) > self.door.most_waiting:
-            raise Problem(413, f"a list may have {self.door.most_waiting} events here, got {len(events)}")
+        if len(events) > self.requests.most_waiting:
+            raise Problem(413, f"a list may have {self.requests.most_waiting} events here, got {len(events)}")
 
         def told(answers: list[batcher.Answer] | RetryError) -> None:
             tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
 
         identities = request_identities(caller.name, key, len(events), many=many)
-        self.door.ask(events, told, caller.sender, identities)
+        self.requests.ask(events, told, caller.sender, identities)
 
     def _find(self, request: Request, tell: Tell) -> None:
         one = self.asked_for(request)
-        found = self.door.find(one)
+        found = self.requests.find(one)
         if found is None:
             raise Problem(404, f"no decision on {one!r}")
         tell(alone(*line(found)))
@@ -169,18 +169,18 @@ class Api:
         tell(Answer(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, tell: Tell) -> None:
-        champion = self.door.door.pipeline.answering.champion
-        background = self.door.door.site.background
+        champion = self.requests.service.pipeline.answering.champion
+        background = self.requests.service.state_file.background
         problems, warnings = background.problems(), background.warnings
         well = "degraded" if problems else "ready"
         well = well if background.essential_healthy else "background work failed"
-        well = "cannot commit" if self.door.door.site.failed else well
+        well = "cannot commit" if self.requests.service.state_file.failed else well
         told = {
-            "status": well if self.door.health.broken is None else "ends",
+            "status": well if self.requests.health.broken is None else "ends",
             "bundle": champion.bundle,
             "setup": champion.setup,
-            "release": self.door.door.release,
-            "waiting": self.door.waiting,
+            "release": self.requests.service.release,
+            "waiting": self.requests.waiting,
             **({"background": problems} if problems else {}),
             **({"look_at": sorted(warnings)} if warnings else {}),
         }
@@ -188,7 +188,7 @@ class Api:
 
     def _metrics(self, request: Request, tell: Tell) -> None:
         self._allowed(request, "operate")
-        tell(Answer(OK, exposition(self.door, self.statuses).encode(), TEXT))
+        tell(Answer(OK, exposition(self.requests, self.statuses).encode(), TEXT))
 
     def _describe(self, _: Request, tell: Tell) -> None:
         tell(Answer(OK, self.openapi))

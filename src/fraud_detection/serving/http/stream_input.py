@@ -24,7 +24,7 @@ from fraud_detection.adapters.http.server import serve_on
 from fraud_detection.core.errors import RetryError
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
 from fraud_detection.serving.embedded.stream_runner import place_in
-from fraud_detection.serving.http.batcher import RequestDoor
+from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 
 LOG = logging.getLogger(__name__)
@@ -42,18 +42,18 @@ class SideSource:
     A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
     """
 
-    def __init__(self, door: RequestDoor, source: str) -> None:
+    def __init__(self, requests: RequestBatcher, source: str) -> None:
         """Find the place that was reached before; raise ConfigError when the source cannot be read."""
-        engine = door.door
-        self._background = engine.site.background
-        self._door, self._source = door, source
+        engine = requests.service
+        self._background = engine.state_file.background
+        self._requests, self._source = requests, source
         self._opened = open_source(source, growing=True)
         self._name, self._start_at = place_in(engine, source, self._opened)
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM, essential=False).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
         self._behind_since: float | None = None
-        door.lags[STREAM] = self.lag_s
+        requests.lags[STREAM] = self.lag_s
 
     def lag_s(self) -> float:
         """Return for how long, in s, it has not been at the end of what there is; 0 while it is there."""
@@ -115,7 +115,7 @@ class SideSource:
 
     def _take(self, batch: Batch, done: Future[None]) -> None:
         try:
-            self._door.take_beside(batch, self._name)
+            self._requests.take_beside(batch, self._name)
         except Exception as error:  # noqa: BLE001 - the thread waits for it, whatever it is
             done.set_exception(error)
         else:
@@ -138,7 +138,7 @@ async def serve_beside(
     stop: Stop,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Answer requests until told to stop or the door is broken, and read a source beside them.
+    """Answer requests until told to stop or the service is broken, and read a source beside them.
 
     releases: followed between requests.
     """
@@ -146,10 +146,10 @@ async def serve_beside(
         beside.begin(asyncio.get_running_loop())
 
     def told() -> bool:
-        api.door.health.look()
+        api.requests.health.look()
         if releases is not None:
             releases.look()
-        broken = api.door.health.broken is not None
+        broken = api.requests.health.broken is not None
         return stop.asked or broken
 
     await serve_on(

@@ -20,7 +20,7 @@ import msgspec
 from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
 from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.ports import First
 
 Held = dict[str, set[int]]
@@ -57,7 +57,7 @@ class Claims:
         self,
         own: int,
         boards: Sequence[SharedIds],
-        files: Mapping[int, SqliteSite],
+        files: Mapping[int, StateFile],
         ledger: SqliteLedger,
         ask: Ask,
     ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_reader import Record
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.lenient_json import read_object
@@ -233,10 +233,10 @@ def mark_shards(paths: list[Path]) -> None:
     """Let new state files say whose they are, in the order of the workers."""
     together = secrets.token_hex(8)
     for worker, path in enumerate(paths):
-        site = SqliteSite(path)
-        with site.transaction():
-            site.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), together)))
-        site.close()
+        state_file = StateFile(path)
+        with state_file.transaction():
+            state_file.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), together)))
+        state_file.close()
 
 
 def _together(path: Path) -> str:

@@ -15,7 +15,7 @@ BEHIND = "From another worker's commit until the shared profiles here took it in
 
 def own_metrics(one: Together) -> str:
     """Return the metrics of one worker, as it would tell them alone, and those of its links."""
-    return exposition(one.door, one.statuses) + "\n".join([*_of_links(one), ""])
+    return exposition(one.requests, one.statuses) + "\n".join([*_of_links(one), ""])
 
 
 def _of_links(one: Together) -> Iterator[str]:

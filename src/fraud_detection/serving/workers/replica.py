@@ -1,4 +1,4 @@
-"""The door of one worker of several: it decides its own payments, and follows what the others decided.
+"""The service of one worker of several: it decides its own payments, and follows what the others decided.
 
 A merchant or a device meets payments of all workers.  Each worker keeps profiles of its own of all of them,
 and lets them take in what the others have committed, read from their state files.  A profile is a function
@@ -22,7 +22,7 @@ from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineLimiter
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.features.extract import Extractor
@@ -31,7 +31,7 @@ from fraud_detection.core.features.replay import PastPayment, Replay, observed
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
-from fraud_detection.serving.embedded.service import SAVE_AFTER_EVENTS, EmbeddedDoor, settle
+from fraud_detection.serving.embedded.service import SAVE_AFTER_EVENTS, EmbeddedService, settle
 from fraud_detection.serving.reapply import remember_past
 from fraud_detection.serving.workers.decline_cap import WorkerLimiter
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
@@ -44,7 +44,7 @@ Mark = tuple[int, float]
 since its start: every process reads the same."""
 
 
-class WorkerDoor(EmbeddedDoor):
+class WorkerService(EmbeddedService):
     """Decides what it owns, and lets the shared profiles take in what the others have committed.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
@@ -56,29 +56,29 @@ class WorkerDoor(EmbeddedDoor):
         self,
         engine: Engine,
         worker: int,
-        site: SqliteSite,
-        others: Mapping[int, SqliteSite],
+        state_file: StateFile,
+        others: Mapping[int, StateFile],
         save_after_events: int = SAVE_AFTER_EVENTS,
         board: CountBoard | None = None,
     ) -> None:
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
-        pipeline = engine.pipeline(site, site.ledger)
+        pipeline = engine.pipeline(state_file, state_file.ledger)
         self.worker, self.others, self._board = worker, others, board
         self.committed: Callable[[Mark], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
-        self.log = FollowLog(site.database)
+        self.log = FollowLog(state_file.database)
         for other, file in others.items():
             # Without `--synchronous full` a loss of power may take from that file what was read of it.
             self.log.cut_off(other, file.seq)
         self.reached = {other: self.log.reached(other) for other in others}
         # Another parser than the pipeline's: these events are in the tallies of their owner.
         self.reader = Parser(pipeline.parser.schema)
-        super().__init__(pipeline, site, save_after_events)
+        super().__init__(pipeline, state_file, save_after_events)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it, and say so to those who follow."""
         outcomes = super().take(batch, source)
-        self.committed((self.site.seq, time.monotonic()))
+        self.committed((self.state_file.seq, time.monotonic()))
         return outcomes
 
     def follow(self, worker: int) -> list[int]:
@@ -88,7 +88,7 @@ class WorkerDoor(EmbeddedDoor):
             return []
         until = part[-1].seq
         self._put_down(worker, until)
-        self._take_in(part, self.site.seq)
+        self._take_in(part, self.state_file.seq)
         self._behind += len(part)
         self.reached[worker] = until
         self._learn_due(max((past.known_at for past in part if past.event is not None), default=-1))
@@ -112,8 +112,8 @@ class WorkerDoor(EmbeddedDoor):
                 replay.expect(without_ordering(past))
         own = {past.payment.transaction_id for past in mine}
         replay.due = [label for label in replay.due if label.transaction_id in own]
-        settle(self.site, replay, mine)
-        self.pipeline.due = self.site.ledger.due(self.pipeline.latest)
+        settle(self.state_file, replay, mine)
+        self.pipeline.due = self.state_file.ledger.due(self.pipeline.latest)
 
     def close(self) -> None:
         """Save the profiles and close the files."""
@@ -147,15 +147,15 @@ class WorkerDoor(EmbeddedDoor):
 
     def _put_down(self, worker: int, until: int) -> None:
         """Commit the reference first: what fails here was not taken in, and is tried again as a whole."""
-        self.site.settle()
-        before = self.site.seq
+        self.state_file.settle()
+        before = self.state_file.seq
         try:
-            with self.site.transaction():
-                self.site.seq += 1
-                self.log.note(Followed(self.site.seq, worker, self.reached[worker], until))
-                self.site.note_progress(self.pipeline.memory.unsaved_since())
+            with self.state_file.transaction():
+                self.state_file.seq += 1
+                self.log.note(Followed(self.state_file.seq, worker, self.reached[worker], until))
+                self.state_file.note_progress(self.pipeline.memory.unsaved_since())
         except RetryError:
-            self.site.seq = before
+            self.state_file.seq = before
             raise
 
     def _learn_due(self, time_ms: int) -> None:
@@ -164,7 +164,7 @@ class WorkerDoor(EmbeddedDoor):
         if not pipeline.due or pipeline.due[-1].known_at > time_ms:
             return
         self._keep(pipeline.learn_due(time_ms))
-        self.committed((self.site.seq, time.monotonic()))
+        self.committed((self.state_file.seq, time.monotonic()))
 
     def _take_in(self, part: Sequence[PastEvent], number: int) -> None:
         self.pipeline.memory.sequence = self.shared.sequence = number
@@ -175,8 +175,8 @@ class WorkerDoor(EmbeddedDoor):
     def _recover(self) -> int:
         """Remember own events and parts of the others' again, in the order of this worker's log."""
         memory, count = self.pipeline.memory, 0
-        first = self.site.progress.saved_before
-        own: Iterator[PastEvent | Followed] = self.site.since(first - 1)
+        first = self.state_file.progress.saved_before
+        own: Iterator[PastEvent | Followed] = self.state_file.since(first - 1)
         for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
             if isinstance(one, Followed):
                 part = self._read(one.worker, one.after, one.until)
@@ -186,7 +186,7 @@ class WorkerDoor(EmbeddedDoor):
                 count += 1
                 memory.sequence = one.seq
                 remember_past(memory, self.reader, one)
-        memory.sequence = self.site.seq
+        memory.sequence = self.state_file.seq
         return count
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.serving.workers.replica import Mark, WorkerDoor
+from fraud_detection.serving.workers.replica import Mark, WorkerService
 
 LOG = logging.getLogger(__name__)
 
@@ -33,19 +33,19 @@ class Following:
     because the own state file was busy or full, or not read, and are taken in later.  refused: is told of it.
     """
 
-    def __init__(self, door: WorkerDoor) -> None:
-        """Follow for this door, and hear of its commits."""
-        self.door = door
+    def __init__(self, service: WorkerService) -> None:
+        """Follow for this service, and hear of its commits."""
+        self.service = service
         self.behind = LatencyHistogram()
         self.followed = self.retries = 0
         self.news: list[Mark] = []
         self.refused: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._marks = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in door.others}
-        self._taken = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in door.others}
-        self._due = set(door.others)
+        self._marks = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._taken = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._due = set(service.others)
         self._wake = asyncio.Event()
-        door.committed = self.news.append
+        service.committed = self.news.append
 
     def heard(self, other: int, marks: list[Mark]) -> None:
         """Take the marks of another worker's commits."""
@@ -58,7 +58,7 @@ class Following:
 
         While a log cannot be read, at least for how long it could not.
         """
-        reached = self.door.reached[other]
+        reached = self.service.reached[other]
         since = [at for number, at in self._marks[other] if number > reached][:1]
         since += [self._hindered[other]] if other in self._hindered else []
         return max((time.monotonic() - at for at in since), default=0.0)
@@ -75,7 +75,7 @@ class Following:
                 async with asyncio.timeout(LOOK_ANYWAY_S):
                     await self._wake.wait()
             except TimeoutError:
-                self._due.update(self.door.others)
+                self._due.update(self.service.others)
             self._wake.clear()
             await self.catch_up()
 
@@ -90,8 +90,8 @@ class Following:
     def _take_part(self, other: int) -> bool:
         """Take in one part; return whether there may be more."""
         try:
-            numbers = self.door.follow(other)
-            self.door.catch_up()
+            numbers = self.service.follow(other)
+            self.service.catch_up()
         except RetryError as error:
             # The next look tries the same part again, or what it has put off.
             self.retries += 1

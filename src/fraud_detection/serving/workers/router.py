@@ -15,7 +15,7 @@ from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender
 from fraud_detection.serving.http.api_keys import Access, Caller
-from fraud_detection.serving.http.batcher import Answer, Identities, RequestDoor
+from fraud_detection.serving.http.batcher import Answer, Identities, RequestBatcher
 from fraud_detection.serving.http.routes import Reply, line
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
@@ -40,7 +40,7 @@ class Together:
 
     def __init__(
         self,
-        door: RequestDoor,
+        requests: RequestBatcher,
         ownership: Ownership,
         access: Access,
         following: Following,
@@ -48,14 +48,14 @@ class Together:
         boards: Sequence[SharedIds],
     ) -> None:
         """Take what this worker owns; `folder` is where the workers meet, `boards` has the ids of each."""
-        self.door, self.ownership, self.access, self.following = door, ownership, access, following
-        self.own = following.door.worker
+        self.requests, self.ownership, self.access, self.following = requests, ownership, access, following
+        self.own = following.service.worker
         self.statuses: dict[int, int] = {}
         self.forwarded = self.shared = 0
         self._shares: dict[str, tuple[Caller, Caller]] = {}
         self.drained: set[int] = set()
         self._tasks: set[asyncio.Task[list[Reply]]] = set()
-        files, ledger = following.door.others, following.door.site.ledger
+        files, ledger = following.service.others, following.service.state_file.ledger
         self.claims = Claims(self.own, boards, files, ledger, self._ask)
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
@@ -92,7 +92,7 @@ class Together:
         """Return the answer that stands on a payment, whoever gave it; None where nobody did."""
         unread: RetryError | None = None
         try:
-            found = self.door.find(transaction_id)
+            found = self.requests.find(transaction_id)
         except RetryError as error:
             # A file that cannot be read just now hides nothing that another worker can tell.
             found, unread = None, error
@@ -151,7 +151,7 @@ class Together:
 
     async def answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
         """Answer another worker; whatever goes wrong, it is told so."""
-        with self.door.health.guarded:
+        with self.requests.health.guarded:
             return await self._answer(other, what, body)
 
     async def _answer(self, other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - each kind has its own
@@ -161,7 +161,7 @@ class Together:
                 part, sender = msgspec.convert(body, tuple[Part, Sender])
                 return await self._take_here(part, sender)
             case "find":
-                found = self.door.find(body)
+                found = self.requests.find(body)
                 return None if found is None else line(found)
             case claims.DECIDED | claims.KNOWS:
                 return await self.claims.answer(other, what, body)
@@ -230,7 +230,9 @@ class Together:
 
     def _submit(self, part: Part, sender: Sender, ids: Sequence[str]) -> asyncio.Future[list[Answer]]:
         try:
-            return self.door.submit(part.events, sender, part.identities, lambda: self.claims.release(ids))
+            return self.requests.submit(
+                part.events, sender, part.identities, lambda: self.claims.release(ids)
+            )
         except RetryError:
             self.claims.release(ids)
             raise

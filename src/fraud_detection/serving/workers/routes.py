@@ -1,4 +1,4 @@
-"""The request door over HTTP at one worker of several: the same answers, whichever worker is asked."""
+"""The HTTP service over HTTP at one worker of several: the same answers, whichever worker is asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WorkerApi(Api):
 
     def __init__(self, together: Together, access: Access, openapi: bytes) -> None:
         """Take what answers for all workers."""
-        super().__init__(together.door, access, openapi)
+        super().__init__(together.requests, access, openapi)
         self.together = together
         together.statuses = self.statuses
 

@@ -32,7 +32,7 @@ from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.adapters.http.server import GRACE_S, listen, run_loop, serve_on
 from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
 from fraud_detection.engine.engine import Engine
 from fraud_detection.project.checks import open_project
@@ -40,13 +40,13 @@ from fraud_detection.releases.registry import LiveFolder
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
 from fraud_detection.serving.embedded.stream_runner import log_recovered
 from fraud_detection.serving.http.api_keys import Access, load_keys
-from fraud_detection.serving.http.batcher import WAIT_S, RequestDoor
+from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
 from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.heartbeat import Heart
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from fraud_detection.serving.workers.replica import WorkerDoor
+from fraud_detection.serving.workers.replica import WorkerService
 from fraud_detection.serving.workers.replication import Following
 from fraud_detection.serving.workers.router import Together
 from fraud_detection.serving.workers.routes import WorkerApi
@@ -72,18 +72,18 @@ class Worker:
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self._boards = [SharedIds(memory) for memory in settings.ids]
         self.ownership = Ownership(engine.project.schema, settings.workers)
-        self.door = self._open(engine)
+        self.service = self._open(engine)
         self.releases = None
         if settings.live is not None and loaded is not None:
-            self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.door, loaded)
+            self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.service, loaded)
         else:
-            self.door.answer_by(engine)
-        following = Following(self.door)
+            self.service.answer_by(engine)
+        following = Following(self.service)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
-        self.requests = RequestDoor(self.door, settings.most_waiting)
+        self.requests = RequestBatcher(self.service, settings.most_waiting)
         following.refused = self.requests.health.put_off
         self.requests.lags |= {
-            f"worker-{other}": partial(following.lag_s, other) for other in self.door.others
+            f"worker-{other}": partial(following.lag_s, other) for other in self.service.others
         }
         folder = Path(settings.folder)
         self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
@@ -111,7 +111,7 @@ class Worker:
             finally:
                 if self.releases is not None:
                     self.releases.close()
-        decided = self.door.tally.decided
+        decided = self.service.tally.decided
         words = "stopped: %s payments were decided"
         LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
@@ -141,7 +141,7 @@ class Worker:
             await self.following.run()
 
     def _told(self, stop: Stop) -> bool:
-        """Tell whether to end; asked again and again, it lets the door follow the releases."""
+        """Tell whether to end; asked again and again, it lets the service follow the releases."""
         self.requests.health.look()
         if self.releases is not None:
             self.releases.look()
@@ -159,7 +159,7 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        bundle = self.door.pipeline.answering.champion.bundle
+        bundle = self.service.pipeline.answering.champion.bundle
         LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
         self.heart.tell(bundle)
         await serve_on(
@@ -171,10 +171,10 @@ class Worker:
             most_connections=settings.most_connections,
         )
 
-    def _open(self, engine: Engine) -> WorkerDoor:
+    def _open(self, engine: Engine) -> WorkerService:
         settings = self.settings
         paths = [shard_path(Path(settings.state), one, settings.workers) for one in range(settings.workers)]
-        site = SqliteSite(
+        state_file = StateFile(
             paths[settings.worker],
             synchronous=settings.synchronous,
             wait_s=WAIT_S,
@@ -182,13 +182,13 @@ class Worker:
             board=self._boards[settings.worker],
         )
         others = {
-            one: SqliteSite(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
+            one: StateFile(path, reading=True) for one, path in enumerate(paths) if one != settings.worker
         }
         board = CountBoard(Path(settings.folder), settings.worker, settings.workers)
-        door = WorkerDoor(engine, settings.worker, site, others, board=board)
-        if door.recovered:
-            log_recovered(door)
-        return door
+        service = WorkerService(engine, settings.worker, state_file, others, board=board)
+        if service.recovered:
+            log_recovered(service)
+        return service
 
 
 def main(arguments: Sequence[str]) -> int:

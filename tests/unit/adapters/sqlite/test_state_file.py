@@ -12,19 +12,19 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.output_file import told_of
-from fraud_detection.adapters.sqlite.state_file import SqliteSite
+from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Decided, Repeated
-from fraud_detection.serving.embedded.service import EmbeddedDoor
+from fraud_detection.serving.embedded.service import EmbeddedService
 from tests.conftest import SmallWorld
-from tests.states import open_door, opened
+from tests.states import open_service, opened
 
 
-def one_by_one(door: EmbeddedDoor, events: list[bytes], *, catch_up: bool = False) -> None:
+def one_by_one(service: EmbeddedService, events: list[bytes], *, catch_up: bool = False) -> None:
     for event in events:
-        door.take(Batch([event], None, 0), "test")
+        service.take(Batch([event], None, 0), "test")
         if catch_up:
-            door.catch_up()
+            service.catch_up()
 
 
 def in_tables(state: Path) -> list[tuple[Any, ...]]:
@@ -46,23 +46,23 @@ def events(small_world: SmallWorld) -> list[bytes]:
     return small_world.live(300, late_share=0.05, repeat_share=0.05, poison_share=0.05)
 
 
-def impatient(world: SmallWorld, state: Path) -> EmbeddedDoor:
-    engine = open_door(world.bundle, state)
-    engine[1].site.close()
-    site = opened(state, wait_s=0.01)
-    return EmbeddedDoor(engine[0].pipeline(site, site.ledger), site)
+def impatient(world: SmallWorld, state: Path) -> EmbeddedService:
+    engine = open_service(world.bundle, state)
+    engine[1].state_file.close()
+    state_file = opened(state, wait_s=0.01)
+    return EmbeddedService(engine[0].pipeline(state_file, state_file.ledger), state_file)
 
 
 def test_the_tables_are_the_same_by_the_journal_and_without_it(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     singly, at_once = tmp_path / "singly.db", tmp_path / "at_once.db"
-    door = open_door(small_world.bundle, singly)[1]
-    one_by_one(door, events, catch_up=True)
-    door.close()
-    door = open_door(small_world.bundle, at_once)[1]
-    door.take(Batch(events, None, 0), "test")
-    door.close()
+    service = open_service(small_world.bundle, singly)[1]
+    one_by_one(service, events, catch_up=True)
+    service.close()
+    service = open_service(small_world.bundle, at_once)[1]
+    service.take(Batch(events, None, 0), "test")
+    service.close()
     assert in_tables(singly) == in_tables(at_once)
     assert len(in_tables(singly)) > 200
 
@@ -71,20 +71,22 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    door = open_door(small_world.bundle, state)[1]
-    one_by_one(door, events[:100])
+    service = open_service(small_world.bundle, state)[1]
+    one_by_one(service, events[:100])
     # A label settles what is before it, so that it finds its payment.
-    one_by_one(door, [event for event in events[100:130] if b"is_fraud" not in event])
+    one_by_one(service, [event for event in events[100:130] if b"is_fraud" not in event])
     known = len(in_tables(state))
-    reader = SqliteSite(state, reading=True)
+    reader = StateFile(state, reading=True)
     seen = [(past.seq, past.transaction_id, past.fraud, past.known_at) for past in reader.since(0)]
     reader.close()
-    expected = [(past.seq, past.transaction_id, past.fraud, past.known_at) for past in door.site.since(0)]
+    expected = [
+        (past.seq, past.transaction_id, past.fraud, past.known_at) for past in service.state_file.since(0)
+    ]
     assert seen == expected
     assert known < len({one for _, one, _, _ in seen})
-    decided = door.tally.decided
-    door.site.close()  # as a kill would leave it: nothing is settled, no profile saved
-    again = open_door(small_world.bundle, state)[1]
+    decided = service.tally.decided
+    service.state_file.close()  # as a kill would leave it: nothing is settled, no profile saved
+    again = open_service(small_world.bundle, state)[1]
     assert len(in_tables(state)) == decided
     outcomes = again.take(Batch(events[:130], None, 0), "test")
     assert decided > known
@@ -98,20 +100,20 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
 ) -> None:
     state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
     for start in (0, taken):
-        door = open_door(small_world.bundle, state)[1]
-        one_by_one(door, events[start : start + taken], catch_up=True)
-        one_by_one(door, events[start + taken : start + taken + 3])
-        reader = SqliteSite(state, reading=True)
+        service = open_service(small_world.bundle, state)[1]
+        one_by_one(service, events[start : start + taken], catch_up=True)
+        one_by_one(service, events[start + taken : start + taken + 3])
+        reader = StateFile(state, reading=True)
         seen = list(reader.since(0))
         reader.close()
-        door.site.close()  # as a kill would leave it
+        service.state_file.close()  # as a kill would leave it
         settled = opened(state)
         assert list(settled.since(0)) == seen
         settled.close()
-    door = open_door(small_world.bundle, at_once)[1]
-    door.take(Batch(events[: taken + 3], None, 0), "test")
-    door.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
-    door.close()
+    service = open_service(small_world.bundle, at_once)[1]
+    service.take(Batch(events[: taken + 3], None, 0), "test")
+    service.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
+    service.close()
     assert in_tables(state) == in_tables(at_once)
     assert len(in_tables(state)) > taken
 
@@ -120,23 +122,23 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    door = impatient(small_world, state)
-    one_by_one(door, events[:10])
+    service = impatient(small_world, state)
+    one_by_one(service, events[:10])
     payment = next(event for event in events[10:] if b"label" not in event and b"card_id" in event)
     with held(state):
         for _ in range(2):
             with pytest.raises(RetryError, match="state file"):
-                door.take(Batch([payment], None, 0), "test")
-    (outcome,) = door.take(Batch([payment], None, 0), "test")
+                service.take(Batch([payment], None, 0), "test")
+    (outcome,) = service.take(Batch([payment], None, 0), "test")
     assert isinstance(outcome, Repeated)
-    told = told_of(door.site, outcome.transaction_id)
+    told = told_of(service.state_file, outcome.transaction_id)
     assert told is not None
-    one_by_one(door, events[10:])
-    door.close()
+    one_by_one(service, events[10:])
+    service.close()
     undisturbed = tmp_path / "undisturbed.db"
-    door = open_door(small_world.bundle, undisturbed)[1]
-    one_by_one(door, [*events[:10], payment, *events[10:]])
-    door.close()
+    service = open_service(small_world.bundle, undisturbed)[1]
+    one_by_one(service, [*events[:10], payment, *events[10:]])
+    service.close()
     # Numbers, and with them the links of the chain, are others.
     of = [row[1:-1] for row in in_tables(state)]
     assert of == [row[1:-1] for row in in_tables(undisturbed)]
@@ -146,14 +148,14 @@ def test_profiles_that_could_not_be_saved_are_saved_later(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    door = impatient(small_world, state)
-    door.save_after_events = 0
-    one_by_one(door, events[:60])
-    before = door.pipeline.memory.unsaved_since()
+    service = impatient(small_world, state)
+    service.save_after_events = 0
+    one_by_one(service, events[:60])
+    before = service.pipeline.memory.unsaved_since()
     with held(state), pytest.raises(RetryError):
-        door.catch_up()
-    assert door.pipeline.memory.unsaved_since() == before
-    door.site.settle()
-    assert door.pipeline.memory.save_changed_before(door.site.seq + 1) == set()
-    assert door.pipeline.memory.unsaved_since() == door.site.seq + 1
-    door.close()
+        service.catch_up()
+    assert service.pipeline.memory.unsaved_since() == before
+    service.state_file.settle()
+    assert service.pipeline.memory.save_changed_before(service.state_file.seq + 1) == set()
+    assert service.pipeline.memory.unsaved_since() == service.state_file.seq + 1
+    service.close()

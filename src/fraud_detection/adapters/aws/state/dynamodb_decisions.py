@@ -1,4 +1,4 @@
-"""What the stream door has decided, in DynamoDB: the record that makes a batch that comes again harmless.
+"""What the Lambda function has decided, in DynamoDB: the record that makes a batch that comes again harmless.
 
 Decisions are written before profiles.  So a batch that failed in between finds its decisions, and only
 the profiles that had not taken its events in are changed.
