@@ -102,13 +102,13 @@ def _shadow(folder: LiveFolder, state: Path) -> Iterator[None]:
 
 def _wait_until_it_follows(folder: LiveFolder, state: Path) -> None:
     """Let the shadow decide first what came while it was away."""
-    (setup,) = live.standing(folder).shadows
+    (config_id,) = live.standing(folder).shadows
     with closing(StateFile(state, reading=True)) as state_file:
         wanted = int(state_file.rows("SELECT max(seq) FROM decisions")[0][0])
     while True:
         if shadow_path(state).is_file():
             with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-                if setup in log.setups() and log.place(setup, 0) >= wanted:
+                if config_id in log.config_ids() and log.place(config_id, 0) >= wanted:
                     return
         time.sleep(LOOK_EVERY_S)
 

@@ -87,9 +87,10 @@ class DeployedWay:
 def as_configured(case: Case, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the log as of the case's bundle under another project file.
 
-    A package holds a bundle with that project in it, which has a name of its own, and so has its setup.
+    A package holds a bundle with that project in it, which has a name of its own, and so has its
+    configuration.
     """
     decisions = [line for line in log if line["type"] == "decision"]
-    assert len({(line["bundle"], line["setup"]) for line in decisions}) == 1
-    mine = {"bundle": case.engine.bundle.name, "setup": case.engine.setup.name}
+    assert len({(line["bundle"], line["config_id"]) for line in decisions}) == 1
+    mine = {"bundle": case.engine.bundle.name, "config_id": case.engine.configuration.config_id}
     return [line | mine if line["type"] == "decision" else line for line in log]

@@ -14,7 +14,7 @@ from fraud_detection.core.decision_settings import LimiterSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import LIMITER, Transaction
 from fraud_detection.core.project_schema import Project
-from fraud_detection.engine.engine import Setup
+from fraud_detection.engine.engine import Configuration
 
 
 class LimiterThen(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def limiter_then(
     told = _told(stored)
     settings = project.limiter
     if told is not None and (settings is None or DeclineLimiter(settings).words != told):
-        # A canary is limited by the champion's limiter, which is that of another setup.
+        # A canary is limited by the champion's limiter, which is that of another configuration.
         settings = _of_others(record, told)
     if settings is None:
         return None
@@ -114,8 +114,8 @@ def _told(stored: StoredDecision) -> str | None:
 
 
 def _of_others(record: Record, words: str) -> LimiterSettings | None:
-    for name, content in record.setups().items():
-        settings = Setup(name, content).read()[1].limiter
+    for name, content in record.configurations().items():
+        settings = Configuration(name, content).read()[1].limiter
         if settings is not None and DeclineLimiter(settings).words == words:
             return settings
     return None

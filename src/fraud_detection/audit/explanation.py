@@ -208,7 +208,7 @@ def _made_by(again: Rebuilt) -> MadeBy:
     manifest, stored = again.engine.bundle.manifest, again.stored
     periods = manifest.periods
     return MadeBy(
-        stored.setup,
+        stored.config_id,
         stored.policy,
         manifest.name,
         manifest.project,

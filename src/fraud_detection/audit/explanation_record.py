@@ -111,7 +111,7 @@ class LimiterTold(msgspec.Struct, frozen=True):
 class MadeBy(msgspec.Struct, frozen=True):
     """What decided: names by content, and what the bundle was trained on."""
 
-    setup: str
+    config_id: str
     policy: str
     bundle: str
     project: str

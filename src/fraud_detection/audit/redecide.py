@@ -30,7 +30,7 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.engine.decision_engine import Answerer, Answering
-from fraud_detection.engine.engine import Engine, Setup, make_engine
+from fraud_detection.engine.engine import Configuration, Engine, make_engine
 
 VALUE_BYTES = 8
 COLUMNS = StoredDecision.__struct_fields__[:-1]
@@ -40,9 +40,9 @@ COLUMNS = StoredDecision.__struct_fields__[:-1]
 class Rebuilt(msgspec.Struct):
     """A decision as it was stored, and as it comes out today.
 
-    engine: that of the decision, from its setup and bundle.  differences: empty where all is the same.
-    taken: what cannot come out of what is stored, and was taken as it stands there, in words.
-    limiter: what it did then; None where the setup has none.
+    engine: that of the decision, from its configuration and bundle.  differences: empty where all is the
+    same. taken: what cannot come out of what is stored, and was taken as it stands there, in words. limiter:
+    what it did then; None where the configuration has none.
     """
 
     stored: StoredDecision
@@ -57,15 +57,15 @@ class Rebuilt(msgspec.Struct):
 
 
 def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
-    """Make a decision again; raise ConfigError when its setup, bundle, event or features cannot be read.
+    """Decide a stored payment again.  Raises ConfigError where configuration, bundle or event cannot be read.
 
     bundles: where to look for the bundle that decided.
     """
-    setup = _setup(record, stored)
-    bundle_name, project = setup.read()
+    configuration = _configuration(record, stored)
+    bundle_name, project = configuration.read()
     bundle = find_bundle(bundle_name, bundles)
     scorer = trusted_scorer(bundle)
-    engine = _engine(bundle, scorer, project, setup)
+    engine = _engine(bundle, scorer, project, configuration)
     payment, values = _event(engine, stored), _values(engine, stored)
     again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     if not _met_an_error(stored):
@@ -74,7 +74,7 @@ def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> 
         again.taken.append(f"what the limiter did: {again.limiter.doubt}")
     told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
     again.decision = msgspec.structs.replace(_decide(again, project), **told)
-    _compare(record, again, setup)
+    _compare(record, again, configuration)
     return again
 
 
@@ -96,22 +96,23 @@ def find_bundle(name: str, paths: Sequence[Path]) -> Bundle:
     )
 
 
-def _setup(record: Record, stored: StoredDecision) -> Setup:
-    content = record.setups().get(stored.setup)
+def _configuration(record: Record, stored: StoredDecision) -> Configuration:
+    content = record.configurations().get(stored.config_id)
     if content is None:
         raise ConfigError(
-            f"{record.path}: the setup {stored.setup!r}, which decided payment {stored.transaction_id}, is "
-            "not in the file: what decided cannot be known; see `fraud audit verify`"
+            f"{record.path}: the configuration {stored.config_id!r}, which decided payment "
+            f"{stored.transaction_id}, is not in the file: what decided cannot be known; see `fraud audit "
+            "verify`"
         )
-    return Setup(stored.setup, content)
+    return Configuration(stored.config_id, content)
 
 
-def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, setup: Setup) -> Engine:
+def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, configuration: Configuration) -> Engine:
     """Return the engine of that day under the name it had; without the lot where its key is not here."""
     usable = project if _has_key(project) else msgspec.structs.replace(project, let_through=None)
     engine = make_engine(bundle, scorer, usable)
-    answerer = msgspec.structs.replace(engine.answerer, setup=setup.name)
-    return msgspec.structs.replace(engine, project=project, answerer=answerer, setup=setup)
+    answerer = msgspec.structs.replace(engine.answerer, config_id=configuration.config_id)
+    return msgspec.structs.replace(engine, project=project, answerer=answerer, configuration=configuration)
 
 
 def _has_key(project: Project) -> bool:
@@ -164,7 +165,7 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
     if _met_an_error(again.stored):
         again.taken.append("that the program met an error with it, and sent it to review")
         one, policy = again.stored.transaction_id, answerer.policy.name
-        return unforeseen(one, policy, answerer.bundle, answerer.setup)
+        return unforeseen(one, policy, answerer.bundle, answerer.config_id)
     decision = _answer(again, answerer)
     if again.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
@@ -188,7 +189,7 @@ def _answer(again: Rebuilt, answerer: Answerer) -> Decision:
     return answering.answer([again.payment], [again.values])[0]
 
 
-def _compare(record: Record, again: Rebuilt, setup: Setup) -> None:
+def _compare(record: Record, again: Rebuilt, configuration: Configuration) -> None:
     stored, found = again.stored, again.differences
     before = record.link_before(stored.seq)
     outcome = Decided(stored.event, again.payment, again.values, again.decision)
@@ -196,8 +197,8 @@ def _compare(record: Record, again: Rebuilt, setup: Setup) -> None:
     for name, one, other in zip(COLUMNS, kept, rebuilt, strict=False):
         if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
             found.append(Difference(name, _said(name, one), _said(name, other)))
-    if not setup.is_whole:
-        found.append(Difference("setup", setup.name, "its content was changed since"))
+    if not configuration.is_whole:
+        found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
     if again.limiter is not None and again.limiter.agrees is False:
         found.append(Difference("limiter", again.limiter.did, again.limiter.should))
     expected = link(before, kept[:-1])

@@ -20,7 +20,7 @@ from fraud_detection.adapters.sqlite.state_reader import Record
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.core.hash_chain import KINDS, START, Link
-from fraud_detection.engine.engine import Setup
+from fraud_detection.engine.engine import Configuration
 
 Progress = Callable[[str, float], None]
 
@@ -60,7 +60,7 @@ class Verified(msgspec.Struct):
     rows: dict[str, int]
     last: int = 0
     link: str = ""
-    setups: int = 0
+    configurations: int = 0
     broken: int = 0
     noted: int = 0
     fault_count: int = 0
@@ -91,10 +91,12 @@ def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
         found = Verified(path.name, dict.fromkeys(KINDS, 0))
         _tell_losses(found, loss, record.meta(LOSSES) or [])
         _Walk(record, found, [note for note in notes if note.state == path.name]).run(progress)
-        for name, content in record.setups().items():
-            found.setups += 1
-            if not Setup(name, content).is_whole:
-                found.fault(f"the setup {name} is not the one that was named so: its content was changed")
+        for name, content in record.configurations().items():
+            found.configurations += 1
+            if not Configuration(name, content).is_whole:
+                found.fault(
+                    f"the configuration {name} is not the one that was named so: its content was changed"
+                )
         for seq, one in record.displaced_labels():
             found.fault(f"label {seq} of payment {one} is said to be learned at another place than it was")
     finally:
@@ -117,7 +119,7 @@ class _Walk:
 
     def __init__(self, record: Record, found: Verified, notes: Sequence[Noted]) -> None:
         self.record, self.found = record, found
-        self.setups = set(record.setups())
+        self.configurations = set(record.configurations())
         self.notes: dict[int, list[Noted]] = {}
         for note in notes:
             self.notes.setdefault(note.number, []).append(note)
@@ -143,9 +145,11 @@ class _Walk:
         found.last = link.seq
         if link.carried != link.expected:
             _broken(found, link)
-        if link.kind == KINDS[0] and link.setup not in self.setups:
-            self.setups.add(link.setup)
-            found.fault(f"the setup {link.setup or '(none)'}, which decided, is not in the file", link)
+        if link.kind == KINDS[0] and link.config_id not in self.configurations:
+            self.configurations.add(link.config_id)
+            found.fault(
+                f"the configuration {link.config_id or '(none)'}, which decided, is not in the file", link
+            )
         for note in self.notes.pop(link.seq, ()):
             _compare(found, note, link)
 

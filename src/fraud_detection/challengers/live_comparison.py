@@ -33,17 +33,17 @@ OTHERS = "a canary, a champion with another bundle, or a service that does not f
 
 @dataclass(frozen=True, slots=True)
 class Reign:
-    """Whose answers count as the champion's: those of its bundle, under any setup that was a champion.
+    """Decisions that count as the champion's: those of its bundle, under any configuration it served with.
 
-    Rules, lists and limits make new setups all the time, so it need not be the setup of today.  What a setup
-    answered as a canary counts too once it has been champion: the answers are its own, and a hash has chosen
-    the cards.  setups: all that were champions by the log of releases; None: no log is at hand, and the
-    bundle decides alone.  capacity: reviews that people can make a day today, None: any number.  words: what
-    people read for the codes of its reasons.
+    Rules, lists and limits make new configurations all the time, so it need not be the configuration of
+    today.  What a configuration answered as a canary counts too once it has been champion: the answers are
+    its own, and a hash has chosen the cards.  config_ids: all that were champions by the log of releases;
+    None: no log is at hand, and the bundle decides alone.  capacity: reviews that people can make a day
+    today, None: any number.  words: what people read for the codes of its reasons.
     """
 
     bundle: str
-    setups: frozenset[str] | None = None
+    config_ids: frozenset[str] | None = None
     capacity: float | None = None
     words: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Reign:
         """Tell whether the champion made a decision, and none of OTHERS."""
         if decision.bundle != self.bundle:
             return False
-        return self.setups is None or decision.setup in self.setups
+        return self.config_ids is None or decision.config_id in self.config_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Beside:
 
 
 def live_traffic(
-    states: Sequence[Path], engine: Engine, setup: str, as_of: int | None, reign: Reign
+    states: Sequence[Path], engine: Engine, config_id: str, as_of: int | None, reign: Reign
 ) -> LiveTraffic:
     """Return the payments that both have decided, and the answers of champion and shadow.
 
@@ -89,11 +89,11 @@ def live_traffic(
     ones it knew the answer.  Raises ConfigError where there is none.
     """
     since, beside = learned_until(engine.bundle), Beside()
-    shadowed = {state: _decided(state, setup, since) for state in states}
+    shadowed = {state: _decided(state, config_id, since) for state in states}
     if not any(shadowed.values()):
         raise ConfigError(
-            f"the shadow {setup} has decided nothing yet of payments after {_iso(since)}, until when labels "
-            "taught its bundle"
+            f"the shadow {config_id} has decided nothing yet of payments after {_iso(since)}, until when "
+            "labels taught its bundle"
         )
     pasts = {state: Decided(state) for state in states}
     moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
@@ -102,23 +102,25 @@ def live_traffic(
     if not beside.payments and beside.left_out:
         raise ConfigError(
             f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
-            f"that the shadow {setup} has decided too: {OTHERS} did; wait until services that follow it have "
-            "answered some (`fraud release show`) and `fraud shadow` has followed, or name their state file "
-            "with --state"
+            f"that the shadow {config_id} has decided too: {OTHERS} did; wait until services that follow it "
+            "have answered some (`fraud release show`) and `fraud shadow` has followed, or name their state "
+            "file with --state"
         )
     if not beside.payments:
-        raise ConfigError(f"no payment was decided by {_iso(moment)} that the shadow {setup} has decided too")
+        raise ConfigError(
+            f"no payment was decided by {_iso(moment)} that the shadow {config_id} has decided too"
+        )
     left_out = np.array(beside.left_out, np.int64)
     return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign), left_out)
 
 
-def _decided(state: Path, setup: str, since: int) -> dict[str, ShadowDecision]:
+def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecision]:
     """Return what a shadow decided of the payments of one state file."""
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        if setup not in log.setups():
-            there = ", ".join(log.setups()) or "none"
-            raise ConfigError(f"{state}: no shadow {setup} has decided here (there are: {there})")
-        return {one.transaction_id: one for one in log.decisions(setup, since)}
+        if config_id not in log.config_ids():
+            there = ", ".join(log.config_ids()) or "none"
+            raise ConfigError(f"{state}: no shadow {config_id} has decided here (there are: {there})")
+        return {one.transaction_id: one for one in log.decisions(config_id, since)}
 
 
 def latest_news(decided: Decided) -> int:
@@ -192,7 +194,7 @@ def _answers(beside: Beside, engine: Engine, reign: Reign) -> tuple[Answers, Ans
     """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
     return (
         beside.champion.answers(CHAMPION, reign.words, reign.capacity),
-        beside.shadow.answers(engine.setup.name, words_of(engine.project), reign.capacity),
+        beside.shadow.answers(engine.configuration.config_id, words_of(engine.project), reign.capacity),
     )
 
 

@@ -46,7 +46,7 @@ class Compared(msgspec.Struct, frozen=True):
     """
 
     release: int
-    setup: str
+    config_id: str
     bundle: str
     left_out: int
     comparison: Comparison
@@ -66,16 +66,18 @@ class Rescorable(msgspec.Struct, frozen=True):
     score: float | None
 
 
-def compared(folder: LiveFolder, states: Sequence[Path], setup: str, as_of: int | None) -> Compared:
+def compared(folder: LiveFolder, states: Sequence[Path], config_id: str, as_of: int | None) -> Compared:
     """Compare a shadow with the champion on live traffic, and ask the gate."""
     release = live.standing(folder)
-    champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, setup)
+    champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, config_id)
     project, reign = champion.project, _reign(folder, champion)
-    both = live_traffic(states, challenger, setup, as_of, reign)
+    both = live_traffic(states, challenger, config_id, as_of, reign)
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
     facts = _facts(both, (champion, challenger), states)
     verdict = judge_challenger(found, facts, project.gate)
-    return Compared(release.number, setup, challenger.bundle.name, both.left_out.size, found, facts, verdict)
+    return Compared(
+        release.number, config_id, challenger.bundle.name, both.left_out.size, found, facts, verdict
+    )
 
 
 def _reign(folder: LiveFolder, champion: Engine) -> Reign:
@@ -90,13 +92,13 @@ def _reign(folder: LiveFolder, champion: Engine) -> Reign:
     return Reign(champion.bundle.name, frozenset(champions), capacity, words)
 
 
-def chosen(folder: LiveFolder, setup: str | None) -> str:
+def chosen(folder: LiveFolder, config_id: str | None) -> str:
     """Return the shadow that is meant: the named one, or the only one there is."""
     shadows = live.standing(folder).shadows
-    if setup is None and len(shadows) == 1:
+    if config_id is None and len(shadows) == 1:
         return shadows[0]
-    if setup in shadows:
-        return str(setup)
+    if config_id in shadows:
+        return str(config_id)
     there = ", ".join(shadows) or "none; make one with `fraud release shadow`"
     raise ConfigError(f"--setup: name one of the shadows (there are: {there})")
 
@@ -110,21 +112,21 @@ def promote(
     are others than those that the services remember, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
-    bundle = live.bundle_of(folder, found.setup)
+    bundle = live.bundle_of(folder, found.config_id)
     live.refuse_other_features(folder, bundle)
     evidence = folder.keep_evidence(
-        f"{found.setup}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
+        f"{found.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
     )
     if not found.verdict.passed:
         if not anyway:
             return None
         failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
         author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    project = project_of(folder, found.release, found.setup)
-    return live.promote(folder, bundle, project, author, evidence, (found.release, found.setup))
+    project = project_of(folder, found.release, found.config_id)
+    return live.promote(folder, bundle, project, author, evidence, (found.release, found.config_id))
 
 
-def project_of(folder: LiveFolder, number: int, setup: str) -> Project:
+def project_of(folder: LiveFolder, number: int, config_id: str) -> Project:
     """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
 
     number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
@@ -133,17 +135,17 @@ def project_of(folder: LiveFolder, number: int, setup: str) -> Project:
     """
     releases = folder.releases()
     # One that was ended and named again was judged since then.
-    since = itertools.takewhile(lambda one: setup in one.shadows, reversed(releases[:number]))
+    since = itertools.takewhile(lambda one: config_id in one.shadows, reversed(releases[:number]))
     *_, named = since
     champions = named.champion, releases[number - 1].champion
-    then, today, own = (live.content_of(folder, one)[1] for one in (*champions, setup))
+    then, today, own = (live.content_of(folder, one)[1] for one in (*champions, config_id))
     if own == then:
         return today
     if today == then:
         return own
     raise ConfigError(
         f"rules, lists or limits that are live have changed since release {named.number} named the shadow "
-        f"{setup}, which has some of its own: promoting it would take the changes back; end it, and name "
+        f"{config_id}, which has some of its own: promoting it would take the changes back; end it, and name "
         "it anew with `fraud release shadow`"
     )
 
@@ -159,7 +161,7 @@ def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[P
     if fraud.any():
         seed = champion.project.model.seed
         _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[judged], seed)
-    latest = [one for state in states for one in _latest(state, challenger.setup.name)]
+    latest = [one for state in states for one in _latest(state, challenger.configuration.config_id)]
     rescored, different = _rescored(challenger, latest)
     return Facts(
         average_precision=gain,
@@ -175,16 +177,16 @@ def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[P
     )
 
 
-def _latest(state: Path, setup: str) -> list[Rescorable]:
+def _latest(state: Path, config_id: str) -> list[Rescorable]:
     """Return the latest payments of a state file that a shadow has decided, in order."""
     with (
         closing(ShadowLog(shadow_path(state), reading=True)) as log,
         closing(StateFile(state, reading=True)) as state_file,
     ):
-        own = log.own_rows(setup)
+        own = log.own_rows(config_id)
         return [
             Rescorable(one.transaction_id, event, (served, own.get(one.seq, served)), one.score)
-            for one in log.decisions(setup)[-RESCORED:]
+            for one in log.decisions(config_id)[-RESCORED:]
             for event, served in state_file.rows(STORED, (one.seq,))
         ]
 

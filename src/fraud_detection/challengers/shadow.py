@@ -1,4 +1,4 @@
-"""Shadows: setups that decide every live payment too, in a process of their own, and answer nobody.
+"""Shadows: configurations that decide every live payment too, in a process of their own, and answer nobody.
 
 They follow the log of decisions, and read the very features that were served or make their own, see
 `shadow_rows`.  So nothing that they do can slow or change an answer, and what they say is what they would
@@ -42,14 +42,14 @@ NICE = 10
 
 
 class Shadow:
-    """One setup over the decisions of a state file, from a place in its log on.
+    """One configuration over the decisions of a state file, from a place in its log on.
 
-    limiter: one for all the files over which the setup decides, as several workers have one bound.
+    limiter: one for all the files over which the configuration decides, as several workers have one bound.
     """
 
     def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, limiter: DeclineLimiter | None) -> None:
         """Take what decides, and where its rows come from."""
-        self.setup = engine.setup.name
+        self.config_id = engine.configuration.config_id
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
         answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
@@ -81,7 +81,7 @@ class Shadow:
             for (past, payment, _), decision in zip(rows, decisions, strict=True)
         ]
         own = [(past.seq, features.tobytes()) for past, _, features in rows] if self._rows.own else []
-        self._log.keep(self.setup, kept, part[-1].seq, own)
+        self._log.keep(self.config_id, kept, part[-1].seq, own)
         return len(kept)
 
 
@@ -138,9 +138,9 @@ class Shadows:
             if not self.step():
                 time.sleep(PAUSE_S)
 
-    def _decide(self, shadow: Shadow, setup: str, state: Path) -> int:
+    def _decide(self, shadow: Shadow, config_id: str, state: Path) -> int:
         """Let a shadow take the next part of a log; return how many events that has."""
-        part = next_part(self._sites[state], self._logs[state].place(setup, 0))
+        part = next_part(self._sites[state], self._logs[state].place(config_id, 0))
         if part:
             self.decided += shadow.decide(part)
         return len(part)
@@ -169,7 +169,7 @@ class Shadows:
         )
         for gone in self._shadows.keys() - set(wanted):
             del self._shadows[gone]
-            LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "setup": gone})
+            LOG.info("the shadow %s has ended", gone, extra={"event": "shadow_ended", "config_id": gone})
         new = [name for name in wanted if name not in self._shadows]
         for state, state_file in self._sites.items():
             latest = _latest(state_file)
@@ -183,17 +183,18 @@ class Shadows:
                 for state, log in self._logs.items()
             }
             words = "the shadow %s decides too (bundle %s)"
-            LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "setup": name})
+            LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "config_id": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
-        state_file, place = self._sites[state], self._logs[state].place(engine.setup.name, 0)
+        state_file, place = self._sites[state], self._logs[state].place(engine.configuration.config_id, 0)
         fingerprint_of = partial(self._fingerprint, state)
         if self._answered(state_file, place, fingerprint_of) == {engine.bundle.manifest.fingerprint}:
             return ServedRows(engine, fingerprint_of)
         if len(self._sites) > 1:
             raise ConfigError(
-                f"the shadow {engine.setup.name} needs other features than the services have, and makes them "
-                "itself, of all payments in one order, which several files do not tell; name one --state"
+                f"the shadow {engine.configuration.config_id} needs other features than the services have, "
+                "and makes them itself, of all payments in one order, which several files do not tell; name "
+                "one --state"
             )
         return OwnRows(engine, state_file, self._history, place, self._progress)
 
@@ -223,7 +224,7 @@ def _limiter(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineLimiter | None
     counted = []
     for log in logs:
         one = DeclineLimiter(settings)
-        for decided in log.decisions(engine.setup.name):
+        for decided in log.decisions(engine.configuration.config_id):
             one.note(decided.event_time, declined=decided.action == Action.DECLINE)
         counted.append(one.counts())
     return joined(settings, counted)

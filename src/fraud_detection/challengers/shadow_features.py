@@ -76,7 +76,10 @@ class ServedRows:
 
     def __init__(self, engine: Engine, fingerprint_of: Callable[[str], str]) -> None:
         """Read payments by the shadow's own project file."""
-        self._setup, self._fingerprint = engine.setup.name, engine.bundle.manifest.fingerprint
+        self._config_id, self._fingerprint = (
+            engine.configuration.config_id,
+            engine.bundle.manifest.fingerprint,
+        )
         self._fingerprint_of = fingerprint_of
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
 
@@ -90,10 +93,12 @@ class ServedRows:
         for bundle in {past.bundle for past in paid}:
             if self._fingerprint_of(bundle) != self._fingerprint:
                 raise ConfigError(
-                    f"the shadow {self._setup}: bundle {bundle} answers now, whose features are others than "
-                    "the shadow's; start `fraud shadow` again, and it makes its features itself"
+                    f"the shadow {self._config_id}: bundle {bundle} answers now, whose features are others "
+                    "than the shadow's; start `fraud shadow` again, and it makes its features itself"
                 )
-        return [Row(past, _read(self._parser, past, self._setup), array("d", past.features)) for past in paid]
+        return [
+            Row(past, _read(self._parser, past, self._config_id), array("d", past.features)) for past in paid
+        ]
 
 
 class OwnRows:
@@ -121,7 +126,7 @@ class OwnRows:
         decided.  recent: of at least so many latest payments the entities are known without a look at the
         state file.
         """
-        self._project, self._setup = engine.project, engine.setup.name
+        self._project, self._config_id = engine.project, engine.configuration.config_id
         self._state_file, self._history, self._until = state_file, history, until
         self._progress = progress
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
@@ -156,11 +161,11 @@ class OwnRows:
         LOG.info(
             "the shadow %s makes its features itself: it has remembered %s payments of history and %s events "
             "of the log in %.1f s",
-            self._setup,
+            self._config_id,
             f"{payments:,}",
             f"{events:,}",
             seconds,
-            extra={"event": "shadow_remembered", "setup": self._setup},
+            extra={"event": "shadow_remembered", "config_id": self._config_id},
         )
 
     def take(self, part: Sequence[PastEvent]) -> list[Row]:
@@ -192,7 +197,7 @@ class OwnRows:
                 self._memory.learn(ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
             return None
         try:
-            payment = _read(self._parser, past, self._setup)
+            payment = _read(self._parser, past, self._config_id)
         except RejectError as error:
             self._leave_out(past, error)
             return None
@@ -221,14 +226,16 @@ class OwnRows:
             LOG.warning(
                 "the shadow %s cannot read payment %s: %s; such payments are left out, as a server would put "
                 "them into quarantine",
-                self._setup,
+                self._config_id,
                 past.transaction_id,
                 error,
-                extra={"event": "payment_left_out", "setup": self._setup},
+                extra={"event": "payment_left_out", "config_id": self._config_id},
             )
 
     def _refuse_other_beginning(self) -> None:
-        what = f"the shadow {self._setup} needs other features than the services have, and makes them itself"
+        what = (
+            f"the shadow {self._config_id} needs other features than the services have, and makes them itself"
+        )
         if self._state_file.meta("shard", None) is not None:
             raise ConfigError(
                 f"{self._state_file.path}: is of one of several workers; {what}, of all payments in one "
@@ -259,13 +266,13 @@ class OwnRows:
     def _refuse_late_history(self) -> None:
         if self._state_file.meta("history", None) != self._began:
             raise ConfigError(
-                f"{self._state_file.path}: has taken history in since the shadow {self._setup} began; start "
-                "`fraud shadow` again, with the same --history"
+                f"{self._state_file.path}: has taken history in since the shadow {self._config_id} began; "
+                "start `fraud shadow` again, with the same --history"
             )
 
 
-def _read(parser: Parser, past: PastEvent, setup: str) -> Transaction:
+def _read(parser: Parser, past: PastEvent, config_id: str) -> Transaction:
     read = parser.parse(past.event or b"", past.transaction_id)
     if not isinstance(read, Transaction):
-        raise ConfigError(f"the project file of shadow {setup} takes payment {past.seq} for a label")
+        raise ConfigError(f"the project file of shadow {config_id} takes payment {past.seq} for a label")
     return read

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from fraud_detection.core.events import Conflict, Decision, Label, LetThrough, Quarantined, Verdict
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 """Raised whenever a field changes its name, type or meaning; one that is added may be optional at once."""
 
 DAY_MS = 86_400_000
@@ -62,7 +62,7 @@ class DecisionRecord(
 ):
     """A decision on one payment."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     transaction_id: str
     event_time: Utc
     action: ActionName
@@ -70,7 +70,7 @@ class DecisionRecord(
     reasons: tuple[Reason, ...]
     policy: str
     bundle: str
-    setup: Annotated[str, Meta(description="names bundle, policy, rules and lists by content")] = ""
+    config_id: Annotated[str, Meta(description="names bundle, policy, rules and lists by content")] = ""
     let_through: ControlGroup | None = None
     caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
     notes: Annotated[tuple[str, ...], Meta(description="what the sender should look at")] = ()
@@ -81,7 +81,7 @@ class DecisionRecord(
 class LabelRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="label"):
     """A label that was taken in."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     transaction_id: str
     label: Literal["fraud", "legitimate"]
     caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
@@ -93,7 +93,7 @@ class QuarantineRecord(
 ):
     """An event that can never be decided: why, and the path of the field."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     reason: str
     path: str
     delivery: Delivery | None = None
@@ -104,7 +104,7 @@ class ConflictRecord(
 ):
     """A payment under an id that was decided with other content: set aside, the first one stands."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     transaction_id: str
     reason: str
     path: str
@@ -116,7 +116,7 @@ class DuplicateRecord(
 ):
     """An event that had come before, where its first decision is not told again."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     transaction_id: str
     repeated: bool
     delivery: Delivery | None = None
@@ -143,7 +143,7 @@ def decision_record(
         _reasons(reasons) if reasons else (),
         decision.policy,
         decision.bundle,
-        decision.setup,
+        decision.config_id,
         None if let is None else _control_group(let),
         decision.caller,
         decision.notes,

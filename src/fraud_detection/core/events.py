@@ -184,8 +184,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
     reasons: what led to a review or a decline, also where that was let through; of an approval only the list
-    that demanded it.  setup: names the bundle, policy, rules and lists by their content.  caller: the name
-    of the key that sent the payment, or empty.  notes: what the sender should look at.
+    that demanded it.  config_id: names the bundle, policy, rules and lists by their content.  caller: the
+    name of the key that sent the payment, or empty.  notes: what the sender should look at.
     """
 
     transaction_id: str
@@ -194,7 +194,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     reasons: tuple[Verdict, ...]
     policy: str
     bundle: str
-    setup: str = ""
+    config_id: str = ""
     let_through: LetThrough | None = None
     caller: str = ""
     notes: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ START = b""
 
 ROWS = """
     SELECT seq, 0, seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event,
-           features, setup, instead_of, share, caller, notes, chain FROM decisions
+           features, config_id, instead_of, share, caller, notes, chain FROM decisions
     UNION ALL
     SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted, caller,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
@@ -37,13 +37,13 @@ _EMPTY = hashlib.sha256()
 class Link(msgspec.Struct, frozen=True):
     """One row of the chain: its number, what it is, the link it carries, and the one it should carry.
 
-    about: the payment; of a refused event the reason.  setup: of a decision, what answered; else empty.
+    about: the payment; of a refused event the reason.  config_id: of a decision, what answered; else empty.
     """
 
     seq: int
     kind: str
     about: str
-    setup: str
+    config_id: str
     carried: bytes
     expected: bytes
 

@@ -28,7 +28,7 @@ _SHARES = 1 << 64
 class Answerer(msgspec.Struct, frozen=True):
     """What turns feature rows into decisions; without a scorer every payment goes to review.
 
-    setup: names all of it by its content.
+    config_id: names all of it by its content.
     """
 
     policy: Policy
@@ -37,7 +37,7 @@ class Answerer(msgspec.Struct, frozen=True):
     reasons: Reasons | None = None
     reasons_shown: int = 3
     bundle: str = ""
-    setup: str = ""
+    config_id: str = ""
     draw: Draw | None = None
 
 
@@ -154,7 +154,7 @@ class Answering:
     def _isolated(self, answerer: Answerer, payment: Transaction, error: Exception) -> Decision:
         one = payment.transaction_id
         self.failures.append(Failure(one, b"", error))
-        return unforeseen(one, answerer.policy.name, answerer.bundle, answerer.setup)
+        return unforeseen(one, answerer.policy.name, answerer.bundle, answerer.config_id)
 
     def _proposed(
         self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
@@ -166,7 +166,7 @@ class Answering:
         self.stages.lap(SCORE)
         return [
             answerer.policy.decide(
-                payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.setup
+                payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.config_id
             )
             for place, payment in enumerate(payments)
         ]
@@ -192,7 +192,7 @@ class Answering:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
                 one = payment.transaction_id
                 self.failures.append(Failure(one, b"", error))
-                decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.setup)
+                decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.config_id)
                 continue
             if given is not wanted:
                 decisions[place] = limited(decision, limiter.words)

@@ -27,17 +27,17 @@ from fraud_detection.engine.decision_engine import Answerer
 from fraud_detection.engine.pipeline import Pipeline
 
 
-class Setup(msgspec.Struct, frozen=True):
-    """What answers, by its content: the bundle's name and the whole project file of that day.
+class Configuration(msgspec.Struct, frozen=True):
+    """What decides: the bundle and the whole project file of that day, named by a hash of their content.
 
-    Its name stands in every decision, so that a decision can be made again later.
+    Every decision names its `config_id`, so that it can be made again later.
     """
 
-    name: str
+    config_id: str
     content: bytes
 
     @classmethod
-    def of(cls, bundle: str, project: Project) -> Setup:
+    def of(cls, bundle: str, project: Project) -> Configuration:
         """Name a bundle with a project file; equal contents have equal names.
 
         Keys keep their order: that of a schema's entities has a meaning.
@@ -45,20 +45,22 @@ class Setup(msgspec.Struct, frozen=True):
         # Decoded once more, so that a whole number where a fraction may stand is written as one.
         read = decode(to_plain(project), Project, "project")
         content = msgspec.json.encode(_Content(bundle, to_plain(read)))
-        return cls(_name(content), content)
+        return cls(_digest(content), content)
 
     @property
     def is_whole(self) -> bool:
         """Tell whether the content is the one that was named so."""
-        return self.name == _name(self.content)
+        return self.config_id == _digest(self.content)
 
     def read(self) -> tuple[str, Project]:
         """Return the bundle's name and the project file; raise ConfigError when they cannot be read."""
         try:
             content = msgspec.json.decode(self.content, type=_Content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"setup {self.name}: its content cannot be read: {error}") from None
-        return content.bundle, decode(content.project, Project, f"setup {self.name}")
+            raise ConfigError(
+                f"configuration {self.config_id}: its content cannot be read: {error}"
+            ) from None
+        return content.bundle, decode(content.project, Project, f"configuration {self.config_id}")
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ class _Content(msgspec.Struct, frozen=True):
     project: dict[str, Any]
 
 
-def _name(content: bytes) -> str:
+def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
@@ -77,7 +79,7 @@ class Engine(msgspec.Struct, frozen=True):
     bundle: Bundle
     extractor: Extractor
     answerer: Answerer
-    setup: Setup
+    configuration: Configuration
 
     def pipeline(self, store: StateStore | None, ledger: Ledger, *, textual: bool = False) -> Pipeline:
         """Return the whole path, over the given state."""
@@ -90,23 +92,23 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 def make_engine(
-    bundle: Bundle, scorer: Scorer, project: Project | None = None, setup: Setup | None = None
+    bundle: Bundle, scorer: Scorer, project: Project | None = None, configuration: Configuration | None = None
 ) -> Engine:
     """Put a bundle and a scorer together; raise ConfigError when the features are not the bundle's.
 
     project: the project file of today, whose rules, policy and aliases take the place of the bundle's.
-    setup: as it was kept, where it was: a later version, with settings of which it knows nothing, would name
-    the same project otherwise.
+    configuration: as it was stored, where it was: a later version, with settings of which it knows nothing,
+    would name the same project otherwise.
     """
     today = project or bundle.contents.project
     vocabulary = bundle.contents.features.vocabulary
     bundle.check_fingerprint(fingerprint(today, vocabulary))
-    setup = setup or Setup.of(bundle.name, today)
-    answerer = _answerer(today, bundle, scorer, setup)
-    return Engine(today, bundle, Extractor(today, vocabulary), answerer, setup)
+    configuration = configuration or Configuration.of(bundle.name, today)
+    answerer = _answerer(today, bundle, scorer, configuration)
+    return Engine(today, bundle, Extractor(today, vocabulary), answerer, configuration)
 
 
-def _answerer(project: Project, bundle: Bundle, scorer: Scorer, setup: Setup) -> Answerer:
+def _answerer(project: Project, bundle: Bundle, scorer: Scorer, configuration: Configuration) -> Answerer:
     cutoffs, settings = bundle.manifest.cutoffs, project.policy
     features = bundle.contents.features
     review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
@@ -120,7 +122,7 @@ def _answerer(project: Project, bundle: Bundle, scorer: Scorer, setup: Setup) ->
         Reasons(features.definitions, usual, values),
         settings.reasons,
         bundle.name,
-        setup.name,
+        configuration.config_id,
         _draw(project),
     )
 

@@ -240,7 +240,7 @@ class Pipeline:
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
         values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
         by = self.answering.champion
-        return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.setup))
+        return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.config_id))
 
     def _conflict(
         self, raw: bytes, payment: Transaction, known: Known, outcomes: list[Outcome]

@@ -15,7 +15,7 @@ DECIMALS = 2
 
 
 class Lot(msgspec.Struct, frozen=True):
-    """By which lot payments were let through when a setup answered.
+    """By which lot payments were let through when a configuration answered.
 
     maximum: in minor units.  final: names of lists that deny; what stands on them is never let through.
     """
@@ -51,12 +51,12 @@ def weight_of(decision: PastDecision, amount: int | None, lot: Lot | None) -> fl
     return 0.0 if lot.could_choose(amount, decision.codes) else 1.0
 
 
-def lot_of(setup: bytes, name: str) -> Lot | None:
-    """Return the lot of a kept setup, None where it let nothing through; raise ConfigError for no setup."""
+def lot_of(content: bytes, name: str) -> Lot | None:
+    """Return the control group of a configuration, None without one; raise ConfigError if unreadable."""
     try:
-        project = msgspec.json.decode(setup, type=_Setup).project
+        project = msgspec.json.decode(content, type=_Configuration).project
     except msgspec.DecodeError as error:
-        raise ConfigError(f"setup {name}: cannot be read: {error}") from None
+        raise ConfigError(f"configuration {name}: cannot be read: {error}") from None
     if project.let_through is None:
         return None
     decimals = DECIMALS if project.schema.amount is None else project.schema.amount.decimals
@@ -79,17 +79,17 @@ def state_files(named: Sequence[Path]) -> list[Path]:
 
 
 class Decided:
-    """One state file, with the lots of the setups that answered."""
+    """One state file, with the lots of the configurations that answered."""
 
     def __init__(self, path: Path) -> None:
         """Open the file; raise ConfigError when it is none of this version."""
         self.past = StatePast(path)
-        self._lots = {name: lot_of(content, name) for name, content in self.past.setups.items()}
+        self._lots = {name: lot_of(content, name) for name, content in self.past.configurations.items()}
 
     def decisions(self) -> Iterator[tuple[PastDecision, Lot | None]]:
         """Yield each decision with the lot that was drawn for it; close the file after the last."""
         for decision in self.past.decisions():
-            yield decision, self._lots.get(decision.setup)
+            yield decision, self._lots.get(decision.config_id)
         self.past.close()
 
 
@@ -118,5 +118,5 @@ class _Project(msgspec.Struct, frozen=True):
     lists: tuple[_List, ...] = ()
 
 
-class _Setup(msgspec.Struct, frozen=True):
+class _Configuration(msgspec.Struct, frozen=True):
     project: _Project

@@ -1,4 +1,4 @@
-"""The folder that says what is live: bundles, setups, and a log of releases that is only ever added to.
+"""The folder that says what is live: bundles, configurations, and an append-only log of releases.
 
 A release is one line of `releases.jsonl`, written in one go: it is there wholly or not at all, and so a
 promotion is one step for every service that follows the folder.  Each line carries the hash of the line
@@ -38,10 +38,10 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     """What answers from a moment on, and who wanted it.
 
     at: the time in ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
-    shadows: names of setups; the canary answers a `share` of the cards, which `salt` chooses.  restores: the
-    number of the release whose champion and canary this one brings back.  evidence: what the gate found, as
-    a file in the folder, and the hash of it.  before: hash of the line before.  seal: hash of this line
-    without it; lines of before have none.
+    shadows: names of configurations; the canary answers a `share` of the cards, which `salt` chooses.
+    restores: the number of the release whose champion and canary this one brings back.  evidence: what the
+    gate found, as a file in the folder, and the hash of it.  before: hash of the line before.  seal: hash of
+    this line without it; lines of before have none.
     """
 
     number: int
@@ -164,18 +164,20 @@ class LiveFolder:
         """Read a kept bundle."""
         return read_bundle(self.bundle_path(name))
 
-    def keep_setup(self, name: str, content: bytes) -> None:
-        """Keep the content of a setup under its name."""
-        path = self._setup_path(name)
+    def keep_configuration(self, name: str, content: bytes) -> None:
+        """Keep the content of a configuration under its name."""
+        path = self._configuration_path(name)
         if not path.exists():
             _put(path, content)
 
-    def setup(self, name: str) -> bytes:
-        """Return the content of a setup; raise ConfigError when it is not kept here."""
+    def configuration(self, name: str) -> bytes:
+        """Return the content of a configuration; raise ConfigError when it is not kept here."""
         try:
-            return self._setup_path(name).read_bytes()
+            return self._configuration_path(name).read_bytes()
         except FileNotFoundError:
-            raise ConfigError(f"{self._setup_path(name)}: no such setup is kept here") from None
+            raise ConfigError(
+                f"{self._configuration_path(name)}: no such configuration is kept here"
+            ) from None
 
     def keep_evidence(self, name: str, content: bytes) -> str:
         """Keep what a gate found; return its path in the folder."""
@@ -222,8 +224,8 @@ class LiveFolder:
         *lines, _ = content.split(b"\n")
         yield from lines
 
-    def _setup_path(self, name: str) -> Path:
-        return self.path / "setups" / f"{_checked(name)}.json"
+    def _configuration_path(self, name: str) -> Path:
+        return self.path / "configurations" / f"{_checked(name)}.json"
 
 
 def _report_in(path: Path) -> ServiceReport | None:

@@ -16,7 +16,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.project_schema import Project, Schema
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.engine.engine import Engine, Setup, make_engine
+from fraud_detection.engine.engine import Configuration, Engine, make_engine
 from fraud_detection.releases.registry import LiveFolder, Release
 
 
@@ -32,7 +32,7 @@ def start(folder: LiveFolder, bundle: Bundle, project: Project, author: Author) 
     with folder.writing():
         if (there := folder.latest()) is not None:
             raise ConfigError(f"{folder.path}: release {there.number} is live already; change it, or promote")
-        return folder.add(_release("start", author, champion=keep(folder, bundle, project).name))
+        return folder.add(_release("start", author, champion=keep(folder, bundle, project).config_id))
 
 
 def put_live(folder: LiveFolder, lay: Callable[[Project], Project], author: Author) -> Release:
@@ -52,9 +52,9 @@ def put_live(folder: LiveFolder, lay: Callable[[Project], Project], author: Auth
         return folder.add(after)
 
 
-def _relaid(folder: LiveFolder, setup: str, lay: Callable[[Project], Project]) -> str:
-    _, project = content_of(folder, setup)
-    return keep(folder, bundle_of(folder, setup), lay(project)).name
+def _relaid(folder: LiveFolder, config_id: str, lay: Callable[[Project], Project]) -> str:
+    _, project = content_of(folder, config_id)
+    return keep(folder, bundle_of(folder, config_id), lay(project)).config_id
 
 
 def promote(
@@ -68,15 +68,15 @@ def promote(
     """Let another bundle answer everything; its canary and its shadow end.
 
     evidence: what the gate found, in the folder.  judged: the number of the release that it looked at, and
-    the setup of the shadow.  Raises ConfigError when other answers went live since, or the shadow was ended,
-    and when the features of the bundle are others than those that the services remember.
+    the configuration of the shadow.  Raises ConfigError when other answers went live since, or the shadow was
+    ended, and when the features of the bundle are others than those that the services remember.
     """
     shadow = "" if judged is None else judged[1]
     with folder.writing():
         now = standing(folder)
         _refuse_news(folder, *(judged or (None,)))
         refuse_other_features(folder, bundle)
-        champion = keep(folder, bundle, project).name
+        champion = keep(folder, bundle, project).config_id
         _refuse_same(now.champion, champion)
         shadows = tuple(one for one in now.shadows if one not in {champion, now.champion, shadow})
         promoted = _after(now, "promote", author, champion=champion, evidence=evidence, shadows=shadows)
@@ -92,7 +92,7 @@ def set_canary(
     *,
     seen: int | None = None,
 ) -> Release:
-    """Let another setup answer a share of the cards; without a bundle the canary ends.
+    """Let another configuration answer a share of the cards; without a bundle the canary ends.
 
     seen: number of the release of whose project this one is made.  Raises ConfigError when other answers went
     live since.
@@ -104,7 +104,7 @@ def set_canary(
         _refuse_news(folder, seen)
         if bundle is not None:
             refuse_other_features(folder, bundle)
-        canary = "" if bundle is None else keep(folder, bundle, project).name
+        canary = "" if bundle is None else keep(folder, bundle, project).config_id
         if bundle is None and not now.canary:
             raise ConfigError("there is no canary to end")
         if canary == now.champion:
@@ -122,7 +122,7 @@ def set_shadows(
     ended: tuple[str, ...] = (),
     seen: int | None = None,
 ) -> Release:
-    """Let more setups decide in the shadow, and end others; the answers stay what they are.
+    """Let more configurations decide in the shadow, and end others; the answers stay what they are.
 
     seen: as of a canary.
     """
@@ -133,7 +133,7 @@ def set_shadows(
         if unknown:
             there = ", ".join(now.shadows) or "none"
             raise ConfigError(f"no shadow is called {', '.join(unknown)} (there are: {there})")
-        new = [keep(folder, bundle, project).name for bundle, project in shadows]
+        new = [keep(folder, bundle, project).config_id for bundle, project in shadows]
         if now.champion in new:
             raise ConfigError("this is what the champion does already; a shadow of it would show nothing")
         kept = [one for one in now.shadows if one not in ended]
@@ -173,13 +173,13 @@ def standing(folder: LiveFolder) -> Release:
     return latest
 
 
-def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Setup:
-    """Keep a bundle with a project in the folder, and return its setup."""
+def keep(folder: LiveFolder, bundle: Bundle, project: Project) -> Configuration:
+    """Keep a bundle with a project in the folder, and return its configuration."""
     make_engine(bundle, trusted_scorer(bundle), project)
-    setup = Setup.of(bundle.name, project)
+    configuration = Configuration.of(bundle.name, project)
     folder.keep_bundle(bundle)
-    folder.keep_setup(setup.name, setup.content)
-    return setup
+    folder.keep_configuration(configuration.config_id, configuration.content)
+    return configuration
 
 
 def fitting(bundle: Bundle, today: Project) -> Project:
@@ -229,31 +229,32 @@ def _told(*schemas: Schema) -> dict[str, list[object]]:
     }
 
 
-def content_of(folder: LiveFolder, setup: str) -> tuple[str, Project]:
-    """Return the name of the bundle and the project that a setup consists of."""
-    return _kept(folder, setup).read()
+def content_of(folder: LiveFolder, config_id: str) -> tuple[str, Project]:
+    """Return the name of the bundle and the project that a configuration consists of."""
+    return _kept(folder, config_id).read()
 
 
-def bundle_of(folder: LiveFolder, setup: str) -> Bundle:
-    """Return the bundle of a setup."""
-    return folder.bundle(content_of(folder, setup)[0])
+def bundle_of(folder: LiveFolder, config_id: str) -> Bundle:
+    """Return the bundle of a configuration."""
+    return folder.bundle(content_of(folder, config_id)[0])
 
 
-def engine_of(folder: LiveFolder, setup: str) -> Engine:
-    """Load what a setup consists of, and check it: files, fingerprint, test vectors."""
-    kept = _kept(folder, setup)
+def engine_of(folder: LiveFolder, config_id: str) -> Engine:
+    """Load what a configuration consists of, and check it: files, fingerprint, test vectors."""
+    kept = _kept(folder, config_id)
     name, project = kept.read()
     bundle = folder.bundle(name)
     return make_engine(bundle, trusted_scorer(bundle), project, kept)
 
 
-def _kept(folder: LiveFolder, setup: str) -> Setup:
-    """Return a setup; raise ConfigError when it is not as it was kept."""
-    kept = Setup(setup, folder.setup(setup))
+def _kept(folder: LiveFolder, config_id: str) -> Configuration:
+    """Return a configuration; raise ConfigError when it is not as it was kept."""
+    kept = Configuration(config_id, folder.configuration(config_id))
     if not kept.is_whole:
         raise ConfigError(
-            f"{folder.path}: setup {setup} is not as it was kept: its name is not the hash of its content; "
-            "bring its file back from a copy, or take a release back that names it with `fraud rollback`"
+            f"{folder.path}: configuration {config_id} is not as it was kept: its name is not the hash of "
+            "its content; bring its file back from a copy, or take a release back that names it with `fraud "
+            "rollback`"
         )
     return kept
 

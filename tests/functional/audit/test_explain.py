@@ -34,7 +34,7 @@ from fraud_detection.core.decision_settings import (
 from fraud_detection.core.decoding import Duration, Moment
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import pack, read_bundle
-from fraud_detection.engine.engine import Engine, Setup
+from fraud_detection.engine.engine import Configuration, Engine
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded.service import EmbeddedService
@@ -74,9 +74,9 @@ class World(msgspec.Struct):
         return told
 
     def rows(self, where: str) -> list[tuple[str, str]]:
-        """Return id and setup of decisions, in order."""
+        """Return id and config_id of decisions, in order."""
         with closing(sqlite3.connect(self.state)) as db:
-            query = f"SELECT transaction_id, setup FROM decisions WHERE {where} ORDER BY seq"  # noqa: S608 - ours
+            query = f"SELECT transaction_id, config_id FROM decisions WHERE {where} ORDER BY seq"  # noqa: S608 - ours
             return db.execute(query).fetchall()
 
 
@@ -112,7 +112,7 @@ def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def made(small: SmallWorld, state: Path) -> World:
-    """Serve by one setup, then by another with a canary beside it, with restarts, over a past."""
+    """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
     events = small.live(1_500, late_share=0.05, repeat_share=0.02, poison_share=0.02)
     told = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
@@ -164,9 +164,9 @@ KINDS = {
 def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None:
     rows = world.rows(KINDS[kind])
     assert len(rows) >= PARTS
-    for one, setup in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
+    for one, config_id in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
         told = world.explain(one)
-        assert (told.same, told.differences, told.made_by.setup) == (True, [], setup)
+        assert (told.same, told.differences, told.made_by.config_id) == (True, [], config_id)
         assert told.score.score == told.score.probability
         added = sum(feature.contribution for feature in told.features)
         assert told.score.base + added == pytest.approx(told.score.log_odds)
@@ -174,10 +174,10 @@ def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None
 
 
 def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
-    names = {engine.setup.name for engine in world.engines}
-    assert {setup for _, setup in world.rows("1")} == names
+    names = {engine.configuration.config_id for engine in world.engines}
+    assert {config_id for _, config_id in world.rows("1")} == names
     for engine in world.engines:
-        one, _ = world.rows(f"setup = '{engine.setup.name}'")[-1]
+        one, _ = world.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
         told = world.explain(one)
         assert told.same
         assert told.made_by.policy == engine.answerer.policy.name
@@ -198,17 +198,17 @@ def test_the_limiter_is_counted_again_from_the_log(world: World) -> None:
 
 
 def test_rules_and_lists_say_why_they_spoke_or_did_not(world: World) -> None:
-    first, second, _ = (engine.setup.name for engine in world.engines)
+    first, second, _ = (engine.configuration.config_id for engine in world.engines)
     listed = world.explain(world.rows(KINDS["denied by a list"])[0][0])
     said = {rule.name: rule for rule in listed.rules}
     assert said["bad"].fired
     assert (said["bad"].owner, said["bad"].reason, said["bad"].kind) == ("bob", "x", "deny list")
     assert said["quiet"].said == f"snoozed until {FUTURE}"
     assert said["seen"].said == "not on it"
-    fired = world.explain(world.rows(f"setup = '{first}' AND reasons LIKE '%\"often\"%'")[0][0])
+    fired = world.explain(world.rows(f"config_id = '{first}' AND reasons LIKE '%\"often\"%'")[0][0])
     often = next(rule for rule in fired.rules if rule.name == "often")
     assert (often.said, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
-    later = world.explain(world.rows(f"setup = '{second}'")[0][0])
+    later = world.explain(world.rows(f"config_id = '{second}'")[0][0])
     said = {rule.name: rule for rule in later.rules}
     assert said["snoozed"].said == f"snoozed until {FUTURE}"
     assert said["expired"].said == f"expired on {PAST}"
@@ -340,12 +340,14 @@ def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(world: World
 
 def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(world: World) -> None:
     for engine in world.engines:
-        name, project = engine.setup.read()
+        name, project = engine.configuration.read()
         assert (name, project) == (engine.bundle.name, engine.project)
         assert list(project.schema.entities) == list(engine.project.schema.entities)
-        assert Setup.of(name, project) == engine.setup
-        assert engine.setup.is_whole
-        assert load_engine(world.small.bundle, project).setup.name == engine.setup.name
+        assert Configuration.of(name, project) == engine.configuration
+        assert engine.configuration.is_whole
+        assert (
+            load_engine(world.small.bundle, project).configuration.config_id == engine.configuration.config_id
+        )
 
 
 def undecided(world: World, one: str) -> Undecided:

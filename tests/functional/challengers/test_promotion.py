@@ -143,7 +143,9 @@ def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: Compared
     with closing(sqlite3.connect(trial.state)) as db:
         ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
     with closing(sqlite3.connect(f"{trial.state}.shadows")) as db:
-        theirs = dict(db.execute("SELECT transaction_id, action FROM decided WHERE setup = ?", (trial.good,)))
+        theirs = dict(
+            db.execute("SELECT transaction_id, action FROM decided WHERE config_id = ?", (trial.good,))
+        )
     both = ours.keys() & theirs.keys()
     assert found.traffic.payments == len(both)
     for one in range(3):
@@ -219,13 +221,13 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     assert command("compare", f"--setup={trial.bad}", *named) == 0
     found = json.loads((tmp_path / "figures.json").read_bytes())
     with closing(sqlite3.connect(state)) as db:
-        by = dict(db.execute("SELECT setup, count(*) FROM decisions GROUP BY setup").fetchall())
+        by = dict(db.execute("SELECT config_id, count(*) FROM decisions GROUP BY config_id").fetchall())
     assert by.keys() == {first, later, rules_canary, model_canary, other}
     assert found["left_out"] == by[rules_canary] + by[model_canary] + by[other] > 100
     assert found["comparison"]["traffic"]["payments"] == by[first] + by[later]
     assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
 
-    # What a setup answered as a canary is its own, and counts once it is champion.
+    # What a configuration answered as a canary is its own, and counts once it is champion.
     assert live.put_live(folder, lambda _: ruled, ANN).champion == rules_canary
     assert compared(folder, [state], trial.bad, None).left_out == by[model_canary] + by[other]
 
@@ -314,7 +316,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     live.put_live(folder, lambda _: limited(0.01), ANN)
     rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
     boundless = msgspec.structs.replace(limited(None), rules=rules)
-    (*_, setup) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
+    (*_, config_id) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
     with closing(Shadows(folder, [state])) as shadows:
         shadows.step()
         _, service, follower = open_released_service(folder, state)
@@ -326,7 +328,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         follower.close()
         while shadows.step():
             pass
-    found = compared(folder, [state], setup, None)
+    found = compared(folder, [state], config_id, None)
     assert found.comparison.traffic.second.reviews_per_day > 1
     assert found.comparison.capacity_per_day == (0.01, 0.01)
     assert not checks(found)["reviewers"]
@@ -347,7 +349,7 @@ def test_each_side_tells_its_rules_in_its_own_words(
         small_world.live(EVENTS + 80, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:]
     )
     shadow = [(live.bundle_of(folder, first), saying("we say", action="decline"))]
-    (*_, setup) = live.set_shadows(folder, shadow, ANN).shadows
+    (*_, config_id) = live.set_shadows(folder, shadow, ANN).shadows
     for champion in (saying("it was so once", name="gone"), saying("they said")):
         live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
         with closing(Shadows(folder, [state])) as shadows:
@@ -358,7 +360,7 @@ def test_each_side_tells_its_rules_in_its_own_words(
             follower.close()
             while shadows.step():
                 pass
-    shown = compared(folder, [state], setup, None).comparison.examples.largest
+    shown = compared(folder, [state], config_id, None).comparison.examples.largest
     assert {one.second.reasons[0] for one in shown} == {"we say"}
     assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
 

@@ -283,8 +283,8 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     said = capsys.readouterr()
     assert "the champion has other features" in said.err
     assert "`fraud shadow` makes them itself, and needs the --history" in said.out
-    (setup,) = live.standing(folder).shadows
-    _, project = live.content_of(folder, setup)
+    (config_id,) = live.standing(folder).shadows
+    _, project = live.content_of(folder, config_id)
     assert (project.features, project.rules) == (load_project(config).features, (rule,))
 
 

@@ -57,9 +57,9 @@ def serve(service: EmbeddedService, events: list[bytes]) -> None:
         service.catch_up()
 
 
-def all_of(state: Path, setup: str) -> list[ShadowDecision]:
+def all_of(state: Path, config_id: str) -> list[ShadowDecision]:
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        return log.decisions(setup)
+        return log.decisions(config_id)
 
 
 def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
@@ -98,10 +98,10 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
     follower.close()
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
     command += [f"--live={folder.path}", f"--state={state}"]
-    setup = live.standing(folder).shadows[0]
+    config_id = live.standing(folder).shadows[0]
 
     def decided() -> int:
-        return len(all_of(state, setup)) if places(state) else 0
+        return len(all_of(state, config_id)) if places(state) else 0
 
     def wait_for(count: int) -> None:
         until = time.monotonic() + 60
@@ -143,4 +143,4 @@ def places(state: Path) -> list[str]:
         # It is there, but has no tables yet.
         return []
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        return log.setups()
+        return log.config_ids()

@@ -56,7 +56,7 @@ class Trial(msgspec.Struct, frozen=True):
     """
 
     folder: LiveFolder
-    setup: str
+    config_id: str
     challenger: Path
     history: Path
     state: Path
@@ -87,7 +87,7 @@ class Trial(msgspec.Struct, frozen=True):
             source.backup(target)
         shutil.copy(marker_path(self.state), marker_path(path))
         with closing(ShadowLog(shadow_path(path))) as log:
-            log.place(self.setup, self.early)
+            log.place(self.config_id, self.early)
         return path
 
 
@@ -205,18 +205,18 @@ def trial(
     state, alone = root / "state.db", root / "alone.db"
     _, service, follower = open_released_service(folder, state)
     warm_up(service, short_world.project, short_world.history, lambda *_: None)
-    (setup,) = live.standing(folder).shadows
+    (config_id,) = live.standing(folder).shadows
     serve(service, events[:EARLY])
     early = service.state_file.seq
     serve(service, events[EARLY:])
     service.close()
     follower.close()
-    _, project = live.content_of(folder, setup)
+    _, project = live.content_of(folder, config_id)
     other = open_service(challenger, alone, project=project)[1]
     warm_up(other, project, short_world.history, lambda *_: None)
     serve(other, events)
     other.close()
-    return Trial(folder, setup, challenger, short_world.history, state, alone, early)
+    return Trial(folder, config_id, challenger, short_world.history, state, alone, early)
 
 
 def to_the_end(shadows: Shadows) -> None:
@@ -228,23 +228,23 @@ def decided_by(trial: Trial, state: Path, history: Path | None) -> Decisions:
     """Let the shadow decide all that it has not; return all its decisions."""
     with closing(Shadows(trial.folder, [state], history)) as shadows:
         to_the_end(shadows)
-    return decisions(state, trial.setup)
+    return decisions(state, trial.config_id)
 
 
-def latest_rows(state: Path, setup: str) -> dict[str, bytes]:
+def latest_rows(state: Path, config_id: str) -> dict[str, bytes]:
     """Return the rows that a shadow keeps, by the ids of their payments."""
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        own = log.own_rows(setup)
+        own = log.own_rows(config_id)
         assert len(own) == KEPT_ROWS
-        return {one.transaction_id: own[one.seq] for one in log.decisions(setup) if one.seq in own}
+        return {one.transaction_id: own[one.seq] for one in log.decisions(config_id) if one.seq in own}
 
 
-def decisions(state: Path, setup: str) -> Decisions:
-    return [(one.transaction_id, one.action, one.score) for one in all_of(state, setup)]
+def decisions(state: Path, config_id: str) -> Decisions:
+    return [(one.transaction_id, one.action, one.score) for one in all_of(state, config_id)]
 
 
 def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
-    _, project = live.content_of(trial.folder, trial.setup)
+    _, project = live.content_of(trial.folder, trial.config_id)
     assert list(project.schema.entities) == ["card", "customer", "merchant", "device"]
     with closing(StateFile(trial.state, reading=True)) as state_file:
         ((corrections,),) = state_file.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
@@ -287,12 +287,12 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     decide(events[EARLY : EARLY + third])
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
     command += [f"--live={folder.path}", f"--state={state}", f"--history={short_world.history}"]
-    before = len(decisions(state, trial.setup))
+    before = len(decisions(state, trial.config_id))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
         serve(server, events[EARLY + third : EARLY + 2 * third])
         until = time.monotonic() + 60
-        while len(decisions(state, trial.setup)) < before + 50:
+        while len(decisions(state, trial.config_id)) < before + 50:
             assert time.monotonic() < until
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
@@ -304,8 +304,8 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     decide(events[EARLY + 2 * third :])
     server.close()
     assert main([*command[3:], "--once"]) == 0
-    assert decisions(state, trial.setup) == trial.wanted()
-    assert latest_rows(state, trial.setup).items() <= trial.served().items()
+    assert decisions(state, trial.config_id) == trial.wanted()
+    assert latest_rows(state, trial.config_id).items() <= trial.served().items()
     assert "are left out, as a server would" in caplog.text
     assert "payments of history and" in caplog.text
 
@@ -315,16 +315,16 @@ def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Tri
     found = decided_by(trial, state, trial.history)
     assert found == trial.wanted()
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
-        latest = log.decisions(trial.setup)[-KEPT_ROWS:]
-    assert latest_rows(state, trial.setup).keys() == {one.transaction_id for one in latest}
-    assert latest_rows(state, trial.setup).items() <= trial.served().items()
+        latest = log.decisions(trial.config_id)[-KEPT_ROWS:]
+    assert latest_rows(state, trial.config_id).keys() == {one.transaction_id for one in latest}
+    assert latest_rows(state, trial.config_id).items() <= trial.served().items()
 
 
 @pytest.mark.parametrize("recent", [1, RECENT])
 def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_has_to_be_looked_up(
     trial: Trial, recent: int
 ) -> None:
-    engine = live.engine_of(trial.folder, trial.setup)
+    engine = live.engine_of(trial.folder, trial.config_id)
     with closing(StateFile(trial.state, reading=True)) as state_file:
         made = OwnRows(engine, state_file, trial.history, 0, lambda *_: None, recent=recent)
         assert sum(made.remember()) > 1_000
@@ -349,7 +349,7 @@ def test_a_history_that_is_missing_or_another_is_refused(
         db.execute("UPDATE history SET transaction_id = 'x' WHERE transaction_id = ?", (one,))
     with pytest.raises(ConfigError, match="of them and 1 others"):
         decided_by(trial, state, trial.history)
-    assert decisions(state, trial.setup) == []
+    assert decisions(state, trial.config_id) == []
     command = ["shadow", "--once", f"--live={trial.folder.path}", f"--state={state}"]
     assert main([*command, f"--history={tmp_path / 'none.parquet'}"]) == 2
 
@@ -397,7 +397,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     decided_by(trial, state, trial.history)
-    found = compared(trial.folder, [state], trial.setup, None)
+    found = compared(trial.folder, [state], trial.config_id, None)
     assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
     assert min(found.facts.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
@@ -413,7 +413,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     change.write_text(f"name: customers\nbundle: {trial.challenger}\n")
     assert main(["release", "canary", str(change), *named]) == 2
     assert "start a second service on a new state" in capsys.readouterr().err
-    bundle, (_, project) = read_bundle(trial.challenger), live.content_of(trial.folder, trial.setup)
+    bundle, (_, project) = read_bundle(trial.challenger), live.content_of(trial.folder, trial.config_id)
     with pytest.raises(ConfigError, match="needs other features than the services"):
         live.promote(trial.folder, bundle, project, ANN)
     assert live.standing(trial.folder) == before
@@ -443,7 +443,7 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
     live.start(folder, read_bundle(small_world.bundle), small_world.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
     ruled = msgspec.structs.replace(small_world.project, rules=(rule,))
-    (setup,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
+    (config_id,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
     half = len(events) // 2
     service = open_service(small_world.bundle, state)[1]
     with closing(Shadows(folder, [state])) as shadows:
@@ -465,4 +465,4 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
     serve(alone, events)
     wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()
-    assert decisions(state, setup) == wanted
+    assert decisions(state, config_id) == wanted

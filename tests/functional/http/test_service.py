@@ -233,10 +233,10 @@ def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
     first = server.ask("POST", "/v1/labels", json.dumps(label).encode())
     assert first[:2] == (
         200,
-        {"type": "label", "schema_version": 1, "transaction_id": one, "label": "fraud"},
+        {"type": "label", "schema_version": 2, "transaction_id": one, "label": "fraud"},
     )
     assert server.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
-        {"type": "repeated", "schema_version": 1, "transaction_id": one, "repeated": True}
+        {"type": "repeated", "schema_version": 2, "transaction_id": one, "repeated": True}
     ]
 
 

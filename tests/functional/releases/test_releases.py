@@ -77,9 +77,9 @@ def answered_by(folder: LiveFolder, release: Release) -> bool:
     return bool(services) and all(service.release == release.number for service in services)
 
 
-def setups(state: Path) -> list[tuple[Any, ...]]:
+def config_ids(state: Path) -> list[tuple[Any, ...]]:
     with closing(StateFile(state, reading=True)) as state_file:
-        return state_file.rows("SELECT transaction_id, setup, bundle, action FROM decisions ORDER BY seq")
+        return state_file.rows("SELECT transaction_id, config_id, bundle, action FROM decisions ORDER BY seq")
 
 
 def test_every_step_is_a_release_with_who_and_why(
@@ -110,8 +110,8 @@ def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
     own = RuleSettings(name="own", when="amount > 1", action="review")
     live.set_canary(folder, challenger, with_rules(small_world, own), 0.5, ANN)
     changed = live.put_live(folder, with_emergency, ANN)
-    for setup, names in ((changed.champion, ["everything"]), (changed.canary, ["own", "everything"])):
-        assert [rule.name for rule in live.content_of(folder, setup)[1].rules][-len(names) :] == names
+    for config_id, names in ((changed.champion, ["everything"]), (changed.canary, ["own", "everything"])):
+        assert [rule.name for rule in live.content_of(folder, config_id)[1].rules][-len(names) :] == names
     assert live.bundle_of(folder, changed.canary).name == challenger.name
     assert changed.share == 0.5
 
@@ -142,7 +142,7 @@ def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
         service.close()
         follower.close()
         with closing(StateFile(tmp_path / f"{release.number}.db", reading=True)) as state_file:
-            query = "SELECT event FROM decisions WHERE setup = ?"
+            query = "SELECT event FROM decisions WHERE config_id = ?"
             return {json.loads(event)["card_id"] for (event,) in state_file.rows(query, (release.canary,))}
 
     first = live.set_canary(folder, challenger, small_world.project, 0.2, ANN)
@@ -160,35 +160,35 @@ def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
 def test_a_shadow_that_was_ended_and_named_again_is_promoted_as_it_was_named_last(
     small_world: SmallWorld, folder: LiveFolder, challenger: Bundle
 ) -> None:
-    (setup,) = live.set_shadows(folder, [(challenger, small_world.project)], ANN).shadows
-    live.set_shadows(folder, [], ANN, ended=(setup,))
+    (config_id,) = live.set_shadows(folder, [(challenger, small_world.project)], ANN).shadows
+    live.set_shadows(folder, [], ANN, ended=(config_id,))
     rule = RuleSettings(name="large", when="amount > 900", action="review")
     live.put_live(folder, lambda _: with_rules(small_world, rule), ANN)
     # Named again without the rule, on purpose: that was compared, and that goes live.
     named = live.set_shadows(folder, [(challenger, small_world.project)], ANN)
-    assert named.shadows == (setup,)
-    assert promotion.project_of(folder, named.number, setup).rules == small_world.project.rules
+    assert named.shadows == (config_id,)
+    assert promotion.project_of(folder, named.number, config_id).rules == small_world.project.rules
 
 
 def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refused(
     folder: LiveFolder, events: list[bytes], tmp_path: Path
 ) -> None:
     # That version knew no `gate.unseen`.
-    plain = json.loads(folder.setup(live.standing(folder).champion))
+    plain = json.loads(folder.configuration(live.standing(folder).champion))
     del plain["project"]["gate"]["unseen"]
     content = json.dumps(plain).encode()
     name = hashlib.blake2b(content, digest_size=8).hexdigest()
-    folder.keep_setup(name, content)
+    folder.keep_configuration(name, content)
     with folder.writing():
         folder.add(msgspec.structs.replace(live.standing(folder), champion=name))
-    assert live.engine_of(folder, name).setup.name == name
+    assert live.engine_of(folder, name).configuration.config_id == name
     _, service, follower = open_released_service(folder, tmp_path / "state.db")
     service.take(Batch(events[:50], None, 0), "test")
     service.close()
     follower.close()
     with closing(StateFile(tmp_path / "state.db", reading=True)) as state_file:
-        assert state_file.rows("SELECT DISTINCT setup FROM decisions") == [(name,)]
-    (kept,) = folder.path.glob(f"setups/{name}*")
+        assert state_file.rows("SELECT DISTINCT config_id FROM decisions") == [(name,)]
+    (kept,) = folder.path.glob(f"configurations/{name}*")
     kept.write_bytes(content.replace(b'"review_at": null', b'"review_at": 0.99'))
     assert kept.read_bytes() != content
     with pytest.raises(ConfigError, match="is not as it was kept"):
@@ -207,7 +207,7 @@ def test_what_was_kept_has_the_same_name_when_it_is_read(small_world: SmallWorld
         small_world.project, costs=msgspec.structs.replace(small_world.project.costs, review=7)
     )
     released = live.put_live(folder, lambda _: whole, ANN)
-    assert live.engine_of(folder, released.champion).setup.name == released.champion
+    assert live.engine_of(folder, released.champion).configuration.config_id == released.champion
 
 
 def test_a_shadow_that_goes_live_is_no_shadow_any_more(
@@ -360,7 +360,7 @@ def test_a_service_takes_each_release_between_two_batches(
             wait_for(partial(reached, follower, released.number))
     service.close()
     follower.close()
-    assert [row[1] for row in setups(tmp_path / "state.db")] == expected
+    assert [row[1] for row in config_ids(tmp_path / "state.db")] == expected
     assert len(set(expected)) == 3
     assert folder.services() == []
 
@@ -389,7 +389,7 @@ def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
 ) -> None:
     _, service, follower = open_released_service(folder, tmp_path / "state.db")
     promoted = live.promote(folder, challenger, small_world.project, ANN)
-    (kept,) = folder.path.glob(f"setups/{promoted.champion}*")
+    (kept,) = folder.path.glob(f"configurations/{promoted.champion}*")
     content = kept.read_bytes()
     # A disk that fails for a moment: reading what is a folder fails as an error of the system.
     kept.unlink()
@@ -419,7 +419,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
                     return
                 status, body, _ = served.decide(event)
                 statuses.append(status)
-                told.append(body["setup"])
+                told.append(body["config_id"])
 
         sender = threading.Thread(target=send)
         sender.start()
@@ -443,7 +443,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
         assert served.ask("GET", "/readyz")[1]["release"] == 4
     finally:
         served.stop(signal.SIGTERM)
-    assert [row[1] for row in setups(tmp_path / "state.db")] == told
+    assert [row[1] for row in config_ids(tmp_path / "state.db")] == told
 
 
 def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(

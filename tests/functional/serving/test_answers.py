@@ -53,7 +53,7 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 50) -> None
 
 def rows(state: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
-        query = "SELECT transaction_id, action, reasons, instead_of, share, event, setup FROM decisions"
+        query = "SELECT transaction_id, action, reasons, instead_of, share, event, config_id FROM decisions"
         return db.execute(f"{query} ORDER BY seq").fetchall()
 
 
@@ -138,11 +138,11 @@ def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
     serve(service, events)
     service.close()
     by_card: dict[str, set[str]] = {}
-    for _, action, _, _, _, event, setup in rows(tmp_path / "state.db"):
-        by_card.setdefault(json.loads(event)["card_id"], set()).add(setup)
-        assert setup in {champion.setup.name, canary.setup.name}
-        assert action == 2 or setup == champion.setup.name
-    assert all(len(setups) == 1 for setups in by_card.values())
-    taken = sum(setups == {canary.setup.name} for setups in by_card.values())
+    for _, action, _, _, _, event, config_id in rows(tmp_path / "state.db"):
+        by_card.setdefault(json.loads(event)["card_id"], set()).add(config_id)
+        assert config_id in {champion.configuration.config_id, canary.configuration.config_id}
+        assert action == 2 or config_id == champion.configuration.config_id
+    assert all(len(config_ids) == 1 for config_ids in by_card.values())
+    taken = sum(config_ids == {canary.configuration.config_id} for config_ids in by_card.values())
     assert abs(taken - 0.25 * len(by_card)) < 4 * (len(by_card) * 0.19) ** 0.5
     assert taken

@@ -79,7 +79,7 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     answers, metrics = told_by(small_world, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
     (_, first), (status, again), refused, (_, (in_list, other, fresh)) = answers
     assert (status, again) == (200, first | {"repeated": True})
-    body = {"type": "conflict", "schema_version": 1, "transaction_id": "A1", "reason": DIFFERENT}
+    body = {"type": "conflict", "schema_version": 2, "transaction_id": "A1", "reason": DIFFERENT}
     body["path"] = "$.transaction_id"
     assert (refused[0], refused[1]["title"], refused[1]["record"]) == (409, "Conflict", body)
     assert (in_list, other, fresh["transaction_id"]) == (again, body, "A2")

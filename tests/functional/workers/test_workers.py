@@ -247,7 +247,7 @@ def test_a_payment_and_its_label_may_come_in_one_list(server: Served, events: li
     }
     answers = server.decide(b"[" + events[230] + b"," + json.dumps(label).encode() + b"]")[1]
     wanted = {"type": "label", "transaction_id": payment["transaction_id"], "label": "fraud"}
-    assert answers[1] == wanted | {"schema_version": 1}
+    assert answers[1] == wanted | {"schema_version": 2}
 
 
 def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes]:

@@ -27,13 +27,13 @@ from fraud_detection.core.hash_chain import ROWS, START, link
 from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.engine.engine import Setup
+from fraud_detection.engine.engine import Configuration
 from tests.states import opened
 
-SETUP = Setup.of("a bundle", demo_project())
+CONFIGURATION = Configuration.of("a bundle", demo_project())
 COLUMNS = {
     "decisions": (
-        "seq transaction_id event_time action score reasons policy bundle entities event features setup "
+        "seq transaction_id event_time action score reasons policy bundle entities event features config_id "
         "instead_of share caller notes chain"
     ),
     "labels": "seq transaction_id fraud known_at source corrects happened_at noted caller chain applied_at",
@@ -52,7 +52,9 @@ def decided(number: int) -> Decided:
     score = None if number % 5 == 0 else number / 100
     let = LetThrough(Action.DECLINE, 0.25) if number % 7 == 0 else None
     reasons = (Verdict(Action.REVIEW, "score", f"wörds of {number}"),)
-    decision = Decision(one, Action.REVIEW, score, reasons, "policy", "a bundle", SETUP.name, let, "till")
+    decision = Decision(
+        one, Action.REVIEW, score, reasons, "policy", "a bundle", CONFIGURATION.config_id, let, "till"
+    )
     raw = msgspec.json.encode({"id": one, "amount": number})
     payment = Transaction(one, 1_000 * number, number, (f"c{number % 3}", None))
     return Decided(raw, payment, array("d", [number, float("nan")]), decision)
@@ -74,7 +76,7 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
 def fill(state: Path, seed: int = 0) -> None:
     """Keep six batches, with numbers left out between them as repeated events leave them."""
     chance, state_file = random.Random(seed), opened(state)
-    state_file.note_setup(SETUP.name, SETUP.content)
+    state_file.store_configuration(CONFIGURATION.config_id, CONFIGURATION.content)
     for batch in range(6):
         state_file.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
         state_file.seq += batch
@@ -118,7 +120,7 @@ def test_what_nobody_has_changed_is_whole(whole: Path) -> None:
     with closing(sqlite3.connect(whole)) as db:
         counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in COLUMNS]  # noqa: S608
         last = db.execute("SELECT max(seq) FROM decisions").fetchone()[0]
-    assert (found.faults, found.is_whole, found.setups) == ([], True, 1)
+    assert (found.faults, found.is_whole, found.configurations) == ([], True, 1)
     assert list(found.rows.values()) == counts
     assert min(counts) > 5
     assert found.last == last
@@ -251,9 +253,11 @@ def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agree
 
 def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
     other_content = b"{}"
-    found = checked(changed(whole, lambda db: db.execute("UPDATE setups SET content = ?", (other_content,))))
+    found = checked(
+        changed(whole, lambda db: db.execute("UPDATE configurations SET content = ?", (other_content,)))
+    )
     assert "was changed" in found.faults[0].words
-    found = checked(changed(whole, lambda db: db.execute("DELETE FROM setups")))
+    found = checked(changed(whole, lambda db: db.execute("DELETE FROM configurations")))
     assert "is not in the file" in found.faults[0].words
     assert found.fault_count == 1
 

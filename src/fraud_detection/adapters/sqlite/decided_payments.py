@@ -24,8 +24,8 @@ CLOCK = 100
 AHEAD = 5
 """It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
 COLUMNS = """
-    seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features, setup,
-    instead_of, share, caller, notes, chain"""
+    seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features,
+    config_id, instead_of, share, caller, notes, chain"""
 
 
 class PastDecision(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +43,7 @@ class PastDecision(msgspec.Struct, frozen=True, gc=False):
     bundle: str
     event: bytes
     features: bytes
-    setup: str
+    config_id: str
     instead_of: int | None
     share: float | None
 
@@ -66,7 +66,9 @@ class StatePast:
         try:
             self._last: int = db.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0]
             self._waiting = journal.entries(db)
-            self.setups: dict[str, bytes] = dict(db.execute("SELECT name, content FROM setups"))
+            self.configurations: dict[str, bytes] = dict(
+                db.execute("SELECT config_id, content FROM configurations")
+            )
             self._told: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
                 "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
                 "WHERE NOT noted ORDER BY seq"
@@ -152,6 +154,22 @@ class StatePast:
 
 
 def _decision(row: tuple[object, ...]) -> PastDecision:
-    _, one, time_ms, action, score, reasons, _, bundle, _, event, features, setup, instead_of, share, *_ = row
-    told = (one, time_ms, action, score, reasons, bundle, event, features, setup, instead_of, share)
+    (
+        _,
+        one,
+        time_ms,
+        action,
+        score,
+        reasons,
+        _,
+        bundle,
+        _,
+        event,
+        features,
+        config_id,
+        instead_of,
+        share,
+        *_,
+    ) = row
+    told = (one, time_ms, action, score, reasons, bundle, event, features, config_id, instead_of, share)
     return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`

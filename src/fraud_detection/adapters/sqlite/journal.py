@@ -51,8 +51,8 @@ DecisionRow = tuple[
     str,
     bytes,
 ]
-"""As the columns of the table: the last six are the setup, what was let through with which share, the caller,
-the notes, and the link of the chain."""
+"""The columns of `decisions`; the last six: config_id, counterfactual action and sampling rate of the control
+group, caller, notes, and the hash of the chain."""
 LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, str, bytes]
 """Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
 happened, whether it was only noted, the caller, and the link of the chain."""
@@ -228,7 +228,7 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         msgspec.msgpack.encode(payment.entities),
         outcome.raw,
         outcome.values.tobytes(),
-        decision.setup,
+        decision.config_id,
         None if let is None else int(let.instead_of),
         None if let is None else let.share,
         decision.caller,

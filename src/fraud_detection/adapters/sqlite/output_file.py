@@ -26,7 +26,7 @@ Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
 
 SINCE = """
-    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of,
+    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, config_id, instead_of,
            share, caller, notes FROM decisions WHERE seq > :seq
     UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, caller, NULL, NULL, NULL, NULL, NULL,
            NULL, NULL
@@ -36,7 +36,7 @@ SINCE = """
     FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
 ONE = """
-    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, setup, instead_of, share,
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, config_id, instead_of, share,
            caller, notes
     FROM decisions WHERE transaction_id = :one"""
 
@@ -112,7 +112,7 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     reasons: str,
     policy: str,
     bundle: str,
-    setup: str,
+    config_id: str,
     instead_of: int | None,
     share: float | None,
     caller: str,
@@ -122,7 +122,7 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     let = None if instead_of is None or share is None else LetThrough(Action(instead_of), share)
     noted = msgspec.json.decode(notes, type=tuple[str, ...])
     said = tuple(words)
-    decided = Decision(one, Action(action), score, said, policy, bundle, setup, let, caller, noted)
+    decided = Decision(one, Action(action), score, said, policy, bundle, config_id, let, caller, noted)
     return decided, event_time
 
 

@@ -17,25 +17,25 @@ from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
 from fraud_detection.core.errors import ConfigError
 
 BUSY = "lets shadows follow this state file; end it, or wait for it"
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".shadows"
 TABLES = """
 CREATE TABLE decided (
-    setup TEXT NOT NULL, seq INTEGER NOT NULL, transaction_id TEXT NOT NULL, event_time INTEGER NOT NULL,
-    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, us REAL NOT NULL, PRIMARY KEY (setup, seq)
+    config_id TEXT NOT NULL, seq INTEGER NOT NULL, transaction_id TEXT NOT NULL, event_time INTEGER NOT NULL,
+    action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, us REAL NOT NULL, PRIMARY KEY (config_id, seq)
 ) WITHOUT ROWID;
-CREATE TABLE places (setup TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE places (config_id TEXT PRIMARY KEY, first INTEGER NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 OWN_ROWS = """
 CREATE TABLE IF NOT EXISTS own_rows (
-    setup TEXT NOT NULL, seq INTEGER NOT NULL, features BLOB NOT NULL, PRIMARY KEY (setup, seq)
+    config_id TEXT NOT NULL, seq INTEGER NOT NULL, features BLOB NOT NULL, PRIMARY KEY (config_id, seq)
 ) WITHOUT ROWID;
 """
 KEPT_ROWS = 500
 """Of each shadow that makes its features itself: enough to score its latest payments again."""
 FORGET = """
-    DELETE FROM own_rows WHERE setup = :setup AND seq <= (
-        SELECT seq FROM own_rows WHERE setup = :setup ORDER BY seq DESC LIMIT 1 OFFSET :kept)"""
+    DELETE FROM own_rows WHERE config_id = :config_id AND seq <= (
+        SELECT seq FROM own_rows WHERE config_id = :config_id ORDER BY seq DESC LIMIT 1 OFFSET :kept)"""
 
 
 class ShadowDecision(msgspec.Struct, frozen=True):
@@ -82,14 +82,14 @@ class ShadowLog:
         if self._lock is not None:
             self._lock.release()
 
-    def place(self, setup: str, first: int) -> int:
+    def place(self, config_id: str, first: int) -> int:
         """Return up to which number a shadow has decided; a new one begins behind `first`."""
-        self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (setup, first, first))
-        return int(self._db.execute("SELECT seq FROM places WHERE setup = ?", (setup,)).fetchone()[0])
+        self._db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (config_id, first, first))
+        return int(self._db.execute("SELECT seq FROM places WHERE config_id = ?", (config_id,)).fetchone()[0])
 
     def keep(
         self,
-        setup: str,
+        config_id: str,
         decisions: Sequence[ShadowDecision],
         reached: int,
         own_rows: Sequence[tuple[int, bytes]] = (),
@@ -99,37 +99,48 @@ class ShadowLog:
         own_rows: numbers of payments, and features (64-bit floats) that the shadow has made of them itself.
         """
         rows = [
-            (setup, one.seq, one.transaction_id, one.event_time, one.action, one.score, _text(one), one.us)
+            (
+                config_id,
+                one.seq,
+                one.transaction_id,
+                one.event_time,
+                one.action,
+                one.score,
+                _text(one),
+                one.us,
+            )
             for one in decisions
         ]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO decided VALUES (?,?,?,?,?,?,?,?)", rows)
-            self._db.execute("UPDATE places SET seq = ? WHERE setup = ?", (reached, setup))
+            self._db.execute("UPDATE places SET seq = ? WHERE config_id = ?", (reached, config_id))
             if own_rows:
-                made = [(setup, *row) for row in own_rows]
+                made = [(config_id, *row) for row in own_rows]
                 self._db.executemany("INSERT INTO own_rows VALUES (?,?,?)", made)
-                self._db.execute(FORGET, {"setup": setup, "kept": KEPT_ROWS})
+                self._db.execute(FORGET, {"config_id": config_id, "kept": KEPT_ROWS})
 
-    def setups(self) -> list[str]:
+    def config_ids(self) -> list[str]:
         """Return which shadows have decided here."""
-        return [row[0] for row in self._db.execute("SELECT setup FROM places ORDER BY first, setup")]
+        return [row[0] for row in self._db.execute("SELECT config_id FROM places ORDER BY first, config_id")]
 
-    def decisions(self, setup: str, since_ms: int = 0) -> list[ShadowDecision]:
+    def decisions(self, config_id: str, since_ms: int = 0) -> list[ShadowDecision]:
         """Return what a shadow decided of payments from a moment on, in order of the log."""
         query = """
             SELECT seq, transaction_id, event_time, action, score, reasons, us FROM decided
-            WHERE setup = ? AND event_time >= ? ORDER BY seq"""
+            WHERE config_id = ? AND event_time >= ? ORDER BY seq"""
         return [
             ShadowDecision(seq, one, time_ms, action, score, tuple(reasons.split()), us)
-            for seq, one, time_ms, action, score, reasons, us in self._db.execute(query, (setup, since_ms))
+            for seq, one, time_ms, action, score, reasons, us in self._db.execute(
+                query, (config_id, since_ms)
+            )
         ]
 
-    def own_rows(self, setup: str) -> dict[int, bytes]:
+    def own_rows(self, config_id: str) -> dict[int, bytes]:
         """Return the features that a shadow has made itself, of its latest `KEPT_ROWS` payments by number."""
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'own_rows'").fetchone():
             return {}
-        return dict(self._db.execute("SELECT seq, features FROM own_rows WHERE setup = ?", (setup,)))
+        return dict(self._db.execute("SELECT seq, features FROM own_rows WHERE config_id = ?", (config_id,)))
 
     def _prepare(self, path: Path, *, reading: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

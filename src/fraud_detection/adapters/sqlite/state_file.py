@@ -191,11 +191,11 @@ class StateFile(StateConnection):
         self.progress = msgspec.structs.replace(self.progress, seq=self.seq, saved_before=saved_before)
         self.put_meta("progress", self.progress)
 
-    def note_setup(self, name: str, content: bytes) -> None:
+    def store_configuration(self, config_id: str, content: bytes) -> None:
         """Keep what answers from now on, by its name; raise RetryError when that cannot be written now."""
-        if not self.rows("SELECT 1 FROM setups WHERE name = ?", (name,)):
+        if not self.rows("SELECT 1 FROM configurations WHERE config_id = ?", (config_id,)):
             with self.transaction():
-                self._db.execute("INSERT INTO setups VALUES (?, ?)", (name, content))
+                self._db.execute("INSERT INTO configurations VALUES (?, ?)", (config_id, content))
 
     def note_output(self, name: str, length: int) -> None:
         """Put down that all is told in a file of that length in bytes; inside a transaction."""

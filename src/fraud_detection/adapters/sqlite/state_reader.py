@@ -30,7 +30,7 @@ TABLES = ("decisions", "labels", "quarantine")
 MAPPED_BYTES = 1 << 30
 PART = 10_000
 ANSWERED = f"""
-    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)), setup
+    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)), config_id
     FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
 DISPLACED = """
     SELECT one.seq, one.transaction_id FROM all_labels AS one
@@ -61,7 +61,7 @@ class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
     entities: bytes
     event: bytes
     features: bytes
-    setup: str
+    config_id: str
     instead_of: Severity | None
     share: float | None
     caller: str
@@ -101,7 +101,7 @@ class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seq: int
     event_time: int
     declined: int
-    setup: str
+    config_id: str
 
 
 class Record:
@@ -162,9 +162,9 @@ class Record:
         """Tell whether a payment is one of the past that was taken in before the stream."""
         return bool(self.rows("SELECT 1 FROM history WHERE transaction_id = ?", (transaction_id,)))
 
-    def setups(self) -> dict[str, bytes]:
+    def configurations(self) -> dict[str, bytes]:
         """Return the content of everything that has answered, by its name."""
-        return dict(self.rows("SELECT name, CAST(content AS BLOB) FROM setups"))
+        return dict(self.rows("SELECT config_id, CAST(content AS BLOB) FROM configurations"))
 
     def link_before(self, seq: int) -> bytes:
         """Return the link of the row before a number."""

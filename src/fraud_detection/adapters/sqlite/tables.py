@@ -16,7 +16,7 @@ from fraud_detection.adapters.sqlite.commit_marker import Marked, marker_path
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.hash_chain import START
 
-FORMAT = 11
+FORMAT = 12
 """Raised whenever a table changes; a file of another format is refused."""
 
 TABLES = """
@@ -31,9 +31,9 @@ CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
     action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, policy TEXT NOT NULL, bundle TEXT NOT NULL,
     entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL,
-    setup TEXT NOT NULL, instead_of INTEGER, share REAL, caller TEXT NOT NULL,
+    config_id TEXT NOT NULL, instead_of INTEGER, share REAL, caller TEXT NOT NULL,
     notes TEXT NOT NULL, chain BLOB NOT NULL);
-CREATE TABLE setups (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE configurations (config_id TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE labels (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
     source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER, happened_at INTEGER, noted INTEGER NOT NULL,

@@ -45,10 +45,10 @@ def _tell(one: Verified, *, with_notes: bool) -> None:
     end = f"ends with number {one.last:,}, link {one.link or '(none)'}"
     noted = f"; {one.noted:,} noted links found" if with_notes else ""
     if one.is_whole:
-        print_line(f"{one.state}: OK: {counted}; {one.setups:,} setups{noted}; {end}")
+        print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{noted}; {end}")
         _remark(one)
         return
-    print_line(f"{one.state}: BROKEN: {counted}; {one.setups:,} setups{noted}; {end}")
+    print_line(f"{one.state}: BROKEN: {counted}; {one.configurations:,} configurations{noted}; {end}")
     for fault in one.faults:
         print_line(f"  {fault.words}")
     more = one.fault_count - len(one.faults)

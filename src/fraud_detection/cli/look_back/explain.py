@@ -199,5 +199,5 @@ def _key(label: LabelTold) -> str:
 def _made_by(told: Story) -> Iterator[str]:
     by = told.made_by
     yield from ("", "What decided")
-    yield f"  setup {by.setup}: policy {by.policy}, bundle {by.bundle} of {by.project}"
+    yield f"  configuration {by.config_id}: policy {by.policy}, bundle {by.bundle} of {by.project}"
     yield f"  trained on payments from {by.train_from} to {by.train_until}, labels as of {by.labels_as_of}"

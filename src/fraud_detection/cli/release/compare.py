@@ -19,8 +19,8 @@ def compare(arguments: Namespace) -> None:
     """Print agreement, differences, money, latency, and each question of the gate."""
     screen, folder = terminal(arguments), LiveFolder(arguments.live)
     screen.progress("comparing", 0.0)
-    setup = chosen(folder, arguments.setup)
-    found = compared(folder, arguments.state or [STATE], setup, arguments.as_of)
+    config_id = chosen(folder, arguments.setup)
+    found = compared(folder, arguments.state or [STATE], config_id, arguments.as_of)
     screen.finish()
     for line in lines(found):
         print_line(line)
@@ -29,7 +29,7 @@ def compare(arguments: Namespace) -> None:
 
 def lines(found: Compared) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
-    yield f"shadow {found.setup} (bundle {found.bundle}) beside the champion"
+    yield f"shadow {found.config_id} (bundle {found.bundle}) beside the champion"
     yield f"left out: {found.left_out:,} payments that {OTHERS} has answered"
     yield from lines_of(found.comparison)
     champion, challenger = found.facts.p99_us

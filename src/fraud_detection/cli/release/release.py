@@ -83,9 +83,9 @@ def shadow(arguments: Namespace) -> None:
 def promote(arguments: Namespace) -> None:
     """Let a shadow answer everything, if the gate opens."""
     screen, folder = terminal(arguments), LiveFolder(arguments.live)
-    setup = promotion.chosen(folder, arguments.setup)
+    config_id = promotion.chosen(folder, arguments.setup)
     screen.progress("comparing", 0.0)
-    found = promotion.compared(folder, arguments.state or [STATE], setup, arguments.as_of)
+    found = promotion.compared(folder, arguments.state or [STATE], config_id, arguments.as_of)
     screen.finish()
     for line in compared.lines(found):
         print_line(line)

@@ -137,22 +137,22 @@ def _tell(screen: Terminal, found: Retrained) -> None:
 
 
 def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | None:
-    """Let the challenger decide in the shadow of a live folder; return its setup, None where it does not."""
+    """Let the challenger decide in shadow mode; return its configuration, None where it does not."""
     if arguments.live is None or found.bundle.name == champion.name:
         return None
     folder = LiveFolder(arguments.live)
     now = live.standing(folder)
     _, today = live.content_of(folder, now.champion)
     project = live.fitting(found.bundle, today)
-    setup = live.keep(folder, found.bundle, project).name
+    config_id = live.keep(folder, found.bundle, project).config_id
     author = live.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
     live.set_shadows(folder, [(found.bundle, project)], author, seen=now.number)
     if live.has_other_features(folder, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))
     print_line(
-        f"in the shadow as {setup}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"
+        f"in the shadow as {config_id}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"
     )
-    return setup
+    return config_id
 
 
 def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`fraud shadow`: setups that decide every live payment too, and answer nobody."""
+"""`fraud shadow`: configurations that decide every live payment too, and answer nobody."""
 
 from __future__ import annotations
 

@@ -85,15 +85,17 @@ class Policy:
         score: float | None,
         fired: Sequence[Verdict] = (),
         bundle: str = "",
-        setup: str = "",
+        config_id: str = "",
     ) -> Decision:
         """Return the decision, with the score's and the rules' reasons; `explained` adds the model's."""
         if not fired and score is not None and 0 <= score < self.review_at:
             # Nearly all payments: nothing speaks against them.
-            return Decision(transaction_id, Action.APPROVE, score, (), self.name, bundle, setup)
+            return Decision(transaction_id, Action.APPROVE, score, (), self.name, bundle, config_id)
         action, reasons = self.verdicts(score, fired)
         known = score if _is_possible(score) else None
-        return Decision(transaction_id, action, known, reasons, policy=self.name, bundle=bundle, setup=setup)
+        return Decision(
+            transaction_id, action, known, reasons, policy=self.name, bundle=bundle, config_id=config_id
+        )
 
     def _on_score(self, score: float | None) -> list[Verdict]:
         if score is None:
@@ -138,14 +140,16 @@ def limited(decision: Decision, words: str) -> Decision:
     return msgspec.structs.replace(decision, action=Action.REVIEW, reasons=(reason, *decision.reasons))
 
 
-def unforeseen(transaction_id: str, policy: str, bundle: str = "", setup: str = "") -> Decision:
+def unforeseen(transaction_id: str, policy: str, bundle: str = "", config_id: str = "") -> Decision:
     """Return the review of a payment with which the program met an error: silence is never approval.
 
     >>> unforeseen("t1", "p").action.label
     'review'
     """
     reason = Verdict(Action.REVIEW, INTERNAL_ERROR, "the program met an error with this payment")
-    return Decision(transaction_id, Action.REVIEW, None, (reason,), policy=policy, bundle=bundle, setup=setup)
+    return Decision(
+        transaction_id, Action.REVIEW, None, (reason,), policy=policy, bundle=bundle, config_id=config_id
+    )
 
 
 def _is_possible(score: float | None) -> bool:

@@ -39,7 +39,7 @@ class NotTakenError(FraudDetectionError):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A release whose engines are loaded, by the names of their setups."""
+    """A release whose engines are loaded, by the names of their configurations."""
 
     release: Release
     engines: dict[str, Engine]
@@ -48,8 +48,8 @@ class Loaded(msgspec.Struct, frozen=True):
 def load_release(folder: LiveFolder, known: Mapping[str, Engine] | None = None) -> Loaded:
     """Load the latest release; engines that are `known` are not loaded again."""
     release, there = standing(folder), known or {}
-    setups = [one for one in (release.champion, release.canary) if one]
-    return Loaded(release, {one: there.get(one) or engine_of(folder, one) for one in setups})
+    configurations = [one for one in (release.champion, release.canary) if one]
+    return Loaded(release, {one: there.get(one) or engine_of(folder, one) for one in configurations})
 
 
 class ReleaseFollower:

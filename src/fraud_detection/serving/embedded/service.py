@@ -85,7 +85,8 @@ class EmbeddedService:
     ) -> None:
         """Let these answer from the next batch on; the canary a share of the cards, the champion the rest.
 
-        release: the number of the release that says so.  salt: chooses the cards; without it the setup does.
+        release: the number of the release that says so.  salt: chooses the cards; without it the
+        configuration does.
 
         Raises ConfigError when the features are others than those remembered here.
         """
@@ -99,7 +100,7 @@ class EmbeddedService:
                     "new state file, made with `fraud state create FILE --history PAST`"
                 )
             self._fingerprint = known
-            self.state_file.note_setup(engine.setup.name, engine.setup.content)
+            self.state_file.store_configuration(engine.configuration.config_id, engine.configuration.content)
         settings = champion.project.limiter
         if settings is None:
             limiter = None
@@ -114,7 +115,7 @@ class EmbeddedService:
         answering.champion = champion.answerer
         answering.canary = None
         if canary is not None:
-            answering.canary = Canary(canary.answerer, share, salt or canary.setup.name)
+            answering.canary = Canary(canary.answerer, share, salt or canary.configuration.config_id)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event.

@@ -178,7 +178,7 @@ class Api:
         told = {
             "status": well if self.requests.health.broken is None else "ends",
             "bundle": champion.bundle,
-            "setup": champion.setup,
+            "config_id": champion.config_id,
             "release": self.requests.service.release,
             "waiting": self.requests.waiting,
             **({"background": problems} if problems else {}),
