@@ -29,8 +29,8 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from tools.local_aws.processes import Child
 
 GRACE_S = 20.0
@@ -63,46 +63,46 @@ def measure(world: World, rate: float, seconds: float, rounds: int) -> Figures:
         tempfile.TemporaryDirectory() as root,
         FraudServer(world.bundle, world.state, world.events(needed)) as server,
     ):
-        folder = _live(Path(root) / "live", world)
+        registry = _live(Path(root) / "live", world)
         session = Session(server.start())
         plan = Plan(seconds, rate, 64, 3.0)
         found = []
         for _ in range(rounds):
             alone = session.run(plan).latencies
-            with _shadow(folder, server.state):
+            with _shadow(registry, server.state):
                 beside = session.run(plan).latencies
             with closing(ShadowLog(shadow_path(server.state), reading=True)) as log:
-                decided = len(log.decisions(live.standing(folder).shadows[0]))
+                decided = len(log.decisions(lifecycle.current(registry).shadows[0]))
             found.append(Round((alone.p50_ms, beside.p50_ms), (alone.p99_ms, beside.p99_ms), decided))
     medians = [statistics.median(one.p99_ms[side] for one in found) for side in (0, 1)]
     return Figures(measured_on, rate, found, medians[1] / medians[0])
 
 
-def _live(path: Path, world: World) -> LiveFolder:
-    folder, author = LiveFolder(path), live.Author("bench", "measured")
+def _live(path: Path, world: World) -> ReleaseRegistry:
+    registry, author = ReleaseRegistry(path), lifecycle.Author("bench", "measured")
     bundle = read_bundle(world.bundle)
-    live.start(folder, bundle, world.project, author)
+    lifecycle.start(registry, bundle, world.project, author)
     other = msgspec.structs.replace(world.project, rules=(*world.project.rules, RULE))
-    live.set_shadows(folder, [(bundle, other)], author)
-    return folder
+    lifecycle.set_shadows(registry, [(bundle, other)], author)
+    return registry
 
 
 @contextmanager
-def _shadow(folder: LiveFolder, state: Path) -> Iterator[None]:
+def _shadow(registry: ReleaseRegistry, state: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={folder.path}", f"--state={state}"]
+    command += [f"--live={registry.path}", f"--state={state}"]
     with (state.parent / "shadow.log").open("ab") as log:
         child = Child(command, os.environ, Path.cwd(), log)
         try:
-            _wait_until_it_follows(folder, state)
+            _wait_until_it_follows(registry, state)
             yield
         finally:
             child.stop(GRACE_S)
 
 
-def _wait_until_it_follows(folder: LiveFolder, state: Path) -> None:
+def _wait_until_it_follows(registry: ReleaseRegistry, state: Path) -> None:
     """Let the shadow decide first what came while it was away."""
-    (config_id,) = live.standing(folder).shadows
+    (config_id,) = lifecycle.current(registry).shadows
     with closing(StateFile(state, reading=True)) as state_file:
         wanted = int(state_file.rows("SELECT max(seq) FROM decisions")[0][0])
     while True:

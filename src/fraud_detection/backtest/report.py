@@ -16,7 +16,7 @@ from fraud_detection.evaluation.comparison import Report, Variant
 from fraud_detection.evaluation.slices import iso
 from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import described, load_change
-from fraud_detection.training.stages import make_features, refuse_other_features
+from fraud_detection.training.stages import check_same_features, make_features
 from fraud_detection.training.tables.cache import ready_table
 from fraud_detection.training.tables.historical_rows import PastTable
 
@@ -85,7 +85,7 @@ def _table(
     if settings.features is not None and settings.data is None:
         if settings.labels:
             raise ConfigError("--labels: belong to payments that are replayed; name those with --data")
-        refuse_other_features(project, settings.features)
+        check_same_features(project, settings.features)
         return settings.features
     table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
     if not data.is_file():

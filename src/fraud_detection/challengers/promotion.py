@@ -30,8 +30,8 @@ from fraud_detection.evaluation.ranking import ranked
 from fraud_detection.evaluation.slices import mature_only, weeks
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.evaluation.weights import deviation
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder, Release
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import Release, ReleaseRegistry
 
 RESCORED = 500
 ROUNDS = 3
@@ -66,11 +66,16 @@ class Rescorable(msgspec.Struct, frozen=True):
     score: float | None
 
 
-def compared(folder: LiveFolder, states: Sequence[Path], config_id: str, as_of: int | None) -> Compared:
+def compared(
+    registry: ReleaseRegistry, states: Sequence[Path], config_id: str, as_of: int | None
+) -> Compared:
     """Compare a shadow with the champion on live traffic, and ask the gate."""
-    release = live.standing(folder)
-    champion, challenger = live.engine_of(folder, release.champion), live.engine_of(folder, config_id)
-    project, reign = champion.project, _reign(folder, champion)
+    release = lifecycle.current(registry)
+    champion, challenger = (
+        lifecycle.engine_of(registry, release.champion),
+        lifecycle.engine_of(registry, config_id),
+    )
+    project, reign = champion.project, _reign(registry, champion)
     both = live_traffic(states, challenger, config_id, as_of, reign)
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
     facts = _facts(both, (champion, challenger), states)
@@ -80,11 +85,11 @@ def compared(folder: LiveFolder, states: Sequence[Path], config_id: str, as_of: 
     )
 
 
-def _reign(folder: LiveFolder, champion: Engine) -> Reign:
+def _reign(registry: ReleaseRegistry, champion: Engine) -> Reign:
     """Return whose answers count as the champion's, with the words of all that it ever had; today's win."""
-    champions = dict.fromkeys(one.champion for one in folder.releases())
+    champions = dict.fromkeys(one.champion for one in registry.releases())
     words: dict[str, str] = {}
-    for bundle, project in (live.content_of(folder, one) for one in champions):
+    for bundle, project in (lifecycle.content_of(registry, one) for one in champions):
         if bundle == champion.bundle.name:
             words |= words_of(project)
     words |= words_of(champion.project)
@@ -92,9 +97,9 @@ def _reign(folder: LiveFolder, champion: Engine) -> Reign:
     return Reign(champion.bundle.name, frozenset(champions), capacity, words)
 
 
-def chosen(folder: LiveFolder, config_id: str | None) -> str:
+def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
     """Return the shadow that is meant: the named one, or the only one there is."""
-    shadows = live.standing(folder).shadows
+    shadows = lifecycle.current(registry).shadows
     if config_id is None and len(shadows) == 1:
         return shadows[0]
     if config_id in shadows:
@@ -104,7 +109,7 @@ def chosen(folder: LiveFolder, config_id: str | None) -> str:
 
 
 def promote(
-    folder: LiveFolder, found: Compared, author: live.Author, *, anyway: bool = False
+    registry: ReleaseRegistry, found: Compared, author: lifecycle.Author, *, anyway: bool = False
 ) -> Release | None:
     """Make the shadow the champion if the gate opens; return None where it does not.
 
@@ -112,33 +117,33 @@ def promote(
     are others than those that the services remember, whatever the gate says, and when other answers went
     live since the gate was asked, or the shadow was ended.
     """
-    bundle = live.bundle_of(folder, found.config_id)
-    live.refuse_other_features(folder, bundle)
-    evidence = folder.keep_evidence(
+    bundle = lifecycle.bundle_of(registry, found.config_id)
+    lifecycle.check_same_features(registry, bundle)
+    evidence = registry.store_evidence(
         f"{found.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
     )
     if not found.verdict.passed:
         if not anyway:
             return None
         failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
-        author = live.Author(author.by, f"{author.reason} (against the gate: {failed})")
-    project = project_of(folder, found.release, found.config_id)
-    return live.promote(folder, bundle, project, author, evidence, (found.release, found.config_id))
+        author = lifecycle.Author(author.by, f"{author.reason} (against the gate: {failed})")
+    project = project_of(registry, found.release, found.config_id)
+    return lifecycle.promote(registry, bundle, project, author, evidence, (found.release, found.config_id))
 
 
-def project_of(folder: LiveFolder, number: int, config_id: str) -> Project:
+def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Project:
     """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
 
     number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
     Raises ConfigError where the shadow has a project of its own, and what is live has changed since it was
     named.
     """
-    releases = folder.releases()
+    releases = registry.releases()
     # One that was ended and named again was judged since then.
     since = itertools.takewhile(lambda one: config_id in one.shadows, reversed(releases[:number]))
     *_, named = since
     champions = named.champion, releases[number - 1].champion
-    then, today, own = (live.content_of(folder, one)[1] for one in (*champions, config_id))
+    then, today, own = (lifecycle.content_of(registry, one)[1] for one in (*champions, config_id))
     if own == then:
         return today
     if today == then:

@@ -35,8 +35,8 @@ from fraud_detection.training.workflow import (
     checked_scorer,
     doubts_of,
     evaluate,
-    keep_bundle,
     score_test,
+    store_bundle,
     tracker,
 )
 
@@ -93,7 +93,7 @@ def retrain(
     Raises ConfigError when the project file asks for other features than the champion's and they are to stay.
     """
     champion = read_bundle(settings.champion)
-    refuse_other_features(project, champion, settings)
+    check_same_features(project, champion, settings)
     table = settings.out / TABLE
     dataset = _table(project, champion, settings, progress)
     slices = Slices.of(dataset)
@@ -101,7 +101,7 @@ def retrain(
     better = msgspec.structs.replace(project, model=tuned.settings)
     learned = learn(slices, better.model, lambda share: progress("growing trees", share))
     judged = make_bundle(better, slices, learned)
-    keep_bundle(judged, settings.out / judged.name)
+    store_bundle(judged, settings.out / judged.name)
     progress("growing trees", 1.0)
     evaluation = settings.out / f"{judged.name}.evaluation"
     found = evaluate(better, table, settings.out / judged.name, evaluation, progress=progress)
@@ -109,7 +109,7 @@ def retrain(
     again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
     bundle = make_refitted(judged, slices, again)
     directory = settings.out / bundle.name
-    keep_bundle(bundle, directory)
+    store_bundle(bundle, directory)
     progress("fitting again", 1.0)
     return Retrained(
         bundle=bundle,
@@ -126,7 +126,7 @@ def retrain(
     )
 
 
-def refuse_other_features(project: Project, champion: Bundle, settings: RetrainSettings) -> None:
+def check_same_features(project: Project, champion: Bundle, settings: RetrainSettings) -> None:
     """Raise ConfigError when the champion's features are to stay and the project file asks for others."""
     own = fingerprint(project, champion.contents.features.vocabulary)
     if not settings.new_features and own != champion.manifest.fingerprint:

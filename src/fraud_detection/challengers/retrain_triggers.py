@@ -17,7 +17,7 @@ from fraud_detection.backtest.replay import learned_until
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.history.logged_decisions import state_files
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS, stability_index
 
 RECENT_DAYS = 7
@@ -70,12 +70,12 @@ def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:
     return Reason(due=age >= age_ms, words=words)
 
 
-def young_challenger(folder: LiveFolder, now: dt.datetime, age_ms: int) -> Reason | None:
+def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -> Reason | None:
     """Return why to wait where a challenger came into the shadow of a live folder less than that ago.
 
     What made it due lasts until that one is promoted, which takes labels of weeks.
     """
-    named = [one for one in folder.releases() if one.kind == "shadow" and one.reason.startswith(RETRAINED)]
+    named = [one for one in registry.releases() if one.kind == "shadow" and one.reason.startswith(RETRAINED)]
     if not named:
         return None
     days = (now - dt.datetime.fromisoformat(named[-1].at)) / dt.timedelta(days=1)

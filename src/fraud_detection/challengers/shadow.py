@@ -30,8 +30,8 @@ from fraud_detection.core.metrics import StageTimes
 from fraud_detection.engine.decision_engine import Answering
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress
-from fraud_detection.releases.registry import LiveFolder
-from fraud_detection.releases.releases import bundle_of, engine_of, standing
+from fraud_detection.releases.lifecycle import bundle_of, current, engine_of
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import RELEASES
 
 LOG = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Shadows:
 
     def __init__(
         self,
-        folder: LiveFolder,
+        registry: ReleaseRegistry,
         states: Sequence[Path],
         history: Path | None = None,
         progress: Progress = lambda *_: None,
@@ -99,7 +99,7 @@ class Shadows:
 
         history: what the state file began with, for shadows that make their features themselves.
         """
-        self._folder = folder
+        self._registry = registry
         self._history, self._progress = history, progress
         self._fingerprints: dict[str, str] = {}
         self._open = ExitStack()
@@ -108,7 +108,7 @@ class Shadows:
             state: self._open.enter_context(closing(ShadowLog(shadow_path(state)))) for state in states
         }
         self._shadows: dict[str, dict[Path, Shadow]] = {}
-        self._stamp = (-1, -1, -1)
+        self._version = (-1, -1, -1)
         self._releases = Background().part(RELEASES)
         self._again_at = 0.0
         self.decided = 0
@@ -146,11 +146,11 @@ class Shadows:
         return len(part)
 
     def _follow(self) -> None:
-        stamp = self._folder.stamp()
-        if stamp == self._stamp or time.monotonic() < self._again_at:
+        version = self._registry.version()
+        if version == self._version or time.monotonic() < self._again_at:
             return
         try:
-            release = standing(self._folder)
+            release = current(self._registry)
         except (ConfigError, OSError) as error:
             if not self._shadows:
                 raise
@@ -159,7 +159,7 @@ class Shadows:
             self._again_at = time.monotonic() + READ_AGAIN_S
             return
         wanted = release.shadows
-        self._stamp = stamp
+        self._version = version
         self._releases.recovered()
         LOG.info(
             "following release %d: %d shadows",
@@ -176,7 +176,7 @@ class Shadows:
             for name in new:
                 self._logs[state].place(name, latest)
         for name in new:
-            engine = engine_of(self._folder, name)
+            engine = engine_of(self._registry, name)
             limiter = _limiter(engine, list(self._logs.values()))
             self._shadows[name] = {
                 state: Shadow(engine, log, self._rows(engine, state), limiter)
@@ -200,19 +200,19 @@ class Shadows:
 
     def _answered(self, state_file: StateFile, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
         """Return the fingerprints of what is live, and of what has answered the payments after a place."""
-        champion = bundle_of(self._folder, standing(self._folder).champion)
+        champion = bundle_of(self._registry, current(self._registry).champion)
         answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
         return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}
 
     def _fingerprint(self, state: Path, bundle: str) -> str:
         if bundle not in self._fingerprints:
-            if not self._folder.bundle_path(bundle).exists():
+            if not self._registry.bundle_path(bundle).exists():
                 raise ConfigError(
-                    f"{state}: bundle {bundle}, which answers, is not kept in {self._folder.path}, so nobody "
-                    "knows whether its features are those of a shadow; let the service answer by that folder "
-                    "(--live)"
+                    f"{state}: bundle {bundle}, which decides, is not in the registry {self._registry.path}, "
+                    "so its features cannot be compared with a shadow's; let the service follow that "
+                    "registry (--live)"
                 )
-            self._fingerprints[bundle] = self._folder.bundle(bundle).manifest.fingerprint
+            self._fingerprints[bundle] = self._registry.bundle(bundle).manifest.fingerprint
         return self._fingerprints[bundle]
 
 

@@ -1,5 +1,6 @@
-"""What is live: a registry of releases as an append-only log, and the engines that each of them needs.
+"""Release registry: an append-only log of releases, with the bundles and configurations that they name.
 
-Not here: who proposes a release (`challengers`) and who follows it (`serving/embedded/release_follower.py`).
-Imports `core`, `project`, `engine`, `adapters`.  Begin at `registry.py`; see docs/adr/0011.
+Not here: which challenger is promoted (`challengers`), how a service follows the registry
+(`serving/embedded/release_follower.py`). Imports `core`, `project`, `engine`, `adapters`.  Begin at
+`registry.py`; see docs/adr/0011.
 """

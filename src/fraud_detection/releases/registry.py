@@ -1,8 +1,8 @@
-"""The folder that says what is live: bundles, configurations, and an append-only log of releases.
+"""Release registry: a folder of bundles and configurations, and an append-only log of releases.
 
-A release is one line of `releases.jsonl`, written in one go: it is there wholly or not at all, and so a
-promotion is one step for every service that follows the folder.  Each line carries the hash of the line
-before and its own.  Nothing is decided here, and nothing is ever removed.
+A release is one line of `releases.jsonl`, appended in one write: it exists as a whole or not at all, so every
+service that follows the registry switches in one step.  Each line carries the hash of the previous line and a
+checksum of its own.  Nothing is decided here, and nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from fraud_detection.core.score.bundle import Bundle
 LOGGER = logging.getLogger(__name__)
 LOG = "releases.jsonl"
 NAME = re.compile(r"[\w.-]{1,100}")
-SEAL = b',"seal":"%b"}'
-CHANGED = (
-    "; somebody has changed the log: bring it back from a copy, or begin a new folder with `fraud release "
+CHECKSUM = b',"checksum":"%b"}'
+TAMPERED = (
+    "; the log was tampered with: restore it from a backup, or begin a new registry with `fraud release "
     "start --live OTHER` and start the services on that"
 )
 
@@ -54,18 +54,18 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     share: float = 0.0
     salt: str = ""
     shadows: tuple[str, ...] = ()
-    restores: int = 0
+    reverts_to: int = 0
     evidence: str = ""
     evidence_hash: str = ""
-    before: str = ""
-    seal: str = ""
+    previous_hash: str = ""
+    checksum: str = ""
 
 
 class ServiceReport(msgspec.Struct, frozen=True):
-    """What a service says of itself.
+    """Status that a service reports about itself.
 
-    release: the number of the release that it answers by.  at: when it said so, in seconds since 1970.
-    state: its state file.  problem: why it could not follow a later release.
+    release: number of the release that it decides by.  at: time of the report, seconds since 1970.
+    state: its state file.  problem: why it could not load a later release; empty where it could.
     """
 
     name: str
@@ -76,145 +76,147 @@ class ServiceReport(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class LiveFolder:
-    """One folder, which any number of processes read and one at a time writes."""
+class ReleaseRegistry:
+    """A folder that any number of processes read and one at a time writes."""
 
     def __init__(self, path: Path) -> None:
-        """Take a folder; it is made when something is first put into it."""
+        """Use a folder; it is created by the first write."""
         self.path = path
 
-    def stamp(self) -> tuple[int, int, int]:
-        """Return what changes whenever there is another release; cheap enough to ask all the time."""
+    def version(self) -> tuple[int, int, int]:
+        """Return a value that differs after every new release; cheap enough to poll."""
         try:
-            found = (self.path / LOG).stat()
+            status = (self.path / LOG).stat()
         except FileNotFoundError:
             return (0, 0, 0)
-        # A log that is mended in its place may have the size of before.
-        return (found.st_ino, found.st_size, found.st_mtime_ns)
+        # A log that was repaired in place may have the same size.
+        return (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def releases(self) -> list[Release]:
-        """Return all releases, the first first; raise ConfigError where the log was tampered with.
+        """Return all releases, oldest first; raise ConfigError where the log was tampered with.
 
-        A last line without an end was not finished by a process that was killed: it is no release.
+        A last line without a newline was left by a killed process: it is no release.
         """
-        found: list[Release] = []
-        before, sealed = "", False
+        releases: list[Release] = []
+        previous_hash, has_checksums = "", False
         for number, line in enumerate(self._lines(), 1):
-            place = f"{self.path / LOG}: line {number}"
+            where = f"{self.path / LOG}: line {number}"
             try:
                 release = msgspec.json.decode(line, type=Release)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise ConfigError(f"{place} is no release: {error}{CHANGED}") from None
-            if (release.number, release.before) != (number, before):
-                raise ConfigError(f"{place} does not follow the line before it{CHANGED}")
-            # Whoever takes a seal away would else make it a line of before.
-            sealed = sealed or bool(release.seal)
-            if sealed and not _is_sealed(line, release.seal):
-                raise ConfigError(f"{place} is not as it was written: its hash is another{CHANGED}")
-            found.append(release)
-            before = _hash(line)
-        return found
+                raise ConfigError(f"{where} is no release: {error}{TAMPERED}") from None
+            if (release.number, release.previous_hash) != (number, previous_hash):
+                raise ConfigError(f"{where} does not follow the previous line{TAMPERED}")
+            # Otherwise a line could be forged as one of an older version by removing its checksum.
+            has_checksums = has_checksums or bool(release.checksum)
+            if has_checksums and not _has_checksum(line, release.checksum):
+                raise ConfigError(f"{where} is not as it was written: its checksum does not match{TAMPERED}")
+            releases.append(release)
+            previous_hash = _hash(line)
+        return releases
 
     def latest(self) -> Release | None:
-        """Return what is live, None where nothing ever was."""
+        """Return the current release, None in an empty registry."""
         releases = self.releases()
         return releases[-1] if releases else None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Let nobody else release anything meanwhile; raise ConfigError when somebody does."""
+        """Hold the write lock of the registry; raise ConfigError while another process holds it."""
         make_folder(self.path)
-        lock = FileLock(self.path / LOG, "is releasing something here; wait for it")
+        lock = FileLock(self.path / LOG, "is writing a release here; wait for it")
         try:
             yield
         finally:
             if not os.fstat(lock.fd).st_size:
-                # It was made to be locked, and nothing was released.
+                # The file was created only to be locked.
                 lock.path.unlink(missing_ok=True)
             lock.release()
 
     def add(self, release: Release) -> Release:
-        """Append a release, with its number and the hash before it, and return it; inside `writing`."""
+        """Append a release with its number and hashes, and return it; call inside `writing`."""
         lines = list(self._lines())
-        before = _hash(lines[-1]) if lines else ""
+        previous_hash = _hash(lines[-1]) if lines else ""
         evidence = _hash((self.path / release.evidence).read_bytes()) if release.evidence else ""
-        numbered = _sealed(
-            msgspec.structs.replace(release, number=len(lines) + 1, before=before, evidence_hash=evidence)
+        numbered = _with_checksum(
+            msgspec.structs.replace(
+                release, number=len(lines) + 1, previous_hash=previous_hash, evidence_hash=evidence
+            )
         )
-        whole = sum(len(line) + 1 for line in lines)
+        complete = sum(len(line) + 1 for line in lines)
         with append_to(check_target(self.path / LOG)) as log:
-            log.truncate(whole)
+            log.truncate(complete)
             log.write(msgspec.json.encode(numbered) + b"\n")
             log.flush()
             os.fsync(log.fileno())
         return numbered
 
-    def keep_bundle(self, bundle: Bundle) -> Path:
-        """Keep a bundle under its name; return where it is."""
+    def store_bundle(self, bundle: Bundle) -> Path:
+        """Store a bundle under its name; return its path."""
         path = self.bundle_path(bundle.name)
         if not path.exists():
             _put(path, pack(bundle.files()))
         return path
 
     def bundle_path(self, name: str) -> Path:
-        """Return where the bundle of that name is kept."""
+        """Return the path of the bundle of that name."""
         return self.path / "bundles" / f"{_checked(name)}{SUFFIX}"
 
     def bundle(self, name: str) -> Bundle:
-        """Read a kept bundle."""
+        """Read a stored bundle."""
         return read_bundle(self.bundle_path(name))
 
-    def keep_configuration(self, name: str, content: bytes) -> None:
-        """Keep the content of a configuration under its name."""
+    def store_configuration(self, name: str, content: bytes) -> None:
+        """Store the content of a configuration under its name."""
         path = self._configuration_path(name)
         if not path.exists():
             _put(path, content)
 
     def configuration(self, name: str) -> bytes:
-        """Return the content of a configuration; raise ConfigError when it is not kept here."""
+        """Return the content of a configuration; raise ConfigError when it is not stored here."""
         try:
             return self._configuration_path(name).read_bytes()
         except FileNotFoundError:
             raise ConfigError(
-                f"{self._configuration_path(name)}: no such configuration is kept here"
+                f"{self._configuration_path(name)}: no such configuration is stored here"
             ) from None
 
-    def keep_evidence(self, name: str, content: bytes) -> str:
-        """Keep what a gate found; return its path in the folder."""
-        # A second one of that name is another file: a release may have named the first.
+    def store_evidence(self, name: str, content: bytes) -> str:
+        """Store the result of a gate; return its path relative to the registry."""
+        # Other content under the same name gets another file: a release may refer to the first.
         path = self.path / "evidence" / f"{_checked(name)}-{_hash(content)[:8]}.json"
         _put(path, content)
         return str(path.relative_to(self.path))
 
     def evidence_problem(self, release: Release) -> str:
-        """Say that the evidence of a release is not as it was; empty where it is, or has no hash."""
+        """Return how the evidence of a release was changed; empty where it is intact or has no hash."""
         if not release.evidence_hash:
             return ""
         path = self.path / release.evidence
         try:
-            found = _hash(path.read_bytes())
+            actual = _hash(path.read_bytes())
         except OSError as error:
             return f"{path}: the evidence of release {release.number} cannot be read: {error}"
-        if found == release.evidence_hash:
+        if actual == release.evidence_hash:
             return ""
-        return f"{path}: is not what the gate found for release {release.number}: its hash is another"
+        return f"{path}: is not the evidence that release {release.number} refers to: its hash does not match"
 
     def report(self, report: ServiceReport) -> None:
-        """Let a service say what it answers by."""
+        """Write the status of a service."""
         _put(self.path / "services" / f"{_checked(report.name)}.json", msgspec.json.encode(report))
 
     def withdraw(self, name: str) -> None:
-        """Let a service say that it answers no more."""
+        """Remove the status of a service that stops."""
         (self.path / "services" / f"{_checked(name)}.json").unlink(missing_ok=True)
 
     def services(self) -> list[ServiceReport]:
-        """Return what the services of this machine say that are still alive."""
-        found = []
+        """Return the status of every service of this machine that is still running."""
+        reports = []
         for path in sorted((self.path / "services").glob("*.json")):
             report = _report_in(path)
             if report is not None and _is_alive(report.pid):
-                found.append(report)
-        return found
+                reports.append(report)
+        return reports
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -229,14 +231,14 @@ class LiveFolder:
 
 
 def _report_in(path: Path) -> ServiceReport | None:
-    """Return the report of a service; None where it has withdrawn meanwhile, or the file is no report."""
+    """Return the report in a file; None where it was withdrawn meanwhile or cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=ServiceReport)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # It is written anew with the next release; nobody shall be kept from releasing by it.
-        words = "%s: is no report of a server, and is passed over: %s"
+        # The service rewrites it with the next release; it must not block one.
+        words = "%s: is no report of a service, ignored: %s"
         LOGGER.warning(words, path, error, extra={"event": "report_unreadable"})
         return None
 
@@ -245,19 +247,19 @@ def _hash(line: bytes) -> str:
     return hashlib.blake2b(line, digest_size=16).hexdigest()
 
 
-def _sealed(release: Release) -> Release:
-    plain = msgspec.structs.replace(release, seal="")
-    return msgspec.structs.replace(plain, seal=_hash(msgspec.json.encode(plain)))
+def _with_checksum(release: Release) -> Release:
+    plain = msgspec.structs.replace(release, checksum="")
+    return msgspec.structs.replace(plain, checksum=_hash(msgspec.json.encode(plain)))
 
 
-def _is_sealed(line: bytes, seal: str) -> bool:
-    """Tell whether a line is, to the byte, what its seal was made over."""
-    end = SEAL % seal.encode()
-    return line.endswith(end) and _hash(line.removesuffix(end) + b"}") == seal
+def _has_checksum(line: bytes, checksum: str) -> bool:
+    """Tell whether a checksum is that of exactly these bytes."""
+    end = CHECKSUM % checksum.encode()
+    return line.endswith(end) and _hash(line.removesuffix(end) + b"}") == checksum
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file wholly or not at all."""
+    """Write a file atomically."""
     make_folder(path.parent)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with write_to(fresh) as file:

@@ -88,7 +88,7 @@ def keep_table(
     write_dataset(out, replace(dataset, info=info), declared_columns(project.schema, payments))
 
 
-def refuse_other_features(project: Project, table: Path) -> None:
+def check_same_features(project: Project, table: Path) -> None:
     """Raise ConfigError when a table was made of other features than the project's."""
     info = read_info(table)
     own = fingerprint(project, info.vocabulary)

@@ -98,7 +98,7 @@ def train(
     tell("growing trees", 1.0)
     tell("choosing cut-offs", 0.0)
     bundle = make_bundle(project, slices, learned)
-    archive = keep_bundle(bundle, bundle_dir)
+    archive = store_bundle(bundle, bundle_dir)
     tell("choosing cut-offs", 1.0)
     return TrainReport(
         bundle=bundle,
@@ -129,12 +129,12 @@ def refit_bundle(
     again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
     bundle = make_refitted(judged, Slices.of(dataset), again)
     write_bundle(judged, trained.directory.parent / judged.name)
-    archive = keep_bundle(bundle, trained.directory)
+    archive = store_bundle(bundle, trained.directory)
     tell("fitting again", 1.0)
     return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
 
 
-def keep_bundle(bundle: Bundle, directory: Path) -> Path:
+def store_bundle(bundle: Bundle, directory: Path) -> Path:
     """Write a bundle that was trained here, which needs no trial later; return its archive."""
     mark_tried(bundle)
     return write_bundle(bundle, directory)

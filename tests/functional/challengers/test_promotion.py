@@ -23,13 +23,13 @@ from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Gate, Model, Project
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld
 from tests.states import open_released_service
 
-ANN = live.Author("ann", "a test")
+ANN = lifecycle.Author("ann", "a test")
 LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
 DAY_MS = 86_400_000
 EVENTS = 9_000
@@ -38,7 +38,7 @@ EVENTS = 9_000
 class Trial(msgspec.Struct, frozen=True):
     """A folder with a champion and shadows, and a state file whose decisions they have followed."""
 
-    folder: LiveFolder
+    registry: ReleaseRegistry
     state: Path
     good: str
     bad: str
@@ -56,15 +56,17 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     weak = trained(small_world, root / "weak", Model(rounds=2, max_depth=1, threads=1, learning_rate=0.01))
     good = trained(small_world, root / "good", Model(rounds=120, max_depth=4, threads=1))
     project: Project = msgspec.structs.replace(small_world.project, gate=LENIENT)
-    folder = LiveFolder(root / "live")
-    live.start(folder, read_bundle(weak), project, ANN)
+    registry = ReleaseRegistry(root / "live")
+    lifecycle.start(registry, read_bundle(weak), project, ANN)
     blind = msgspec.structs.replace(
         project, policy=msgspec.structs.replace(project.policy, review_at=1.0, decline_at=1.0)
     )
-    shadowed = live.set_shadows(folder, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN)
+    shadowed = lifecycle.set_shadows(
+        registry, [(read_bundle(good), project), (read_bundle(weak), blind)], ANN
+    )
     state = root / "state.db"
-    _, service, follower = open_released_service(folder, state)
-    shadows = Shadows(folder, [state])
+    _, service, follower = open_released_service(registry, state)
+    shadows = Shadows(registry, [state])
     shadows.step()
     events = small_world.live(EVENTS, late_share=0, repeat_share=0, poison_share=0)
     for start in range(0, len(events), 250):
@@ -74,18 +76,18 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     while shadows.step():
         pass
     shadows.close()
-    return Trial(folder, state, *shadowed.shadows)
+    return Trial(registry, state, *shadowed.shadows)
 
 
 @pytest.fixture(scope="module")
 def of_good(trial: Trial) -> Compared:
-    return compared(trial.folder, [trial.state], trial.good, None)
+    return compared(trial.registry, [trial.state], trial.good, None)
 
 
-def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
+def copied(trial: Trial, root: Path) -> tuple[ReleaseRegistry, Path]:
     """Return folder and state file once more, for more releases and payments."""
-    folder, state = LiveFolder(root / "live"), root / "state.db"
-    shutil.copytree(trial.folder.path, folder.path)
+    registry, state = ReleaseRegistry(root / "live"), root / "state.db"
+    shutil.copytree(trial.registry.path, registry.path)
     for suffix in ("", ".shadows"):
         with (
             closing(sqlite3.connect(f"{trial.state}{suffix}")) as source,
@@ -93,7 +95,7 @@ def copied(trial: Trial, root: Path) -> tuple[LiveFolder, Path]:
         ):
             source.backup(target)
     shutil.copy(marker_path(trial.state), marker_path(state))
-    return folder, state
+    return registry, state
 
 
 def command(*words: str) -> int:
@@ -108,7 +110,7 @@ def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial, of
     good = of_good
     assert checks(good) == dict.fromkeys(checks(good), True)
     assert good.comparison.traffic.payments > EVENTS / 2
-    bad = compared(trial.folder, [trial.state], trial.bad, None)
+    bad = compared(trial.registry, [trial.state], trial.bad, None)
     assert not bad.verdict.passed
     assert not checks(bad)["better"]
     assert checks(bad)["parity"]
@@ -118,12 +120,12 @@ def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial, of
 def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_hears_of_it(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, state = copied(trial, tmp_path)
+    registry, state = copied(trial, tmp_path)
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
         silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
         assert db.execute(silent).rowcount > 20
-    found = compared(folder, [state], trial.bad, None)
+    found = compared(registry, [state], trial.bad, None)
     assert not checks(found)["unseen"]
     assert found.comparison.unseen is not None
     assert found.comparison.total is not None
@@ -132,7 +134,7 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     stopped = found.comparison.total.first
     assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
     assert found.comparison.examples.newly_unseen
-    assert command("compare", f"--setup={trial.bad}", f"--live={folder.path}", f"--state={state}") == 0
+    assert command("compare", f"--setup={trial.bad}", f"--live={registry.path}", f"--state={state}") == 0
     said = capsys.readouterr().out
     assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
     assert "FAILED  unseen" in said
@@ -160,11 +162,11 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
         ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
     as_of = latest - 12 * DAY_MS
     _, state = copied(trial, tmp_path)
-    honest = compared(trial.folder, [trial.state], trial.good, as_of)
+    honest = compared(trial.registry, [trial.state], trial.good, as_of)
     with closing(sqlite3.connect(state)) as db, db:
         gone = db.execute("DELETE FROM labels WHERE known_at > ?", (as_of,)).rowcount
     assert gone > 20
-    without = compared(trial.folder, [state], trial.good, as_of)
+    without = compared(trial.registry, [state], trial.good, as_of)
     assert without.comparison == honest.comparison
     assert without.facts.average_precision == honest.facts.average_precision
     # The same labels, dated back as if they had been known all along: the log says when they came.
@@ -174,22 +176,22 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
         shutil.copy(marker_path(trial.state), marker_path(state))
         with target:
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
-    dated_back = compared(trial.folder, [state], trial.good, as_of)
+    dated_back = compared(trial.registry, [state], trial.good, as_of)
     assert dated_back.comparison == honest.comparison
     # Planted: their place in the log is forged too.
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("UPDATE labels SET seq = -seq")
-    leaking = compared(trial.folder, [state], trial.good, as_of)
+    leaking = compared(trial.registry, [state], trial.good, as_of)
     assert leaking.comparison != honest.comparison
 
 
 def test_only_answers_of_the_champions_bundle_as_champion_count(
     small_world: SmallWorld, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, state = copied(trial, tmp_path)
-    first = live.standing(folder).champion
-    weak, good = live.bundle_of(folder, first), live.bundle_of(folder, trial.good)
-    _, project = live.content_of(folder, first)
+    registry, state = copied(trial, tmp_path)
+    first = lifecycle.current(registry).champion
+    weak, good = lifecycle.bundle_of(registry, first), lifecycle.bundle_of(registry, trial.good)
+    _, project = lifecycle.content_of(registry, first)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
     lots = iter(
@@ -197,27 +199,27 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     )
 
     def answered() -> None:
-        _, service, follower = open_released_service(folder, state)
+        _, service, follower = open_released_service(registry, state)
         service.take(Batch([next(lots) for _ in range(100)], None, 0), "test")
         service.close()
         follower.close()
 
-    rules_canary = live.set_canary(folder, weak, ruled, 0.5, ANN).canary
+    rules_canary = lifecycle.set_canary(registry, weak, ruled, 0.5, ANN).canary
     answered()
-    model_canary = live.set_canary(folder, good, ruled, 0.5, ANN).canary
+    model_canary = lifecycle.set_canary(registry, good, ruled, 0.5, ANN).canary
     answered()
-    other = live.promote(folder, good, project, ANN).champion
+    other = lifecycle.promote(registry, good, project, ANN).champion
     answered()
-    live.roll_back(folder, ANN)
-    live.set_canary(folder, None, project, 0.0, ANN)
+    lifecycle.roll_back(registry, ANN)
+    lifecycle.set_canary(registry, None, project, 0.0, ANN)
     changed = msgspec.structs.replace(project, rules=())
-    later = live.put_live(folder, lambda _: changed, ANN).champion
+    later = lifecycle.publish(registry, lambda _: changed, ANN).champion
     answered()
-    with closing(Shadows(folder, [state])) as shadows:
+    with closing(Shadows(registry, [state])) as shadows:
         while shadows.step():
             pass
 
-    named = [f"--live={folder.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
+    named = [f"--live={registry.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
     assert command("compare", f"--setup={trial.bad}", *named) == 0
     found = json.loads((tmp_path / "figures.json").read_bytes())
     with closing(sqlite3.connect(state)) as db:
@@ -228,10 +230,10 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     assert f"left out: {found['left_out']:,} payments" in capsys.readouterr().out
 
     # What a configuration answered as a canary is its own, and counts once it is champion.
-    assert live.put_live(folder, lambda _: ruled, ANN).champion == rules_canary
-    assert compared(folder, [state], trial.bad, None).left_out == by[model_canary] + by[other]
+    assert lifecycle.publish(registry, lambda _: ruled, ANN).champion == rules_canary
+    assert compared(registry, [state], trial.bad, None).left_out == by[model_canary] + by[other]
 
-    shadow = live.engine_of(folder, trial.bad)
+    shadow = lifecycle.engine_of(registry, trial.bad)
     alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.Reign(weak.name))
     assert alone.left_out.size == by[model_canary] + by[other]
 
@@ -239,10 +241,15 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
 def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = LiveFolder(tmp_path / "live")
-    shutil.copytree(trial.folder.path, folder.path)
-    live.promote(folder, live.bundle_of(folder, trial.good), live.content_of(folder, trial.good)[1], ANN)
-    assert command("compare", f"--live={folder.path}", f"--state={trial.state}") == 2
+    registry = ReleaseRegistry(tmp_path / "live")
+    shutil.copytree(trial.registry.path, registry.path)
+    lifecycle.promote(
+        registry,
+        lifecycle.bundle_of(registry, trial.good),
+        lifecycle.content_of(registry, trial.good)[1],
+        ANN,
+    )
+    assert command("compare", f"--live={registry.path}", f"--state={trial.state}") == 2
     said = capsys.readouterr().err
     assert "has answered none of " in said
     assert "name their state file with --state" in said
@@ -252,30 +259,30 @@ def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_jou
     small_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
     _, state = copied(trial, tmp_path)
-    _, service, follower = open_released_service(trial.folder, state)
+    _, service, follower = open_released_service(trial.registry, state)
     later = small_world.live(EVENTS + 3, late_share=0, repeat_share=0, poison_share=0, labels="none")[-3:]
     service.take(Batch(later, None, 0), "test")
-    with closing(Shadows(trial.folder, [state])) as shadows:
+    with closing(Shadows(trial.registry, [state])) as shadows:
         while shadows.step():
             pass
         assert shadows.decided == 2 * len(later)
-    facts = compared(trial.folder, [state], trial.good, None).facts
+    facts = compared(trial.registry, [state], trial.good, None).facts
     service.close()
     follower.close()
     assert (facts.rescored, facts.different) == (RESCORED - len(later), 0)
 
 
 def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:
-    bundle = trial.folder.bundle(live.content_of(trial.folder, trial.good)[0])
+    bundle = trial.registry.bundle(lifecycle.content_of(trial.registry, trial.good)[0])
     periods = msgspec.structs.replace(bundle.manifest.periods, labels_as_of="2027-01-01T00:00:00.000Z")
     later = msgspec.structs.replace(
         bundle, manifest=msgspec.structs.replace(bundle.manifest, periods=periods)
     )
     assert later.manifest.periods.labels_as_of > "2026-12"
-    folder = LiveFolder(tmp_path / "live")
-    shutil.copytree(trial.folder.path, folder.path)
+    registry = ReleaseRegistry(tmp_path / "live")
+    shutil.copytree(trial.registry.path, registry.path)
 
-    engine = live.engine_of(folder, trial.good)
+    engine = lifecycle.engine_of(registry, trial.good)
     learned = msgspec.structs.replace(engine, bundle=later)
     with pytest.raises(ConfigError, match="decided nothing yet of payments after 2027-01-01"):
         comparing.live_traffic([trial.state], learned, trial.good, None, comparing.Reign("any"))
@@ -284,42 +291,50 @@ def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tm
 def test_promote_asks_the_gate_and_says_why_not(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = LiveFolder(tmp_path / "live")
-    shutil.copytree(trial.folder.path, folder.path)
-    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--by=ann", "--no-tracking"]
+    registry = ReleaseRegistry(tmp_path / "live")
+    shutil.copytree(trial.registry.path, registry.path)
+    named = [
+        f"--live={registry.path}",
+        f"--state={trial.state}",
+        "--reason=tried",
+        "--by=ann",
+        "--no-tracking",
+    ]
     assert command("promote", f"--setup={trial.bad}", *named) == 2
     said = capsys.readouterr()
     assert "FAILED  better" in said.out
     assert "the gate stays shut, and nothing is changed" in said.err
-    assert live.standing(folder).number == 2
+    assert lifecycle.current(registry).number == 2
     assert command("promote", f"--setup={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
-    promoted = live.standing(folder)
+    promoted = lifecycle.current(registry)
     assert (promoted.kind, promoted.champion, promoted.by) == ("promote", trial.good, "ann")
-    evidence = json.loads((folder.path / promoted.evidence).read_bytes())
+    evidence = json.loads((registry.path / promoted.evidence).read_bytes())
     assert evidence["verdict"]["passed"] is True
     assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
-    assert command("rollback", f"--live={folder.path}", "--reason=tried", "--no-tracking") == 0
-    assert live.standing(folder).champion == live.standing(trial.folder).champion
+    assert command("rollback", f"--live={registry.path}", "--reason=tried", "--no-tracking") == 0
+    assert lifecycle.current(registry).champion == lifecycle.current(trial.registry).champion
 
 
 def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     small_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
-    folder, state = copied(trial, tmp_path)
-    first = live.standing(folder).champion
-    _, project = live.content_of(folder, first)
+    registry, state = copied(trial, tmp_path)
+    first = lifecycle.current(registry).champion
+    _, project = lifecycle.content_of(registry, first)
 
     def limited(capacity: float | None) -> Project:
         policy = msgspec.structs.replace(project.policy, review_capacity_per_day=capacity)
         return msgspec.structs.replace(project, policy=policy)
 
-    live.put_live(folder, lambda _: limited(0.01), ANN)
+    lifecycle.publish(registry, lambda _: limited(0.01), ANN)
     rules = (RuleSettings(name="all", when="amount >= 0", action="review"),)
     boundless = msgspec.structs.replace(limited(None), rules=rules)
-    (*_, config_id) = live.set_shadows(folder, [(live.bundle_of(folder, first), boundless)], ANN).shadows
-    with closing(Shadows(folder, [state])) as shadows:
+    (*_, config_id) = lifecycle.set_shadows(
+        registry, [(lifecycle.bundle_of(registry, first), boundless)], ANN
+    ).shadows
+    with closing(Shadows(registry, [state])) as shadows:
         shadows.step()
-        _, service, follower = open_released_service(folder, state)
+        _, service, follower = open_released_service(registry, state)
         later = small_world.live(EVENTS + 100, late_share=0, repeat_share=0, poison_share=0, labels="none")[
             -100:
         ]
@@ -328,7 +343,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         follower.close()
         while shadows.step():
             pass
-    found = compared(folder, [state], config_id, None)
+    found = compared(registry, [state], config_id, None)
     assert found.comparison.traffic.second.reviews_per_day > 1
     assert found.comparison.capacity_per_day == (0.01, 0.01)
     assert not checks(found)["reviewers"]
@@ -337,9 +352,9 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
 def test_each_side_tells_its_rules_in_its_own_words(
     small_world: SmallWorld, trial: Trial, tmp_path: Path
 ) -> None:
-    folder, state = copied(trial, tmp_path)
-    first = live.standing(folder).champion
-    _, project = live.content_of(folder, first)
+    registry, state = copied(trial, tmp_path)
+    first = lifecycle.current(registry).champion
+    _, project = lifecycle.content_of(registry, first)
 
     def saying(words: str, *, action: str = "review", name: str = "all") -> Project:
         rule = {"name": name, "when": "amount >= 0", "action": action, "words": words}
@@ -348,19 +363,19 @@ def test_each_side_tells_its_rules_in_its_own_words(
     lots = iter(
         small_world.live(EVENTS + 80, late_share=0, repeat_share=0, poison_share=0, labels="none")[-80:]
     )
-    shadow = [(live.bundle_of(folder, first), saying("we say", action="decline"))]
-    (*_, config_id) = live.set_shadows(folder, shadow, ANN).shadows
+    shadow = [(lifecycle.bundle_of(registry, first), saying("we say", action="decline"))]
+    (*_, config_id) = lifecycle.set_shadows(registry, shadow, ANN).shadows
     for champion in (saying("it was so once", name="gone"), saying("they said")):
-        live.put_live(folder, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
-        with closing(Shadows(folder, [state])) as shadows:
+        lifecycle.publish(registry, lambda _, champion=champion: champion, ANN)  # type: ignore[misc]
+        with closing(Shadows(registry, [state])) as shadows:
             shadows.step()
-            _, service, follower = open_released_service(folder, state)
+            _, service, follower = open_released_service(registry, state)
             service.take(Batch([next(lots) for _ in range(40)], None, 0), "test")
             service.close()
             follower.close()
             while shadows.step():
                 pass
-    shown = compared(folder, [state], config_id, None).comparison.examples.largest
+    shown = compared(registry, [state], config_id, None).comparison.examples.largest
     assert {one.second.reasons[0] for one in shown} == {"we say"}
     assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
 
@@ -368,63 +383,63 @@ def test_each_side_tells_its_rules_in_its_own_words(
 def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = LiveFolder(tmp_path / "live")
-    shutil.copytree(trial.folder.path, folder.path)
+    registry = ReleaseRegistry(tmp_path / "live")
+    shutil.copytree(trial.registry.path, registry.path)
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
-    _, project = live.content_of(folder, live.standing(folder).champion)
-    live.put_live(folder, lambda _: msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
-    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
+    _, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
+    lifecycle.publish(registry, lambda _: msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
+    named = [f"--live={registry.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
     assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 2
     assert "promoting it would take the changes back" in capsys.readouterr().err
     assert command("promote", f"--setup={trial.good}", "--anyway", *named) == 0
-    promoted = live.standing(folder)
-    bundle, project = live.content_of(folder, promoted.champion)
-    assert bundle == live.content_of(folder, trial.good)[0]
+    promoted = lifecycle.current(registry)
+    bundle, project = lifecycle.content_of(registry, promoted.champion)
+    assert bundle == lifecycle.content_of(registry, trial.good)[0]
     assert rule in project.rules
     assert trial.good not in promoted.shadows
 
 
-class Overtaken(LiveFolder):
+class Overtaken(ReleaseRegistry):
     """A folder into which somebody else writes just before one who has read it takes the lock."""
 
-    def __init__(self, path: Path, other: Callable[[LiveFolder], object]) -> None:
+    def __init__(self, path: Path, other: Callable[[ReleaseRegistry], object]) -> None:
         super().__init__(path)
         self.other = other
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        self.other(LiveFolder(self.path))
+        self.other(ReleaseRegistry(self.path))
         with super().writing():
             yield
 
 
-def changes_a_rule(folder: LiveFolder) -> None:
+def changes_a_rule(registry: ReleaseRegistry) -> None:
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
-    live.put_live(folder, lambda project: msgspec.structs.replace(project, rules=(rule,)), ANN)
+    lifecycle.publish(registry, lambda project: msgspec.structs.replace(project, rules=(rule,)), ANN)
 
 
-def sets_a_canary(folder: LiveFolder) -> None:
-    first = live.standing(folder).champion
-    ruleless = msgspec.structs.replace(live.content_of(folder, first)[1], rules=())
-    live.set_canary(folder, live.bundle_of(folder, first), ruleless, 0.1, ANN)
+def sets_a_canary(registry: ReleaseRegistry) -> None:
+    first = lifecycle.current(registry).champion
+    ruleless = msgspec.structs.replace(lifecycle.content_of(registry, first)[1], rules=())
+    lifecycle.set_canary(registry, lifecycle.bundle_of(registry, first), ruleless, 0.1, ANN)
 
 
-def ends_the_shadows(folder: LiveFolder) -> None:
-    live.set_shadows(folder, [], ANN, ended=live.standing(folder).shadows)
+def ends_the_shadows(registry: ReleaseRegistry) -> None:
+    lifecycle.set_shadows(registry, [], ANN, ended=lifecycle.current(registry).shadows)
 
 
 @pytest.mark.parametrize("anyway", [False, True])
 @pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
 def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
-    trial: Trial, of_good: Compared, tmp_path: Path, other: Callable[[LiveFolder], None], *, anyway: bool
+    trial: Trial, of_good: Compared, tmp_path: Path, other: Callable[[ReleaseRegistry], None], *, anyway: bool
 ) -> None:
     path = tmp_path / "live"
-    shutil.copytree(trial.folder.path, path)
-    folder = Overtaken(path, other)
-    with pytest.raises(ConfigError, match="nothing is changed: see"):
-        promote(folder, of_good, ANN, anyway=anyway)
-    latest = live.standing(LiveFolder(path))
-    assert latest.number == live.standing(trial.folder).number + 1
+    shutil.copytree(trial.registry.path, path)
+    registry = Overtaken(path, other)
+    with pytest.raises(ConfigError, match="nothing was changed: see"):
+        promote(registry, of_good, ANN, anyway=anyway)
+    latest = lifecycle.current(ReleaseRegistry(path))
+    assert latest.number == lifecycle.current(trial.registry).number + 1
     assert latest.kind != "promote"
 
 
@@ -432,21 +447,24 @@ def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
     trial: Trial, of_good: Compared, tmp_path: Path
 ) -> None:
     path = tmp_path / "live"
-    shutil.copytree(trial.folder.path, path)
-    bundle, project = live.bundle_of(trial.folder, trial.good), live.content_of(trial.folder, trial.good)[1]
+    shutil.copytree(trial.registry.path, path)
+    bundle, project = (
+        lifecycle.bundle_of(trial.registry, trial.good),
+        lifecycle.content_of(trial.registry, trial.good)[1],
+    )
     ruleless = msgspec.structs.replace(project, rules=())
-    folder = Overtaken(path, lambda other: live.set_shadows(other, [(bundle, ruleless)], ANN))
-    released = promote(folder, of_good, ANN)
+    registry = Overtaken(path, lambda other: lifecycle.set_shadows(other, [(bundle, ruleless)], ANN))
+    released = promote(registry, of_good, ANN)
     assert released is not None
     assert (released.champion, len(released.shadows)) == (trial.good, 2)
 
 
 def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
-    folder = LiveFolder(tmp_path / "live")
-    shutil.copytree(trial.folder.path, folder.path)
-    named = [f"--live={folder.path}", f"--state={trial.state}", "--reason=it is urgent", "--no-tracking"]
+    registry = ReleaseRegistry(tmp_path / "live")
+    shutil.copytree(trial.registry.path, registry.path)
+    named = [f"--live={registry.path}", f"--state={trial.state}", "--reason=it is urgent", "--no-tracking"]
     assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 0
-    promoted = live.standing(folder)
+    promoted = lifecycle.current(registry)
     assert promoted.champion == trial.bad
     assert "against the gate: " in promoted.reason
     assert "better" in promoted.reason
@@ -466,16 +484,16 @@ def test_the_registry_follows_what_answers(
         path = trained(small_world, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
         bundle = read_bundle(path)
         names[kind] = tracker.trained(bundle, path, rounds)
-    folder = LiveFolder(tmp_path / "live")
-    live.start(folder, read_bundle(tmp_path / "first"), project, ANN)
-    live.promote(folder, read_bundle(tmp_path / "second"), project, ANN)
-    assert command("release", "show", f"--live={folder.path}", "--registry") == 0
+    registry = ReleaseRegistry(tmp_path / "live")
+    lifecycle.start(registry, read_bundle(tmp_path / "first"), project, ANN)
+    lifecycle.promote(registry, read_bundle(tmp_path / "second"), project, ANN)
+    assert command("release", "show", f"--live={registry.path}", "--registry") == 0
     model = project.tracking.model
 
     def champion() -> str:
         return str(tracker.client.get_model_version_by_alias(model, "champion").version)
 
     assert champion() == names["second"]
-    assert command("rollback", f"--live={folder.path}", "--reason=tried") == 0
+    assert command("rollback", f"--live={registry.path}", "--reason=tried") == 0
     assert champion() == names["first"]
     assert f"champion of {model} is version {names['first']}" in capsys.readouterr().out

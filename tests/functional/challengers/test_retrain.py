@@ -31,8 +31,8 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.history.load import read_history
 from fraud_detection.project.loader import load_project
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.stream_runner import warm_up
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
@@ -273,18 +273,18 @@ def other_features(bank: Bank, folder: Path) -> Path:
 def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_the_rules_that_are_live(
     bank: Bank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = LiveFolder(tmp_path / "live")
+    registry = ReleaseRegistry(tmp_path / "live")
     rule = RuleSettings(name="large", when="amount > 900", action="review")
     today = msgspec.structs.replace(bank.project, rules=(rule,))
-    live.start(folder, read_bundle(bank.champion), today, live.Author("ann", "a test"))
+    lifecycle.start(registry, read_bundle(bank.champion), today, lifecycle.Author("ann", "a test"))
     config = other_features(bank, tmp_path)
-    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--live={folder.path}", "--trials=0"]
+    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--live={registry.path}", "--trials=0"]
     assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
     said = capsys.readouterr()
     assert "the champion has other features" in said.err
     assert "`fraud shadow` makes them itself, and needs the --history" in said.out
-    (config_id,) = live.standing(folder).shadows
-    _, project = live.content_of(folder, config_id)
+    (config_id,) = lifecycle.current(registry).shadows
+    _, project = lifecycle.content_of(registry, config_id)
     assert (project.features, project.rules) == (load_project(config).features, (rule,))
 
 
@@ -322,19 +322,19 @@ def test_a_live_folder_gets_the_challenger_as_a_shadow_and_the_registry_hears_of
 @pytest.mark.filterwarnings("default")  # MLflow's own
 def test_the_registry_calls_it_the_challenger(bank: Bank, tmp_path: Path) -> None:
     told = into_the_shadow(bank, tmp_path)
-    registry, model = MlflowTracker(bank.project).client, bank.project.tracking.model
-    aliases = registry.get_registered_model(model).aliases
+    client, model = MlflowTracker(bank.project).client, bank.project.tracking.model
+    aliases = client.get_registered_model(model).aliases
     assert str(aliases["challenger"]) == told["tracked"]
 
 
 def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
-    folder = LiveFolder(root / "live")
-    live.start(folder, read_bundle(bank.champion), bank.project, live.Author("ann", "a test"))
-    champion = live.standing(folder).champion
-    told = retrained(bank, root / "out", "--trials=0", f"--live={folder.path}", "--by=ann")
-    now = live.standing(folder)
+    registry = ReleaseRegistry(root / "live")
+    lifecycle.start(registry, read_bundle(bank.champion), bank.project, lifecycle.Author("ann", "a test"))
+    champion = lifecycle.current(registry).champion
+    told = retrained(bank, root / "out", "--trials=0", f"--live={registry.path}", "--by=ann")
+    now = lifecycle.current(registry)
     assert (now.champion, now.shadows) == (champion, (told["shadow"],))
-    assert live.bundle_of(folder, told["shadow"]).name == told["bundle"]
+    assert lifecycle.bundle_of(registry, told["shadow"]).name == told["bundle"]
     return told
 
 
@@ -419,22 +419,24 @@ def test_payments_that_go_on_as_before_have_not_drifted(
 def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challenger_waits(
     bank: Bank, tmp_path: Path
 ) -> None:
-    folder, now = LiveFolder(tmp_path / "live"), dt.datetime.now(dt.UTC)
+    registry, now = ReleaseRegistry(tmp_path / "live"), dt.datetime.now(dt.UTC)
     champion, day_ms = read_bundle(bank.champion), 86_400_000
-    live.start(folder, champion, champion.contents.project, live.Author("ann", "begins"))
+    lifecycle.start(registry, champion, champion.contents.project, lifecycle.Author("ann", "begins"))
     other = RuleSettings(name="other", when="amount > 1", action="review")
     project = msgspec.structs.replace(champion.contents.project, rules=(other,))
-    live.set_shadows(folder, [(champion, project)], live.Author("ann", "by hand"))
-    assert young_challenger(folder, now, 7 * day_ms) is None
+    lifecycle.set_shadows(registry, [(champion, project)], lifecycle.Author("ann", "by hand"))
+    assert young_challenger(registry, now, 7 * day_ms) is None
     project = msgspec.structs.replace(project, rules=(msgspec.structs.replace(other, name="another"),))
-    live.set_shadows(folder, [(champion, project)], live.Author("cron", f"{RETRAINED} {champion.name}"))
-    waits = young_challenger(folder, now + dt.timedelta(days=6.5), 7 * day_ms)
+    lifecycle.set_shadows(
+        registry, [(champion, project)], lifecycle.Author("cron", f"{RETRAINED} {champion.name}")
+    )
+    waits = young_challenger(registry, now + dt.timedelta(days=6.5), 7 * day_ms)
     assert waits is not None
     assert not waits.due
     assert waits.words == (
         "release 3 put a challenger into the shadow 6.5 days ago: another one comes after 7"
     )
-    assert young_challenger(folder, now + dt.timedelta(days=7.1), 7 * day_ms) is None
+    assert young_challenger(registry, now + dt.timedelta(days=7.1), 7 * day_ms) is None
 
 
 def test_a_challenger_is_trained_of_what_was_decided_too(

@@ -19,13 +19,13 @@ from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.service import EmbeddedService
 from tests.conftest import SmallWorld
 from tests.states import open_released_service, open_service
 
-ANN = live.Author("ann", "a test")
+ANN = lifecycle.Author("ann", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,13 @@ def challenger(small_world: SmallWorld) -> Path:
 
 
 @pytest.fixture
-def folder(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> LiveFolder:
+def registry(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> ReleaseRegistry:
     """Return a folder with a champion and two shadows: another model, and another rule."""
-    made = LiveFolder(tmp_path / "live")
-    live.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    made = ReleaseRegistry(tmp_path / "live")
+    lifecycle.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
     other = msgspec.structs.replace(small_world.project, rules=(rule,))
-    live.set_shadows(
+    lifecycle.set_shadows(
         made, [(read_bundle(challenger), small_world.project), (read_bundle(small_world.bundle), other)], ANN
     )
     return made
@@ -63,11 +63,11 @@ def all_of(state: Path, config_id: str) -> list[ShadowDecision]:
 
 
 def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
-    small_world: SmallWorld, challenger: Path, folder: LiveFolder, events: list[bytes], tmp_path: Path
+    small_world: SmallWorld, challenger: Path, registry: ReleaseRegistry, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, service, follower = open_released_service(folder, state)
-    shadows = Shadows(folder, [state])
+    _, service, follower = open_released_service(registry, state)
+    shadows = Shadows(registry, [state])
     shadows.step()
     for start in range(0, len(events), 500):
         serve(service, events[start : start + 500])
@@ -77,7 +77,7 @@ def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
     while shadows.step():
         pass
     shadows.close()
-    model, rule = live.standing(folder).shadows
+    model, rule = lifecycle.current(registry).shadows
     alone = open_service(challenger, tmp_path / "alone.db", project=small_world.project)[1]
     serve(alone, events)
     wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
@@ -91,14 +91,14 @@ def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
 
 
 def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
-    folder: LiveFolder, events: list[bytes], tmp_path: Path
+    registry: ReleaseRegistry, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, service, follower = open_released_service(folder, state)
+    _, service, follower = open_released_service(registry, state)
     follower.close()
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={folder.path}", f"--state={state}"]
-    config_id = live.standing(folder).shadows[0]
+    command += [f"--live={registry.path}", f"--state={state}"]
+    config_id = lifecycle.current(registry).shadows[0]
 
     def decided() -> int:
         return len(all_of(state, config_id)) if places(state) else 0
@@ -127,12 +127,12 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
             running.send_signal(signal.SIGKILL)
             running.communicate()
     service.close()
-    with closing(Shadows(folder, [state])) as rest:
+    with closing(Shadows(registry, [state])) as rest:
         while rest.step():
             pass
     with closing(StateFile(state, reading=True)) as state_file:
         wanted = [row[0] for row in state_file.rows("SELECT transaction_id FROM decisions ORDER BY seq")]
-    for name in live.standing(folder).shadows:
+    for name in lifecycle.current(registry).shadows:
         assert [one.transaction_id for one in all_of(state, name)] == wanted
 
 

@@ -30,8 +30,8 @@ from fraud_detection.core.decoding import Duration
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import AmountSource, EntityFeatures, EntitySource, Project
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.stream_runner import warm_up
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.training.stages import make_features
@@ -55,7 +55,7 @@ class Trial(msgspec.Struct, frozen=True):
     early: number of the last event before the shadow was named.
     """
 
-    folder: LiveFolder
+    registry: ReleaseRegistry
     config_id: str
     challenger: Path
     history: Path
@@ -185,15 +185,15 @@ def events(short_world: SmallWorld) -> list[bytes]:
     return with_news(short_world.live(PAYMENTS, labels="fraud", **shares))
 
 
-def named(world: SmallWorld, challenger: Path, path: Path) -> LiveFolder:
+def named(world: SmallWorld, challenger: Path, path: Path) -> ReleaseRegistry:
     """Return a folder with the champion of the world, and the challenger in the shadow."""
-    folder = LiveFolder(path)
-    live.start(folder, read_bundle(world.bundle), world.project, ANN)
+    registry = ReleaseRegistry(path)
+    lifecycle.start(registry, read_bundle(world.bundle), world.project, ANN)
     change = path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {challenger}\n")
     command = ["release", "shadow", str(change), f"--live={path}", "--reason=a test", "--headless"]
     assert main([*command, "--no-tracking"]) == 0
-    return folder
+    return registry
 
 
 @pytest.fixture(scope="module")
@@ -201,22 +201,22 @@ def trial(
     short_world: SmallWorld, challenger: Path, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Trial:
     root = tmp_path_factory.mktemp("trial")
-    folder = named(short_world, challenger, root / "live")
+    registry = named(short_world, challenger, root / "live")
     state, alone = root / "state.db", root / "alone.db"
-    _, service, follower = open_released_service(folder, state)
+    _, service, follower = open_released_service(registry, state)
     warm_up(service, short_world.project, short_world.history, lambda *_: None)
-    (config_id,) = live.standing(folder).shadows
+    (config_id,) = lifecycle.current(registry).shadows
     serve(service, events[:EARLY])
     early = service.state_file.seq
     serve(service, events[EARLY:])
     service.close()
     follower.close()
-    _, project = live.content_of(folder, config_id)
+    _, project = lifecycle.content_of(registry, config_id)
     other = open_service(challenger, alone, project=project)[1]
     warm_up(other, project, short_world.history, lambda *_: None)
     serve(other, events)
     other.close()
-    return Trial(folder, config_id, challenger, short_world.history, state, alone, early)
+    return Trial(registry, config_id, challenger, short_world.history, state, alone, early)
 
 
 def to_the_end(shadows: Shadows) -> None:
@@ -226,7 +226,7 @@ def to_the_end(shadows: Shadows) -> None:
 
 def decided_by(trial: Trial, state: Path, history: Path | None) -> Decisions:
     """Let the shadow decide all that it has not; return all its decisions."""
-    with closing(Shadows(trial.folder, [state], history)) as shadows:
+    with closing(Shadows(trial.registry, [state], history)) as shadows:
         to_the_end(shadows)
     return decisions(state, trial.config_id)
 
@@ -244,7 +244,7 @@ def decisions(state: Path, config_id: str) -> Decisions:
 
 
 def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
-    _, project = live.content_of(trial.folder, trial.config_id)
+    _, project = lifecycle.content_of(trial.registry, trial.config_id)
     assert list(project.schema.entities) == ["card", "customer", "merchant", "device"]
     with closing(StateFile(trial.state, reading=True)) as state_file:
         ((corrections,),) = state_file.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
@@ -269,8 +269,8 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    folder, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
-    _, server, follower = open_released_service(folder, state)
+    registry, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
+    _, server, follower = open_released_service(registry, state)
     warm_up(server, short_world.project, short_world.history, lambda *_: None)
     follower.close()
     serve(server, events[:EARLY])
@@ -278,7 +278,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     server.state_file.settle()
 
     def decide(part: list[bytes]) -> None:
-        with closing(Shadows(folder, [state], short_world.history)) as shadows:
+        with closing(Shadows(registry, [state], short_world.history)) as shadows:
             to_the_end(shadows)
             serve(server, part)
             to_the_end(shadows)
@@ -286,7 +286,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     third = (len(events) - EARLY) // 3
     decide(events[EARLY : EARLY + third])
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={folder.path}", f"--state={state}", f"--history={short_world.history}"]
+    command += [f"--live={registry.path}", f"--state={state}", f"--history={short_world.history}"]
     before = len(decisions(state, trial.config_id))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
@@ -297,7 +297,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
         with pytest.raises(ConfigError, match="another process lets shadows follow this state file"):
-            Shadows(folder, [state], short_world.history)
+            Shadows(registry, [state], short_world.history)
     finally:
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -324,7 +324,7 @@ def test_its_latest_rows_are_those_that_the_service_would_have_served(trial: Tri
 def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_has_to_be_looked_up(
     trial: Trial, recent: int
 ) -> None:
-    engine = live.engine_of(trial.folder, trial.config_id)
+    engine = lifecycle.engine_of(trial.registry, trial.config_id)
     with closing(StateFile(trial.state, reading=True)) as state_file:
         made = OwnRows(engine, state_file, trial.history, 0, lambda *_: None, recent=recent)
         assert sum(made.remember()) > 1_000
@@ -350,7 +350,7 @@ def test_a_history_that_is_missing_or_another_is_refused(
     with pytest.raises(ConfigError, match="of them and 1 others"):
         decided_by(trial, state, trial.history)
     assert decisions(state, trial.config_id) == []
-    command = ["shadow", "--once", f"--live={trial.folder.path}", f"--state={state}"]
+    command = ["shadow", "--once", f"--live={trial.registry.path}", f"--state={state}"]
     assert main([*command, f"--history={tmp_path / 'none.parquet'}"]) == 2
 
 
@@ -371,7 +371,7 @@ def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: 
     with closing(sqlite3.connect(state)) as db, db:
         kept = db.execute("SELECT value FROM meta WHERE key = 'history'").fetchone()
         db.execute("DELETE FROM meta WHERE key = 'history'")
-    with closing(Shadows(trial.folder, [state])) as shadows:
+    with closing(Shadows(trial.registry, [state])) as shadows:
         shadows.step()
         with closing(sqlite3.connect(state)) as db, db:
             db.execute("INSERT INTO meta VALUES ('history', ?)", kept)
@@ -382,7 +382,7 @@ def test_history_that_comes_after_the_shadow_is_noticed(trial: Trial, tmp_path: 
 def test_files_that_do_not_tell_one_order_are_refused(trial: Trial, tmp_path: Path) -> None:
     state, other = trial.copy(tmp_path / "state.db"), trial.copy(tmp_path / "other.db")
     with (
-        closing(Shadows(trial.folder, [state, other], trial.history)) as shadows,
+        closing(Shadows(trial.registry, [state, other], trial.history)) as shadows,
         pytest.raises(ConfigError, match="several files do not tell; name one --state"),
     ):
         shadows.step()
@@ -397,26 +397,29 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     decided_by(trial, state, trial.history)
-    found = compared(trial.folder, [state], trial.config_id, None)
+    found = compared(trial.registry, [state], trial.config_id, None)
     assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
     assert min(found.facts.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
     failed = {check.name: check.words for check in found.verdict.checks if not check.passed}
-    assert "it needs a new state file" in failed["schema"]
-    before = live.standing(trial.folder)
-    named = [f"--live={trial.folder.path}", "--reason=tried", "--no-tracking", "--headless"]
+    assert "needs a new state file" in failed["schema"]
+    before = lifecycle.current(trial.registry)
+    named = [f"--live={trial.registry.path}", "--reason=tried", "--no-tracking", "--headless"]
     assert main(["promote", f"--state={state}", "--anyway", *named]) == 2
     said = capsys.readouterr()
     assert "FAILED  schema" in said.out
-    assert "start a second service on a new state" in said.err
+    assert "start a second service on a new state file" in said.err
     change = tmp_path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {trial.challenger}\n")
     assert main(["release", "canary", str(change), *named]) == 2
-    assert "start a second service on a new state" in capsys.readouterr().err
-    bundle, (_, project) = read_bundle(trial.challenger), live.content_of(trial.folder, trial.config_id)
-    with pytest.raises(ConfigError, match="needs other features than the services"):
-        live.promote(trial.folder, bundle, project, ANN)
-    assert live.standing(trial.folder) == before
+    assert "start a second service on a new state file" in capsys.readouterr().err
+    bundle, (_, project) = (
+        read_bundle(trial.challenger),
+        lifecycle.content_of(trial.registry, trial.config_id),
+    )
+    with pytest.raises(ConfigError, match="needs other features than the profiles of the services"):
+        lifecycle.promote(trial.registry, bundle, project, ANN)
+    assert lifecycle.current(trial.registry) == before
 
 
 def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWorld, trial: Trial) -> None:
@@ -428,8 +431,10 @@ def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWor
     other = msgspec.structs.replace(
         bundle, contents=msgspec.structs.replace(bundle.contents, project=project)
     )
-    with pytest.raises(ConfigError, match=r"reads `schema\.label` otherwise than the live one"):
-        live.fitting(other, small_world.project)
+    with pytest.raises(
+        ConfigError, match=r"`schema\.label` of its project file differs from that of the current release"
+    ):
+        lifecycle.shadow_project(other, small_world.project)
 
 
 def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
@@ -439,14 +444,14 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
     fewer = msgspec.structs.replace(small_world.project.features, vocabulary=3)
     project = msgspec.structs.replace(small_world.project, features=fewer)
     vocabulary = trained(project, small_world.history, tmp_path)
-    folder, state = LiveFolder(tmp_path / "live"), tmp_path / "state.db"
-    live.start(folder, read_bundle(small_world.bundle), small_world.project, ANN)
+    registry, state = ReleaseRegistry(tmp_path / "live"), tmp_path / "state.db"
+    lifecycle.start(registry, read_bundle(small_world.bundle), small_world.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
     ruled = msgspec.structs.replace(small_world.project, rules=(rule,))
-    (config_id,) = live.set_shadows(folder, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
+    (config_id,) = lifecycle.set_shadows(registry, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
     half = len(events) // 2
     service = open_service(small_world.bundle, state)[1]
-    with closing(Shadows(folder, [state])) as shadows:
+    with closing(Shadows(registry, [state])) as shadows:
         shadows.step()
         serve(service, events[:half])
         service.close()
@@ -454,12 +459,14 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
         service = open_service(vocabulary, state)[1]
         serve(service, events[half:])
         service.close()
-        with pytest.raises(ConfigError, match=r"is not kept in .*let the service answer by that folder"):
+        with pytest.raises(
+            ConfigError, match=r"is not in the registry .*let the service follow that registry"
+        ):
             shadows.step()
-        folder.keep_bundle(read_bundle(vocabulary))
+        registry.store_bundle(read_bundle(vocabulary))
         with pytest.raises(ConfigError, match="answers now, whose features are others"):
             shadows.step()
-    with closing(Shadows(folder, [state])) as shadows:
+    with closing(Shadows(registry, [state])) as shadows:
         to_the_end(shadows)
     alone = open_service(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
     serve(alone, events)

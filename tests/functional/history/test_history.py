@@ -11,7 +11,7 @@ from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.history.load import History, read_history, refuse_empty
-from fraud_detection.training.stages import refuse_other_features
+from fraud_detection.training.stages import check_same_features
 from tests.conftest import SmallWorld
 
 PROJECT = decode(
@@ -64,6 +64,6 @@ def test_a_field_that_no_row_fills_in_is_refused_for_training(tmp_path: Path) ->
 
 
 def test_a_table_of_other_features_is_refused_before_anything_is_learned(small_world: SmallWorld) -> None:
-    refuse_other_features(small_world.project, small_world.features)
+    check_same_features(small_world.project, small_world.features)
     with pytest.raises(ConfigError, match="made of other features"):
-        refuse_other_features(PROJECT, small_world.features)
+        check_same_features(PROJECT, small_world.features)

@@ -16,8 +16,8 @@ from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.adapters.sqlite.checkpointer import CHECKPOINTER
 from fraud_detection.cli.main import main
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LOG, LiveFolder, Release
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import LOG, Release, ReleaseRegistry
 from fraud_detection.serving.embedded import release_follower
 from fraud_detection.serving.embedded.release_follower import RELEASES, ReleaseFollower
 from fraud_detection.serving.http import stream_input
@@ -35,14 +35,14 @@ BAD = b'{"number":2,"reason":"\xff"}\n'
 
 
 @pytest.fixture
-def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
-    made = LiveFolder(tmp_path / "live")
-    live.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
+    made = ReleaseRegistry(tmp_path / "live")
+    lifecycle.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
     return made
 
 
-def release(world: SmallWorld, folder: LiveFolder) -> Release:
-    return live.put_live(folder, lambda _: with_rules(world, EVERYTHING), ANN)
+def release(world: SmallWorld, registry: ReleaseRegistry) -> Release:
+    return lifecycle.publish(registry, lambda _: with_rules(world, EVERYTHING), ANN)
 
 
 def ready(one: Served, workers: int) -> bool:
@@ -56,12 +56,12 @@ def ready(one: Served, workers: int) -> bool:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
-    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
+    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
     events = small_world.live(20, labels="none", late_share=0, repeat_share=0, poison_share=0)
-    log, more = folder.path / LOG, [TWO] if workers == 2 else []
+    log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
-    with served(small_world, tmp_path / "state.db", f"--live={folder.path}", *more) as one:
+    with served(small_world, tmp_path / "state.db", f"--live={registry.path}", *more) as one:
         with log.open("ab") as file:
             file.write(BAD)
         until(lambda: not ready(one, workers))
@@ -79,7 +79,7 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
         assert all(f'part="{RELEASES}"' in name for name in down)
         replace(log, whole)
         until(lambda: ready(one, workers))
-        assert release(small_world, folder).number == 2
+        assert release(small_world, registry).number == 2
         until(lambda: metrics_release(one) == {2.0})
         assert one.decide(events[1])[1]["action"] == "decline"
         said = one.stop()
@@ -98,8 +98,10 @@ PARTS = {
 }
 
 
-def test_a_server_is_ready_while_what_is_down_changes_no_decision(folder: LiveFolder, tmp_path: Path) -> None:
-    _, service, follower = open_released_service(folder, tmp_path / "state.db")
+def test_a_server_is_ready_while_what_is_down_changes_no_decision(
+    registry: ReleaseRegistry, tmp_path: Path
+) -> None:
+    _, service, follower = open_released_service(registry, tmp_path / "state.db")
     requests, access = RequestBatcher(service), Access(None)
     background = service.state_file.background
     (tmp_path / "events.jsonl").write_bytes(b"")
@@ -130,13 +132,13 @@ def metrics_release(one: Served) -> set[float]:
 
 
 def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
-    small_world: SmallWorld, folder: LiveFolder, capsys: pytest.CaptureFixture[str]
+    small_world: SmallWorld, registry: ReleaseRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = folder.path / LOG
+    log = registry.path / LOG
     whole = log.read_bytes()
-    (folder.path / "services").mkdir(exist_ok=True)
-    (folder.path / "services" / "7.json").write_bytes(b'{"service":"\xff"}')
-    show = ["release", "show", f"--live={folder.path}"]
+    (registry.path / "services").mkdir(exist_ok=True)
+    (registry.path / "services" / "7.json").write_bytes(b'{"service":"\xff"}')
+    show = ["release", "show", f"--live={registry.path}"]
     assert main(show) == 0
     for bad in (BAD, b"[" * 100_000 + b"\n", b"\x00\n", b"null\n"):
         log.write_bytes(whole + bad)
@@ -145,7 +147,7 @@ def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
         assert f"{log}: line 2 is no release" in said
         assert "Traceback" not in said
     log.write_bytes(whole)
-    assert release(small_world, folder).number == 2
+    assert release(small_world, registry).number == 2
 
 
 FAULTS = [ValueError("any"), MemoryError(), KeyError("k"), AssertionError(), ZeroDivisionError()]
@@ -154,23 +156,23 @@ FAULTS = [ValueError("any"), MemoryError(), KeyError("k"), AssertionError(), Zer
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: type(one).__name__)
 def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
     small_world: SmallWorld,
-    folder: LiveFolder,
+    registry: ReleaseRegistry,
     tmp_path: Path,
     fault: Exception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(release_follower, "TRY_AGAIN_S", 0.0)
-    _, service, follower = open_released_service(folder, tmp_path / "state.db")
+    _, service, follower = open_released_service(registry, tmp_path / "state.db")
 
-    class Failing(LiveFolder):
+    class Failing(ReleaseRegistry):
         def releases(self) -> list[Release]:
             raise fault
 
-    follower.folder = Failing(folder.path)
-    release(small_world, folder)
+    follower.registry = Failing(registry.path)
+    release(small_world, registry)
     look_until(follower, lambda: bool(service.state_file.background.problems()))
     assert follower.release.number == 1
-    follower.folder = folder
+    follower.registry = registry
     look_until(follower, lambda: follower.release.number == 2)
     assert service.state_file.background.problems() == {}
     assert service.state_file.background.parts[RELEASES].failures >= 1

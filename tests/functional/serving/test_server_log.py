@@ -17,8 +17,8 @@ import pytest
 import fraud_detection
 from fraud_detection.cli.main import main
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.http.api_keys import add_key
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Served, replace, served
@@ -54,15 +54,15 @@ def events_of(lines: list[dict[str, Any]], worker: int | None = None) -> list[tu
 
 
 @pytest.fixture
-def folder(small_world: SmallWorld, tmp_path: Path) -> LiveFolder:
-    made_here = LiveFolder(tmp_path / "live")
-    live.start(made_here, read_bundle(small_world.bundle), small_world.project, ANN)
+def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
+    made_here = ReleaseRegistry(tmp_path / "live")
+    lifecycle.start(made_here, read_bundle(small_world.bundle), small_world.project, ANN)
     return made_here
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
-    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, workers: int
+    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
     keys = tmp_path / "keys.yaml"
     headers = {"Authorization": f"Bearer {add_key(keys, 'kept', ('decide', 'operate'), None)}"}
@@ -71,11 +71,11 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
         found = metrics(one, **headers)
         return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
 
-    words = [f"--live={folder.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
+    words = [f"--live={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
     with served(small_world, tmp_path / "state.db", *words) as one:
-        live.put_live(folder, lambda _: with_rules(small_world, EVERYTHING), ANN)
+        lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
         until(lambda: taken(one) == {2.0})
-        live.roll_back(folder, ANN)
+        lifecycle.roll_back(registry, ANN)
         until(lambda: taken(one) == {3.0})
         replace(keys, b"kept: [1")
         until(lambda: one.ask("GET", "/readyz")[1].get("look_at") == ["keys"])
@@ -104,13 +104,13 @@ def own_log() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_log")
 def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
-    small_world: SmallWorld, folder: LiveFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     events = small_world.live(50, labels="none", late_share=0, repeat_share=0, poison_share=0)
     source.write_bytes(b"\n".join(events) + b'\n{"cut')
-    live.set_shadows(folder, [(read_bundle(small_world.other), small_world.project)], ANN)
-    common = [f"--live={folder.path}", f"--state={state}", JSON]
+    lifecycle.set_shadows(registry, [(read_bundle(small_world.other), small_world.project)], ANN)
+    common = [f"--live={registry.path}", f"--state={state}", JSON]
     capsys.readouterr()
     assert main(["shadow", *common, "--once"]) == 0
     assert main(["run", *common, f"--source={source}", f"--out={tmp_path / 'out.jsonl'}"]) == 0

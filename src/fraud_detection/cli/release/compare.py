@@ -12,15 +12,15 @@ from fraud_detection.challengers.promotion import Compared, chosen, compared
 from fraud_detection.cli.arguments import STATE
 from fraud_detection.cli.printing import print_line, terminal, write_figures
 from fraud_detection.cli.release.backtest import lines_of
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 
 
 def compare(arguments: Namespace) -> None:
     """Print agreement, differences, money, latency, and each question of the gate."""
-    screen, folder = terminal(arguments), LiveFolder(arguments.live)
+    screen, registry = terminal(arguments), ReleaseRegistry(arguments.live)
     screen.progress("comparing", 0.0)
-    config_id = chosen(folder, arguments.setup)
-    found = compared(folder, arguments.state or [STATE], config_id, arguments.as_of)
+    config_id = chosen(registry, arguments.setup)
+    found = compared(registry, arguments.state or [STATE], config_id, arguments.as_of)
     screen.finish()
     for line in lines(found):
         print_line(line)

@@ -21,8 +21,8 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.project.change_set import apply_change, load_change
 from fraud_detection.project.checks import open_project
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder, Release
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import Release, ReleaseRegistry
 
 FOLLOWED_WITHIN_S = 15.0
 OWN_FEATURES = (
@@ -35,61 +35,64 @@ def start(arguments: Namespace) -> None:
     """Make the first release."""
     bundle = read_bundle(arguments.bundle or BUNDLE)
     project = bundle.contents.project if arguments.config is None else open_project(arguments.config)
-    _told(arguments, live.start(LiveFolder(arguments.live), bundle, project, _author(arguments)))
+    _told(arguments, lifecycle.start(ReleaseRegistry(arguments.live), bundle, project, _author(arguments)))
 
 
 def change(arguments: Namespace) -> None:
     """Put a change of rules, lists, policy, limiter or let-through live."""
-    folder = LiveFolder(arguments.live)
-    bundle, _ = changed(folder, arguments.change)
-    if bundle.name != live.bundle_of(folder, live.standing(folder).champion).name:
+    registry = ReleaseRegistry(arguments.live)
+    bundle, _ = changed(registry, arguments.change)
+    if bundle.name != lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name:
         raise ConfigError(
             f"{arguments.change}: another bundle goes live by `fraud promote`, which asks the gate; or for a "
             "share of the cards by `fraud release canary`"
         )
     asked = load_change(arguments.change)
-    _told(arguments, live.put_live(folder, lambda project: apply_change(project, asked), _author(arguments)))
+    _told(
+        arguments,
+        lifecycle.publish(registry, lambda project: apply_change(project, asked), _author(arguments)),
+    )
 
 
 def canary(arguments: Namespace) -> None:
     """Let a change answer a share of the cards, or end that."""
-    folder = LiveFolder(arguments.live)
+    registry = ReleaseRegistry(arguments.live)
     if (arguments.change is None) == (not arguments.end):
         raise ConfigError("give a change and its --share, or --end")
-    now = live.standing(folder)
+    now = lifecycle.current(registry)
     if arguments.end:
-        _, project = live.content_of(folder, now.champion)
-        _told(arguments, live.set_canary(folder, None, project, 0.0, _author(arguments)))
+        _, project = lifecycle.content_of(registry, now.champion)
+        _told(arguments, lifecycle.set_canary(registry, None, project, 0.0, _author(arguments)))
         return
-    bundle, project = changed(folder, arguments.change)
+    bundle, project = changed(registry, arguments.change)
     author, share = _author(arguments), arguments.share
-    _told(arguments, live.set_canary(folder, bundle, project, share, author, seen=now.number))
+    _told(arguments, lifecycle.set_canary(registry, bundle, project, share, author, seen=now.number))
 
 
 def shadow(arguments: Namespace) -> None:
     """Let changes decide in the shadow, or end some."""
-    folder = LiveFolder(arguments.live)
+    registry = ReleaseRegistry(arguments.live)
     if not arguments.change and not arguments.end:
         raise ConfigError("give a change, or --end SETUP")
-    seen = live.standing(folder).number
-    new = [changed(folder, one) for one in arguments.change]
-    released = live.set_shadows(folder, new, _author(arguments), ended=tuple(arguments.end), seen=seen)
+    seen = lifecycle.current(registry).number
+    new = [changed(registry, one) for one in arguments.change]
+    released = lifecycle.set_shadows(registry, new, _author(arguments), ended=tuple(arguments.end), seen=seen)
     for bundle in {bundle.name: bundle for bundle, _ in new}.values():
-        if live.has_other_features(folder, bundle):
+        if lifecycle.has_other_features(registry, bundle):
             print_line(OWN_FEATURES.format(bundle.name))
     _told(arguments, released)
 
 
 def promote(arguments: Namespace) -> None:
     """Let a shadow answer everything, if the gate opens."""
-    screen, folder = terminal(arguments), LiveFolder(arguments.live)
-    config_id = promotion.chosen(folder, arguments.setup)
+    screen, registry = terminal(arguments), ReleaseRegistry(arguments.live)
+    config_id = promotion.chosen(registry, arguments.setup)
     screen.progress("comparing", 0.0)
-    found = promotion.compared(folder, arguments.state or [STATE], config_id, arguments.as_of)
+    found = promotion.compared(registry, arguments.state or [STATE], config_id, arguments.as_of)
     screen.finish()
     for line in compared.lines(found):
         print_line(line)
-    released = promotion.promote(folder, found, _author(arguments), anyway=arguments.anyway)
+    released = promotion.promote(registry, found, _author(arguments), anyway=arguments.anyway)
     if released is None:
         write_figures(arguments, msgspec.to_builtins(found))
         raise ConfigError(
@@ -100,24 +103,24 @@ def promote(arguments: Namespace) -> None:
 
 def rollback(arguments: Namespace) -> None:
     """Bring back what answered before."""
-    _told(arguments, live.roll_back(LiveFolder(arguments.live), _author(arguments)))
+    _told(arguments, lifecycle.roll_back(ReleaseRegistry(arguments.live), _author(arguments)))
 
 
 def show(arguments: Namespace) -> None:
     """Print every release, and which one each service answers by; tell evidence that was changed."""
-    folder = LiveFolder(arguments.live)
-    now = live.standing(folder)
-    releases, services = folder.releases(), folder.services()
-    problems = [problem for one in releases if (problem := folder.evidence_problem(one))]
+    registry = ReleaseRegistry(arguments.live)
+    now = lifecycle.current(registry)
+    releases, services = registry.releases(), registry.services()
+    problems = [problem for one in releases if (problem := registry.evidence_problem(one))]
     if arguments.registry:
-        _tell_registry(folder, now)
+        _update_model_registry(registry, now)
     for one in releases[-arguments.last :]:
         print_line(_line(one))
     for service in services:
         behind = "" if not service.problem else f"; cannot follow: {service.problem}"
         print_line(f"service {service.name} ({service.state}) answers by release {service.release}{behind}")
     if not services:
-        print_line("no service answers by this folder on this machine")
+        print_line("no service of this machine follows this registry")
     write_figures(
         arguments,
         {
@@ -133,25 +136,25 @@ def show(arguments: Namespace) -> None:
         )
 
 
-def changed(folder: LiveFolder, path: Path) -> tuple[Bundle, Project]:
+def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
     """Return the bundle and the project that a change makes of what is live.
 
     A bundle with other features brings its own schema and features.
     """
     asked = load_change(path)
-    name, project = live.content_of(folder, live.standing(folder).champion)
-    bundle = folder.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
-    return bundle, apply_change(live.fitting(bundle, project), asked)
+    name, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
+    bundle = registry.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
+    return bundle, apply_change(lifecycle.shadow_project(bundle, project), asked)
 
 
-def follow(folder: LiveFolder, release: Release) -> int:
+def follow(registry: ReleaseRegistry, release: Release) -> int:
     """Wait until every service of this machine answers by a release; return how many do.
 
     Raises ConfigError when one cannot: the release is there, and that service answers by the one before.
     """
     until = time.monotonic() + FOLLOWED_WITHIN_S
     while True:
-        services = folder.services()
+        services = registry.services()
         behind = [service for service in services if service.release < release.number]
         stuck = [service for service in behind if service.problem]
         if stuck or (behind and time.monotonic() > until):
@@ -167,22 +170,22 @@ def follow(folder: LiveFolder, release: Release) -> int:
 
 
 def _told(arguments: Namespace, release: Release) -> None:
-    folder = LiveFolder(arguments.live)
+    registry = ReleaseRegistry(arguments.live)
     print_line(_line(release))
     if not arguments.no_tracking:
-        _tell_registry(folder, release)
-    services = follow(folder, release)
+        _update_model_registry(registry, release)
+    services = follow(registry, release)
     followed = (
         f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
     )
-    terminal(arguments).say(followed if services else "no service of this machine follows the folder now")
+    terminal(arguments).say(followed if services else "no service of this machine follows the registry now")
     figures: Figures = {"release": msgspec.to_builtins(release), "services": services}
     write_figures(arguments, figures)
 
 
-def _tell_registry(folder: LiveFolder, release: Release) -> None:
+def _update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
     """Let the registry's champion be the one that answers; what it missed before is made good too."""
-    name, project = live.content_of(folder, release.champion)
+    name, project = lifecycle.content_of(registry, release.champion)
     if not is_kept(project.tracking.uri):
         return
     if not has("mlflow"):
@@ -210,10 +213,10 @@ def _line(one: Release) -> str:
         words += f", canary {one.canary} for {100 * one.share:g} % of the cards"
     if one.shadows:
         words += f", in the shadow {', '.join(one.shadows)}"
-    if one.restores:
-        words += f", as release {one.restores}"
+    if one.reverts_to:
+        words += f", as release {one.reverts_to}"
     return f"{words})"
 
 
-def _author(arguments: Namespace) -> live.Author:
-    return live.Author(arguments.by or getpass.getuser(), arguments.reason)
+def _author(arguments: Namespace) -> lifecycle.Author:
+    return lifecycle.Author(arguments.by or getpass.getuser(), arguments.reason)

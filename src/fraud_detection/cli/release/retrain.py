@@ -35,8 +35,8 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.history.logged_decisions import state_files
 from fraud_detection.project.checks import open_project
-from fraud_detection.releases import releases as live
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.training.tune import Budget
 
 
@@ -70,8 +70,8 @@ def champion_path(arguments: Namespace) -> Path:
     """Return where the bundle in force is: that of the live folder, where one is named."""
     if arguments.live is None:
         return Path(arguments.bundle or BUNDLE)
-    folder = LiveFolder(arguments.live)
-    return folder.bundle_path(live.bundle_of(folder, live.standing(folder).champion).name)
+    registry = ReleaseRegistry(arguments.live)
+    return registry.bundle_path(lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name)
 
 
 def conditions(arguments: Namespace, champion: Bundle) -> list[Reason]:
@@ -93,7 +93,7 @@ def _young_challenger(arguments: Namespace) -> Reason | None:
     if arguments.live is None:
         return None
     age_ms = arguments.when_older_than or RECENT_DAYS * DAY_MS
-    return young_challenger(LiveFolder(arguments.live), dt.datetime.now(dt.UTC), age_ms)
+    return young_challenger(ReleaseRegistry(arguments.live), dt.datetime.now(dt.UTC), age_ms)
 
 
 def _settings(arguments: Namespace, project: Project, champion: Path, *, tracking: bool) -> RetrainSettings:
@@ -140,14 +140,14 @@ def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | N
     """Let the challenger decide in shadow mode; return its configuration, None where it does not."""
     if arguments.live is None or found.bundle.name == champion.name:
         return None
-    folder = LiveFolder(arguments.live)
-    now = live.standing(folder)
-    _, today = live.content_of(folder, now.champion)
-    project = live.fitting(found.bundle, today)
-    config_id = live.keep(folder, found.bundle, project).config_id
-    author = live.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
-    live.set_shadows(folder, [(found.bundle, project)], author, seen=now.number)
-    if live.has_other_features(folder, found.bundle):
+    registry = ReleaseRegistry(arguments.live)
+    now = lifecycle.current(registry)
+    _, today = lifecycle.content_of(registry, now.champion)
+    project = lifecycle.shadow_project(found.bundle, today)
+    config_id = lifecycle.store(registry, found.bundle, project).config_id
+    author = lifecycle.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
+    lifecycle.set_shadows(registry, [(found.bundle, project)], author, seen=now.number)
+    if lifecycle.has_other_features(registry, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))
     print_line(
         f"in the shadow as {config_id}: `fraud shadow` lets it decide, `fraud promote` asks the gate for it"

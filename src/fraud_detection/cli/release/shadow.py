@@ -11,7 +11,7 @@ from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.cli.arguments import STATE
 from fraud_detection.cli.printing import terminal, write_figures
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 
 LOG = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def shadow(arguments: Namespace) -> None:
         raise ConfigError(
             f"{arguments.history}: no such file; name the one that the service was started with"
         )
-    shadows = Shadows(LiveFolder(arguments.live), states, arguments.history, screen.progress)
+    shadows = Shadows(ReleaseRegistry(arguments.live), states, arguments.history, screen.progress)
     LOG.info("following %s", arguments.live, extra={"event": "started", "live": str(arguments.live)})
     try:
         with few_collections(), ending_on_signals(stop):

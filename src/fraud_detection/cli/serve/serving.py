@@ -34,7 +34,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import History, read_history
 from fraud_detection.project.checks import open_project
 from fraud_detection.project.loader import load_project
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.batch.schema_survey import survey
 from fraud_detection.serving.batch.score_file import score_file, score_pipe
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
@@ -144,7 +144,7 @@ def opened(
             "--live says what answers: leave out --bundle and --config, and change it with `fraud release`"
         )
     return open_released_service(
-        LiveFolder(arguments.live),
+        ReleaseRegistry(arguments.live),
         arguments.state,
         textual=textual,
         synchronous=arguments.synchronous,

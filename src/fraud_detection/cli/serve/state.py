@@ -9,8 +9,8 @@ from fraud_detection.cli.printing import terminal, write_figures
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.engine.engine import Engine
 from fraud_detection.project.checks import open_project
-from fraud_detection.releases.registry import LiveFolder
-from fraud_detection.releases.releases import engine_of, standing
+from fraud_detection.releases.lifecycle import current, engine_of
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
 
@@ -33,5 +33,5 @@ def _engine(arguments: Namespace) -> Engine:
         return load_engine(arguments.bundle or BUNDLE, project)
     if arguments.bundle is not None or arguments.config is not None:
         raise ConfigError("--live says what answers: leave out --bundle and --config")
-    folder = LiveFolder(arguments.live)
-    return engine_of(folder, standing(folder).champion)
+    registry = ReleaseRegistry(arguments.live)
+    return engine_of(registry, current(registry).champion)

@@ -22,8 +22,8 @@ from fraud_detection.project.checks import open_project
 from fraud_detection.training.prequential import Fold, Plan, prequential
 from fraud_detection.training.stages import (
     FeaturesReport,
+    check_same_features,
     make_features,
-    refuse_other_features,
     train_and_evaluate,
     train_evaluate_and_refit,
 )
@@ -50,7 +50,7 @@ def train(arguments: Namespace) -> None:
     )
     table = arguments.features
     if table is not None:
-        refuse_other_features(project, arguments.features)
+        check_same_features(project, arguments.features)
     if table is not None and not arguments.refit:
         trained = learn(project, table, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()

@@ -17,8 +17,8 @@ import msgspec
 
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.engine.engine import Engine
-from fraud_detection.releases.registry import LiveFolder, Release, ServiceReport
-from fraud_detection.releases.releases import engine_of, standing
+from fraud_detection.releases.lifecycle import current, engine_of
+from fraud_detection.releases.registry import Release, ReleaseRegistry, ServiceReport
 from fraud_detection.serving.embedded.service import EmbeddedService
 
 LOG = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ class Loaded(msgspec.Struct, frozen=True):
     engines: dict[str, Engine]
 
 
-def load_release(folder: LiveFolder, known: Mapping[str, Engine] | None = None) -> Loaded:
+def load_release(registry: ReleaseRegistry, known: Mapping[str, Engine] | None = None) -> Loaded:
     """Load the latest release; engines that are `known` are not loaded again."""
-    release, there = standing(folder), known or {}
+    release, there = current(registry), known or {}
     configurations = [one for one in (release.champion, release.canary) if one]
-    return Loaded(release, {one: there.get(one) or engine_of(folder, one) for one in configurations})
+    return Loaded(release, {one: there.get(one) or engine_of(registry, one) for one in configurations})
 
 
 class ReleaseFollower:
@@ -59,12 +59,12 @@ class ReleaseFollower:
     well.
     """
 
-    def __init__(self, folder: LiveFolder, service: EmbeddedService, first: Loaded) -> None:
+    def __init__(self, registry: ReleaseRegistry, service: EmbeddedService, first: Loaded) -> None:
         """Let the service answer by a release that is loaded already."""
-        self.folder, self._service = folder, service
+        self.registry, self._service = registry, service
         self.problem = ""
         self._part = service.state_file.background.part(RELEASES, essential=False)
-        self._stamp = (0, 0, 0)
+        self._version = (0, 0, 0)
         self._looked = 0.0
         self._loading: threading.Thread | None = None
         self._found: Loaded | Exception | None = None
@@ -99,9 +99,9 @@ class ReleaseFollower:
         if self._loading is not None or now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
-        stamp = self.folder.stamp()
-        if stamp != self._stamp:
-            self._stamp = stamp
+        version = self.registry.version()
+        if version != self._version:
+            self._version = version
             self._loading = threading.Thread(target=self._load, name="release", daemon=True)
             self._loading.start()
 
@@ -109,7 +109,7 @@ class ReleaseFollower:
         """Say that this service answers no more."""
         if self._loading is not None:
             self._loading.join()
-        self.folder.withdraw(self._name)
+        self.registry.withdraw(self._name)
 
     @property
     def _name(self) -> str:
@@ -117,7 +117,7 @@ class ReleaseFollower:
 
     def _load(self) -> None:
         try:
-            self._found = load_release(self.folder, self._loaded.engines)
+            self._found = load_release(self.registry, self._loaded.engines)
         except Exception as error:  # noqa: BLE001 - raised again between two batches
             self._found = error
 
@@ -131,7 +131,7 @@ class ReleaseFollower:
 
     def _failed(self, error: Exception) -> None:
         """Report why the latest release is not taken, and look again though the log does not change."""
-        self._stamp, self._looked = (0, 0, 0), time.monotonic() + TRY_AGAIN_S
+        self._version, self._looked = (0, 0, 0), time.monotonic() + TRY_AGAIN_S
         before, self.problem = self.problem, str(error) or type(error).__name__
         self._part.failed(NotTakenError(error))
         if self.problem != before:
@@ -143,12 +143,12 @@ class ReleaseFollower:
         self._report_or_log()
 
     def _report_or_log(self) -> None:
-        """Report, where the folder can be written: what is decided does not hang on it."""
+        """Report the status, where the registry can be written: decisions do not depend on it."""
         try:
             self._report()
         except OSError as error:
             words = "%s: the report of this server cannot be written: %s"
-            LOG.warning(words, self.folder.path, error, extra={"event": "report_failed"})
+            LOG.warning(words, self.registry.path, error, extra={"event": "report_failed"})
 
     def _switch(self, loaded: Loaded) -> None:
         release, engines = loaded.release, loaded.engines
@@ -168,6 +168,6 @@ class ReleaseFollower:
 
     def _report(self) -> None:
         state = str(self._service.state_file.path.resolve())
-        self.folder.report(
+        self.registry.report(
             ServiceReport(self._name, os.getpid(), self.release.number, time.time(), state, self.problem)
         )

@@ -20,7 +20,7 @@ from fraud_detection.core.outcomes import NotCommittedError, Outcome
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, is_textual, read_history
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
@@ -53,18 +53,18 @@ def open_service(
 
 
 def open_released_service(
-    folder: LiveFolder,
+    registry: ReleaseRegistry,
     state: Path,
     *,
     textual: bool = False,
     synchronous: str = "NORMAL",
     wait_s: float = WAIT_FOR_LOCK_S,
 ) -> tuple[Engine, EmbeddedService, ReleaseFollower]:
-    """Do the same with what is live, and follow it."""
-    loaded = load_release(folder)
+    """Do the same with the current release of a registry, and follow it."""
+    loaded = load_release(registry)
     engine = loaded.engines[loaded.release.champion]
     service = _over(state, engine, textual=textual, synchronous=synchronous, wait_s=wait_s)
-    return engine, service, ReleaseFollower(folder, service, loaded)
+    return engine, service, ReleaseFollower(registry, service, loaded)
 
 
 def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedService:

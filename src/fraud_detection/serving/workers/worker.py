@@ -36,7 +36,7 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
 from fraud_detection.engine.engine import Engine
 from fraud_detection.project.checks import open_project
-from fraud_detection.releases.registry import LiveFolder
+from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
 from fraud_detection.serving.embedded.stream_runner import log_recovered
 from fraud_detection.serving.http.api_keys import Access, load_keys
@@ -68,14 +68,14 @@ class Worker:
         """Load the model, and recover the state."""
         self.settings, self.background = settings, background
         self.heart = Heart(sys.stdout.fileno(), background)
-        loaded = None if settings.live is None else load_release(LiveFolder(Path(settings.live)))
+        loaded = None if settings.live is None else load_release(ReleaseRegistry(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self._boards = [SharedIds(memory) for memory in settings.ids]
         self.ownership = Ownership(engine.project.schema, settings.workers)
         self.service = self._open(engine)
         self.releases = None
         if settings.live is not None and loaded is not None:
-            self.releases = ReleaseFollower(LiveFolder(Path(settings.live)), self.service, loaded)
+            self.releases = ReleaseFollower(ReleaseRegistry(Path(settings.live)), self.service, loaded)
         else:
             self.service.answer_by(engine)
         following = Following(self.service)
