@@ -23,10 +23,12 @@ class Action(enum.IntEnum):
     REVIEW = 1
     DECLINE = 2
 
-    @property
-    def label(self) -> str:
-        """Return the word used in files and on screens."""
-        return self.name.lower()
+    label: str
+    """The word used in files and on screens."""
+
+    def __init__(self, _: int) -> None:
+        """Make the word once: it is asked for several times a payment."""
+        self.label = self._name_.lower()
 
 
 class Sender(msgspec.Struct, frozen=True, gc=False):

@@ -70,8 +70,7 @@ class Pipeline:
         self.failures: list[Failure] = []
         self._redelivered: list[Redelivered] = []
         self._decided = 0
-        # Another than `parser`: what it reads is in the tallies of drift already.
-        self.reader = Parser(parser.schema)
+        self._reader: Parser | None = None
 
     def process(
         self,
@@ -265,8 +264,11 @@ class Pipeline:
 
     def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
         """Return the fields that differ from an event of before; None where it can no longer be read."""
+        if self._reader is None:
+            # Another than `parser`: what it reads is in the tallies of drift already.
+            self._reader = Parser(self.parser.schema)
         try:
-            before = self.reader.parse(event, payment.transaction_id)
+            before = self._reader.parse(event, payment.transaction_id)
         except RejectError:
             return None
         return (

@@ -50,8 +50,8 @@ def refuse_mistake(error: ClientError) -> None:
 
 
 def pauses(what: str) -> Iterator[float]:
-    """Yield a longer pause for each attempt; raise RetryError after the last."""
-    for number in range(ATTEMPTS):
+    """Yield a longer pause after each attempt; raise RetryError after the last."""
+    for number in range(ATTEMPTS - 1):
         yield INITIAL_BACKOFF_S * 2**number
     raise RetryError(f"{what} is busy or away: {ATTEMPTS} attempts failed")
 

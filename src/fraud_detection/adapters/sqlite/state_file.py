@@ -27,6 +27,7 @@ from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, 
 from fraud_detection.adapters.sqlite.journal import Entry, Progress
 from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
+from fraud_detection.adapters.sqlite.state_guard import StateGuard
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.parse.drift import Kept, SchemaDrift
@@ -108,7 +109,7 @@ class StateFile(StateConnection):
 
         What could not be committed is not lost: it is kept here, and `settle` tries again.
         """
-        entry = self._entry(outcomes, saved_before, latest, drift)
+        guard, entry = self._owned, self._entry(outcomes, saved_before, latest, drift)
         self._waiting.append(entry)
         decided = [row[1] for row in entry.decisions]
         self.ledger.enter(decided)
@@ -117,11 +118,11 @@ class StateFile(StateConnection):
         if awaited or entry.size > MAX_ROWS or len(self._waiting) > MAX_ENTRIES:
             self.settle()
         else:
-            self._append(entry)
-        self._mark()
+            self._append(entry, guard)
+        self._mark(guard)
 
-    def _append(self, entry: Entry) -> None:
-        guard, place = self._owned, len(self._waiting)
+    def _append(self, entry: Entry, guard: StateGuard) -> None:
+        place = len(self._waiting)
         self._failed = True
         guard.check_whole()
         try:
@@ -135,21 +136,21 @@ class StateFile(StateConnection):
         guard.committed()
         self._failed = False
 
-    def _mark(self) -> None:
+    def _mark(self, guard: StateGuard) -> None:
         """Mark as answered what is committed; raise RetryError when that cannot be written."""
         try:
-            self._owned.answered(self.progress.seq, self.progress.chain)
+            guard.answered(self.progress.seq, self.progress.chain)
         except RetryError:
             self._failed = True
             raise
 
     def retry(self) -> None:
         """Commit what an earlier commit has failed to keep; raise RetryError when it fails again."""
-        if self.failed:
+        if self._failed or self._trouble:
             if self.look():
                 raise RetryError(self._trouble)
             self.settle()
-            self._mark()
+            self._mark(self._owned)
             self._failed = False
 
     def settle(self) -> None:

@@ -63,6 +63,35 @@ def always(value: T) -> Callable[[Transaction, Sequence[float]], T]:
     return lambda _payment, _values: value
 
 
+def amount(minor_units: int) -> ReadNumber:
+    """Read the amount in whole units."""
+
+    def read(payment: Transaction, _values: Sequence[float]) -> float:
+        return math.nan if payment.amount is None else payment.amount / minor_units
+
+    return read
+
+
+def number(position: int) -> ReadNumber:
+    """Read a declared number."""
+    return lambda payment, _values: payment.numbers[position]
+
+
+def feature(position: int) -> ReadNumber:
+    """Read a feature."""
+    return lambda _payment, values: values[position]
+
+
+def entity(position: int) -> ReadText:
+    """Read the id of an entity."""
+    return lambda payment, _values: payment.entities[position]
+
+
+def category(position: int) -> ReadText:
+    """Read a category."""
+    return lambda payment, _values: payment.categories[position]
+
+
 def missing(field: Field) -> Condition:
     """Tell whether a payment lacks the field; this is always known."""
     read = field.read

@@ -6,12 +6,12 @@ The language of conditions is in `language`; what names mean is decided here.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
+from fraud_detection.core.decide import rule_terms as terms
 from fraud_detection.core.decide.lists import Span, ValueList, compile_list, span
 from fraud_detection.core.decide.rule_language import compile_condition
-from fraud_detection.core.decide.rule_terms import Condition, Field, Number, ReadNumber, ReadText, Text
+from fraud_detection.core.decide.rule_terms import Condition, Field, Number, Text
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import LIMITER, Action, Transaction, Verdict
 
@@ -124,33 +124,10 @@ def _refuse_taken(names: Sequence[tuple[str, str]]) -> None:
 def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:
     fields: dict[str, Field] = {"transaction_id": Text(lambda payment, _values: payment.transaction_id)}
     if schema.amount is not None:
-        fields["amount"] = Number(_amount(10**schema.amount.decimals))
+        fields["amount"] = Number(terms.amount(10**schema.amount.decimals))
     # A later entry wins.  A feature is the number its model sees; an id or a category is better said as text.
-    fields |= {name: Number(_number(position)) for position, name in enumerate(schema.numbers)}
-    fields |= {name: Number(_feature(position)) for position, name in enumerate(feature_names)}
-    fields |= {name: Text(_entity(position)) for position, name in enumerate(schema.entities)}
-    fields |= {name: Text(_category(position)) for position, name in enumerate(schema.categories)}
+    fields |= {name: Number(terms.number(position)) for position, name in enumerate(schema.numbers)}
+    fields |= {name: Number(terms.feature(position)) for position, name in enumerate(feature_names)}
+    fields |= {name: Text(terms.entity(position)) for position, name in enumerate(schema.entities)}
+    fields |= {name: Text(terms.category(position)) for position, name in enumerate(schema.categories)}
     return fields
-
-
-def _amount(minor_units: int) -> ReadNumber:
-    def read(payment: Transaction, _values: Sequence[float]) -> float:
-        return math.nan if payment.amount is None else payment.amount / minor_units
-
-    return read
-
-
-def _number(position: int) -> ReadNumber:
-    return lambda payment, _values: payment.numbers[position]
-
-
-def _feature(position: int) -> ReadNumber:
-    return lambda _payment, values: values[position]
-
-
-def _entity(position: int) -> ReadText:
-    return lambda payment, _values: payment.entities[position]
-
-
-def _category(position: int) -> ReadText:
-    return lambda payment, _values: payment.categories[position]

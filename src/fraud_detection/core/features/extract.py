@@ -21,7 +21,7 @@ from fraud_detection.core.events import FeatureDefinition, Transaction
 from fraud_detection.core.features import names as words
 from fraud_detection.core.features.geography import speed_kmh
 from fraud_detection.core.features.profile import Profile, ProfilePlan
-from fraud_detection.core.features.windows import Aggregate
+from fraud_detection.core.features.windows import Aggregate, read_each
 from fraud_detection.core.project_schema import EntityFeatures, Project
 
 NAN: Final = math.nan
@@ -74,7 +74,8 @@ class EntityExtractor:
             name, settings, neighbours, [STATISTICS[code] for code in self.statistics]
         )
         self.width: int = len(self.definitions)
-        self.scratch: Aggregate = Aggregate()
+        most = max(len(self.plan.windows), len(self.plan.risk))
+        self.scratch: list[Aggregate] = [Aggregate() for _ in range(most)]
 
     def read(self, profile: Profile | None, payment: Transaction, keys: list[int], row: list[float]) -> None:
         """Append this entity's features to `row`; all are NaN when the payment names no such entity.
@@ -89,18 +90,18 @@ class EntityExtractor:
         until = time_ms + self.late_ms
         amount = payment.amount
         value: float = NAN if amount is None else amount / self.scale
-        aggregate = self.scratch
-        for window in profile.windows:
-            window.read(time_ms, until, aggregate)
-            self._read_window(aggregate, value, row)
+        read_each(profile.windows, time_ms, until, self.scratch)
+        for place in range(len(profile.windows)):
+            self._read_window(self.scratch[place], value, row)
         if self.since_last:
             last = profile.seen.until(until)
             row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
         if self.speed:
             row.append(speed_kmh(profile.place_until(until), time_ms, payment.place))
         self._read_neighbours(profile, keys, time_ms, row)
-        for window in profile.risk:
-            window.read(time_ms, until, aggregate)
+        read_each(profile.risk, time_ms, until, self.scratch)
+        for place in range(len(profile.risk)):
+            aggregate = self.scratch[place]
             row.append(float(aggregate.total))
             row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 

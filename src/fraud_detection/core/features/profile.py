@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.distinct_ids import Neighbours
-from fraud_detection.core.features.windows import Window
+from fraud_detection.core.features.windows import Window, add_to_each, dump_each, new_windows, restore_each
 
 LAYOUT: Final = 2
 """Raised whenever `dump` writes another layout."""
@@ -95,17 +95,14 @@ class Profile:
         self.seen: Latest = Latest()
         self.told: Latest = Latest()
         self.places: list[Place] = []
-        self.windows: list[Window] = [Window(length, plan.panes) for length in plan.windows]
-        self.risk: list[Window] = [Window(length, plan.panes) for length in plan.risk]
+        self.windows: list[Window] = new_windows(plan.windows, plan.panes)
+        self.risk: list[Window] = new_windows(plan.risk, plan.panes)
         self.neighbours: list[Neighbours] = [Neighbours(plan.limit) for _ in range(plan.neighbours)]
 
     def add_payment(self, time_ms: int, amount: int) -> None:
         """Count a payment of `amount` minor units."""
         self.seen.add(time_ms)
-        settled = self.seen.settled()
-        for window in self.windows:
-            window.add(time_ms, amount)
-            window.forget(settled)
+        add_to_each(self.windows, time_ms, amount, self.seen.settled())
 
     def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
         """Remember the place, if it is one of the latest."""
@@ -127,10 +124,7 @@ class Profile:
     def add_label(self, known_at: int, fraud: int) -> None:
         """Count a label (1 fraud, 0 legitimate) at the moment it became known."""
         self.told.add(known_at)
-        settled = self.told.settled()
-        for window in self.risk:
-            window.add(known_at, fraud)
-            window.forget(settled)
+        add_to_each(self.risk, known_at, fraud, self.told.settled())
 
     def take_back_label(self, known_at: int, fraud: int) -> None:
         """Count an earlier label no more, because it was corrected."""
@@ -144,8 +138,8 @@ class Profile:
             self.seen.times,
             self.told.times,
             [[place.time_ms, place.latitude, place.longitude] for place in self.places],
-            [window.dump() for window in self.windows],
-            [window.dump() for window in self.risk],
+            dump_each(self.windows),
+            dump_each(self.risk),
             [neighbours.dump() for neighbours in self.neighbours],
         ]
 
@@ -162,9 +156,7 @@ class Profile:
         self.seen.times = content[1]
         self.told.times = content[2]
         self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
-        for window, flat in zip(self.windows, content[4], strict=True):
-            window.restore(flat)
-        for window, flat in zip(self.risk, content[5], strict=True):
-            window.restore(flat)
+        restore_each(self.windows, content[4])
+        restore_each(self.risk, content[5])
         for neighbours, flat in zip(self.neighbours, content[6], strict=True):
             neighbours.restore(flat)

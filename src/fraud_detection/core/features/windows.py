@@ -269,3 +269,32 @@ class Window:
             kept[place - 1].add(value)
         else:
             kept.insert(place, Pane(number, value))
+
+
+def new_windows(lengths_ms: list[int], panes: int) -> list[Window]:
+    """Return an empty window of each length."""
+    return [Window(length, panes) for length in lengths_ms]
+
+
+def add_to_each(windows: list[Window], time_ms: int, value: int, settled_ms: int) -> None:
+    """Add a value to each window, and forget what no reading at `settled_ms` or later would count."""
+    for window in windows:
+        window.add(time_ms, value)
+        window.forget(settled_ms)
+
+
+def read_each(windows: list[Window], now_ms: int, until_ms: int, results: list[Aggregate]) -> None:
+    """Put the aggregate of each window into the result of the same place, see `Window.read`."""
+    for place, window in enumerate(windows):
+        window.read(now_ms, until_ms, results[place])
+
+
+def dump_each(windows: list[Window]) -> list[list[int]]:
+    """Return the content of each window."""
+    return [window.dump() for window in windows]
+
+
+def restore_each(windows: list[Window], flats: list[list[int]]) -> None:
+    """Take back what `dump_each` returned; the windows must be new."""
+    for window, flat in zip(windows, flats, strict=True):
+        window.restore(flat)

@@ -23,13 +23,19 @@ from fraud_detection.core.parse.identity import LABEL_ID_FIELD
 from fraud_detection.core.parse.labels import LabelReader
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, MAX_RAW_BYTES_KEPT, too_large
 from fraud_detection.core.parse.times import TimeBounds, date_of, part_names, time_reader
-from fraud_detection.core.parse.values import FieldReader, Missing, as_category, as_id, as_number
+from fraud_detection.core.parse.values import (
+    FieldReader,
+    Missing,
+    as_id,
+    as_number,
+    categories_of,
+    ids_of,
+    numbers_of,
+)
 from fraud_detection.core.project_schema import Schema
 
 LABEL_EVENT: Final = "label"
 MAX_AMOUNT: Final = 1e15
-MAX_NUMBER: Final = 3.4028234663852886e38
-"""Of 32-bit floats, in which a model sees its features."""
 POLE: Final = 90.0
 DATE_LINE: Final = 180.0
 BOM_WORDS: Final = "byte-order mark"
@@ -81,10 +87,8 @@ class Parser:
         self.scale: int = 10**amount.decimals if amount else 1
         self.minimum: float = -MAX_AMOUNT if amount is None or amount.minimum is None else amount.minimum
         self.maximum: float = MAX_AMOUNT if amount is None or amount.maximum is None else amount.maximum
-        self.latitude: FieldReader | None = self._reader(schema.place.latitude, ()) if schema.place else None
-        self.longitude: FieldReader | None = (
-            self._reader(schema.place.longitude, ()) if schema.place else None
-        )
+        place = () if schema.place is None else (schema.place.latitude, schema.place.longitude)
+        self.position: list[FieldReader] = [self._reader(field, ()) for field in place]
 
     def parse(self, raw: bytes, identity: str | None = None) -> Transaction | Label:
         """Decode one JSON event; raise RejectError if it can never be decided.
@@ -183,9 +187,9 @@ class Parser:
             self._identity(event, identity),
             time_ms,
             self._amount(event, time_ms),
-            self._entities(event, time_ms),
-            tuple([self._number(reader, event, time_ms) for reader in self.numbers]),
-            tuple([self._category(place, event, time_ms) for place in range(len(self.categories))]),
+            ids_of(self.entities, self.required, event, time_ms),
+            numbers_of(self.numbers, event, time_ms, self.textual),
+            categories_of(self.categories, self.known, event, time_ms),
             self._place(event, time_ms),
             self._sent_at(event),
             unknown,
@@ -245,49 +249,14 @@ class Parser:
             self.drift.count("repaired", reader.field, time_ms, value)
         return round(amount * self.scale)
 
-    def _entities(self, event: dict[str, object], time_ms: int) -> tuple[str | None, ...]:
-        ids: list[str | None] = []
-        for position, reader in enumerate(self.entities):
-            value = reader.find(event, time_ms)
-            text = as_id(value)
-            if text is None:
-                if self.required[position]:
-                    raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
-                self._count_absent(reader.field, value, time_ms)
-            ids.append(text)
-        return tuple(ids)
-
-    def _number(self, reader: FieldReader, event: dict[str, object], time_ms: int) -> float:
-        value = reader.find(event, time_ms)
-        number = as_number(value)
-        if not abs(number) <= MAX_NUMBER:
-            number = math.nan
-            self._count_absent(reader.field, value, time_ms)
-        elif not self.textual and isinstance(value, str):
-            self.drift.count("repaired", reader.field, time_ms, value)
-        return number
-
-    def _category(self, position: int, event: dict[str, object], time_ms: int) -> str | None:
-        reader = self.categories[position]
-        value = reader.find(event, time_ms)
-        text = as_category(value)
-        if text is None:
-            self._count_absent(reader.field, value, time_ms)
-            return None
-        known = self.known[position]
-        if known and text not in known:
-            self.drift.count("unknown_category", reader.field, time_ms, text)
-        return text
-
     def _place(self, event: dict[str, object], time_ms: int) -> tuple[float, float] | None:
-        if self.latitude is None or self.longitude is None:
+        if not self.position:
             return None
-        latitude = self._number(self.latitude, event, time_ms)
-        longitude = self._number(self.longitude, event, time_ms)
+        latitude, longitude = numbers_of(self.position, event, time_ms, self.textual)
         if math.isnan(latitude) or math.isnan(longitude):
             return None
         if not (-POLE <= latitude <= POLE and -DATE_LINE <= longitude <= DATE_LINE):
-            self.drift.count("unreadable", self.latitude.field, time_ms, (latitude, longitude))
+            self.drift.count("unreadable", self.position[0].field, time_ms, (latitude, longitude))
             return None
         return (latitude, longitude)
 
@@ -296,9 +265,6 @@ class Parser:
             return None
         number = as_number(event.get(self.schema.sent_at))
         return int(number) if abs(number) < 2**62 else None
-
-    def _count_absent(self, field: str, value: object, time_ms: int) -> None:
-        self.drift.count("missing" if value is None else "unreadable", field, time_ms, value)
 
     def _rejected(self, error: RejectError, kind: str = "quarantined") -> RejectError:
         self.drift.count(kind, error.path.removeprefix("$."), self.time_in_hand, error.reason)

@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from fraud_detection.core.errors import RejectError
 from fraud_detection.core.id_text import whole
 from fraud_detection.core.parse.drift import SchemaDrift
 
 MAX_ID_LENGTH: Final = 256
+MAX_NUMBER: Final = 3.4028234663852886e38
+"""Of 32-bit floats, in which a model sees its features."""
 BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
@@ -71,6 +74,64 @@ class FieldReader:
                     return value
             return None
         return value
+
+    def number(self, event: dict[str, object], time_ms: int, textual: bool) -> float:  # noqa: FBT001 - compiled
+        """Return the number, NaN where there is none; what it had to be read from is counted."""
+        value = self.find(event, time_ms)
+        number = as_number(value)
+        if not abs(number) <= MAX_NUMBER:
+            number = math.nan
+            self.count_absent(value, time_ms)
+        elif not textual and isinstance(value, str):
+            self.drift.count("repaired", self.field, time_ms, value)
+        return number
+
+    def category(self, event: dict[str, object], time_ms: int, known: dict[str, float]) -> str | None:
+        """Return the category, None where there is none; one that is not known is counted."""
+        value = self.find(event, time_ms)
+        text = as_category(value)
+        if text is None:
+            self.count_absent(value, time_ms)
+        elif known and text not in known:
+            self.drift.count("unknown_category", self.field, time_ms, text)
+        return text
+
+    def count_absent(self, value: object, time_ms: int) -> None:
+        """Count that a value is missing, or cannot be read."""
+        self.drift.count("missing" if value is None else "unreadable", self.field, time_ms, value)
+
+
+def ids_of(
+    readers: list[FieldReader], required: list[bool], event: dict[str, object], time_ms: int
+) -> tuple[str | None, ...]:
+    """Return the id of each field; raise RejectError for a required one that is missing."""
+    ids: list[str | None] = []
+    for position, reader in enumerate(readers):
+        value = reader.find(event, time_ms)
+        text = as_id(value)
+        if text is None:
+            if required[position]:
+                raise RejectError("a required value is missing or is no id", f"$.{reader.field}")
+            reader.count_absent(value, time_ms)
+        ids.append(text)
+    return tuple(ids)
+
+
+def numbers_of(
+    readers: list[FieldReader],
+    event: dict[str, object],
+    time_ms: int,
+    textual: bool,  # noqa: FBT001 - compiled
+) -> tuple[float, ...]:
+    """Return the number of each field, NaN where there is none."""
+    return tuple([reader.number(event, time_ms, textual) for reader in readers])
+
+
+def categories_of(
+    readers: list[FieldReader], known: list[dict[str, float]], event: dict[str, object], time_ms: int
+) -> tuple[str | None, ...]:
+    """Return the category of each field, None where there is none."""
+    return tuple([reader.category(event, time_ms, known[place]) for place, reader in enumerate(readers)])
 
 
 def as_id(value: object) -> str | None:

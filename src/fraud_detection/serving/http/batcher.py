@@ -168,11 +168,11 @@ class RequestBatcher:
         if self._due:
             loop.call_soon(self._decide)
         try:
-            with self.health.guarded:
-                self._answer(batch)
-        except RetryError as error:
+            self._answer(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            refusal = self.health.met(error)
             for asked in dict.fromkeys(asked for _, _, asked in batch):
-                self._refuse(asked, error)
+                self._refuse(asked, refusal)
             return
         # Behind the answers, which the loop writes first.
         loop.call_soon(self._catch_up)
@@ -205,11 +205,10 @@ class RequestBatcher:
         if self.health.broken is not None:
             return
         try:
-            with self.health.guarded:
-                self.service.catch_up()
-        except RetryError as error:
+            self.service.catch_up()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
             words = "%s; nothing is lost: the decisions are in the journal"
-            LOG.warning(words, error, extra={"event": "catch_up_failed"})
+            LOG.warning(words, self.health.met(error), extra={"event": "catch_up_failed"})
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):

@@ -68,6 +68,13 @@ class Health:
         LOG.error(words, told or error, extra={"event": "commit_failed"})
         self._try_later()
 
+    def met(self, error: Exception) -> RetryError:
+        """Take note of an error, and return how those that wait are refused."""
+        if isinstance(error, RetryError):
+            self.put_off(error)
+            return error
+        return self.fail(error)
+
     def fail(self, error: Exception) -> RetryError:
         """End the service: say why, once, and refuse all that wait; return how they are refused."""
         refusal = RetryError(ENDS)
@@ -117,9 +124,5 @@ class _Guarded:
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         """Tell an error from a refusal."""
-        if error is None:
-            return
-        if isinstance(error, RetryError):
-            self._health.put_off(error)
-        elif isinstance(error, Exception):
-            raise self._health.fail(error) from error
+        if isinstance(error, Exception) and (refusal := self._health.met(error)) is not error:
+            raise refusal from error

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws.retries import attempt, chunks, pauses
-from fraud_detection.adapters.aws.state.dynamodb_profiles import KEYS_A_CALL, SECONDS_A_DAY, batch_get
+from fraud_detection.adapters.aws.state.dynamodb_batches import KEYS_A_CALL, SECONDS_A_DAY, batch_get
 from fraud_detection.core.decide.decline_cap import NOTHING, DeclineCounts
 
 LANES = "\n"
@@ -95,17 +95,15 @@ class LaneCounts:
 
     def _change(self, verb: str, lanes: Sequence[str]) -> None:
         """Add names of lanes or take them away; others may do the same at the same time."""
-        for pause in pauses(f"table {self._table}"):
-            answer = attempt(
-                self._client.update_item,
-                TableName=self._table,
-                Key={"id": {"S": LANES}},
-                UpdateExpression=f"{verb} {NAME} :lanes",
-                ExpressionAttributeValues={":lanes": {"SS": list(lanes)}},
-            )
-            if answer is not None:
-                return
-            time.sleep(pause)
+        asked = {
+            "TableName": self._table,
+            "Key": {"id": {"S": LANES}},
+            "UpdateExpression": f"{verb} {NAME} :lanes",
+            "ExpressionAttributeValues": {":lanes": {"SS": list(lanes)}},
+        }
+        waits = pauses(f"table {self._table}")
+        while attempt(self._client.update_item, **asked) is None:
+            time.sleep(next(waits))
 
 
 def _counted(item: dict[str, Any]) -> Counted:

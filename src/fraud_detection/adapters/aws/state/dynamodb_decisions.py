@@ -17,11 +17,8 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws.retries import chunks
-from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts, journal_key
-from fraud_detection.adapters.aws.state.dynamodb_labels import DynamoLabels
-from fraud_detection.adapters.aws.state.dynamodb_profiles import (
+from fraud_detection.adapters.aws.state.dynamodb_batches import (
     ITEMS_A_CALL,
-    KEYS_A_CALL,
     batch_delete,
     batch_get,
     batch_put,
@@ -29,6 +26,8 @@ from fraud_detection.adapters.aws.state.dynamodb_profiles import (
     expiry,
     insertion,
 )
+from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts, journal_key
+from fraud_detection.adapters.aws.state.dynamodb_labels import DynamoLabels
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Label
 from fraud_detection.core.ports import First, Known
@@ -246,10 +245,9 @@ class DynamoLedger:
 
     def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
         absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
-        for part in chunks(absent, KEYS_A_CALL):
-            for item in self._read(part):
-                kept = _decision(item["d"]["B"])
-                self._kept[kept.transaction_id] = kept
+        for item in self._read(list(absent)):
+            kept = _decision(item["d"]["B"])
+            self._kept[kept.transaction_id] = kept
 
 
 def _decision_item(kept: KeptDecision) -> dict[str, Any]:

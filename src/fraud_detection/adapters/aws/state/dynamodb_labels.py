@@ -6,13 +6,12 @@ with the next label would fail for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.aws.retries import chunks
-from fraud_detection.adapters.aws.state.dynamodb_profiles import KEYS_A_CALL, batch_get, batch_put, expiry
+from fraud_detection.adapters.aws.state.dynamodb_batches import batch_get, batch_put, expiry
 from fraud_detection.core.events import Label
 
 LABELS_A_PART = 1_000
@@ -102,9 +101,8 @@ class DynamoLabels:
         content = {"B": msgspec.msgpack.encode([one, [_plain(each) for each in told]])}
         return {"id": {"S": key}, "l": content, **expiry(self._days)}
 
-    def _get(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        for part in chunks(ids, KEYS_A_CALL):
-            yield from batch_get(self._client, self._table, [{"id": {"S": one}} for one in part])
+    def _get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        return batch_get(self._client, self._table, [{"id": {"S": one}} for one in ids])
 
     def _put(self, items: list[dict[str, Any]]) -> None:
         batch_put(self._client, self._table, items)

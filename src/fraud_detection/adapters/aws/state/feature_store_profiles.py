@@ -113,26 +113,24 @@ class FeatureStoreProfiles:
             "profile": base64.b64encode(pack(profile, held.seen, self.lane)).decode(),
         }
         record = [{"FeatureName": name, "ValueAsString": value} for name, value in features.items()]
-        for pause in pauses(f"feature group {group}"):
-            answer = attempt(self._client.put_record, FeatureGroupName=group, Record=record, **self._ttl)
-            if answer is not None:
-                break
-            time.sleep(pause)
+        waits = pauses(f"feature group {group}")
+        while attempt(self._client.put_record, FeatureGroupName=group, Record=record, **self._ttl) is None:
+            time.sleep(next(waits))
         self._saved_ms[key] = saved_ms
 
     def _get(self, asked: Mapping[Place, ProfileKey]) -> dict[Place, dict[str, str]]:
         """Return the records that exist; ask again for what was left out, failed, or is older than ours."""
         found: dict[Place, dict[str, str]] = {}
         due: set[Place] = set(asked)
-        for pause in pauses("feature groups " + ", ".join(sorted({group for group, _ in asked}))):
+        waits = pauses("feature groups " + ", ".join(sorted({group for group, _ in asked})))
+        while due:
             answer = attempt(self._client.batch_get_record, Identifiers=identifiers(due))
             if answer is not None:
                 found |= records(answer)
                 stale = {place for place, key in asked.items() if self._is_stale(key, found.get(place))}
                 due = unanswered(answer) | stale
-            if not due:
-                break
-            time.sleep(pause)
+            if due:
+                time.sleep(next(waits))
         return found
 
     def _is_stale(self, key: ProfileKey, record: Mapping[str, str] | None) -> bool:
