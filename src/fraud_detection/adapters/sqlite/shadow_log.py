@@ -151,7 +151,8 @@ class ShadowLog:
             self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         elif version != FORMAT:
             raise ConfigError(
-                f"{path}: holds no shadows of this version (found {version}, expected {FORMAT})"
+                f"{path}: holds no shadows of this version (found {version}, expected {FORMAT}); move it "
+                "away, and `fraud shadow` makes a new one"
             )
         if not reading:
             self._db.execute(OWN_ROWS)

@@ -18,7 +18,7 @@ from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
 from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Entry, Progress
 from fraud_detection.adapters.sqlite.replication_log import Followed
-from fraud_detection.adapters.sqlite.tables import FORMAT
+from fraud_detection.adapters.sqlite.tables import check_format
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
 from fraud_detection.core.hash_chain import START, Link, as_text, links
@@ -115,7 +115,7 @@ class Record:
         self.path = path
         try:
             self._db = open_to_read(path)
-            self._refuse_other_formats()
+            check_format(self._db, self.path)
             self.waiting: list[Entry] = journal.entries(self._db)
             self._join()
             kept = self.meta("progress")
@@ -204,13 +204,6 @@ class Record:
             return []
         query = "SELECT seq, worker, after, until FROM followed ORDER BY seq"
         return [Followed(*row) for row in self.rows(query)]
-
-    def _refuse_other_formats(self) -> None:
-        version = self.rows("PRAGMA user_version")[0][0]
-        if version != FORMAT:
-            raise ConfigError(
-                f"{self.path}: is not a state file of this version (found {version}, expected {FORMAT})"
-            )
 
     def _join(self) -> None:
         """Let queries find what waits in the journal beside what is in the tables."""
