@@ -15,7 +15,7 @@ import numpy as np
 
 from fraud_detection.adapters.sqlite.decided_payments import PastDecision
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
-from fraud_detection.backtest.replay import learned_until, words_of
+from fraud_detection.backtesting.replay import learned_until, words_of
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.parse import Parser

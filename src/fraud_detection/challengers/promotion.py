@@ -14,7 +14,7 @@ import numpy as np
 
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.backtest.replay import words_of
+from fraud_detection.backtesting.replay import words_of
 from fraud_detection.challengers.live_comparison import LiveTraffic, Reign, live_traffic
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from fraud_detection.backtest.replay import learned_until
-from fraud_detection.backtest.report import BacktestSettings, backtest
+from fraud_detection.backtesting.replay import learned_until
+from fraud_detection.backtesting.report import BacktestSettings, backtest
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.file_targets import check_target

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fraud_detection.adapters.sqlite.decided_payments import PastDecision, StatePast
-from fraud_detection.backtest.replay import learned_until
+from fraud_detection.backtesting.replay import learned_until
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.history.logged_decisions import state_files

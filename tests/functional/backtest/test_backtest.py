@@ -13,8 +13,8 @@ import pytest
 
 from fraud_detection.adapters.files.tables import read_columns, write_columns
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
-from fraud_detection.backtest.replay import decide_again, learned_until, sides_of, window_of
-from fraud_detection.backtest.report import BacktestSettings, backtest
+from fraud_detection.backtesting.replay import decide_again, learned_until, sides_of, window_of
+from fraud_detection.backtesting.report import BacktestSettings, backtest
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import LimiterSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.core.decoding import Duration, to_plain

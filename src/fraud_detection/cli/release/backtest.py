@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.backtest.report import BacktestSettings, backtest
+from fraud_detection.backtesting.report import BacktestSettings, backtest
 from fraud_detection.cli.printing import print_line, terminal, write_figures
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.evaluation.comparison import Comparison, Report

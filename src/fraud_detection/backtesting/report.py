@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.backtest.replay import Side, Window, decide_again, learned_until, sides_of, window_of
+from fraud_detection.backtesting.replay import Side, Window, decide_again, learned_until, sides_of, window_of
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import beside_as_judged, read_bundle
