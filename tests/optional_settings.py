@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListEntry,
     ListSettings,
@@ -25,9 +25,9 @@ from fraud_detection.core.project_schema import IdSource, Project
 
 Event = dict[str, Any]
 Stream = list[bytes]
-BOUGHT = RuleSettings(name="bought", when="amount >= 12", action="decline", words="not small")
+BOUGHT = RuleSettings(name="bought", when="amount >= 12", action="decline", message="not small")
 LIMITER = LimiterSettings(interval=Duration.parse("12h"), share=0.1, count=5, least=20)
-CONTROL = LetThroughSettings(share=0.4, maximum_amount=60.0)
+CONTROL = ControlGroupSettings(sampling_rate=0.4, max_amount=60.0)
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -213,7 +213,9 @@ def amount_free(project: Project) -> Project:
 
 RULES = (
     RuleSettings(name="large", when="amount >= 60", action="decline", version=3),
-    RuleSettings(name="again", when="card_count_7d >= 2 and hour >= 6", action="review", words="seen before"),
+    RuleSettings(
+        name="again", when="card_count_7d >= 2 and hour >= 6", action="review", message="seen before"
+    ),
     RuleSettings(
         name="gone", when="amount >= 5", action="review", expires=Moment.parse("2026-03-02T12:00:00Z")
     ),
@@ -244,14 +246,14 @@ POLICY = PolicySettings(name="strict", review_at=0.02, decline_at=0.3, reasons=2
 
 def all_of_them(project: Project) -> Project:
     rules = (BOUGHT, *RULES)
-    more = replaced(rules=rules, limiter=LIMITER, let_through=CONTROL, policy=POLICY)
+    more = replaced(rules=rules, limiter=LIMITER, control_group=CONTROL, policy=POLICY)
     return more(listed(project))
 
 
 TABLE = [
     Setting("plain", '"action": "approve"'),
     Setting("limiter", "no more than 10 %", replaced(rules=(BOUGHT,), limiter=LIMITER)),
-    Setting("let_through", '"let_through": {', replaced(rules=(BOUGHT,), let_through=CONTROL)),
+    Setting("control_group", '"control_group": {', replaced(rules=(BOUGHT,), control_group=CONTROL)),
     Setting("lists", '"watched"', listed),
     Setting("rules", "seen before", replaced(rules=RULES)),
     Setting("policy", '"strict"', replaced(policy=POLICY)),

@@ -14,7 +14,7 @@ import pytest
 from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
-from fraud_detection.core.decision_settings import LetThroughSettings
+from fraud_detection.core.decision_settings import ControlGroupSettings
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import assemble
 from tests.conftest import SmallWorld
@@ -44,7 +44,7 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
 ) -> None:
     plain = read_bundle(small_world.bundle)
     project = msgspec.structs.replace(
-        project_of(small_world), let_through=LetThroughSettings(share=0.2, maximum_amount=1e9)
+        project_of(small_world), control_group=ControlGroupSettings(sampling_rate=0.2, max_amount=1e9)
     )
     bundle = assemble(msgspec.structs.replace(plain.contents, project=project), plain.manifest)
     settings = local_settings("limit", batches={"size": BATCH, "retries": 1000}, stream={"shards": SHARDS})
@@ -63,4 +63,4 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
         kept = list(ledger.decisions())
     assert len(kept) == PAYMENTS
     assert MAX_DECLINES <= sum(one.declined for one in kept) <= MAX_DECLINES + (SHARDS - 1) * BATCH
-    assert any(json.loads(one.line).get("let_through") for one in kept)
+    assert any(json.loads(one.line).get("control_group") for one in kept)

@@ -317,7 +317,7 @@ IN_SHORT = {"everything"}
 def test_the_deployed_package_answers_as_a_file_in_one_piece_does(
     services: LocalServices, case: Case, wanted: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     service = DeployedWay(services)
     cuts = killed_once(cuttings(len(case.events), 9), len(case.events))
     assert_same(case, service, wanted, service.decide(case, cuts, tmp_path))

@@ -74,7 +74,7 @@ def live_figures(view: LiveLog) -> dict[str, str]:
 
 def newest(entry: dict[str, Any]) -> tuple[str, str, str, str]:
     """Return a decline as a row of the live table; the log holds no amounts."""
-    why = [one["words"] for one in entry["reasons"] if one["code"] == "score"]
+    why = [one["message"] for one in entry["reasons"] if one["code"] == "score"]
     return entry["transaction_id"], "", f"{entry['score'] or 0:.3f}", "; ".join(why)
 
 

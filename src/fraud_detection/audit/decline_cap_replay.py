@@ -26,7 +26,7 @@ class LimiterThen(msgspec.Struct, frozen=True):
     """
 
     settings: LimiterSettings
-    words: str
+    message: str
     is_asked: bool
     admitted: bool
     payments: int
@@ -80,7 +80,7 @@ def limiter_then(
     """
     told = _told(stored)
     settings = project.limiter
-    if told is not None and (settings is None or DeclineLimiter(settings).words != told):
+    if told is not None and (settings is None or DeclineLimiter(settings).message != told):
         # A canary is limited by the champion's limiter, which is that of another configuration.
         settings = _of_others(record, told)
     if settings is None:
@@ -92,7 +92,7 @@ def limiter_then(
     same = limiter.admits(payment.event_time) is admitted
     agrees = None if not same and _has_others(record) else same
     counted = limiter.counted(payment.event_time)
-    return LimiterThen(settings, limiter.words, wanted, admitted, *counted, agrees if wanted else None)
+    return LimiterThen(settings, limiter.message, wanted, admitted, *counted, agrees if wanted else None)
 
 
 def _has_others(record: Record) -> bool:
@@ -113,9 +113,9 @@ def _told(stored: StoredDecision) -> str | None:
     return reasons[0][2] if reasons and reasons[0][1] == LIMITER else None
 
 
-def _of_others(record: Record, words: str) -> LimiterSettings | None:
+def _of_others(record: Record, message: str) -> LimiterSettings | None:
     for name, content in record.configurations().items():
         settings = Configuration(name, content).read()[1].limiter
-        if settings is not None and DeclineLimiter(settings).words == words:
+        if settings is not None and DeclineLimiter(settings).message == message:
             return settings
     return None

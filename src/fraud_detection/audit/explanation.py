@@ -51,8 +51,10 @@ def story(
         number=stored.seq,
         action=action.label,
         reasons=[ReasonTold(*one) for one in reasons],
-        instead_of=None if stored.instead_of is None else Action(stored.instead_of).label,
-        share=stored.share,
+        counterfactual_action=None
+        if stored.counterfactual_action is None
+        else Action(stored.counterfactual_action).label,
+        sampling_rate=stored.sampling_rate,
         same=not differences,
         differences=differences,
         taken=again.taken,
@@ -112,8 +114,8 @@ def _features(again: Rebuilt) -> list[FeatureTold]:
     names = again.engine.bundle.contents.features.names
     said = names if reasons is None else reasons.sentences(again.values)
     return [
-        FeatureTold(name, _known(value), words, float(added))
-        for name, value, words, added in zip(names, again.values, said, contributions, strict=True)
+        FeatureTold(name, _known(value), message, float(added))
+        for name, value, message, added in zip(names, again.values, said, contributions, strict=True)
     ]
 
 
@@ -182,7 +184,7 @@ def _text(payment: Transaction, schema: Schema, name: str) -> str | None:
 def _limiter(then: LimiterThen | None) -> LimiterTold | None:
     if then is None:
         return None
-    did = f"{then.did}: {then.words}" if then.is_asked and not then.admitted else then.did
+    did = f"{then.did}: {then.message}" if then.is_asked and not then.admitted else then.did
     return LimiterTold(
         then.is_asked, did if then.is_asked else "was not asked", then.payments, then.declines, then.agrees
     )

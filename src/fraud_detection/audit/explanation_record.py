@@ -46,7 +46,7 @@ class FeatureTold(msgspec.Struct, frozen=True):
 
     name: str
     value: float | None
-    words: str
+    message: str
     contribution: float
 
 
@@ -126,7 +126,7 @@ class ReasonTold(msgspec.Struct, frozen=True):
 
     action: str
     code: str
-    words: str
+    message: str
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -141,8 +141,8 @@ class Story(msgspec.Struct, frozen=True):
     number: int
     action: str
     reasons: list[ReasonTold]
-    instead_of: str | None
-    share: float | None
+    counterfactual_action: str | None
+    sampling_rate: float | None
     same: bool
     differences: list[Difference]
     taken: list[str]

@@ -1,7 +1,7 @@
 """Make a past decision again, from what was stored with it, and compare all of it to the bit.
 
 The stored event is parsed again by the project file of that day; the stored features are scored by the
-bundle of that day; rules, lists, policy, limiter, reasons and lot are asked again.
+bundle of that day; rules, lists, policy, limiter, reasons and control group are computed again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fraud_detection.audit.decline_cap_replay import AsThen, LimiterThen, limite
 from fraud_detection.audit.explanation_record import Difference
 from fraud_detection.core.decide.policy import unforeseen
 from fraud_detection.core.errors import ConfigError, RejectError
-from fraud_detection.core.events import INTERNAL_ERROR, Action, Decision, LetThrough, Transaction
+from fraud_detection.core.events import INTERNAL_ERROR, Action, ControlGroupAssignment, Decision, Transaction
 from fraud_detection.core.hash_chain import link
 from fraud_detection.core.metrics import StageTimes
 from fraud_detection.core.outcomes import Decided
@@ -108,15 +108,15 @@ def _configuration(record: Record, stored: StoredDecision) -> Configuration:
 
 
 def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, configuration: Configuration) -> Engine:
-    """Return the engine of that day under the name it had; without the lot where its key is not here."""
-    usable = project if _has_key(project) else msgspec.structs.replace(project, let_through=None)
+    """Return the engine of that day under the name it had; without the control group where its key is missing."""
+    usable = project if _has_key(project) else msgspec.structs.replace(project, control_group=None)
     engine = make_engine(bundle, scorer, usable)
     answerer = msgspec.structs.replace(engine.answerer, config_id=configuration.config_id)
     return msgspec.structs.replace(engine, project=project, answerer=answerer, configuration=configuration)
 
 
 def _has_key(project: Project) -> bool:
-    settings = project.let_through
+    settings = project.control_group
     return settings is None or bool(os.environ.get(settings.key_variable))
 
 
@@ -171,14 +171,14 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
         again.taken.append("that the model did not answer")
         decision = _answer(again, msgspec.structs.replace(answerer, scorer=None))
-    settings = project.let_through
-    if settings is not None and answerer.draw is None and again.stored.instead_of is not None:
+    settings = project.control_group
+    if settings is not None and answerer.sampler is None and again.stored.counterfactual_action is not None:
         again.taken.append(
-            f"that the lot fell on this payment: its key is not in {settings.key_variable}, so it cannot be "
-            "drawn again"
+            f"that it is in the control group: the key is not in {settings.key_variable}, so the assignment "
+            "cannot be computed again"
         )
-        mark = LetThrough(decision.action, settings.share)
-        decision = msgspec.structs.replace(decision, action=Action.APPROVE, let_through=mark)
+        assignment = ControlGroupAssignment(decision.action, settings.sampling_rate)
+        decision = msgspec.structs.replace(decision, action=Action.APPROVE, control_group=assignment)
     return decision
 
 
@@ -208,7 +208,7 @@ def _compare(record: Record, again: Rebuilt, configuration: Configuration) -> No
 
 def _said(name: str, value: object) -> str:
     """Return a value of a column as people read it; two that differ never look the same."""
-    if name in {"action", "instead_of"} and isinstance(value, int) and 0 <= value < len(Action):
+    if name in {"action", "counterfactual_action"} and isinstance(value, int) and 0 <= value < len(Action):
         return Action(value).label
     if name == "entities" and isinstance(value, bytes):
         try:

@@ -41,7 +41,7 @@ class Noted(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True):
     """Something that is not as it was kept; number, kind and payment where it is a row."""
 
-    words: str
+    message: str
     number: int | None = None
     kind: str | None = None
     about: str | None = None
@@ -72,12 +72,12 @@ class Verified(msgspec.Struct):
         """Tell whether everything is as it was kept."""
         return not self.fault_count
 
-    def fault(self, words: str, link: Link | None = None) -> None:
+    def fault(self, message: str, link: Link | None = None) -> None:
         """Add something that was found."""
         self.fault_count += 1
         if len(self.faults) < MAX_FAULTS:
             row = () if link is None else (link.seq, link.kind, link.about)
-            self.faults.append(Fault(words, *row))
+            self.faults.append(Fault(message, *row))
 
 
 def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
@@ -106,12 +106,12 @@ def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
 
 def _tell_losses(found: Verified, loss: Loss | None, accepted: Sequence[dict[str, Any]]) -> None:
     for one in (msgspec.convert(row, Loss) for row in accepted):
-        found.remarks.append(f"a loss was accepted at {one.at}: {one.words}")
+        found.remarks.append(f"a loss was accepted at {one.at}: {one.message}")
     if loss is not None and loss.unmarked:
         # A copy for the audit has none; who opens it for serving is asked.
-        found.remarks.append(loss.words)
+        found.remarks.append(loss.message)
     elif loss is not None:
-        found.fault(loss.words)
+        found.fault(loss.message)
 
 
 class _Walk:
@@ -170,8 +170,8 @@ def _compare(found: Verified, note: Noted, link: Link) -> None:
     if note.link == link.carried.hex():
         found.noted += 1
     else:
-        words = f"row {link.seq} has another link than was noted at {note.time}: all up to it was made anew"
-        found.fault(words, link)
+        message = f"row {link.seq} has another link than was noted at {note.time}: all up to it was made anew"
+        found.fault(message, link)
 
 
 def read_notes(path: Path) -> list[Noted]:

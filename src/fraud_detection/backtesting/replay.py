@@ -38,7 +38,7 @@ from fraud_detection.training.tables.historical_rows import PastRows, PastTable
 TODAY = "today"
 """The name of the side that nothing is changed on."""
 
-SCORE_WORDS = {
+SCORE_MESSAGES = {
     "score": "fraud probability at or above the cut-off",
     "no_score": "the model did not answer",
     LIMITER: "would be declined, but too many were",
@@ -67,7 +67,7 @@ class Model:
 
         What it would have answered is asked for, and the key of the lot is for the services.
         """
-        return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, let_through=None))
+        return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, control_group=None))
 
 
 class Side:
@@ -97,7 +97,7 @@ class Side:
     def answers(self) -> Answers:
         """Return all answers."""
         return self._book.answers(
-            self.name, words_of(self.project), self.project.policy.review_capacity_per_day
+            self.name, messages_of(self.project), self.project.policy.review_capacity_per_day
         )
 
 
@@ -159,11 +159,11 @@ class _Seen:
         )
 
 
-def words_of(project: Project) -> dict[str, str]:
+def messages_of(project: Project) -> dict[str, str]:
     """Return what people read for the code of each reason that a project decides by."""
-    words = {rule.name: rule.words or " ".join(rule.when.split()) for rule in project.rules}
+    messages = {rule.name: rule.message or " ".join(rule.when.split()) for rule in project.rules}
     lists = {one.name: f"{one.of} is on the list `{one.name}`" for one in project.lists}
-    return SCORE_WORDS | words | lists
+    return SCORE_MESSAGES | messages | lists
 
 
 def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Side]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fraud_detection.adapters.sqlite.decided_payments import PastDecision
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
-from fraud_detection.backtesting.replay import learned_until, words_of
+from fraud_detection.backtesting.replay import learned_until, messages_of
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.parse import Parser
@@ -39,13 +39,13 @@ class Reign:
     today.  What a configuration answered as a canary counts too once it has been champion: the answers are
     its own, and a hash has chosen the cards.  config_ids: all that were champions by the log of releases;
     None: no log is at hand, and the bundle decides alone.  capacity: reviews that people can make a day
-    today, None: any number.  words: what people read for the codes of its reasons.
+    today, None: any number.  messages: what people read for the codes of its reasons.
     """
 
     bundle: str
     config_ids: frozenset[str] | None = None
     capacity: float | None = None
-    words: Mapping[str, str] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, decision: PastDecision) -> bool:
         """Tell whether the champion made a decision, and none of OTHERS."""
@@ -139,7 +139,7 @@ def _join(
     """Take what both have decided by a moment, in order of the log."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
     known = {label.transaction_id: label for label in decided.past.labels if label.usable_from <= as_of}
-    for decision, lot in decided.decisions():
+    for decision, eligibility in decided.decisions():
         one = shadowed.get(decision.transaction_id)
         if one is None or decision.event_time > as_of:
             continue
@@ -151,14 +151,14 @@ def _join(
             raise ConfigError(
                 f"the shadow's project file takes payment {decision.transaction_id} for a label"
             )
-        answer = decision.action if decision.instead_of is None else decision.instead_of
+        answer = decision.action if decision.counterfactual_action is None else decision.counterfactual_action
         beside.payments.append(payment)
         beside.champion.add(answer, decision.score, decision.codes)
         beside.shadow.add(one.action, one.score, one.reasons)
         label = known.get(decision.transaction_id)
         beside.labels.append(UNKNOWN if label is None else int(label.fraud))
         beside.known_at.append(0 if label is None else label.usable_from)
-        beside.weight.append(weight_of(decision, payment.amount, lot))
+        beside.weight.append(weight_of(decision, payment.amount, eligibility))
 
 
 def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
@@ -193,8 +193,8 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
 def _answers(beside: Beside, engine: Engine, reign: Reign) -> tuple[Answers, Answers]:
     """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
     return (
-        beside.champion.answers(CHAMPION, reign.words, reign.capacity),
-        beside.shadow.answers(engine.configuration.config_id, words_of(engine.project), reign.capacity),
+        beside.champion.answers(CHAMPION, reign.messages, reign.capacity),
+        beside.shadow.answers(engine.configuration.config_id, messages_of(engine.project), reign.capacity),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.backtesting.replay import words_of
+from fraud_detection.backtesting.replay import messages_of
 from fraud_detection.challengers.live_comparison import LiveTraffic, Reign, live_traffic
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
@@ -86,15 +86,15 @@ def compared(
 
 
 def _reign(registry: ReleaseRegistry, champion: Engine) -> Reign:
-    """Return whose answers count as the champion's, with the words of all that it ever had; today's win."""
+    """Return whose answers count as the champion's, with the messages of all that it ever had; today's win."""
     champions = dict.fromkeys(one.champion for one in registry.releases())
-    words: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for bundle, project in (lifecycle.content_of(registry, one) for one in champions):
         if bundle == champion.bundle.name:
-            words |= words_of(project)
-    words |= words_of(champion.project)
+            messages |= messages_of(project)
+    messages |= messages_of(champion.project)
     capacity = champion.project.policy.review_capacity_per_day
-    return Reign(champion.bundle.name, frozenset(champions), capacity, words)
+    return Reign(champion.bundle.name, frozenset(champions), capacity, messages)
 
 
 def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:

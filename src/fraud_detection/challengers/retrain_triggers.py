@@ -32,7 +32,7 @@ class Reason(msgspec.Struct, frozen=True):
     """Whether it is time, and why or why not."""
 
     due: bool
-    words: str
+    message: str
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -50,24 +50,24 @@ class Drift(msgspec.Struct, frozen=True):
     def reason(self) -> Reason:
         """Say whether it is enough to train again."""
         if self.payments < MIN_PAYMENTS:
-            words = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} tell of drift"
-            return Reason(due=False, words=words)
+            message = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} tell of drift"
+            return Reason(due=False, message=message)
         drifted = [f"{name} {value:.2f}" for name, value in self.features.items() if value >= DRIFTED]
         if self.score is not None and self.score >= DRIFTED:
             drifted.insert(0, f"score {self.score:.2f}")
         if drifted:
             more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""  # noqa: PLR2004 - as many as one reads
-            words = f"drifted (index {DRIFTED:g} or more): {', '.join(drifted[:3])}{more}"
-            return Reason(due=True, words=words)
+            message = f"drifted (index {DRIFTED:g} or more): {', '.join(drifted[:3])}{more}"
+            return Reason(due=True, message=message)
         most = max([self.score or 0.0, *self.features.values()])
-        return Reason(due=False, words=f"no drift: the largest index is {most:.2f}, of {DRIFTED:g}")
+        return Reason(due=False, message=f"no drift: the largest index is {most:.2f}, of {DRIFTED:g}")
 
 
 def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:
     """Say whether the champion's latest labels are at least so old."""
     age = now_ms - learned_until(champion)
-    words = f"the champion's labels are {age / DAY_MS:.1f} days old, of {age_ms / DAY_MS:g}"
-    return Reason(due=age >= age_ms, words=words)
+    message = f"the champion's labels are {age / DAY_MS:.1f} days old, of {age_ms / DAY_MS:g}"
+    return Reason(due=age >= age_ms, message=message)
 
 
 def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -> Reason | None:
@@ -81,8 +81,8 @@ def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -
     days = (now - dt.datetime.fromisoformat(named[-1].at)) / dt.timedelta(days=1)
     if days * DAY_MS >= age_ms:
         return None
-    words = f"release {named[-1].number} put a challenger into the shadow {days:.1f} days ago"
-    return Reason(due=False, words=f"{words}: another one comes after {age_ms / DAY_MS:g}")
+    message = f"release {named[-1].number} put a challenger into the shadow {days:.1f} days ago"
+    return Reason(due=False, message=f"{message}: another one comes after {age_ms / DAY_MS:g}")
 
 
 def latest_time(states: Sequence[Path]) -> int | None:

@@ -52,7 +52,7 @@ class Shadow:
         self.config_id = engine.configuration.config_id
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
-        answerer = msgspec.structs.replace(engine.answerer, draw=None, reasons=None)
+        answerer = msgspec.structs.replace(engine.answerer, sampler=None, reasons=None)
         self._answering = Answering(answerer, StageTimes())
         self._answering.limiter = limiter
 
@@ -182,8 +182,8 @@ class Shadows:
                 state: Shadow(engine, log, self._rows(engine, state), limiter)
                 for state, log in self._logs.items()
             }
-            words = "the shadow %s decides too (bundle %s)"
-            LOG.info(words, name, engine.bundle.name, extra={"event": "shadow_started", "config_id": name})
+            message = "the shadow %s decides too (bundle %s)"
+            LOG.info(message, name, engine.bundle.name, extra={"event": "shadow_started", "config_id": name})
 
     def _rows(self, engine: Engine, state: Path) -> Rows:
         state_file, place = self._sites[state], self._logs[state].place(engine.configuration.config_id, 0)

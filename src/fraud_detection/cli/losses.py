@@ -17,4 +17,4 @@ def accept_losses(states: Sequence[Path]) -> None:
         loss = accept_loss(state)
         if loss is not None:
             words = "%s: %s; it goes on without, as --accept-loss says"
-            LOG.warning(words, state, loss.words, extra={"event": "loss_accepted"})
+            LOG.warning(words, state, loss.message, extra={"event": "loss_accepted"})

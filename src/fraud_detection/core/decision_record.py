@@ -15,7 +15,14 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from fraud_detection.core.events import Conflict, Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.core.events import (
+    Conflict,
+    ControlGroupAssignment,
+    Decision,
+    Label,
+    Quarantined,
+    Verdict,
+)
 
 SCHEMA_VERSION: Literal[2] = 2
 """Raised whenever a field changes its name, type or meaning; one that is added may be optional at once."""
@@ -34,14 +41,14 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
     """One reason of a decision: the code of a rule, list, feature or cut-off, and what a person reads."""
 
     code: str
-    words: str
+    message: str
 
 
-class ControlGroup(msgspec.Struct, frozen=True, gc=False):
-    """Approved by lot, to learn what it was: instead of which answer, and with which probability."""
+class ControlGroupRecord(msgspec.Struct, frozen=True, gc=False):
+    """Approved as control group: the action without that, and the probability of assignment."""
 
-    instead_of: Literal["review", "decline"]
-    share: Annotated[float, Meta(ge=0, le=1)]
+    counterfactual_action: Literal["review", "decline"]
+    sampling_rate: Annotated[float, Meta(ge=0, le=1)]
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -71,7 +78,7 @@ class DecisionRecord(
     policy: str
     bundle: str
     config_id: Annotated[str, Meta(description="names bundle, policy, rules and lists by content")] = ""
-    let_through: ControlGroup | None = None
+    control_group: ControlGroupRecord | None = None
     caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
     notes: Annotated[tuple[str, ...], Meta(description="what the sender should look at")] = ()
     repeated: Annotated[bool, Meta(description="it was decided before")] = False
@@ -133,7 +140,7 @@ def decision_record(
     decision: Decision, event_time: int, delivery: Delivery | None = None, *, repeated: bool = False
 ) -> DecisionRecord:
     """Return the record of a decision; `event_time` is in ms."""
-    reasons, let = decision.reasons, decision.let_through
+    reasons, let = decision.reasons, decision.control_group
     return DecisionRecord(
         SCHEMA_VERSION,
         decision.transaction_id,
@@ -206,8 +213,10 @@ def _date(days: int) -> str:
 
 
 def _reasons(reasons: Sequence[Verdict]) -> tuple[Reason, ...]:
-    return tuple([Reason(one.code, one.words) for one in reasons])
+    return tuple([Reason(one.code, one.message) for one in reasons])
 
 
-def _control_group(let: LetThrough) -> ControlGroup:
-    return ControlGroup(cast("Literal['review', 'decline']", ACTIONS[let.instead_of]), let.share)
+def _control_group(let: ControlGroupAssignment) -> ControlGroupRecord:
+    return ControlGroupRecord(
+        cast("Literal['review', 'decline']", ACTIONS[let.counterfactual_action]), let.sampling_rate
+    )

@@ -48,7 +48,7 @@ class RuleSettings(Kept, frozen=True, kw_only=True):
     name: Name
     when: str
     action: Literal["review", "decline"]
-    words: str = ""
+    message: str = ""
     version: Count = 1
 
 
@@ -83,13 +83,14 @@ class LimiterSettings(Settings, frozen=True):
     least: Count = 200
 
 
-class LetThroughSettings(Settings, frozen=True, kw_only=True):
-    """The share of payments to review or decline that is approved instead, to learn what they were.
+class ControlGroupSettings(Settings, frozen=True, kw_only=True):
+    """Control group: a random sample of the payments to review or decline is approved, to observe outcomes.
 
-    They are chosen by a keyed hash of their id.  maximum_amount: larger ones are never chosen, in major
-    units; a payment without an amount neither.  key_variable: of the environment, holds the key.
+    sampling_rate: probability of assignment, by a keyed hash of the payment's id.  max_amount: in major
+    units; larger payments, and those without an amount, are never assigned.  key_variable: environment
+    variable with the key.
     """
 
-    share: Annotated[float, Meta(gt=0, le=0.5)]
-    maximum_amount: Money
-    key_variable: str = "FRAUD_LET_THROUGH_KEY"
+    sampling_rate: Annotated[float, Meta(gt=0, le=0.5)]
+    max_amount: Money
+    key_variable: str = "FRAUD_CONTROL_GROUP_KEY"

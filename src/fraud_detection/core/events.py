@@ -167,25 +167,25 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
     action: Action
     code: str
-    words: str
+    message: str
 
 
-class LetThrough(msgspec.Struct, frozen=True, gc=False):
-    """A payment that was approved by lot, to learn what it was.
+class ControlGroupAssignment(msgspec.Struct, frozen=True, gc=False):
+    """Assignment of a payment to the control group: approved at random, so that its outcome is observed.
 
-    instead_of: the answer it would have had.  share: the probability with which such payments are chosen,
-    whose inverse is the weight of this one in estimates.
+    counterfactual_action: the action it would have had.  sampling_rate: probability of assignment; its
+    inverse is the weight of the payment in estimates.
     """
 
-    instead_of: Action
-    share: float
+    counterfactual_action: Action
+    sampling_rate: float
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The answer for one payment.
 
     score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
-    reasons: what led to a review or a decline, also where that was let through; of an approval only the list
+    reasons: what led to a review or a decline, also in the control group; of an approval only the list
     that demanded it.  config_id: names the bundle, policy, rules and lists by their content.  caller: the
     name of the key that sent the payment, or empty.  notes: what the sender should look at.
     """
@@ -197,7 +197,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     policy: str
     bundle: str
     config_id: str = ""
-    let_through: LetThrough | None = None
+    control_group: ControlGroupAssignment | None = None
     caller: str = ""
     notes: tuple[str, ...] = ()
 
@@ -215,10 +215,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 class FeatureDefinition(msgspec.Struct, frozen=True):
     """The name of a feature, and how a person says its value.
 
-    words: a sentence with {value} and {usual}, for reason codes.
+    template: a sentence with {value} and {usual}, for reason codes.
     unit: how to print the numbers: count, money, share, seconds, number, flag or code.
     """
 
     name: str
-    words: str
+    template: str
     unit: str

@@ -19,7 +19,7 @@ START = b""
 
 ROWS = """
     SELECT seq, 0, seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event,
-           features, config_id, instead_of, share, caller, notes, chain FROM decisions
+           features, config_id, counterfactual_action, sampling_rate, caller, notes, chain FROM decisions
     UNION ALL
     SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted, caller,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels

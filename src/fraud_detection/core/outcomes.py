@@ -62,9 +62,9 @@ Parsed = Transaction | Label | Quarantined | Forbidden
 class NotCommittedError(RetryError):
     """A batch that is decided and could not be committed; its outcomes hold as soon as it is."""
 
-    def __init__(self, words: str, outcomes: list[Outcome]) -> None:
+    def __init__(self, message: str, outcomes: list[Outcome]) -> None:
         """Say why, and what is decided."""
-        super().__init__(words)
+        super().__init__(message)
         self.outcomes = outcomes
 
 

@@ -60,8 +60,8 @@ class Known(msgspec.Struct):
     event where that may come again because its decision was kept but not its profiles, else with 0.
     entities: of payments that labels speak of, where they are known.  labels: that have come before, in
     the order in which they came; of payments still to come too.  noted: labels that changed nothing.
-    declined: of the payments whose event may come again, those that were declined or let through instead.
-    first: the payments in `taken_in`, as they came.
+    declined: of the payments whose event may come again, those that were declined, or would have been without
+    the control group. first: the payments in `taken_in`, as they came.
     """
 
     taken_in: dict[str, int]

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListSettings,
     PolicySettings,
@@ -274,11 +274,11 @@ class Project(Settings, frozen=True):
     rules: tuple[RuleSettings, ...] = ()
     lists: tuple[ListSettings, ...] = ()
     limiter: LimiterSettings | None = None
-    let_through: LetThroughSettings | None = None
+    control_group: ControlGroupSettings | None = None
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the variables of the environment that hold what nobody may read in a file."""
-        return () if self.let_through is None else (self.let_through.key_variable,)
+        return () if self.control_group is None else (self.control_group.key_variable,)

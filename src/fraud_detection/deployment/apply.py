@@ -149,8 +149,8 @@ def _follow(stack: Stack, told: set[str], say: Say) -> str:
     """Tell what happens until it is over; return the first failure."""
     first = ""
     for event in stack.events(told):
-        words = f": {event.reason}" if event.reason else ""
-        say(f"{event.at} {event.status:<20} {event.name} ({event.type}){words}")
+        message = f": {event.reason}" if event.reason else ""
+        say(f"{event.at} {event.status:<20} {event.name} ({event.type}){message}")
         if event.failed and not first and "cancelled" not in event.reason:
             first = f"{event.name} ({event.type}): {event.reason}"
     return first

@@ -85,11 +85,11 @@ def entries(lines: Iterable[str]) -> list[dict[str, Any]]:
     return found
 
 
-def words(entry: dict[str, Any]) -> str | None:
+def message(entry: dict[str, Any]) -> str | None:
     """Return a line as a person reads it; None for what only counts.
 
     >>> at = {"shard": "shard-1", "sequence_number": "7"}
-    >>> words({"type": "quarantined", "reason": "no", "path": "$.amount", "delivery": at})
+    >>> message({"type": "quarantined", "reason": "no", "path": "$.amount", "delivery": at})
     'quarantined 7 of shard-1: no - at $.amount'
     """
     match entry["type"]:
@@ -117,11 +117,11 @@ def words(entry: dict[str, Any]) -> str | None:
 def because(entry: dict[str, Any]) -> str:
     """Return the reasons of a decision: of the model what a person reads, of rules and lists their codes.
 
-    >>> because({"reasons": [{"code": "large", "words": "a lot"}, {"code": "score", "words": "0.9"}]})
+    >>> because({"reasons": [{"code": "large", "message": "a lot"}, {"code": "score", "message": "0.9"}]})
     '0.9; large'
     """
     reasons = entry["reasons"]
-    of_model = [one["words"] for one in reasons if one["code"] == "score"]
+    of_model = [one["message"] for one in reasons if one["code"] == "score"]
     return "; ".join([*of_model, *(one["code"] for one in reasons if one["code"] != "score")])
 
 

@@ -94,9 +94,9 @@ def _decide_one(folder: Path, package: bytes, variables: Mapping[str, str]) -> N
     except subprocess.TimeoutExpired:
         raise ConfigError(f"the function did not decide a payment within {TIMEOUT_S:.0f} s here") from None
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+        message = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
         raise ConfigError(
-            f"the function would not work as it would be deployed, so nothing was changed: {words[-1]}"
+            f"the function would not work as it would be deployed, so nothing was changed: {message[-1]}"
         )
 
 

@@ -41,9 +41,9 @@ class PutAgain(msgspec.Struct):
         yield f"{self.events:,} events of {self.objects:,} objects were put into the stream again"
         if self.before:
             yield f"{self.before:,} were put by an earlier run"
-        for kind, words in LEFT.items():
+        for kind, message in LEFT.items():
             if self.left[kind]:
-                yield f"{self.left[kind]:,} stay where they are, {words}"
+                yield f"{self.left[kind]:,} stay where they are, {message}"
 
 
 def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, below: str) -> PutAgain:

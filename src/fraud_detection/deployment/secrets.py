@@ -20,14 +20,15 @@ OF_LAMBDA = re.compile(r"AWS_|LAMBDA_|_|(PATH|LANG|TZ|PYTHON\w*|LD_\w*)$")
 def check_secrets(variables: Sequence[str]) -> tuple[str, ...]:
     """Return the names of variables; raise ConfigError for one that Lambda does not let us choose.
 
-    >>> check_secrets(["FRAUD_LET_THROUGH_KEY"])
-    ('FRAUD_LET_THROUGH_KEY',)
+    >>> check_secrets(["FRAUD_CONTROL_GROUP_KEY"])
+    ('FRAUD_CONTROL_GROUP_KEY',)
     """
     for one in variables:
         if not NAME.fullmatch(one) or OF_LAMBDA.match(one):
             raise ConfigError(
-                f"let_through.key_variable: {one!r} cannot be a variable of a Lambda function: name it with "
-                "letters, digits and _, and not as the runtime names its own, such as FRAUD_LET_THROUGH_KEY"
+                f"control_group.key_variable: {one!r} cannot be a variable of a Lambda function: name it "
+                "with letters, digits and _, and not as the runtime names its own, such as "
+                "FRAUD_CONTROL_GROUP_KEY"
             )
     return tuple(variables)
 
@@ -35,8 +36,8 @@ def check_secrets(variables: Sequence[str]) -> tuple[str, ...]:
 def parameter_of(variable: str) -> str:
     """Return the name of a secret's parameter.
 
-    >>> parameter_of("FRAUD_LET_THROUGH_KEY")
-    'SecretFraudLetThroughKey'
+    >>> parameter_of("FRAUD_CONTROL_GROUP_KEY")
+    'SecretFraudControlGroupKey'
     """
     return "Secret" + "".join(part[:1].upper() + part[1:].lower() for part in variable.split("_"))
 

@@ -25,9 +25,9 @@ class Tally(msgspec.Struct):
     transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
     conflicts: under the id of an earlier payment with other content.
     internal_errors: reviewed or set aside because the program met an error with them.
-    limited: reviewed because no more may be declined; let_through: approved by lot.  forbidden: events whose
-    sender may not do what they ask for.
-    engine: the engine's own time a payment, commit included; latency: the time since sending.
+    limited: reviewed because no more may be declined; control_group: approved at random.  forbidden: events
+    whose sender may not do what they ask for. engine: the engine's own time a payment, commit included;
+    latency: the time since sending.
     """
 
     transactions: int = 0
@@ -41,7 +41,7 @@ class Tally(msgspec.Struct):
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     repeated_labels: int = 0
     limited: int = 0
-    let_through: int = 0
+    control_group: int = 0
     conflicts: int = 0
     forbidden: int = 0
     internal_errors: int = 0
@@ -56,7 +56,7 @@ class Tally(msgspec.Struct):
             if decision.reasons:
                 self.limited += decision.is_limited
                 self.internal_errors += decision.is_failure
-                self.let_through += decision.let_through is not None
+                self.control_group += decision.control_group is not None
         elif isinstance(outcome, Conflict):
             self.transactions += 1
             self.conflicts += 1

@@ -1,4 +1,4 @@
-"""From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, let-through.
+"""From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, control group.
 
 It knows the order of these and nothing of where rows come from: live services, replays and trials of a change
 answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.decide.control_group import ControlGroupSampler
 from fraud_detection.core.decide.decline_cap import DeclineLimiter
 from fraud_detection.core.decide.policy import Policy, explained, limited, unforeseen
 from fraud_detection.core.decide.rules import RuleSet
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure, RetryError
-from fraud_detection.core.events import Action, Decision, LetThrough, Transaction
+from fraud_detection.core.events import Action, ControlGroupAssignment, Decision, Transaction
 from fraud_detection.core.metrics import DECIDE, REASONS, SCORE, StageTimes
 from fraud_detection.core.ports import Scorer
 from fraud_detection.core.score.reasons import Reasons
@@ -38,7 +38,7 @@ class Answerer(msgspec.Struct, frozen=True):
     reasons_shown: int = 3
     bundle: str = ""
     config_id: str = ""
-    draw: Draw | None = None
+    sampler: ControlGroupSampler | None = None
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -195,7 +195,7 @@ class Answering:
                 decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.config_id)
                 continue
             if given is not wanted:
-                decisions[place] = limited(decision, limiter.words)
+                decisions[place] = limited(decision, limiter.message)
         while earlier:
             limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
 
@@ -206,7 +206,7 @@ class Answering:
         rows: Sequence[array[float]],
         decisions: list[Decision],
     ) -> None:
-        """Add the model's reasons, and let some through, in place; an error of one payment ends there."""
+        """Add the model's reasons and assign the control group, in place; an error ends at its payment."""
         before = list(decisions)
         try:
             self._completed(answerer, payments, rows, decisions)
@@ -238,9 +238,11 @@ class Answering:
         ]
         self.stages.lap(DECIDE)
         _explain(answerer, rows, decisions, doubtful)
-        if answerer.draw is not None:
+        if answerer.sampler is not None:
             for place in doubtful:
-                decisions[place] = _let_through(answerer, answerer.draw, payments[place], decisions[place])
+                decisions[place] = _assign_control_group(
+                    answerer, answerer.sampler, payments[place], decisions[place]
+                )
         self.stages.lap(REASONS)
 
 
@@ -273,8 +275,10 @@ def _explain(
         decisions[place] = explained(decision, top)
 
 
-def _let_through(answerer: Answerer, draw: Draw, payment: Transaction, decision: Decision) -> Decision:
-    if not draw.chooses(payment) or answerer.rules.is_final(decision.reasons):
+def _assign_control_group(
+    answerer: Answerer, sampler: ControlGroupSampler, payment: Transaction, decision: Decision
+) -> Decision:
+    if not sampler.selects(payment) or answerer.rules.is_final(decision.reasons):
         return decision
-    mark = LetThrough(decision.action, draw.share)
-    return msgspec.structs.replace(decision, action=Action.APPROVE, let_through=mark)
+    assignment = ControlGroupAssignment(decision.action, sampler.sampling_rate)
+    return msgspec.structs.replace(decision, action=Action.APPROVE, control_group=assignment)

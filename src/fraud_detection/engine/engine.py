@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.decide.control_group import ControlGroupSampler
 from fraud_detection.core.decide.decline_cap import DeclineLimiter
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
@@ -123,19 +123,21 @@ def _answerer(project: Project, bundle: Bundle, scorer: Scorer, configuration: C
         settings.reasons,
         bundle.name,
         configuration.config_id,
-        _draw(project),
+        _control_group_sampler(project),
     )
 
 
-def _draw(project: Project) -> Draw | None:
-    settings = project.let_through
+def _control_group_sampler(project: Project) -> ControlGroupSampler | None:
+    settings = project.control_group
     if settings is None:
         return None
     key = os.environ.get(settings.key_variable, "")
     if not key:
         raise ConfigError(
-            "`let_through` needs a key, so that nobody can foresee who is chosen: set "
+            "`control_group` needs a key, so that nobody can predict who is assigned: set "
             f"{settings.key_variable} to some long random text, the same on every machine"
         )
     decimals = 2 if project.schema.amount is None else project.schema.amount.decimals
-    return Draw(settings.share, round(settings.maximum_amount * 10**decimals), key.encode())
+    return ControlGroupSampler(
+        settings.sampling_rate, round(settings.max_amount * 10**decimals), key.encode()
+    )

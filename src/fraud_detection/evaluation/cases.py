@@ -54,9 +54,11 @@ def _largest(traffic: Traffic, sides: tuple[Answers, Answers], rows: np.ndarray)
 
 
 def _answer(side: Answers, row: int) -> Answer:
-    words = [side.words.get(code, code) for code in side.codes(row)]
+    messages = [side.messages.get(code, code) for code in side.codes(row)]
     return Answer(
-        action=Action(int(side.action[row])).label, score=figure(float(side.score[row])), reasons=tuple(words)
+        action=Action(int(side.action[row])).label,
+        score=figure(float(side.score[row])),
+        reasons=tuple(messages),
     )
 
 
@@ -70,7 +72,7 @@ def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) ->
     return tuple(
         Reason(
             code=code,
-            words=_words(code, sides),
+            message=_message(code, sides),
             first=first.get(code, none),
             second=second.get(code, none),
         )
@@ -78,12 +80,12 @@ def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) ->
     )
 
 
-def _words(code: str, sides: tuple[Answers, Answers]) -> str:
+def _message(code: str, sides: tuple[Answers, Answers]) -> str:
     """Return what people read for a code; that of each side where a change gave it another meaning."""
-    told = {side.words[code]: side.name for side in reversed(sides) if code in side.words}
+    told = {side.messages[code]: side.name for side in reversed(sides) if code in side.messages}
     if len(told) < len(sides):
         return next(iter(told), code)
-    return "; ".join(f"{name}: {words}" for words, name in reversed(told.items()))
+    return "; ".join(f"{name}: {message}" for message, name in reversed(told.items()))
 
 
 def _often(fired: dict[str, Fired], code: str) -> int:

@@ -116,7 +116,7 @@ class Reason(Record, frozen=True):
     """A reason on the decisions of each side."""
 
     code: str
-    words: str
+    message: str
     first: Fired
     second: Fired
 

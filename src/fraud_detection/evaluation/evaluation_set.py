@@ -115,7 +115,7 @@ class Answers:
 
     action: int8, the numbers of `events.Action`.  score: float64, NaN where no model answered.
     why: int64, for each payment a place in `reasons`, which holds the codes of what led to it.
-    words: what people read for a code.  capacity: reviews that people can make a day, None: any number.
+    messages: what people read for a code.  capacity: reviews that people can make a day, None: any number.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Answers:
     score: np.ndarray
     why: np.ndarray
     reasons: tuple[tuple[str, ...], ...] = ((),)
-    words: Mapping[str, str] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
     capacity: float | None = None
 
     def codes(self, row: int) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ class AnswerBook:
         self._why.append(self._known.setdefault(tuple(codes), len(self._known)))
 
     def answers(
-        self, name: str, words: Mapping[str, str] | None = None, capacity: float | None = None
+        self, name: str, messages: Mapping[str, str] | None = None, capacity: float | None = None
     ) -> Answers:
         """Return all that was added, as the answers of the side `name`."""
         return Answers(
@@ -165,6 +165,6 @@ class AnswerBook:
             np.array(self._scores, np.float64),
             np.array(self._why, np.int64),
             tuple(self._known),
-            words or {},
+            messages or {},
             capacity,
         )

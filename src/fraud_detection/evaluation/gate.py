@@ -12,7 +12,7 @@ from fraud_detection.evaluation.comparison import Comparison, Estimate, Part, Re
 from fraud_detection.evaluation.messages import money
 
 UNSEEN_ADVICE = (
-    "set `let_through`, so that some of them are approved and tell what they were, or look at them "
+    "set `control_group`, so that some of them are approved and tell what they were, or look at them "
     "(`--json FILE`, `comparison.examples.newly_unseen`) and overrule the gate with --anyway"
 )
 
@@ -22,7 +22,7 @@ class Check(Record, frozen=True):
 
     name: str
     passed: bool
-    words: str
+    message: str
 
 
 class Facts(Record, frozen=True):
@@ -74,14 +74,14 @@ def _checks(found: Comparison, facts: Facts, gate: Gate) -> Iterator[Check]:
     yield Check(
         name="parity",
         passed=facts.rescored > 0 and facts.different == 0,
-        words=f"{facts.rescored:,} live payments scored again from their stored features, "
+        message=f"{facts.rescored:,} live payments scored again from their stored features, "
         f"{facts.different:,} of them not to the same bit",
     )
     both = facts.same_features and facts.same_schema
     yield Check(
         name="schema",
         passed=both,
-        words="the same features and fields as the services have now"
+        message="the same features and fields as the services have now"
         if both
         else "other features or fields than the services have: needs a new state file (`fraud state create`)",
     )
@@ -94,7 +94,7 @@ def _enough(total: Part | None, gate: Gate) -> Check:
     return Check(
         name="enough labels",
         passed=days >= gate.least_days and worth >= gate.least_frauds,
-        words=f"{days:.0f} days whose labels are in (at least {gate.least_days}), with {frauds:,.0f} frauds"
+        message=f"{days:.0f} days whose labels are in (at least {gate.least_days}), with {frauds:,.0f} frauds"
         + (f", by weight, which are worth {worth:,.1f} equal ones" if round(frauds - worth, 3) else "")
         + f" (at least {gate.least_frauds})",
     )
@@ -109,7 +109,7 @@ def _better(total: Part | None, facts: Facts, gate: Gate) -> Check:
     return Check(
         name="better",
         passed=gain is not None and gain.low is not None and gain.low > -gate.tolerance,
-        words=f"{gate.metric}: {_said(gain)} in place of the champion's; its lower end must be above "
+        message=f"{gate.metric}: {_said(gain)} in place of the champion's; its lower end must be above "
         f"{-gate.tolerance:g}"
         if known
         else f"{gate.metric} is not known: no labels are in",
@@ -119,7 +119,7 @@ def _better(total: Part | None, facts: Facts, gate: Gate) -> Check:
 def _calibrated(facts: Facts, gate: Gate) -> Check:
     if not facts.frauds:
         return Check(
-            name="calibrated", passed=False, words="no fraud is among the payments whose label is in"
+            name="calibrated", passed=False, message="no fraud is among the payments whose label is in"
         )
     spread = 1.96 * facts.deviation
     low, high = max(facts.frauds - spread, 0.0), facts.frauds + spread
@@ -127,7 +127,7 @@ def _calibrated(facts: Facts, gate: Gate) -> Check:
     return Check(
         name="calibrated",
         passed=passed,
-        words=f"its scores expect {facts.expected_frauds:,.1f} frauds where {facts.frauds:,.0f} were "
+        message=f"its scores expect {facts.expected_frauds:,.1f} frauds where {facts.frauds:,.0f} were "
         f"(chance: {low:,.0f} to {high:,.0f}); allowed is a factor of {gate.calibration:g}",
     )
 
@@ -135,15 +135,15 @@ def _calibrated(facts: Facts, gate: Gate) -> Check:
 def _segments(found: Comparison, gate: Gate) -> Check:
     whole = {} if found.total is None else {"all": (found.total,)}
     worse = [
-        f"{name} {part.name}: {words}"
+        f"{name} {part.name}: {message}"
         for name, parts in (whole | found.segments).items()
         for part in parts
-        if (part.effective_frauds or 0.0) >= gate.segment_frauds and (words := _loss(part, gate))
+        if (part.effective_frauds or 0.0) >= gate.segment_frauds and (message := _loss(part, gate))
     ]
     return Check(
         name="no segment worse",
         passed=found.total is not None and not worse,
-        words="no labels are in"
+        message="no labels are in"
         if found.total is None
         else "; ".join(worse)
         or f"neither in all nor in a segment with {gate.segment_frauds} frauds does recall fall by more than "
@@ -164,15 +164,15 @@ def _loss(part: Part, gate: Gate) -> str:
 
 def _unseen(found: Comparison, gate: Gate) -> Check:
     if found.total is None or found.unseen is None or found.total.second.judged is None:
-        return Check(name="unseen", passed=False, words="no labels are in")
+        return Check(name="unseen", passed=False, message="no labels are in")
     unseen, saved = found.unseen, found.total.second.judged.money_saved
     passed = unseen.cost <= gate.unseen * max(saved, 0.0)
     return Check(
         name="unseen",
         passed=passed,
-        words=f"{money(unseen.payments)} payments ({money(unseen.money)} in money) that the champion stopped "
-        f"would pass, and nobody knows what they were: were all fraud, they would cost {money(unseen.cost)}; "
-        f"allowed is {gate.unseen:g} of the {money(saved)} that it saves"
+        message=f"{money(unseen.payments)} payments ({money(unseen.money)} in money) that the champion "
+        "stopped would pass, and nobody knows what they were: were all fraud, they would cost "
+        f"{money(unseen.cost)}; allowed is {gate.unseen:g} of the {money(saved)} that it saves"
         + ("" if passed else f"; {UNSEEN_ADVICE}"),
     )
 
@@ -185,7 +185,7 @@ def _capacity(found: Comparison, facts: Facts, gate: Gate) -> Check:
     return Check(
         name="reviewers",
         passed=most is None or reviews <= most,
-        words=f"{reviews:,.1f} reviews a day"
+        message=f"{reviews:,.1f} reviews a day"
         + (f" (with their part of {facts.left_out:,} payments left out), " if facts.left_out else ", ")
         + ("and no limit" if capacity is None else f"where {capacity:,.0f} can be made"),
     )
@@ -196,7 +196,7 @@ def _latency(facts: Facts, gate: Gate) -> Check:
     return Check(
         name="latency",
         passed=0 < challenger <= champion * gate.latency,
-        words=f"p99 of a payment {challenger:,.0f} us, the champion's {champion:,.0f} us; allowed is "
+        message=f"p99 of a payment {challenger:,.0f} us, the champion's {champion:,.0f} us; allowed is "
         f"{gate.latency:g} times as much",
     )
 

@@ -33,9 +33,9 @@ def unseen_weights(traffic: Traffic, sides: tuple[Answers, Answers], total: Part
     """Return, for each payment, how many unseen ones it stands for; float64, 0 for all others.
 
     A label is an outcome that was seen, also one by people who reviewed the payment.  Where a payment could
-    be let through by lot, its own label counts in no sum: those that were let through stand for it once some
-    of them are labelled, and until then each stands for itself alone.  While none of n that are labelled is
-    fraud, up to 3 / n of what they stand for may be (the rule of three, 95 %).
+    be assigned to the control group, its own label counts in no sum: the control group stands for it once
+    some of them are labelled, and until then each stands for itself alone.  While none of n that are labelled
+    is fraud, up to 3 / n of what they stand for may be (the rule of three, 95 %).
     """
     newly = (total.piece != NONE) & (sides[0].action > Action.APPROVE) & (sides[1].action == Action.APPROVE)
     weight, known = traffic.weights(), traffic.label != UNKNOWN

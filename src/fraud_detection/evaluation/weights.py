@@ -1,6 +1,6 @@
 """How many payments one stands for, and how much a sum of unequal ones is worth.
 
-A payment that was let through by lot stands for all of its kind; see docs/labels.md.  Where the weights come
+A payment of the control group stands for all of its kind; see docs/labels.md.  Where the weights come
 from is not known here.
 """
 

@@ -98,8 +98,8 @@ def _read_labels(reader: PastReader, path: Path) -> None:
 def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:
     decided = Decided(path)
     rows, told = 0, decided.past.labels
-    for decision, lot in decided.decisions():
-        reader.take_decided(decision, lot)
+    for decision, eligibility in decided.decisions():
+        reader.take_decided(decision, eligibility)
         rows += 1
         if rows % READ_ROWS == 0:
             progress(f"reading {path.name}: {rows:,} decisions", 0.0)

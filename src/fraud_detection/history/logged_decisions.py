@@ -14,54 +14,56 @@ from fraud_detection.core.events import Action
 DECIMALS = 2
 
 
-class Lot(msgspec.Struct, frozen=True):
-    """By which lot payments were let through when a configuration answered.
+class ControlGroupEligibility(msgspec.Struct, frozen=True):
+    """Which payments a configuration could assign to its control group.
 
-    maximum: in minor units.  final: names of lists that deny; what stands on them is never let through.
+    max_amount: in minor units.  deny_lists: names of lists that deny; what stands on them is never let
+    through.
     """
 
-    maximum: int
-    final: frozenset[str]
+    max_amount: int
+    deny_lists: frozenset[str]
 
-    def could_choose(self, amount: int | None, codes: Sequence[str]) -> bool:
-        """Tell whether a payment of that amount, answered for these reasons, could have been let through."""
-        return amount is not None and amount <= self.maximum and self.final.isdisjoint(codes)
+    def is_eligible(self, amount: int | None, codes: Sequence[str]) -> bool:
+        """Tell whether a payment of that amount, decided for these reasons, could be assigned."""
+        return amount is not None and amount <= self.max_amount and self.deny_lists.isdisjoint(codes)
 
 
-def weight_of(decision: PastDecision, amount: int | None, lot: Lot | None) -> float:
+def weight_of(
+    decision: PastDecision, amount: int | None, eligibility: ControlGroupEligibility | None
+) -> float:
     """Return for how many payments a decided one stands in what is learned and measured.
 
     Each payment whose outcome could be seen stands for 1 / the probability that it was seen.  One that was
-    stopped where a lot could have let it through stands for none: those that were let through stand for it,
-    and what is said of it comes from people who saw the score.  Where no lot could, there is nobody else to
-    stand for it, and it counts by what label it has.
+    stopped and was eligible for the control group stands for none: the control group stands for it, and its
+    own label comes from people who saw the score.  One that was not eligible counts by the label it has.
 
     >>> stopped = PastDecision("t1", 0, 1, 0.7, "[]", "b", b"", b"", "s", None, None)
-    >>> lot = Lot(maximum=5_000, final=frozenset())
-    >>> weight_of(stopped, 100, lot), weight_of(stopped, 9_999, lot), weight_of(stopped, 100, None)
+    >>> eligibility = ControlGroupEligibility(max_amount=5_000, deny_lists=frozenset())
+    >>> weight_of(stopped, 100, eligibility), weight_of(stopped, 9_999, eligibility), weight_of(stopped, 100, None)
     (0.0, 1.0, 1.0)
-    >>> through = msgspec.structs.replace(stopped, action=0, instead_of=1, share=0.01)
-    >>> weight_of(through, 100, lot)
+    >>> assigned = msgspec.structs.replace(stopped, action=0, counterfactual_action=1, sampling_rate=0.01)
+    >>> weight_of(assigned, 100, eligibility)
     100.0
     """
-    if decision.share is not None:
-        return 1.0 / decision.share
-    if decision.action == Action.APPROVE or lot is None:
+    if decision.sampling_rate is not None:
+        return 1.0 / decision.sampling_rate
+    if decision.action == Action.APPROVE or eligibility is None:
         return 1.0
-    return 0.0 if lot.could_choose(amount, decision.codes) else 1.0
+    return 0.0 if eligibility.is_eligible(amount, decision.codes) else 1.0
 
 
-def lot_of(content: bytes, name: str) -> Lot | None:
+def eligibility_of(content: bytes, name: str) -> ControlGroupEligibility | None:
     """Return the control group of a configuration, None without one; raise ConfigError if unreadable."""
     try:
         project = msgspec.json.decode(content, type=_Configuration).project
     except msgspec.DecodeError as error:
         raise ConfigError(f"configuration {name}: cannot be read: {error}") from None
-    if project.let_through is None:
+    if project.control_group is None:
         return None
     decimals = DECIMALS if project.schema.amount is None else project.schema.amount.decimals
-    final = frozenset(one.name for one in project.lists if one.kind == "deny")
-    return Lot(round(project.let_through.maximum_amount * 10**decimals), final)
+    deny_lists = frozenset(one.name for one in project.lists if one.kind == "deny")
+    return ControlGroupEligibility(round(project.control_group.max_amount * 10**decimals), deny_lists)
 
 
 def state_files(named: Sequence[Path]) -> list[Path]:
@@ -84,17 +86,19 @@ class Decided:
     def __init__(self, path: Path) -> None:
         """Open the file; raise ConfigError when it is none of this version."""
         self.past = StatePast(path)
-        self._lots = {name: lot_of(content, name) for name, content in self.past.configurations.items()}
+        self._eligibility = {
+            name: eligibility_of(content, name) for name, content in self.past.configurations.items()
+        }
 
-    def decisions(self) -> Iterator[tuple[PastDecision, Lot | None]]:
-        """Yield each decision with the lot that was drawn for it; close the file after the last."""
+    def decisions(self) -> Iterator[tuple[PastDecision, ControlGroupEligibility | None]]:
+        """Yield each decision with the eligibility for its control group; close the file after the last."""
         for decision in self.past.decisions():
-            yield decision, self._lots.get(decision.config_id)
+            yield decision, self._eligibility.get(decision.config_id)
         self.past.close()
 
 
 class _Let(msgspec.Struct, frozen=True):
-    maximum_amount: float
+    max_amount: float
 
 
 class _Amount(msgspec.Struct, frozen=True):
@@ -111,10 +115,10 @@ class _List(msgspec.Struct, frozen=True):
 
 
 class _Project(msgspec.Struct, frozen=True):
-    """Of a project file of any version what tells who could be let through."""
+    """Of a project file of any version the parts that say who could be assigned to the control group."""
 
     schema: _Schema
-    let_through: _Let | None = None
+    control_group: _Let | None = None
     lists: tuple[_List, ...] = ()
 
 

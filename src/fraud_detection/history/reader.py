@@ -17,7 +17,7 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import differing_fields
 from fraud_detection.core.project_schema import Schema
 from fraud_detection.core.sources import KnownSource
-from fraud_detection.history.logged_decisions import Lot, weight_of
+from fraud_detection.history.logged_decisions import ControlGroupEligibility, weight_of
 
 WORST_SHARE_REFUSED = 0.5
 
@@ -98,7 +98,7 @@ class PastReader:
         if past.fraud is not None and self.parser.labels.tells_when(event):
             self.told_in_rows = max(self.told_in_rows, past.known_at)
 
-    def take_decided(self, decision: PastDecision, lot: Lot | None) -> None:
+    def take_decided(self, decision: PastDecision, eligibility: ControlGroupEligibility | None) -> None:
         """Take a payment that was decided; what its own row says of its label nobody was told."""
         one = decision.transaction_id
         try:
@@ -107,7 +107,7 @@ class PastReader:
             self.history.refused.append((error.path, error.reason))
             return
         self.history.decided += 1
-        weight = weight_of(decision, payment.amount, lot)
+        weight = weight_of(decision, payment.amount, eligibility)
         if weight != 1:
             self.history.weights[one] = weight
         if self._is_repeated(payment):

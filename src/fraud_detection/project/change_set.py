@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListEntry,
     ListSettings,
@@ -46,7 +46,7 @@ class Change(Settings, frozen=True):
     rules, lists: one with the name of a standing one takes its place, others come behind.
     without_rules, without_lists: names of those that are taken away.
     entries, without_entries: list -> entries that come onto it, and values that go from it.
-    limiter, let_through: the whole block; null takes it away.
+    limiter, control_group: the whole block; null takes it away.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Change(Settings, frozen=True):
     entries: dict[Name, tuple[ListEntry, ...]] = msgspec.field(default_factory=dict)
     without_entries: dict[Name, tuple[str, ...]] = msgspec.field(default_factory=dict)
     limiter: LimiterSettings | UnsetType | None = UNSET
-    let_through: LetThroughSettings | UnsetType | None = UNSET
+    control_group: ControlGroupSettings | UnsetType | None = UNSET
 
 
 def load_change(path: Path) -> Change:
@@ -98,7 +98,7 @@ def apply_change(project: Project, change: Change) -> Project:
         rules=rules,
         lists=_with_entries(lists, change),
     )
-    changed = _replaced(changed, {"limiter": change.limiter, "let_through": change.let_through})
+    changed = _replaced(changed, {"limiter": change.limiter, "control_group": change.control_group})
     for problem, place in contradictions(changed):
         raise ConfigError(f"{problem} - at `{place}`")
     return changed
@@ -116,9 +116,9 @@ def described(project: Project, change: Change) -> Iterator[str]:
     for key, value in _given(msgspec.structs.asdict(change.policy)).items():
         yield f"{key}: {_said(key, value)} in place of {_said(key, getattr(project.policy, key))}"
     yield from _described_names(project, change)
-    for key, block in _given({"limiter": change.limiter, "let_through": change.let_through}).items():
-        words = ", ".join(f"{name} {value}" for name, value in to_plain(block).items()) if block else "none"
-        yield f"{key}: {words}"
+    for key, block in _given({"limiter": change.limiter, "control_group": change.control_group}).items():
+        message = ", ".join(f"{name} {value}" for name, value in to_plain(block).items()) if block else "none"
+        yield f"{key}: {message}"
     if change.bundle is not None:
         yield f"the bundle at {change.bundle}"
 

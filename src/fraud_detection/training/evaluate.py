@@ -146,7 +146,7 @@ def _lots(scored: Scored, known: Scored) -> dict[str, float]:
     if are_equal(scored.weight):
         return {}
     return {
-        "let_through_count": int((known.weight > 1).sum()),
+        "control_group_count": int((known.weight > 1).sum()),
         "left_out_count": int((scored.weight == 0).sum()),
         "effective_count": effective(known.weight),
     }
@@ -179,7 +179,7 @@ def amount_ranking(known: Scored) -> Ranking:
 
 
 def _card_precision(known: Scored) -> float:
-    # A lot is drawn for a payment, not for a card: no weight says how many cards one stands for.
+    # The control group is assigned by payment, not by card: no weight says how many cards one stands for.
     if not are_equal(known.weight):
         return math.nan
     return card_precision(known.score, known.label, known.rows.card, known.rows.event_time)

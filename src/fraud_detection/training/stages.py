@@ -31,7 +31,7 @@ from fraud_detection.training.workflow import (
 class FeaturesReport(msgspec.Struct, frozen=True):
     """What became of a file of history.
 
-    decided: payments out of state files; let_through: those of them that stand for others, left_out: those
+    decided: payments out of state files; control_group: those of them that stand for others, left_out: those
     that others stand for.
     immature: payments in no slice, since their labels cannot be in at `moment`, in ms: the one that was
     named, or the last one that history tells of.
@@ -46,7 +46,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     features: int
     fingerprint: str
     decided: int = 0
-    let_through: int = 0
+    control_group: int = 0
     left_out: int = 0
     immature: int = 0
     moment: int | None = None
@@ -133,7 +133,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         features=len(dataset.info.features),
         fingerprint=dataset.info.fingerprint,
         decided=history.decided,
-        let_through=int((dataset.weight > 1).sum()),
+        control_group=int((dataset.weight > 1).sum()),
         left_out=int((dataset.weight == 0).sum()),
         immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
         moment=history.told_until if history.as_of is None else history.as_of,

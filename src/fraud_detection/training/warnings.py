@@ -41,7 +41,7 @@ def doubts(
         )
     if weight is not None and (weight == 0).any() and not (weight > 1).any():
         found.append(
-            f"{int((weight == 0).sum()):,} payments were stopped and none was let through: no figure speaks "
-            "of such payments; wait, or raise `let_through.share`"
+            f"{int((weight == 0).sum()):,} payments were stopped and none is in the control group: no figure "
+            "speaks of such payments; wait, or raise `control_group.sampling_rate`"
         )
     return tuple(found)

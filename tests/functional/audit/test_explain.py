@@ -24,7 +24,7 @@ from fraud_detection.audit.explanation_record import Story
 from fraud_detection.audit.verify import verify
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListEntry,
     ListSettings,
@@ -105,7 +105,7 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 40) -> None
 @pytest.fixture(scope="module")
 def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+        patch.setenv("FRAUD_CONTROL_GROUP_KEY", "a key of the tests")
         root = tmp_path_factory.mktemp("explain")
         history = third_of_cards(small_world.history, root / "history.parquet")
         yield made(msgspec.structs.replace(small_world, history=history), root / "state.db")
@@ -117,7 +117,7 @@ def made(small: SmallWorld, state: Path) -> World:
     told = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
-    small_share = LetThroughSettings(share=0.2, maximum_amount=60.0)
+    small_share = ControlGroupSettings(sampling_rate=0.2, max_amount=60.0)
     first = msgspec.structs.replace(small.project, rules=(OFTEN,), limiter=LIMITER, lists=lists(cards))
     second = msgspec.structs.replace(
         small.project,
@@ -127,7 +127,7 @@ def made(small: SmallWorld, state: Path) -> World:
             msgspec.structs.replace(OFTEN, name="expired", expires=PAST),
             RuleSettings(name="unknown", when="card_amount_mean_5m > 0", action="review"),
         ),
-        let_through=small_share,
+        control_group=small_share,
     )
     engines = [load_engine(small.bundle, project) for project in (first, second, small.project)]
     service = service_over(engines[0], state)
@@ -156,7 +156,7 @@ KINDS = {
     "limited": 'reasons LIKE \'[["review","limiter"%\'',
     "denied by a list": "action = 2 AND reasons LIKE '%\"bad\"%'",
     "allowed by a list": "action = 0 AND reasons LIKE '%\"ours\"%'",
-    "let through": "instead_of IS NOT NULL",
+    "control group": "counterfactual_action IS NOT NULL",
 }
 
 
@@ -170,7 +170,7 @@ def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None
         assert told.score.score == told.score.probability
         added = sum(feature.contribution for feature in told.features)
         assert told.score.base + added == pytest.approx(told.score.log_odds)
-        assert (told.instead_of is not None) == (kind == "let through")
+        assert (told.counterfactual_action is not None) == (kind == "control group")
 
 
 def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
@@ -260,14 +260,14 @@ CHANGES = {
     "reasons": ('reasons = \'[["decline","score","because"]]\'', {"reasons", "chain"}),
     "entities": ("entities = x'94a161c0c0c0'", {"entities", "chain"}),
     "event_time": ("event_time = event_time + 1", {"event_time", "chain"}),
-    "share": ("instead_of = 2, share = 0.5", {"instead_of", "share", "chain"}),
+    "share": ("counterfactual_action = 2, share = 0.5", {"counterfactual_action", "share", "chain"}),
     "chain": ("chain = x'00'", {"chain"}),
 }
 
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_was_changed_since_is_told_and_nothing_else(world: World, tmp_path: Path, what: str) -> None:
-    one = world.rows(f"{KINDS['declined']} AND instead_of IS NULL")[3][0]
+    one = world.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
     change, expected = CHANGES[what]
     query = f"UPDATE decisions SET {change} WHERE transaction_id = ?"  # noqa: S608 - ours
     told = tampered(world, tmp_path, query, one).explain(one)
@@ -304,13 +304,13 @@ def test_a_limiter_that_should_have_answered_otherwise_is_told(world: World, tmp
 def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("FRAUD_LET_THROUGH_KEY")
-    one = world.rows(KINDS["let through"])[0][0]
+    monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY")
+    one = world.rows(KINDS["control group"])[0][0]
     told = world.explain(one)
     assert told.same
-    assert "FRAUD_LET_THROUGH_KEY" in told.taken[0]
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", "another key")
-    assert {one.what for one in world.explain(one).differences} >= {"action", "instead_of"}
+    assert "FRAUD_CONTROL_GROUP_KEY" in told.taken[0]
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "another key")
+    assert {one.what for one in world.explain(one).differences} >= {"action", "counterfactual_action"}
 
 
 def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tmp_path: Path) -> None:

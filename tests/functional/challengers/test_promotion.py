@@ -357,7 +357,7 @@ def test_each_side_tells_its_rules_in_its_own_words(
     _, project = lifecycle.content_of(registry, first)
 
     def saying(words: str, *, action: str = "review", name: str = "all") -> Project:
-        rule = {"name": name, "when": "amount >= 0", "action": action, "words": words}
+        rule = {"name": name, "when": "amount >= 0", "action": action, "message": words}
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
     lots = iter(

@@ -433,7 +433,7 @@ def test_a_scheduler_that_asks_every_night_does_not_train_while_a_young_challeng
     waits = young_challenger(registry, now + dt.timedelta(days=6.5), 7 * day_ms)
     assert waits is not None
     assert not waits.due
-    assert waits.words == (
+    assert waits.message == (
         "release 3 put a challenger into the shadow 6.5 days ago: another one comes after 7"
     )
     assert young_challenger(registry, now + dt.timedelta(days=7.1), 7 * day_ms) is None

@@ -401,7 +401,7 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
     assert min(found.facts.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
-    failed = {check.name: check.words for check in found.verdict.checks if not check.passed}
+    failed = {check.name: check.message for check in found.verdict.checks if not check.passed}
     assert "needs a new state file" in failed["schema"]
     before = lifecycle.current(trial.registry)
     named = [f"--live={trial.registry.path}", "--reason=tried", "--no-tracking", "--headless"]

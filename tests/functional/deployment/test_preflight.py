@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListEntry,
     ListSettings,
@@ -50,24 +50,24 @@ from tests.conftest import SmallWorld
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1.0"
 HERE = Function(runtime=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a runtime of today
-LET_THROUGH = LetThroughSettings(share=0.05, maximum_amount=100.0)
+CONTROL_GROUP = ControlGroupSettings(sampling_rate=0.05, max_amount=100.0)
 RULE = RuleSettings(name="everything", when="amount >= 0", action="decline")
 LIST = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value="1"),))
 BLOCKS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "limiter": {"limiter": LimiterSettings(count=20)},
-    "let_through": {"let_through": LET_THROUGH},
-    "let_through by another variable": {
-        "let_through": msgspec.structs.replace(LET_THROUGH, key_variable="LOT")
+    "control_group": {"control_group": CONTROL_GROUP},
+    "control_group by another variable": {
+        "control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable="LOT")
     },
     "rules": {"rules": (RULE,)},
     "lists": {"lists": (LIST,)},
     "policy": {"policy": PolicySettings(review_at=0.1, decline_at=0.2)},
 }
-IN_SHORT = {"nothing", "let_through by another variable"}
+IN_SHORT = {"nothing", "control_group by another variable"}
 EVERYTHING = {
     name: block
-    for one in ("limiter", "let_through", "rules", "lists", "policy")
+    for one in ("limiter", "control_group", "rules", "lists", "policy")
     for name, block in BLOCKS[one].items()
 }
 
@@ -103,11 +103,11 @@ def test_a_project_with_any_optional_block_starts_and_decides(small_world: Small
 
 
 def test_a_project_with_all_of_them_starts_on_the_feature_store_too(small_world: SmallWorld) -> None:
-    tried(*made(bundle_of(small_world, EVERYTHING), "feature-store"), FRAUD_LET_THROUGH_KEY="a secret")
+    tried(*made(bundle_of(small_world, EVERYTHING), "feature-store"), FRAUD_CONTROL_GROUP_KEY="a secret")
 
 
 def test_no_optional_block_was_forgotten_here() -> None:
-    optional = {"policy", "rules", "lists", "limiter", "let_through"}
+    optional = {"policy", "rules", "lists", "limiter", "control_group"}
     of_training = {"project", "schema", "history", "features", "split", "model", "costs", "gate", "tracking"}
     assert set(Project.__struct_fields__) == optional | of_training
     assert set(EVERYTHING) == optional
@@ -116,7 +116,7 @@ def test_no_optional_block_was_forgotten_here() -> None:
 def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that_the_project_gives(
     small_world: SmallWorld,
 ) -> None:
-    settings, release, _ = made(bundle_of(small_world, BLOCKS["let_through by another variable"]))
+    settings, release, _ = made(bundle_of(small_world, BLOCKS["control_group by another variable"]))
     template = build(settings, release)
     variables = template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]
     assert variables["LOT"] == {"Ref": "SecretLot"}
@@ -135,16 +135,18 @@ def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that
 def test_a_name_that_the_function_cannot_have_for_a_key_is_refused(
     small_world: SmallWorld, name: str
 ) -> None:
-    block = {"let_through": msgspec.structs.replace(LET_THROUGH, key_variable=name)}
+    block = {"control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable=name)}
     with pytest.raises(ConfigError, match="key_variable"):
         build(Deployment(function=HERE), prepare(bundle_of(small_world, block), b"", IMAGE)[0])
 
 
 def test_a_function_without_its_key_is_not_deployed(small_world: SmallWorld) -> None:
-    settings, release, artefacts = made(bundle_of(small_world, BLOCKS["let_through"]))
+    settings, release, artefacts = made(bundle_of(small_world, BLOCKS["control_group"]))
     template = build(settings, release)
-    del template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]["FRAUD_LET_THROUGH_KEY"]
-    with pytest.raises(ConfigError, match=r"nothing was changed: .*`let_through` needs a key"):
+    del template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"][
+        "FRAUD_CONTROL_GROUP_KEY"
+    ]
+    with pytest.raises(ConfigError, match=r"nothing was changed: .*`control_group` needs a key"):
         try_out(template, release, artefacts, {}, local=False)
 
 

@@ -16,7 +16,7 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.decided_payments import StatePast
 from fraud_detection.cli.main import main
-from fraud_detection.core.decision_settings import LetThroughSettings, ListEntry, ListSettings, RuleSettings
+from fraud_detection.core.decision_settings import ControlGroupSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.replay import PastPayment
 from fraud_detection.core.project_schema import Project
@@ -56,14 +56,14 @@ def project(small_world: SmallWorld, events: list[bytes]) -> Project:
     denied = next(json.loads(event)["card_id"] for event in events if not is_label(event))
     deny = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value=denied),))
     rule = RuleSettings(name="not_small", when="amount >= 40", action="review")
-    lot = LetThroughSettings(share=SHARE, maximum_amount=MAX_DECLINES)
-    return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), let_through=lot)
+    group = ControlGroupSettings(sampling_rate=SHARE, max_amount=MAX_DECLINES)
+    return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), control_group=group)
 
 
 @pytest.fixture(scope="module")
 def key() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+        patch.setenv("FRAUD_CONTROL_GROUP_KEY", "a key of the tests")
         yield
 
 
@@ -93,7 +93,10 @@ def state(
 
 def decisions(state: Path) -> dict[str, tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
-        query = "SELECT transaction_id, action, reasons, instead_of, share, event, features FROM decisions"
+        query = (
+            "SELECT transaction_id, action, reasons, counterfactual_action, sampling_rate, event, features "
+            "FROM decisions"
+        )
         return {row[0]: row[1:] for row in db.execute(query)}
 
 
@@ -109,30 +112,30 @@ def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path,
     kinds: dict[str, int] = {}
     taken = decisions(state)
     weights = dict(zip(dataset.transaction_id, dataset.weight, strict=True))
-    for one, (action, reasons, instead_of, share, event, _) in taken.items():
+    for one, (action, reasons, counterfactual, rate, event, _) in taken.items():
         payment = json.loads(event)
-        if instead_of is not None:
-            kind, expected = "let through", 1 / SHARE
-            assert share == SHARE
+        if counterfactual is not None:
+            kind, expected = "control group", 1 / SHARE
+            assert rate == SHARE
         elif action == 0:
             kind, expected = "approved", 1.0
         elif payment["card_id"] == denied.value:
             kind, expected = "denied", 1.0
             assert "stolen" in reasons
         elif payment["amount"] > MAX_DECLINES:
-            kind, expected = "too large for a lot", 1.0
+            kind, expected = "too large for the control group", 1.0
         else:
             kind, expected = "stopped", 0.0
         assert weights[one] == pytest.approx(expected), kind
         kinds[kind] = kinds.get(kind, 0) + 1
     assert min(kinds.values()) >= 5
-    assert set(kinds) == {"let through", "approved", "denied", "too large for a lot", "stopped"}
+    assert set(kinds) == {"control group", "approved", "denied", "too large for the control group", "stopped"}
     of_history = [weights[one] for one in weights.keys() - taken.keys()]
     assert len(of_history) > 1_000
     assert set(of_history) == {1.0}
-    # Those let through stand for all that would have been stopped and could be let through.
-    candidates = kinds["let through"] + kinds["stopped"]
-    assert kinds["let through"] / SHARE == pytest.approx(candidates, rel=0.25)
+    # The control group stands for all that would have been stopped and was eligible for it.
+    candidates = kinds["control group"] + kinds["stopped"]
+    assert kinds["control group"] / SHARE == pytest.approx(candidates, rel=0.25)
 
 
 def test_features_of_decided_payments_are_those_that_were_served(dataset: Dataset, state: Path) -> None:
@@ -325,9 +328,9 @@ def test_the_command_trains_on_files_and_state_together(
     told = json.loads(figures.read_text())
     found = read_dataset(out)
     assert told["decided"] == len(decisions(state))
-    assert told["let_through"] == (found.weight > 1).sum() > 0
+    assert told["control_group"] == (found.weight > 1).sum() > 0
     assert told["left_out"] == (found.weight == 0).sum() > 0
-    assert "let through, which stand for" in capsys.readouterr().err
+    assert "as control group, which stand for" in capsys.readouterr().err
     # Without a file of past payments the state tells all; with a wrong name it is missed.
     assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *given]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The whole path with a limiter, a lot, lists and a canary, through restarts."""
+"""The whole path with a decline cap, a control group, lists and a canary, through restarts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.core.decision_settings import (
-    LetThroughSettings,
+    ControlGroupSettings,
     LimiterSettings,
     ListEntry,
     ListSettings,
@@ -53,7 +53,10 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 50) -> None
 
 def rows(state: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
-        query = "SELECT transaction_id, action, reasons, instead_of, share, event, config_id FROM decisions"
+        query = (
+            "SELECT transaction_id, action, reasons, counterfactual_action, sampling_rate, event, config_id "
+            "FROM decisions"
+        )
         return db.execute(f"{query} ORDER BY seq").fetchall()
 
 
@@ -86,44 +89,44 @@ def test_the_limiter_goes_on_counting_after_a_restart(
     assert [row[:3] for row in rows(tmp_path / "once.db")] == [row[:3] for row in rows(tmp_path / "again.db")]
 
 
-def test_those_let_through_are_marked_and_stand_for_all_that_would_have_been_stopped(
+def test_the_control_group_is_marked_and_stands_for_all_that_would_have_been_stopped(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", "a key of the tests")
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "a key of the tests")
     denied = json.loads(events[7])["card_id"]
     deny = ListSettings(name="deny", kind="deny", of="card", entries=(ListEntry(value=denied),))
     rule = RuleSettings(name="not_small", when="amount >= 20", action="review")
-    settings = LetThroughSettings(share=0.3, maximum_amount=100)
-    project = changed(small_world, rules=(rule,), lists=(deny,), let_through=settings)
+    settings = ControlGroupSettings(sampling_rate=0.3, max_amount=100)
+    project = changed(small_world, rules=(rule,), lists=(deny,), control_group=settings)
     service = opened(small_world, tmp_path / "state.db", project)
     serve(service, events)
     service.close()
     kinds: Counter[str] = Counter()
-    for _, action, reasons, instead_of, share, event, _ in rows(tmp_path / "state.db"):
+    for _, action, reasons, counterfactual, rate, event, _ in rows(tmp_path / "state.db"):
         payment = json.loads(event)
         if payment["card_id"] == denied:
             assert action == 2
             kinds["denied"] += 1
-        elif instead_of is not None:
-            assert (action, share) == (0, 0.3)
+        elif counterfactual is not None:
+            assert (action, rate) == (0, 0.3)
             assert payment["amount"] <= 100
             assert json.loads(reasons)
-            kinds["let through"] += 1
+            kinds["control group"] += 1
         elif action and payment["amount"] <= 100:
             kinds["stopped"] += 1
-    assert service.tally.let_through == kinds["let through"]
-    candidates = kinds["let through"] + kinds["stopped"]
+    assert service.tally.control_group == kinds["control group"]
+    candidates = kinds["control group"] + kinds["stopped"]
     assert kinds["denied"]
-    assert abs(kinds["let through"] - 0.3 * candidates) < 4 * (candidates * 0.21) ** 0.5
+    assert abs(kinds["control group"] - 0.3 * candidates) < 4 * (candidates * 0.21) ** 0.5
     assert candidates > 200
 
 
 def test_without_its_key_nothing_starts_that_lets_through(
     small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("FRAUD_LET_THROUGH_KEY", raising=False)
-    project = changed(small_world, let_through=LetThroughSettings(share=0.1, maximum_amount=10))
-    with pytest.raises(ConfigError, match="set FRAUD_LET_THROUGH_KEY to some long random text"):
+    monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY", raising=False)
+    project = changed(small_world, control_group=ControlGroupSettings(sampling_rate=0.1, max_amount=10))
+    with pytest.raises(ConfigError, match="set FRAUD_CONTROL_GROUP_KEY to some long random text"):
         opened(small_world, tmp_path / "state.db", project)
 
 

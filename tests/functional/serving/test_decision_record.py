@@ -15,7 +15,7 @@ import pytest
 
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_record import SCHEMA_VERSION, Record, encode, json_schema
-from fraud_detection.core.decision_settings import LetThroughSettings, RuleSettings
+from fraud_detection.core.decision_settings import ControlGroupSettings, RuleSettings
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
@@ -54,11 +54,11 @@ class Services:
 
     def __init__(self, world: SmallWorld, folder: Path, events: list[bytes]) -> None:
         rules = (
-            RuleSettings(name="middling", when="amount >= 20", action="review", words="not small"),
+            RuleSettings(name="middling", when="amount >= 20", action="review", message="not small"),
             RuleSettings(name="large", when="amount >= 60", action="decline"),
         )
-        control = LetThroughSettings(share=0.5, maximum_amount=50)
-        self.project = msgspec.structs.replace(world.project, rules=rules, let_through=control)
+        control = ControlGroupSettings(sampling_rate=0.5, max_amount=50)
+        self.project = msgspec.structs.replace(world.project, rules=rules, control_group=control)
         self.world, self.folder, self.events = world, folder, events
         self.config = folder / "params.yaml"
         self.config.write_text(json.dumps(to_plain(self.project)))
@@ -126,7 +126,7 @@ class Services:
 def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
     small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     live = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
     services = Services(small_world, tmp_path, apart(live))
     assert len(services.events) == MANY
@@ -142,7 +142,7 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
     wanted = records["run"]
     told = [json.loads(one) for one in wanted]
     assert {one["action"] for one in told} == {"approve", "review", "decline"}
-    assert any("let_through" in one for one in told)
+    assert any("control_group" in one for one in told)
     assert told[0]["notes"] == [
         "unknown field `merchnt_id` (did you mean `merchant_id`?)",
         "no merchant: `merchant_id` is missing",

@@ -86,7 +86,7 @@ def test_declared_rules_decide_and_are_among_the_reasons(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     rules = (
-        RuleSettings(name="large", when="amount >= 100", action="review", words="a large amount"),
+        RuleSettings(name="large", when="amount >= 100", action="review", message="a large amount"),
         RuleSettings(name="huge", when="amount >= 200", action="decline"),
     )
     project = msgspec.structs.replace(small_world.project, rules=rules)

@@ -69,7 +69,7 @@ def case(
     if setting.without_amount:
         world = request.getfixturevalue("without_amount")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+        patch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
         return Case.of(world, setting.project(world.project), world.bundle, setting.stream(live))
 
 
@@ -115,7 +115,7 @@ def test_every_service_answers_as_a_file_in_one_piece_does(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     assert_same(case, service, wanted, service.decide(case, cuttings(len(case.events), seed), tmp_path))
 
 
@@ -132,7 +132,7 @@ def kept_once(case: Case, wanted: Result) -> list[tuple[str, str]]:
 def test_every_process_answers_as_a_file_in_one_piece_does(
     case: Case, wanted: Result, service: WayOfServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRAUD_LET_THROUGH_KEY", KEY)
+    monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
     found = service.decide(case, cuts, tmp_path)
     if "repeated" not in service.kinds:

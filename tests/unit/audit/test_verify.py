@@ -22,7 +22,15 @@ from fraud_detection.adapters.sqlite.commit_marker import marker_path
 from fraud_detection.audit.verify import Noted as NotedLink
 from fraud_detection.audit.verify import Verified, append_notes, read_notes, verify
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.events import Action, Decision, Label, LetThrough, Quarantined, Transaction, Verdict
+from fraud_detection.core.events import (
+    Action,
+    ControlGroupAssignment,
+    Decision,
+    Label,
+    Quarantined,
+    Transaction,
+    Verdict,
+)
 from fraud_detection.core.hash_chain import ROWS, START, link
 from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
 from fraud_detection.core.parse.drift import SchemaDrift
@@ -34,7 +42,7 @@ CONFIGURATION = Configuration.of("a bundle", demo_project())
 COLUMNS = {
     "decisions": (
         "seq transaction_id event_time action score reasons policy bundle entities event features config_id "
-        "instead_of share caller notes chain"
+        "counterfactual_action sampling_rate caller notes chain"
     ),
     "labels": "seq transaction_id fraud known_at source corrects happened_at noted caller chain applied_at",
     "quarantine": "seq reason path event chain",
@@ -50,7 +58,7 @@ def quiet(*_: object) -> None:
 def decided(number: int) -> Decided:
     one = f"t{number}"
     score = None if number % 5 == 0 else number / 100
-    let = LetThrough(Action.DECLINE, 0.25) if number % 7 == 0 else None
+    let = ControlGroupAssignment(Action.DECLINE, 0.25) if number % 7 == 0 else None
     reasons = (Verdict(Action.REVIEW, "score", f"wörds of {number}"),)
     decision = Decision(
         one, Action.REVIEW, score, reasons, "policy", "a bundle", CONFIGURATION.config_id, let, "till"
@@ -227,7 +235,7 @@ def test_who_makes_the_whole_chain_anew_is_found_by_a_note(whole: Path) -> None:
     assert checked(copy).is_whole
     found = checked(copy, [note])
     assert [fault.number for fault in found.faults] == [note.number]
-    assert "made anew" in found.faults[0].words
+    assert "made anew" in found.faults[0].message
 
 
 def cut(db: sqlite3.Connection) -> None:
@@ -238,7 +246,7 @@ def cut(db: sqlite3.Connection) -> None:
 def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agrees_by_a_note(
     whole: Path,
 ) -> None:
-    assert "rows are gone" in checked(changed(whole, cut)).faults[0].words
+    assert "rows are gone" in checked(changed(whole, cut)).faults[0].message
 
     def change(db: sqlite3.Connection) -> None:
         cut(db)
@@ -248,7 +256,7 @@ def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agree
     copy = changed(whole, change)
     assert checked(copy).is_whole
     found = checked(copy, [note])
-    assert f"row {note.number}, which was noted at {note.time}, is gone" in found.faults[0].words
+    assert f"row {note.number}, which was noted at {note.time}, is gone" in found.faults[0].message
 
 
 def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
@@ -256,9 +264,9 @@ def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
     found = checked(
         changed(whole, lambda db: db.execute("UPDATE configurations SET content = ?", (other_content,)))
     )
-    assert "was changed" in found.faults[0].words
+    assert "was changed" in found.faults[0].message
     found = checked(changed(whole, lambda db: db.execute("DELETE FROM configurations")))
-    assert "is not in the file" in found.faults[0].words
+    assert "is not in the file" in found.faults[0].message
     assert found.fault_count == 1
 
 
@@ -299,7 +307,7 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
             db.execute("DELETE FROM journal")
         # The commit marker says that there was more; without it only a note does.
         (fault,) = checked(state).faults
-        assert "answered events are gone" in fault.words
+        assert "answered events are gone" in fault.message
         marker_path(state).unlink()
         assert checked(state).is_whole
         assert not checked(state, [NotedLink("now", "", state_file.seq, "00")]).is_whole

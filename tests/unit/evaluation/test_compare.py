@@ -252,9 +252,9 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
 def test_a_reason_that_means_something_else_on_each_side_is_told_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
     first, second = (answers(name, [1]) for name in ("today", "change"))
-    other = dataclasses.replace(second, words={"burst": "six in a minute"})
-    unsaid = dataclasses.replace(second, words={})
-    told = [compare(traffic(paid), first, one, COSTS).reasons[0].words for one in (second, other, unsaid)]
+    other = dataclasses.replace(second, messages={"burst": "six in a minute"})
+    unsaid = dataclasses.replace(second, messages={})
+    told = [compare(traffic(paid), first, one, COSTS).reasons[0].message for one in (second, other, unsaid)]
     assert told[0] == told[2] == "a burst of payments"
     assert told[1] == "today: a burst of payments; change: six in a minute"
 
@@ -286,9 +286,10 @@ def test_unseen_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[st
     assert unseen(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
 
 
-def test_those_let_through_stand_for_the_stopped_once_some_of_them_are_labelled() -> None:
+def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled() -> None:
     stopped = [msgspec.structs.replace(STOPPED, weight=0)] * 300
-    # People looked at one of them; as others may be let through instead, no figure counts what they said.
+    # People looked at one of them; as others may be in the control group instead, no figure counts what they
+    # said.
     reviewed = msgspec.structs.replace(STOPPED, first=1, weight=0, label=1)
     through = msgspec.structs.replace(STOPPED, weight=100, label=0)
     untold = msgspec.structs.replace(STOPPED, weight=100)

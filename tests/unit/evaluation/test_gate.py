@@ -41,7 +41,7 @@ def test_people_review_what_was_left_out_of_the_comparison_too() -> None:
     assert check("reviewers", found, facts()).passed
     crowded = check("reviewers", found, facts(left_out=14))
     assert not crowded.passed
-    assert crowded.words.startswith("2.0 reviews a day (with their part of 14 payments left out)")
+    assert crowded.message.startswith("2.0 reviews a day (with their part of 14 payments left out)")
 
 
 def test_a_fraud_that_stands_for_a_hundred_is_one_fraud() -> None:
@@ -49,12 +49,12 @@ def test_a_fraud_that_stands_for_a_hundred_is_one_fraud() -> None:
     one = [Paid(0, 900, "a", 1, 0, 0, weight=100), *(Paid(day * DAY, 900, "b", 0, 0, 0) for day in range(14))]
     few = check("enough labels", compared(one, weighted=True), facts(), gate)
     assert not few.passed
-    assert few.words.endswith("with 100 frauds, by weight, which are worth 1.0 equal ones (at least 50)")
+    assert few.message.endswith("with 100 frauds, by weight, which are worth 1.0 equal ones (at least 50)")
     many = [Paid(number * DAY // 4, 900, f"c{number}", 1, 0, 0, weight=2) for number in range(56)]
     assert check("enough labels", compared(many, weighted=True), facts(), gate).passed
     plain = check("enough labels", compared(many), facts(), gate)
     assert plain.passed
-    assert plain.words.endswith("with 56 frauds (at least 50)")
+    assert plain.message.endswith("with 56 frauds (at least 50)")
 
 
 def test_a_segment_is_judged_by_the_frauds_it_is_worth() -> None:
@@ -73,7 +73,7 @@ def test_what_is_lost_in_all_is_lost_though_no_segment_is_large_enough(before: i
     goods = [Paid(n * DAY // 200, amounts[n % 5], f"d{n}", 0, 0, after) for n in range(2_000)]
     shut = check("no segment worse", compared([*frauds, *goods]), facts(), gate)
     assert not shut.passed
-    assert shut.words.startswith("all ")
+    assert shut.message.startswith("all ")
     assert check("no segment worse", compared([*frauds[:9], *goods[:1]]), facts(), gate).passed
 
 
@@ -88,10 +88,10 @@ def test_what_the_champion_stopped_may_not_pass_unseen_for_more_than_a_share_of_
     assert check("unseen", few, facts()).passed
     shut = check("unseen", many, facts())
     assert not shut.passed
-    assert shut.words.startswith("11 payments (5,280 in money) that the champion stopped would pass")
-    assert "they would cost 5,500; allowed is 0.1 of the 50,000 that it saves" in shut.words
-    assert "set `let_through`" in shut.words
-    assert "set `let_through`" not in check("unseen", few, facts()).words
+    assert shut.message.startswith("11 payments (5,280 in money) that the champion stopped would pass")
+    assert "they would cost 5,500; allowed is 0.1 of the 50,000 that it saves" in shut.message
+    assert "set `control_group`" in shut.message
+    assert "set `control_group`" not in check("unseen", few, facts()).message
     assert check("unseen", many, facts(), Gate(unseen=0.11)).passed
     assert check("unseen", compared(stopped_before(1_000, 0)), facts()).passed
     # Nothing else asks for it: to approve what was declined looks free of cost.
@@ -107,8 +107,8 @@ def test_a_shadow_that_saves_nothing_may_let_nothing_pass_unseen() -> None:
 def test_scores_are_held_against_what_chance_does_to_weighted_frauds() -> None:
     gate = Gate(calibration=1.0)
     found = compared([Paid(0, 900, "a", 1, 0, 0)])
-    # One let through of those that are frauds by half: it was one, and stands for a hundred.
+    # One of the control group for those that are frauds by half: it was one, and stands for a hundred.
     assert check("calibrated", found, facts(expected=50.0, frauds=100.0, deviation=50.0), gate).passed
     equal = check("calibrated", found, facts(expected=50.0, frauds=100.0, deviation=5.0), gate)
     assert not equal.passed
-    assert "(chance: 90 to 110)" in equal.words
+    assert "(chance: 90 to 110)" in equal.message

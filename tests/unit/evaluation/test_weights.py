@@ -1,4 +1,4 @@
-"""Figures of what was seen, where what was stopped is seen only by lot."""
+"""Figures of what was seen, where what was stopped is seen only in the control group."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_every_figure_of_weighted_payments_is_that_of_payments_repeated() -> Non
     assert found["payments_count"] == len(dataset)
     assert found["left_out_count"] == (weight == 0).sum()
     known = dataset.label != UNKNOWN
-    assert found["let_through_count"] == ((weight == 4) & known).sum()
+    assert found["control_group_count"] == ((weight == 4) & known).sum()
     # Fewer payments speak for as many: the intervals are wider.
     for name in ("precision", "recall", "average_precision"):
         widths = [one[f"{name}_high"] - one[f"{name}_low"] for one in (found, expected)]
@@ -187,5 +187,5 @@ def test_cutoffs_are_those_of_the_payments_that_the_seen_ones_stand_for() -> Non
 def test_it_is_said_when_nobody_stands_for_those_that_were_stopped() -> None:
     score, cutoffs = np.array([0.1, 0.2, 0.9]), Cutoffs(review_at=0.5, decline_at=0.95)
     (words,) = doubts(500, score, cutoffs, np.array([1.0, 1.0, 0.0]))
-    assert "1 payments were stopped and none was let through" in words
+    assert "1 payments were stopped and none is in the control group" in words
     assert doubts(500, score, cutoffs, np.array([1.0, 0.0, 50.0])) == ()

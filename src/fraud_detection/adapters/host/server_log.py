@@ -86,5 +86,5 @@ def _time(record: logging.LogRecord) -> str:
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Log what ends the process though nobody foresaw it."""
-    words = "an error of the program; this process ends"
-    logging.getLogger(PACKAGE).critical(words, exc_info=(kind, error, trace), extra={"event": "crashed"})
+    message = "an error of the program; this process ends"
+    logging.getLogger(PACKAGE).critical(message, exc_info=(kind, error, trace), extra={"event": "crashed"})

@@ -212,7 +212,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         bare = request.method == "HEAD"
         self._transport.write(encoded(answer, headers, request.id, last=turn.last, bare=bare))
 
-    def _refuse(self, status: HTTPStatus, words: str) -> None:
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer somebody who cannot be understood, and hear no more of it."""
         if self._ending:
             return
@@ -221,7 +221,7 @@ class HttpLine(RequestReader, asyncio.Protocol):
         self._ending = True
         later = ((b"retry-after", b"1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
         self._rest = b""
-        self._told(turn, problem(status, words, later))
+        self._told(turn, problem(status, message, later))
 
     def _came(self, turn: Turn) -> None:
         """Let a request be answered, or wait until it may be."""
@@ -244,8 +244,8 @@ class HttpLine(RequestReader, asyncio.Protocol):
                 "a request met an error of ours; its connection ends", extra={"event": "request_failed"}
             )
             turn.last = self._ending = True
-            words = "this request met an error of the server; what it asked may have been done"
-            self._told(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, words))
+            message = "this request met an error of the server; what it asked may have been done"
+            self._told(turn, problem(HTTPStatus.INTERNAL_SERVER_ERROR, message))
 
     def _end_after_answers(self) -> None:
         self._ending = True

@@ -39,8 +39,8 @@ class Bound:
 
     def __init__(self, most: int) -> None:
         """Take the number; the answer says it."""
-        words = f"{most:,} connections are open, as many as may be here; ask again in a moment"
-        refused = problem(503, words)
+        message = f"{most:,} connections are open, as many as may be here; ask again in a moment"
+        refused = problem(503, message)
         self.answer = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\nretry-after: 1\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
@@ -68,8 +68,8 @@ class Bound:
         """Say in the log that somebody was sent away, once a minute."""
         if self._told_at is None or now - self._told_at > TELL_EVERY_S:
             self._told_at = now
-            words = "%s connections are open: others are answered 503; is `--most-connections` too small?"
-            LOG.warning(words, f"{self.most:,}", extra={"event": "connections_refused"})
+            message = "%s connections are open: others are answered 503; is `--most-connections` too small?"
+            LOG.warning(message, f"{self.most:,}", extra={"event": "connections_refused"})
 
 
 class BoundedLine(HttpLine):

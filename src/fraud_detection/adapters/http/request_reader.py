@@ -110,7 +110,7 @@ class RequestReader:
         """Take a request."""
 
     @abstractmethod
-    def _refuse(self, status: HTTPStatus, words: str) -> None:
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer somebody who cannot be understood, and hear no more of it."""
 
     @abstractmethod
@@ -138,8 +138,8 @@ class RequestReader:
             self._end_after_answers()
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _Enough):
-                words = "a request could not be read by an error of ours; its connection ends"
-                LOG.exception(words, extra={"event": "request_failed"})
+                message = "a request could not be read by an error of ours; its connection ends"
+                LOG.exception(message, extra={"event": "request_failed"})
                 self._end_after_answers()
         except httptools.HttpParserError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {error}")
@@ -205,8 +205,8 @@ class RequestReader:
             self._kept += len(body)
             self._room.used += len(body)
             if self._size > SMALL_BODY and self._room.full:
-                words = "the requests of all callers hold too much memory just now; ask again in a moment"
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, words)
+                message = "the requests of all callers hold too much memory just now; ask again in a moment"
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, message)
         elif self._body:
             self._release(sum(len(part) for part in self._body))
             self._body = []

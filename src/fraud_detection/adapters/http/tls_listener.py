@@ -112,7 +112,7 @@ class TlsListener:
 
     def _rest(self, error: OSError) -> None:
         """Accept nobody for a moment; what cannot be accepted would be reported for ever."""
-        words = "no connection can be accepted just now: %s"
-        LOG.warning(words, error, extra={"event": "connections_refused"})
+        message = "no connection can be accepted just now: %s"
+        LOG.warning(message, error, extra={"event": "connections_refused"})
         self._loop.remove_reader(self._listening)
         self._loop.call_later(REST_S, self._listen)

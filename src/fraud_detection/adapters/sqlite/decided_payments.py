@@ -25,14 +25,14 @@ AHEAD = 5
 """It never falls below what so many payments among `CLOCK` had reached: late ones turn no clock."""
 COLUMNS = """
     seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event, features,
-    config_id, instead_of, share, caller, notes, chain"""
+    config_id, counterfactual_action, sampling_rate, caller, notes, chain"""
 
 
 class PastDecision(msgspec.Struct, frozen=True, gc=False):
     """A payment that was decided: its raw event, and how it was answered.
 
-    reasons: as JSON.  features: the served values, float64, as bytes.  instead_of, share: of one that was
-    let through, see `events.LetThrough`.
+    reasons: as JSON.  features: the served values, float64, as bytes.  counterfactual_action, sampling_rate:
+    of one that was let through, see `events.ControlGroupAssignment`.
     """
 
     transaction_id: str
@@ -44,8 +44,8 @@ class PastDecision(msgspec.Struct, frozen=True, gc=False):
     event: bytes
     features: bytes
     config_id: str
-    instead_of: int | None
-    share: float | None
+    counterfactual_action: int | None
+    sampling_rate: float | None
 
     @property
     def codes(self) -> list[str]:
@@ -167,9 +167,21 @@ def _decision(row: tuple[object, ...]) -> PastDecision:
         event,
         features,
         config_id,
-        instead_of,
-        share,
+        counterfactual_action,
+        sampling_rate,
         *_,
     ) = row
-    told = (one, time_ms, action, score, reasons, bundle, event, features, config_id, instead_of, share)
+    told = (
+        one,
+        time_ms,
+        action,
+        score,
+        reasons,
+        bundle,
+        event,
+        features,
+        config_id,
+        counterfactual_action,
+        sampling_rate,
+    )
     return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`

@@ -214,8 +214,8 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
 
 def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
     """Return a decided payment as the tables hold it, linked to the row before it."""
-    decision, payment, let = outcome.decision, outcome.payment, outcome.decision.let_through
-    told = [(v.action.label, v.code, v.words) for v in decision.reasons]
+    decision, payment, let = outcome.decision, outcome.payment, outcome.decision.control_group
+    told = [(v.action.label, v.code, v.message) for v in decision.reasons]
     row = (
         seq,
         decision.transaction_id,
@@ -229,8 +229,8 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
         outcome.raw,
         outcome.values.tobytes(),
         decision.config_id,
-        None if let is None else int(let.instead_of),
-        None if let is None else let.share,
+        None if let is None else int(let.counterfactual_action),
+        None if let is None else let.sampling_rate,
         decision.caller,
         msgspec.json.encode(decision.notes).decode() if decision.notes else NOTHING_SAID,
     )

@@ -17,7 +17,15 @@ import msgspec
 from fraud_detection.adapters.host.private_files import append_to
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError, RetryError
-from fraud_detection.core.events import Action, Conflict, Decision, Label, LetThrough, Quarantined, Verdict
+from fraud_detection.core.events import (
+    Action,
+    Conflict,
+    ControlGroupAssignment,
+    Decision,
+    Label,
+    Quarantined,
+    Verdict,
+)
 from fraud_detection.core.file_targets import check_target
 
 LOG = logging.getLogger(__name__)
@@ -26,8 +34,8 @@ Told = tuple[Decision, int] | Label | Quarantined
 """What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
 
 SINCE = """
-    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, config_id, instead_of,
-           share, caller, notes FROM decisions WHERE seq > :seq
+    SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, config_id,
+           counterfactual_action, sampling_rate, caller, notes FROM decisions WHERE seq > :seq
     UNION ALL SELECT seq, 1, transaction_id, fraud, known_at, source, caller, NULL, NULL, NULL, NULL, NULL,
            NULL, NULL
     FROM labels WHERE seq > :seq
@@ -36,8 +44,8 @@ SINCE = """
     FROM quarantine WHERE seq > :seq
     ORDER BY seq"""
 ONE = """
-    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, config_id, instead_of, share,
-           caller, notes
+    SELECT transaction_id, event_time, action, score, reasons, policy, bundle, config_id,
+           counterfactual_action, sampling_rate, caller, notes
     FROM decisions WHERE transaction_id = :one"""
 
 
@@ -86,8 +94,8 @@ class OutputFile:
             with self._state_file.transaction():
                 self._state_file.note_output(self._name, self._position)
         except RetryError as error:
-            words = "%s; the next lines note these too, or the next start writes them again"
-            LOG.warning(words, error, extra={"event": "output_not_noted"})
+            message = "%s; the next lines note these too, or the next start writes them again"
+            LOG.warning(message, error, extra={"event": "output_not_noted"})
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -113,15 +121,19 @@ def _decision(  # noqa: PLR0913, PLR0917 - the columns of a row
     policy: str,
     bundle: str,
     config_id: str,
-    instead_of: int | None,
-    share: float | None,
+    counterfactual_action: int | None,
+    sampling_rate: float | None,
     caller: str,
     notes: str,
 ) -> tuple[Decision, int]:
-    words = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
-    let = None if instead_of is None or share is None else LetThrough(Action(instead_of), share)
+    verdicts = [Verdict(Action[said.upper()], code, text) for said, code, text in _reasons(reasons)]
+    let = (
+        None
+        if counterfactual_action is None or sampling_rate is None
+        else ControlGroupAssignment(Action(counterfactual_action), sampling_rate)
+    )
     noted = msgspec.json.decode(notes, type=tuple[str, ...])
-    said = tuple(words)
+    said = tuple(verdicts)
     decided = Decision(one, Action(action), score, said, policy, bundle, config_id, let, caller, noted)
     return decided, event_time
 

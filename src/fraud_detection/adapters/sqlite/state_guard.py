@@ -53,12 +53,12 @@ PUT_BACK = (
 class Loss(msgspec.Struct, frozen=True):
     """What was answered and is not in a file: the numbers from `first` to `last`; 0 and 0 if nobody knows.
 
-    words: how this is known.  unmarked: there is no marker to compare with.  at: when somebody accepted it.
+    message: how this is known.  unmarked: there is no marker to compare with.  at: when somebody accepted it.
     """
 
     first: int
     last: int
-    words: str
+    message: str
     unmarked: bool = False
     at: str = ""
 
@@ -132,10 +132,10 @@ class StateGuard:
 
     def look(self) -> str:
         """Return what has become of the file since it was opened, and what to do; empty when it is well."""
-        words = self._gone()
-        if not words and not self._marker.is_there:
+        message = self._gone()
+        if not message and not self._marker.is_there:
             self._remake_marker()
-        return words
+        return message
 
     def close(self) -> None:
         """Let others have the file; SQLite must have closed it before."""
@@ -187,7 +187,7 @@ class StateGuard:
         _refuse_cut(self._lock, path)
         loss = found_loss(self.path)
         if loss is not None:
-            raise ConfigError(f"{path}: {loss.words}. {PUT_BACK}")
+            raise ConfigError(f"{path}: {loss.message}. {PUT_BACK}")
 
 
 def found_loss(path: Path) -> Loss | None:
@@ -199,10 +199,10 @@ def found_loss(path: Path) -> Loss | None:
     path = path.resolve()
     marked = commit_marker.read(marker_path(path))
     if marked is None:
-        words = (
+        message = (
             f"its commit marker ({marker_path(path).name}) is missing: nobody knows whether answers are gone"
         )
-        return Loss(0, 0, words, unmarked=True)
+        return Loss(0, 0, message, unmarked=True)
     with closing(open_to_read(path)) as db:
         check_format(db, path)
         waiting = journal.entries(db)
@@ -211,11 +211,11 @@ def found_loss(path: Path) -> Loss | None:
             return Loss(0, 0, "its commit marker is that of another state file")
         if progress.seq < marked.seq:
             first, count = progress.seq + 1, marked.seq - progress.seq
-            words = (
+            message = (
                 f"{count:,} answered events are gone, numbers {first:,} to {marked.seq:,}: its log (-wal) "
                 "was damaged or removed, or an older copy was put in its place"
             )
-            return Loss(first, marked.seq, words)
+            return Loss(first, marked.seq, message)
         if not marked.is_at(_last_link(db, waiting, marked.seq)):
             return Loss(
                 0,

@@ -30,7 +30,7 @@ TABLES = ("decisions", "labels", "quarantine")
 MAPPED_BYTES = 1 << 30
 PART = 10_000
 ANSWERED = f"""
-    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(instead_of, -1)), config_id
+    SELECT seq, event_time, {Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1)), config_id
     FROM all_decisions WHERE seq < ? ORDER BY seq DESC LIMIT {PART}"""  # noqa: S608 - no value of a user
 DISPLACED = """
     SELECT one.seq, one.transaction_id FROM all_labels AS one
@@ -62,8 +62,8 @@ class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
     event: bytes
     features: bytes
     config_id: str
-    instead_of: Severity | None
-    share: float | None
+    counterfactual_action: Severity | None
+    sampling_rate: float | None
     caller: str
     notes: str
     chain: bytes
@@ -96,7 +96,7 @@ class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a limiter counts of an earlier decision; one that was let through may be declined too."""
+    """What a limiter counts of an earlier decision; one of the control group may count as declined."""
 
     seq: int
     event_time: int

@@ -31,7 +31,7 @@ CREATE TABLE decisions (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL UNIQUE, event_time INTEGER NOT NULL,
     action INTEGER NOT NULL, score REAL, reasons TEXT NOT NULL, policy TEXT NOT NULL, bundle TEXT NOT NULL,
     entities BLOB NOT NULL, event BLOB NOT NULL, features BLOB NOT NULL,
-    config_id TEXT NOT NULL, instead_of INTEGER, share REAL, caller TEXT NOT NULL,
+    config_id TEXT NOT NULL, counterfactual_action INTEGER, sampling_rate REAL, caller TEXT NOT NULL,
     notes TEXT NOT NULL, chain BLOB NOT NULL);
 CREATE TABLE configurations (config_id TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE labels (

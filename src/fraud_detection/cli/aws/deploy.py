@@ -22,7 +22,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment import apply as applying
 from fraud_detection.deployment.backfill_profiles import warm_up
-from fraud_detection.deployment.logs import SHOWN, entries, words
+from fraud_detection.deployment.logs import SHOWN, entries, message
 from fraud_detection.deployment.package import package
 from fraud_detection.deployment.plan import Plan
 from fraud_detection.deployment.redrive import redrive as put_again
@@ -142,7 +142,7 @@ def logs(arguments: Namespace) -> None:
     while True:
         for entry in entries(tail.news()):
             if entry["type"] in SHOWN and arguments.only in (None, entry.get("action"), entry["type"]):
-                print_line(msgspec.json.encode(entry).decode() if arguments.raw else str(words(entry)))
+                print_line(msgspec.json.encode(entry).decode() if arguments.raw else str(message(entry)))
         sys.stdout.flush()
         if not arguments.follow:
             return

@@ -50,7 +50,7 @@ def _tell(one: Verified, *, with_notes: bool) -> None:
         return
     print_line(f"{one.state}: BROKEN: {counted}; {one.configurations:,} configurations{noted}; {end}")
     for fault in one.faults:
-        print_line(f"  {fault.words}")
+        print_line(f"  {fault.message}")
     more = one.fault_count - len(one.faults)
     if more:
         print_line(f"  and {more:,} more")

@@ -72,7 +72,7 @@ def _lines(told: Story, top: int, *, every: bool) -> Iterator[str]:
     yield from _reasons(told)
     yield from _score(told, top)
     if every:
-        yield from ("", "What every feature said", *(f"  {one.name}: {one.words}" for one in told.features))
+        yield from ("", "What every feature said", *(f"  {one.name}: {one.message}" for one in told.features))
     yield from _rules(told)
     yield from _limits(told)
     yield from _labels(told)
@@ -80,7 +80,7 @@ def _lines(told: Story, top: int, *, every: bool) -> Iterator[str]:
 
 
 def _head(told: Story) -> Iterator[str]:
-    let = f", by lot, instead of {told.instead_of}" if told.instead_of else ""
+    let = f" as control group, instead of {told.counterfactual_action}" if told.counterfactual_action else ""
     yield f"Payment {told.payment.transaction_id} of {told.payment.event_time}: {HEADINGS[told.action]}{let}"
     yield f"  number {told.number:,} of {told.state}"
     if told.same:
@@ -121,7 +121,7 @@ def _reasons(told: Story) -> Iterator[str]:
     if not told.reasons:
         yield "  nothing spoke against it"
     for one in told.reasons:
-        yield f"  {one.action}: {one.words} ({one.code})"
+        yield f"  {one.action}: {one.message} ({one.code})"
 
 
 def _score(told: Story, top: int) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _score(told: Story, top: int) -> Iterator[str]:
 def _contributions(side: str, features: Sequence[FeatureTold], top: int) -> Iterator[str]:
     yield f"  {side}"
     for one in features[:top]:
-        yield f"    {one.contribution:+.4f}  {one.words} ({one.name})"
+        yield f"    {one.contribution:+.4f}  {one.message} ({one.name})"
     rest = features[top:]
     if rest:
         yield f"    {sum(one.contribution for one in rest):+.4f}  {len(rest):,} more"
@@ -175,11 +175,11 @@ def _limits(told: Story) -> Iterator[str]:
         yield from ("", "The limiter of declines")
         yield f"  {limiter.did}{agreed[limiter.agrees]}"
         yield f"  in its interval before: {limiter.declines:,} declines of {limiter.payments:,} payments"
-    if told.instead_of is not None and told.share is not None:
-        yield from ("", "Let through")
+    if told.counterfactual_action is not None and told.sampling_rate is not None:
+        yield from ("", "Control group")
         yield (
-            f"  {100 * told.share:.3g} % of such payments are approved by lot, to learn what they were; "
-            f"without the lot: {told.instead_of}"
+            f"  {100 * told.sampling_rate:.3g} % of such payments are approved by lot, to learn what they "
+            f"were; without the lot: {told.counterfactual_action}"
         )
 
 

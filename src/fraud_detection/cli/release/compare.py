@@ -35,5 +35,5 @@ def lines(found: Compared) -> Iterator[str]:
     champion, challenger = found.facts.p99_us
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"
     for check in found.verdict.checks:
-        yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.words}"
+        yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.message}"
     yield "the gate is open" if found.verdict.passed else "the gate is shut"

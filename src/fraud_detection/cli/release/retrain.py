@@ -52,7 +52,7 @@ def train_challenger(arguments: Namespace) -> None:
     if waits is not None:
         reasons.append(waits)
     for reason in reasons:
-        screen.say(reason.words)
+        screen.say(reason.message)
     if waits is not None or (reasons and not any(reason.due for reason in reasons)):
         print_line("not yet")
         write_figures(arguments, {"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})

@@ -152,8 +152,8 @@ def _features(project: Project, arguments: Namespace, out: Path, screen: Termina
         )
     if report.decided:
         screen.say(
-            f"{report.decided:,} of them out of state files, {report.let_through:,} let through, which stand "
-            f"for {report.left_out:,} that were stopped"
+            f"{report.decided:,} of them out of state files, {report.control_group:,} as control group, "
+            f"which stand for {report.left_out:,} that were stopped"
         )
     if report.immature and report.moment is not None:
         screen.say(_immature(report.immature, report.moment, named=arguments.as_of is not None))

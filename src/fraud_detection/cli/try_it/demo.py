@@ -84,7 +84,7 @@ def newest(decided: Decided) -> tuple[str, str, str, str]:
     """Return a decline as a row of the live table."""
     decision, payment = decided.decision, decided.payment
     amount = "" if payment.amount is None else f"{payment.amount / 100:,.2f}"
-    because = "; ".join(reason.words for reason in decision.reasons if reason.code != "score")
+    because = "; ".join(reason.message for reason in decision.reasons if reason.code != "score")
     return decision.transaction_id, amount, f"{decision.score or 0:.3f}", because
 
 

@@ -1,8 +1,8 @@
-"""Which payments are approved by lot although they would be reviewed or declined.
+"""Random assignment of payments to the control group: approved, although they would be reviewed or declined.
 
-Without them nobody learns what became of such payments: training and precision would only know those that the
-system itself has let pass.  The lot is a keyed hash of the payment's id: the same for ever, on every machine
-and in every replay, and not to be foreseen by whoever does not know the key.
+The outcome of a declined payment is never observed, so training and precision would only know payments that
+the system has approved.  Assignment is a keyed hash of the payment's id: the same on every machine and in
+every replay, and unpredictable without the key.
 """
 
 from __future__ import annotations
@@ -13,30 +13,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fraud_detection.core.events import Transaction
 
-_SHARES = 1 << 64
+_HASHES = 1 << 64
 
 
-class Draw:
-    """Draws a share of the payments whose amount is at most `maximum`, in minor units.
+class ControlGroupSampler:
+    """Assigns payments of at most `max_amount`, in minor units, with a fixed probability.
 
     >>> from fraud_detection.core.events import Transaction
-    >>> draw = Draw(0.25, maximum=5_000, key=b"secret")
-    >>> drawn = [draw.chooses(Transaction(f"t{i}", 0, 100)) for i in range(1000)]
-    >>> sum(drawn)
+    >>> sampler = ControlGroupSampler(0.25, max_amount=5_000, key=b"secret")
+    >>> sum(sampler.selects(Transaction(f"t{i}", 0, 100)) for i in range(1000))
     243
-    >>> draw.chooses(Transaction("t1", 0, 5_001)), draw.chooses(Transaction("t1", 0, None))
+    >>> sampler.selects(Transaction("t1", 0, 5_001)), sampler.selects(Transaction("t1", 0, None))
     (False, False)
     """
 
-    def __init__(self, share: float, maximum: int, key: bytes) -> None:
-        """Take the probability of being chosen, in (0, 1)."""
-        self.share = share
-        self._maximum = maximum
+    def __init__(self, sampling_rate: float, max_amount: int, key: bytes) -> None:
+        """Take the probability of assignment, in (0, 1), the largest amount in minor units, and the key."""
+        self.sampling_rate = sampling_rate
+        self._max_amount = max_amount
         self._key = hashlib.blake2b(key).digest()
 
-    def chooses(self, payment: Transaction) -> bool:
-        """Tell whether a payment is chosen; one without an amount never is."""
-        if payment.amount is None or payment.amount > self._maximum:
+    def selects(self, payment: Transaction) -> bool:
+        """Tell whether a payment is assigned; one without an amount never is."""
+        if payment.amount is None or payment.amount > self._max_amount:
             return False
-        drawn = hashlib.blake2b(payment.transaction_id.encode(), digest_size=8, key=self._key).digest()
-        return int.from_bytes(drawn, "big") < self.share * _SHARES
+        hashed = hashlib.blake2b(payment.transaction_id.encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(hashed, "big") < self.sampling_rate * _HASHES

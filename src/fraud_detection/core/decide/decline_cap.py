@@ -80,7 +80,7 @@ class DeclineLimiter:
         self.part_ms = max(settings.interval.ms // PARTS, 1)
         self._parts = merged([counts], self.part_ms)
         count = "" if settings.count is None else f" and {settings.count:,}"
-        self.words = (
+        self.message = (
             f"would be declined, but no more than {100 * settings.share:.3g} %{count} of the payments in "
             f"{settings.interval} may be"
         )

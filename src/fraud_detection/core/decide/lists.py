@@ -50,8 +50,8 @@ class ValueList:
         self.denies = action is Action.DECLINE
         self._read = read
         self._values = {
-            value: (since, until, Verdict(action, name, words))
-            for value, ((since, until), words) in values.items()
+            value: (since, until, Verdict(action, name, message))
+            for value, ((since, until), message) in values.items()
         }
 
     def verdict(self, payment: Transaction) -> Verdict | None:

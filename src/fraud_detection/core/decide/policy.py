@@ -24,7 +24,7 @@ class Policy:
 
     >>> policy = Policy("2026-08", review_at=0.5, decline_at=0.9)
     >>> action, (reason,) = policy.verdicts(0.97)
-    >>> action.label, reason.code, reason.words
+    >>> action.label, reason.code, reason.message
     ('decline', 'score', 'fraud probability 97 % is at or above the decline cut-off of 90 %')
 
     A rule can make the answer more severe, never milder:
@@ -47,7 +47,7 @@ class Policy:
     No score means that the model did not answer.  That is never an approval:
 
     >>> action, (reason,) = policy.verdicts(None)
-    >>> action.label, reason.code, reason.words
+    >>> action.label, reason.code, reason.message
     ('review', 'no_score', 'the model did not answer')
     """
 
@@ -128,7 +128,7 @@ def explained(decision: Decision, explanation: Sequence[Verdict]) -> Decision:
     return msgspec.structs.replace(decision, reasons=(*decision.reasons, *explanation))
 
 
-def limited(decision: Decision, words: str) -> Decision:
+def limited(decision: Decision, message: str) -> Decision:
     """Return a decline as a review, with the limiter's reason before those that led to the decline.
 
     >>> policy = Policy("p", review_at=0.5, decline_at=0.9)
@@ -136,7 +136,7 @@ def limited(decision: Decision, words: str) -> Decision:
     >>> held.action.label, [reason.code for reason in held.reasons]
     ('review', ['limiter', 'score'])
     """
-    reason = Verdict(Action.REVIEW, LIMITER, words)
+    reason = Verdict(Action.REVIEW, LIMITER, message)
     return msgspec.structs.replace(decision, action=Action.REVIEW, reasons=(reason, *decision.reasons))
 
 

@@ -82,7 +82,7 @@ class _Compiler:
     def parse(self) -> ast.expr:
         if "#" in PLAIN_TEXT.sub("", self.text):
             # To the parser, `a > 1 # why and b > 2` is half a rule.
-            raise self.refusal("# would hide what follows it; put remarks into `words`")
+            raise self.refusal("# would hide what follows it; put remarks into `message`")
         try:
             tree = ast.parse(self.text, mode="eval").body
         except SyntaxError as error:

@@ -30,10 +30,10 @@ class RuleSet:
 
     >>> from fraud_detection.core.decision_settings import RuleSettings
     >>> from fraud_detection.core.project_schema import Schema, TimeSource
-    >>> rule = RuleSettings(name="burst", when="card_count_1h >= 10", action="review", words="a burst")
+    >>> rule = RuleSettings(name="burst", when="card_count_1h >= 10", action="review", message="a burst")
     >>> rules = compile_rules([rule], Schema(event_time=TimeSource(field="t")), ["card_count_1h"])
     >>> rules.fired(Transaction("t1", 0, 999), [12.0])
-    [Verdict(action=<Action.REVIEW: 1>, code='burst', words='a burst')]
+    [Verdict(action=<Action.REVIEW: 1>, code='burst', message='a burst')]
     >>> rules.fired(Transaction("t1", 0, 999), [math.nan])
     []
     """
@@ -109,7 +109,7 @@ def compile_rules(
 
 
 def _verdict(rule: RuleSettings) -> Verdict:
-    return Verdict(Action[rule.action.upper()], rule.name, rule.words or " ".join(rule.when.split()))
+    return Verdict(Action[rule.action.upper()], rule.name, rule.message or " ".join(rule.when.split()))
 
 
 def _refuse_taken(names: Sequence[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import FeatureDefinition, Transaction
-from fraud_detection.core.features import names as words
+from fraud_detection.core.features import names as feature_names
 from fraud_detection.core.features.geography import speed_kmh
 from fraud_detection.core.features.profile import Profile, ProfilePlan
 from fraud_detection.core.features.windows import Aggregate, read_each
@@ -70,7 +70,7 @@ class EntityExtractor:
             project.features.panes,
             project.features.neighbours,
         )
-        self.definitions: list[FeatureDefinition] = words.entity_features(
+        self.definitions: list[FeatureDefinition] = feature_names.entity_features(
             name, settings, neighbours, [STATISTICS[code] for code in self.statistics]
         )
         self.width: int = len(self.definitions)
@@ -175,14 +175,16 @@ class PaymentExtractor:
         self.night_until: int = settings.night[1]
         self.codes: list[dict[str, float]] = []
         self.shares: list[dict[str, float]] = []
-        self.definitions: list[FeatureDefinition] = [words.amount_feature()] if self.has_amount else []
-        self.definitions += [words.calendar_feature(part) for part in self.calendar]
-        self.definitions += [words.number_feature(name) for name in project.schema.numbers]
+        self.definitions: list[FeatureDefinition] = (
+            [feature_names.amount_feature()] if self.has_amount else []
+        )
+        self.definitions += [feature_names.calendar_feature(part) for part in self.calendar]
+        self.definitions += [feature_names.number_feature(name) for name in project.schema.numbers]
         for name in project.schema.categories:
             shares = vocabulary.get(name, {})
             self.codes.append({value: float(code) for code, value in enumerate(shares)})
             self.shares.append(shares)
-            self.definitions += words.category_features(name)
+            self.definitions += feature_names.category_features(name)
 
     def read(self, payment: Transaction, row: list[float]) -> None:
         """Append the payment's own features to `row`."""

@@ -73,9 +73,9 @@ def window_feature(entity: str, statistic: str, window: Duration) -> FeatureDefi
     >>> window_feature("card", "sum", Duration.parse("1d")).name
     'card_amount_sum_1d'
     """
-    name, words, unit = _STATISTICS[statistic]
+    name, template, unit = _STATISTICS[statistic]
     facts = {"entity": entity, "window": window.text, "span": span(window)}
-    return FeatureDefinition(name.format(**facts), words.format(**facts), unit)
+    return FeatureDefinition(name.format(**facts), template.format(**facts), unit)
 
 
 def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefinition:
@@ -84,8 +84,8 @@ def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefini
     >>> distinct_feature("card", "merchant", Duration.parse("7d")).name
     'card_merchant_distinct_7d'
     """
-    words = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{usual}}"
-    return FeatureDefinition(f"{entity}_{other}_distinct_{window}", words, "count")
+    template = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_{other}_distinct_{window}", template, "count")
 
 
 def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
@@ -97,14 +97,14 @@ def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
 
 def since_last_feature(entity: str) -> FeatureDefinition:
     """Describe the time since the entity's latest payment."""
-    words = f"{{value}} since the last payment on this {entity}, usually {{usual}}"
-    return FeatureDefinition(f"{entity}_seconds_since_last", words, "seconds")
+    template = f"{{value}} since the last payment on this {entity}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_seconds_since_last", template, "seconds")
 
 
 def speed_feature(entity: str) -> FeatureDefinition:
     """Describe the speed between the last two places."""
-    words = f"{{value}} km/h needed since the last place of this {entity}, usually {{usual}}"
-    return FeatureDefinition(f"{entity}_speed_kmh", words, "number")
+    template = f"{{value}} km/h needed since the last place of this {entity}, usually {{usual}}"
+    return FeatureDefinition(f"{entity}_speed_kmh", template, "number")
 
 
 def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:

@@ -45,7 +45,9 @@ class Notes:
         notes = [self._unknown(name) for name in payment.unknown[:MAX_UNKNOWN_FIELDS]]
         if len(payment.unknown) > MAX_UNKNOWN_FIELDS:
             notes.append("more fields are unknown")
-        notes += [words for words, one in zip(self._missing, payment.entities, strict=True) if one is None]
+        notes += [
+            message for message, one in zip(self._missing, payment.entities, strict=True) if one is None
+        ]
         return msgspec.structs.replace(decision, notes=tuple(notes))
 
     def _unknown(self, name: str) -> str:
@@ -53,9 +55,9 @@ class Notes:
         if known is not None:
             return known
         # What is no text in UTF-8 could not be written.
-        words = f"unknown field `{name.encode(errors='replace').decode()}`"
+        message = f"unknown field `{name.encode(errors='replace').decode()}`"
         if len(self._known) >= MAX_KNOWN_FIELDS:
-            return words
+            return message
         near = difflib.get_close_matches(name.lower(), self._declared, 1, CLOSE)
-        self._known[name] = words + (f" (did you mean `{self._declared[near[0]]}`?)" if near else "")
+        self._known[name] = message + (f" (did you mean `{self._declared[near[0]]}`?)" if near else "")
         return self._known[name]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 CONTENTS = ("model.ubj", "features.json", "project.json", "reference.json", "vectors.json", "MODEL_CARD.md")
 """Every file of a bundle besides the manifest; one more or one less is refused."""

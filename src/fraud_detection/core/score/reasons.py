@@ -31,7 +31,7 @@ class Reasons:
     >>> count = FeatureDefinition("card_count_1h", "{value} payments on this card, usually {usual}", "count")
     >>> amount = FeatureDefinition("amount", "amount {value}, usually {usual}", "money")
     >>> reasons = Reasons([count, amount], usual=[1.0, 43.5])
-    >>> [reason.words for reason in reasons.top([12.0, 1999.9], [0.4, 2.1], 2, Action.REVIEW)]
+    >>> [reason.message for reason in reasons.top([12.0, 1999.9], [0.4, 2.1], 2, Action.REVIEW)]
     ['amount 1,999.90, usually 43.50', '12 payments on this card, usually 1']
 
     What speaks for the payment is no reason against it:
@@ -65,7 +65,7 @@ class Reasons:
         """Return the n features that speak most for fraud, the strongest first, as reasons for `action`."""
         rows = zip(contributions, self._said, values, strict=True)
         against = sorted((row for row in rows if row[0] > 0), key=lambda row: -row[0])
-        return [Verdict(action, said.name, said.words(value)) for _, said, value in against[:n]]
+        return [Verdict(action, said.name, said.message(value)) for _, said, value in against[:n]]
 
     def sentences(self, values: Sequence[float]) -> list[str]:
         """Return what every feature says of a payment, in their order.
@@ -74,7 +74,7 @@ class Reasons:
         >>> Reasons([age], usual=[7200.0]).sentences([90.0])
         ['90 seconds since the last payment, usually 2 hours']
         """
-        return [said.words(value) for said, value in zip(self._said, values, strict=True)]
+        return [said.message(value) for said, value in zip(self._said, values, strict=True)]
 
 
 def title(definition: FeatureDefinition) -> str:
@@ -83,10 +83,10 @@ def title(definition: FeatureDefinition) -> str:
     >>> title(FeatureDefinition("age", "{value} since the last payment, usually {usual}", "seconds"))
     'time since the last payment'
     """
-    words = definition.words.partition(", ")[0]
-    if words.startswith("{value}"):
-        words = f"{_VALUE_TITLES.get(definition.unit, '')}{words.removeprefix('{value}')}"
-    return _subject(words)
+    template = definition.template.partition(", ")[0]
+    if template.startswith("{value}"):
+        template = f"{_VALUE_TITLES.get(definition.unit, '')}{template.removeprefix('{value}')}"
+    return _subject(template)
 
 
 class _Said:
@@ -98,22 +98,22 @@ class _Said:
         # A median of codes says nothing: they are numbered by how frequent they are.
         known = not (math.isnan(usual) or definition.unit == "code")
         said = self.format(usual) if known else None
-        self.present = _with_usual(definition.words, said)
-        self.absent = _with_usual(_without_value(definition.words), said)
+        self.present = _with_usual(definition.template, said)
+        self.absent = _with_usual(_without_value(definition.template), said)
 
-    def words(self, value: float) -> str:
+    def message(self, value: float) -> str:
         return self.absent if math.isnan(value) else self.present.replace("{value}", self.format(value))
 
 
-def _with_usual(words: str, usual: str | None) -> str:
+def _with_usual(template: str, usual: str | None) -> str:
     """Fill in {usual}; where it is unknown, leave out the clause that is about nothing else."""
     if usual is not None:
-        return words.replace("{usual}", usual)
-    kept = [clause for clause in words.split(", ") if "{usual}" not in clause or "{value}" in clause]
+        return template.replace("{usual}", usual)
+    kept = [clause for clause in template.split(", ") if "{usual}" not in clause or "{value}" in clause]
     return ", ".join(kept).replace("{usual}", NOT_KNOWN)
 
 
-def _without_value(words: str) -> str:
+def _without_value(template: str) -> str:
     """Say that the value is missing, whatever the sentence.
 
     >>> _without_value("{value} since the last payment, usually {usual}")
@@ -121,12 +121,12 @@ def _without_value(words: str) -> str:
     >>> _without_value("amount {value} times the mean")
     'amount … times the mean: not known'
     """
-    head, comma, tail = words.partition(", ")
+    head, comma, tail = template.partition(", ")
     return f"{_subject(head)}: {NOT_KNOWN}{comma}{tail}".replace("{value}", NOT_KNOWN)
 
 
-def _subject(words: str) -> str:
-    return words.replace("{value}", "…").strip(" …:")
+def _subject(template: str) -> str:
+    return template.replace("{value}", "…").strip(" …:")
 
 
 def _formatter(definition: FeatureDefinition, categories: Sequence[str]) -> Callable[[float], str]:

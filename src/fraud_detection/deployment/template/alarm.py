@@ -20,7 +20,7 @@ MANY = 1_000_000_000
 def alarm(  # noqa: PLR0913 - an alarm is just these
     settings: Deployment,
     name: str,
-    words: str,
+    message: str,
     metric: dict[str, Any],
     above: float,
     *,
@@ -38,7 +38,7 @@ def alarm(  # noqa: PLR0913 - an alarm is just these
         "CloudWatch::Alarm",
         {
             "AlarmName": f"{settings.name}-{name}",
-            "AlarmDescription": words,
+            "AlarmDescription": message,
             **metric,
             "Period": None if "Metrics" in metric else MINUTE,
             "EvaluationPeriods": periods,
@@ -54,10 +54,10 @@ def alarm(  # noqa: PLR0913 - an alarm is just these
 
 
 def alarm_below(
-    settings: Deployment, name: str, words: str, metric: dict[str, Any], below: float, *, periods: int
+    settings: Deployment, name: str, message: str, metric: dict[str, Any], below: float, *, periods: int
 ) -> Resource:
     """Return an alarm that stands when all of the last periods lie below a value, or have none at all."""
-    found = alarm(settings, name, words, metric, below, periods=periods)
+    found = alarm(settings, name, message, metric, below, periods=periods)
     found["Properties"] |= {"ComparisonOperator": "LessThanThreshold", "TreatMissingData": "breaching"}
     return found
 

@@ -152,7 +152,7 @@ def _event_alarms(settings: Deployment) -> Resources:
 
 
 def _shares(
-    settings: Deployment, key: str, name: str, words: str, of: tuple[str, str, float]
+    settings: Deployment, key: str, name: str, message: str, of: tuple[str, str, float]
 ) -> dict[str, Resource]:
     """Return two alarms of one share: of busy minutes, and of an hour in which little comes in."""
     part, whole, limit = of
@@ -160,13 +160,13 @@ def _shares(
     at_once = computed(counts, share(part, whole, settings.alarms.least))
     slowly = computed(counts, share_of_some(part, whole, MIN_BAD), SOME_MINUTES)
     return {
-        key: alarm(settings, name, words, at_once, limit, periods=2),
-        f"{key}OfHour": alarm(settings, f"{name}-of-hour", words, slowly, limit, **HOUR),
+        key: alarm(settings, name, message, at_once, limit, periods=2),
+        f"{key}OfHour": alarm(settings, f"{name}-of-hour", message, slowly, limit, **HOUR),
     }
 
 
-def _any(settings: Deployment, name: str, count: str, words: str) -> Resource:
-    return alarm(settings, name, words, ours(count, settings) | {"Statistic": "Sum"}, 0)
+def _any(settings: Deployment, name: str, count: str, message: str) -> Resource:
+    return alarm(settings, name, message, ours(count, settings) | {"Statistic": "Sum"}, 0)
 
 
 def _model_alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:

@@ -100,8 +100,8 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
     }
     if taken := sorted(told.keys() & set(release.secrets)):
         raise ConfigError(
-            f"let_through.key_variable: {taken[0]} is a setting of the function itself; name another, "
-            "such as FRAUD_LET_THROUGH_KEY"
+            f"control_group.key_variable: {taken[0]} is a setting of the function itself; name another, "
+            "such as FRAUD_CONTROL_GROUP_KEY"
         )
     return told | {one: ref(parameter_of(one)) for one in release.secrets}
 

@@ -217,9 +217,9 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
 
 
 def counts_as_declined(decision: Decision) -> bool:
-    """Tell whether a limiter counts a decision as a decline; one that was let through may be."""
-    instead = decision.let_through
-    return (decision.action if instead is None else instead.instead_of) is Action.DECLINE
+    """Tell whether a limiter counts a decision as a decline; one of the control group may be."""
+    instead = decision.control_group
+    return (decision.action if instead is None else instead.counterfactual_action) is Action.DECLINE
 
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:

@@ -36,7 +36,7 @@ COUNTS = (
     "degraded",
     "limited",
     "internal_errors",
-    "let_through",
+    "control_group",
     "quarantined",
     "conflicts",
     "repeated",
@@ -146,7 +146,7 @@ class DecisionLog:
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Return how many outcomes there are of each kind; `degraded` are decisions without a score.
 
-    limited: reviewed because no more may be declined.  let_through: approved by lot.
+    limited: reviewed because no more may be declined.  control_group: approved at random.
     """
     decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
     kinds = [type(one) for one in outcomes]
@@ -159,7 +159,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         sum(decision.score is None for decision in decisions),
         sum(decision.is_limited for decision in decisions),
         sum(decision.is_failure for decision in decisions) + sum(map(_is_failure, outcomes)),
-        sum(decision.let_through is not None for decision in decisions),
+        sum(decision.control_group is not None for decision in decisions),
         kinds.count(Quarantined),
         kinds.count(Conflict),
         kinds.count(Repeated),

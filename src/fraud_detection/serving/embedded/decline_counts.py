@@ -19,8 +19,8 @@ MAX_REDELIVERED = 1_000_000
 """Counts that so many events have followed are left: the limiter was off meanwhile."""
 PART = 10_000
 
-DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(instead_of, -1))"
-"""A payment that was let through counts as declined."""
+DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1))"
+"""A payment of the control group that would have been declined counts as declined."""
 BEHIND = f"SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 LATEST_FIRST = f"""
     SELECT seq, event_time, {DECLINED} FROM decisions WHERE seq < ? ORDER BY seq DESC LIMIT ?"""  # noqa: S608

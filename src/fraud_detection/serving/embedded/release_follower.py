@@ -147,8 +147,8 @@ class ReleaseFollower:
         try:
             self._report()
         except OSError as error:
-            words = "%s: the report of this server cannot be written: %s"
-            LOG.warning(words, self.registry.path, error, extra={"event": "report_failed"})
+            message = "%s: the report of this server cannot be written: %s"
+            LOG.warning(message, self.registry.path, error, extra={"event": "report_failed"})
 
     def _switch(self, loaded: Loaded) -> None:
         release, engines = loaded.release, loaded.engines

@@ -76,8 +76,8 @@ def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_
 def log_recovered(service: EmbeddedService) -> None:
     """Log how many events the profiles had not seen when they were saved, if there were any."""
     if service.recovered:
-        words = "recovered: %s events behind the saved profiles were remembered again"
-        LOG.info(words, f"{service.recovered:,}", extra={"event": "recovered", "events": service.recovered})
+        message = "recovered: %s events behind the saved profiles were remembered again"
+        LOG.info(message, f"{service.recovered:,}", extra={"event": "recovered", "events": service.recovered})
 
 
 def warm_up(service: EmbeddedService, project: Project, history_path: Path, progress: Progress) -> int:
@@ -118,8 +118,8 @@ def run_stream(
     with few_collections():
         for batch in opened.batches(start, BATCH):
             if not service.tally.transactions and batch.events and _carries_label(service, batch.events[0]):
-                words = "labels in the rows are not learned: `run` takes them as events of their own"
-                LOG.warning(words, extra={"event": "labels_not_learned"})
+                message = "labels in the rows are not learned: `run` takes them as events of their own"
+                LOG.warning(message, extra={"event": "labels_not_learned"})
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
                 refuse_lost(service)
@@ -127,15 +127,15 @@ def run_stream(
             try:
                 service.catch_up()
             except RetryError as error:
-                words = "%s; nothing is lost: the decisions are in the journal"
-                LOG.warning(words, error, extra={"event": "catch_up_failed"})
+                message = "%s; nothing is lost: the decisions are in the journal"
+                LOG.warning(message, error, extra={"event": "catch_up_failed"})
             if releases is not None:
                 releases.look()
             if stop.asked:
                 return
     if opened.unfinished:
-        words = "the last line of %s has no end yet; it is left for the next start"
-        LOG.warning(words, source, extra={"event": "source_unfinished"})
+        message = "the last line of %s has no end yet; it is left for the next start"
+        LOG.warning(message, source, extra={"event": "source_unfinished"})
 
 
 def _decided(service: EmbeddedService, batch: Batch, name: str, stop: Stop) -> list[Outcome]:
@@ -151,11 +151,11 @@ def _decided(service: EmbeddedService, batch: Batch, name: str, stop: Stop) -> l
 
 
 def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Stop) -> None:
-    words = None if error.__cause__ is None else advice(error.__cause__, service.state_file.database)
+    message = None if error.__cause__ is None else advice(error.__cause__, service.state_file.database)
     refuse_lost(service)
     LOG.error(
         "%s; nothing more is decided until it can be written",
-        words or error,
+        message or error,
         extra={"event": "commit_failed"},
     )
     while not stop.asked:
@@ -186,8 +186,8 @@ def place_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str
         return source, 0
     found = recognised(opened, service.state_file.sources(opened.beginning))
     if service.state_file.note_source(found, str(Path(source).resolve())):
-        words = "%s is not the file that was read before under this name: reading it from its beginning"
-        LOG.warning(words, source, extra={"event": "source_replaced"})
+        message = "%s is not the file that was read before under this name: reading it from its beginning"
+        LOG.warning(message, source, extra={"event": "source_replaced"})
     return found.name, found.position
 
 

@@ -207,8 +207,8 @@ class RequestBatcher:
         try:
             self.service.catch_up()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            words = "%s; nothing is lost: the decisions are in the journal"
-            LOG.warning(words, self.health.met(error), extra={"event": "catch_up_failed"})
+            message = "%s; nothing is lost: the decisions are in the journal"
+            LOG.warning(message, self.health.met(error), extra={"event": "catch_up_failed"})
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):

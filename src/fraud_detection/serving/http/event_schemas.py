@@ -34,15 +34,15 @@ def payment_schema(schema: Schema) -> Json:
     required = [source.field for source, _ in needed if source.field and not source.aliases]
     fields = {source.field: described for source, described in needed if source.field}
     if schema.transaction_id.field is not None:
-        words = "the transaction's id; where there is none, the payment is known by its request"
-        fields[schema.transaction_id.field] = _described(words, _id("null"))
+        description = "the transaction's id; where there is none, the payment is known by its request"
+        fields[schema.transaction_id.field] = _described(description, _id("null"))
     return _object(_optional_fields(schema) | fields, required)
 
 
 def _needed(schema: Schema) -> list[tuple[TimeSource | AmountSource | EntitySource, Json]]:
-    words = f"when it took place; format {schema.event_time.format}"
+    description = f"when it took place; format {schema.event_time.format}"
     found: list[tuple[TimeSource | AmountSource | EntitySource, Json]] = []
-    found.append((schema.event_time, _described(words, time_schema(schema.event_time))))
+    found.append((schema.event_time, _described(description, time_schema(schema.event_time))))
     if schema.amount is not None:
         found.append((schema.amount, _described("the amount, in major units", _amount(schema.amount))))
     for name, entity in schema.entities.items():
@@ -52,14 +52,14 @@ def _needed(schema: Schema) -> list[tuple[TimeSource | AmountSource | EntitySour
 
 
 def _optional_fields(schema: Schema) -> Json:
-    words = {one.field: f"the {name}: text or a whole number" for name, one in schema.entities.items()}
-    words |= {one.field: f"the number {name}" for name, one in schema.numbers.items()}
-    words |= {one.field: f"the category {name}: text" for name, one in schema.categories.items()}
+    description = {one.field: f"the {name}: text or a whole number" for name, one in schema.entities.items()}
+    description |= {one.field: f"the number {name}" for name, one in schema.numbers.items()}
+    description |= {one.field: f"the category {name}: text" for name, one in schema.categories.items()}
     if schema.place is not None:
-        words |= dict.fromkeys((schema.place.latitude, schema.place.longitude), "a number of degrees")
+        description |= dict.fromkeys((schema.place.latitude, schema.place.longitude), "a number of degrees")
     if schema.sent_at is not None:
-        words[schema.sent_at] = "when it was sent, in ms since 1970"
-    return {field: _optional(text) for field, text in words.items()}
+        description[schema.sent_at] = "when it was sent, in ms since 1970"
+    return {field: _optional(text) for field, text in description.items()}
 
 
 def label_schema(schema: Schema) -> Json:
@@ -75,12 +75,12 @@ def label_schema(schema: Schema) -> Json:
         known_at: _described("when it became known", time_schema(schema.event_time)),
         "source": _described(said_by, {"type": ["string", "null"], "maxLength": MAX_SOURCE_LENGTH}),
     }
-    words = (
+    description = (
         "May also tell in `happened_at` when it was found out or claimed, written as the other time and "
         "never later."
     )
     required = [source.field, known_at, *([] if schema.transaction_id.aliases else [one])]
-    return {"description": words, **_object(fields, required)}
+    return {"description": description, **_object(fields, required)}
 
 
 def time_schema(source: TimeSource) -> Json:
@@ -151,10 +151,10 @@ def _number(low: float, high: float, maximum: str = "maximum") -> Json:
 
 def _verdicts(source: LabelSource) -> Json:
     """Return the schema of the values that mean fraud or not: words in any case, numbers and truth values."""
-    words = [*source.positive, *source.negative]
-    whole = [int(word) for word in words if word.isdecimal()]
-    truth = [word.lower() == "true" for word in words if word.lower() in {"true", "false"}]
-    text = {"type": "string", "pattern": f"^(?:{'|'.join(map(_in_any_case, words))})$"}
+    description = [*source.positive, *source.negative]
+    whole = [int(word) for word in description if word.isdecimal()]
+    truth = [word.lower() == "true" for word in description if word.lower() in {"true", "false"}]
+    text = {"type": "string", "pattern": f"^(?:{'|'.join(map(_in_any_case, description))})$"}
     return {"anyOf": [text, {"enum": [*whole, *truth]}]} if whole or truth else text
 
 
@@ -169,12 +169,12 @@ def _in_any_case(word: str) -> str:
     )
 
 
-def _optional(words: str) -> Json:
-    return {"description": words + OTHERWISE}
+def _optional(description: str) -> Json:
+    return {"description": description + OTHERWISE}
 
 
-def _described(words: str, schema: Json) -> Json:
-    return {"description": words, **schema}
+def _described(description: str, schema: Json) -> Json:
+    return {"description": description, **schema}
 
 
 def _object(fields: Json, required: list[str]) -> Json:

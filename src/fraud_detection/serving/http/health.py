@@ -64,8 +64,8 @@ class Health:
             return
         self._retries = True
         told = None if error.__cause__ is None else advice(error.__cause__, self._state_file.database)
-        words = "%s; until it can be written, payments are answered 503"
-        LOG.error(words, told or error, extra={"event": "commit_failed"})
+        message = "%s; until it can be written, payments are answered 503"
+        LOG.error(message, told or error, extra={"event": "commit_failed"})
         self._try_later()
 
     def met(self, error: Exception) -> RetryError:
@@ -80,13 +80,13 @@ class Health:
         refusal = RetryError(ENDS)
         if self.broken is None:
             self.broken = error
-            words = advice(error.__cause__ or error, self._state_file.database)
+            message = advice(error.__cause__ or error, self._state_file.database)
             if isinstance(error, FraudDetectionError):
-                words = words or str(error)
+                message = message or str(error)
             LOG.critical(
                 "%s; this process ends",
-                words or "an error of the program",
-                exc_info=None if words else error,
+                message or "an error of the program",
+                exc_info=None if message else error,
                 extra={"event": "broken"},
             )
             self._refuse(refusal)

@@ -94,5 +94,5 @@ def on_hangup(work: Callable[[], None]) -> Iterator[None]:
 
 def say_no_keys() -> None:
     """Answer SIGHUP where there are no keys."""
-    words = "SIGHUP: no --keys were given, so there is nothing to read again"
-    LOG.warning(words, extra={"event": "hangup_ignored"})
+    message = "SIGHUP: no --keys were given, so there is nothing to read again"
+    LOG.warning(message, extra={"event": "hangup_ignored"})

@@ -160,7 +160,9 @@ def _ready() -> Json:
 def _plain(summary: str, *, secured: bool = False) -> Json:
     kind = "text/plain" if secured else "application/json"
     found = {"description": "All is well.", "content": {kind: {}}}
-    more = {status: words for status, words in _errors().items() if status in {"401", "403", "503"}}
+    more = {
+        status: description for status, description in _errors().items() if status in {"401", "403", "503"}
+    }
     return {
         "summary": summary,
         "responses": {"200": found, **(more if secured else {})},
@@ -169,15 +171,15 @@ def _plain(summary: str, *, secured: bool = False) -> Json:
 
 
 def _errors(*without: str) -> Json:
-    return {status: _problem(words) for status, words in ERRORS.items() if status not in without}
+    return {status: _problem(description) for status, description in ERRORS.items() if status not in without}
 
 
-def _problem(words: str) -> Json:
-    return {"description": words, "content": {"application/problem+json": {"schema": _ref("Error")}}}
+def _problem(description: str) -> Json:
+    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Error")}}}
 
 
-def _answer(words: str, schema: Json) -> Json:
-    return {"description": words, "content": _content(schema)}
+def _answer(description: str, schema: Json) -> Json:
+    return {"description": description, "content": _content(schema)}
 
 
 def _content(schema: Json) -> Json:

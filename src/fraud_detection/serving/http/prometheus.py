@@ -44,12 +44,15 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
         ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
         "fraud_decline_cap_total": (tally.limited, "Payments reviewed because no more may be declined."),
-        "fraud_control_group_total": (tally.let_through, "Payments approved by lot, to learn what they are."),
+        "fraud_control_group_total": (
+            tally.control_group,
+            "Payments approved as control group, to observe their outcome.",
+        ),
         "fraud_forbidden_events_total": (tally.forbidden, "Events whose sender lacked the role for them."),
         "fraud_rejected_events_total": (requests.refused, "Events refused because too many waited."),
     }
-    for name, (count, words) in counts.items():
-        yield from head(name, "counter", words)
+    for name, (count, help_text) in counts.items():
+        yield from head(name, "counter", help_text)
         yield f"{name} {count}"
     yield from head("fraud_requests_total", "counter", "HTTP requests, by status.")
     for status, count in sorted(statuses.items()):
@@ -76,36 +79,36 @@ def _background(background: Background) -> Iterator[str]:
     yield from head("fraud_background_up", "gauge", "Whether a part of the background work is healthy.")
     for name, part in parts:
         yield f'fraud_background_up{{part="{name}"}} {int(part.healthy)}'
-    words = "How often a part of the background work failed."
-    yield from head("fraud_background_failures_total", "counter", words)
+    help_text = "How often a part of the background work failed."
+    yield from head("fraud_background_failures_total", "counter", help_text)
     for name, part in parts:
         yield f'fraud_background_failures_total{{part="{name}"}} {part.failures}'
-    words = "Whether somebody should look at what a part has found, such as a broken file of keys."
-    yield from head("fraud_background_warning", "gauge", words)
+    help_text = "Whether somebody should look at what a part has found, such as a broken file of keys."
+    yield from head("fraud_background_warning", "gauge", help_text)
     for name, _ in parts:
         yield f'fraud_background_warning{{part="{name}"}} {int(name in background.warnings)}'
 
 
 def _behind(requests: RequestBatcher) -> Iterator[str]:
     """Yield how far behind the server is with what it consumes beside requests, and with saving profiles."""
-    words = "For how long what is consumed has not been at the end of what there is."
-    yield from head("fraud_consumer_lag_seconds", "gauge", words)
+    help_text = "For how long what is consumed has not been at the end of what there is."
+    yield from head("fraud_consumer_lag_seconds", "gauge", help_text)
     for source, lag_s in sorted(requests.lags.items()):
         yield f'fraud_consumer_lag_seconds{{source="{source}"}} {lag_s():.6g}'
     memory = requests.service.pipeline.memory
-    words = "Events that a restart has to remember again: their profiles are not saved yet."
-    yield from head("fraud_unsaved_events", "gauge", words)
+    help_text = "Events that a restart has to remember again: their profiles are not saved yet."
+    yield from head("fraud_unsaved_events", "gauge", help_text)
     yield f"fraud_unsaved_events {memory.sequence + 1 - memory.unsaved_since()}"
 
 
-def head(name: str, kind: str, words: str) -> list[str]:
+def head(name: str, kind: str, help_text: str) -> list[str]:
     """Return the lines that say what a metric is."""
-    return [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
+    return [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
 
 
-def summary(name: str, words: str, latency: LatencyHistogram) -> Iterator[str]:
+def summary(name: str, help_text: str, latency: LatencyHistogram) -> Iterator[str]:
     """Yield the lines of a histogram."""
-    yield from head(name, "histogram", words)
+    yield from head(name, "histogram", help_text)
     yield from _values(name, latency)
 
 
@@ -147,6 +150,6 @@ def _process() -> Iterator[str]:
             f"{time.time() - time.monotonic() + started:.3f}",
         ),
     }
-    for name, (words, value) in gauges.items():
-        yield from head(name, "gauge", words)
+    for name, (help_text, value) in gauges.items():
+        yield from head(name, "gauge", help_text)
         yield f"{name} {value}"

@@ -47,9 +47,9 @@ TEXT = b"text/plain; version=0.0.4"
 class Problem(Exception):  # noqa: N818 - an answer, not an error of ours
     """Ends a request with a status and a sentence; `later` says in how many seconds to ask again."""
 
-    def __init__(self, status: int, words: str, later: float | None = None) -> None:
+    def __init__(self, status: int, message: str, later: float | None = None) -> None:
         """Take what is answered."""
-        super().__init__(words)
+        super().__init__(message)
         self.status, self.later = status, later
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -241,8 +241,8 @@ def line(answer: batcher.Answer) -> Reply:
             return CONFLICT if early else 422, encode(quarantine_record(answer))
         case Repeated(one, True):
             return OK, encode(duplicate_record(one))
-    status, words = _refusal(answer)
-    return status, problem(status, words).body
+    status, message = _refusal(answer)
+    return status, problem(status, message).body
 
 
 def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:

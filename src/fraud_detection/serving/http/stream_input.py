@@ -92,8 +92,8 @@ class SideSource:
                 self._stopping.set()
             raise
         self._behind_since = None
-        words = "%s has ended; requests are answered on"
-        LOG.info(words, self._source, extra={"event": "source_ended"})
+        message = "%s has ended; requests are answered on"
+        LOG.info(message, self._source, extra={"event": "source_ended"})
 
     def _hand_over(self, batch: Batch) -> None:
         """Let the loop take the batch, again and again while the state is busy."""

@@ -26,8 +26,8 @@ def _of_links(one: Together) -> Iterator[str]:
         "fraud_rate_shared_events_total": (one.shared, "Events counted against a share of a key's rate."),
         "fraud_follow_retries_total": (following.retries, "Parts that could not be put down at once."),
     }
-    for name, (count, words) in counts.items():
-        yield from head(name, "counter", words)
+    for name, (count, help_text) in counts.items():
+        yield from head(name, "counter", help_text)
         yield f"{name} {count}"
     yield from summary("fraud_replication_lag_seconds", BEHIND, following.behind)
 

@@ -97,8 +97,8 @@ class Following:
             self.retries += 1
             if other not in self._hindered:
                 self._hindered[other] = time.monotonic()
-                words = "%s; what worker %d has decided is taken in later"
-                LOG.warning(words, error, other, extra={"event": "follow_failed"})
+                message = "%s; what worker %d has decided is taken in later"
+                LOG.warning(message, error, other, extra={"event": "follow_failed"})
             self.refused(error)
             return False
         self._hindered.pop(other, None)

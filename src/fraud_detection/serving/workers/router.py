@@ -269,10 +269,10 @@ async def _answers(decided: asyncio.Future[list[Answer]]) -> list[Reply]:
 
 async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]:
     """Return the answers to labels of payments that no worker knows, and that say nothing of their owner."""
-    words = "no worker knows payment {!r}: send its label after it" + (
+    message = "no worker knows payment {!r}: send its label after it" + (
         f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
     )
-    told = [words.format(ownership.place(label).transaction_id) for label in labels]
+    told = [message.format(ownership.place(label).transaction_id) for label in labels]
     return [(STRAY, problem(STRAY, one).body) for one in told]
 
 

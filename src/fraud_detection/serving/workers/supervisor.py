@@ -161,9 +161,9 @@ class Crew:
             bundles = [member.bundle for member in self.members]
             if not self._told and all(bundles):
                 self._told = True
-                words = "bundle %s answers at %s, %d workers"
+                message = "bundle %s answers at %s, %d workers"
                 extra = {"event": "started", "bundle": bundles[0], "address": answers}
-                LOG.info(words, bundles[0], answers, len(bundles), extra=extra)
+                LOG.info(message, bundles[0], answers, len(bundles), extra=extra)
 
     def end(self) -> None:
         """Ask all to end, and wait until they have; what takes too long is killed."""
@@ -176,8 +176,8 @@ class Crew:
             try:
                 process.wait(max(until - time.monotonic(), 0.0))
             except subprocess.TimeoutExpired:
-                words = "process %d did not end within %.0f s: it is killed"
-                LOG.warning(words, process.pid, END_WITHIN_S, extra={"event": "worker_killed"})
+                message = "process %d did not end within %.0f s: it is killed"
+                LOG.warning(message, process.pid, END_WITHIN_S, extra={"event": "worker_killed"})
                 process.kill()
                 process.wait()
         for member in self.members:
@@ -201,16 +201,16 @@ class Crew:
                 member.heard(said)
                 continue
             self._selector.unregister(member.said)
-            words = member.bury(time.monotonic())
-            LOG.warning(words, extra={"event": "worker_ended", "worker": member.settings.worker})
+            message = member.bury(time.monotonic())
+            LOG.warning(message, extra={"event": "worker_ended", "worker": member.settings.worker})
         # Where this process itself was held up, nobody is to blame for silence.
         passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
         self._looked_at = time.monotonic()
         for member in self.members:
             if member.due_at is None:
                 if member.hangs(passed_s):
-                    words = member.kill()
-                    LOG.warning(words, extra={"event": "worker_killed", "worker": member.settings.worker})
+                    message = member.kill()
+                    LOG.warning(message, extra={"event": "worker_killed", "worker": member.settings.worker})
             elif time.monotonic() >= member.due_at:
                 member.start()
                 self._watch(member)

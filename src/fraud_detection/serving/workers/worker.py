@@ -112,8 +112,8 @@ class Worker:
                 if self.releases is not None:
                     self.releases.close()
         decided = self.service.tally.decided
-        words = "stopped: %s payments were decided"
-        LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
+        message = "stopped: %s payments were decided"
+        LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
     async def _serve(self, stop: Stop) -> None:
         links, health = self.together.links, self.requests.health

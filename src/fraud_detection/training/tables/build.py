@@ -81,12 +81,12 @@ def _slices(
 
 
 def _no_labels(source: LabelSource | None) -> str:
-    words = "nothing can be learned: no payment has a label"
+    message = "nothing can be learned: no payment has a label"
     if source is None:
-        return f"{words}, since `schema.label` names none"
+        return f"{message}, since `schema.label` names none"
     values = ", ".join((*source.positive, *source.negative))
     return (
-        f"{words}. No row has one of the values {values} in the field `{source.field}` (`schema.label`); "
+        f"{message}. No row has one of the values {values} in the field `{source.field}` (`schema.label`); "
         "give a history that has labels, or a file of them with --labels"
     )
 

@@ -1,4 +1,4 @@
-"""Who is let through: a declared share, by a lot that nobody without the key can foresee."""
+"""Who is in the control group: a declared share, unpredictable without the key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.core.decide.control_group import Draw
+from fraud_detection.core.decide.control_group import ControlGroupSampler
 from fraud_detection.core.events import Transaction
 
 
 def chosen(share: float, key: bytes, many: int = 20_000) -> set[int]:
-    draw = Draw(share, 10_000, key)
-    return {one for one in range(many) if draw.chooses(Transaction(f"t{one}", 0, 500))}
+    sampler = ControlGroupSampler(share, 10_000, key)
+    return {one for one in range(many) if sampler.selects(Transaction(f"t{one}", 0, 500))}
 
 
 def test_the_share_is_the_declared_one() -> None:
@@ -35,6 +35,6 @@ def test_a_smaller_share_chooses_among_those_of_a_larger() -> None:
 @given(st.integers(-5, 20_000) | st.none(), st.text(min_size=1, max_size=8))
 def test_no_payment_above_the_cap_or_without_an_amount_is_chosen(amount: int | None, one: str) -> None:
     payment = Transaction(one, 0, amount)
-    if Draw(0.5, 10_000, b"key").chooses(payment):
+    if ControlGroupSampler(0.5, 10_000, b"key").selects(payment):
         assert amount is not None
         assert amount <= 10_000

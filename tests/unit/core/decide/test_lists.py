@@ -73,7 +73,7 @@ def test_whoever_is_denied_is_not_allowed_by_another_list_or_milder_by_a_rule() 
 
 def test_the_words_say_which_field_is_on_which_list_and_why() -> None:
     (verdict,) = compile_rules((), SCHEMA, (), [listed("deny")]).fired(payment(), ())
-    assert verdict.words == "card is on the list `deny_cards`: seen before"
+    assert verdict.message == "card is on the list `deny_cards`: seen before"
 
 
 @given(

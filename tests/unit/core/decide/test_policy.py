@@ -79,9 +79,11 @@ def test_silence_is_never_approval(policy: Policy, score: float | None) -> None:
 
 
 def test_an_impossible_score_is_said_in_the_reason() -> None:
-    assert POLICY.decide("t", None).reasons[0].words == "the model did not answer"
-    assert POLICY.decide("t", 1.5).reasons[0].words == "the model answered 1.5, which is no probability"
-    assert POLICY.decide("t", math.nan).reasons[0].words == "the model answered nan, which is no probability"
+    assert POLICY.decide("t", None).reasons[0].message == "the model did not answer"
+    assert POLICY.decide("t", 1.5).reasons[0].message == "the model answered 1.5, which is no probability"
+    assert (
+        POLICY.decide("t", math.nan).reasons[0].message == "the model answered nan, which is no probability"
+    )
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_exactly_the_rules_that_hold_fire_in_their_order(rules: list[tuple[bool,
 
 def test_a_rule_says_its_words_or_else_its_condition() -> None:
     rules = [
-        RuleSettings(name="a", when="age > 5", action="decline", words="too old"),
+        RuleSettings(name="a", when="age > 5", action="decline", message="too old"),
         RuleSettings(name="b", when="age > 5\n  and amount > 1\n", action="review"),
     ]
     assert compile_rules(rules, SCHEMA, []).fired(PAYMENT, []) == [

@@ -53,7 +53,7 @@ def payment(
 
 @st.composite
 def streams(draw: st.DrawFn, largest: int = 25) -> list[Transaction]:
-    """Draw payments of a few cards and merchants within some weeks, in any order of time."""
+    """ControlGroupSampler payments of a few cards and merchants within some weeks, in any order of time."""
     drawn = draw(
         st.lists(
             st.tuples(

@@ -161,7 +161,7 @@ def test_a_file_that_the_manifest_vouches_for_is_still_refused_if_it_does_not_be
 
 
 def test_another_format_is_refused_before_anything_else_is_believed() -> None:
-    with pytest.raises(ConfigError, match="format 99, this version reads 1"):
+    with pytest.raises(ConfigError, match=f"format 99, this version reads {FORMAT}"):
         from_files({**example().files(), MANIFEST: b'{"format": 99, "novelty": 1}'}, "here")
 
 

@@ -23,7 +23,7 @@ units = st.sampled_from([*UNITS, "code"])
 def said(value: float, unit: str = "count", words: str = "{value}", usual: float = NAN) -> str:
     reasons = Reasons([FeatureDefinition("f", words, unit)], [usual])
     (reason,) = reasons.top([value], [1.0], 1, Action.REVIEW)
-    return reason.words
+    return reason.message
 
 
 @given(rows, st.integers(0, 8))
@@ -123,7 +123,7 @@ def test_a_missing_value_is_said_to_be_not_known(words: str, expected: str) -> N
 def test_a_code_is_said_as_the_category_it_stands_for() -> None:
     definition = FeatureDefinition("channel_code", "channel {value}, usually {usual}", "code")
     reasons = Reasons([definition], [0.0], {"channel_code": ["chip", "web"]})
-    assert [reasons.top([code], [1.0], 1, Action.REVIEW)[0].words for code in (0.0, 1.0, -1.0, 7.0)] == [
+    assert [reasons.top([code], [1.0], 1, Action.REVIEW)[0].message for code in (0.0, 1.0, -1.0, 7.0)] == [
         "channel chip",
         "channel web",
         "channel a rare or new value",

@@ -48,7 +48,7 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
 
     line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
     versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a limiter
-    counts it so; one that was let through may be.  content: the digest of a payment of history, whose event
+    counts it so; one of the control group may be.  content: the digest of a payment of history, whose event
     is not kept.
     """
 
