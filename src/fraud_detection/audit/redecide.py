@@ -108,7 +108,7 @@ def _configuration(record: Record, stored: StoredDecision) -> Configuration:
 
 
 def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, configuration: Configuration) -> Engine:
-    """Return the engine of that day under the name it had; without the control group where its key is missing."""
+    """Return the engine of that day under its name; without the control group where its key is missing."""
     usable = project if _has_key(project) else msgspec.structs.replace(project, control_group=None)
     engine = make_engine(bundle, scorer, usable)
     answerer = msgspec.structs.replace(engine.answerer, config_id=configuration.config_id)

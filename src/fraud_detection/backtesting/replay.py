@@ -63,9 +63,9 @@ class Model:
         self.scorer = trusted_scorer(bundle, threads)
 
     def engine(self, project: Project) -> Engine:
-        """Return what decides by this model and a project file; it lets nobody through by lot.
+        """Return what decides by this model and a project file, without a control group.
 
-        What it would have answered is asked for, and the key of the lot is for the services.
+        What it would have decided is asked for, and the key of the control group is for the services.
         """
         return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, control_group=None))
 

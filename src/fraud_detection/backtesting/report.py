@@ -141,7 +141,7 @@ def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str
 
 def _notes(sides: Sequence[Side], window: Window) -> Iterator[str]:
     if any(side.project.control_group is not None for side in sides):
-        yield "Nobody is let through by lot here: what would have been answered otherwise is judged."
+        yield "No control group here: every payment is judged by the action it would have had without one."
     for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
         until = learned_until(bundle)
         if until > window.start:

@@ -86,7 +86,7 @@ def compared(
 
 
 def _reign(registry: ReleaseRegistry, champion: Engine) -> Reign:
-    """Return whose answers count as the champion's, with the messages of all that it ever had; today's win."""
+    """Return whose answers count as the champion's, with all messages it ever had; today's win."""
     champions = dict.fromkeys(one.champion for one in registry.releases())
     messages: dict[str, str] = {}
     for bundle, project in (lifecycle.content_of(registry, one) for one in champions):

@@ -17,8 +17,7 @@ DECIMALS = 2
 class ControlGroupEligibility(msgspec.Struct, frozen=True):
     """Which payments a configuration could assign to its control group.
 
-    max_amount: in minor units.  deny_lists: names of lists that deny; what stands on them is never let
-    through.
+    max_amount: in minor units.  deny_lists: names of lists that deny; a payment on one is never assigned.
     """
 
     max_amount: int
@@ -40,8 +39,10 @@ def weight_of(
 
     >>> stopped = PastDecision("t1", 0, 1, 0.7, "[]", "b", b"", b"", "s", None, None)
     >>> eligibility = ControlGroupEligibility(max_amount=5_000, deny_lists=frozenset())
-    >>> weight_of(stopped, 100, eligibility), weight_of(stopped, 9_999, eligibility), weight_of(stopped, 100, None)
-    (0.0, 1.0, 1.0)
+    >>> weight_of(stopped, 100, eligibility), weight_of(stopped, 9_999, eligibility)
+    (0.0, 1.0)
+    >>> weight_of(stopped, 100, None)
+    1.0
     >>> assigned = msgspec.structs.replace(stopped, action=0, counterfactual_action=1, sampling_rate=0.01)
     >>> weight_of(assigned, 100, eligibility)
     100.0

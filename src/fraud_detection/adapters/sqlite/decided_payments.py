@@ -32,7 +32,7 @@ class PastDecision(msgspec.Struct, frozen=True, gc=False):
     """A payment that was decided: its raw event, and how it was answered.
 
     reasons: as JSON.  features: the served values, float64, as bytes.  counterfactual_action, sampling_rate:
-    of one that was let through, see `events.ControlGroupAssignment`.
+    of the control group, see `events.ControlGroupAssignment`.
     """
 
     transaction_id: str

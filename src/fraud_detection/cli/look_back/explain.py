@@ -178,8 +178,8 @@ def _limits(told: Story) -> Iterator[str]:
     if told.counterfactual_action is not None and told.sampling_rate is not None:
         yield from ("", "Control group")
         yield (
-            f"  {100 * told.sampling_rate:.3g} % of such payments are approved by lot, to learn what they "
-            f"were; without the lot: {told.counterfactual_action}"
+            f"  {100 * told.sampling_rate:.3g} % of such payments are approved at random, to observe their "
+            f"outcome; without that: {told.counterfactual_action}"
         )
 
 

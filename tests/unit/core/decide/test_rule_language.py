@@ -251,7 +251,7 @@ def test_what_is_not_in_the_language_is_refused(text: str) -> None:
         ("amount > 1,000", "a comma outside of brackets; write 1000, not 1,000"),
         ("card in ['a' 'b']", "`'a' 'b'` is not one text in plain quotes; is a comma missing?"),
         (r"card == 'a\\b'", r"`'a\\b'` is not one text in plain quotes; is a comma missing?"),
-        ("amount > 1 # and hour > 1", "# would hide what follows it; put remarks into `words`"),
+        ("amount > 1 # and hour > 1", "# would hide what follows it; put remarks into `message`"),
         ("amount > 1) or (hour > 1", "not a condition: unmatched ')' at `) or (hour > 1`"),
         ("amount > 1 and", "not a condition: invalid syntax at its end"),
         ("-" * 60 + "1 > 0", "nested more than 50 deep; make it several rules"),
