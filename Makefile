@@ -76,6 +76,9 @@ check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/cfn-lint tests/unit/deployment/golden/template.json
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/pre-commit validate-config
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github/workflows
 
 format: $(BUILT) ## Format the code and apply safe fixes
