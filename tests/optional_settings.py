@@ -14,7 +14,7 @@ import msgspec
 
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     PolicySettings,
@@ -26,7 +26,7 @@ from fraud_detection.core.project_schema import IdSource, Project
 Event = dict[str, Any]
 Stream = list[bytes]
 BOUGHT = RuleSettings(name="bought", when="amount >= 12", action="decline", message="not small")
-LIMITER = LimiterSettings(interval=Duration.parse("12h"), share=0.1, count=5, least=20)
+DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("12h"), share=0.1, count=5, min_payments=20)
 CONTROL = ControlGroupSettings(sampling_rate=0.4, max_amount=60.0)
 
 
@@ -246,13 +246,13 @@ POLICY = PolicySettings(name="strict", review_at=0.02, decline_at=0.3, reasons=2
 
 def all_of_them(project: Project) -> Project:
     rules = (BOUGHT, *RULES)
-    more = replaced(rules=rules, limiter=LIMITER, control_group=CONTROL, policy=POLICY)
+    more = replaced(rules=rules, decline_cap=DECLINE_CAP, control_group=CONTROL, policy=POLICY)
     return more(listed(project))
 
 
 TABLE = [
     Setting("plain", '"action": "approve"'),
-    Setting("limiter", "no more than 10 %", replaced(rules=(BOUGHT,), limiter=LIMITER)),
+    Setting("decline_cap", "no more than 10 %", replaced(rules=(BOUGHT,), decline_cap=DECLINE_CAP)),
     Setting("control_group", '"control_group": {', replaced(rules=(BOUGHT,), control_group=CONTROL)),
     Setting("lists", '"watched"', listed),
     Setting("rules", "seen before", replaced(rules=RULES)),

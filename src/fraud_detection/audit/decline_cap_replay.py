@@ -1,4 +1,4 @@
-"""What the limiter of declines did with a past payment: counted again from the decisions before it.
+"""Replay the decline cap at a past payment: its counts, from the decisions before it.
 
 Its counts are not stored with a decision.  They follow from the decisions of its interval that came before.
 Those of other workers count too, and what of them it saw is not stored.
@@ -9,23 +9,23 @@ from __future__ import annotations
 import msgspec
 
 from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import DeclineCap
+from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.events import LIMITER, Transaction
+from fraud_detection.core.events import DECLINE_CAP, Transaction
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.engine import Configuration
 
 
-class LimiterThen(msgspec.Struct, frozen=True):
-    """The limiter at a past payment.
+class DeclineCapReplay(msgspec.Struct, frozen=True):
+    """The decline cap at a past payment.
 
     is_asked: score or rules asked for a decline.  admitted: what it answered, by what is stored.
     payments, declines: counted in its interval before the payment.  agrees: whether these counts say the
     same; None where that cannot be told.
     """
 
-    settings: LimiterSettings
+    settings: DeclineCapSettings
     message: str
     is_asked: bool
     admitted: bool
@@ -54,45 +54,47 @@ class LimiterThen(msgspec.Struct, frozen=True):
         return "what other workers declined counts too, and how much of it was seen is not stored"
 
 
-class AsThen(DeclineLimiter):
-    """Answers as it is known that a limiter has."""
+class AsThen(DeclineCap):
+    """Answers as it is known that a decline cap has."""
 
-    def __init__(self, settings: LimiterSettings, *, admitted: bool) -> None:
+    def __init__(self, settings: DeclineCapSettings, *, admitted: bool) -> None:
         """Take the answer."""
         super().__init__(settings)
         self.admitted = admitted
 
-    def admits(self, time_ms: int) -> bool:  # noqa: ARG002 - whenever it is asked
+    def allows(self, time_ms: int) -> bool:  # noqa: ARG002 - whenever it is asked
         """Return the answer."""
         return self.admitted
 
 
-def limiter_then(
+def replay_decline_cap(
     record: Record,
     stored: StoredDecision,
     project: Project,
     payment: Transaction,
     wanted: bool,  # noqa: FBT001 - a fact
-) -> LimiterThen | None:
-    """Return what the limiter did; None where none was at work.
+) -> DeclineCapReplay | None:
+    """Return what the decline cap did; None where none was at work.
 
     wanted: score and rules ask for a decline.
     """
     told = _told(stored)
-    settings = project.limiter
-    if told is not None and (settings is None or DeclineLimiter(settings).message != told):
-        # A canary is limited by the champion's limiter, which is that of another configuration.
+    settings = project.decline_cap
+    if told is not None and (settings is None or DeclineCap(settings).message != told):
+        # A canary is limited by the champion's decline cap, which is that of another configuration.
         settings = _of_others(record, told)
     if settings is None:
         return None
-    limiter = DeclineLimiter(settings)
+    decline_cap = DeclineCap(settings)
     for one in record.answered_before(stored.seq, payment.event_time - settings.interval.ms):
-        limiter.note(one.event_time, declined=bool(one.declined))
+        decline_cap.add(one.event_time, declined=bool(one.declined))
     admitted = told is None
-    same = limiter.admits(payment.event_time) is admitted
+    same = decline_cap.allows(payment.event_time) is admitted
     agrees = None if not same and _has_others(record) else same
-    counted = limiter.counted(payment.event_time)
-    return LimiterThen(settings, limiter.message, wanted, admitted, *counted, agrees if wanted else None)
+    counted = decline_cap.counted(payment.event_time)
+    return DeclineCapReplay(
+        settings, decline_cap.message, wanted, admitted, *counted, agrees if wanted else None
+    )
 
 
 def _has_others(record: Record) -> bool:
@@ -102,7 +104,7 @@ def _has_others(record: Record) -> bool:
 
 
 def _told(stored: StoredDecision) -> str | None:
-    """Return the words of the limiter where its reason stands first."""
+    """Return the words of the decline cap where its reason stands first."""
     try:
         reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
     except msgspec.DecodeError as error:
@@ -110,12 +112,12 @@ def _told(stored: StoredDecision) -> str | None:
             f"payment {stored.transaction_id}: its stored reasons cannot be read: {error}; see "
             "`fraud audit verify`"
         ) from None
-    return reasons[0][2] if reasons and reasons[0][1] == LIMITER else None
+    return reasons[0][2] if reasons and reasons[0][1] == DECLINE_CAP else None
 
 
-def _of_others(record: Record, message: str) -> LimiterSettings | None:
+def _of_others(record: Record, message: str) -> DeclineCapSettings | None:
     for name, content in record.configurations().items():
-        settings = Configuration(name, content).read()[1].limiter
-        if settings is not None and DeclineLimiter(settings).message == message:
+        settings = Configuration(name, content).read()[1].decline_cap
+        if settings is not None and DeclineCap(settings).message == message:
             return settings
     return None

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fraud_detection.adapters.sqlite.state_reader import StoredLabel
-from fraud_detection.audit.decline_cap_replay import LimiterThen
+from fraud_detection.audit.decline_cap_replay import DeclineCapReplay
 from fraud_detection.audit.explanation_record import (
     FIRED,
+    DeclineCapView,
     FeatureTold,
     LabelTold,
-    LimiterTold,
     MadeBy,
     PaymentTold,
     ReasonTold,
@@ -61,7 +61,7 @@ def story(
         score=_score(again),
         features=_features(again),
         rules=[*_lists(again), *_rules(again)],
-        limiter=_limiter(again.limiter),
+        decline_cap=_decline_cap(again.decline_cap),
         labels=[label_told(one, stands=one is standing) for one in labels],
         judgement=judgement(action, None if standing is None else bool(standing.fraud)),
         made_by=_made_by(again),
@@ -181,11 +181,11 @@ def _text(payment: Transaction, schema: Schema, name: str) -> str | None:
     return texts[name]
 
 
-def _limiter(then: LimiterThen | None) -> LimiterTold | None:
+def _decline_cap(then: DeclineCapReplay | None) -> DeclineCapView | None:
     if then is None:
         return None
     did = f"{then.did}: {then.message}" if then.is_asked and not then.admitted else then.did
-    return LimiterTold(
+    return DeclineCapView(
         then.is_asked, did if then.is_asked else "was not asked", then.payments, then.declines, then.agrees
     )
 

@@ -98,8 +98,8 @@ class LabelTold(msgspec.Struct, frozen=True):
     caller: str = ""
 
 
-class LimiterTold(msgspec.Struct, frozen=True):
-    """What the limiter did, and what its counts say."""
+class DeclineCapView(msgspec.Struct, frozen=True):
+    """What the decline cap did, and what its counts say."""
 
     asked: bool
     did: str
@@ -149,7 +149,7 @@ class Story(msgspec.Struct, frozen=True):
     score: ScoreTold
     features: list[FeatureTold]
     rules: list[RuleTold]
-    limiter: LimiterTold | None
+    decline_cap: DeclineCapView | None
     labels: list[LabelTold]
     judgement: str
     made_by: MadeBy

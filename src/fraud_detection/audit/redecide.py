@@ -1,7 +1,7 @@
 """Make a past decision again, from what was stored with it, and compare all of it to the bit.
 
 The stored event is parsed again by the project file of that day; the stored features are scored by the
-bundle of that day; rules, lists, policy, limiter, reasons and control group are computed again.
+bundle of that day; rules, lists, policy, decline cap, reasons and control group are computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
 from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
-from fraud_detection.audit.decline_cap_replay import AsThen, LimiterThen, limiter_then
+from fraud_detection.audit.decline_cap_replay import AsThen, DeclineCapReplay, replay_decline_cap
 from fraud_detection.audit.explanation_record import Difference
 from fraud_detection.core.decide.policy import unforeseen
 from fraud_detection.core.errors import ConfigError, RejectError
@@ -41,8 +41,8 @@ class Rebuilt(msgspec.Struct):
     """A decision as it was stored, and as it comes out today.
 
     engine: that of the decision, from its configuration and bundle.  differences: empty where all is the
-    same. taken: what cannot come out of what is stored, and was taken as it stands there, in words. limiter:
-    what it did then; None where the configuration has none.
+    same. taken: what cannot come out of what is stored, and was taken as it stands there, in words. decline
+    cap: what it did then; None where the configuration has none.
     """
 
     stored: StoredDecision
@@ -53,7 +53,7 @@ class Rebuilt(msgspec.Struct):
     decision: Decision
     differences: list[Difference]
     taken: list[str]
-    limiter: LimiterThen | None = None
+    decline_cap: DeclineCapReplay | None = None
 
 
 def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
@@ -69,9 +69,9 @@ def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> 
     payment, values = _event(engine, stored), _values(engine, stored)
     again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     if not _met_an_error(stored):
-        again.limiter = limiter_then(record, stored, project, payment, _wants_decline(again))
-    if again.limiter is not None and again.limiter.agrees is not True and again.limiter.is_asked:
-        again.taken.append(f"what the limiter did: {again.limiter.doubt}")
+        again.decline_cap = replay_decline_cap(record, stored, project, payment, _wants_decline(again))
+    if again.decline_cap is not None and again.decline_cap.agrees is not True and again.decline_cap.is_asked:
+        again.taken.append(f"what the decline cap did: {again.decline_cap.doubt}")
     told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
     again.decision = msgspec.structs.replace(_decide(again, project), **told)
     _compare(record, again, configuration)
@@ -148,7 +148,7 @@ def _undecided(stored: StoredDecision) -> Decision:
 
 
 def _wants_decline(again: Rebuilt) -> bool:
-    """Tell whether rules and score ask for a decline, which a limiter may refuse."""
+    """Tell whether rules and score ask for a decline, which a decline cap may refuse."""
     fired = again.engine.answerer.rules.fired(again.payment, again.values)
     score = None if again.stored.score is None else again.scorer.score([again.values])[0]
     return again.engine.answerer.policy.verdicts(score, fired)[0] is Action.DECLINE
@@ -184,8 +184,8 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
 
 def _answer(again: Rebuilt, answerer: Answerer) -> Decision:
     answering = Answering(answerer, StageTimes())
-    if again.limiter is not None and again.limiter.is_asked:
-        answering.limiter = AsThen(again.limiter.settings, admitted=again.limiter.admitted)
+    if again.decline_cap is not None and again.decline_cap.is_asked:
+        answering.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
     return answering.answer([again.payment], [again.values])[0]
 
 
@@ -199,8 +199,8 @@ def _compare(record: Record, again: Rebuilt, configuration: Configuration) -> No
             found.append(Difference(name, _said(name, one), _said(name, other)))
     if not configuration.is_whole:
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
-    if again.limiter is not None and again.limiter.agrees is False:
-        found.append(Difference("limiter", again.limiter.did, again.limiter.should))
+    if again.decline_cap is not None and again.decline_cap.agrees is False:
+        found.append(Difference("decline_cap", again.decline_cap.did, again.decline_cap.should))
     expected = link(before, kept[:-1])
     if expected != stored.chain:
         found.append(Difference("chain", stored.chain.hex(), expected.hex()))

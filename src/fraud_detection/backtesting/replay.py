@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, ConfigError
-from fraud_detection.core.events import LIMITER, Transaction
+from fraud_detection.core.events import DECLINE_CAP, Transaction
 from fraud_detection.core.features.replay import missing
 from fraud_detection.core.metrics import StageTimes
 from fraud_detection.core.ports import Scorer
@@ -41,7 +41,7 @@ TODAY = "today"
 SCORE_MESSAGES = {
     "score": "fraud probability at or above the cut-off",
     "no_score": "the model did not answer",
-    LIMITER: "would be declined, but too many were",
+    DECLINE_CAP: "would be declined, but too many were",
 }
 
 
@@ -81,8 +81,8 @@ class Side:
         # The model's own words are dear, and change no answer.
         answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
         self._answering = Answering(answerer, StageTimes())
-        if project.limiter is not None:
-            self._answering.limiter = DeclineLimiter(project.limiter)
+        if project.decline_cap is not None:
+            self._answering.decline_cap = DeclineCap(project.decline_cap)
         self._book = AnswerBook()
 
     def decide(

@@ -23,7 +23,7 @@ from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_part
-from fraud_detection.core.decide.decline_cap import DeclineLimiter, joined
+from fraud_detection.core.decide.decline_cap import DeclineCap, joined
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
 from fraud_detection.core.metrics import StageTimes
@@ -44,17 +44,18 @@ NICE = 10
 class Shadow:
     """One configuration over the decisions of a state file, from a place in its log on.
 
-    limiter: one for all the files over which the configuration decides, as several workers have one bound.
+    decline_cap: one for all the files over which the configuration decides, as several workers have one
+    bound.
     """
 
-    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, limiter: DeclineLimiter | None) -> None:
+    def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, decline_cap: DeclineCap | None) -> None:
         """Take what decides, and where its rows come from."""
         self.config_id = engine.configuration.config_id
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
         answerer = msgspec.structs.replace(engine.answerer, sampler=None, reasons=None)
         self._answering = Answering(answerer, StageTimes())
-        self._answering.limiter = limiter
+        self._answering.decline_cap = decline_cap
 
     def remember(self) -> int:
         """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
@@ -177,9 +178,9 @@ class Shadows:
                 self._logs[state].place(name, latest)
         for name in new:
             engine = engine_of(self._registry, name)
-            limiter = _limiter(engine, list(self._logs.values()))
+            decline_cap = _decline_cap(engine, list(self._logs.values()))
             self._shadows[name] = {
-                state: Shadow(engine, log, self._rows(engine, state), limiter)
+                state: Shadow(engine, log, self._rows(engine, state), decline_cap)
                 for state, log in self._logs.items()
             }
             message = "the shadow %s decides too (bundle %s)"
@@ -216,16 +217,16 @@ class Shadows:
         return self._fingerprints[bundle]
 
 
-def _limiter(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineLimiter | None:
-    """Return a limiter that has counted what a shadow declined lately, over all the files."""
-    settings = engine.project.limiter
+def _decline_cap(engine: Engine, logs: Sequence[ShadowLog]) -> DeclineCap | None:
+    """Return a decline cap that has counted what a shadow declined lately, over all the files."""
+    settings = engine.project.decline_cap
     if settings is None:
         return None
     counted = []
     for log in logs:
-        one = DeclineLimiter(settings)
+        one = DeclineCap(settings)
         for decided in log.decisions(engine.configuration.config_id):
-            one.note(decided.event_time, declined=decided.action == Action.DECLINE)
+            one.add(decided.event_time, declined=decided.action == Action.DECLINE)
         counted.append(one.counts())
     return joined(settings, counted)
 

@@ -70,17 +70,17 @@ class ListSettings(Kept, frozen=True, kw_only=True):
     entries: tuple[ListEntry, ...] = ()
 
 
-class LimiterSettings(Settings, frozen=True):
+class DeclineCapSettings(Settings, frozen=True):
     """How many payments may be declined; what would exceed it is reviewed instead.
 
-    share: of the payments of an interval, asked once it has `least` payments.  count: in an interval;
+    share: of the payments of an interval, asked once it has `min_payments` payments.  count: in an interval;
     None means no limit.
     """
 
     interval: Duration = msgspec.field(default_factory=lambda: Duration.parse("1h"))
     share: Share = 0.2
     count: Count | None = None
-    least: Count = 200
+    min_payments: Count = 200
 
 
 class ControlGroupSettings(Settings, frozen=True, kw_only=True):

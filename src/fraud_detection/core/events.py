@@ -158,7 +158,7 @@ class Conflict(Quarantined, gc=False):
 
 INTERNAL_ERROR = "internal_error"
 """The code of the reason on a payment that goes to review because the program met an error with it."""
-LIMITER = "limiter"
+DECLINE_CAP = "decline_cap"
 """The code of the reason on a payment that may not be declined because too many were."""
 
 
@@ -202,9 +202,9 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     notes: tuple[str, ...] = ()
 
     @property
-    def is_limited(self) -> bool:
+    def is_capped(self) -> bool:
         """Tell whether it would have been declined, had not too many been."""
-        return bool(self.reasons) and self.reasons[0].code == LIMITER
+        return bool(self.reasons) and self.reasons[0].code == DECLINE_CAP
 
     @property
     def is_failure(self) -> bool:

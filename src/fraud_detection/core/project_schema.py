@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListSettings,
     PolicySettings,
     RuleSettings,
@@ -273,7 +273,7 @@ class Project(Settings, frozen=True):
     policy: PolicySettings = PolicySettings()
     rules: tuple[RuleSettings, ...] = ()
     lists: tuple[ListSettings, ...] = ()
-    limiter: LimiterSettings | None = None
+    decline_cap: DeclineCapSettings | None = None
     control_group: ControlGroupSettings | None = None
     gate: Gate = Gate()
     tracking: Tracking = Tracking()

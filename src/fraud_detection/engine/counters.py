@@ -25,7 +25,7 @@ class Tally(msgspec.Struct):
     transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
     conflicts: under the id of an earlier payment with other content.
     internal_errors: reviewed or set aside because the program met an error with them.
-    limited: reviewed because no more may be declined; control_group: approved at random.  forbidden: events
+    capped: reviewed because no more may be declined; control_group: approved at random.  forbidden: events
     whose sender may not do what they ask for. engine: the engine's own time a payment, commit included;
     latency: the time since sending.
     """
@@ -40,7 +40,7 @@ class Tally(msgspec.Struct):
     engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     repeated_labels: int = 0
-    limited: int = 0
+    capped: int = 0
     control_group: int = 0
     conflicts: int = 0
     forbidden: int = 0
@@ -54,7 +54,7 @@ class Tally(msgspec.Struct):
             decision = outcome.decision
             self.actions[decision.action] += 1
             if decision.reasons:
-                self.limited += decision.is_limited
+                self.capped += decision.is_capped
                 self.internal_errors += decision.is_failure
                 self.control_group += decision.control_group is not None
         elif isinstance(outcome, Conflict):

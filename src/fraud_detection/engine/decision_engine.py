@@ -1,4 +1,4 @@
-"""From payments with their feature rows to decisions: rules, score, policy, limiter, reasons, control group.
+"""From payments and feature rows to decisions: rules, score, policy, decline cap, reasons, control group.
 
 It knows the order of these and nothing of where rows come from: live services, replays and trials of a change
 answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from fraud_detection.core.decide.control_group import ControlGroupSampler
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
-from fraud_detection.core.decide.policy import Policy, explained, limited, unforeseen
+from fraud_detection.core.decide.decline_cap import DeclineCap
+from fraud_detection.core.decide.policy import Policy, capped, explained, unforeseen
 from fraud_detection.core.decide.rules import RuleSet
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure, RetryError
 from fraud_detection.core.events import Action, ControlGroupAssignment, Decision, Transaction
@@ -64,7 +64,8 @@ class Canary(msgspec.Struct, frozen=True):
 class Redelivered(msgspec.Struct, frozen=True, gc=False):
     """A payment that an earlier delivery of its record has decided.
 
-    place: of the next payment of the batch that is decided now.  declined: whether a limiter counts it so.
+    place: of the next payment of the batch that is decided now.  declined: whether a decline cap counts it
+    so.
     """
 
     place: int
@@ -73,7 +74,7 @@ class Redelivered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answering:
-    """Answers batches of payments, in order; champion, canary and limiter may be replaced between batches.
+    """Decides batches of payments, in order; champion, canary and decline cap may change between batches.
 
     failures: payments of the last batch that alone raise an error; the others are answered as without them.
     """
@@ -82,7 +83,7 @@ class Answering:
         """Let one answerer answer everything, without a limit."""
         self.champion = champion
         self.canary: Canary | None = None
-        self.limiter: DeclineLimiter | None = None
+        self.decline_cap: DeclineCap | None = None
         self.stages = stages
         self.failures: list[Failure] = []
 
@@ -94,8 +95,8 @@ class Answering:
     ) -> list[Decision]:
         """Return one decision a payment, in order.
 
-        redelivered: payments among these that were decided in an earlier delivery, and that the limiter has
-        not counted.
+        redelivered: payments among these that were decided in an earlier delivery, and that the decline cap
+        has not counted.
         """
         self.failures = []
         canary = self.canary
@@ -117,7 +118,8 @@ class Answering:
         for answerer, own in sides:
             proposed = self._propose(answerer, [payments[at] for at in own], [rows[at] for at in own])
             found.update(zip(own, proposed, strict=True))
-        # The limiter sees the order of the stream, so that no cutting into batches changes what it admits.
+        # The decline cap sees the order of the stream, so that no cutting into batches changes what it
+        # admits.
         decisions = [found[place] for place in range(len(payments))]
         self._limit(payments, decisions, redelivered)
         for answerer, own in sides:
@@ -175,18 +177,18 @@ class Answering:
         self, payments: Sequence[Transaction], decisions: list[Decision], redelivered: Sequence[Redelivered]
     ) -> None:
         """Let no more payments be declined than may be; each is counted in the order of the stream."""
-        limiter = self.limiter
-        if limiter is None:
+        decline_cap = self.decline_cap
+        if decline_cap is None:
             return
         earlier = list(reversed(redelivered))
         for place, payment in enumerate(payments):
             while earlier and earlier[-1].place <= place:
-                limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+                decline_cap.add(earlier[-1].event_time, declined=earlier.pop().declined)
             decision = decisions[place]
             wanted = decision.action is Action.DECLINE
             try:
-                given = wanted and limiter.admits(payment.event_time)
-                limiter.note(payment.event_time, declined=given)
+                given = wanted and decline_cap.allows(payment.event_time)
+                decline_cap.add(payment.event_time, declined=given)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
@@ -195,9 +197,9 @@ class Answering:
                 decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.config_id)
                 continue
             if given is not wanted:
-                decisions[place] = limited(decision, limiter.message)
+                decisions[place] = capped(decision, decline_cap.message)
         while earlier:
-            limiter.note(earlier[-1].event_time, declined=earlier.pop().declined)
+            decline_cap.add(earlier[-1].event_time, declined=earlier.pop().declined)
 
     def _complete(
         self,

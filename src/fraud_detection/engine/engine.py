@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.core.decide.control_group import ControlGroupSampler
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.decoding import decode, to_plain
@@ -86,8 +86,8 @@ class Engine(msgspec.Struct, frozen=True):
         vocabulary = self.bundle.contents.features.vocabulary
         parser = Parser(self.project.schema, vocabulary, textual=textual)
         pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.answerer, ledger)
-        if self.project.limiter is not None:
-            pipeline.answering.limiter = DeclineLimiter(self.project.limiter)
+        if self.project.decline_cap is not None:
+            pipeline.answering.decline_cap = DeclineCap(self.project.decline_cap)
         return pipeline
 
 

@@ -51,10 +51,9 @@ class Pipeline:
 
     due: labels of history, the latest first; each is learned before the first payment at or after its
     time.  latest: the latest event time so far, in ms; every label due by then has been learned.
-    counted_through: the number of the last event that the limiter has counted; what is redelivered up to it
-    is not counted again.
-    failures: events of the last batch with which the program met an error.  Such a payment goes to review,
-    what is none is set aside; all others are decided as ever.
+    counted_through: the number of the last event that the decline cap has counted; what is redelivered up to
+    it is not counted again. failures: events of the last batch with which the program met an error.  Such a
+    payment goes to review, what is none is set aside; all others are decided as ever.
     """
 
     def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
@@ -235,7 +234,7 @@ class Pipeline:
             return Repeated(one)
         known.taken_in[one] = 0
         known.entities[one] = item.entities
-        # The limiter counts it where it stands, like every payment that is not declined.
+        # The decline cap counts it where it stands, like every payment that is not declined.
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
         values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
         by = self.answering.champion

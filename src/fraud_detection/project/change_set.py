@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     RuleSettings,
@@ -46,7 +46,7 @@ class Change(Settings, frozen=True):
     rules, lists: one with the name of a standing one takes its place, others come behind.
     without_rules, without_lists: names of those that are taken away.
     entries, without_entries: list -> entries that come onto it, and values that go from it.
-    limiter, control_group: the whole block; null takes it away.
+    decline_cap, control_group: the whole block; null takes it away.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Change(Settings, frozen=True):
     without_lists: tuple[str, ...] = ()
     entries: dict[Name, tuple[ListEntry, ...]] = msgspec.field(default_factory=dict)
     without_entries: dict[Name, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    limiter: LimiterSettings | UnsetType | None = UNSET
+    decline_cap: DeclineCapSettings | UnsetType | None = UNSET
     control_group: ControlGroupSettings | UnsetType | None = UNSET
 
 
@@ -98,7 +98,7 @@ def apply_change(project: Project, change: Change) -> Project:
         rules=rules,
         lists=_with_entries(lists, change),
     )
-    changed = _replaced(changed, {"limiter": change.limiter, "control_group": change.control_group})
+    changed = _replaced(changed, {"decline_cap": change.decline_cap, "control_group": change.control_group})
     for problem, place in contradictions(changed):
         raise ConfigError(f"{problem} - at `{place}`")
     return changed
@@ -116,7 +116,9 @@ def described(project: Project, change: Change) -> Iterator[str]:
     for key, value in _given(msgspec.structs.asdict(change.policy)).items():
         yield f"{key}: {_said(key, value)} in place of {_said(key, getattr(project.policy, key))}"
     yield from _described_names(project, change)
-    for key, block in _given({"limiter": change.limiter, "control_group": change.control_group}).items():
+    for key, block in _given(
+        {"decline_cap": change.decline_cap, "control_group": change.control_group}
+    ).items():
         message = ", ".join(f"{name} {value}" for name, value in to_plain(block).items()) if block else "none"
         yield f"{key}: {message}"
     if change.bundle is not None:

@@ -25,7 +25,7 @@ from fraud_detection.audit.verify import verify
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     PolicySettings,
@@ -52,7 +52,7 @@ PARTS = 3
 OFTEN = RuleSettings(
     name="often", when="amount >= 30", action="decline", owner="ann", reason="a trial", version=4
 )
-LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.15, least=50)
+DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.15, min_payments=50)
 PAST, FUTURE = Moment.parse("2020-01-01"), Moment.parse("2090-01-01")
 
 
@@ -118,7 +118,9 @@ def made(small: SmallWorld, state: Path) -> World:
     cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
     small_share = ControlGroupSettings(sampling_rate=0.2, max_amount=60.0)
-    first = msgspec.structs.replace(small.project, rules=(OFTEN,), limiter=LIMITER, lists=lists(cards))
+    first = msgspec.structs.replace(
+        small.project, rules=(OFTEN,), decline_cap=DECLINE_CAP, lists=lists(cards)
+    )
     second = msgspec.structs.replace(
         small.project,
         policy=PolicySettings(name="strict", review_at=0.02, decline_at=0.3),
@@ -151,9 +153,9 @@ def service_over(engine: Engine, state: Path) -> EmbeddedService:
 
 KINDS = {
     "approved": "action = 0 AND score IS NOT NULL AND reasons = '[]'",
-    "reviewed": "action = 1 AND reasons NOT LIKE '%limiter%'",
+    "reviewed": "action = 1 AND reasons NOT LIKE '%decline_cap%'",
     "declined": "action = 2",
-    "limited": 'reasons LIKE \'[["review","limiter"%\'',
+    "limited": 'reasons LIKE \'[["review","decline_cap"%\'',
     "denied by a list": "action = 2 AND reasons LIKE '%\"bad\"%'",
     "allowed by a list": "action = 0 AND reasons LIKE '%\"ours\"%'",
     "control group": "counterfactual_action IS NOT NULL",
@@ -185,15 +187,15 @@ def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
         assert (told.score.review_at, told.score.decline_at) == (policy.review_at, policy.decline_at)
 
 
-def test_the_limiter_is_counted_again_from_the_log(world: World) -> None:
+def test_the_decline_cap_is_counted_again_from_the_log(world: World) -> None:
     asked = [world.explain(one) for one, _ in world.rows(KINDS["limited"])[::150]]
     asked += [world.explain(one) for one, _ in world.rows(f"{KINDS['declined']} AND seq < 1000")[::25]]
     assert len(asked) > 4
     for told in asked:
-        assert told.limiter is not None
-        assert (told.limiter.asked, told.limiter.agrees) == (True, True)
+        assert told.decline_cap is not None
+        assert (told.decline_cap.asked, told.decline_cap.agrees) == (True, True)
         assert told.taken == []
-    refused = [one for one in asked if one.reasons[0].code == "limiter"]
+    refused = [one for one in asked if one.reasons[0].code == "decline_cap"]
     assert 0 < len(refused) < len(asked)
 
 
@@ -292,13 +294,13 @@ def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
     assert not told.same
 
 
-def test_a_limiter_that_should_have_answered_otherwise_is_told(world: World, tmp_path: Path) -> None:
+def test_a_decline_cap_that_should_have_answered_otherwise_is_told(world: World, tmp_path: Path) -> None:
     one = world.rows(KINDS["limited"])[-1][0]
     query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
     told = tampered(world, tmp_path, query, one).explain(one)
-    assert "limiter" in {difference.what for difference in told.differences}
-    assert told.limiter is not None
-    assert told.limiter.agrees is False
+    assert "decline_cap" in {difference.what for difference in told.differences}
+    assert told.decline_cap is not None
+    assert told.decline_cap.agrees is False
 
 
 def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(

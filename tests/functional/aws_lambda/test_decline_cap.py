@@ -1,4 +1,4 @@
-"""The limiter in the Lambda function: one number of declines, however the stream is cut or delivered."""
+"""The decline cap in the Lambda function: one number of declines, however the stream is cut or delivered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
-from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
+from fraud_detection.core.decision_settings import DeclineCapSettings, RuleSettings
 from fraud_detection.core.decoding import Duration
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.project_schema import Project
@@ -30,13 +30,15 @@ from tests.states import opened
 PAYMENTS = 600
 MAX_DECLINES = 20
 START_MS = 1_790_000_000_000
-LIMITER = LimiterSettings(interval=Duration.parse("1h"), share=0.05, count=MAX_DECLINES, least=100)
+DECLINE_CAP = DeclineCapSettings(
+    interval=Duration.parse("1h"), share=0.05, count=MAX_DECLINES, min_payments=100
+)
 LANE = "shardId-000000000000"
 
 
-def project_of(world: SmallWorld, limiter: LimiterSettings = LIMITER) -> Project:
+def project_of(world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP) -> Project:
     everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
-    return msgspec.structs.replace(world.project, rules=(everything,), limiter=limiter)
+    return msgspec.structs.replace(world.project, rules=(everything,), decline_cap=decline_cap)
 
 
 def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
@@ -81,11 +83,11 @@ def embedded(
 
 
 class Stream:
-    """A cloud whose processors decline everything that the limiter admits."""
+    """A cloud whose processors decline everything that the decline cap admits."""
 
-    def __init__(self, world: SmallWorld, limiter: LimiterSettings = LIMITER) -> None:
+    def __init__(self, world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP) -> None:
         self.world, self.cloud = world, Cloud(world)
-        self.project = project_of(world, limiter)
+        self.project = project_of(world, decline_cap)
 
     def processor(self) -> Processor:
         processor = self.cloud.processor()
@@ -258,9 +260,9 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
 def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
-    def calls(limiter: LimiterSettings | None, size: int, lanes: int) -> Counter[str]:
-        stream = Stream(small_world, LIMITER)
-        stream.project = msgspec.structs.replace(stream.project, limiter=limiter)
+    def calls(decline_cap: DeclineCapSettings | None, size: int, lanes: int) -> Counter[str]:
+        stream = Stream(small_world, DECLINE_CAP)
+        stream.project = msgspec.structs.replace(stream.project, decline_cap=decline_cap)
         made = Counter[str]()
         shards = lanes_of(events[: 80 * lanes], lanes)
         processor = stream.processor()
@@ -272,8 +274,8 @@ def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
         return made
 
     for size in (1, 20, 40):
-        assert calls(LIMITER, size, 1) == calls(None, size, 1)
-        more = calls(LIMITER, size, 4)
+        assert calls(DECLINE_CAP, size, 1) == calls(None, size, 1)
+        more = calls(DECLINE_CAP, size, 4)
         more.subtract(calls(None, size, 4))
         assert +more == Counter({"BatchGetItem": 4})
 
@@ -282,7 +284,7 @@ def test_another_interval_goes_on_from_what_was_counted(small_world: SmallWorld,
     stream, records = Stream(small_world), records_of(events)
     assert stream.processor().handle(LANE, records[:500]) == []
     declined = stream.declined()
-    day = msgspec.structs.replace(LIMITER, interval=Duration.parse("1d"))
+    day = msgspec.structs.replace(DECLINE_CAP, interval=Duration.parse("1d"))
     stream.project = project_of(small_world, day)
     assert stream.processor().handle(LANE, records[500:]) == []
     assert stream.declined() == declined

@@ -16,7 +16,7 @@ from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.backtesting.replay import decide_again, learned_until, sides_of, window_of
 from fraud_detection.backtesting.report import BacktestSettings, backtest
 from fraud_detection.cli.main import main
-from fraud_detection.core.decision_settings import LimiterSettings, ListEntry, ListSettings, RuleSettings
+from fraud_detection.core.decision_settings import DeclineCapSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.core.decoding import Duration, to_plain
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Split
@@ -47,7 +47,7 @@ DEAR = RuleSettings(
 CENTS = RuleSettings(name="cents", when="card_amount_sum_1d >= 33.33 or amount >= 19.99", action="review")
 
 OFTEN = RuleSettings(name="often", when="card_count_1d >= 3", action="decline")
-LIMITER = LimiterSettings(interval=Duration.parse("1d"), share=0.05, least=20)
+DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("1d"), share=0.05, min_payments=20)
 WATCHED = ListSettings(name="watched", kind="watch", of="channel", entries=(ListEntry(value="atm"),))
 
 
@@ -64,14 +64,14 @@ def decided(world: SmallWorld, changes: list[Change], **window: int) -> tuple[Tr
 
 def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
-    change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), limiter=LIMITER)
+    change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), decline_cap=DECLINE_CAP)
     traffic, (_, answers) = decided(small_world, [change])
     lines: list[bytes] = []
     engine = load_engine(small_world.bundle, apply_change(small_world.project, change))
     score_file(engine, small_world.history, lines.append, silent)
     served = {one["transaction_id"]: one for one in map(json.loads, lines)}
     assert len(served) == len(traffic)
-    own = {"score", "no_score", "limiter", "watched", *(rule.name for rule in engine.project.rules)}
+    own = {"score", "no_score", "decline_cap", "watched", *(rule.name for rule in engine.project.rules)}
     fired: Counter[str] = Counter()
     for row, one in enumerate(traffic.transaction_id.tolist()):
         live = served[one]
@@ -80,7 +80,7 @@ def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -
         assert answers.score[row] == live["score"]
         assert answers.codes(row) == codes
         fired.update(codes)
-    assert all(fired[code] > 20 for code in ("cents", "limiter", "watched", "often", "score"))
+    assert all(fired[code] > 20 for code in ("cents", "decline_cap", "watched", "often", "score"))
 
 
 def test_a_change_of_nothing_differs_nowhere(small_world: SmallWorld) -> None:

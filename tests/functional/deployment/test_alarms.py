@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
+from fraud_detection.core.decision_settings import DeclineCapSettings, RuleSettings
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.protocol import JSON
@@ -160,11 +160,11 @@ def bug_meets_one(scene: Scene) -> None:
     scene.pass_by(1, scene.payments(1, transaction_id=POISON))
 
 
-def limiter_holds(scene: Scene) -> None:
+def decline_cap_reached(scene: Scene) -> None:
     processor = scene.hours.processor
     everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
-    limiter = LimiterSettings(count=5, least=10)
-    project = msgspec.structs.replace(scene.world.project, rules=(everything,), limiter=limiter)
+    decline_cap = DeclineCapSettings(count=5, min_payments=10)
+    project = msgspec.structs.replace(scene.world.project, rules=(everything,), decline_cap=decline_cap)
     processor.engine = make_engine(read_bundle(scene.world.bundle), processor.scorer, project)
     scene.pass_by(2, scene.payments())
 
@@ -214,7 +214,7 @@ FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
     (only_others_read, {"NothingDecided"}),
     (id_comes_again, {"Conflicts"}),
     (bug_meets_one, {"InternalErrors"}),
-    (limiter_holds, {"Limited"}),
+    (decline_cap_reached, {"DeclineCap"}),
     (endpoint_fails, {"EndpointErrors"}),
     (endpoint_is_slow, {"EndpointLatency"}),
     (endpoint_is_gone, {"DegradedShare"}),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     PolicySettings,
@@ -55,7 +55,7 @@ RULE = RuleSettings(name="everything", when="amount >= 0", action="decline")
 LIST = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value="1"),))
 BLOCKS: dict[str, dict[str, Any]] = {
     "nothing": {},
-    "limiter": {"limiter": LimiterSettings(count=20)},
+    "decline_cap": {"decline_cap": DeclineCapSettings(count=20)},
     "control_group": {"control_group": CONTROL_GROUP},
     "control_group by another variable": {
         "control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable="LOT")
@@ -67,7 +67,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
 IN_SHORT = {"nothing", "control_group by another variable"}
 EVERYTHING = {
     name: block
-    for one in ("limiter", "control_group", "rules", "lists", "policy")
+    for one in ("decline_cap", "control_group", "rules", "lists", "policy")
     for name, block in BLOCKS[one].items()
 }
 
@@ -107,7 +107,7 @@ def test_a_project_with_all_of_them_starts_on_the_feature_store_too(small_world:
 
 
 def test_no_optional_block_was_forgotten_here() -> None:
-    optional = {"policy", "rules", "lists", "limiter", "control_group"}
+    optional = {"policy", "rules", "lists", "decline_cap", "control_group"}
     of_training = {"project", "schema", "history", "features", "split", "model", "costs", "gate", "tracking"}
     assert set(Project.__struct_fields__) == optional | of_training
     assert set(EVERYTHING) == optional

@@ -20,7 +20,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers import promotion
 from fraud_detection.cli.main import main
-from fraud_detection.core.decision_settings import LimiterSettings, RuleSettings
+from fraud_detection.core.decision_settings import DeclineCapSettings, RuleSettings
 from fraud_detection.core.decoding import Duration
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
@@ -35,7 +35,7 @@ from tests.states import open_released_service
 
 ANN = lifecycle.Author("ann", "a test")
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
-LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=20)
+DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_payments=20)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,10 @@ def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
     return made
 
 
-def with_rules(world: SmallWorld, *rules: RuleSettings, limiter: LimiterSettings | None = None) -> Project:
-    return msgspec.structs.replace(world.project, rules=rules, limiter=limiter)
+def with_rules(
+    world: SmallWorld, *rules: RuleSettings, decline_cap: DeclineCapSettings | None = None
+) -> Project:
+    return msgspec.structs.replace(world.project, rules=rules, decline_cap=decline_cap)
 
 
 def wait_for(told: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -474,11 +476,11 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
     assert [row[1] for row in config_ids(tmp_path / "state.db")] == told
 
 
-def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
+def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
     small_world: SmallWorld, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "live")
-    project = with_rules(small_world, limiter=LIMITER)
+    project = with_rules(small_world, decline_cap=DECLINE_CAP)
     lifecycle.start(registry, read_bundle(small_world.bundle), project, ANN)
     served = Served(small_world, tmp_path / "state.db", f"--live={registry.path}")
 
@@ -493,7 +495,9 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
         served.wait()
         before = send(events[:200])
         assert counted("fraud_decline_cap_total") == 0
-        bad = lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING, limiter=LIMITER), ANN)
+        bad = lifecycle.publish(
+            registry, lambda _: with_rules(small_world, EVERYTHING, decline_cap=DECLINE_CAP), ANN
+        )
         wait_for(lambda: answered_by(registry, bad))
         during = send(events[200:400])
         assert before.count("approve") > 60
@@ -508,5 +512,5 @@ def test_a_bad_rule_is_held_by_the_limiter_and_taken_back_by_one_command(
         assert after.count("approve") > 60
     finally:
         said = served.stop(signal.SIGTERM)
-    assert "limiter" in said
+    assert "decline_cap" in said
     assert json.loads((registry.path / LOG).read_bytes().splitlines()[-1])["by"] == "ben"

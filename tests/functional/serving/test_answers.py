@@ -14,7 +14,7 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.core.decision_settings import (
     ControlGroupSettings,
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     PolicySettings,
@@ -29,7 +29,7 @@ from tests.conftest import SmallWorld
 from tests.states import open_service
 
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
-LIMITER = LimiterSettings(interval=Duration.parse("30d"), share=0.1, least=100)
+DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_payments=100)
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +63,22 @@ def rows(state: Path) -> list[tuple[Any, ...]]:
 def test_a_rule_that_declines_everything_cannot_stop_the_business(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    project = changed(small_world, rules=(EVERYTHING,), limiter=LIMITER)
+    project = changed(small_world, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
     service = opened(small_world, tmp_path / "state.db", project)
     serve(service, events)
     service.close()
     declined = service.tally.actions[2]
     assert 0.05 * len(events) < declined <= 0.1 * len(events)
-    assert service.tally.limited == len(events) - declined
+    assert service.tally.capped == len(events) - declined
     held = [json.loads(reasons) for _, action, reasons, *_ in rows(tmp_path / "state.db") if action == 1]
-    assert {reasons[0][1] for reasons in held} == {"limiter"}
+    assert {reasons[0][1] for reasons in held} == {"decline_cap"}
     assert all("everything" in {code for _, code, _ in reasons} for reasons in held)
 
 
-def test_the_limiter_goes_on_counting_after_a_restart(
+def test_the_decline_cap_goes_on_counting_after_a_restart(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    project = changed(small_world, rules=(EVERYTHING,), limiter=LIMITER)
+    project = changed(small_world, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
     once = opened(small_world, tmp_path / "once.db", project)
     serve(once, events)
     for start in range(0, len(events), 300):

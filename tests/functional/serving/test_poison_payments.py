@@ -15,8 +15,8 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.cli.main import main
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import DeclineCap
+from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.events import Action, Decision, Transaction, Verdict
 from fraud_detection.engine.decision_engine import Canary
 from fraud_detection.serving.aws_lambda.batch import Record
@@ -109,24 +109,24 @@ def break_scorer(service: Any) -> None:  # noqa: ANN401 - a service
     service.pipeline.answering.champion = broken
 
 
-class BrokenLimiter(DeclineLimiter):
-    """A limiter that cannot stand one moment."""
+class BrokenDeclineCap(DeclineCap):
+    """A decline cap that cannot stand one moment."""
 
     def __init__(self, time_ms: int) -> None:
-        super().__init__(LimiterSettings(share=1.0))
+        super().__init__(DeclineCapSettings(share=1.0))
         self._broken_at = time_ms
 
-    def note(self, time_ms: int, *, declined: bool) -> None:
+    def add(self, time_ms: int, *, declined: bool) -> None:
         if time_ms == self._broken_at:
             raise bug()
-        super().note(time_ms, declined=declined)
+        super().add(time_ms, declined=declined)
 
 
-def break_limiter(service: Any) -> None:  # noqa: ANN401 - a service
-    service.pipeline.answering.limiter = BrokenLimiter(POISON_MS)
+def break_decline_cap(service: Any) -> None:  # noqa: ANN401 - a service
+    service.pipeline.answering.decline_cap = BrokenDeclineCap(POISON_MS)
 
 
-@pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_limiter])
+@pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_decline_cap])
 def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_the_bug(
     small_world: SmallWorld,
     events: list[bytes],

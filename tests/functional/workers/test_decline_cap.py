@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineLimiter, merged
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import NOTHING, PARTS, DeclineCap, merged
+from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.workers.decline_cap import WorkerLimiter
+from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
@@ -35,7 +35,7 @@ from tests.states import opened
 
 WORKERS = 3
 MINUTE = 60_000
-HOUR = LimiterSettings(share=0.1, count=15, least=50)
+HOUR = DeclineCapSettings(share=0.1, count=15, min_payments=50)
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +56,17 @@ def test_workers_admit_what_a_recount_of_all_their_payments_would(
 ) -> None:
     folder = tmp_path_factory.mktemp("board")
     boards = [CountBoard(folder, worker, WORKERS) for worker in range(WORKERS)]
-    workers = [WorkerLimiter(HOUR, board, NOTHING) for board in boards]
+    workers = [WorkerDeclineCap(HOUR, board, NOTHING) for board in boards]
     kept: list[tuple[int, bool]] = []
     for worker, minute, wanted, restarted in told:
         if restarted:
-            workers[worker] = WorkerLimiter(
+            workers[worker] = WorkerDeclineCap(
                 HOUR, CountBoard(folder, worker, WORKERS), workers[worker].counts()
             )
         recent = [declined for at, declined in kept if minute - PARTS < at <= minute]
         expected = sum(recent) + 1 <= 0.1 * max(len(recent) + 1, 50) and sum(recent) < 15
-        assert workers[worker].admits(minute * MINUTE) == expected
-        workers[worker].note(minute * MINUTE, declined=wanted and expected)
+        assert workers[worker].allows(minute * MINUTE) == expected
+        workers[worker].add(minute * MINUTE, declined=wanted and expected)
         kept.append((minute, wanted and expected))
 
 
@@ -77,10 +77,10 @@ def test_what_stands_on_the_board_is_what_a_worker_has_counted(
     """Whatever the times are: parts come, and take the places of others."""
     folder = tmp_path_factory.mktemp("board")
     mine, reader = CountBoard(folder, 0, 2), CountBoard(folder, 1, 2)
-    worker, alone = WorkerLimiter(HOUR, mine, NOTHING), DeclineLimiter(HOUR)
+    worker, alone = WorkerDeclineCap(HOUR, mine, NOTHING), DeclineCap(HOUR)
     for minute, declined in told:
-        worker.note(minute * MINUTE, declined=declined)
-        alone.note(minute * MINUTE, declined=declined)
+        worker.add(minute * MINUTE, declined=declined)
+        alone.add(minute * MINUTE, declined=declined)
     assert merged(reader.others(), worker.part_ms) == alone.counts().parts
 
 

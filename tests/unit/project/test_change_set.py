@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.core.decision_settings import (
-    LimiterSettings,
+    DeclineCapSettings,
     ListEntry,
     ListSettings,
     PolicySettings,
@@ -133,10 +133,10 @@ def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_aga
     assert list(described(project, change)) == ["onto the list stolen: c3", "off the list stolen: c1"]
 
 
-def test_a_limiter_comes_whole_and_null_takes_it_away(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.yaml", "name: c\nlimiter: {share: 0.3}\n")
+def test_a_decline_cap_comes_whole_and_null_takes_it_away(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "name: c\ndecline_cap: {share: 0.3}\n")
     limited = apply_change(PROJECT, load_change(path))
-    assert limited.limiter == LimiterSettings(share=0.3)
-    assert apply_change(limited, Change(name="same")).limiter == limited.limiter
-    path = written(tmp_path / "c.yaml", "name: c\nlimiter: null\n")
-    assert apply_change(limited, load_change(path)).limiter is None
+    assert limited.decline_cap == DeclineCapSettings(share=0.3)
+    assert apply_change(limited, Change(name="same")).decline_cap == limited.decline_cap
+    path = written(tmp_path / "c.yaml", "name: c\ndecline_cap: null\n")
+    assert apply_change(limited, load_change(path)).decline_cap is None

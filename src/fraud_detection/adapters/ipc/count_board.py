@@ -1,4 +1,4 @@
-"""What the limiters of several workers have counted, each in a small file that the others read at any moment.
+"""Decline counts of several workers: each in a small file that the others read at any moment.
 
 The file is mapped into memory, so a payment costs its worker two stores, and no call of the system.  It holds
 nothing that is not in the worker's state file: it outlives a worker that is killed, and is made anew from

@@ -96,7 +96,7 @@ class StoredRefusal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a limiter counts of an earlier decision; one of the control group may count as declined."""
+    """What a decline cap counts of an earlier decision; one of the control group may count as declined."""
 
     seq: int
     event_time: int

@@ -169,12 +169,12 @@ def _rule_kind(one: RuleTold) -> str:
 
 
 def _limits(told: Story) -> Iterator[str]:
-    limiter = told.limiter
-    if limiter is not None:
+    cap = told.decline_cap
+    if cap is not None:
         agreed = {True: "; its counts say the same", False: "; its counts say otherwise", None: ""}
-        yield from ("", "The limiter of declines")
-        yield f"  {limiter.did}{agreed[limiter.agrees]}"
-        yield f"  in its interval before: {limiter.declines:,} declines of {limiter.payments:,} payments"
+        yield from ("", "Decline cap")
+        yield f"  {cap.did}{agreed[cap.agrees]}"
+        yield f"  in its interval before: {cap.declines:,} declines of {cap.payments:,} payments"
     if told.counterfactual_action is not None and told.sampling_rate is not None:
         yield from ("", "Control group")
         yield (

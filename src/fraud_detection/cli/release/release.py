@@ -39,7 +39,7 @@ def start(arguments: Namespace) -> None:
 
 
 def change(arguments: Namespace) -> None:
-    """Put a change of rules, lists, policy, limiter or control group live."""
+    """Put a change of rules, lists, policy, decline cap or control group live."""
     registry = ReleaseRegistry(arguments.live)
     bundle, _ = changed(registry, arguments.change)
     if bundle.name != lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from fraud_detection.core.decision_settings import LimiterSettings
+    from fraud_detection.core.decision_settings import DeclineCapSettings
 
 PARTS: Final = 60
 MAX_PARTS: Final = 8 * PARTS
@@ -24,7 +24,7 @@ Parts = dict[int, tuple[int, int]]
 
 
 class DeclineCounts(msgspec.Struct, frozen=True, array_like=True):
-    """All that a limiter remembers, small enough to be kept with every batch.
+    """All that a decline cap remembers, small enough to be kept with every batch.
 
     part_ms: the length of a part; 0 where nothing was ever counted.
     """
@@ -37,7 +37,7 @@ NOTHING: Final = DeclineCounts()
 
 
 def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
-    """Return the sum of what several limiters have counted, in parts of one length.
+    """Return the sum of what several decline caps have counted, in parts of one length.
 
     Parts of another length are counted where they end, so that nothing leaves the interval too early.
 
@@ -56,25 +56,25 @@ def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
     return found
 
 
-class DeclineLimiter:
+class DeclineCap:
     """Counts payments and declines, and tells whether one more decline is within bounds.
 
-    >>> from fraud_detection.core.decision_settings import LimiterSettings
-    >>> limiter = DeclineLimiter(LimiterSettings(share=0.5, least=4))
+    >>> from fraud_detection.core.decision_settings import DeclineCapSettings
+    >>> decline_cap = DeclineCap(DeclineCapSettings(share=0.5, min_payments=4))
     >>> given = []
     >>> for time_ms in range(6):
-    ...     given.append(limiter.admits(time_ms))
-    ...     limiter.note(time_ms, declined=given[-1])
+    ...     given.append(decline_cap.allows(time_ms))
+    ...     decline_cap.add(time_ms, declined=given[-1])
     >>> given
     [True, True, False, False, False, True]
 
     An hour later the interval is empty again:
 
-    >>> limiter.admits(4_000_000)
+    >>> decline_cap.allows(4_000_000)
     True
     """
 
-    def __init__(self, settings: LimiterSettings, counts: DeclineCounts = NOTHING) -> None:
+    def __init__(self, settings: DeclineCapSettings, counts: DeclineCounts = NOTHING) -> None:
         """Go on from what was counted before."""
         self.settings = settings
         self.part_ms = max(settings.interval.ms // PARTS, 1)
@@ -85,13 +85,13 @@ class DeclineLimiter:
             f"{settings.interval} may be"
         )
 
-    def admits(self, time_ms: int) -> bool:
+    def allows(self, time_ms: int) -> bool:
         """Tell whether a payment of that time may be declined."""
         payments, declines = self.counted(time_ms)
         settings = self.settings
         if settings.count is not None and declines >= settings.count:
             return False
-        return declines + 1 <= settings.share * max(payments + 1, settings.least)
+        return declines + 1 <= settings.share * max(payments + 1, settings.min_payments)
 
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments, and how many declines, are in the interval that ends at a time."""
@@ -101,7 +101,7 @@ class DeclineLimiter:
         """Return all that was counted here, to be kept."""
         return DeclineCounts(self.part_ms, dict(self._parts))
 
-    def note(self, time_ms: int, *, declined: bool) -> None:
+    def add(self, time_ms: int, *, declined: bool) -> None:
         """Count a payment."""
         part = time_ms // self.part_ms
         payments, declines = self._parts.get(part, (0, 0))
@@ -135,15 +135,18 @@ class DeclineLimiter:
         return payments, declines
 
 
-class SharedLimiter(DeclineLimiter):
-    """One of several limiters with one bound: it counts its own payments, and adds what the others have.
+class SharedDeclineCap(DeclineCap):
+    """One of several decline caps with one bound: it counts its own payments, and adds what the others have.
 
     Each is exact for itself.  What others decide while a batch is in hand is not seen by it: so of n of them,
     no more than the declines of n - 1 batches come on top of the bound.
     """
 
     def __init__(
-        self, settings: LimiterSettings, counts: DeclineCounts = NOTHING, others: Iterable[DeclineCounts] = ()
+        self,
+        settings: DeclineCapSettings,
+        counts: DeclineCounts = NOTHING,
+        others: Iterable[DeclineCounts] = (),
     ) -> None:
         """Go on from the own counts, and from those of the others."""
         super().__init__(settings, counts)
@@ -156,7 +159,7 @@ class SharedLimiter(DeclineLimiter):
         return payments + more[0], declines + more[1]
 
 
-def joined(settings: LimiterSettings, counts: Iterable[DeclineCounts]) -> DeclineLimiter:
-    """Return one limiter that goes on from what several have counted."""
-    part_ms = DeclineLimiter(settings).part_ms
-    return DeclineLimiter(settings, DeclineCounts(part_ms, merged(counts, part_ms)))
+def joined(settings: DeclineCapSettings, counts: Iterable[DeclineCounts]) -> DeclineCap:
+    """Return one decline cap that goes on from what several have counted."""
+    part_ms = DeclineCap(settings).part_ms
+    return DeclineCap(settings, DeclineCounts(part_ms, merged(counts, part_ms)))

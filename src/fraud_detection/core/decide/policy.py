@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.events import INTERNAL_ERROR, LIMITER, Action, Decision, Verdict
+from fraud_detection.core.events import DECLINE_CAP, INTERNAL_ERROR, Action, Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,15 +128,15 @@ def explained(decision: Decision, explanation: Sequence[Verdict]) -> Decision:
     return msgspec.structs.replace(decision, reasons=(*decision.reasons, *explanation))
 
 
-def limited(decision: Decision, message: str) -> Decision:
-    """Return a decline as a review, with the limiter's reason before those that led to the decline.
+def capped(decision: Decision, message: str) -> Decision:
+    """Return a decline as a review, with the decline cap's reason before those that led to the decline.
 
     >>> policy = Policy("p", review_at=0.5, decline_at=0.9)
-    >>> held = limited(policy.decide("t1", 0.97), "too many declines")
+    >>> held = capped(policy.decide("t1", 0.97), "too many declines")
     >>> held.action.label, [reason.code for reason in held.reasons]
-    ('review', ['limiter', 'score'])
+    ('review', ['decline_cap', 'score'])
     """
-    reason = Verdict(Action.REVIEW, LIMITER, message)
+    reason = Verdict(Action.REVIEW, DECLINE_CAP, message)
     return msgspec.structs.replace(decision, action=Action.REVIEW, reasons=(reason, *decision.reasons))
 
 

@@ -13,7 +13,7 @@ from fraud_detection.core.decide.lists import Span, ValueList, compile_list, spa
 from fraud_detection.core.decide.rule_language import compile_condition
 from fraud_detection.core.decide.rule_terms import Condition, Field, Number, Text
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.events import LIMITER, Action, Transaction, Verdict
+from fraud_detection.core.events import DECLINE_CAP, Action, Transaction, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fraud_detection.core.decision_settings import ListSettings, RuleSettings
     from fraud_detection.core.project_schema import Schema
 
-RESERVED: Final = ("score", "no_score", LIMITER)
+RESERVED: Final = ("score", "no_score", DECLINE_CAP)
 """Codes of the policy's own verdicts, which no rule or list may take."""
 
 

@@ -142,11 +142,11 @@ def _event_alarms(settings: Deployment) -> Resources:
             "internal_errors",
             "The program met an error with single payments, and sent them to review.",
         ),
-        "Limited": _any(
+        "DeclineCap": _any(
             settings,
-            "limited",
-            "limited",
-            "The limiter holds: something declines more than it may, and the rest goes to review.",
+            "decline-cap",
+            "capped",
+            "The decline cap is reached: something declines more than it may, and the rest goes to review.",
         ),
     }
 

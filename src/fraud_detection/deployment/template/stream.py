@@ -166,7 +166,7 @@ def _role(settings: Deployment, release: Release) -> Resource:
             allow([f"dynamodb:{action}" for action in profiles], arn("Profiles")),
             allow([f"dynamodb:{action}" for action in decisions], arn("Decisions")),
             allow([f"dynamodb:{action}" for action in labels], arn("Labels")),
-            # The names of the shards whose limiters count together.
+            # The names of the shards whose decline caps count together.
             allow(["dynamodb:UpdateItem"], arn("Decisions")),
             allow(["s3:PutObject"], sub("${Bucket.Arn}/quarantine/*")),
             allow(["sqs:SendMessage"], arn("Failures")),

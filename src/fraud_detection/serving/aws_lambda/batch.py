@@ -217,7 +217,7 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
 
 
 def counts_as_declined(decision: Decision) -> bool:
-    """Tell whether a limiter counts a decision as a decline; one of the control group may be."""
+    """Tell whether a decline cap counts a decision as a decline; one of the control group may be."""
     instead = decision.control_group
     return (decision.action if instead is None else instead.counterfactual_action) is Action.DECLINE
 

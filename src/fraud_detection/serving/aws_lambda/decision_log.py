@@ -34,7 +34,7 @@ COUNTS = (
     "reviewed",
     "declined",
     "degraded",
-    "limited",
+    "capped",
     "internal_errors",
     "control_group",
     "quarantined",
@@ -146,7 +146,7 @@ class DecisionLog:
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Return how many outcomes there are of each kind; `degraded` are decisions without a score.
 
-    limited: reviewed because no more may be declined.  control_group: approved at random.
+    capped: reviewed because no more may be declined.  control_group: approved at random.
     """
     decisions = [one.decision for one in outcomes if isinstance(one, Decided)]
     kinds = [type(one) for one in outcomes]
@@ -157,7 +157,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         actions.count(Action.REVIEW),
         actions.count(Action.DECLINE),
         sum(decision.score is None for decision in decisions),
-        sum(decision.is_limited for decision in decisions),
+        sum(decision.is_capped for decision in decisions),
         sum(decision.is_failure for decision in decisions) + sum(map(_is_failure, outcomes)),
         sum(decision.control_group is not None for decision in decisions),
         kinds.count(Quarantined),

@@ -1,4 +1,4 @@
-"""The limiter of the Lambda function: a new one for every batch, which goes on from what was kept before.
+"""The decline cap of the Lambda function: a new one for every batch, which goes on from what was kept before.
 
 No function remembers anything between two batches, and a batch may come again, cut in another way.  So what
 was counted is kept with the journal of the shard, up to the last event of the last batch that has ended.
@@ -7,18 +7,18 @@ was counted is kept with the journal of the shard, up to the last event of the l
 from __future__ import annotations
 
 from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
-from fraud_detection.core.decide.decline_cap import DeclineCounts, SharedLimiter
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import DeclineCounts, SharedDeclineCap
+from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.engine.pipeline import Pipeline
 
 
-class LaneLimiter:
-    """Gives each pipeline of a batch its limiter, and takes back what that has counted.
+class LaneDeclineCap:
+    """Gives each pipeline of a batch its decline cap, and takes back what that has counted.
 
     settings: None where nothing is limited; then all of this does nothing.
     """
 
-    def __init__(self, settings: LimiterSettings | None, counts: LaneCounts) -> None:
+    def __init__(self, settings: DeclineCapSettings | None, counts: LaneCounts) -> None:
         """Take the counts of the lane, which its ledger reads and writes."""
         self._settings, self._counts = settings, counts
 
@@ -26,7 +26,7 @@ class LaneLimiter:
         """Let a pipeline go on from what was counted before it."""
         if self._settings is not None:
             kept = self._counts
-            pipeline.answering.limiter = SharedLimiter(self._settings, kept.settled, kept.others)
+            pipeline.answering.decline_cap = SharedDeclineCap(self._settings, kept.settled, kept.others)
             pipeline.counted_through = kept.through
 
     def begin(self, pipeline: Pipeline) -> None:
@@ -41,5 +41,5 @@ class LaneLimiter:
 
 
 def _counts(pipeline: Pipeline) -> DeclineCounts:
-    limiter = pipeline.answering.limiter
-    return DeclineCounts() if limiter is None else limiter.counts()
+    decline_cap = pipeline.answering.decline_cap
+    return DeclineCounts() if decline_cap is None else decline_cap.counts()

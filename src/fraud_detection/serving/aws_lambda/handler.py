@@ -44,7 +44,7 @@ from fraud_detection.serving.aws_lambda.batch import (
     touches,
 )
 from fraud_detection.serving.aws_lambda.decision_log import Batch, DecisionLog, line
-from fraud_detection.serving.aws_lambda.decline_cap import LaneLimiter
+from fraud_detection.serving.aws_lambda.decline_cap import LaneDeclineCap
 from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
 from fraud_detection.serving.aws_lambda.results import ResultMaker
 from fraud_detection.serving.steady_clock import SteadyClock
@@ -127,7 +127,7 @@ class Processor:
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
         self.counts = LaneCounts(dynamodb, settings.decisions_table)
-        self.limiter = LaneLimiter(None, self.counts)
+        self.decline_cap = LaneDeclineCap(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
         self.results = ResultMaker(self.entities, self.log, self.ledger, self.profiles)
@@ -189,9 +189,9 @@ class Processor:
 
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
         self.profiles.lane = self.ledger.lane = lane
-        settings = self.engine.project.limiter
+        settings = self.engine.project.decline_cap
         self.ledger.counts = None if settings is None else self.counts
-        self.limiter = LaneLimiter(settings, self.counts)
+        self.decline_cap = LaneDeclineCap(settings, self.counts)
         self.ledger.forget()
         self.scorer.forget()
         began = time.perf_counter()
@@ -199,14 +199,14 @@ class Processor:
         pipeline, outcomes = self._take_in(records)
         answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
         decided = time.perf_counter()
-        self.limiter.begin(pipeline)
+        self.decline_cap.begin(pipeline)
         self.ledger.note_unsaved([*begun(records, outcomes), *later])
         results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
         self.quarantine.put(results.aside)
         self.ledger.record(results.kept, results.labels, results.noted)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
-        self.limiter.end(pipeline)
+        self.decline_cap.end(pipeline)
         self.ledger.note_unsaved(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
@@ -244,13 +244,13 @@ class Processor:
         if earlier:
             pipeline, outcomes = self._take_in(earlier)
             self._save(pipeline, earlier, outcomes)
-            self.limiter.end(pipeline)
+            self.decline_cap.end(pipeline)
         return [one for one in unsaved if sequence_of(one.place) > last]
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.ledger)
-        self.limiter.join(pipeline)
+        self.decline_cap.join(pipeline)
         pipeline.parser.bounds.arrived(self._clock.now_ms())
         return pipeline, self._process(pipeline, records)
 

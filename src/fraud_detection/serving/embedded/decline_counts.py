@@ -1,4 +1,4 @@
-"""What the limiter has counted, kept in the state file: no restart changes a later answer.
+"""What the decline cap has counted, kept in the state file: no restart changes a later answer.
 
 The counts are saved now and then, with the number of the last event in them; at the start the decisions
 behind that number are counted again, in their order.  So one that was killed counts as one that was not.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.decide.decline_cap import DeclineCounts, DeclineLimiter
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import DeclineCap, DeclineCounts
+from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.events import Action
 
 KEY = "decline_counts"
 SAVE_AFTER_EVENTS = 4_096
 MAX_REDELIVERED = 1_000_000
-"""Counts that so many events have followed are left: the limiter was off meanwhile."""
+"""Counts that so many events have followed are left: the decline cap was off meanwhile."""
 PART = 10_000
 
 DECLINED = f"{Action.DECLINE:d} IN (action, coalesce(counterfactual_action, -1))"
@@ -33,29 +33,29 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
     counts: DeclineCounts
 
 
-def save(limiter: DeclineLimiter | None, state_file: StateFile) -> None:
-    """Keep what a limiter has counted; inside a transaction, with all decisions settled."""
-    if limiter is not None:
-        state_file.put_meta(KEY, Saved(state_file.seq, limiter.counts()))
+def save(decline_cap: DeclineCap | None, state_file: StateFile) -> None:
+    """Keep what a decline cap has counted; inside a transaction, with all decisions settled."""
+    if decline_cap is not None:
+        state_file.put_meta(KEY, Saved(state_file.seq, decline_cap.counts()))
 
 
-def restored(settings: LimiterSettings, state_file: StateFile) -> DeclineLimiter:
-    """Return a limiter that has counted what was answered here."""
+def restored(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
+    """Return a decline cap that has counted what was answered here."""
     found = state_file.meta(KEY, None)
     saved = None if found is None else msgspec.convert(found, Saved)
     if saved is None or state_file.seq - saved.seq > MAX_REDELIVERED:
         return _recounted(settings, state_file)
-    limiter = DeclineLimiter(settings, saved.counts)
+    decline_cap = DeclineCap(settings, saved.counts)
     after = saved.seq
     while part := state_file.rows(BEHIND, (after, PART)):
         for after, time_ms, declined in part:  # noqa: B007 - the last one is where the next part begins
-            limiter.note(time_ms, declined=bool(declined))
-    return limiter
+            decline_cap.add(time_ms, declined=bool(declined))
+    return decline_cap
 
 
-def _recounted(settings: LimiterSettings, state_file: StateFile) -> DeclineLimiter:
+def _recounted(settings: DeclineCapSettings, state_file: StateFile) -> DeclineCap:
     """Return one that counts for the first time: the answers of the last interval."""
-    limiter = DeclineLimiter(settings)
+    decline_cap = DeclineCap(settings)
     before, since, answered = state_file.seq + 1, None, list[tuple[int, bool]]()
     while part := state_file.rows(LATEST_FIRST, (before, PART)):
         if since is None:
@@ -67,5 +67,5 @@ def _recounted(settings: LimiterSettings, state_file: StateFile) -> DeclineLimit
             break
         before = part[-1][0]
     for time_ms, declined in sorted(answered):
-        limiter.note(time_ms, declined=bool(declined))
-    return limiter
+        decline_cap.add(time_ms, declined=bool(declined))
+    return decline_cap

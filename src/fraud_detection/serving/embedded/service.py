@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import sweep
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.metrics import PERSIST, LatencyHistogram
@@ -60,9 +60,9 @@ class EmbeddedService:
         pipeline.latest = state_file.progress.latest
         pipeline.due = state_file.ledger.due(pipeline.latest)
         self._counted = 0
-        if pipeline.answering.limiter is not None:
-            pipeline.answering.limiter = self._shared(
-                decline_counts.restored(pipeline.answering.limiter.settings, state_file)
+        if pipeline.answering.decline_cap is not None:
+            pipeline.answering.decline_cap = self._shared(
+                decline_counts.restored(pipeline.answering.decline_cap.settings, state_file)
             )
             self._save_counts()
         self.release = 0
@@ -90,7 +90,7 @@ class EmbeddedService:
 
         Raises ConfigError when the features are others than those remembered here.
         """
-        answering, limiter = self.pipeline.answering, self.pipeline.answering.limiter
+        answering, decline_cap = self.pipeline.answering, self.pipeline.answering.decline_cap
         for engine in filter(None, (champion, canary)):
             known = self._fingerprint or engine.bundle.manifest.fingerprint
             if engine.bundle.manifest.fingerprint != known:
@@ -101,16 +101,16 @@ class EmbeddedService:
                 )
             self._fingerprint = known
             self.state_file.store_configuration(engine.configuration.config_id, engine.configuration.content)
-        settings = champion.project.limiter
+        settings = champion.project.decline_cap
         if settings is None:
-            limiter = None
-        elif limiter is None:
-            limiter = self._shared(decline_counts.restored(settings, self.state_file))
-        elif limiter.settings != settings:
-            limiter = self._shared(DeclineLimiter(settings, limiter.counts()))
+            decline_cap = None
+        elif decline_cap is None:
+            decline_cap = self._shared(decline_counts.restored(settings, self.state_file))
+        elif decline_cap.settings != settings:
+            decline_cap = self._shared(DeclineCap(settings, decline_cap.counts()))
         self.release = release
-        if limiter is not answering.limiter:
-            answering.limiter = limiter
+        if decline_cap is not answering.decline_cap:
+            answering.decline_cap = decline_cap
             self._save_counts()
         answering.champion = champion.answerer
         answering.canary = None
@@ -183,20 +183,20 @@ class EmbeddedService:
         with self.state_file.transaction():
             memory.save_all()
             self.state_file.note_progress(memory.unsaved_since())
-            decline_counts.save(self.pipeline.answering.limiter, self.state_file)
+            decline_counts.save(self.pipeline.answering.decline_cap, self.state_file)
         self.state_file.close()
 
-    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
-        """Return the limiter that answers: here it is alone."""
-        return limiter
+    def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
+        """Return the decline cap that answers: here it is alone."""
+        return decline_cap
 
     def _save_counts(self) -> None:
         """Keep what was declined so far, so that a restart counts the rest alone."""
         self._counted = self.state_file.seq
-        if self.pipeline.answering.limiter is not None:
+        if self.pipeline.answering.decline_cap is not None:
             self.state_file.settle()
             with self.state_file.transaction():
-                decline_counts.save(self.pipeline.answering.limiter, self.state_file)
+                decline_counts.save(self.pipeline.answering.decline_cap, self.state_file)
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""
@@ -230,12 +230,12 @@ class EmbeddedService:
 
     def _measure(self, outcomes: list[Outcome], seconds: float) -> None:
         now_ms = time.time() * 1000
-        before, limited = self.tally.decided, self.tally.limited
+        before, capped = self.tally.decided, self.tally.capped
         for outcome in outcomes:
             self.tally.add(outcome)
             if isinstance(outcome, Decided) and outcome.payment.sent_at is not None:
                 self.tally.latency.add(max(now_ms - outcome.payment.sent_at, 0.0) / 1000)
-        if self.tally.limited > limited:
+        if self.tally.capped > capped:
             self._warn_of_limit(now_ms)
         decided = self.tally.decided - before
         if decided:
@@ -247,10 +247,10 @@ class EmbeddedService:
             return
         self._warned = now_ms
         LOG.warning(
-            "limiter: %d payments so far are reviewed that would have been declined, because too many were; "
-            "look at what changed last, and take it back with `fraud rollback`",
-            self.tally.limited,
-            extra={"event": "limiter_holds"},
+            "decline cap: %d payments so far are reviewed that would have been declined, because too many "
+            "were; look at what changed last, and take it back with `fraud rollback`",
+            self.tally.capped,
+            extra={"event": "decline_cap_reached"},
         )
 
 

@@ -43,7 +43,7 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
             "Payments reviewed, or events set aside, because the program met an error with them.",
         ),
         "fraud_labels_total": (tally.labels, "Labels taken in."),
-        "fraud_decline_cap_total": (tally.limited, "Payments reviewed because no more may be declined."),
+        "fraud_decline_cap_total": (tally.capped, "Payments reviewed because no more may be declined."),
         "fraud_control_group_total": (
             tally.control_group,
             "Payments approved as control group, to observe their outcome.",

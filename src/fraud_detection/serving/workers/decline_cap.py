@@ -1,31 +1,31 @@
-"""The limiter of one worker of several: it counts for all to see, and sees what all count."""
+"""The decline cap of one worker of several: it counts for all to see, and sees what all count."""
 
 from __future__ import annotations
 
 from fraud_detection.adapters.ipc.count_board import CountBoard
-from fraud_detection.core.decide.decline_cap import DeclineCounts, DeclineLimiter, merged
-from fraud_detection.core.decision_settings import LimiterSettings
+from fraud_detection.core.decide.decline_cap import DeclineCap, DeclineCounts, merged
+from fraud_detection.core.decision_settings import DeclineCapSettings
 
 
-class WorkerLimiter(DeclineLimiter):
+class WorkerDeclineCap(DeclineCap):
     """Counts the worker's own payments, and adds those of the others as they stand when it is asked.
 
     What the others decide at the very same time is not seen: of n workers, no more than the declines of n - 1
     batches come on top of the bound.
     """
 
-    def __init__(self, settings: LimiterSettings, board: CountBoard, counts: DeclineCounts) -> None:
+    def __init__(self, settings: DeclineCapSettings, board: CountBoard, counts: DeclineCounts) -> None:
         """Go on from what the worker's state file says, and show it to the others."""
         super().__init__(settings, counts)
         self._board = board
         board.publish(self.counts())
 
-    def admits(self, time_ms: int) -> bool:
+    def allows(self, time_ms: int) -> bool:
         """Tell whether a payment of that time may be declined; the others are asked where that matters."""
         most = self.settings.count
         if most is not None and super().counted(time_ms)[1] >= most:
             return False
-        return super().admits(time_ms)
+        return super().allows(time_ms)
 
     def counted(self, time_ms: int) -> tuple[int, int]:
         """Return how many payments and declines of all workers are in the interval that ends at a time."""
@@ -33,9 +33,9 @@ class WorkerLimiter(DeclineLimiter):
         more = self._counted(merged(self._board.others(), self.part_ms), time_ms)
         return payments + more[0], declines + more[1]
 
-    def note(self, time_ms: int, *, declined: bool) -> None:
+    def add(self, time_ms: int, *, declined: bool) -> None:
         """Count a payment, for the others too."""
-        super().note(time_ms, declined=declined)
+        super().add(time_ms, declined=declined)
         part = time_ms // self.part_ms
         if not self._board.note(part, *self._parts.get(part, (0, 0))):
             # A part that is new may have taken the place of another.

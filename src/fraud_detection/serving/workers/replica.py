@@ -23,7 +23,7 @@ from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.decide.decline_cap import DeclineLimiter
+from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import FeatureMemory
@@ -33,7 +33,7 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.embedded.service import SAVE_AFTER_EVENTS, EmbeddedService, settle
 from fraud_detection.serving.reapply import remember_past
-from fraud_detection.serving.workers.decline_cap import WorkerLimiter
+from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
 
 MAX_CONCURRENT = 256
@@ -48,8 +48,8 @@ class WorkerService(EmbeddedService):
     """Decides what it owns, and lets the shared profiles take in what the others have committed.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
-    each commit.  reached: up to where each of the others' logs was taken in.  board: where the limiters of
-    all workers count together; without one each counts for itself.
+    each commit.  reached: up to where each of the others' logs was taken in.  board: where the decline caps
+    of all workers count together; without one each counts for itself.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class WorkerService(EmbeddedService):
         for file in self.others.values():
             file.close()
 
-    def _shared(self, limiter: DeclineLimiter) -> DeclineLimiter:
-        """Return the limiter that answers: it adds what the others answer."""
+    def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
+        """Return the decline cap that answers: it adds what the others answer."""
         if self._board is None:
-            return limiter
-        return WorkerLimiter(limiter.settings, self._board, limiter.counts())
+            return decline_cap
+        return WorkerDeclineCap(decline_cap.settings, self._board, decline_cap.counts())
 
     def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
         """Return the next events of another's log, and never half of those that share a number.

@@ -1,4 +1,4 @@
-"""What the limiter of each shard (lane) has counted, in DynamoDB, beside the journal of its events.
+"""What the decline cap of each shard (lane) has counted, in DynamoDB, beside the journal of its events.
 
 A lane writes its own counts alone, in the item of its journal: one write puts down both what is begun and
 what was counted before it.  So a batch that fails at any moment is counted once when it comes again.  The

@@ -38,7 +38,7 @@ HISTORY = "history"
 Ids = tuple[str | None, ...]
 
 PART_BYTES = 300_000
-"""An item holds 400 kB, names and what the limiter counts included."""
+"""An item holds 400 kB, names and what the decline cap counts included."""
 PART_DAYS = 400
 """Longer than a stream keeps its records; the parts of a journal are not looked for after that."""
 
@@ -47,9 +47,9 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     """A decision at rest, or a payment of history.
 
     line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
-    versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a limiter
-    counts it so; one of the control group may be.  content: the digest of a payment of history, whose event
-    is not kept.
+    versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a decline
+    cap counts it so; one of the control group may be.  content: the digest of a payment of history, whose
+    event is not kept.
     """
 
     transaction_id: str
@@ -129,7 +129,7 @@ class DynamoLedger:
         """Return the events of this lane that a batch has begun and not ended, in their order.
 
         What a batch has decided and not kept as a whole is taken back first: it was not begun.  What the
-        limiters of all lanes have counted is read with them, where `counts` are kept.
+        decline caps of all lanes have counted is read with them, where `counts` are kept.
         """
         keys = [self._journal, *([] if self.counts is None else [LANES])]
         found = {one["id"]["S"]: one for one in self._read(keys)}
@@ -146,7 +146,7 @@ class DynamoLedger:
     def note_unsaved(self, events: Sequence[Unsaved]) -> None:
         """Put down which events of this lane are begun; none when all is saved.
 
-        What the limiter counts stands in the same item, so that the two always fit together.
+        What the decline cap counts stands in the same item, so that the two always fit together.
         """
         content = zlib.compress(msgspec.msgpack.encode(events), 6)
         item: dict[str, Any] = {"id": {"S": self._journal}, "d": {"B": content[:PART_BYTES]}}

@@ -1,4 +1,4 @@
-"""A project with a limiter and a control group, deployed: four shards that decline together what one may.
+"""A project with a decline cap and a control group, deployed: four shards that decline together what one may.
 
 Skipped where the local services are not installed (`make .venv-aws/.locked`).
 """
