@@ -78,18 +78,12 @@ def score_file(
 
     A payment of history that is in the file too counts once, there; its label is kept.
     """
-    history = history or History()
-    rows = _read(engine, path, progress, [history.source] if history.source else [])
-    own = {row.transaction_id for row in rows}
-    scoring = _Scoring(engine, history.payments, textual=is_textual(path), apart=own)
+    scoring, rows = _opened(engine, path, progress, history)
     waiting: dict[int, bytes] = {}
     next_number = 1
     done = 0
-    for part in _with_labels(rows):
-        outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
-        for (row, _), outcome in zip(part, outcomes, strict=True):
-            if row is None:
-                continue
+    for part in _decided(scoring, rows):
+        for row, outcome in part:
             waiting[row.number] = outcome_line(outcome, row.number)
             done += 1
         while next_number in waiting:
@@ -97,6 +91,34 @@ def score_file(
             next_number += 1
         progress(f"scored {done:,} rows", done / len(rows))
     return scoring.tally
+
+
+def decide_last(engine: Engine, path: Path, history: History | None = None) -> Outcome:
+    """Decide all rows of a file; return what becomes of the one that is last in event time.
+
+    Raises ConfigError when there is none.
+    """
+    scoring, rows = _opened(engine, path, lambda _, __: None, history)
+    outcomes = [outcome for part in _decided(scoring, rows) for _, outcome in part]
+    if not outcomes:
+        raise ConfigError(f"{path}: has no rows")
+    return outcomes[-1]
+
+
+def _opened(
+    engine: Engine, path: Path, progress: Progress, history: History | None
+) -> tuple[_Scoring, list[Row]]:
+    past = history or History()
+    rows = _read(engine, path, progress, [past.source] if past.source else [])
+    own = {row.transaction_id for row in rows}
+    return _Scoring(engine, past.payments, textual=is_textual(path), apart=own), rows
+
+
+def _decided(scoring: _Scoring, rows: list[Row]) -> Iterator[list[tuple[Row, Outcome]]]:
+    """Yield the rows with what became of them, in order of time; labels are learned between them."""
+    for part in _with_labels(rows):
+        outcomes = scoring.take([event for _, event in part], [_identity(row) for row, _ in part])
+        yield [(row, outcome) for (row, _), outcome in zip(part, outcomes, strict=True) if row is not None]
 
 
 class _Scoring:

@@ -1,0 +1,194 @@
+"""From a frame of payments to a project, a table of features, a bundle, and a change tried on history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from fraud_detection import onboarding
+from fraud_detection.adapters.files.frames import as_file, as_given
+from fraud_detection.adapters.files.tables import open_table
+from fraud_detection.backtesting.report import BacktestSettings
+from fraud_detection.backtesting.report import backtest as try_changes
+from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.evaluation.comparison import Report
+from fraud_detection.evaluation.report.page import page
+from fraud_detection.history.load import Progress, read_history, refuse_empty
+from fraud_detection.project.checks import open_project
+from fraud_detection.python_api.bundle import Bundle
+from fraud_detection.python_api.display import framed, pictures, table
+from fraud_detection.training.stages import (
+    keep_table,
+    make_features,
+    train_and_evaluate,
+    train_evaluate_and_refit,
+)
+from fraud_detection.training.tables.build import feature_table
+
+SHOWN = (
+    "average_precision",
+    "average_precision_low",
+    "average_precision_high",
+    "auc",
+    "recall_at_0_1_percent_false_positives",
+    "recall_at_1_percent_false_positives",
+    "precision",
+    "money_saved_major_units",
+)
+"""Figures of a training that a notebook shows first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A project file proposed for a frame of payments.
+
+    project: decoded.  text: of params.yaml.  findings: what was inferred and why, a sentence each.
+    """
+
+    project: Project
+    text: str
+    findings: tuple[str, ...]
+
+    def save(self, path: Path | str = "params.yaml") -> Path:
+        """Write the project file; return its path."""
+        target = Path(path)
+        target.write_text(self.text, encoding="utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        return table(["what was inferred"], [(finding,) for finding in self.findings])
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A trained bundle and what it was worth on the test slice.
+
+    metrics: name -> value, see docs/training.md.  pictures: PNG files.
+    """
+
+    bundle: Bundle
+    metrics: Mapping[str, float]
+    pictures: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name.replace("_", " "), f"{self.metrics[name]:,.4g}") for name in SHOWN if name in self.metrics
+        ]
+        warned = [("warning", one) for one in self.warnings]
+        return table(["on the test slice", self.bundle.name], [*rows, *warned]) + pictures(self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """A change set tried on history: `report` has all figures, money with 95 % intervals."""
+
+    report: Report
+
+    def _repr_html_(self) -> str:
+        return framed(page(self.report))
+
+
+def propose(payments: object, **given: Any) -> Proposal:  # noqa: ANN401 - the options of `fraud init`
+    """Propose a project file for a frame or a file of payments.
+
+    given: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
+    Raises ConfigError with the option to use where nothing can be inferred.
+    """
+    with TemporaryDirectory(prefix="fraud-") as folder:
+        opened = open_table(as_file(payments, Path(folder), "payments"))
+        found = onboarding.propose(opened, onboarding.Overrides(**given))
+    return Proposal(found.project, found.yaml_text, tuple(map(str, found.remarks)))
+
+
+def load_project(path: Path | str) -> Project:
+    """Read and check a project file; raise ConfigError with the key that is wrong."""
+    return open_project(Path(path))
+
+
+def features(
+    payments: object, project: Project, bundle: Bundle | None = None, progress: Progress | None = None
+) -> Any:  # noqa: ANN401 - a frame of the caller's library
+    """Replay payments through the code that serves; return every feature of each, as it was then.
+
+    bundle: whose category encoding is used; without one it is learned from these payments.
+    Returns one row a payment in order of event time.  The columns of features are named `feature.NAME`;
+    beside them are the id, the time in ms, the amount, the label (1, 0, -1 unknown), and when it was known.
+    """
+    tell = progress or _silent
+    encoding = None if bundle is None else bundle.category_encoding
+    with TemporaryDirectory(prefix="fraud-") as folder:
+        file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
+        history = read_history(project, file, tell)
+        refuse_empty(history, file)
+        end = max(past.payment.event_time for past in history.payments) + 1
+        table, _ = feature_table(project, history, tell, end, vocabulary=encoding, exact=True)
+        keep_table(out, project, table, history, [])
+        return as_given(out, payments)
+
+
+def train(
+    payments: object,
+    project: Project,
+    directory: Path | str = "build/bundle",
+    *,
+    refit: bool = False,
+    progress: Progress | None = None,
+) -> Training:
+    """Train a bundle on payments with labels, and evaluate it on the latest slice, which it has not seen.
+
+    directory: where the bundle is written; the feature table and the evaluation are written beside it.
+    refit: fit once more on all matured labels after the evaluation.  Raises ConfigError without labels.
+    """
+    target = Path(directory)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tell, out = progress or _silent, target.parent / "features.parquet"
+    with TemporaryDirectory(prefix="fraud-") as folder:
+        make_features(project, as_file(payments, Path(folder), "payments"), out, tell)
+    work = train_evaluate_and_refit if refit else train_and_evaluate
+    trained, judged = work(project, out, target, target.parent / "evaluation", tell, tracking=False)
+    return Training(Bundle(target), judged.metrics, judged.pictures, trained.doubts)
+
+
+def backtest(
+    payments: object,
+    project: Project,
+    bundle: Bundle,
+    change: Mapping[str, object] | Path | str,
+    progress: Progress | None = None,
+) -> Backtest:
+    """Try a change set on history: both answers to the same payments, in frauds, customers and money.
+
+    change: a change set as a file or as its keys, `{"name": "stricter", "policy": {"decline_at": 0.3}}`.
+    Raises ConfigError for a change or payments that do not fit.
+    """
+    with TemporaryDirectory(prefix="fraud-") as folder:
+        file = as_file(payments, Path(folder), "payments")
+        settings = BacktestSettings(
+            changes=(_change_file(change, Path(folder)),),
+            bundle=bundle.path,
+            features=Path(folder) / "features.parquet",
+            data=file,
+        )
+        return Backtest(try_changes(project, settings, progress or _silent, lambda _: None))
+
+
+def _change_file(change: Mapping[str, object] | Path | str, folder: Path) -> Path:
+    if isinstance(change, (str, Path)):
+        return Path(change)
+    path = folder / "change.yaml"
+    try:
+        path.write_bytes(msgspec.json.encode(dict(change)))  # JSON is YAML
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"change: holds what no file can: {error}") from None
+    return path
+
+
+def _silent(_: str, __: float) -> None:
+    """Show nothing: a program asks for progress where it wants some."""

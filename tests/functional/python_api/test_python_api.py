@@ -1,0 +1,120 @@
+"""The public Python API: the same answers as the commands, on frames of any library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import fraud_detection as fd
+from fraud_detection.cli.main import main
+from tests.conftest import SmallWorld
+
+
+@pytest.fixture(scope="module")
+def bundle(small_world: SmallWorld) -> fd.Bundle:
+    return fd.load_bundle(small_world.bundle)
+
+
+@pytest.fixture(scope="module")
+def payments(small_world: SmallWorld) -> pa.Table:
+    """Return the last payments of the history, as a frame."""
+    table = pq.read_table(small_world.history)
+    return table.slice(table.num_rows - 300)
+
+
+def earlier(small_world: SmallWorld) -> pa.Table:
+    table = pq.read_table(small_world.history)
+    return table.slice(0, table.num_rows - 300)
+
+
+def test_a_frame_gets_the_decisions_that_the_command_gives_its_file(
+    small_world: SmallWorld, bundle: fd.Bundle, payments: pa.Table, tmp_path: Path
+) -> None:
+    before, file, out = tmp_path / "before.parquet", tmp_path / "payments.parquet", tmp_path / "out.jsonl"
+    pq.write_table(earlier(small_world), before)
+    pq.write_table(payments, file)
+    words = [f"--bundle={small_world.bundle}", f"--history={before}", f"--out={out}"]
+    assert main(["score", str(file), *words]) == 0
+    expected = [json.loads(line) for line in out.read_bytes().splitlines()]
+    found = bundle.score(payments, history=earlier(small_world))
+    assert isinstance(found, pa.Table)
+    assert found.num_rows == len(expected) == 300
+    assert found["action"].to_pylist() == [one["action"] for one in expected]
+    assert found["score"].to_pylist() == [one["score"] for one in expected]
+    assert found["transaction_id"].to_pylist() == [one["transaction_id"] for one in expected]
+
+
+@pytest.mark.filterwarnings("ignore:Series.values returning")  # pyarrow's use of pandas
+def test_pandas_in_is_pandas_out(bundle: fd.Bundle, payments: pa.Table) -> None:
+    pandas = pytest.importorskip("pandas")
+    found = bundle.score(payments.to_pandas().head(20))
+    assert isinstance(found, pandas.DataFrame)
+    assert len(found) == 20
+
+
+def test_contributions_and_the_score_agree_whatever_the_payment(
+    bundle: fd.Bundle, payments: pa.Table
+) -> None:
+    """SHAP values add up to the margin, of which the score is a rising function."""
+
+    def score(explanation: fd.Explanation) -> float:
+        assert explanation.score is not None
+        return explanation.score
+
+    found = [bundle.explain(payments.slice(row, 1)) for row in (0, 7, 100, 250)]
+    assert {len(one.influences) for one in found} == {len(bundle.features)}
+    order = sorted(found, key=lambda one: sum(part.contribution for part in one.influences))
+    assert [score(one) for one in order] == sorted(score(one) for one in found)
+    assert all("<table>" in one._repr_html_() for one in found)
+
+
+def test_a_row_that_cannot_be_decided_says_why_in_its_place(bundle: fd.Bundle, payments: pa.Table) -> None:
+    rows = payments.slice(0, 3).to_pylist()
+    rows[1]["event_time"] = None
+    found = bundle.score(pa.Table.from_pylist(rows, schema=payments.schema))
+    assert [one is None for one in found["problem"].to_pylist()] == [True, False, True]
+    assert found["action"].to_pylist()[1] is None
+
+
+@pytest.mark.parametrize("data", [[1, 2], None, {"a": [1]}], ids=str)
+def test_what_is_no_frame_is_refused_with_what_to_give(bundle: fd.Bundle, data: object) -> None:
+    with pytest.raises(fd.ConfigError, match="expected a path or a data frame"):
+        bundle.score(data)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_whole_way_from_a_frame_to_money_saved(small_world: SmallWorld, tmp_path: Path) -> None:
+    table = pq.read_table(small_world.history)
+    proposal = fd.propose(table)
+    assert proposal.findings
+    project = fd.load_project(proposal.save(tmp_path / "params.yaml"))
+    assert project == proposal.project
+    made = fd.features(table.slice(0, 2000), project)
+    assert made.num_rows == 2000
+    training = fd.train(table, project, tmp_path / "bundle")
+    assert 0 < training.metrics["average_precision"] <= 1
+    change = {"name": "stricter", "policy": {"review_at": 0.001, "decline_at": 0.002}}
+    tried = fd.backtest(table, project, training.bundle, change)
+    found = tried.report.variants[0].comparison
+    assert found.total is not None
+    assert found.total.second.declined > found.total.first.declined
+    for report in (proposal, training, tried, training.bundle):
+        assert "<table>" in report._repr_html_() or "<iframe" in report._repr_html_()
+
+
+def test_importing_the_package_loads_nothing_until_a_name_is_asked_for() -> None:
+    code = (
+        "import sys, fraud_detection as fd; before = set(sys.modules); "
+        "assert 'numpy' not in before and 'fraud_detection.python_api' not in before; "
+        "assert set(fd.__all__) <= set(dir(fd)); fd.propose; "
+        "assert 'fraud_detection.python_api' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - ours
+    with pytest.raises(AttributeError, match="no attribute 'guess'"):
+        fd.guess  # noqa: B018
