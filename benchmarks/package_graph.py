@@ -36,27 +36,60 @@ class Imports(msgspec.Struct, frozen=True):
 
 def import_figures(source: Path, package: str = PACKAGE) -> dict[str, Imports]:
     """Measure the imports of a package that lies in the folder `source`, counted in both ways."""
-    sys.path.insert(0, str(source))
-    importlib.invalidate_caches()
-    try:
-        graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
-    finally:
-        sys.path.remove(str(source))
+    graph = _graph(source, package)
     folders = {module for module in graph.modules if graph.find_children(module)}
     return {
-        "top": _figures(graph, {module: ".".join(module.split(".")[:2]) for module in graph.modules}),
+        "top": _figures(graph, _rooms(graph)),
         "folders": _figures(graph, {module: _folder(module, folders) for module in graph.modules}),
     }
 
 
-def _figures(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Imports:
-    """Measure a graph whose modules belong to the packages that `home` tells."""
+def room_imports(source: Path, package: str = PACKAGE) -> Dependencies:
+    """Return which packages directly in the root package import which, by their own names."""
+    graph = _graph(source, package)
+    pairs = _dependencies(graph, _rooms(graph))
+    return {(one.rpartition(".")[2], other.rpartition(".")[2]) for one, other in pairs}
+
+
+def without_implied(dependencies: Dependencies) -> Dependencies:
+    """Leave out what a chain of other dependencies says; there are no circles.
+
+    >>> sorted(without_implied({("a", "b"), ("b", "c"), ("a", "c")}))
+    [('a', 'b'), ('b', 'c')]
+    """
+    reached = {one: _reached(one, dependencies) for pair in dependencies for one in pair}
+    return {
+        (one, other)
+        for one, other in dependencies
+        if not any(other in reached[between] for start, between in dependencies if start == one)
+    }
+
+
+def _graph(source: Path, package: str) -> grimp.ImportGraph:
+    sys.path.insert(0, str(source))
+    importlib.invalidate_caches()
+    try:
+        return grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
+    finally:
+        sys.path.remove(str(source))
+
+
+def _rooms(graph: grimp.ImportGraph) -> dict[str, str]:
+    return {module: ".".join(module.split(".")[:2]) for module in graph.modules}
+
+
+def _dependencies(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Dependencies:
     pairs = {
         (home[module], home[imported])
         for module in home
         for imported in graph.find_modules_directly_imported_by(module) & home.keys()
     }
-    dependencies = {(one, other) for one, other in pairs if one != other}
+    return {(one, other) for one, other in pairs if one != other}
+
+
+def _figures(graph: grimp.ImportGraph, home: Mapping[str, str]) -> Imports:
+    """Measure a graph whose modules belong to the packages that `home` tells."""
+    dependencies = _dependencies(graph, home)
     chain = longest_chain(dependencies)
     return Imports(
         packages=len({home[module] for module in home if not graph.find_children(module)}),

@@ -1,0 +1,149 @@
+"""Draw which room imports which: docs/pictures/module-map.svg, from the imports themselves.
+
+    python -m benchmarks.module_map [--output FILE]
+
+A room is a package that lies directly in `fraud_detection`.  Rows are the layers of the import contract, and
+arrows lead from a room to one that it imports.  An arrow that a chain of others already says is left out, so
+that the picture can be read; the caption counts both.
+
+A long arrow gets a waypoint in each row that it passes.  Rooms and waypoints move toward the middle of what
+they are joined to, row by row, down and up again, and keep their distance: the layered drawing of Sugiyama,
+Tagawa and Toda (1981).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.package_graph import Dependencies, room_imports, without_implied
+from fraud_detection.evaluation.report import svg
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "docs/pictures/module-map.svg"
+WIDTH, HEIGHT, ROW, GAP, EDGE = 124.0, 30.0, 76.0, 22.0, 14.0
+HEAD, SERIES, SWEEPS = 5.0, 6, 24
+Node = tuple[str, ...]
+"""A room is `(name,)`; a waypoint is `(from, to, row)`, a point of the arrow from one room to another."""
+
+
+def layers(root: Path = ROOT) -> list[list[str]]:
+    """Return the rooms of each layer, the highest first, as the import contract has them."""
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (rooms,) = (one["layers"] for one in contracts if one.get("containers") == ["fraud_detection"])
+    return [[name.strip() for name in layer.split("|")] for layer in rooms]
+
+
+def picture(rows: Sequence[Sequence[str]], imports: Dependencies) -> str:
+    """Return the map as SVG; equal rows and imports give equal text."""
+    drawn = without_implied(imports)
+    level = {room: number for number, row in enumerate(rows) for room in row}
+    ways = {(one, other): _way(one, other, level) for one, other in sorted(drawn)}
+    places = _places(rows, ways)
+    left = min(x - _width(node) / 2 for node, x in places.items()) - EDGE
+    x = {node: round(place - left, 1) for node, place in places.items()}
+    right = max(place + _width(node) / 2 for node, place in x.items()) + EDGE
+    parts = [part for way in ways.values() for part in _arrow(way, x, level)]
+    parts += [part for room in level for part in _room(room, x[room,], level[room])]
+    bottom = _top(len(rows))
+    caption = f"{len(drawn)} of {len(imports)} imports between rooms; the others follow from these"
+    parts.append(svg.text(EDGE, bottom, caption))
+    return svg.file("Which room imports which", right, bottom + EDGE, parts)
+
+
+def _way(one: str, other: str, level: Mapping[str, int]) -> list[Node]:
+    passed = range(level[one] + 1, level[other])
+    return [(one,), *((one, other, str(row)) for row in passed), (other,)]
+
+
+def _places(rows: Sequence[Sequence[str]], ways: Mapping[tuple[str, str], list[Node]]) -> dict[Node, float]:
+    """Return the middle of each room and waypoint, from left to right."""
+    levels: list[list[Node]] = [[(room,) for room in row] for row in rows]
+    for way in ways.values():
+        for waypoint in way[1:-1]:
+            levels[int(waypoint[-1])].append(waypoint)
+    joined = {(one, other) for way in ways.values() for one, other in pairwise(way)}
+    near = {node: _neighbours(node, joined) for nodes in levels for node in nodes}
+    places = {node: place for nodes in levels for node, place in _apart(nodes, [0.0] * len(nodes))}
+    for _ in range(SWEEPS):
+        for nodes in [*levels, *reversed(levels)]:
+            wanted = {node: statistics.fmean(places[one] for one in near[node] or [node]) for node in nodes}
+            ordered = sorted(nodes, key=lambda node: (wanted[node], node))
+            places.update(_apart(ordered, [wanted[node] for node in ordered]))
+    return places
+
+
+def _neighbours(node: Node, joined: Iterable[tuple[Node, Node]]) -> list[Node]:
+    return sorted(one if node == other else other for one, other in joined if node in {one, other})
+
+
+def _apart(nodes: Sequence[Node], wanted: Sequence[float]) -> Iterator[tuple[Node, float]]:
+    """Yield places in this order, none too near to the next, as close to the wanted ones as squares can be.
+
+    With the distances taken off, the places must only not fall from left to right.  Neighbours that would are
+    pooled at their mean: the least-squares answer, isotonic regression by pooling adjacent violators.
+    """
+    offsets, offset = list[float](), 0.0
+    for node, following in zip(nodes, [*nodes[1:], nodes[-1]], strict=True):
+        offsets.append(offset)
+        offset += (_width(node) + _width(following)) / 2 + GAP
+    pools: list[list[float]] = []
+    for place, start in zip(wanted, offsets, strict=True):
+        pools.append([place - start])
+        while len(pools) > 1 and statistics.fmean(pools[-2]) > statistics.fmean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+    pooled = [statistics.fmean(pool) for pool in pools for _ in pool]
+    for node, place, start in zip(nodes, pooled, offsets, strict=True):
+        yield node, place + start
+
+
+def _width(node: Node) -> float:
+    return WIDTH if len(node) == 1 else 0.0
+
+
+def _top(row: int) -> float:
+    return EDGE + row * ROW
+
+
+def _room(name: str, x: float, row: int) -> list[str]:
+    middle = _top(row) + HEIGHT / 2
+    return [
+        svg.box("unknown", x - WIDTH / 2, _top(row), WIDTH, HEIGHT),
+        svg.text(x, middle + 4, name, "middle", kind="title"),
+    ]
+
+
+def _arrow(way: Sequence[Node], x: Mapping[Node, float], level: Mapping[str, int]) -> list[str]:
+    """Return a line through the waypoints, upright where it passes a row, and its head."""
+    row, (end, last) = level[way[0][0]], (x[way[-1]], _top(level[way[-1][0]]))
+    points = [(x[way[0]], _top(row) + HEIGHT)]
+    for waypoint in way[1:-1]:
+        top = _top(int(waypoint[-1]))
+        points += [(x[waypoint], top), (x[waypoint], top + HEIGHT)]
+    kind = f"series{row % SERIES}"
+    head = [(end - HEAD, last - 2 * HEAD), (end, last), (end + HEAD, last - 2 * HEAD)]
+    return [svg.polyline(kind, [*points, (end, last)]), svg.polyline(kind, head)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the map of this checkout."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="the picture [%(default)s]")
+    chosen = parser.parse_args(arguments)
+    chosen.output.write_text(current(), encoding="utf-8")
+
+
+def current(root: Path = ROOT) -> str:
+    """Return the map of a checkout."""
+    return picture(layers(root), room_imports(root / "src"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The module map is that of the sources, its arrows lead down, and nothing lies on anything else."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree as ET  # our own picture
+
+import pytest
+
+from benchmarks.module_map import OUTPUT, current, layers, picture
+from benchmarks.package_graph import Dependencies, room_imports, without_implied
+from tests.root import ROOT
+
+SVG = "{http://www.w3.org/2000/svg}"
+ROWS = [["top"], ["left", "right"], ["bottom"]]
+Box = tuple[float, float, float, float]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> ET.Element:
+    return ET.fromstring(OUTPUT.read_text(encoding="utf-8"))  # noqa: S314 - our own picture
+
+
+def boxes(drawn: ET.Element) -> dict[str, Box]:
+    names = [text.text or "" for text in drawn.iter(f"{SVG}text") if text.get("class")]
+    corners = [
+        [float(box.attrib[name]) for name in ("x", "y", "width", "height")]
+        for box in drawn.iter(f"{SVG}rect")
+    ]
+    found = [(x, y, x + width, y + height) for x, y, width, height in corners]
+    return dict(zip(names, found, strict=True))
+
+
+def arrows(drawn: ET.Element) -> list[list[tuple[float, float]]]:
+    lines = [re.findall(r"([\d.]+),([\d.]+)", one.attrib["points"]) for one in drawn.iter(f"{SVG}polyline")]
+    return [[(float(x), float(y)) for x, y in line] for line in lines[::2]]
+
+
+def test_the_picture_is_that_of_the_sources() -> None:
+    assert OUTPUT.read_text(encoding="utf-8") == current(), "run `python -m benchmarks.module_map`"
+
+
+def test_each_room_is_a_package_and_each_package_a_room(drawn: ET.Element) -> None:
+    folders = {path.parent.name for path in (ROOT / "src/fraud_detection").glob("*/__init__.py")}
+    assert boxes(drawn).keys() == folders
+
+
+def test_each_arrow_leads_down_from_a_room_to_one_that_it_imports(drawn: ET.Element) -> None:
+    def room(x: float, y: float, *, side: int) -> str:
+        (found,) = (name for name, box in boxes(drawn).items() if box[side] == y and box[0] < x < box[2])
+        return found
+
+    ends = [(room(*line[0], side=3), room(*line[-1], side=1)) for line in arrows(drawn)]
+    assert set(ends) <= room_imports(ROOT / "src")
+    assert all(high < low for line in arrows(drawn) for (_, high), (_, low) in pairwise(line))
+
+
+def test_rooms_keep_their_distance_and_no_arrow_passes_over_one(drawn: ET.Element) -> None:
+    rooms = list(boxes(drawn).values())
+    for one in rooms:
+        for other in rooms:
+            assert one is other or one[2] < other[0] or other[2] < one[0] or one[1] != other[1]
+    for line in arrows(drawn):
+        for (x, y), (to_x, to_y) in pairwise(line):
+            for part in range(1, 20):
+                at_x, at_y = x + (to_x - x) * part / 20, y + (to_y - y) * part / 20
+                assert not any(box[0] < at_x < box[2] and box[1] < at_y < box[3] for box in rooms)
+
+
+@pytest.mark.parametrize("gone", [set(), {("top", "left")}, {("left", "bottom")}, {("top", "bottom")}])
+def test_any_import_that_comes_or_goes_changes_the_picture(gone: Dependencies) -> None:
+    imports = {("top", "left"), ("left", "bottom"), ("top", "bottom")}
+    now, before = imports - gone, imports if gone else imports | {("top", "right")}
+    assert picture(ROWS, now) != picture(ROWS, before)
+
+
+def test_what_was_left_out_is_reached_by_what_is_drawn() -> None:
+    imports = room_imports(ROOT / "src")
+    below = without_implied(imports)
+    for start, end in imports:
+        found = {start}
+        for _ in layers():
+            found |= {other for one, other in below if one in found}
+        assert end in found
