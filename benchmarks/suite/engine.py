@@ -151,7 +151,7 @@ def _alone(
     with few_collections():
         take_all(service, events[: settings.before])
         pipeline = service.pipeline
-        pipeline.stages = pipeline.answering.stages = StageTimes(list(service.stages))
+        pipeline.stages = pipeline.decision_engine.stages = StageTimes(list(service.stages))
         for event in events[settings.before : settings.before + settings.alone]:
             answered, put_off = take_alone(service, event)
             total.add(answered)

@@ -110,7 +110,7 @@ def _known(value: float) -> float | None:
 
 def _features(again: Rebuilt) -> list[FeatureTold]:
     contributions = again.scorer.contributions([again.values])[0]
-    reasons = again.engine.answerer.reasons
+    reasons = again.engine.strategy.reasons
     names = again.engine.bundle.contents.features.names
     said = names if reasons is None else reasons.sentences(again.values)
     return [
@@ -121,7 +121,7 @@ def _features(again: Rebuilt) -> list[FeatureTold]:
 
 def _score(again: Rebuilt) -> ScoreTold:
     log_odds = float(again.scorer.margins([again.values])[0])
-    policy, calibration = again.engine.answerer.policy, again.scorer.calibration
+    policy, calibration = again.engine.strategy.policy, again.scorer.calibration
     declared = again.engine.project.policy.review_at is not None
     return ScoreTold(
         base=log_odds - float(again.scorer.contributions([again.values])[0].sum()),
@@ -137,7 +137,7 @@ def _score(again: Rebuilt) -> ScoreTold:
 
 
 def _rules(again: Rebuilt) -> Iterator[RuleTold]:
-    answers = again.engine.answerer.rules.conditions(again.payment, again.values)
+    answers = again.engine.strategy.rules.conditions(again.payment, again.values)
     for rule, holds in zip(again.engine.project.rules, answers, strict=True):
         silent = _silence(span(rule), rule, again.payment.event_time)
         said = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
@@ -146,7 +146,7 @@ def _rules(again: Rebuilt) -> Iterator[RuleTold]:
 
 
 def _lists(again: Rebuilt) -> Iterator[RuleTold]:
-    spoke = {one.code for one in again.engine.answerer.rules.fired(again.payment, again.values)}
+    spoke = {one.code for one in again.engine.strategy.rules.fired(again.payment, again.values)}
     for one in again.engine.project.lists:
         value = _text(again.payment, again.engine.project.schema, one.of)
         entry = next((entry for entry in one.entries if entry.value == value), None)

@@ -28,7 +28,7 @@ from fraud_detection.core.features.replay import observed
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.counters import Tally
-from fraud_detection.engine.decision_engine import Answerer
+from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.history.load import Progress
 from fraud_detection.serving.embedded.service import EmbeddedService
@@ -126,10 +126,10 @@ def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
 def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedService:
     extractor = Extractor(project, vocabulary)
     names = [feature.name for feature in extractor.definitions]
-    answerer = Answerer(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
+    strategy = DecisionStrategy(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     state_file = StateFile(state)
     memory = FeatureMemory(extractor, state_file, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, answerer, state_file.ledger)
+    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, strategy, state_file.ledger)
     return EmbeddedService(pipeline, state_file, save_after_events=20_000)
 
 

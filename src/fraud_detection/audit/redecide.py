@@ -29,7 +29,7 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.engine.decision_engine import Answerer, Answering
+from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrategy
 from fraud_detection.engine.engine import Configuration, Engine, make_engine
 
 VALUE_BYTES = 8
@@ -111,8 +111,8 @@ def _engine(bundle: Bundle, scorer: XGBoostScorer, project: Project, configurati
     """Return the engine of that day under its name; without the control group where its key is missing."""
     usable = project if _has_key(project) else msgspec.structs.replace(project, control_group=None)
     engine = make_engine(bundle, scorer, usable)
-    answerer = msgspec.structs.replace(engine.answerer, config_id=configuration.config_id)
-    return msgspec.structs.replace(engine, project=project, answerer=answerer, configuration=configuration)
+    strategy = msgspec.structs.replace(engine.strategy, config_id=configuration.config_id)
+    return msgspec.structs.replace(engine, project=project, strategy=strategy, configuration=configuration)
 
 
 def _has_key(project: Project) -> bool:
@@ -149,9 +149,9 @@ def _undecided(stored: StoredDecision) -> Decision:
 
 def _wants_decline(again: Rebuilt) -> bool:
     """Tell whether rules and score ask for a decline, which a decline cap may refuse."""
-    fired = again.engine.answerer.rules.fired(again.payment, again.values)
+    fired = again.engine.strategy.rules.fired(again.payment, again.values)
     score = None if again.stored.score is None else again.scorer.score([again.values])[0]
-    return again.engine.answerer.policy.verdicts(score, fired)[0] is Action.DECLINE
+    return again.engine.strategy.policy.verdicts(score, fired)[0] is Action.DECLINE
 
 
 def _met_an_error(stored: StoredDecision) -> bool:
@@ -161,18 +161,18 @@ def _met_an_error(stored: StoredDecision) -> bool:
 
 
 def _decide(again: Rebuilt, project: Project) -> Decision:
-    answerer = again.engine.answerer
+    strategy = again.engine.strategy
     if _met_an_error(again.stored):
         again.taken.append("that the program met an error with it, and sent it to review")
-        one, policy = again.stored.transaction_id, answerer.policy.name
-        return unforeseen(one, policy, answerer.bundle, answerer.config_id)
-    decision = _answer(again, answerer)
+        one, policy = again.stored.transaction_id, strategy.policy.name
+        return unforeseen(one, policy, strategy.bundle, strategy.config_id)
+    decision = _answer(again, strategy)
     if again.stored.score is None and decision.score is not None:
         # Nothing but a model that did not answer leaves no score; whether it did cannot be made again.
         again.taken.append("that the model did not answer")
-        decision = _answer(again, msgspec.structs.replace(answerer, scorer=None))
+        decision = _answer(again, msgspec.structs.replace(strategy, scorer=None))
     settings = project.control_group
-    if settings is not None and answerer.sampler is None and again.stored.counterfactual_action is not None:
+    if settings is not None and strategy.sampler is None and again.stored.counterfactual_action is not None:
         again.taken.append(
             f"that it is in the control group: the key is not in {settings.key_variable}, so the assignment "
             "cannot be computed again"
@@ -182,11 +182,11 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
     return decision
 
 
-def _answer(again: Rebuilt, answerer: Answerer) -> Decision:
-    answering = Answering(answerer, StageTimes())
+def _answer(again: Rebuilt, strategy: DecisionStrategy) -> Decision:
+    decision_engine = DecisionEngine(strategy, StageTimes())
     if again.decline_cap is not None and again.decline_cap.is_asked:
-        answering.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
-    return answering.answer([again.payment], [again.values])[0]
+        decision_engine.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
+    return decision_engine.decide([again.payment], [again.values])[0]
 
 
 def _compare(record: Record, again: Rebuilt, configuration: Configuration) -> None:

@@ -26,7 +26,7 @@ from fraud_detection.core.ports import Scorer
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.decision_engine import DecisionEngine
 from fraud_detection.engine.engine import Engine, make_engine
 from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coder, Traffic
 from fraud_detection.evaluation.measures import DAY_MS
@@ -79,10 +79,10 @@ class Side:
         self.engine = model.engine(project)
         self._scored = _Scored(model.scorer)
         # The model's own words are dear, and change no answer.
-        answerer = msgspec.structs.replace(self.engine.answerer, scorer=self._scored, reasons=None)
-        self._answering = Answering(answerer, StageTimes())
+        strategy = msgspec.structs.replace(self.engine.strategy, scorer=self._scored, reasons=None)
+        self._decision_engine = DecisionEngine(strategy, StageTimes())
         if project.decline_cap is not None:
-            self._answering.decline_cap = DeclineCap(project.decline_cap)
+            self._decision_engine.decline_cap = DeclineCap(project.decline_cap)
         self._book = AnswerBook()
 
     def decide(
@@ -91,7 +91,7 @@ class Side:
         """Answer some payments, in order, with their features and scores."""
         self._scored.scores = scores
         add = self._book.add
-        for decision in self._answering.answer(payments, rows):
+        for decision in self._decision_engine.decide(payments, rows):
             add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
     def answers(self) -> Answers:

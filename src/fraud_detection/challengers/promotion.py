@@ -21,7 +21,7 @@ from fraud_detection.core.events import Transaction
 from fraud_detection.core.metrics import StageTimes
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
-from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.decision_engine import DecisionEngine
 from fraud_detection.engine.engine import Engine
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison
@@ -198,7 +198,7 @@ def _latest(state: Path, config_id: str) -> list[Rescorable]:
 
 def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
     """Score payments of a shadow again, one at a time; return how many, and how many differ."""
-    scorer = engine.answerer.scorer
+    scorer = engine.strategy.scorer
     again = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
     return len(again), sum(score != one.score for score, one in zip(again, latest, strict=True))
 
@@ -209,8 +209,8 @@ def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> 
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
         for place, engine in enumerate(engines):
-            answering = Answering(engine.answerer, StageTimes())
-            best[place] = min(best[place], _p99(answering.answer, payments[place]))
+            decision_engine = DecisionEngine(engine.strategy, StageTimes())
+            best[place] = min(best[place], _p99(decision_engine.decide, payments[place]))
     return best[0], best[1]
 
 

@@ -27,7 +27,7 @@ from fraud_detection.core.decide.decline_cap import DeclineCap, joined
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
 from fraud_detection.core.metrics import StageTimes
-from fraud_detection.engine.decision_engine import Answering
+from fraud_detection.engine.decision_engine import DecisionEngine
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress
 from fraud_detection.releases.lifecycle import bundle_of, current, engine_of
@@ -53,9 +53,9 @@ class Shadow:
         self.config_id = engine.configuration.config_id
         self._log, self._rows, self._past = log, rows, rows.remember()
         # It lets nobody through: what it would have answered is asked for.
-        answerer = msgspec.structs.replace(engine.answerer, sampler=None, reasons=None)
-        self._answering = Answering(answerer, StageTimes())
-        self._answering.decline_cap = decline_cap
+        strategy = msgspec.structs.replace(engine.strategy, sampler=None, reasons=None)
+        self._decision_engine = DecisionEngine(strategy, StageTimes())
+        self._decision_engine.decline_cap = decline_cap
 
     def remember(self) -> int:
         """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
@@ -65,7 +65,7 @@ class Shadow:
         """Decide the payments of a part of the log, and keep that; return how many they are."""
         rows = self._rows.take(part)
         start = time.perf_counter()
-        decisions = self._answering.answer(
+        decisions = self._decision_engine.decide(
             [payment for _, payment, _ in rows], [features for _, _, features in rows]
         )
         us = 1e6 * (time.perf_counter() - start) / max(len(rows), 1)

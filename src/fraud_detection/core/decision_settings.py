@@ -1,7 +1,7 @@
-"""How payments are answered: the blocks of the project file that may change from one day to the next.
+"""How payments are decided: the blocks of the project file that may change from one day to the next.
 
-The same blocks stand in a change that is tried or put live.  Times in them are compared with the time of
-the payment, never with a clock, so that a replay answers as the live system did.
+The same blocks make up a change set.  Times in them are compared with the time of
+the payment, never with a clock, so that a replay decides as the live system did.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fraud_detection.core.decoding import Count, Duration, Moment, Money, Name, 
 
 
 class PolicySettings(Settings, frozen=True):
-    """How scores become answers.  Cut-offs that are not given are chosen by money in training.
+    """How scores become actions.  Cut-offs that are not given are chosen by money in training.
 
     review_capacity_per_day: payments that people can look at in a day; None means no limit.
     """
@@ -28,7 +28,7 @@ class PolicySettings(Settings, frozen=True):
 
 
 class Kept(Settings, frozen=True):
-    """Something that people put live: who answers for it, why, and until when it holds.
+    """Owner, reason and expiry of a rule, a list or a list entry.
 
     expires: from then on it is as if it were not there.  snoozed_until: until then it is silent.
     """

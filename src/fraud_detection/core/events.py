@@ -13,7 +13,7 @@ import msgspec
 
 
 class Action(enum.IntEnum):
-    """The answers, ordered by severity.
+    """The actions, ordered by severity.
 
     >>> max(Action.APPROVE, Action.REVIEW).label
     'review'
@@ -182,7 +182,7 @@ class ControlGroupAssignment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """The answer for one payment.
+    """The decision on one payment.
 
     score: calibrated probability of fraud in [0, 1]; None when the model did not answer.
     reasons: what led to a review or a decline, also in the control group; of an approval only the list

@@ -37,7 +37,7 @@ _EMPTY = hashlib.sha256()
 class Link(msgspec.Struct, frozen=True):
     """One row of the chain: its number, what it is, the link it carries, and the one it should carry.
 
-    about: the payment; of a refused event the reason.  config_id: of a decision, what answered; else empty.
+    about: the payment; of a refused event the reason.  config_id: of a decision; else empty.
     """
 
     seq: int

@@ -1,7 +1,7 @@
 """From payments and feature rows to decisions: rules, score, policy, decline cap, reasons, control group.
 
-It knows the order of these and nothing of where rows come from: live services, replays and trials of a change
-answer by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
+It knows the order of these and nothing of where rows come from: live services, replays and backtests decide
+by it alike.  It does no I/O; what it remembers is how many payments were declined lately.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fraud_detection.core.score.reasons import Reasons
 _SHARES = 1 << 64
 
 
-class Answerer(msgspec.Struct, frozen=True):
-    """What turns feature rows into decisions; without a scorer every payment goes to review.
+class DecisionStrategy(msgspec.Struct, frozen=True):
+    """Policy, rules, scorer and reasons that decide together; without a scorer every payment goes to review.
 
     config_id: names all of it by its content.
     """
@@ -42,13 +42,13 @@ class Answerer(msgspec.Struct, frozen=True):
 
 
 class Canary(msgspec.Struct, frozen=True):
-    """Another answerer for a share of the cards; a card stays with it.
+    """Another strategy for a share of the cards; a card stays with it.
 
     salt: which cards these are; a canary keeps it when its rules change.
     Cards are those of the entity that orders the stream; a payment without one stays with the champion.
     """
 
-    answerer: Answerer
+    strategy: DecisionStrategy
     share: float
     salt: str
 
@@ -73,21 +73,21 @@ class Redelivered(msgspec.Struct, frozen=True, gc=False):
     declined: bool
 
 
-class Answering:
+class DecisionEngine:
     """Decides batches of payments, in order; champion, canary and decline cap may change between batches.
 
-    failures: payments of the last batch that alone raise an error; the others are answered as without them.
+    failures: payments of the last batch that alone raise an error; the others are decided as without them.
     """
 
-    def __init__(self, champion: Answerer, stages: StageTimes) -> None:
-        """Let one answerer answer everything, without a limit."""
+    def __init__(self, champion: DecisionStrategy, stages: StageTimes) -> None:
+        """Let one strategy decide everything, without a decline cap."""
         self.champion = champion
         self.canary: Canary | None = None
         self.decline_cap: DeclineCap | None = None
         self.stages = stages
         self.failures: list[Failure] = []
 
-    def answer(
+    def decide(
         self,
         payments: Sequence[Transaction],
         rows: Sequence[array[float]],
@@ -114,61 +114,61 @@ class Answering:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
                 found[place] = self._isolated(self.champion, payment, error)
-        sides = [(canary.answerer, places[True]), (self.champion, places[False])]
-        for answerer, own in sides:
-            proposed = self._propose(answerer, [payments[at] for at in own], [rows[at] for at in own])
+        sides = [(canary.strategy, places[True]), (self.champion, places[False])]
+        for strategy, own in sides:
+            proposed = self._propose(strategy, [payments[at] for at in own], [rows[at] for at in own])
             found.update(zip(own, proposed, strict=True))
         # The decline cap sees the order of the stream, so that no cutting into batches changes what it
         # admits.
         decisions = [found[place] for place in range(len(payments))]
         self._limit(payments, decisions, redelivered)
-        for answerer, own in sides:
+        for strategy, own in sides:
             part = [decisions[at] for at in own]
-            self._complete(answerer, [payments[at] for at in own], [rows[at] for at in own], part)
+            self._complete(strategy, [payments[at] for at in own], [rows[at] for at in own], part)
             for at, decision in zip(own, part, strict=True):
                 decisions[at] = decision
         return decisions
 
     def _propose(
-        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+        self, strategy: DecisionStrategy, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
         """Return what rules and score alone say; a payment that alone raises an error goes to review."""
         try:
-            return self._proposed(answerer, payments, rows)
+            return self._proposed(strategy, payments, rows)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
             if len(payments) == 1:
-                return [self._isolated(answerer, payments[0], error)]
+                return [self._isolated(strategy, payments[0], error)]
         failed = len(self.failures)
         half = len(payments) // 2
-        found = self._propose(answerer, payments[:half], rows[:half])
-        found += self._propose(answerer, payments[half:], rows[half:])
+        found = self._propose(strategy, payments[:half], rows[:half])
+        found += self._propose(strategy, payments[half:], rows[half:])
         broken = {one.transaction_id for one in self.failures[failed:]}
         good = [place for place, payment in enumerate(payments) if payment.transaction_id not in broken]
         if len(payments) > len(good) > 0:
             # Once more together: the scorer keeps what it was asked last, for reasons and counts.
-            again = self._propose(answerer, [payments[at] for at in good], [rows[at] for at in good])
+            again = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
             for at, decision in zip(good, again, strict=True):
                 found[at] = decision
         return found
 
-    def _isolated(self, answerer: Answerer, payment: Transaction, error: Exception) -> Decision:
+    def _isolated(self, strategy: DecisionStrategy, payment: Transaction, error: Exception) -> Decision:
         one = payment.transaction_id
         self.failures.append(Failure(one, b"", error))
-        return unforeseen(one, answerer.policy.name, answerer.bundle, answerer.config_id)
+        return unforeseen(one, strategy.policy.name, strategy.bundle, strategy.config_id)
 
     def _proposed(
-        self, answerer: Answerer, payments: Sequence[Transaction], rows: Sequence[array[float]]
+        self, strategy: DecisionStrategy, payments: Sequence[Transaction], rows: Sequence[array[float]]
     ) -> list[Decision]:
-        verdicts = [answerer.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
+        verdicts = [strategy.rules.fired(payment, row) for payment, row in zip(payments, rows, strict=True)]
         stopped = [place for place, fired in enumerate(verdicts) if fired]
         self.stages.lap(DECIDE)
-        scores = _scores(answerer, rows, stopped)
+        scores = _scores(strategy, rows, stopped)
         self.stages.lap(SCORE)
         return [
-            answerer.policy.decide(
-                payment.transaction_id, scores[place], verdicts[place], answerer.bundle, answerer.config_id
+            strategy.policy.decide(
+                payment.transaction_id, scores[place], verdicts[place], strategy.bundle, strategy.config_id
             )
             for place, payment in enumerate(payments)
         ]
@@ -203,7 +203,7 @@ class Answering:
 
     def _complete(
         self,
-        answerer: Answerer,
+        strategy: DecisionStrategy,
         payments: Sequence[Transaction],
         rows: Sequence[array[float]],
         decisions: list[Decision],
@@ -211,24 +211,24 @@ class Answering:
         """Add the model's reasons and assign the control group, in place; an error ends at its payment."""
         before = list(decisions)
         try:
-            self._completed(answerer, payments, rows, decisions)
+            self._completed(strategy, payments, rows, decisions)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
             if len(payments) == 1:
-                decisions[0] = self._isolated(answerer, payments[0], error)
+                decisions[0] = self._isolated(strategy, payments[0], error)
                 return
         else:
             return
         half = len(payments) // 2
         for begin, end in ((0, half), (half, len(payments))):
             part = before[begin:end]
-            self._complete(answerer, payments[begin:end], rows[begin:end], part)
+            self._complete(strategy, payments[begin:end], rows[begin:end], part)
             decisions[begin:end] = part
 
     def _completed(
         self,
-        answerer: Answerer,
+        strategy: DecisionStrategy,
         payments: Sequence[Transaction],
         rows: Sequence[array[float]],
         decisions: list[Decision],
@@ -239,17 +239,19 @@ class Answering:
             if one.reasons and one.action is not Action.APPROVE and not one.is_failure
         ]
         self.stages.lap(DECIDE)
-        _explain(answerer, rows, decisions, doubtful)
-        if answerer.sampler is not None:
+        _explain(strategy, rows, decisions, doubtful)
+        if strategy.sampler is not None:
             for place in doubtful:
                 decisions[place] = _assign_control_group(
-                    answerer, answerer.sampler, payments[place], decisions[place]
+                    strategy, strategy.sampler, payments[place], decisions[place]
                 )
         self.stages.lap(REASONS)
 
 
-def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]) -> Sequence[float | None]:
-    scorer = answerer.scorer
+def _scores(
+    strategy: DecisionStrategy, rows: Sequence[array[float]], stopped: list[int]
+) -> Sequence[float | None]:
+    scorer = strategy.scorer
     if scorer is None or not rows:
         return [None] * len(rows)
     try:
@@ -260,27 +262,30 @@ def _scores(answerer: Answerer, rows: Sequence[array[float]], stopped: list[int]
 
 
 def _explain(
-    answerer: Answerer, rows: Sequence[array[float]], decisions: list[Decision], doubtful: Sequence[int]
+    strategy: DecisionStrategy,
+    rows: Sequence[array[float]],
+    decisions: list[Decision],
+    doubtful: Sequence[int],
 ) -> None:
     """Add the model's own reasons to those decisions that need some and have a score."""
     scored = [place for place in doubtful if decisions[place].score is not None]
-    if answerer.scorer is None or answerer.reasons is None or not scored:
+    if strategy.scorer is None or strategy.reasons is None or not scored:
         return
     try:
-        contributions = answerer.scorer.contributions([rows[place] for place in scored])
+        contributions = strategy.scorer.contributions([rows[place] for place in scored])
     except RetryError:
         # The decision stands without the model's words: its own reasons are there.
         return
     for place, row in zip(scored, contributions, strict=True):
         decision = decisions[place]
-        top = answerer.reasons.top(rows[place], row, answerer.reasons_shown, decision.action)
+        top = strategy.reasons.top(rows[place], row, strategy.reasons_shown, decision.action)
         decisions[place] = explained(decision, top)
 
 
 def _assign_control_group(
-    answerer: Answerer, sampler: ControlGroupSampler, payment: Transaction, decision: Decision
+    strategy: DecisionStrategy, sampler: ControlGroupSampler, payment: Transaction, decision: Decision
 ) -> Decision:
-    if not sampler.selects(payment) or answerer.rules.is_final(decision.reasons):
+    if not sampler.selects(payment) or strategy.rules.is_final(decision.reasons):
         return decision
     assignment = ControlGroupAssignment(decision.action, sampler.sampling_rate)
     return msgspec.structs.replace(decision, action=Action.APPROVE, control_group=assignment)

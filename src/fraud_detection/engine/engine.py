@@ -23,7 +23,7 @@ from fraud_detection.core.ports import Ledger, Scorer, StateStore
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.core.score.reasons import Reasons
-from fraud_detection.engine.decision_engine import Answerer
+from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
 
 
@@ -78,16 +78,16 @@ class Engine(msgspec.Struct, frozen=True):
     project: Project
     bundle: Bundle
     extractor: Extractor
-    answerer: Answerer
+    strategy: DecisionStrategy
     configuration: Configuration
 
     def pipeline(self, store: StateStore | None, ledger: Ledger, *, textual: bool = False) -> Pipeline:
         """Return the whole path, over the given state."""
         vocabulary = self.bundle.contents.features.vocabulary
         parser = Parser(self.project.schema, vocabulary, textual=textual)
-        pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.answerer, ledger)
+        pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.strategy, ledger)
         if self.project.decline_cap is not None:
-            pipeline.answering.decline_cap = DeclineCap(self.project.decline_cap)
+            pipeline.decision_engine.decline_cap = DeclineCap(self.project.decline_cap)
         return pipeline
 
 
@@ -104,18 +104,20 @@ def make_engine(
     vocabulary = bundle.contents.features.vocabulary
     bundle.check_fingerprint(fingerprint(today, vocabulary))
     configuration = configuration or Configuration.of(bundle.name, today)
-    answerer = _answerer(today, bundle, scorer, configuration)
-    return Engine(today, bundle, Extractor(today, vocabulary), answerer, configuration)
+    strategy = _strategy(today, bundle, scorer, configuration)
+    return Engine(today, bundle, Extractor(today, vocabulary), strategy, configuration)
 
 
-def _answerer(project: Project, bundle: Bundle, scorer: Scorer, configuration: Configuration) -> Answerer:
+def _strategy(
+    project: Project, bundle: Bundle, scorer: Scorer, configuration: Configuration
+) -> DecisionStrategy:
     cutoffs, settings = bundle.manifest.cutoffs, project.policy
     features = bundle.contents.features
     review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
     decline_at = cutoffs.decline_at if settings.decline_at is None else settings.decline_at
     usual = [math.nan if one.usual is None else one.usual for one in bundle.contents.reference.features]
     values = {f"{name}_code": list(shares) for name, shares in features.vocabulary.items()}
-    return Answerer(
+    return DecisionStrategy(
         Policy(settings.name, review_at, decline_at),
         compile_rules(project.rules, project.schema, features.names, project.lists),
         scorer,

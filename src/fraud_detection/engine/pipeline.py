@@ -1,6 +1,6 @@
 """The whole path of a payment, in one place: parse, features, score, decide.
 
-The only module that knows the order of the stages.  It answers for every event it is
+The only module that knows the order of the stages.  It returns an outcome for every event it is
 given, in order: decided, learned, repeated, in conflict or quarantined; it does no I/O of its own.
 """
 
@@ -43,7 +43,7 @@ from fraud_detection.core.parse.content import content_digest, differing_fields
 from fraud_detection.core.parse.oversize import kept_part
 from fraud_detection.core.parse.sender_notes import Notes
 from fraud_detection.core.ports import Known, Ledger
-from fraud_detection.engine.decision_engine import Answerer, Answering, Redelivered
+from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrategy, Redelivered
 
 
 class Pipeline:
@@ -56,12 +56,14 @@ class Pipeline:
     payment goes to review, what is none is set aside; all others are decided as ever.
     """
 
-    def __init__(self, parser: Parser, memory: FeatureMemory, answerer: Answerer, ledger: Ledger) -> None:
+    def __init__(
+        self, parser: Parser, memory: FeatureMemory, strategy: DecisionStrategy, ledger: Ledger
+    ) -> None:
         """Put the stages together."""
         self.parser, self.notes = parser, Notes(parser.schema)
         self.memory = memory
         self.stages = StageTimes()
-        self.answering = Answering(answerer, self.stages)
+        self.decision_engine = DecisionEngine(strategy, self.stages)
         self.ledger = ledger
         self.due: list[Label] = []
         self.latest = -1
@@ -95,10 +97,10 @@ class Pipeline:
         result = self._remember(events, allowed(parsed, senders), sequences)
         self.stages.lap(FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
-        decisions = self.answering.answer(
+        decisions = self.decision_engine.decide(
             [one.payment for one in decided], [one.values for one in decided], self._redelivered
         )
-        self.failures += self.answering.failures
+        self.failures += self.decision_engine.failures
         self.counted_through = max(self.counted_through, self.memory.sequence)
         for one, decision in zip(decided, decisions, strict=True):
             one.decision = self.notes.on(one.payment, decision)
@@ -237,7 +239,7 @@ class Pipeline:
         # The decline cap counts it where it stands, like every payment that is not declined.
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
         values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
-        by = self.answering.champion
+        by = self.decision_engine.champion
         return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.config_id))
 
     def _conflict(

@@ -112,18 +112,18 @@ class Bundle:
         return self._explanation(outcome)
 
     def _explanation(self, outcome: Decided) -> Explanation:
-        answerer, decision = self._engine.answerer, outcome.decision
-        if answerer.scorer is None or answerer.reasons is None:
+        strategy, decision = self._engine.strategy, outcome.decision
+        if strategy.scorer is None or strategy.reasons is None:
             raise ConfigError(f"bundle {self.name}: has no model that could explain")
         values = list(outcome.values)
-        (shares,) = answerer.scorer.contributions([values])
-        said = zip(self.features, answerer.reasons.sentences(values), values, map(float, shares), strict=True)
+        (shares,) = strategy.scorer.contributions([values])
+        said = zip(self.features, strategy.reasons.sentences(values), values, map(float, shares), strict=True)
         influences = sorted((Influence(*one) for one in said), key=lambda one: -abs(one.contribution))
         return Explanation(
             outcome.payment.transaction_id,
             decision.action.label,
             decision.score,
-            tuple(reason.words for reason in decision.reasons),
+            tuple(reason.message for reason in decision.reasons),
             tuple(influences),
         )
 
@@ -147,7 +147,7 @@ def _columns(records: list[Record]) -> dict[str, list[object]]:
         "transaction_id": [getattr(one, "transaction_id", None) for one in records],
         "action": [None if one is None else one.action for one in decided],
         "score": [None if one is None else one.score for one in decided],
-        "reasons": [None if one is None else [reason.words for reason in one.reasons] for one in decided],
+        "reasons": [None if one is None else [reason.message for reason in one.reasons] for one in decided],
         "problem": [None if isinstance(one, DecisionRecord) else _problem(one) for one in records],
     }
 

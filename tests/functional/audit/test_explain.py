@@ -182,8 +182,8 @@ def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
         one, _ = world.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
         told = world.explain(one)
         assert told.same
-        assert told.made_by.policy == engine.answerer.policy.name
-        policy = engine.answerer.policy
+        assert told.made_by.policy == engine.strategy.policy.name
+        policy = engine.strategy.policy
         assert (told.score.review_at, told.score.decline_at) == (policy.review_at, policy.decline_at)
 
 
@@ -318,7 +318,7 @@ def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checke
 def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     engine = world.engines[2]
-    away = msgspec.structs.replace(engine, answerer=msgspec.structs.replace(engine.answerer, scorer=None))
+    away = msgspec.structs.replace(engine, strategy=msgspec.structs.replace(engine.strategy, scorer=None))
     service = service_over(away, state)
     serve(service, world.events[:80])
     service.close()

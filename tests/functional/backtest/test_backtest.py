@@ -223,7 +223,7 @@ def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tm
     sides = sides_of(small_world.project, small_world.bundle, [change])
     traffic, (_, answers) = decide_again(past, sides, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
-    scores = load_engine(bundle, small_world.project).answerer.scorer
+    scores = load_engine(bundle, small_world.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)
     assert own.transaction_id.tolist() == traffic.transaction_id.tolist()
     assert answers.score.tolist() == list(scores.score(own.features))

@@ -154,9 +154,9 @@ def id_comes_again(scene: Scene) -> None:
 
 def bug_meets_one(scene: Scene) -> None:
     processor = scene.hours.processor
-    answerer = processor.engine.answerer
-    broken = msgspec.structs.replace(answerer, rules=BrokenRules(answerer.rules))
-    processor.engine = msgspec.structs.replace(processor.engine, answerer=broken)
+    strategy = processor.engine.strategy
+    broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
+    processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
     scene.pass_by(1, scene.payments(1, transaction_id=POISON))
 
 

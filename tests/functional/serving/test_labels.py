@@ -23,7 +23,7 @@ from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import IdSource
-from fraud_detection.engine.decision_engine import Answerer
+from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.serving.embedded.service import EmbeddedService, settle
 from tests.states import opened
@@ -33,10 +33,10 @@ from tests.unit.core.features.worlds import DAY, PROJECT, START, payment
 def open_service(state: Path) -> EmbeddedService:
     extractor = Extractor(PROJECT, {})
     names = [feature.name for feature in extractor.definitions]
-    answerer = Answerer(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
+    strategy = DecisionStrategy(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
     state_file = opened(state)
     return EmbeddedService(
-        Pipeline(Parser(SCHEMA), FeatureMemory(extractor, state_file), answerer, state_file.ledger),
+        Pipeline(Parser(SCHEMA), FeatureMemory(extractor, state_file), strategy, state_file.ledger),
         state_file,
     )
 

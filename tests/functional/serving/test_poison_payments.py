@@ -98,15 +98,15 @@ def decide(
 
 
 def break_rules(service: Any) -> None:  # noqa: ANN401 - a service
-    champion = service.pipeline.answering.champion
+    champion = service.pipeline.decision_engine.champion
     broken = msgspec.structs.replace(champion, rules=BrokenRules(champion.rules))
-    service.pipeline.answering.champion = broken
+    service.pipeline.decision_engine.champion = broken
 
 
 def break_scorer(service: Any) -> None:  # noqa: ANN401 - a service
-    champion = service.pipeline.answering.champion
+    champion = service.pipeline.decision_engine.champion
     broken = msgspec.structs.replace(champion, scorer=BrokenScorer(champion.scorer, "score"))
-    service.pipeline.answering.champion = broken
+    service.pipeline.decision_engine.champion = broken
 
 
 class BrokenDeclineCap(DeclineCap):
@@ -123,7 +123,7 @@ class BrokenDeclineCap(DeclineCap):
 
 
 def break_decline_cap(service: Any) -> None:  # noqa: ANN401 - a service
-    service.pipeline.answering.decline_cap = BrokenDeclineCap(POISON_MS)
+    service.pipeline.decision_engine.decline_cap = BrokenDeclineCap(POISON_MS)
 
 
 @pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_decline_cap])
@@ -167,19 +167,19 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
     _, service = open_service(small_world.bundle, tmp_path / "state.db")
-    answering, at = service.pipeline.answering, MANY // 2
+    decision_engine, at = service.pipeline.decision_engine, MANY // 2
     parsed = [service.pipeline.parser.parse(one) for one in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
     rows = [array("d", service.pipeline.memory.observe(one)) for one in payments]
-    well = answering.answer(payments, rows)
-    answering.canary = Canary(answering.champion, 0.5, "salt")
-    assert answering.answer(payments, rows) == well
+    well = decision_engine.decide(payments, rows)
+    decision_engine.canary = Canary(decision_engine.champion, 0.5, "salt")
+    assert decision_engine.decide(payments, rows) == well
     # No parser lets half a character in; whatever did, ends here.
     entities = ("c\ud83d", *payments[at].entities[1:])
     payments[at] = msgspec.structs.replace(payments[at], entities=entities)
-    found = answering.answer(payments, rows)
+    found = decision_engine.decide(payments, rows)
     assert [reason.code for reason in found[at].reasons] == ["internal_error"]
-    assert [one.transaction_id for one in answering.failures] == [POISON]
+    assert [one.transaction_id for one in decision_engine.failures] == [POISON]
     assert found[:at] + found[at + 1 :] == well[:at] + well[at + 1 :]
     service.close()
 
@@ -192,9 +192,9 @@ def test_the_function_goes_on_behind_a_payment_that_raises(
     assert well.processor().handle(LANE, records) == []
     cloud = Cloud(small_world)
     processor = cloud.processor()
-    answerer = processor.engine.answerer
-    broken = msgspec.structs.replace(answerer, rules=BrokenRules(answerer.rules))
-    processor.engine = msgspec.structs.replace(processor.engine, answerer=broken)
+    strategy = processor.engine.strategy
+    broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
+    processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
     assert processor.handle(LANE, records) == []
     actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
     expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}

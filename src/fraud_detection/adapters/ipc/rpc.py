@@ -24,7 +24,7 @@ from fraud_detection.core.errors import RetryError
 
 LOG = logging.getLogger(__name__)
 
-Answerer = Callable[[int, str, Any], Awaitable[Any]]
+DecisionStrategy = Callable[[int, str, Any], Awaitable[Any]]
 """Answers a question of another worker: its number, what it asks, and about what.  RetryError refuses."""
 
 ANSWER, REFUSAL, GREETING, PING = "", "!", "hello", "ping"
@@ -167,7 +167,7 @@ class Asked(asyncio.Protocol):
     over: the other has hung up.
     """
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: DecisionStrategy) -> None:
         """Take what answers."""
         self._answer, self._frames, self._other, self.over = answer, Frames(), -1, False
         self._transport: asyncio.WriteTransport | None = None
@@ -229,7 +229,7 @@ class Links:
         own: int,
         workers: int,
         folder: Path,
-        answer: Answerer,
+        answer: DecisionStrategy,
         changed: Callable[[int], None],
         patience_s: float = TIMEOUT_S,
     ) -> None:

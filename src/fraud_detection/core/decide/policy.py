@@ -1,6 +1,6 @@
 """Turn a fraud score, and the rules that fired, into one decision.
 
-The last pure step: no I/O, no clock, no logging.  It answers for every score, missing
+The last pure step: no I/O, no clock, no logging.  It decides for every score, missing
 ones too, so its callers need no `try`.
 """
 
@@ -27,7 +27,7 @@ class Policy:
     >>> action.label, reason.code, reason.message
     ('decline', 'score', 'fraud probability 97 % is at or above the decline cut-off of 90 %')
 
-    A rule can make the answer more severe, never milder:
+    A rule can make the action more severe, never milder:
 
     >>> rule = Verdict(Action.REVIEW, "new_device", "a device never seen before")
     >>> action, reasons = policy.verdicts(0.12, [rule])
@@ -67,7 +67,7 @@ class Policy:
     def verdicts(
         self, score: float | None, fired: Sequence[Verdict] = ()
     ) -> tuple[Action, tuple[Verdict, ...]]:
-        """Return the most severe answer, and every verdict that led there or near, the most severe first.
+        """Return the most severe action, and every verdict against the payment, the most severe first.
 
         A verdict in `fired` that approves is that of an allow list: nothing else counts then.
         """

@@ -26,7 +26,7 @@ class LaneDeclineCap:
         """Let a pipeline go on from what was counted before it."""
         if self._settings is not None:
             kept = self._counts
-            pipeline.answering.decline_cap = SharedDeclineCap(self._settings, kept.settled, kept.others)
+            pipeline.decision_engine.decline_cap = SharedDeclineCap(self._settings, kept.settled, kept.others)
             pipeline.counted_through = kept.through
 
     def begin(self, pipeline: Pipeline) -> None:
@@ -41,5 +41,5 @@ class LaneDeclineCap:
 
 
 def _counts(pipeline: Pipeline) -> DeclineCounts:
-    decline_cap = pipeline.answering.decline_cap
+    decline_cap = pipeline.decision_engine.decline_cap
     return DeclineCounts() if decline_cap is None else decline_cap.counts()

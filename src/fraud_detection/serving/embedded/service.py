@@ -60,9 +60,9 @@ class EmbeddedService:
         pipeline.latest = state_file.progress.latest
         pipeline.due = state_file.ledger.due(pipeline.latest)
         self._counted = 0
-        if pipeline.answering.decline_cap is not None:
-            pipeline.answering.decline_cap = self._shared(
-                decline_counts.restored(pipeline.answering.decline_cap.settings, state_file)
+        if pipeline.decision_engine.decline_cap is not None:
+            pipeline.decision_engine.decline_cap = self._shared(
+                decline_counts.restored(pipeline.decision_engine.decline_cap.settings, state_file)
             )
             self._save_counts()
         self.release = 0
@@ -90,7 +90,10 @@ class EmbeddedService:
 
         Raises ConfigError when the features are others than those remembered here.
         """
-        answering, decline_cap = self.pipeline.answering, self.pipeline.answering.decline_cap
+        decision_engine, decline_cap = (
+            self.pipeline.decision_engine,
+            self.pipeline.decision_engine.decline_cap,
+        )
         for engine in filter(None, (champion, canary)):
             known = self._fingerprint or engine.bundle.manifest.fingerprint
             if engine.bundle.manifest.fingerprint != known:
@@ -109,13 +112,13 @@ class EmbeddedService:
         elif decline_cap.settings != settings:
             decline_cap = self._shared(DeclineCap(settings, decline_cap.counts()))
         self.release = release
-        if decline_cap is not answering.decline_cap:
-            answering.decline_cap = decline_cap
+        if decline_cap is not decision_engine.decline_cap:
+            decision_engine.decline_cap = decline_cap
             self._save_counts()
-        answering.champion = champion.answerer
-        answering.canary = None
+        decision_engine.champion = champion.strategy
+        decision_engine.canary = None
         if canary is not None:
-            answering.canary = Canary(canary.answerer, share, salt or canary.configuration.config_id)
+            decision_engine.canary = Canary(canary.strategy, share, salt or canary.configuration.config_id)
 
     def take(self, batch: Batch, source: str) -> list[Outcome]:
         """Decide one batch and commit it together with the place in the source; one outcome an event.
@@ -183,7 +186,7 @@ class EmbeddedService:
         with self.state_file.transaction():
             memory.save_all()
             self.state_file.note_progress(memory.unsaved_since())
-            decline_counts.save(self.pipeline.answering.decline_cap, self.state_file)
+            decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
         self.state_file.close()
 
     def _shared(self, decline_cap: DeclineCap) -> DeclineCap:
@@ -193,10 +196,10 @@ class EmbeddedService:
     def _save_counts(self) -> None:
         """Keep what was declined so far, so that a restart counts the rest alone."""
         self._counted = self.state_file.seq
-        if self.pipeline.answering.decline_cap is not None:
+        if self.pipeline.decision_engine.decline_cap is not None:
             self.state_file.settle()
             with self.state_file.transaction():
-                decline_counts.save(self.pipeline.answering.decline_cap, self.state_file)
+                decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
 
     def _check_shape(self) -> None:
         """Refuse profiles that another set of features has left."""

@@ -169,7 +169,7 @@ class Api:
         tell(Answer(OK, b'{"status":"alive"}'))
 
     def _ready(self, _: Request, tell: Tell) -> None:
-        champion = self.requests.service.pipeline.answering.champion
+        champion = self.requests.service.pipeline.decision_engine.champion
         background = self.requests.service.state_file.background
         problems, warnings = background.problems(), background.warnings
         well = "degraded" if problems else "ready"

@@ -159,7 +159,7 @@ class Worker:
     async def _answer(self, told: Callable[[], bool]) -> None:
         settings = self.settings
         listening = listen(settings.host, settings.port, shared=True)
-        bundle = self.service.pipeline.answering.champion.bundle
+        bundle = self.service.pipeline.decision_engine.champion.bundle
         LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
         self.heart.tell(bundle)
         await serve_on(

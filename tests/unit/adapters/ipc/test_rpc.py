@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.ipc.framing import Frame, Frames, packed
-from fraud_detection.adapters.ipc.rpc import Answerer, Links, socket_of
+from fraud_detection.adapters.ipc.rpc import DecisionStrategy, Links, socket_of
 from fraud_detection.core.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)
@@ -35,7 +35,7 @@ def _too_large(body: object) -> bool:
     return isinstance(body, int) and not -(2**63) <= body < 2**64
 
 
-async def pair(folder: Path, answers: tuple[Answerer, Answerer]) -> tuple[Links, Links]:
+async def pair(folder: Path, answers: tuple[DecisionStrategy, DecisionStrategy]) -> tuple[Links, Links]:
     both = tuple(Links(own, 2, folder, answers[own], lambda _: None) for own in range(2))
     for one in both:
         await one.open()
