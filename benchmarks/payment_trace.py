@@ -49,7 +49,8 @@ from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.sagemaker.container import Endpoint
-from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeS3
+from fraud_detection.testing.aws_fakes import FakeLog, FakeS3
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from tests.conftest import SmallWorld
 from tests.small_world import make_world, world_in
 

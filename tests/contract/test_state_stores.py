@@ -21,7 +21,7 @@ from fraud_detection.adapters.in_memory import MemoryStore
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.parse.values import MAX_ID_LENGTH
 from fraud_detection.core.ports import ProfileKey, StateStore
-from fraud_detection.testing.aws_fakes import FakeDynamo
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
 from tests.states import opened
 

@@ -46,7 +46,7 @@ def main() -> str:
 def _services() -> dict[str, Any]:
     fakes = import_module("fraud_detection.testing.aws_fakes")
     services = {
-        "dynamodb": fakes.FakeDynamo(),
+        "dynamodb": import_module("fraud_detection.testing.dynamodb_fake").FakeDynamo(),
         "s3": fakes.FakeS3(),
         "sagemaker-runtime": fakes.FakeRuntime(_score),
     }

@@ -1,27 +1,20 @@
 """Stand-ins for AWS in memory, for tests: they answer as boto3's clients do, and fail on demand.
 
 They refuse what the services refuse.  The limits are those of AWS's own description of each call, which
-comes with botocore, and of its pages on quotas: DynamoDB's ServiceQuotas, S3's `object-keys`, SageMaker's
-`serverless-endpoints-invoke` and CloudWatch's `embedded metric format specification`.
+comes with botocore, and of its pages: S3's `object-keys`, SageMaker's `serverless-endpoints-invoke` and
+CloudWatch's `embedded metric format specification`.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
+from io import BytesIO
 from typing import Any
 
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
-# What DynamoDB takes: the sizes of an item, of a key and of all items of a call; keys, puts and statements.
-MAX_ITEM_BYTES = 400 << 10
-MAX_KEY_BYTES = 2_048
-MAX_CALL_BYTES = 16 << 20
-MAX_KEYS = 100
-MAX_PUTS = 25
-MAX_STATEMENTS = 25
 # What S3 takes in one call.
 MAX_OBJECT_BYTES = 5 << 30
 MAX_LISTED = 1_000
@@ -41,137 +34,33 @@ def refusal(code: str, operation: str, **more: object) -> ClientError:
     return ClientError(answer, operation)
 
 
-class FakeDynamo:
-    """Tables by name, items by their first attribute.
-
-    before: called with the operation's name before each call; it may raise, and then nothing is done.
-    after: the same after the call, when all is done but the answer has not come.
-    """
-
-    def __init__(self) -> None:
-        """Start without items."""
-        self.tables: dict[str, dict[str, dict[str, Any]]] = {}
-        self.before: Callable[[str], object] = lambda _: None
-        self.after: Callable[[str], object] = lambda _: None
-
-    def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Return the items that exist."""
-        self.before("BatchGetItem")
-        if sum(len(asked["Keys"]) for asked in RequestItems.values()) > MAX_KEYS:
-            raise refusal("ValidationException", "BatchGetItem")
-        found: dict[str, list[Any]] = {table: [] for table in RequestItems}
-        left: dict[str, dict[str, Any]] = {}
-        size = 0
-        for table, asked in RequestItems.items():
-            for key in asked["Keys"]:
-                item = self.tables.get(table, {}).get(_key(key))
-                size += 0 if item is None else item_bytes(item)
-                if size > MAX_CALL_BYTES:
-                    left.setdefault(table, {**asked, "Keys": []})["Keys"].append(key)
-                elif item is not None:
-                    found[table].append(_projected(item, asked))
-        self.after("BatchGetItem")
-        return {"Responses": found, "UnprocessedKeys": left}
-
-    def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Put items, and delete others."""
-        self.before("BatchWriteItem")
-        asked = [one for requests in RequestItems.values() for one in requests]
-        items = [one["PutRequest"]["Item"] for one in asked if "PutRequest" in one]
-        if not 0 < len(asked) <= MAX_PUTS or sum(map(item_bytes, items)) > MAX_CALL_BYTES:
-            raise refusal("ValidationException", "BatchWriteItem")
-        for table, requests in RequestItems.items():
-            for request in requests:
-                if "PutRequest" in request:
-                    self._put(table, request["PutRequest"]["Item"])
-                else:
-                    self.tables.get(table, {}).pop(_key(request["DeleteRequest"]["Key"]), None)
-        self.after("BatchWriteItem")
-        return {"UnprocessedItems": {}}
-
-    def update_item(
-        self,
-        *,
-        TableName: str,  # noqa: N803 - AWS's names
-        Key: Mapping[str, Any],  # noqa: N803
-        UpdateExpression: str,  # noqa: N803
-        ExpressionAttributeValues: Mapping[str, Any],  # noqa: N803
-    ) -> dict[str, Any]:
-        """Add strings to a set, or take them away: `ADD name :value`, `DELETE name :value`."""
-        self.before("UpdateItem")
-        verb, name, value = UpdateExpression.split()
-        there = self.tables.setdefault(TableName, {}).setdefault(_key(Key), dict(Key))
-        strings, given = set(there.pop(name, {}).get("SS", ())), ExpressionAttributeValues[value]["SS"]
-        left = strings.union(given) if verb == "ADD" else strings.difference(given)
-        # DynamoDB knows no empty set.
-        there |= {name: {"SS": sorted(left)}} if left else {}
-        _check_item(there, "UpdateItem")
-        self.after("UpdateItem")
-        return {}
-
-    def batch_execute_statement(self, *, Statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Carry out `INSERT INTO` and `UPDATE ... WHERE`, each by itself."""
-        self.before("BatchExecuteStatement")
-        if not 0 < len(Statements) <= MAX_STATEMENTS:
-            raise refusal("ValidationException", "BatchExecuteStatement")
-        answers = [self._execute(one["Statement"], list(one["Parameters"])) for one in Statements]
-        self.after("BatchExecuteStatement")
-        return {"Responses": answers}
-
-    def _execute(self, text: str, values: list[Any]) -> dict[str, Any]:
-        table = text.split('"')[1]
-        there = self.tables.setdefault(table, {})
-        if text.startswith("INSERT"):
-            item = dict(zip(re.findall(r"'(\w+)': \?", text), values, strict=True))
-            if _key(item) in there:
-                return {"Error": {"Code": "DuplicateItem", "Message": "a stand-in"}}
-            self._put(table, item)
-            return {"TableName": table}
-        sets, where = text.split(" WHERE ")
-        names = re.findall(r"SET (\w+)=\?", sets)
-        asked = dict(zip(re.findall(r"(\w+)=\?", where), values[len(names) :], strict=True))
-        found = there.get(_key(asked))
-        if found is None or any(found.get(name) != value for name, value in asked.items()):
-            return {"Error": {"Code": "ConditionalCheckFailed", "Message": "a stand-in"}}
-        self._put(table, found | dict(zip(names, values, strict=False)))
-        return {"TableName": table}
-
-    def _put(self, table: str, item: Mapping[str, Any]) -> None:
-        _check_item(item, "PutItem")
-        self.tables.setdefault(table, {})[_key(item)] = dict(item)
-
-
-def _check_item(item: Mapping[str, Any], operation: str) -> None:
-    if item_bytes(item) > MAX_ITEM_BYTES or not 0 < len(_key(item).encode()) <= MAX_KEY_BYTES:
-        raise refusal("ValidationException", operation)
-
-
-def item_bytes(item: Mapping[str, Any]) -> int:
-    """Return about how many bytes DynamoDB counts for an item: names and values.
-
-    >>> item_bytes({"id": {"S": "one"}, "d": {"B": b"12"}, "n": {"SS": ["a", "bc"]}})
-    12
-    """
-    return sum(len(name.encode()) + sum(map(_bytes_of, value.values())) for name, value in item.items())
-
-
-def _bytes_of(value: object) -> int:
-    if isinstance(value, (list, tuple, set)):
-        return sum(map(_bytes_of, value))
-    return len(value if isinstance(value, bytes) else str(value).encode())
-
-
 class FakeS3:
-    """Objects by bucket and key; `puts` counts the calls that put one."""
+    """Objects by bucket and key; `puts` counts the calls that put one.
 
-    def __init__(self) -> None:
-        """Start without objects."""
+    Unlike S3 it holds no versions and checks no checksums, and the token of a page is its last key.  Unlike
+    moto's server it refuses a key of more than 1,024 bytes (AWS, "Naming Amazon S3 objects").
+
+    >>> from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside, read_set_aside
+    >>> s3 = FakeS3({"quarantine"})
+    >>> one = SetAside("shardId-000000000000", "7", "c1", "no JSON", "$", "e30=")
+    >>> S3Quarantine(s3, "quarantine").put([one])
+    >>> [read.reason for (_, key), body in s3.objects.items() for read in read_set_aside(key, body)]
+    ['no JSON']
+    """
+
+    def __init__(self, buckets: Collection[str] | None = None) -> None:
+        """Start without objects.
+
+        buckets: a call to another one is refused; None lets every bucket be there.
+        """
         self.puts = 0
         self.objects: dict[tuple[str, str], bytes] = {}
+        self._buckets = buckets
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Keep an object."""
         self.puts += 1
+        self._check(Bucket, "PutObject")
         if len(Key.encode()) > MAX_OBJECT_KEY_BYTES:
             raise refusal("KeyTooLongError", "PutObject")
         if len(Body) > MAX_OBJECT_BYTES:
@@ -181,9 +70,10 @@ class FakeS3:
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return an object."""
+        self._check(Bucket, "GetObject")
         if (Bucket, Key) not in self.objects:
             raise refusal("NoSuchKey", "GetObject")
-        return {"Body": _Body(self.objects[Bucket, Key])}
+        return {"Body": _body(self.objects[Bucket, Key])}
 
     def list_objects_v2(
         self,
@@ -191,22 +81,39 @@ class FakeS3:
         Bucket: str,  # noqa: N803 - AWS's names
         Prefix: str = "",  # noqa: N803
         ContinuationToken: str = "",  # noqa: N803
+        MaxKeys: int = MAX_LISTED,  # noqa: N803
     ) -> dict[str, Any]:
-        """Return the keys that begin so, in order, a page of them at once; the token is the last key."""
+        """Return the keys that begin so, in the order of their bytes, a page of them at once."""
+        self._check(Bucket, "ListObjectsV2")
         keys = sorted(
             key
             for bucket, key in self.objects
             if bucket == Bucket and key.startswith(Prefix) and key > ContinuationToken
         )
-        page = keys[:MAX_LISTED]
+        page = keys[: min(MaxKeys, MAX_LISTED)]
+        contents = {"Contents": [{"Key": key} for key in page]} if page else {}
         more = {"NextContinuationToken": page[-1]} if page != keys else {}
-        return {"Contents": [{"Key": key} for key in page], "IsTruncated": page != keys, **more}
+        return {**contents, "KeyCount": len(page), "IsTruncated": page != keys, **more}
+
+    def _check(self, bucket: str, operation: str) -> None:
+        if self._buckets is not None and bucket not in self._buckets:
+            raise refusal("NoSuchBucket", operation)
 
 
 class FakeRuntime:
     """An endpoint that is answered by a function; `trouble` may raise before it is asked.
 
-    most_bytes: of a request and of an answer.
+    most_bytes: of a request and of an answer.  `calls` counts the requests.
+
+    Unlike SageMaker it is one endpoint under any name, and takes as long as the function.  Unlike moto's
+    server, which answers a constant to anything, it refuses a body that is too large ("InvokeEndpoint").
+
+    >>> endpoint = FakeRuntime(lambda body: body.upper(), most_bytes=9)
+    >>> endpoint.invoke_endpoint(EndpointName="fraud", Body=b"a request")["Body"].read()
+    b'A REQUEST'
+    >>> endpoint.invoke_endpoint(EndpointName="fraud", Body=b"a long request")
+    Traceback (most recent call last):
+    botocore.exceptions.ClientError: An error occurred (ValidationError) when calling the InvokeEndpoint ...
     """
 
     def __init__(self, invoke: Callable[[bytes], bytes], most_bytes: int = MAX_BODY_BYTES) -> None:
@@ -224,11 +131,20 @@ class FakeRuntime:
         answer = self.invoke(arguments["Body"])
         if len(answer) > self.most_bytes:
             raise refusal("ModelError", "InvokeEndpoint")
-        return {"Body": _Body(answer)}
+        return {"Body": _body(answer)}
 
 
 class FakeLog:
-    """The log of the function: it takes lines of JSON and keeps them decoded."""
+    r"""The log of the function: it takes lines of JSON and keeps them decoded.
+
+    Unlike CloudWatch Logs, which cuts a line that is too long and leaves metrics out without a word, it
+    refuses such a line, so that a test fails.
+
+    >>> log = FakeLog()
+    >>> log.write(b'{"type": "decision", "action": "review"}\n')
+    >>> [line["action"] for line in log.lines]
+    ['review']
+    """
 
     def __init__(self) -> None:
         """Start empty."""
@@ -247,18 +163,5 @@ class FakeLog:
         self.lines.append(told)
 
 
-class _Body:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self) -> bytes:
-        return self._data
-
-
-def _projected(item: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    names = asked.get("ExpressionAttributeNames", {}).values()
-    return {name: copy.deepcopy(value) for name, value in item.items() if not names or name in names}
-
-
-def _key(item: Mapping[str, Any]) -> str:
-    return str(item["k" if "k" in item else "id"]["S"])
+def _body(data: bytes) -> StreamingBody:
+    return StreamingBody(BytesIO(data), len(data))

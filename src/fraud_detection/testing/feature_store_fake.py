@@ -45,6 +45,16 @@ class FakeFeatureStore:
     after: the same after the call, when all is done but the answer has not come.
     left_out, failed: ids that BatchGetRecord reports as unprocessed, or as errors.
     offline: every record that was ever put, in order, with its group.
+
+    Unlike Feature Store its groups have the features of profiles and no others, it knows PutRecord and
+    BatchGetRecord alone, and what is in `offline` is there at once.  Moto's server has no such service.
+
+    >>> from fraud_detection.adapters.aws.state.feature_store_profiles import FeatureStoreProfiles
+    >>> store = FakeFeatureStore(["live-card"])
+    >>> FeatureStoreProfiles(store, "live", ["card"]).load([(0, "c1")])
+    {}
+    >>> store.calls
+    {'PutRecord': 0, 'BatchGetRecord': 1}
     """
 
     def __init__(self, groups: Sequence[str], now: Callable[[], float] = time.time) -> None:

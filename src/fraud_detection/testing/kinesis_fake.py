@@ -22,6 +22,8 @@ MAX_GET_RECORDS, MAX_GOT_BYTES = 10_000, 10 << 20
 MAX_RECORD_BYTES = 1 << 20
 """Of a stream as it is made; its `MaxRecordSizeInKiB` may be raised to ten times as much."""
 MAX_KEY_LENGTH = 256
+BUSY = {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "a stand-in"}
+"""What stands in the answer for a record that was not accepted."""
 
 
 class _Shard(msgspec.Struct):
@@ -37,16 +39,36 @@ class FakeKinesis:
     """One stream; records go to shards by the MD5 of their key, as in Kinesis.
 
     before: called with the operation's name before each call; it may raise, and then nothing is done.
+    busy: which records of a call are refused one by one, by their partition key.
     clock: gives arrival times, seconds since 1970.
+
+    Unlike Kinesis it lets a call leave the stream's name out, has no throughput to exceed, keeps its records
+    for ever, and its iterators expire only by `expire_iterators`.
+
+    Unlike moto's server it takes 10 MiB a call (AWS, "PutRecords"; moto takes 5 MB, the limit of before) and
+    the highest hash key; it refuses a call without records, an empty key and a `Limit` out of range, and
+    says how far behind now a reader is while records are left ("PutRecords", "GetRecords").
+
+    >>> from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer
+    >>> stream = FakeKinesis(2)
+    >>> refused = {"c2"}
+    >>> stream.busy = lambda key: key in refused and not refused.discard(key)
+    >>> producer = KinesisProducer(stream, "payments", pause=lambda _: None)
+    >>> for card in ("c1", "c2"):
+    ...     producer.put(card, b"{}")
+    >>> producer.flush()
+    >>> (producer.accepted, producer.refused)
+    (2, 1)
     """
 
     def __init__(self, shards: int, stream: str = "payments") -> None:
         """Start empty."""
         self.arn = f"arn:aws:kinesis:eu-central-1:000000000000:stream/{stream}"
         self.before: Callable[[str], object] = lambda _: None
+        self.busy: Callable[[str], bool] = lambda _: False
         self.clock: Callable[[], float] = time.time
         self._shards: list[_Shard] = []
-        self._iterators: dict[str, tuple[_Shard, int]] = {}
+        self._iterators: dict[str, tuple[_Shard, int] | None] = {}
         self._numbers = 0
         self._lock = threading.RLock()
         step = SPACE // shards
@@ -54,12 +76,14 @@ class FakeKinesis:
             self._add(place * step, SPACE if place == shards - 1 else (place + 1) * step)
 
     def put_records(self, *, StreamName: str = "", Records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Put records."""
+        """Put records; those for which the stream is `busy` are refused one by one."""
         self.before("PutRecords")
+        if StreamName not in {"", self.arn.rpartition("/")[2]}:
+            raise refusal("ResourceNotFoundException", "PutRecords")
         _check_put(Records)
         with self._lock:
-            answers = [self._put(**one) for one in Records]
-        return {"FailedRecordCount": 0, "Records": answers, "StreamName": StreamName}
+            answers = [BUSY if self.busy(one["PartitionKey"]) else self._put(**one) for one in Records]
+        return {"FailedRecordCount": sum(one is BUSY for one in answers), "Records": answers}
 
     def list_shards(self, *, StreamARN: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
         """Return all shards, closed ones too."""
@@ -73,35 +97,30 @@ class FakeKinesis:
         StreamARN: str,  # noqa: N803 - AWS's names
         ShardId: str,  # noqa: N803 - AWS's names
         ShardIteratorType: str,  # noqa: N803 - AWS's names
-        StartingSequenceNumber: str = "0",  # noqa: N803 - AWS's names
+        StartingSequenceNumber: str = "",  # noqa: N803 - AWS's names
         Timestamp: datetime | None = None,  # noqa: N803 - AWS's names
     ) -> dict[str, Any]:
         """Return where to read from."""
         self._check("GetShardIterator", StreamARN)
         with self._lock:
-            (shard,) = [one for one in self._shards if one.name == ShardId]
-            match ShardIteratorType:
-                case "TRIM_HORIZON":
-                    place = 0
-                case "LATEST":
-                    place = len(shard.records)
-                case "AFTER_SEQUENCE_NUMBER" | "AT_SEQUENCE_NUMBER":
-                    first = int(StartingSequenceNumber) + (ShardIteratorType == "AFTER_SEQUENCE_NUMBER")
-                    place = sum(1 for one in shard.records if int(one["SequenceNumber"]) < first)
-                case _:
-                    earlier = [one for one in shard.records if one["ApproximateArrivalTimestamp"] < Timestamp]
-                    place = len(earlier)
+            shard = next((one for one in self._shards if one.name == ShardId), None)
+            if shard is None:
+                raise refusal("ResourceNotFoundException", "GetShardIterator")
+            place = _place(shard, ShardIteratorType, StartingSequenceNumber, Timestamp)
             return {"ShardIterator": self._iterator(shard, place)}
 
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803 - AWS's names
-        """Return records; an unknown iterator has expired."""
+        """Return records."""
         self.before("GetRecords")
         if not 0 < Limit <= MAX_GET_RECORDS:
-            raise refusal("InvalidArgumentException", "GetRecords")
+            raise refusal("ValidationException", "GetRecords")
         with self._lock:
             if ShardIterator not in self._iterators:
+                raise refusal("InvalidArgumentException", "GetRecords")
+            at = self._iterators[ShardIterator]
+            if at is None:
                 raise refusal("ExpiredIteratorException", "GetRecords")
-            shard, place = self._iterators[ShardIterator]
+            shard, place = at
             records = _fitting(shard.records[place : place + Limit])
             rest = shard.records[place + len(records) :]
             behind_s = self.clock() - rest[0]["ApproximateArrivalTimestamp"].timestamp() if rest else 0.0
@@ -113,7 +132,7 @@ class FakeKinesis:
     def expire_iterators(self) -> None:
         """Let every iterator expire at once."""
         with self._lock:
-            self._iterators.clear()
+            self._iterators = dict.fromkeys(self._iterators)
 
     def split(self, name: str) -> None:
         """Close a shard; two others take its keys."""
@@ -161,12 +180,26 @@ def _size(record: Mapping[str, Any]) -> int:
 
 def _check_put(records: Sequence[Mapping[str, Any]]) -> None:
     sizes = [_size(one) for one in records]
-    if not 0 < len(records) <= MAX_PUT_RECORDS or sum(sizes) > MAX_PUT_BYTES:
-        raise refusal("InvalidArgumentException", "PutRecords")
-    if max(sizes) > MAX_RECORD_BYTES:
-        raise refusal("InvalidArgumentException", "PutRecords")
-    if not all(0 < len(one["PartitionKey"]) <= MAX_KEY_LENGTH for one in records):
+    keys = [len(one["PartitionKey"]) for one in records]
+    if not 0 < len(records) <= MAX_PUT_RECORDS or not all(0 < length <= MAX_KEY_LENGTH for length in keys):
         raise refusal("ValidationException", "PutRecords")
+    hashes = [int(one.get("ExplicitHashKey", 0)) for one in records]
+    if sum(sizes) > MAX_PUT_BYTES or max(sizes) > MAX_RECORD_BYTES or not 0 <= max(hashes) < SPACE:
+        raise refusal("InvalidArgumentException", "PutRecords")
+
+
+def _place(shard: _Shard, kind: str, number: str, at: datetime | None) -> int:
+    """Return how many records of a shard an iterator passes over; raise what it is refused for."""
+    if kind == "TRIM_HORIZON":
+        return 0
+    if kind == "LATEST":
+        return len(shard.records)
+    if kind == "AT_TIMESTAMP" and at is not None:
+        return sum(one["ApproximateArrivalTimestamp"] < at for one in shard.records)
+    if kind in {"AFTER_SEQUENCE_NUMBER", "AT_SEQUENCE_NUMBER"} and number.isdecimal():
+        first = int(number) + (kind == "AFTER_SEQUENCE_NUMBER")
+        return sum(int(one["SequenceNumber"]) < first for one in shard.records)
+    raise refusal("InvalidArgumentException", "GetShardIterator")
 
 
 def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -177,4 +210,10 @@ def _fitting(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _described(shard: _Shard) -> dict[str, Any]:
     parents = zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False)
-    return {"ShardId": shard.name, **dict(parents)}
+    keys = {"StartingHashKey": str(shard.low), "EndingHashKey": str(shard.high - 1)}
+    numbers = {"StartingSequenceNumber": str(FIRST)}
+    if shard.closed:
+        numbers["EndingSequenceNumber"] = max(
+            (one["SequenceNumber"] for one in shard.records), default=str(FIRST)
+        )
+    return {"ShardId": shard.name, "HashKeyRange": keys, "SequenceNumberRange": numbers, **dict(parents)}

@@ -16,12 +16,11 @@ from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.testing.aws_fakes import (
     MAX_BODY_BYTES,
-    MAX_ITEM_BYTES,
     MAX_LOG_LINE_BYTES,
     MAX_SERVERLESS_BYTES,
     FakeRuntime,
-    item_bytes,
 )
+from fraud_detection.testing.dynamodb_fake import MAX_ITEM_BYTES, item_bytes
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 

@@ -29,7 +29,8 @@ from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
 from fraud_detection.serving.aws_lambda.profile_store import profile_store
 from fraud_detection.serving.sagemaker.container import Endpoint
-from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3, refusal
+from fraud_detection.testing.aws_fakes import FakeLog, FakeRuntime, FakeS3, refusal
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
 from tests.conftest import SmallWorld
 

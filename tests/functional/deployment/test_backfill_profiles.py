@@ -15,7 +15,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.backfill_profiles import Warmed, warm_up
 from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.testing.aws_fakes import FakeDynamo
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
 from tests.conftest import SmallWorld
 

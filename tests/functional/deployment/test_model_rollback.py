@@ -21,7 +21,8 @@ from fraud_detection.deployment.template.template import build
 from fraud_detection.serving.aws_lambda.batch import Record
 from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
 from fraud_detection.serving.sagemaker.container import Endpoint
-from fraud_detection.testing.aws_fakes import FakeDynamo, FakeRuntime, FakeS3
+from fraud_detection.testing.aws_fakes import FakeRuntime, FakeS3
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from tests.cloudwatch import Series, series_of
 from tests.conftest import SmallWorld
 from tools.local_aws.model_server import ModelServer

@@ -20,7 +20,7 @@ from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.events import Action, Decision, Transaction, Verdict
 from fraud_detection.engine.decision_engine import Canary
 from fraud_detection.serving.aws_lambda.batch import Record
-from fraud_detection.testing.aws_fakes import FakeDynamo
+from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import open_service

@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError
 
 from fraud_detection.adapters.aws import kinesis_producer
 from fraud_detection.adapters.aws.sagemaker_endpoint import MAX_REQUEST_BYTES
-from fraud_detection.testing import aws_fakes, kinesis_fake
-from fraud_detection.testing.aws_fakes import FakeDynamo, FakeLog, FakeRuntime, FakeS3, item_bytes
+from fraud_detection.testing import aws_fakes, dynamodb_fake, kinesis_fake
+from fraud_detection.testing.aws_fakes import FakeLog, FakeRuntime, FakeS3
+from fraud_detection.testing.dynamodb_fake import FakeDynamo, item_bytes
 from fraud_detection.testing.kinesis_fake import FakeKinesis
 
 LARGE = 380 << 10
@@ -36,7 +37,11 @@ def statements(count: int, size: int = 1) -> Callable[[], object]:
         text = "INSERT INTO \"table\" VALUE {'k': ?, 'c': ?}"
         values = ({"S": str(place)} for place in range(count))
         asked = [{"Statement": text, "Parameters": [one, {"B": b"x" * size}]} for one in values]
-        return FakeDynamo().batch_execute_statement(Statements=asked)
+        answer = FakeDynamo().batch_execute_statement(Statements=asked)
+        for one in answer["Responses"]:
+            if "Error" in one:
+                raise ClientError(one, "BatchExecuteStatement")
+        return answer
 
     return call
 
@@ -159,7 +164,7 @@ def test_the_limits_are_those_of_aws_own_description() -> None:
     assert most("kinesis", "PartitionKey") == kinesis_fake.MAX_KEY_LENGTH == kinesis_producer.MAX_KEY_LENGTH
     assert most("kinesis", "GetRecordsInputLimit") == kinesis_fake.MAX_GET_RECORDS
     assert most("sagemaker-runtime", "BodyBlob") == aws_fakes.MAX_BODY_BYTES
-    assert most("dynamodb", "PartiQLBatchRequest") == aws_fakes.MAX_STATEMENTS
+    assert most("dynamodb", "PartiQLBatchRequest") == dynamodb_fake.MAX_STATEMENTS
     # What is sent stays below what is taken.
     assert kinesis_producer.MAX_BYTES <= kinesis_fake.MAX_PUT_BYTES
     assert kinesis_producer.MAX_RECORD_BYTES <= kinesis_fake.MAX_RECORD_BYTES

@@ -1,0 +1,127 @@
+"""One suite for S3 through the adapters: on the fake, on local services, on moto's server."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fraud_detection.adapters.aws.s3_objects import Objects
+from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside, read_set_aside
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.testing.aws_fakes import MAX_LISTED, MAX_OBJECT_KEY_BYTES, FakeS3
+
+NUMBERS = count(1)
+ON = ["fake", "local", pytest.param("moto", marks=pytest.mark.long)]
+
+
+@pytest.fixture(params=ON)
+def bucket(request: pytest.FixtureRequest) -> tuple[Any, str]:
+    """Return a client and the name of a new bucket."""
+    name = f"bucket-{next(NUMBERS)}"
+    if request.param == "fake":
+        return FakeS3({name}), name
+    client = request.getfixturevalue(request.param)("s3")
+    client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return client, name
+
+
+def test_what_was_put_is_read_to_the_byte_and_put_again_it_is_replaced(bucket: tuple[Any, str]) -> None:
+    objects = Objects(*bucket)
+    for content in (b"", bytes(range(256)), b"x" * 200_000):
+        objects.put("a/b", content)
+        assert objects.get("a/b") == content
+    assert objects.put_once("a/b", b"new") is False
+    assert objects.put_once("a/c", b"new") is True
+    assert (objects.get("a/b"), objects.get("a/c")) == (b"x" * 200_000, b"new")
+
+
+def test_keys_with_odd_characters_stay_apart(bucket: tuple[Any, str]) -> None:
+    objects = Objects(*bucket)
+    keys = ["q/a b", "q/a+b", "q/a%20b", "q/ä", "q/a\u0308", "q/😀", "q/a#b", "q/a?b&c=d", "q/A", "q/'\""]
+    for place, key in enumerate(keys):
+        objects.put(key, b"%d" % place)
+    assert [objects.get(key) for key in keys] == [b"%d" % place for place in range(len(keys))]
+    assert list(objects.keys("q/")) == sorted(keys, key=str.encode)
+
+
+def test_pages_hold_each_key_once_in_the_order_of_their_bytes(bucket: tuple[Any, str]) -> None:
+    client, name = bucket
+    for key in ("a/3", "a/1", "b/1", "a/4", "a/2", "a/5"):
+        client.put_object(Bucket=name, Key=key, Body=b"")
+    found: list[list[str]] = []
+    more: dict[str, str] = {}
+    while len(found) < 9:
+        answer = client.list_objects_v2(Bucket=name, Prefix="a/", MaxKeys=2, **more)
+        found.append([one["Key"] for one in answer["Contents"]])
+        assert answer["KeyCount"] == len(found[-1])
+        if not answer["IsTruncated"]:
+            break
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+    assert found == [["a/1", "a/2"], ["a/3", "a/4"], ["a/5"]]
+
+
+@pytest.mark.parametrize("bucket", ["fake", pytest.param("moto", marks=pytest.mark.long)], indirect=True)
+def test_a_page_has_at_most_a_thousand_keys_and_all_are_found(bucket: tuple[Any, str]) -> None:
+    objects, number = Objects(*bucket), MAX_LISTED + 3
+    for place in reversed(range(number)):
+        objects.put(f"page/{place:05d}", b"")
+    client, name = bucket
+    first = client.list_objects_v2(Bucket=name, Prefix="page/")
+    assert (len(first["Contents"]), first["IsTruncated"]) == (MAX_LISTED, True)
+    assert list(objects.keys("page/")) == [f"page/{place:05d}" for place in range(number)]
+
+
+def test_a_list_of_nothing_has_no_contents(bucket: tuple[Any, str]) -> None:
+    client, name = bucket
+    answer = client.list_objects_v2(Bucket=name, Prefix="none/")
+    assert ("Contents" in answer, answer["KeyCount"], answer["IsTruncated"]) == (False, 0, False)
+    assert list(Objects(client, name).keys()) == []
+
+
+def test_what_is_set_aside_is_read_again(bucket: tuple[Any, str]) -> None:
+    aside = [SetAside("shardId-000000000001", str(n), f"c{n}", "no JSON", "$", "e30=") for n in range(3)]
+    S3Quarantine(*bucket).put(aside)
+    objects = Objects(*bucket)
+    (key,) = objects.keys("quarantine/")
+    (read,) = read_set_aside(key, objects.get(key))
+    assert [place.sequence_number for place in read.places] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "more", "code"),
+    [
+        ("get_object", {"Key": "absent"}, "NoSuchKey"),
+        ("get_object", {"Bucket": "no-such-bucket", "Key": "a"}, "NoSuchBucket"),
+        ("put_object", {"Bucket": "no-such-bucket", "Key": "a", "Body": b""}, "NoSuchBucket"),
+        ("list_objects_v2", {"Bucket": "no-such-bucket"}, "NoSuchBucket"),
+    ],
+)
+def test_what_is_not_there_has_its_code(
+    bucket: tuple[Any, str], operation: str, more: dict[str, Any], code: str
+) -> None:
+    client, name = bucket
+    with pytest.raises(ClientError) as caught:
+        getattr(client, operation)(**{"Bucket": name, **more})
+    assert caught.value.response["Error"]["Code"] == code
+
+
+def test_a_bucket_that_is_not_there_is_a_mistake_or_retried_as_the_adapter_promises(
+    bucket: tuple[Any, str],
+) -> None:
+    client, _ = bucket
+    with pytest.raises(ConfigError, match="no-such-bucket"):
+        Objects(client, "no-such-bucket").put("a", b"")
+    with pytest.raises(RetryError, match="no-such-bucket"):
+        S3Quarantine(client, "no-such-bucket").put([SetAside("s", "1", "c", "no JSON", "$", "e30=")])
+
+
+def test_a_key_has_at_most_1024_bytes(bucket: tuple[Any, str]) -> None:
+    client, name = bucket
+    client.put_object(Bucket=name, Key="k" * MAX_OBJECT_KEY_BYTES, Body=b"")
+    if not isinstance(client, FakeS3):
+        pytest.skip("neither the local services nor moto's server refuse a longer one, as S3 does")
+    with pytest.raises(ClientError, match="KeyTooLongError"):
+        client.put_object(Bucket=name, Key="k" * (MAX_OBJECT_KEY_BYTES + 1), Body=b"")
