@@ -125,7 +125,7 @@ class Truth:
             if isinstance(event.item, Transaction) and event.item.transaction_id not in self.first:
                 self.first[event.item.transaction_id] = event
                 self._payments[event.item.transaction_id] = event.item
-        self._corrects: dict[tuple[str, int], int | None] = {}
+        self._supersedes_known_at: dict[tuple[str, int], int | None] = {}
         self._of_entity: dict[tuple[int, str], list[Event]] = defaultdict(list)
         for event in self._effective():
             payment = self._payments[event.item.transaction_id] if event.item is not None else None
@@ -186,16 +186,18 @@ class Truth:
 
     def _effective(self) -> Iterator[Event]:
         """Return the events that change profiles: payments that come first, labels that tell something."""
-        standing: dict[str, Label] = {}
+        current: dict[str, Label] = {}
         for event in self.came:
             item = event.item
             if isinstance(item, Transaction) and self.first[item.transaction_id] is event:
                 yield event
             elif isinstance(item, Label) and item.transaction_id in self.first:
-                before = standing.get(item.transaction_id)
-                if item.overrules(before):
-                    self._corrects[event.lane, event.number] = None if before is None else before.known_at
-                    standing[item.transaction_id] = item
+                before = current.get(item.transaction_id)
+                if item.supersedes(before):
+                    self._supersedes_known_at[event.lane, event.number] = (
+                        None if before is None else before.known_at
+                    )
+                    current[item.transaction_id] = item
                     yield event
 
     def _take(self, alone: list[Profile | None], past: Event) -> None:
@@ -203,5 +205,7 @@ class Truth:
         if isinstance(past.item, Transaction):
             self.extractor.update(alone, past.item)
         elif past.item is not None:
-            corrects = self._corrects[past.lane, past.number]
-            self.extractor.learn(alone, past.item.known_at, fraud=past.item.fraud, corrects=corrects)
+            supersedes_known_at = self._supersedes_known_at[past.lane, past.number]
+            self.extractor.learn(
+                alone, past.item.known_at, fraud=past.item.fraud, supersedes_known_at=supersedes_known_at
+            )

@@ -43,7 +43,7 @@ def story(
     """Tell a decision that was rebuilt; `labels` are those that came, in order."""
     stored = again.stored
     differences = [*again.differences, *(() if replayed is None else replayed.differences)]
-    action, standing = Action(stored.action), _standing(labels)
+    action, current = Action(stored.action), _current_label(labels)
     reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
     return Story(
         payment=_payment(again.payment, again.engine.project.schema, stored.event),
@@ -62,8 +62,8 @@ def story(
         features=_features(again),
         rules=[*_lists(again), *_rules(again)],
         decline_cap=_decline_cap(again.decline_cap),
-        labels=[label_told(one, stands=one is standing) for one in labels],
-        judgement=judgement(action, None if standing is None else bool(standing.fraud)),
+        labels=[label_told(one, stands=one is current) for one in labels],
+        judgement=judgement(action, None if current is None else bool(current.fraud)),
         made_by=_made_by(again),
         replayed=replayed,
         caller=stored.caller,
@@ -86,8 +86,8 @@ def judgement(action: Action, fraud: bool | None) -> str:  # noqa: FBT001 - what
     return "right: a fraud was sent to review" if fraud else "a legitimate payment was sent to review"
 
 
-def _standing(labels: Sequence[StoredLabel]) -> StoredLabel | None:
-    return next((one for one in reversed(labels) if not one.noted), None)
+def _current_label(labels: Sequence[StoredLabel]) -> StoredLabel | None:
+    return next((one for one in reversed(labels) if not one.redundant), None)
 
 
 def _payment(payment: Transaction, schema: Schema, event: bytes) -> PaymentTold:
@@ -192,9 +192,9 @@ def _decline_cap(then: DeclineCapReplay | None) -> DeclineCapView | None:
 
 def label_told(one: StoredLabel, *, stands: bool) -> LabelTold:
     """Tell a label that came."""
-    note = "changes nothing" if one.noted else ""
-    if one.corrects is not None:
-        note = f"takes back the one that was known at {iso(one.corrects)}"
+    note = "changes nothing" if one.redundant else ""
+    if one.supersedes_known_at is not None:
+        note = f"takes back the one that was known at {iso(one.supersedes_known_at)}"
     return LabelTold(
         "fraud" if one.fraud else "legitimate",
         one.source,

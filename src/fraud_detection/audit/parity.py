@@ -100,7 +100,9 @@ def _replay(
     memory = FeatureMemory(Extractor(project, vocabulary))
     for past in state_file.since(0):
         if past.event is None:
-            memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+            memory.learn(
+                past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+            )
             continue
         payment = parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):

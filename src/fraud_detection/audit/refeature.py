@@ -71,7 +71,9 @@ class Replaying:
             return
         self.events += 1
         if past.event is None:
-            memory.learn(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+            memory.learn(
+                past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+            )
             return
         payment = self.parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):

@@ -125,7 +125,7 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
 
 def latest_news(decided: Decided) -> int:
     """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
-    return max([decided.past.latest, *(label.usable_from for label in decided.past.labels)])
+    return max([decided.past.latest, *(label.available_from for label in decided.past.labels)])
 
 
 def _join(
@@ -138,7 +138,7 @@ def _join(
 ) -> None:
     """Take what both have decided by a moment, in order of the log."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
-    known = {label.transaction_id: label for label in decided.past.labels if label.usable_from <= as_of}
+    known = {label.transaction_id: label for label in decided.past.labels if label.available_from <= as_of}
     for decision, eligibility in decided.decisions():
         one = shadowed.get(decision.transaction_id)
         if one is None or decision.event_time > as_of:
@@ -157,7 +157,7 @@ def _join(
         beside.shadow.add(one.action, one.score, one.reasons)
         label = known.get(decision.transaction_id)
         beside.labels.append(UNKNOWN if label is None else int(label.fraud))
-        beside.known_at.append(0 if label is None else label.usable_from)
+        beside.known_at.append(0 if label is None else label.available_from)
         beside.weight.append(weight_of(decision, payment.amount, eligibility))
 
 

@@ -194,7 +194,9 @@ class OwnRows:
         if past.event is None:
             ids = self._ids(past.transaction_id)
             if ids is not None:
-                self._memory.learn(ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+                self._memory.learn(
+                    ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+                )
             return None
         try:
             payment = _read(self._parser, past, self._config_id)

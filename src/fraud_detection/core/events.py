@@ -76,12 +76,12 @@ HISTORY = "history"
 
 
 class Label(msgspec.Struct, frozen=True, gc=False):
-    """A verdict on an earlier payment, usable from `known_at` on.
+    """The verdict on an earlier payment: fraud or legitimate.
 
-    source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of the event
-    that told it, where its record keeps that; else 0.  happened_at: when it was found out or claimed, in
-    ms, where that is told; never after `known_at`.  told_at: the time in ms that payments had reached when
-    it came, where its record tells that; else -1.  caller: the name of the key that sent it, or empty.
+    source: who says so, such as chargeback, analyst, customer or rule.  sequence: the number of its
+    event in the log, 0 where it is not stored.  known_at: when it became known, in ms.  happened_at: when the
+    fraud was found or claimed, in ms, where that is given; never after `known_at`.  ingested_at: watermark of
+    event time in ms when it came, -1 where it is not stored.  caller: name of the key that sent it, or empty.
     """
 
     transaction_id: str
@@ -90,45 +90,45 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     source: str = "feed"
     sequence: int = 0
     happened_at: int | None = None
-    told_at: int = -1
+    ingested_at: int = -1
     caller: str = ""
 
     @property
-    def usable_from(self) -> int:
-        """Return the first moment in ms at which a payment can have known of it, whatever date it bears.
+    def available_from(self) -> int:
+        """Return the first event time in ms at which a payment can use it.
 
-        >>> Label("t1", fraud=True, known_at=5).usable_from
+        >>> Label("t1", fraud=True, known_at=5).available_from
         5
-        >>> Label("t1", fraud=True, known_at=5, told_at=8).usable_from
+        >>> Label("t1", fraud=True, known_at=5, ingested_at=8).available_from
         9
         """
-        return max(self.known_at, self.told_at + 1)
+        return max(self.known_at, self.ingested_at + 1)
 
-    def overrules(self, standing: Label | None) -> bool:
-        """Tell whether this label changes what is known, given the one that stands so far.
+    def supersedes(self, current: Label | None) -> bool:
+        """Tell whether this label takes the place of the current one.
 
-        The first label does, and a later one with the other verdict.  The same verdict told
-        again, or older news than those that stand, changes nothing.
+        The first label does, and a later one with the other verdict.  A label with the same verdict, or one
+        known earlier than the current one, changes nothing.
 
         >>> fraud = Label("t1", fraud=True, known_at=5)
-        >>> fraud.overrules(None), Label("t1", fraud=True, known_at=9).overrules(fraud)
+        >>> fraud.supersedes(None), Label("t1", fraud=True, known_at=9).supersedes(fraud)
         (True, False)
-        >>> Label("t1", fraud=False, known_at=9).overrules(fraud)
+        >>> Label("t1", fraud=False, known_at=9).supersedes(fraud)
         True
-        >>> Label("t1", fraud=False, known_at=3).overrules(fraud)
+        >>> Label("t1", fraud=False, known_at=3).supersedes(fraud)
         False
         """
-        if standing is None:
+        if current is None:
             return True
-        return self.fraud is not standing.fraud and self.known_at >= standing.known_at
+        return self.fraud is not current.fraud and self.known_at >= current.known_at
 
-    def says_as(self, other: Label) -> bool:
-        """Tell whether the other is the same news: same verdict and source, known at the same time.
+    def is_same_as(self, other: Label) -> bool:
+        """Tell whether the other is the same label: same verdict and source, known at the same time.
 
-        History does not tell who said so: its labels are the same whoever tells them again.
+        Labels of history have no source: they equal one of any source.
 
-        >>> told = Label("t1", fraud=True, known_at=5, source="analyst")
-        >>> told.says_as(Label("t1", fraud=True, known_at=5, source="chargeback"))
+        >>> label = Label("t1", fraud=True, known_at=5, source="analyst")
+        >>> label.is_same_as(Label("t1", fraud=True, known_at=5, source="chargeback"))
         False
         """
         same_source = self.source == other.source or HISTORY in {self.source, other.source}

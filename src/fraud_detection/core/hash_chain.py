@@ -21,8 +21,8 @@ ROWS = """
     SELECT seq, 0, seq, transaction_id, event_time, action, score, reasons, policy, bundle, entities, event,
            features, config_id, counterfactual_action, sampling_rate, caller, notes, chain FROM decisions
     UNION ALL
-    SELECT seq, 1, transaction_id, fraud, known_at, source, corrects, happened_at, noted, caller,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
+    SELECT seq, 1, transaction_id, fraud, known_at, source, supersedes_known_at, happened_at, redundant,
+           caller, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM labels
     UNION ALL
     SELECT seq, 2, reason, path, event, transaction_id,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, chain FROM quarantine
@@ -65,13 +65,23 @@ def label_content(  # noqa: PLR0913, PLR0917 - the columns of a row
     fraud: bool,  # noqa: FBT001 - a column
     known_at: int,
     source: str,
-    corrects: int | None,
+    supersedes_known_at: int | None,
     happened_at: int | None,
-    noted: bool,  # noqa: FBT001 - a column
+    redundant: bool,  # noqa: FBT001 - a column
     caller: str,
 ) -> tuple[object, ...]:
     """Return what of a label is linked: all but the number at which it was applied, which may come later."""
-    return (seq, transaction_id, int(fraud), known_at, source, corrects, happened_at, int(noted), caller)
+    return (
+        seq,
+        transaction_id,
+        int(fraud),
+        known_at,
+        source,
+        supersedes_known_at,
+        happened_at,
+        int(redundant),
+        caller,
+    )
 
 
 def links(db: sqlite3.Connection, waiting: Iterable[Sequence[object]] = ()) -> Iterator[Link]:

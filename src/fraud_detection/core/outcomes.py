@@ -1,4 +1,4 @@
-"""What becomes of an event: decided, learned, noted, repeated, or set aside."""
+"""Outcomes of an event: decided, label applied, label redundant, duplicate, or quarantined."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Decided(msgspec.Struct, gc=False):
     decision: Decision
 
 
-class Learned(msgspec.Struct, gc=False):
-    """A label; `ids` are the entities of its payment, None while that payment is not known.
+class AppliedLabel(msgspec.Struct, gc=False):
+    """A label that changes what is known; `ids`: entities of its payment, None before that payment comes.
 
-    corrects: when the opposite label became known that this one takes back, in ms.
+    supersedes_known_at: when the label that it supersedes became known, in ms; None for the first label.
     """
 
     label: Label
     ids: Ids | None
-    corrects: int | None = None
+    supersedes_known_at: int | None = None
 
 
-class Noted(msgspec.Struct, gc=False):
-    """A label that changes nothing: another has told its verdict, or later news stand.  It is kept too."""
+class RedundantLabel(msgspec.Struct, gc=False):
+    """A label that changes nothing: the same verdict, or a later label, is known.  It is stored too."""
 
     label: Label
 
@@ -55,7 +55,7 @@ class Forbidden(msgspec.Struct, gc=False):
 
 Event = bytes | Label
 """A raw event, or a label that was read beside the stream."""
-Outcome = Decided | Learned | Noted | Repeated | Quarantined | Forbidden
+Outcome = Decided | AppliedLabel | RedundantLabel | Repeated | Quarantined | Forbidden
 Parsed = Transaction | Label | Quarantined | Forbidden
 
 
@@ -96,5 +96,5 @@ def name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender] | None) 
     for outcome, sender in zip(outcomes, senders, strict=True) if senders is not None else ():
         if isinstance(outcome, Decided):
             outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)
-        elif isinstance(outcome, (Learned, Noted)):
+        elif isinstance(outcome, (AppliedLabel, RedundantLabel)):
             outcome.label = msgspec.structs.replace(outcome.label, caller=sender.name)

@@ -59,7 +59,7 @@ class Known(msgspec.Struct):
     taken_in: payments that were decided before or are of warmed-up history; each with the number of its
     event where that may come again because its decision was kept but not its profiles, else with 0.
     entities: of payments that labels speak of, where they are known.  labels: that have come before, in
-    the order in which they came; of payments still to come too.  noted: labels that changed nothing.
+    the order in which they came; of payments still to come too.  redundant: labels that changed nothing.
     declined: of the payments whose event may come again, those that were declined, or would have been without
     the control group. first: the payments in `taken_in`, as they came.
     """
@@ -67,30 +67,30 @@ class Known(msgspec.Struct):
     taken_in: dict[str, int]
     entities: dict[str, tuple[str | None, ...]]
     labels: dict[str, list[Label]]
-    noted: dict[str, list[Label]] = {}
+    redundant: dict[str, list[Label]] = {}
     declined: set[str] = set()
     first: dict[str, First] = {}
 
     def has(self, label: Label) -> bool:
-        """Tell whether the same news came before."""
-        told = (*self.labels.get(label.transaction_id, ()), *self.noted.get(label.transaction_id, ()))
-        return any(label.says_as(one) for one in told)
+        """Tell whether the same label came before."""
+        told = (*self.labels.get(label.transaction_id, ()), *self.redundant.get(label.transaction_id, ()))
+        return any(label.is_same_as(one) for one in told)
 
-    def standing(self, transaction_id: str) -> Label | None:
-        """Return the label of a payment that stands so far."""
+    def current_label(self, transaction_id: str) -> Label | None:
+        """Return the current label of a payment."""
         told = self.labels.get(transaction_id)
         return told[-1] if told else None
 
-    def told_by(self, transaction_id: str, sequence: int) -> list[tuple[Label, int | None]]:
-        """Return the labels told up to an event, each with the time of the one that it takes back.
+    def labels_up_to(self, transaction_id: str, sequence: int) -> list[tuple[Label, int | None]]:
+        """Return the labels up to an event, each with the known_at of the one that it supersedes.
 
-        Why the one before is the one to take back.  `labels` has only those that overruled what stood when
-        they came (`Label.overrules`): each has the other verdict than the one before it, and is no older.  So
-        they form one row in which verdicts alternate, one stands at a time, and it is the latest.  Its time
-        and the opposite of the correction's verdict are all that a risk window needs: a pane counts equal
-        values, and whichever of them is subtracted, the same is left.  Where the pane of that time has been
-        forgotten, the label was forgotten with it, or never entered, and nothing is subtracted.  The pairs
-        depend only on the order of the payment's labels, so a profile that takes them in again after a
+        Why the one before is the one to subtract.  `labels` has only those that superseded the current one
+        when they came (`Label.supersedes`): each has the other verdict than the one before it, and is no
+        older. So they form one row in which verdicts alternate, one stands at a time, and it is the latest.
+        Its time and the opposite of the correction's verdict are all that a risk window needs: a pane counts
+        equal values, and whichever of them is subtracted, the same is left.  Where the pane of that time has
+        been forgotten, the label was forgotten with it, or never entered, and nothing is subtracted.  The
+        pairs depend only on the order of the payment's labels, so a profile that takes them in again after a
         restart, or in another process, takes back the same ones.
         """
         known = self.labels.get(transaction_id)

@@ -26,14 +26,14 @@ from fraud_detection.core.events import (
 from fraud_detection.core.features.profile_cache import FeatureMemory
 from fraud_detection.core.metrics import FEATURES, LOOKUP, PARSE, StageTimes
 from fraud_detection.core.outcomes import (
+    AppliedLabel,
     Decided,
     Event,
     Forbidden,
-    Learned,
-    Noted,
     Outcome,
     Parsed,
     Processed,
+    RedundantLabel,
     Repeated,
     allowed,
     name_senders,
@@ -173,7 +173,7 @@ class Pipeline:
         self.latest = max(self.latest, time_ms)
         while self.due and self.due[-1].known_at <= time_ms:
             label = self.due.pop()
-            if label.overrules(known.standing(label.transaction_id)):
+            if label.supersedes(known.current_label(label.transaction_id)):
                 self.memory.sequence += 1
                 learned.append(self._learn(label, known))
         return learned
@@ -195,8 +195,10 @@ class Pipeline:
             return Repeated(item.transaction_id)
         values = array("d", self.memory.extractor.packed(*self.memory.observe(item)))
         payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
-        for label, corrects in known.told_by(item.transaction_id, self.memory.sequence):
-            self.memory.learn(item.entities, label.known_at, fraud=label.fraud, corrects=corrects)
+        for label, supersedes_known_at in known.labels_up_to(item.transaction_id, self.memory.sequence):
+            self.memory.learn(
+                item.entities, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
+            )
         # Last: a payment with which an error was met before is known by that it is not noted here.
         self._decided += 1
         known.taken_in[item.transaction_id] = 0
@@ -283,25 +285,29 @@ class Pipeline:
             declined = payment.transaction_id in known.declined
             self._redelivered.append(Redelivered(self._decided, payment.event_time, declined))
         ids = payment.entities
-        for label, corrects in known.told_by(payment.transaction_id, self.memory.sequence):
-            self.memory.learn_again(ids, label.known_at, fraud=label.fraud, corrects=corrects)
+        for label, supersedes_known_at in known.labels_up_to(payment.transaction_id, self.memory.sequence):
+            self.memory.learn_again(
+                ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
+            )
 
-    def _learn(self, label: Label, known: Known) -> Learned | Noted | Repeated:
+    def _learn(self, label: Label, known: Known) -> AppliedLabel | RedundantLabel | Repeated:
         one, sequence = label.transaction_id, self.memory.sequence
-        ids, standing = known.entities.get(one), known.standing(one)
-        for told, corrects in known.told_by(one, sequence):
+        ids, current = known.entities.get(one), known.current_label(one)
+        for told, supersedes_known_at in known.labels_up_to(one, sequence):
             if told.sequence == sequence and ids is not None:
-                self.memory.learn_again(ids, told.known_at, fraud=told.fraud, corrects=corrects)
-        if not label.overrules(standing):
+                self.memory.learn_again(
+                    ids, told.known_at, fraud=told.fraud, supersedes_known_at=supersedes_known_at
+                )
+        if not label.supersedes(current):
             if known.has(label):
                 return Repeated(one, is_label=True)
-            known.noted.setdefault(one, []).append(label)
-            return Noted(label)
+            known.redundant.setdefault(one, []).append(label)
+            return RedundantLabel(label)
         known.labels.setdefault(one, []).append(label)
-        corrects = None if standing is None else standing.known_at
+        supersedes_known_at = None if current is None else current.known_at
         if ids is not None:
-            self.memory.learn(ids, label.known_at, fraud=label.fraud, corrects=corrects)
-        return Learned(label, ids, corrects)
+            self.memory.learn(ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at)
+        return AppliedLabel(label, ids, supersedes_known_at)
 
 
 _UNDECIDED = Decision("", Action.REVIEW, None, (), "", "")

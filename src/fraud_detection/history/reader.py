@@ -146,7 +146,7 @@ class PastReader:
 
     def _told_until(self) -> int | None:
         joined = [told for one, told in self.labels.items() if one in self.seen]
-        apart = (label.usable_from for told in joined for label in told)
+        apart = (label.available_from for told in joined for label in told)
         latest = max((past.payment.event_time for past in self.history.payments), default=None)
         return None if latest is None else max([latest, self.told_in_rows, *apart])
 

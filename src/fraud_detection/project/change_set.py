@@ -43,7 +43,7 @@ class Change(Settings, frozen=True):
     """What is to be other, who wants it, and why.
 
     bundle: another model, as a path from the file of the change.
-    rules, lists: one with the name of a standing one takes its place, others come behind.
+    rules, lists: one with the name of a current one takes its place, others come behind.
     without_rules, without_lists: names of those that are taken away.
     entries, without_entries: list -> entries that come onto it, and values that go from it.
     decline_cap, control_group: the whole block; null takes it away.
@@ -163,8 +163,8 @@ class _Block(msgspec.Struct, frozen=True):
         return [str(getattr(one, self.key)) for one in settings]
 
 
-def _replaced(standing: S, given: Mapping[str, object]) -> S:
-    return msgspec.structs.replace(standing, **_given(given))
+def _replaced(current: S, given: Mapping[str, object]) -> S:
+    return msgspec.structs.replace(current, **_given(given))
 
 
 def _given(fields: Mapping[str, object]) -> dict[str, object]:
@@ -189,23 +189,23 @@ def _with_own_entries(one: ListSettings, change: Change) -> ListSettings:
 
 
 def _merged(
-    standing: tuple[T, ...], given: Sequence[T], without: Sequence[str], block: _Block
+    current: tuple[T, ...], given: Sequence[T], without: Sequence[str], block: _Block
 ) -> tuple[T, ...]:
     """Lay settings over others: equal keys in place, new ones behind, unwanted ones away."""
-    there, own = block.keys(standing), block.keys(given)
+    there, own = block.keys(current), block.keys(given)
     for problem in _problems(there, own, without, block.path):
         raise ConfigError(problem)
     new = dict(zip(own, given, strict=True))
-    kept = [new.pop(key, one) for key, one in zip(there, standing, strict=True) if key not in without]
+    kept = [new.pop(key, one) for key, one in zip(there, current, strict=True) if key not in without]
     return (*kept, *new.values())
 
 
 def _problems(
-    standing: Sequence[str], given: Sequence[str], without: Sequence[str], path: str
+    current: Sequence[str], given: Sequence[str], without: Sequence[str], path: str
 ) -> Iterator[str]:
     for key in without:
-        if key not in standing:
-            there = ", ".join(standing) or "none"
+        if key not in current:
+            there = ", ".join(current) or "none"
             yield f"there is no `{key}` to take away (there are: {there}) - at `$.without_{path}`"
         if key in given:
             yield f"`{key}` is given and taken away at once - at `$.without_{path}`"

@@ -16,7 +16,9 @@ LOG = logging.getLogger(__name__)
 def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
     """Let the profiles that had not seen an event of a log when they were saved take it in."""
     if past.event is None:
-        memory.learn_again(past.ids, past.known_at, fraud=past.fraud, corrects=past.corrects)
+        memory.learn_again(
+            past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
+        )
         return
     payment = parser.parse(past.event, past.transaction_id)
     if not isinstance(payment, Transaction):

@@ -226,7 +226,9 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(world: World) -> None:
 
 
 def test_labels_that_came_say_whether_the_answer_was_right(world: World) -> None:
-    query = "transaction_id IN (SELECT transaction_id FROM labels WHERE fraud AND NOT noted) AND action = {}"
+    query = (
+        "transaction_id IN (SELECT transaction_id FROM labels WHERE fraud AND NOT redundant) AND action = {}"
+    )
     stopped, missed = (world.explain(world.rows(query.format(action))[0][0]) for action in (2, 0))
     assert stopped.judgement == "right: a fraud was stopped"
     assert missed.judgement == "wrong: a fraud was let pass"

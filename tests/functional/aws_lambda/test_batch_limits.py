@@ -130,7 +130,7 @@ def told(cloud: Cloud) -> list[int]:
     ledger = cloud.processor().ledger
     ledger.lane = "shard-1"
     found = ledger.look_up([], ["t1"])
-    return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.noted["t1"])
+    return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.redundant["t1"])
 
 
 @pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])

@@ -247,7 +247,9 @@ def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
     _, project = lifecycle.content_of(trial.registry, trial.config_id)
     assert list(project.schema.entities) == ["card", "customer", "merchant", "device"]
     with closing(StateFile(trial.state, reading=True)) as state_file:
-        ((corrections,),) = state_file.rows("SELECT count(*) FROM labels WHERE corrects IS NOT NULL")
+        ((corrections,),) = state_file.rows(
+            "SELECT count(*) FROM labels WHERE supersedes_known_at IS NOT NULL"
+        )
         ((of_history,),) = state_file.rows("SELECT count(*) FROM labels WHERE source = 'history'")
         ((early,),) = state_file.rows("SELECT count(*) FROM labels WHERE applied_at > seq")
         ((of_past,),) = state_file.rows(

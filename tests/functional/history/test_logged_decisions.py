@@ -275,9 +275,9 @@ def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for
     serve(service, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
     service.close()
     (told,) = StatePast(tmp_path / "state.db").labels
-    assert max(times) - told.told_at < 0.1 * (max(times) - min(times))
-    assert told.told_at <= max(times)
-    assert told.usable_from > told.known_at
+    assert max(times) - told.ingested_at < 0.1 * (max(times) - min(times))
+    assert told.ingested_at <= max(times)
+    assert told.available_from > told.known_at
 
 
 def _by_date(past: PastPayment) -> PastPayment:

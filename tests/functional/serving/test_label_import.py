@@ -67,8 +67,8 @@ def told(payment: dict[str, Any], days: int, *, fraud: int, source: str = "analy
 
 def kept(state: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(state) as db:
-        query = "SELECT transaction_id, fraud, source, corrects IS NOT NULL, noted, happened_at FROM labels"
-        return db.execute(query + " ORDER BY seq").fetchall()
+        columns = "transaction_id, fraud, source, supersedes_known_at IS NOT NULL, redundant, happened_at"
+        return db.execute(f"SELECT {columns} FROM labels ORDER BY seq").fetchall()  # noqa: S608 - ours
 
 
 def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
@@ -92,11 +92,11 @@ def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
     arguments = (str(file), f"--bundle={small_world.bundle}", f"--state={state}")
-    expected = {"learned": 4, "noted": 1, "repeated": 0, "refused": 0, "waiting": 1}
+    expected = {"learned": 4, "redundant": 1, "repeated": 0, "refused": 0, "waiting": 1}
     assert imported(tmp_path, *arguments) == expected
     assert imported(tmp_path, *arguments) == {
         "learned": 0,
-        "noted": 0,
+        "redundant": 0,
         "repeated": 5,
         "refused": 0,
         "waiting": 0,

@@ -110,15 +110,15 @@ def test_what_a_payment_sees_is_the_standing_labels_whatever_came_in_which_order
     service.state_file.close()
     service = open_service(state)
     serve(service, events[killed:])
-    standing: dict[int, tuple[int, bool]] = {}
+    current: dict[int, tuple[int, bool]] = {}
     for number, day, fraud in news:
-        held = standing.get(number)
+        held = current.get(number)
         if held is None or (held[1] is not fraud and day >= held[0]):
-            standing[number] = (day, fraud)
-    frauds = sum(fraud for _, fraud in standing.values())
+            current[number] = (day, fraud)
+    frauds = sum(fraud for _, fraud in current.values())
     count, rate = risk(service, serve(service, [paid(9, 21)])[0])
     assert count == frauds
-    assert math.isnan(rate) if not standing else rate == frauds / len(standing)
+    assert math.isnan(rate) if not current else rate == frauds / len(current)
     service.state_file.close()
 
 
@@ -178,7 +178,7 @@ def test_labels_that_came_apart_from_their_payment_are_what_a_stream_would_have_
         (True, 5),
         (False, 20),
     ]
-    assert joined.standing() == (False, START + 20 * DAY)
+    assert joined.current_label() == (False, START + 20 * DAY)
     assert one.with_labels([]) == one
 
 

@@ -128,7 +128,7 @@ def recounted(engine: Engine, service: WorkerService) -> int:
                     break
                 remember_past(shared, parser, past)
         elif one.event is None:
-            memory.learn(one.ids, one.known_at, fraud=one.fraud, corrects=one.corrects)
+            memory.learn(one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at)
         else:
             payment = parser.parse(one.event, one.transaction_id)
             assert isinstance(payment, Transaction)

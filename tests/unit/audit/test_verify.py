@@ -32,7 +32,7 @@ from fraud_detection.core.events import (
     Verdict,
 )
 from fraud_detection.core.hash_chain import ROWS, START, link
-from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.engine.engine import Configuration
@@ -44,7 +44,10 @@ COLUMNS = {
         "seq transaction_id event_time action score reasons policy bundle entities event features config_id "
         "counterfactual_action sampling_rate caller notes chain"
     ),
-    "labels": "seq transaction_id fraud known_at source corrects happened_at noted caller chain applied_at",
+    "labels": (
+        "seq transaction_id fraud known_at source supersedes_known_at happened_at redundant caller chain "
+        "applied_at"
+    ),
     "quarantine": "seq reason path event chain",
 }
 EVERY = [(table, column) for table, columns in COLUMNS.items() for column in columns.split()]
@@ -76,7 +79,12 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
             f"t{chance.randrange(first, number + 1)}", fraud=True, known_at=9, happened_at=7, caller="office"
         )
         found += chance.sample(
-            [Learned(told, ("c1", None), 5), Noted(told), Quarantined(b"{%d" % number, "bad", "$")], 2
+            [
+                AppliedLabel(told, ("c1", None), 5),
+                RedundantLabel(told),
+                Quarantined(b"{%d" % number, "bad", "$"),
+            ],
+            2,
         )
     return found
 
@@ -90,7 +98,7 @@ def fill(state: Path, seed: int = 0) -> None:
         state_file.seq += batch
     # A label that comes before its payment is applied with it.
     state_file.keep(
-        [Learned(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift()
+        [AppliedLabel(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift()
     )
     state_file.keep([decided(99)], 1, 0, SchemaDrift())
     state_file.settle()
@@ -274,7 +282,7 @@ def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     state, notes = tmp_path / "state.db", tmp_path / "notes.jsonl"
     fill(state)
     state_file = opened(state)
-    state_file.keep([Learned(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
+    state_file.keep([AppliedLabel(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
     append_notes(notes, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.

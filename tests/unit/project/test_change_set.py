@@ -62,17 +62,17 @@ names = st.lists(st.sampled_from("abcde"), unique=True)
 
 @given(names, names, st.data())
 def test_rules_replace_those_of_their_name_where_they_stand_and_new_ones_come_last(
-    standing: list[str], given_: list[str], data: st.DataObject
+    current: list[str], given_: list[str], data: st.DataObject
 ) -> None:
-    without = data.draw(st.lists(st.sampled_from(standing or ["a"]), unique=True)) if standing else []
+    without = data.draw(st.lists(st.sampled_from(current or ["a"]), unique=True)) if current else []
     without = [name for name in without if name not in given_]
-    project = with_rules(*map(rule, standing))
+    project = with_rules(*map(rule, current))
     change = Change(
         name="c", rules=tuple(rule(n, "amount > 2") for n in given_), without_rules=tuple(without)
     )
     found = [(one.name, one.when) for one in apply_change(project, change).rules]
-    kept = [n for n in standing if n not in without]
-    assert [name for name, _ in found] == [*kept, *(n for n in given_ if n not in standing)]
+    kept = [n for n in current if n not in without]
+    assert [name for name, _ in found] == [*kept, *(n for n in given_ if n not in current)]
     assert all((when == "amount > 2") is (name in given_) for name, when in found)
 
 

@@ -19,7 +19,7 @@ from fraud_detection.history.load import History
 from fraud_detection.training.stages import keep_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import METADATA_KEY, Correction, read_dataset
-from fraud_detection.training.tables.historical_rows import DECLARED, PastTable, standing
+from fraud_detection.training.tables.historical_rows import DECLARED, PastTable, current_labels
 from tests.unit.core.features.worlds import DAY, PROJECT, START
 
 WITH_NUMBER: Project = msgspec.structs.replace(
@@ -117,7 +117,7 @@ def test_the_verdict_that_stands_is_the_last_one_told_by_then(
         corrections.append(Correction.write([Correction(int(fraud), day) for day, fraud in chain[1:]]))
         heard = [(int(fraud), day) for day, fraud in chain if day <= as_of]
         expected.append(heard[-1] if heard else (UNKNOWN, 0))
-    verdict, since = standing(
+    verdict, since = current_labels(
         np.array(label, np.int8), np.array(known_at, np.int64), np.array(corrections, object), as_of
     )
     assert list(zip(verdict.tolist(), since.tolist(), strict=True)) == expected

@@ -88,7 +88,7 @@ def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> N
     )
     assert past.known_by(4).fraud is None
     assert past.known_by(8).corrections == ()
-    assert past.known_by(9).standing() == (False, 9)
+    assert past.known_by(9).current_label() == (False, 9)
     assert past.known_by(20) == past
 
 

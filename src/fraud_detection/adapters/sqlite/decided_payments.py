@@ -71,7 +71,7 @@ class StatePast:
             )
             self._told: list[tuple[str, bool, int, str, int, int | None]] = db.execute(
                 "SELECT transaction_id, fraud, known_at, source, seq, happened_at FROM labels "
-                "WHERE NOT noted ORDER BY seq"
+                "WHERE NOT redundant ORDER BY seq"
             ).fetchall()
         finally:
             db.execute("COMMIT")
@@ -102,8 +102,10 @@ class StatePast:
                 following, since = next(times, None), since + 1
                 if since % (CLOCK // 2) == 0:
                     floor = max(floor, sorted(reached)[-AHEAD])
-            told_at = max(floor, *reached)
-            labels.append(Label(one, bool(fraud), known_at, source, seq, happened_at, told_at=told_at))
+            ingested_at = max(floor, *reached)
+            labels.append(
+                Label(one, bool(fraud), known_at, source, seq, happened_at, ingested_at=ingested_at)
+            )
         return labels
 
     def _times(self, until: int) -> Iterator[tuple[int, int]]:

@@ -71,7 +71,9 @@ class SqliteLedger:
 
     def look_for_awaited(self) -> None:
         """Find out of which payments labels have come before them."""
-        rows = self._db.execute("SELECT transaction_id FROM labels WHERE applied_at IS NULL AND NOT noted")
+        rows = self._db.execute(
+            "SELECT transaction_id FROM labels WHERE applied_at IS NULL AND NOT redundant"
+        )
         self.awaited = {row[0] for row in rows}
 
     def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
@@ -130,18 +132,18 @@ class SqliteLedger:
     def _labels(
         self, transaction_ids: Sequence[str]
     ) -> tuple[dict[str, list[Label]], dict[str, list[Label]]]:
-        """Return the labels that changed something, and those that were only noted."""
+        """Return the labels that changed something, and the redundant ones."""
         found: tuple[dict[str, list[Label]], dict[str, list[Label]]] = {}, {}
         of_stream = (
-            "SELECT transaction_id, fraud, known_at, source, seq, noted FROM labels WHERE transaction_id"
+            "SELECT transaction_id, fraud, known_at, source, seq, redundant FROM labels WHERE transaction_id"
         )
         of_history = (
             "SELECT transaction_id, fraud, known_at, 'history', 0, 0 FROM history "
             "WHERE fraud IS NOT NULL AND transaction_id"
         )
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
-        for one, fraud, known_at, source, _, noted in sorted(rows, key=lambda row: int(row[4])):
-            found[bool(noted)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
+        for one, fraud, known_at, source, _, redundant in sorted(rows, key=lambda row: int(row[4])):
+            found[bool(redundant)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
         return found
 
     def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:

@@ -14,8 +14,8 @@ from fraud_detection.adapters.sqlite.journal import Entry
 class PastEvent(msgspec.Struct, frozen=True):
     """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`).
 
-    corrects: when the opposite label became known that a label takes back, in ms.  bundle: the name of what
-    answered a payment.
+    supersedes_known_at: when the label that it supersedes became known, in ms.  bundle: the
+    name of what answered a payment.
     """
 
     seq: int
@@ -25,7 +25,7 @@ class PastEvent(msgspec.Struct, frozen=True):
     fraud: bool
     known_at: int
     features: bytes
-    corrects: int | None
+    supersedes_known_at: int | None
     bundle: str = ""
 
 
@@ -35,12 +35,16 @@ def tables_since(db: sqlite3.Connection, ledger: SqliteLedger, seq: int) -> Iter
         SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
         FROM decisions WHERE seq > :seq
         UNION ALL
-        SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, corrects, ''
+        SELECT applied_at, seq, transaction_id, NULL, NULL, fraud, known_at, NULL, supersedes_known_at, ''
         FROM labels WHERE applied_at > :seq
         ORDER BY at, number"""
-    for at, _, one, event, ids, fraud, time_ms, features, corrects, bundle in db.execute(query, {"seq": seq}):
+    for at, _, one, event, ids, fraud, time_ms, features, supersedes_known_at, bundle in db.execute(
+        query, {"seq": seq}
+    ):
         owner = _owner(ledger, one) if ids is None else _ids(ids)
-        yield PastEvent(at, one, event, owner, bool(fraud), time_ms, features or b"", corrects, bundle)
+        yield PastEvent(
+            at, one, event, owner, bool(fraud), time_ms, features or b"", supersedes_known_at, bundle
+        )
 
 
 def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
@@ -59,15 +63,17 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
                     fraud=False,
                     known_at=time_ms,
                     features=features,
-                    corrects=None,
+                    supersedes_known_at=None,
                     bundle=bundle,
                 )
             )
-        for _, one, fraud, known_at, _, corrects, applied_at, *_ in entry.labels:
+        for _, one, fraud, known_at, _, supersedes_known_at, applied_at, *_ in entry.labels:
             if applied_at is None:
                 continue
             owner = owners.get(one) or _owner(ledger, one)
-            found.append(PastEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", corrects))
+            found.append(
+                PastEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
+            )
     yield from (past for past in sorted(found, key=lambda past: past.seq) if past.seq > seq)
 
 

@@ -29,7 +29,7 @@ import msgspec
 from fraud_detection.adapters.sqlite.quarantine import Arrival, SqliteQuarantine
 from fraud_detection.core.events import Quarantined
 from fraud_detection.core.hash_chain import START, label_content, link
-from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
 from fraud_detection.core.parse.drift import Kept
 
 DecisionRow = tuple[
@@ -54,8 +54,8 @@ DecisionRow = tuple[
 """The columns of `decisions`; the last six: config_id, counterfactual action and sampling rate of the control
 group, caller, notes, and the hash of the chain."""
 LabelRow = tuple[int, str, bool, int, str, int | None, int | None, int | None, bool, str, bytes]
-"""Number, payment, verdict, when it became known, by whom, what it corrects, when it was applied, when it
-happened, whether it was only noted, the caller, and the link of the chain."""
+"""The columns of `labels`: seq, payment, fraud, known_at, source, supersedes_known_at, applied_at,
+happened_at, redundant, caller, and the hash of the chain."""
 QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
 """The columns of the table: after the event the payment of a conflict, else empty, a digest, how often it
 came, when first and last in ms, and the link."""
@@ -202,10 +202,10 @@ def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: Sqli
         if isinstance(outcome, Decided):
             rows.decisions.append(decision_row(rows.seq, outcome, rows.chain))
             rows.chain = rows.decisions[-1][-1]
-        elif isinstance(outcome, Learned | Noted):
+        elif isinstance(outcome, AppliedLabel | RedundantLabel):
             rows.labels.append(label_row(rows.seq, outcome, rows.chain))
             rows.chain = rows.labels[-1][-1]
-            if isinstance(outcome, Learned) and outcome.ids is None:
+            if isinstance(outcome, AppliedLabel) and outcome.ids is None:
                 rows.awaited.append(outcome.label.transaction_id)
         elif isinstance(outcome, Quarantined):
             rows.refuse(outcome, quarantine.arrival(outcome, rows.seq))
@@ -237,14 +237,22 @@ def decision_row(seq: int, outcome: Decided, chain: bytes) -> DecisionRow:
     return (*row, link(chain, row))
 
 
-def label_row(seq: int, outcome: Learned | Noted, chain: bytes) -> LabelRow:
+def label_row(seq: int, outcome: AppliedLabel | RedundantLabel, chain: bytes) -> LabelRow:
     """Return a label as the tables hold it, linked to the row before it."""
-    label, noted = outcome.label, isinstance(outcome, Noted)
+    label, redundant = outcome.label, isinstance(outcome, RedundantLabel)
     told = (seq, label.transaction_id, label.fraud, label.known_at, label.source)
-    corrects = outcome.corrects if isinstance(outcome, Learned) else None
-    applied_at = seq if isinstance(outcome, Learned) and outcome.ids is not None else None
-    content = label_content(*told, corrects, label.happened_at, noted, label.caller)
-    return (*told, corrects, applied_at, label.happened_at, noted, label.caller, link(chain, content))
+    supersedes_known_at = outcome.supersedes_known_at if isinstance(outcome, AppliedLabel) else None
+    applied_at = seq if isinstance(outcome, AppliedLabel) and outcome.ids is not None else None
+    content = label_content(*told, supersedes_known_at, label.happened_at, redundant, label.caller)
+    return (
+        *told,
+        supersedes_known_at,
+        applied_at,
+        label.happened_at,
+        redundant,
+        label.caller,
+        link(chain, content),
+    )
 
 
 def quarantine_row(seq: int, outcome: Quarantined, arrival: Arrival, chain: bytes) -> QuarantineRow:

@@ -35,7 +35,7 @@ from fraud_detection.core.ports import ProfileKey
 from fraud_detection.core.sources import KnownSource
 
 APPLY = """
-    UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT noted"""
+    UPDATE labels SET applied_at = ? WHERE transaction_id = ? AND applied_at IS NULL AND NOT redundant"""
 SAVE = """
     INSERT INTO profiles (entity, id, content) VALUES (?, ?, ?)
     ON CONFLICT (entity, id) DO UPDATE SET content = excluded.content"""

@@ -37,7 +37,7 @@ DISPLACED = """
     LEFT JOIN all_decisions AS decided ON decided.transaction_id = one.transaction_id
     LEFT JOIN history ON history.transaction_id = one.transaction_id
     WHERE one.applied_at IS NOT CASE
-        WHEN one.noted THEN NULL
+        WHEN one.redundant THEN NULL
         WHEN history.transaction_id IS NOT NULL THEN one.seq
         WHEN decided.seq IS NOT NULL THEN max(one.seq, decided.seq) END
     ORDER BY one.seq"""
@@ -70,16 +70,16 @@ class StoredDecision(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredLabel(msgspec.Struct, frozen=True, array_like=True):
-    """A label as it came; times in ms.  noted: it changed nothing.  See the table."""
+    """A label as it came; times in ms.  redundant: it changed nothing.  See the table."""
 
     seq: int
     fraud: int
     known_at: int
     source: str
-    corrects: int | None
+    supersedes_known_at: int | None
     applied_at: int | None
     happened_at: int | None
-    noted: int
+    redundant: int
     caller: str
 
 
@@ -145,7 +145,8 @@ class Record:
     def labels(self, transaction_id: str) -> list[StoredLabel]:
         """Return the labels of a payment in the order in which they came."""
         query = """
-            SELECT seq, fraud, known_at, source, corrects, applied_at, happened_at, noted, caller
+            SELECT seq, fraud, known_at, source, supersedes_known_at, applied_at, happened_at, redundant,
+                   caller
             FROM all_labels WHERE transaction_id = ? ORDER BY seq"""
         return [_converted(row, StoredLabel, self.path) for row in self.rows(query, (transaction_id,))]
 
@@ -269,14 +270,24 @@ def _waiting_rows(waiting: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
             fraud,
             known_at,
             source,
-            corrects,
+            supersedes_known_at,
             _,
             happened_at,
-            noted,
+            redundant,
             caller,
             carried,
         ) in entry.labels:
-            told = (seq, 1, one, int(fraud), known_at, source, corrects, happened_at, int(noted))
+            told = (
+                seq,
+                1,
+                one,
+                int(fraud),
+                known_at,
+                source,
+                supersedes_known_at,
+                happened_at,
+                int(redundant),
+            )
             rows.append((*told, caller, carried))
         rows += [(row[0], 2, *row[1:5], row[-1]) for row in entry.quarantined]
         yield from sorted(rows, key=lambda row: int(row[0]))

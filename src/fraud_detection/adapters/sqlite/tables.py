@@ -36,10 +36,10 @@ CREATE TABLE decisions (
 CREATE TABLE configurations (config_id TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE labels (
     seq INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL, known_at INTEGER NOT NULL,
-    source TEXT NOT NULL, corrects INTEGER, applied_at INTEGER, happened_at INTEGER, noted INTEGER NOT NULL,
-    caller TEXT NOT NULL, chain BLOB NOT NULL);
+    source TEXT NOT NULL, supersedes_known_at INTEGER, applied_at INTEGER, happened_at INTEGER, redundant
+    INTEGER NOT NULL, caller TEXT NOT NULL, chain BLOB NOT NULL);
 CREATE INDEX labels_payment ON labels (transaction_id);
-CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT noted;
+CREATE INDEX labels_waiting ON labels (seq) WHERE applied_at IS NULL AND NOT redundant;
 CREATE INDEX labels_applied ON labels (applied_at);
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL,

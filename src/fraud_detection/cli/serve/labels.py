@@ -41,7 +41,7 @@ def import_labels(arguments: Namespace) -> None:
         arguments,
         {
             "learned": found.learned,
-            "noted": found.noted,
+            "redundant": found.redundant,
             "repeated": found.repeated,
             "refused": len(found.refused),
             "waiting": found.waiting,
@@ -59,6 +59,6 @@ def _sentence(found: Imported) -> str:
     waiting = f" ({found.waiting:,} wait for their payment)" if found.waiting else ""
     advice = "; mend those and import the file again, each label counts once" if found.refused else ""
     return (
-        f"{found.learned:,} labels learned{waiting}, {found.noted:,} that change nothing kept beside them, "
-        f"{found.repeated:,} had come before, {len(found.refused):,} refused{advice}"
+        f"{found.learned:,} labels learned{waiting}, {found.redundant:,} that change nothing kept beside "
+        f"them, {found.repeated:,} had come before, {len(found.refused):,} refused{advice}"
     )

@@ -128,10 +128,10 @@ class DeclineCap:
         last = time_ms // self.part_ms
         payments = declines = 0
         for part in range(last - PARTS + 1, last + 1):
-            noted = parts.get(part)
-            if noted is not None:
-                payments += noted[0]
-                declines += noted[1]
+            counted = parts.get(part)
+            if counted is not None:
+                payments += counted[0]
+                declines += counted[1]
         return payments, declines
 
 

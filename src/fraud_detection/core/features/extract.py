@@ -260,16 +260,22 @@ class Extractor:
                 entity.update(profile, payment, keys)
 
     def learn(
-        self, profiles: list[Profile | None], known_at: int, *, fraud: bool, corrects: int | None = None
+        self,
+        profiles: list[Profile | None],
+        known_at: int,
+        *,
+        fraud: bool,
+        supersedes_known_at: int | None = None,
     ) -> None:
         """Let every profile remember a label, at the moment it became known.
 
-        corrects: when the opposite label became known that this one takes back, None where there is none.
+        supersedes_known_at: when the label that it supersedes became known, None where there
+        is none.
         """
         for profile in profiles:
             if profile is not None:
-                if corrects is not None:
-                    profile.take_back_label(corrects, 0 if fraud else 1)
+                if supersedes_known_at is not None:
+                    profile.take_back_label(supersedes_known_at, 0 if fraud else 1)
                 profile.add_label(known_at, 1 if fraud else 0)
 
 

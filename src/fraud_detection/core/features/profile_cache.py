@@ -88,16 +88,22 @@ class FeatureMemory:
         """Let those profiles remember the payment that had not seen it when they were saved."""
         self.extractor.update(self._unaware(payment.entities), payment)
 
-    def learn(self, ids: Ids, known_at: int, *, fraud: bool, corrects: int | None = None) -> None:
+    def learn(self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None) -> None:
         """Remember a label of a payment with these entities, at the moment it became known.
 
-        corrects: when the opposite label became known that this one takes back.
+        supersedes_known_at: when the label that it supersedes became known.
         """
-        self.extractor.learn(self._profiles(ids), known_at, fraud=fraud, corrects=corrects)
+        self.extractor.learn(
+            self._profiles(ids), known_at, fraud=fraud, supersedes_known_at=supersedes_known_at
+        )
 
-    def learn_again(self, ids: Ids, known_at: int, *, fraud: bool, corrects: int | None = None) -> None:
+    def learn_again(
+        self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None
+    ) -> None:
         """Let those profiles learn the label that had not seen it when they were saved."""
-        self.extractor.learn(self._unaware(ids), known_at, fraud=fraud, corrects=corrects)
+        self.extractor.learn(
+            self._unaware(ids), known_at, fraud=fraud, supersedes_known_at=supersedes_known_at
+        )
 
     def save_all(self) -> set[ProfileKey]:
         """Save every changed profile; return those that somebody else has changed meanwhile."""

@@ -38,21 +38,21 @@ class PastPayment(msgspec.Struct, frozen=True):
         if not self.dated:
             return [Label(one, fraud, known_at, HISTORY) for fraud, known_at in told]
         return [
-            Label(one, fraud, dated, HISTORY, told_at=known_at - 1)
+            Label(one, fraud, dated, HISTORY, ingested_at=known_at - 1)
             for (fraud, known_at), dated in zip(told, self.dated, strict=True)
         ]
 
     def with_labels(self, told: Sequence[Label]) -> PastPayment:
         """Return the payment with labels that came apart from it, as a stream would have learned them."""
-        standing: list[Label] = []
-        for label in sorted([*self.labels(), *told], key=lambda label: label.usable_from):
-            if label.overrules(standing[-1] if standing else None):
-                standing.append(label)
-        if not standing:
+        current: list[Label] = []
+        for label in sorted([*self.labels(), *told], key=lambda label: label.available_from):
+            if label.supersedes(current[-1] if current else None):
+                current.append(label)
+        if not current:
             return self
-        first, *later = [(label.fraud, label.usable_from) for label in standing]
-        is_late = any(label.known_at < label.usable_from for label in standing)
-        dated = tuple(label.known_at for label in standing) if is_late else ()
+        first, *later = [(label.fraud, label.available_from) for label in current]
+        is_late = any(label.known_at < label.available_from for label in current)
+        dated = tuple(label.known_at for label in current) if is_late else ()
         return PastPayment(self.payment, first[0], first[1], tuple(later), dated)
 
     def known_by(self, as_of: int) -> PastPayment:
@@ -62,24 +62,24 @@ class PastPayment(msgspec.Struct, frozen=True):
         later = tuple(one for one in self.corrections if one[1] <= as_of)
         return PastPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
 
-    def standing(self) -> tuple[bool | None, int]:
+    def current_label(self) -> tuple[bool | None, int]:
         """Return the verdict that stands at the end of history, and when it became known in ms."""
         return self.corrections[-1] if self.corrections else (self.fraud, self.known_at)
 
 
 class DueLabel(msgspec.Struct, frozen=True, order=True):
-    """A label on its way: it may be learned from `usable_from` on, and counts at `known_at`.
+    """A label on its way: it may be learned from `available_from` on, and counts at `known_at`.
 
-    corrects: when the opposite label became known that this one takes back.
+    supersedes_known_at: when the label that it supersedes became known.
     """
 
-    usable_from: int
+    available_from: int
     number: int
     transaction_id: str
     ids: Ids
     fraud: bool
     known_at: int
-    corrects: int | None = None
+    supersedes_known_at: int | None = None
 
 
 def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
@@ -89,9 +89,9 @@ def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
     """
     due: list[DueLabel] = []
     for label in past.labels():
-        corrects = due[-1].known_at if due else None
-        told = (label.transaction_id, past.payment.entities, label.fraud, label.known_at, corrects)
-        due.append(DueLabel(label.usable_from, number + len(due), *told))
+        supersedes_known_at = due[-1].known_at if due else None
+        told = (label.transaction_id, past.payment.entities, label.fraud, label.known_at, supersedes_known_at)
+        due.append(DueLabel(label.available_from, number + len(due), *told))
     return due
 
 
@@ -143,9 +143,11 @@ class Replay:
     def learn_until(self, time_ms: int) -> None:
         """Learn every label that was known at `time_ms`."""
         due = self.due
-        while due and due[0].usable_from <= time_ms:
+        while due and due[0].available_from <= time_ms:
             label = heapq.heappop(due)
-            self.memory.learn(label.ids, label.known_at, fraud=label.fraud, corrects=label.corrects)
+            self.memory.learn(
+                label.ids, label.known_at, fraud=label.fraud, supersedes_known_at=label.supersedes_known_at
+            )
 
     def still_due(self) -> list[Label]:
         """Return the labels that are held back, the latest first."""

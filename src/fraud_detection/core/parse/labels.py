@@ -50,7 +50,7 @@ class LabelReader:
 
     def known_at(self, event: dict[str, object], event_time: int) -> int:
         """Return when the label of a row of history became known, in ms: never before its payment."""
-        told = self.told_at(event) if self.in_rows else None
+        told = self.stated_known_at(event) if self.in_rows else None
         return event_time + self.delay_ms if told is None else max(told, event_time)
 
     def source(self, event: dict[str, object]) -> str:
@@ -78,7 +78,7 @@ class LabelReader:
             raise RejectError("a label cannot be known before it happened", "$.happened_at")
         return happened_at
 
-    def told_at(self, event: dict[str, object]) -> int | None:
+    def stated_known_at(self, event: dict[str, object]) -> int | None:
         """Return the time at which the event says its label became known, in ms; None where it does not."""
         value = event.get(self.known_at_field)
         if value is None or self.missing.says(value):

@@ -166,7 +166,7 @@ class Parser:
         verdict = self.labels.verdict(event)
         if verdict is None:
             raise RejectError("a label needs a verdict that the schema declares", f"$.{self.labels.field}")
-        known_at = self.labels.told_at(event)
+        known_at = self.labels.stated_known_at(event)
         if known_at is None:
             raise RejectError("a label needs the time it became known", f"$.{self.labels.known_at_field}")
         return Label(

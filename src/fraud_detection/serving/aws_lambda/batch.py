@@ -14,7 +14,7 @@ from fraud_detection.adapters.aws.s3_quarantine import Kind, SetAside
 from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
 from fraud_detection.core.errors import Failure, RetryError
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
-from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Forbidden, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.parse.identity import record_identity, redriven_from
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, KeptPart, kept_part, too_large
 from fraud_detection.core.ports import ProfileKey
@@ -207,7 +207,7 @@ def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsave
     for record, outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, Decided):
             found.append(Unsaved(record.place, outcome.payment.transaction_id, decided=True))
-        elif isinstance(outcome, Learned):
+        elif isinstance(outcome, AppliedLabel):
             found.append(Unsaved(record.place, outcome.label.transaction_id, record.data))
         elif isinstance(outcome, Repeated):
             found.append(
@@ -224,7 +224,7 @@ def counts_as_declined(decision: Decision) -> bool:
 
 def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
     """Tell whether an event may have to change one of the profiles again."""
-    if isinstance(outcome, Quarantined | Noted | Forbidden):
+    if isinstance(outcome, Quarantined | RedundantLabel | Forbidden):
         return False
     if isinstance(outcome, Repeated):
         # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.

@@ -24,7 +24,7 @@ from fraud_detection.core.decision_record import (
 )
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Quarantined
-from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.score.protocol import Answered
 
 NAMESPACE = "FraudDetection"
@@ -163,7 +163,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         kinds.count(Quarantined),
         kinds.count(Conflict),
         kinds.count(Repeated),
-        kinds.count(Learned) + kinds.count(Noted),
+        kinds.count(AppliedLabel) + kinds.count(RedundantLabel),
     )
     return dict(zip(COUNTS, numbers, strict=True))
 

@@ -203,7 +203,7 @@ class Processor:
         self.ledger.note_unsaved([*begun(records, outcomes), *later])
         results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
         self.quarantine.put(results.aside)
-        self.ledger.record(results.kept, results.labels, results.noted)
+        self.ledger.record(results.kept, results.labels, results.redundant)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
         self.decline_cap.end(pipeline)

@@ -11,7 +11,7 @@ from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, 
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Label, Quarantined
-from fraud_detection.core.outcomes import Decided, Learned, Noted, Outcome
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
 from fraud_detection.serving.aws_lambda.batch import Record, counts_as_declined, failed_aside, set_aside
 from fraud_detection.serving.aws_lambda.decision_log import DecisionLog
 
@@ -23,7 +23,7 @@ class Results(msgspec.Struct):
     since_put_ms: list[float] = []
     kept: list[KeptDecision] = []
     labels: list[Label] = []
-    noted: list[Label] = []
+    redundant: list[Label] = []
     aside: list[SetAside] = []
 
 
@@ -66,10 +66,10 @@ class ResultMaker:
             results.kept.append(decision)
             results.since_put_ms.append(waited_ms)
             results.lines.append(decision.line.encode())
-        elif isinstance(outcome, Learned):
+        elif isinstance(outcome, AppliedLabel):
             results.labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
-        elif isinstance(outcome, Noted):
-            results.noted.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
+        elif isinstance(outcome, RedundantLabel):
+            results.redundant.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
         elif isinstance(outcome, Quarantined):
             results.aside.append(set_aside(lane, record, outcome))
             results.lines.append(self._log.quarantined(lane, record.place, outcome))

@@ -23,7 +23,7 @@ from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label
 from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.lenient_json import object_of
-from fraud_detection.core.outcomes import Decided, Event, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Event, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import content_digest
 from fraud_detection.core.ports import First
@@ -150,9 +150,9 @@ class _Scoring:
             if isinstance(outcome, Decided):
                 one = outcome.payment
                 self.ledger.note_payment(one.transaction_id, one.entities, First(outcome.raw))
-            elif isinstance(outcome, Learned):
+            elif isinstance(outcome, AppliedLabel):
                 self.ledger.note_label(outcome.label)
-            elif isinstance(outcome, Noted):
+            elif isinstance(outcome, RedundantLabel):
                 self.ledger.note_beside(outcome.label)
         return processed.outcomes
 

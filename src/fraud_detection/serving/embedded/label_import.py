@@ -11,7 +11,7 @@ from fraud_detection.adapters.http.client import post_json
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Quarantined
 from fraud_detection.core.lenient_json import object_of
-from fraud_detection.core.outcomes import Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Forbidden, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, too_large
 from fraud_detection.history.label_file import label_batches
 from fraud_detection.serving.embedded.service import EmbeddedService
@@ -21,7 +21,7 @@ PATH = "/v1/labels"
 
 
 class Imported(msgspec.Struct):
-    """What became of the rows: learned (waiting ones among them), noted, repeated, and why some were refused.
+    """Counts of the rows: applied (waiting ones among them), redundant, repeated; and why some were refused.
 
     waiting: learned labels whose payment is not known yet.  refused: number of the
     row, counted from 1, path and reason.
@@ -29,14 +29,14 @@ class Imported(msgspec.Struct):
 
     learned: int = 0
     waiting: int = 0
-    noted: int = 0
+    redundant: int = 0
     repeated: int = 0
     refused: list[tuple[int, str, str]] = []
 
     @property
     def taken(self) -> int:
         """Return how many rows were understood, whatever they changed."""
-        return self.learned + self.noted + self.repeated
+        return self.learned + self.redundant + self.repeated
 
 
 class Told(msgspec.Struct):
@@ -98,11 +98,11 @@ def _refused(found: Imported, row: int, event: bytes) -> bool:
 
 
 def _count(found: Imported, row: int, outcome: Outcome) -> None:
-    if isinstance(outcome, Learned):
+    if isinstance(outcome, AppliedLabel):
         found.learned += 1
         found.waiting += outcome.ids is None
-    elif isinstance(outcome, Noted):
-        found.noted += 1
+    elif isinstance(outcome, RedundantLabel):
+        found.redundant += 1
     elif isinstance(outcome, Repeated):
         found.repeated += 1
     elif isinstance(outcome, Quarantined):

@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite.output_file import told_of
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.core.outcomes import Decided, Forbidden, Learned, Noted, Outcome, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Forbidden, Outcome, RedundantLabel, Repeated
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.http.health import BrokenError, Health
 
@@ -215,7 +215,7 @@ class RequestBatcher:
             told = Told(outcome.decision, outcome.payment.event_time)
             self._remember(told)
             return told
-        if isinstance(outcome, Learned | Noted):
+        if isinstance(outcome, AppliedLabel | RedundantLabel):
             return outcome.label
         if isinstance(outcome, Repeated) and not outcome.is_label:
             before = self.find(outcome.transaction_id)

@@ -102,7 +102,7 @@ class PastTable:
         names = [*COLUMNS, *self._declared, *self._features]
         for columns in read_batches(self.path, names, start, stop, AT_ONCE):
             told = [typed(name, columns[name]) for name in ("label", "known_at", "corrections")]
-            label, known_at = standing(told[0], told[1], told[2], as_of)
+            label, known_at = current_labels(told[0], told[1], told[2], as_of)
             amount = typed("amount", columns["amount"])
             features = [np.asarray(columns[name], np.float64) for name in self._features]
             payments = self._payments(columns, amount)
@@ -123,7 +123,7 @@ class PastTable:
         return [Transaction(*one) for one in fields]
 
 
-def standing(
+def current_labels(
     label: np.ndarray, known_at: np.ndarray, corrections: np.ndarray, as_of: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the verdict that stood at `as_of`, UNKNOWN where none was known, and when it became known.
@@ -132,9 +132,9 @@ def standing(
 
     >>> none = np.array(["", "", '[[0,9]]'], object)
     >>> told = np.array([1, 1, 1], np.int8), np.array([5, 50, 5]), none
-    >>> [array.tolist() for array in standing(*told, as_of=8)]
+    >>> [array.tolist() for array in current_labels(*told, as_of=8)]
     [[1, -1, 1], [5, 0, 5]]
-    >>> [array.tolist() for array in standing(*told, as_of=9)]
+    >>> [array.tolist() for array in current_labels(*told, as_of=9)]
     [[1, -1, 0], [5, 0, 9]]
     """
     known = (label != UNKNOWN) & (known_at <= as_of)

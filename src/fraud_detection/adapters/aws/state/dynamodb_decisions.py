@@ -114,8 +114,8 @@ class DynamoLedger:
                 if one in kept
             },
             {one: kept[one].entities for one in told_of if one in kept},
-            self._labels.of(ids, self.lane, noted=False),
-            self._labels.of(ids, self.lane, noted=True),
+            self._labels.of(ids, self.lane, redundant=False),
+            self._labels.of(ids, self.lane, redundant=True),
             {one for one in payments if one in kept and kept[one].declined},
             first={one: First(kept[one].event, kept[one].content) for one in payments if one in kept},
         )
@@ -184,17 +184,17 @@ class DynamoLedger:
         return journal_key(self.lane)
 
     def record(
-        self, decisions: Sequence[KeptDecision], labels: Iterable[Label], noted: Iterable[Label] = ()
+        self, decisions: Sequence[KeptDecision], labels: Iterable[Label], redundant: Iterable[Label] = ()
     ) -> None:
         """Keep decisions and labels of one batch; labels carry the numbers of their events.
 
-        noted: labels that changed nothing.
+        redundant: labels that changed nothing.
 
         Raises RetryError where another shard has decided one of the payments meanwhile.
         """
         for part in chunks(decisions, ITEMS_A_CALL):
             self._insert(part)
-        self._labels.add(self.lane, labels, noted)
+        self._labels.add(self.lane, labels, redundant)
         self._kept |= {one.transaction_id: one for one in decisions}
 
     def _insert(self, decisions: Sequence[KeptDecision]) -> None:

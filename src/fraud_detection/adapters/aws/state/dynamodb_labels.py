@@ -23,7 +23,7 @@ class _Told(msgspec.Struct, frozen=True):
 
     label: Label
     lane: str
-    noted: bool = False
+    redundant: bool = False
 
 
 class _Full(msgspec.Struct, frozen=True):
@@ -58,22 +58,22 @@ class DynamoLabels:
             self._full[one] = _Full(parts, len(told))
             self._told[one] = told + _labels(item["l"]["B"])
 
-    def of(self, payments: Sequence[str], lane: str, *, noted: bool) -> dict[str, list[Label]]:
+    def of(self, payments: Sequence[str], lane: str, *, redundant: bool) -> dict[str, list[Label]]:
         """Return the labels that were read, by payment; numbers are those of this lane, of others 0."""
         return {
             one: [
                 told.label if told.lane == lane else msgspec.structs.replace(told.label, sequence=0)
                 for told in self._told[one]
-                if told.noted is noted
+                if told.redundant is redundant
             ]
             for one in payments
             if one in self._told
         }
 
-    def add(self, lane: str, labels: Iterable[Label], noted: Iterable[Label]) -> None:
-        """Keep labels that came by a lane.  noted: labels that changed nothing."""
+    def add(self, lane: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
+        """Keep labels that came by a lane.  redundant: labels that changed nothing."""
         changed: set[str] = set()
-        for told, beside in ((labels, False), (noted, True)):
+        for told, beside in ((labels, False), (redundant, True)):
             for label in told:
                 self._told.setdefault(label.transaction_id, []).append(_Told(label, lane, beside))
                 changed.add(label.transaction_id)
@@ -116,7 +116,7 @@ def _part(one: str, place: int) -> str:
 def _plain(told: _Told) -> tuple[object, ...]:
     label = told.label
     number = str(label.sequence)
-    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.noted)
+    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.redundant)
 
 
 def _labels(content: bytes) -> list[_Told]:
