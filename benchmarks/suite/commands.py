@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+import click
 import msgspec
 
 from benchmarks.suite.beside import ratios
@@ -16,75 +18,99 @@ from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.page import page_of, write_bench, write_soak
 from benchmarks.suite.report import rows, soak_rows
 from benchmarks.suite.scale import measure_scale
-from benchmarks.suite.soak import SoakSettings, measure_soak
+from benchmarks.suite.soak import SoakFigures, SoakSettings, measure_soak
 from benchmarks.suite.world import Progress, World, prepared
-from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.cli.printing import print_line, terminal, write_figures
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
 
 QUIET_SHARE = 0.05
 
 
-def bench(arguments: Namespace) -> None:
-    """Measure what was asked for, print it, and write it where that is wanted."""
-    _check(arguments)
-    screen = terminal(arguments)
-    world = prepared(arguments.directory, screen.progress, quick=arguments.quick)
-    if arguments.what == "soak":
-        _soak(arguments, world)
+class Wanted(NamedTuple):
+    """What is measured, and how."""
+
+    what: str
+    quick: bool
+    peers: bool
+    environments: Path
+    rate: float | None
+    minutes: float
+    cards: int
+
+
+@command("benchmarks")
+@click.argument("what", type=click.Choice(["engine", "scale", "http", "all", "soak"]), default="all")
+@click.option("--write", is_flag=True, help="Into docs/performance.md, with charts.")
+@click.option("--directory", type=options.PATH, default=Path("build/bench"), help="Stores the trained model.")
+@options.gathered(
+    "wanted",
+    Wanted,
+    click.option("--quick", is_flag=True, help="Few payments and a few seconds, to try it out."),
+    click.option("--peers", is_flag=True, help="Beside other servers with the same model."),
+    click.option(
+        "--environments", type=options.PATH, default=Path(".venv-peers"), help="Of the peers (`make peers`)."
+    ),
+    click.option("--rate", type=float, help="Payments a second at the fixed rate (1000)."),
+    click.option("--minutes", type=float, default=60.0, help="soak: how long."),
+    click.option("--cards", type=int, default=1_000_000, help="soak: how many are known."),
+)
+def bench(output: Output, *, wanted: Wanted, write: bool, directory: Path) -> None:
+    """Measure speed, latency and memory on this machine.
+
+    engine: in this process; scale: many entities; http: `fraud serve`; soak: for long; all: all but soak.
+    """
+    _check(wanted, write=write)
+    world = prepared(directory, output.screen.progress, quick=wanted.quick)
+    if wanted.what == "soak":
+        soaked = _soak(wanted, world, output.screen.progress)
+        _show(output, soak_rows(soaked), soaked)
+        if write:
+            write_soak(Path.cwd(), soaked)
         return
-    figures = measured(arguments, world, screen.progress)
-    screen.finish()
-    for what, value in rows(figures):
-        print_line(f"{what}: {value}")
-    _say_elsewhere(screen, figures.elsewhere_share)
-    write_figures(arguments, msgspec.to_builtins(figures))
-    if arguments.write:
+    figures = measured(wanted, world, output.screen.progress)
+    _show(output, rows(figures), figures)
+    if write:
         write_bench(Path.cwd(), figures)
 
 
-def measured(arguments: Namespace, world: World, progress: Progress) -> Figures:
+def measured(wanted: Wanted, world: World, progress: Progress) -> Figures:
     """Measure the parts that were asked for."""
-    settings = QUICK if arguments.quick else BenchSettings()
-    http = msgspec.structs.replace(settings.http, rate=arguments.rate or settings.http.rate)
-    whole, what = arguments.what == "all", arguments.what
+    settings = QUICK if wanted.quick else BenchSettings()
+    http = msgspec.structs.replace(settings.http, rate=wanted.rate or settings.http.rate)
+    whole, what = wanted.what == "all", wanted.what
     measured_on, meter = machine(), Meter()
     engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
     scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
     served = measure_http(world, http, progress) if whole or what == "http" else None
-    beside = measure_peers(world, arguments.environments, http.closed, progress) if arguments.peers else None
+    beside = measure_peers(world, wanted.environments, http.closed, progress) if wanted.peers else None
     compared = None if beside is None else ratios(beside[0], beside[1:])
     parts = (engine, scale, served, beside, compared)
-    return Figures(measured_on, arguments.quick, meter.elsewhere(), *parts)
+    return Figures(measured_on, wanted.quick, meter.elsewhere(), *parts)
 
 
-def _soak(arguments: Namespace, world: World) -> None:
-    screen = terminal(arguments)
-    settings = (
-        QUICK_SOAK if arguments.quick else SoakSettings(minutes=arguments.minutes, cards=arguments.cards)
-    )
-    settings = msgspec.structs.replace(settings, rate=arguments.rate or settings.rate)
-    figures = measure_soak(world, settings, screen.progress)
-    screen.finish()
-    for what, value in soak_rows(figures):
+def _soak(wanted: Wanted, world: World, progress: Progress) -> SoakFigures:
+    settings = QUICK_SOAK if wanted.quick else SoakSettings(minutes=wanted.minutes, cards=wanted.cards)
+    return measure_soak(world, msgspec.structs.replace(settings, rate=wanted.rate or settings.rate), progress)
+
+
+def _show(output: Output, table: Iterable[tuple[str, str]], figures: Figures | SoakFigures) -> None:
+    output.screen.finish()
+    for what, value in table:
         print_line(f"{what}: {value}")
-    _say_elsewhere(screen, figures.elsewhere_share)
-    write_figures(arguments, msgspec.to_builtins(figures))
-    if arguments.write:
-        write_soak(Path.cwd(), figures)
+    if figures.elsewhere_share > QUIET_SHARE:
+        share = f"{100 * figures.elsewhere_share:.0f} %"
+        output.screen.say(f"other work took {share} of the cores: these are figures of a busy machine")
+    output.write(msgspec.to_builtins(figures))
 
 
-def _say_elsewhere(screen: Terminal, share: float) -> None:
-    if share > QUIET_SHARE:
-        screen.say(f"other work took {100 * share:.0f} % of the cores: these are figures of a busy machine")
-
-
-def _check(arguments: Namespace) -> None:
+def _check(wanted: Wanted, *, write: bool) -> None:
     """Refuse before anything is measured what could not be written at the end."""
-    if arguments.peers and arguments.what == "soak":
+    if wanted.peers and wanted.what == "soak":
         raise ConfigError("--peers: a soak is of `fraud serve` alone")
-    if not arguments.write:
+    if not write:
         return
-    if arguments.quick or arguments.what not in ("all", "soak"):
+    if wanted.quick or wanted.what not in ("all", "soak"):
         raise ConfigError("--write: the page has all figures of a whole run; leave out --quick and parts")
     page_of(Path.cwd())

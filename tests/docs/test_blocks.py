@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from fraud_detection.adapters.sqlite.tables import TABLES
-from fraud_detection.cli.main import build_parser
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.project_schema import Project
 from fraud_detection.project.change_set import Change
+from tests.command_line import parsed
 from tests.docs.blocks import BLOCKS, PAGES, Block, indented
 from tests.docs.clone import environment, fresh_clone
 from tests.docs.samples import write_own_data
@@ -68,7 +68,7 @@ def fraud_calls(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("block", [*of("bash"), *of("cron")], ids=named)
 def test_every_call_of_fraud_is_one_that_it_takes(block: Block) -> None:
     for words in fraud_calls(block.text):
-        build_parser().parse_args(words)
+        parsed(words)
 
 
 @pytest.mark.parametrize("block", of("cron"), ids=named)

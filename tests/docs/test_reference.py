@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fraud_detection.cli.main import build_parser
+from fraud_detection.cli.main import fraud
 from fraud_detection.core import decision_settings, project_schema
 from fraud_detection.core.decoding import Settings
 from fraud_detection.project.checks import open_project
@@ -23,11 +22,6 @@ SETTINGS = [
 ]
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    (subparsers,) = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(subparsers.choices)
-
-
 @pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
 def test_every_key_of_the_project_file_is_in_its_reference(kind: type[msgspec.Struct]) -> None:
     text = (ROOT / "docs/params.md").read_text()
@@ -35,7 +29,7 @@ def test_every_key_of_the_project_file_is_in_its_reference(kind: type[msgspec.St
     assert not missing
 
 
-@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("name", fraud.commands)
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"`fraud {name}" in (ROOT / "README.md").read_text().replace("`, `", "` `fraud ")
 

@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import signal
 import time
-from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.cli.printing import figure, terminal, write_figures
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, figure
 from fraud_detection.cli.try_it.demo import HEADINGS, PLAIN_EVERY_S, judged
-from fraud_detection.cli.try_it.generate import simulated_world
+from fraud_detection.cli.try_it.generate import simulation
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.demo.demo import DemoSettings
 from tools.aws_demo.demo import AwsDemoReport, LiveLog, demonstrate
 
 
-def aws_demo(arguments: Namespace) -> None:
-    """Start local services, deploy, stream, sum up, remove everything."""
-    screen, stop = terminal(arguments), Stop()
-    settings = DemoSettings(
-        arguments.seconds,
-        arguments.rate,
-        simulated_world(arguments),
-        arguments.directory,
-        tuple(arguments.drift),
-    )
+@command("aws-demo")
+@click.option("--seconds", type=float, default=60.0, help="How long to stream.")
+@click.option("--rate", type=float, default=200.0, help="Payments a second.")
+@options.simulated()
+@click.option(
+    "--directory", type=options.PATH, default=Path("build/aws-demo"), help="Where everything is put."
+)
+@click.option("--tools", type=options.PATH, default=Path(".venv-aws"), help="The local services.")
+@options.drift
+def aws_demo(
+    output: Output,
+    *,
+    seconds: float,
+    rate: float,
+    simulated: options.Simulated,
+    directory: Path,
+    tools: Path,
+    drift: tuple[str, ...],
+) -> None:
+    """Run the demo on AWS's own protocols: deployed to local services, streamed, removed."""
+    screen, stop = output.screen, Stop()
+    settings = DemoSettings(seconds, rate, simulation(simulated), directory, drift)
     # Before payments stream, an interrupt ends it at once; what was started is ended and removed.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = demonstrate(settings, arguments.tools, stop, _Shown(screen), screen.progress, screen.say)
+        report = demonstrate(settings, tools, stop, _Shown(screen), screen.progress, screen.say)
     finally:
         signal.signal(signal.SIGTERM, before)
     screen.finish()
@@ -40,7 +55,7 @@ def aws_demo(arguments: Namespace) -> None:
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
     screen.say(summary(report))
     figures = msgspec.to_builtins(report)
-    write_figures(arguments, figures | figures.pop("quality"))
+    output.write(figures | figures.pop("quality"))
 
 
 class _Shown:

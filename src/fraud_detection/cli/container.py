@@ -31,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], root: Path) -> None:
     if words == ["train"]:
-        from fraud_detection.training.sagemaker_job import train  # noqa: PLC0415 - serving needs none of it
+        from fraud_detection.training.sagemaker_job import train
 
         train(root)
     elif words in (["serve"], []):
-        from fraud_detection.serving.sagemaker.container import serve  # noqa: PLC0415 - training needs no server
+        from fraud_detection.serving.sagemaker.container import serve
 
         serve(root)
     else:

@@ -6,16 +6,15 @@ people need is an extra of the package.
 
 from __future__ import annotations
 
-import argparse
 import platform
-import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.project_schema import Project, Tracking
+
+if TYPE_CHECKING:
+    from fraud_detection.core.project_schema import Project
 
 DISTRIBUTION = "fraud-detection-system"
 EXTRAS = {"boto3": "aws", "botocore": "aws", "mlflow": "track", "optuna": "tune"}
@@ -44,10 +43,12 @@ def tracks(project: Project, say: Callable[[str], None], *, wanted: bool) -> boo
     Raises ConfigError where what MLflow keeps cannot be used, or the project file names its own tracking
     server and MLflow is not installed.
     """
+    from fraud_detection.core.project_schema import Tracking
+
     if not wanted:
         return False
     if has("mlflow"):
-        from fraud_detection.training.workflow import tracker  # noqa: PLC0415 - takes seconds, seldom needed
+        from fraud_detection.training.workflow import tracker
 
         # Opened once before the work, which may take hours and would end without its figures.
         tracker(project)
@@ -62,19 +63,12 @@ def tracks(project: Project, say: Callable[[str], None], *, wanted: bool) -> boo
 
 def installed() -> str:
     """Return the version, and whether the hot modules are compiled."""
+    from importlib.metadata import version  # slow to import
+
     found = find_spec("fraud_detection.engine.pipeline")
     source = (found.origin if found is not None else None) or ""
     how = "plain Python: same results, slower" if source.endswith(".py") else "compiled"
     return f"{version(DISTRIBUTION)} ({how}; Python {platform.python_version()})"
-
-
-class Version(argparse.Action):
-    """`--version`, worked out only when it is asked for."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        """Print it and end."""
-        sys.stdout.write(f"{installed()}\n")
-        parser.exit()
 
 
 def has(library: str) -> bool:

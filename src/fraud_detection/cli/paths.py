@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fraud_detection.adapters.host.private_files import make_folder
@@ -19,12 +18,12 @@ KEPT = ("bundle", "state")
 STANDARD = "-"
 
 
-def check_paths(arguments: Namespace) -> None:
+def check_paths(options: Mapping[str, object]) -> None:
     """Raise ConfigError when a file would be overwritten that is read too, or cannot be written at all.
 
     Long work should not fail at its end because of its last line.
     """
-    read, kept, written = (list(_named(arguments, names)) for names in (READ, KEPT, WRITTEN))
+    read, kept, written = (list(_named(options, names)) for names in (READ, KEPT, WRITTEN))
     for place, (flag, path) in enumerate(written):
         for other, taken in (*read, *kept, *written[:place]):
             if _same(path, taken):
@@ -32,12 +31,12 @@ def check_paths(arguments: Namespace) -> None:
         _refuse_unwritable(flag, path)
 
 
-def _named(arguments: Namespace, names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def _named(options: Mapping[str, object], names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        given = getattr(arguments, name, None)
-        for value in given if isinstance(given, list) else [given]:
+        given = options.get(name)
+        for value in given if isinstance(given, tuple) else [given]:
             if value is not None and str(value) != STANDARD and "://" not in str(value):
-                yield ("FILE" if name == "file" else f"--{name.replace('_', '-')}"), Path(value)
+                yield ("FILE" if name == "file" else f"--{name.replace('_', '-')}"), Path(str(value))
 
 
 def _same(one: Path, other: Path) -> bool:

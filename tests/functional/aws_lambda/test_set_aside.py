@@ -13,13 +13,13 @@ import pytest
 
 from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside
-from fraud_detection.cli.main import build_parser
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.deployment.redrive_quarantine import PutAgain, redrive_quarantine
 from fraud_detection.serving.aws_lambda.batch import records_of
 from fraud_detection.testing.kinesis_fake import FakeKinesis
+from tests.command_line import parsed
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
@@ -275,4 +275,4 @@ def test_an_object_in_a_bucket_of_many_pages_is_found(small_world: SmallWorld) -
     ("words", "below"), [([], None), (["--quarantine"], ""), (["--quarantine", "s/1"], "s/1")]
 )
 def test_the_command_takes_a_prefix_or_none(words: list[str], below: str | None) -> None:
-    assert build_parser().parse_args(["deploy", "redrive", *words]).quarantine == below
+    assert parsed(["deploy", "redrive", *words])["quarantine"] == below

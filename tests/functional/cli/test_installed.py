@@ -134,7 +134,7 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     assert "not tracked" in (done.stdout + done.stderr)
     assert len((tmp_path / "decisions.jsonl").read_text().splitlines()) == 200
     assert rows[0]["transaction_id"] in done.stdout
-    assert "usage: fraud serve" in done.stdout
+    assert "Usage: fraud serve" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
 @pytest.mark.parametrize(
     ("extra", "program"),
     [
-        ("aws", "import fraud_detection.cli.aws.deploy, fraud_detection.serving.aws_lambda.handler"),
+        ("aws", "import fraud_detection.cli.aws.cloud, fraud_detection.serving.aws_lambda.handler"),
         ("dvc", "import dvc.api"),
         (
             "track",

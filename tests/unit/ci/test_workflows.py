@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_detection.cli.main import build_parser
+from tests.command_line import parsed
 from tests.root import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -82,10 +82,9 @@ def test_every_target_of_make_exists(path: Path) -> None:
 
 
 def test_every_call_of_fraud_is_one_that_it_takes(path: Path) -> None:
-    parser = build_parser()
     for call in re.findall(r"\bbin/fraud ([^|>\n]+)", commands(path)):
         words = call.replace('"', "").split()
-        parser.parse_args(words)
+        parsed(words)
 
 
 def test_every_other_tool_of_the_environment_is_in_the_lock(path: Path) -> None:

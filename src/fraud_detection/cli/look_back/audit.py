@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import datetime as dt
-from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.audit.verify import Noted, Verified, append_notes, read_notes, verify
-from fraud_detection.cli.printing import print_line, terminal, write_figures
+from fraud_detection.cli import options
+from fraud_detection.cli.command import group
+from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.serving.workers.ownership import kept_files
+
+if TYPE_CHECKING:
+    from fraud_detection.audit.verify import Noted, Verified
 
 BROKEN = 1
 
 
-def verify_files(arguments: Namespace) -> int:
-    """Check every state file of that name; return 1 when one is not whole."""
-    screen = terminal(arguments)
-    notes = _notes(arguments)
-    found = [verify(path, notes, screen.progress) for path in kept_files(arguments.state)]
-    screen.finish()
+@group("audit")
+def audit() -> None:
+    """Prove that what was decided was not changed since."""
+
+
+@audit.command("verify")
+@options.all_states
+@click.option(
+    "--note",
+    type=options.PATH,
+    metavar="FILE",
+    help="Compare with the links noted there, and note the last one.",
+)
+@click.option("--from-note", type=options.PATH, metavar="FILE", help="Compare with the links noted there.")
+def verify(output: Output, *, state: Path, note: Path | None, from_note: Path | None) -> int:
+    """Check the hash chain of everything that a state file stores; exit code 1 where it is broken."""
+    import msgspec
+
+    from fraud_detection.audit import verify as auditing
+    from fraud_detection.serving.workers.ownership import kept_files
+
+    notes = _notes(note, from_note)
+    found = [auditing.verify(path, notes, output.screen.progress) for path in kept_files(state)]
+    output.screen.finish()
     for one in found:
         _tell(one, with_notes=bool(notes))
     whole = all(one.is_whole for one in found)
-    if whole and arguments.note is not None:
-        append_notes(arguments.note, found, dt.datetime.now(dt.UTC))
-    write_figures(arguments, {"whole": whole, "files": [msgspec.to_builtins(one) for one in found]})
+    if whole and note is not None:
+        auditing.append_notes(note, found, dt.datetime.now(dt.UTC))
+    output.write({"whole": whole, "files": [msgspec.to_builtins(one) for one in found]})
     return 0 if whole else BROKEN
 
 
-def _notes(arguments: Namespace) -> list[Noted]:
-    if arguments.note is not None and arguments.from_note is not None:
+def _notes(note: Path | None, from_note: Path | None) -> list[Noted]:
+    from fraud_detection.audit.verify import read_notes
+
+    if note is not None and from_note is not None:
         raise ConfigError("--note compares with its file too; give --note or --from-note, not both")
-    if arguments.from_note is not None:
-        return read_notes(arguments.from_note)
-    if arguments.note is not None and arguments.note.exists():
-        return read_notes(arguments.note)
+    if from_note is not None:
+        return read_notes(from_note)
+    if note is not None and note.exists():
+        return read_notes(note)
     return []
 
 

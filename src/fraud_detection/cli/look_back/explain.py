@@ -2,44 +2,74 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.audit import explain as looking_back
-from fraud_detection.audit.explain import Undecided, Where
-from fraud_detection.audit.explanation_record import FeatureTold, LabelTold, RuleTold, Story
-from fraud_detection.cli.arguments import BUNDLE
-from fraud_detection.cli.printing import print_line, terminal
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.file_targets import check_target
-from fraud_detection.core.id_text import whole
-from fraud_detection.serving.workers.ownership import kept_files
+
+if TYPE_CHECKING:
+    from fraud_detection.audit.explain import Undecided
+    from fraud_detection.audit.explanation_record import FeatureTold, LabelTold, RuleTold, Story
 
 OTHERWISE = 1
 HEADINGS = {"approve": "approved", "review": "sent to review", "decline": "declined"}
 
 
-def explain(arguments: Namespace) -> int:
-    """Tell a payment; return 1 when it does not come out again, or was never heard of."""
-    if arguments.top < 0:
+@command("explain")
+@click.argument("transaction_id", metavar="ID")
+@options.all_states
+@click.option(
+    "--bundle",
+    "bundles",
+    type=options.PATH,
+    multiple=True,
+    default=[options.BUNDLE],
+    metavar="PATH",
+    help="Where the bundle may lie that decided, repeatable.",
+)
+@click.option("--live", type=options.PATH, metavar="DIR", help="A folder that keeps bundles/NAME.tar.gz.")
+@click.option("--replay", is_flag=True, help="Recompute the features too, from the log.")
+@click.option("--history", type=options.PATH, help="What the state file began with, for --replay.")
+@click.option("--top", type=int, default=5, help="Features to show for and against.")
+@click.option("--all-features", is_flag=True, help="Show what every feature said.")
+def explain(
+    output: Output,
+    *,
+    transaction_id: str,
+    state: Path,
+    bundles: tuple[Path, ...],
+    live: Path | None,
+    replay: bool,
+    history: Path | None,
+    top: int,
+    all_features: bool,
+) -> int:
+    """Make a past decision again, bit-identical, and explain it.
+
+    ID is that of the transaction.  Exit code 1 when it does not come out again, or was never seen.
+    """
+    from fraud_detection.audit import explain as auditing
+    from fraud_detection.core.id_text import whole
+    from fraud_detection.serving.workers.ownership import kept_files
+
+    if top < 0:
         raise ConfigError("--top: expected at least 0")
-    screen = terminal(arguments)
-    where = Where(arguments.bundles or [BUNDLE], arguments.live, arguments.replay, arguments.history)
-    told = looking_back.explain(
-        whole(arguments.id.strip()), kept_files(arguments.state), where, screen.progress
-    )
-    screen.finish()
-    if arguments.json is not None:
-        check_target(arguments.json).write_bytes(
-            msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
-        )
-    if isinstance(told, Undecided):
+    where = auditing.Where(bundles, live, replay, history)
+    states, progress = kept_files(state), output.screen.progress
+    told = auditing.explain(whole(transaction_id.strip()), states, where, progress)
+    output.screen.finish()
+    output.write_exact(told)
+    if isinstance(told, auditing.Undecided):
         for line in _undecided(told):
             print_line(line)
         return 0 if told.is_known else OTHERWISE
-    for line in _lines(told, arguments.top, every=arguments.all_features):
+    for line in _lines(told, top, every=all_features):
         print_line(line)
     return 0 if told.same else OTHERWISE
 

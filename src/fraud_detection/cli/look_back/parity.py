@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
+import click
 
-from fraud_detection.audit.parity import check_parity
-from fraud_detection.cli.printing import terminal, write_figures
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
-from fraud_detection.demo.demo import beyond_the_clock, demo_project
-from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
 
 VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
-FAULTS = LiveOptions(late_share=0.05, repeat_share=0.02, poison_share=0.005)
 
 
-def parity(arguments: Namespace) -> None:
-    """Serve a stream, replay its log, compare; refuse (exit code 2) when a single bit differs."""
-    if arguments.events < 1:
+@command("parity")
+@click.option("--events", type=int, default=1_000_000, help="How many.")
+@click.option("--seed", type=int, default=7, help="Of the simulation.")
+def parity(output: Output, *, events: int, seed: int) -> None:
+    """Serve a stream, replay its log, and compare every feature value to the last bit.
+
+    Refused, with exit code 2, when a single bit differs.
+    """
+    import msgspec
+
+    from fraud_detection.audit.parity import check_parity
+    from fraud_detection.demo.demo import beyond_the_clock, demo_project
+
+    if events < 1:
         raise ConfigError("--events: expected at least 1")
-    screen = terminal(arguments)
+    screen = output.screen
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "parity.db"
-        events = _events(arguments.seed, arguments.events)
+        stream = _events(seed, events)
         report = check_parity(
-            beyond_the_clock(demo_project()), VOCABULARY, events, arguments.events, state, screen.progress
+            beyond_the_clock(demo_project()), VOCABULARY, stream, events, state, screen.progress
         )
     screen.finish()
     screen.say(
@@ -38,7 +44,7 @@ def parity(arguments: Namespace) -> None:
         f"{report.repeated:,} repeated, {report.quarantined:,} quarantined; {report.restarts} restarts): "
         f"{report.values_compared:,} values compared, {report.values_different:,} different"
     )
-    write_figures(arguments, msgspec.to_builtins(report))
+    output.write(msgspec.to_builtins(report))
     missing = report.transactions - report.rows_compared
     if report.values_different or missing:
         raise FraudDetectionError(
@@ -49,6 +55,10 @@ def parity(arguments: Namespace) -> None:
 
 def _events(seed: int, events: int) -> Iterator[bytes]:
     """Yield the live stream of a world without waiting for its schedule."""
-    stream = LiveStream(SimulatorSettings(seed=seed, days=1), FAULTS)
+    from fraud_detection.simulator.live import LiveOptions, LiveStream
+    from fraud_detection.simulator.world import SimulatorSettings
+
+    faults = LiveOptions(late_share=0.05, repeat_share=0.02, poison_share=0.005)
+    stream = LiveStream(SimulatorSettings(seed=seed, days=1), faults)
     flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     yield from itertools.islice((event for event in flat if event.strip()), events)

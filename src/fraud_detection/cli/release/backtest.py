@@ -2,48 +2,87 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.backtesting.report import BacktestSettings, backtest
-from fraud_detection.cli.printing import print_line, terminal, write_figures
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line, write_json
 from fraud_detection.core.file_targets import check_target
-from fraud_detection.evaluation.comparison import Comparison, Report
-from fraud_detection.evaluation.messages import Row, headline, rows, span, unseen
-from fraud_detection.evaluation.report.page import page
-from fraud_detection.project.checks import open_project
+
+if TYPE_CHECKING:
+    from fraud_detection.evaluation.comparison import Comparison, Report
 
 
-def try_changes(arguments: Namespace) -> None:
-    """Decide history again with each change, print what differs, and write the page."""
-    project, screen = open_project(arguments.config), terminal(arguments)
-    settings = BacktestSettings(
-        tuple(arguments.change),
-        arguments.bundle,
-        arguments.features,
-        arguments.data,
-        tuple(arguments.labels),
-        arguments.start,
-        arguments.end,
-        arguments.as_of,
-    )
-    report = backtest(project, settings, screen.progress, screen.say)
+@command("backtest")
+@options.config
+@click.option(
+    "--change",
+    type=options.PATH,
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="YAML with blocks of the project file, repeatable.",
+)
+@click.option(
+    "--from",
+    "start",
+    type=options.MOMENT,
+    metavar="TIME",
+    help="First day or time to decide again (end of training).",
+)
+@click.option(
+    "--to", "end", type=options.MOMENT, metavar="TIME", help="Until before this day or time (end of history)."
+)
+@options.data
+@options.labels
+@options.as_of
+@click.option(
+    "--features", type=options.PATH, help="A table of features, as it is; with --data it is made there."
+)
+@click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="The bundle in force.")
+@click.option("--out", type=options.PATH, default=Path("build/backtest"), help="Folder of the report.")
+def backtest(
+    output: Output,
+    *,
+    config: Path,
+    change: tuple[Path, ...],
+    start: int | None,
+    end: int | None,
+    data: Path | None,
+    labels: tuple[Path, ...],
+    as_of: int | None,
+    features: Path | None,
+    bundle: Path,
+    out: Path,
+) -> None:
+    """Try a change on history: what would differ, in frauds, customers, reviews and money."""
+    import msgspec
+
+    from fraud_detection.backtesting import report as work
+    from fraud_detection.project.checks import open_project
+
+    project, screen = open_project(config), output.screen
+    settings = work.BacktestSettings(change, bundle, features, data, labels, start, end, as_of)
+    report = work.backtest(project, settings, screen.progress, screen.say)
     screen.finish()
-    files = write_report(report, arguments.out)
+    files = write_report(report, out)
     for line in lines(report):
         print_line(line)
     screen.say(f"wrote {' and '.join(map(str, files))}")
-    write_figures(arguments, msgspec.to_builtins(report))
+    output.write(msgspec.to_builtins(report))
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write the report for people and for programs into a folder; return the files."""
+    from fraud_detection.evaluation.report.page import page
+
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "backtest.json"
-    check_target(figures).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_json(figures, report)
     shown = folder / "backtest.html"
     check_target(shown).write_text(page(report), encoding="utf-8")
     return [shown, figures]
@@ -61,6 +100,8 @@ def lines(report: Report) -> Iterator[str]:
 
 def lines_of(found: Comparison) -> Iterator[str]:
     """Yield one comparison as a screen shows it."""
+    from fraud_detection.evaluation.messages import headline, unseen
+
     yield headline(found)
     yield from _table(found)
     if said := unseen(found):
@@ -68,6 +109,8 @@ def lines_of(found: Comparison) -> Iterator[str]:
 
 
 def _table(found: Comparison) -> Iterator[str]:
+    from fraud_detection.evaluation.messages import Row, rows, span
+
     part = found.total or found.traffic
     judged = sum(week.mature for week in found.weeks)
     yield (

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from fraud_detection.challengers.live_comparison import OTHERS
-from fraud_detection.challengers.promotion import Compared, chosen, compared
-from fraud_detection.cli.arguments import STATE
-from fraud_detection.cli.printing import print_line, terminal, write_figures
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.cli.release.backtest import lines_of
-from fraud_detection.releases.registry import ReleaseRegistry
+
+if TYPE_CHECKING:
+    from fraud_detection.challengers.promotion import Compared
 
 
-def compare(arguments: Namespace) -> None:
-    """Print agreement, differences, money, latency, and each question of the gate."""
-    screen, registry = terminal(arguments), ReleaseRegistry(arguments.live)
-    screen.progress("comparing", 0.0)
-    config_id = chosen(registry, arguments.setup)
-    found = compared(registry, arguments.state or [STATE], config_id, arguments.as_of)
-    screen.finish()
+@command("compare")
+@options.compared
+@options.live_folder
+def compare(
+    output: Output, *, setup: str | None, state: tuple[Path, ...], as_of: int | None, live: Path
+) -> None:
+    """Compare a shadow with the champion on live traffic, in money."""
+    import msgspec
+
+    from fraud_detection.challengers.promotion import chosen, compared
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    registry = ReleaseRegistry(live)
+    output.screen.progress("comparing", 0.0)
+    found = compared(registry, state, chosen(registry, setup), as_of)
+    output.screen.finish()
     for line in lines(found):
         print_line(line)
-    write_figures(arguments, msgspec.to_builtins(found))
+    output.write(msgspec.to_builtins(found))
 
 
 def lines(found: Compared) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
+    from fraud_detection.challengers.live_comparison import OTHERS
+
     yield f"shadow {found.config_id} (bundle {found.bundle}) beside the champion"
     yield f"left out: {found.left_out:,} payments that {OTHERS} has answered"
     yield from lines_of(found.comparison)

@@ -5,119 +5,146 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import time
-from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.challengers.retrain import Retrained, RetrainSettings, retrain
-from fraud_detection.challengers.retrain_triggers import (
-    RECENT_DAYS,
-    RETRAINED,
-    Reason,
-    drift_of,
-    latest_time,
-    older_than,
-    young_challenger,
-)
-from fraud_detection.cli.arguments import BUNDLE
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import require, tracks
-from fraud_detection.cli.printing import print_line, terminal, write_figures
+from fraud_detection.cli.printing import Figures, Output, print_line
 from fraud_detection.cli.release.backtest import lines
-from fraud_detection.cli.release.release import OWN_FEATURES
 from fraud_detection.cli.train.quality import NAMES, told
-from fraud_detection.cli.train.training import past_file
+from fraud_detection.cli.train.training import past_file, say_doubts
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.project_schema import Project
-from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.core.score.bundle import Bundle
-from fraud_detection.evaluation.measures import DAY_MS
-from fraud_detection.history.logged_decisions import state_files
-from fraud_detection.project.checks import open_project
-from fraud_detection.releases import lifecycle
-from fraud_detection.releases.registry import ReleaseRegistry
-from fraud_detection.training.tune import Budget
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.terminal import Terminal
+    from fraud_detection.challengers.retrain import Retrained
+    from fraud_detection.challengers.retrain_triggers import Reason
+    from fraud_detection.core.score.bundle import Bundle
 
 
-def train_challenger(arguments: Namespace) -> None:
-    """Train a challenger if it is time, print what it would change, and let it decide in the shadow."""
-    if arguments.trials:
+@command("retrain")
+@options.config
+@options.past
+@click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --live).")
+@click.option("--live", type=options.PATH, metavar="DIR", help="What is released: its champion, its shadows.")
+@options.by
+@click.option("--trials", type=click.IntRange(min=0), default=30, help="Settings to try, 0 for none.")
+@click.option("--minutes", type=float, help="No trial begins later; without it, no limit.")
+@click.option("--when-older-than", type=options.DURATION, metavar="AGE", help="Of labels, such as 7d.")
+@click.option("--when-drifted", is_flag=True, help="Payments of --state have changed.")
+@click.option("--new-features", is_flag=True, help="Learn categories and features anew.")
+@click.option(
+    "--out", type=options.PATH, default=Path("build/challengers"), help="Where challengers are put."
+)
+@options.no_tracking
+def retrain(
+    output: Output,
+    *,
+    config: Path,
+    past: options.Past,
+    bundle: Path | None,
+    live: Path | None,
+    by: str | None,
+    trials: int,
+    minutes: float | None,
+    when_older_than: int | None,
+    when_drifted: bool,
+    new_features: bool,
+    out: Path,
+    no_tracking: bool,
+) -> None:
+    """Train a challenger on matured labels, and put it into shadow mode."""
+    import msgspec
+
+    from fraud_detection.challengers import retrain as work
+    from fraud_detection.core.score.archive import read_bundle
+    from fraud_detection.project.checks import open_project
+    from fraud_detection.training.tune import Budget
+
+    if trials:
         require("optuna", "or give --trials 0")
-    project, screen = open_project(arguments.config), terminal(arguments)
-    path = champion_path(arguments)
+    project, screen = open_project(config), output.screen
+    path = _champion_path(bundle, live)
     champion = read_bundle(path)
-    reasons = conditions(arguments, champion)
-    waits = _young_challenger(arguments) if any(reason.due for reason in reasons) else None
+    reasons = conditions(champion, past, when_older_than, when_drifted=when_drifted)
+    waits = _young_challenger(live, when_older_than) if any(reason.due for reason in reasons) else None
     if waits is not None:
         reasons.append(waits)
     for reason in reasons:
         screen.say(reason.message)
     if waits is not None or (reasons and not any(reason.due for reason in reasons)):
         print_line("not yet")
-        write_figures(arguments, {"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
+        output.write({"due": False, "reasons": [msgspec.to_builtins(one) for one in reasons]})
         return
-    tracking = tracks(project, screen.say, wanted=not arguments.no_tracking)
-    settings = _settings(arguments, project, path, tracking=tracking)
-    found = retrain(project, settings, screen.progress, screen.say)
+    settings = work.RetrainSettings(
+        champion=path,
+        data=past_file(project, past),
+        labels=past.labels,
+        states=past.state,
+        as_of=past.as_of,
+        out=out,
+        budget=Budget(trials, minutes),
+        new_features=new_features,
+        tracking=tracks(project, screen.say, wanted=not no_tracking),
+    )
+    found = work.retrain(project, settings, screen.progress, screen.say)
     screen.finish()
     _tell(screen, found)
-    shadow = _shadow(arguments, champion, found)
-    write_figures(arguments, _figures(reasons, found, shadow))
+    shadow = (
+        None if live is None or found.bundle.name == champion.name else _shadow(live, by, champion, found)
+    )
+    output.write(_figures(reasons, found, shadow))
 
 
-def champion_path(arguments: Namespace) -> Path:
-    """Return where the bundle in force is: that of the live folder, where one is named."""
-    if arguments.live is None:
-        return Path(arguments.bundle or BUNDLE)
-    registry = ReleaseRegistry(arguments.live)
+def _champion_path(bundle: Path | None, live: Path | None) -> Path:
+    """Return where the bundle in force is: that of the release registry, where one is named."""
+    from fraud_detection.releases import lifecycle
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    if live is None:
+        return bundle or options.BUNDLE
+    registry = ReleaseRegistry(live)
     return registry.bundle_path(lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name)
 
 
-def conditions(arguments: Namespace, champion: Bundle) -> list[Reason]:
+def conditions(
+    champion: Bundle, past: options.Past, older_than_ms: int | None, *, when_drifted: bool
+) -> list[Reason]:
     """Return what each condition says; none was asked for, none is returned."""
+    from fraud_detection.challengers.retrain_triggers import drift_of, latest_time, older_than
+    from fraud_detection.history.logged_decisions import state_files
+
     found = []
-    states = state_files(arguments.state)
-    if arguments.when_drifted and not states:
+    states = state_files(past.state)
+    if when_drifted and not states:
         raise ConfigError("--when-drifted looks at what was decided: name a state file with --state")
-    told = latest_time(states) if arguments.as_of is None else arguments.as_of
-    now = int(time.time() * 1000) if told is None else told
-    if arguments.when_older_than is not None:
-        found.append(older_than(champion, now, arguments.when_older_than))
-    if arguments.when_drifted:
+    latest = latest_time(states) if past.as_of is None else past.as_of
+    now = int(time.time() * 1000) if latest is None else latest
+    if older_than_ms is not None:
+        found.append(older_than(champion, now, older_than_ms))
+    if when_drifted:
         found.append(drift_of(champion, states, now).reason())
     return found
 
 
-def _young_challenger(arguments: Namespace) -> Reason | None:
-    if arguments.live is None:
+def _young_challenger(live: Path | None, older_than_ms: int | None) -> Reason | None:
+    from fraud_detection.challengers.retrain_triggers import RECENT_DAYS, young_challenger
+    from fraud_detection.evaluation.measures import DAY_MS
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    if live is None:
         return None
-    age_ms = arguments.when_older_than or RECENT_DAYS * DAY_MS
-    return young_challenger(ReleaseRegistry(arguments.live), dt.datetime.now(dt.UTC), age_ms)
-
-
-def _settings(arguments: Namespace, project: Project, champion: Path, *, tracking: bool) -> RetrainSettings:
-    return RetrainSettings(
-        champion=champion,
-        data=past_file(project, arguments),
-        labels=tuple(arguments.labels),
-        states=tuple(arguments.state),
-        as_of=arguments.as_of,
-        out=arguments.out,
-        budget=Budget(arguments.trials, arguments.minutes),
-        new_features=arguments.new_features,
-        tracking=tracking,
+    return young_challenger(
+        ReleaseRegistry(live), dt.datetime.now(dt.UTC), older_than_ms or RECENT_DAYS * DAY_MS
     )
 
 
 def _tell(screen: Terminal, found: Retrained) -> None:
-    for name, separation in found.suspects.items():
-        screen.say(
-            f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
-            "does it know the outcome?"
-        )
-    for words in (*found.doubts, *found.notes):
-        screen.say(f"warning: {words}")
+    say_doubts(screen, found.suspects, (*found.doubts, *found.notes))
     if found.tuned.trials:
         print_line(
             f"tuned: average precision {found.tuned.worth:.4f} in place of {found.tuned.worth_today:.4f} on "
@@ -136,16 +163,19 @@ def _tell(screen: Terminal, found: Retrained) -> None:
     )
 
 
-def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | None:
-    """Let the challenger decide in shadow mode; return its configuration, None where it does not."""
-    if arguments.live is None or found.bundle.name == champion.name:
-        return None
-    registry = ReleaseRegistry(arguments.live)
+def _shadow(live: Path, by: str | None, champion: Bundle, found: Retrained) -> str:
+    """Let the challenger decide in shadow mode; return its configuration."""
+    from fraud_detection.challengers.retrain_triggers import RETRAINED
+    from fraud_detection.cli.release.announce import OWN_FEATURES
+    from fraud_detection.releases import lifecycle
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    registry = ReleaseRegistry(live)
     now = lifecycle.current(registry)
     _, today = lifecycle.content_of(registry, now.champion)
     project = lifecycle.shadow_project(found.bundle, today)
     config_id = lifecycle.store(registry, found.bundle, project).config_id
-    author = lifecycle.Author(arguments.by or getpass.getuser(), f"{RETRAINED} {champion.name}")
+    author = lifecycle.Author(by or getpass.getuser(), f"{RETRAINED} {champion.name}")
     lifecycle.set_shadows(registry, [(found.bundle, project)], author, seen=now.number)
     if lifecycle.has_other_features(registry, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))
@@ -155,7 +185,9 @@ def _shadow(arguments: Namespace, champion: Bundle, found: Retrained) -> str | N
     return config_id
 
 
-def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> dict[str, object]:
+def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> Figures:
+    import msgspec
+
     return {
         "due": True,
         "reasons": [msgspec.to_builtins(one) for one in reasons],

@@ -1,37 +1,52 @@
-"""`fraud shadow`: configurations that decide every live payment too, and answer nobody."""
+"""`fraud shadow`: setups that decide every live payment too, and answer nobody."""
 
 from __future__ import annotations
 
 import logging
-from argparse import Namespace
+from pathlib import Path
 
-from fraud_detection.adapters.host.gc_tuning import few_collections
-from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
-from fraud_detection.challengers.shadow import Shadows
-from fraud_detection.cli.arguments import STATE
-from fraud_detection.cli.printing import terminal, write_figures
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.releases.registry import ReleaseRegistry
 
 LOG = logging.getLogger(__name__)
 
 
-def shadow(arguments: Namespace) -> None:
-    """Decide beside the services until told to stop, or until all is decided."""
-    screen, stop = terminal(arguments), Stop()
-    states = arguments.state or [STATE]
-    for state in states:
-        if not state.is_file():
-            raise ConfigError(f"{state}: no such state file; name that of a service with --state")
-    if arguments.history is not None and not arguments.history.is_file():
-        raise ConfigError(
-            f"{arguments.history}: no such file; name the one that the service was started with"
-        )
-    shadows = Shadows(ReleaseRegistry(arguments.live), states, arguments.history, screen.progress)
-    LOG.info("following %s", arguments.live, extra={"event": "started", "live": str(arguments.live)})
+@command("shadow")
+@options.live_folder
+@options.service_states
+@click.option(
+    "--history",
+    type=options.PATH,
+    metavar="FILE",
+    help="What the state file began with, for shadows with features of their own.",
+)
+@click.option("--once", is_flag=True, help="End when all that is there is decided.")
+@options.log_format
+def shadow(output: Output, *, live: Path, state: tuple[Path, ...], history: Path | None, once: bool) -> None:
+    """Let the shadows decide every live payment too, without an answer to anybody.
+
+    It ends when it is told to stop, or when all is decided.
+    """
+    from fraud_detection.adapters.host.gc_tuning import few_collections
+    from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
+    from fraud_detection.challengers.shadow import Shadows
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    screen, stop = output.screen, Stop()
+    for one in state:
+        if not one.is_file():
+            raise ConfigError(f"{one}: no such state file; name that of a service with --state")
+    if history is not None and not history.is_file():
+        raise ConfigError(f"{history}: no such file; name the one that the service was started with")
+    shadows = Shadows(ReleaseRegistry(live), state, history, screen.progress)
+    LOG.info("following %s", live, extra={"event": "started", "live": str(live)})
     try:
         with few_collections(), ending_on_signals(stop):
-            if arguments.once:
+            if once:
                 while shadows.step() and not stop.asked:
                     screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)
             else:
@@ -42,4 +57,4 @@ def shadow(arguments: Namespace) -> None:
     decided = shadows.decided
     words = "stopped: decided in the shadow: %s"
     LOG.info(words, f"{decided:,}", extra={"event": "stopped", "decided": decided})
-    write_figures(arguments, {"decided": decided})
+    output.write({"decided": decided})

@@ -6,53 +6,91 @@ Refused rows are told and counted, and the others stand; where nothing else is i
 from __future__ import annotations
 
 import os
-from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fraud_detection.adapters.host.gc_tuning import few_collections
-from fraud_detection.cli.losses import accept_losses
-from fraud_detection.cli.printing import terminal, write_figures
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import group
+from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.serving.embedded.label_import import Imported, into_server, into_state
-from fraud_detection.serving.embedded.stream_runner import open_service
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.terminal import Terminal
+    from fraud_detection.serving.embedded.label_import import Imported
 
 MAX_REFUSALS = 5
 
 
-def import_labels(arguments: Namespace) -> None:
-    """Learn the labels, and say what became of them."""
-    screen = terminal(arguments)
-    if arguments.to is None:
-        if arguments.accept_loss:
-            accept_losses([arguments.state])
-        _, service = open_service(arguments.bundle, arguments.state)
-        try:
-            with few_collections():
-                found = into_state(service, arguments.file, screen.progress)
-        finally:
-            service.close()
+@group("label")
+def label() -> None:
+    """Import what became of past payments."""
+
+
+@label.command("import")
+@click.argument("file", type=options.PATH)
+@options.bundle
+@options.state
+@click.option("--to", metavar="URL", help="A running `fraud serve`, instead of a state file.")
+@click.option("--key", metavar="KEY", help="For --to; or FRAUD_KEY in the environment.")
+@options.accept_loss
+def import_labels(
+    output: Output,
+    *,
+    file: Path,
+    bundle: Path,
+    state: Path,
+    to: str | None,
+    key: str | None,
+    accept_loss: bool,
+) -> None:
+    """Import the labels of a file, each once.
+
+    FILE is CSV, Parquet or JSON Lines, with a label a row.
+    """
+    from fraud_detection.cli.losses import accept_losses
+    from fraud_detection.serving.embedded.label_import import into_server
+
+    screen = output.screen
+    if to is None:
+        if accept_loss:
+            accept_losses([state])
+        found = _into_state(file, bundle, state, screen)
     else:
-        key = arguments.key or os.environ.get("FRAUD_KEY", "")
-        found = into_server(arguments.to, key, arguments.file, screen.progress)
+        found = into_server(to, key or os.environ.get("FRAUD_KEY", ""), file, screen.progress)
     screen.finish()
     for row, path, reason in found.refused[:MAX_REFUSALS]:
-        screen.say(f"{arguments.file}, row {row:,}: refused: {reason} - at `{path}`")
+        screen.say(f"{file}, row {row:,}: refused: {reason} - at `{path}`")
     screen.say(_sentence(found))
-    write_figures(
-        arguments,
+    output.write(
         {
             "learned": found.learned,
             "redundant": found.redundant,
             "repeated": found.repeated,
             "refused": len(found.refused),
             "waiting": found.waiting,
-        },
+        }
     )
     if found.refused and not found.taken:
         row, path, reason = found.refused[0]
         raise ConfigError(
-            f"{arguments.file}: none of its {len(found.refused):,} rows was taken; row {row:,}: {reason} "
+            f"{file}: none of its {len(found.refused):,} rows was taken; row {row:,}: {reason} "
             f"- at `{path}`. Name its columns as `schema` in the project file does, and import it again"
         )
+
+
+def _into_state(file: Path, bundle: Path, state: Path, screen: Terminal) -> Imported:
+    from fraud_detection.adapters.host.gc_tuning import few_collections
+    from fraud_detection.serving.embedded.label_import import into_state
+    from fraud_detection.serving.embedded.stream_runner import open_service
+
+    _, service = open_service(bundle, state)
+    try:
+        with few_collections():
+            return into_state(service, file, screen.progress)
+    finally:
+        service.close()
 
 
 def _sentence(found: Imported) -> str:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from pathlib import Path
 
-from fraud_detection.cli.arguments import BUNDLE
-from fraud_detection.cli.printing import terminal, write_figures
-from fraud_detection.core.errors import ConfigError
-from fraud_detection.engine.engine import Engine
-from fraud_detection.project.checks import open_project
-from fraud_detection.releases.lifecycle import current, engine_of
-from fraud_detection.releases.registry import ReleaseRegistry
-from fraud_detection.serving.create_state import new_state
-from fraud_detection.serving.load_engine import load_engine
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import group
+from fraud_detection.cli.printing import Output
 
 
-def create(arguments: Namespace) -> None:
-    """Make the state file, or one for each worker, and say what it remembers."""
-    screen = terminal(arguments)
-    engine = None if arguments.history is None else _engine(arguments)
-    count = new_state(arguments.path, arguments.workers, engine, arguments.history, screen.progress)
-    screen.finish()
-    whose = "" if arguments.workers == 1 else f" for each of {arguments.workers} workers"
+@group("state")
+def state() -> None:
+    """Make a state file."""
+
+
+@state.command("create")
+@click.argument("path", type=options.PATH, default=options.STATE)
+@click.option("--history", type=options.PATH, help="Past payments that it remembers.")
+@options.decided_by
+@options.workers("Make one for each of so many workers.")
+def create(
+    output: Output,
+    *,
+    path: Path,
+    history: Path | None,
+    by: options.DecidedBy,
+    workers: int,
+) -> None:
+    """Make a new state file for `fraud run` or `fraud serve`, and end."""
+    from fraud_detection.cli.serve.opening import engine_of
+    from fraud_detection.serving.create_state import new_state
+
+    engine = None if history is None else engine_of(by)
+    count = new_state(path, workers, engine, history, output.screen.progress)
+    output.screen.finish()
+    whose = "" if workers == 1 else f" for each of {workers} workers"
     remembers = "remembers nothing yet" if engine is None else f"remembers {count:,} payments"
-    screen.say(f"{arguments.path}: made{whose}; it {remembers}")
-    write_figures(arguments, {"payments": count, "workers": arguments.workers})
-
-
-def _engine(arguments: Namespace) -> Engine:
-    if arguments.live is None:
-        project = None if arguments.config is None else open_project(arguments.config)
-        return load_engine(arguments.bundle or BUNDLE, project)
-    if arguments.bundle is not None or arguments.config is not None:
-        raise ConfigError("--live says what answers: leave out --bundle and --config")
-    registry = ReleaseRegistry(arguments.live)
-    return engine_of(registry, current(registry).champion)
+    output.screen.say(f"{path}: made{whose}; it {remembers}")
+    output.write({"payments": count, "workers": workers})

@@ -3,47 +3,80 @@
 from __future__ import annotations
 
 import math
-from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.cli.printing import print_line, terminal, write_figures
-from fraud_detection.cli.try_it.generate import simulated_world
-from fraud_detection.demo.demo import beyond_the_clock, demo_project
-from fraud_detection.demo.emerging_fraud import NoveltySettings, watch
-from fraud_detection.training.emerging_fraud import Week
-from fraud_detection.training.report import plots
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
+from fraud_detection.cli.try_it.generate import simulation
+
+if TYPE_CHECKING:
+    from fraud_detection.training.emerging_fraud import Week
 
 HEADINGS = ("week of", "frauds", "found", "never retrained", "other kinds", "known", "learned", "reviewed")
 
 
-def novelty(arguments: Namespace) -> None:
-    """Print a table by week, and draw it where a chart is asked for."""
-    screen = terminal(arguments)
+@command("novelty")
+@click.option("--kind", default="card_testing", help="What begins late.")
+@click.option("--from-day", type=int, default=98, help="The day on which it begins.")
+@click.option("--weight", type=float, default=0.2, help="How much of it, see docs/simulator.md.")
+@options.drift
+@click.option("--review-share", type=float, default=0.01, help="Of payments.")
+@click.option("--history-days", type=int, default=56, help="That each model learns from.")
+@click.option(
+    "--directory", type=options.PATH, default=Path("build/novelty"), help="Where its simulation is put."
+)
+@click.option("--chart", type=options.PATH, metavar="FILE", help="Draw it into a PNG file.")
+@options.simulated(182)
+def novelty(
+    output: Output,
+    *,
+    kind: str,
+    from_day: int,
+    weight: float,
+    drift: tuple[str, ...],
+    review_share: float,
+    history_days: int,
+    directory: Path,
+    chart: Path | None,
+    simulated: options.Simulated,
+) -> None:
+    """Show week by week how soon a new kind of fraud is found, in a simulation."""
+    import msgspec
+
+    from fraud_detection.demo.demo import beyond_the_clock, demo_project
+    from fraud_detection.demo.emerging_fraud import NoveltySettings, watch
+    from fraud_detection.training.report import plots
+
+    screen = output.screen
     settings = NoveltySettings(
-        world=simulated_world(arguments),
-        kind=arguments.kind,
-        from_day=arguments.from_day,
-        weight=arguments.weight,
-        directory=arguments.directory,
-        history_days=arguments.history_days,
-        review_share=arguments.review_share,
-        drift=tuple(arguments.drift),
+        world=simulation(simulated),
+        kind=kind,
+        from_day=from_day,
+        weight=weight,
+        directory=directory,
+        history_days=history_days,
+        review_share=review_share,
+        drift=drift,
     )
     weeks = watch(settings, beyond_the_clock(demo_project()), screen.progress)
     screen.finish()
     print_line(table(weeks))
-    if arguments.chart is not None:
-        arguments.chart.parent.mkdir(parents=True, exist_ok=True)
-        plots.write(plots.novelty(settings.kind, weeks), arguments.chart)
-        screen.say(f"chart in {arguments.chart}")
-    write_figures(arguments, {"kind": settings.kind, "weeks": msgspec.to_builtins(weeks)})
+    if chart is not None:
+        chart.parent.mkdir(parents=True, exist_ok=True)
+        plots.write(plots.novelty(settings.kind, weeks), chart)
+        screen.say(f"chart in {chart}")
+    output.write({"kind": settings.kind, "weeks": msgspec.to_builtins(weeks)})
 
 
 def table(weeks: Sequence[Week]) -> str:
     """Return the weeks as a table in Markdown.
 
+    >>> from fraud_detection.training.emerging_fraud import Week
     >>> print(table([Week("2026-04-09", 4, 0.25, 0.25, 0.5, float("nan"), 0, 0.01, 0.01)]))
     | week of | frauds | found | never retrained | other kinds | known | learned | reviewed |
     |---|---|---|---|---|---|---|---|

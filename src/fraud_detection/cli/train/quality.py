@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from fraud_detection.cli.printing import figure
-from fraud_detection.core.project_schema import Costs, Project
+
+if TYPE_CHECKING:
+    from fraud_detection.core.project_schema import Project
 
 NAMES = {
     "average_precision": "average precision",
@@ -66,6 +69,8 @@ def quality_lines(found: Metrics) -> Iterator[str]:
 
 def quality_warnings(found: Metrics, project: Project) -> Iterator[str]:
     """Yield why these figures should not be trusted, or the model not used, a sentence each."""
+    from fraud_detection.core.project_schema import Costs
+
     own, amount = found["average_precision"], found["amount_only_average_precision"]
     if amount > own:
         yield (

@@ -1,144 +1,108 @@
-"""`fraud features`, `train`, `evaluate`, `prequential`: from history to a judged bundle."""
+"""`fraud features` and `fraud train`: from history to a bundle and its evaluation."""
 
 from __future__ import annotations
 
-import datetime as dt
-from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.adapters.files.tables import write_columns
-from fraud_detection.adapters.terminal import Terminal
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
 from fraud_detection.cli.extras import tracks
-from fraud_detection.cli.printing import terminal, write_figures
+from fraud_detection.cli.printing import Output
 from fraud_detection.cli.train.quality import quality_lines, quality_warnings
-from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.project_schema import Project
-from fraud_detection.core.score.archive import check_bundle_target
-from fraud_detection.evaluation.slices import iso
-from fraud_detection.history.load import read_history, refuse_empty
-from fraud_detection.project.checks import open_project
-from fraud_detection.training.prequential import Fold, Plan, prequential
-from fraud_detection.training.stages import (
-    FeaturesReport,
-    check_same_features,
-    make_features,
-    train_and_evaluate,
-    train_evaluate_and_refit,
-)
-from fraud_detection.training.tables.build import feature_table
-from fraud_detection.training.workflow import TrainReport
-from fraud_detection.training.workflow import evaluate as judge
-from fraud_detection.training.workflow import train as learn
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.terminal import Terminal
+    from fraud_detection.core.project_schema import Project
+    from fraud_detection.training.stages import FeaturesReport
+    from fraud_detection.training.workflow import TrainReport
 
 
-def features(arguments: Namespace) -> None:
+@command("features")
+@options.config
+@options.past
+@click.option("--out", type=options.PATH, default=options.FEATURES, help="Where to write it.")
+def features(
+    output: Output,
+    *,
+    config: Path,
+    past: options.Past,
+    out: Path,
+) -> None:
     """Replay history into a table of features."""
-    project, screen = open_project(arguments.config), terminal(arguments)
-    report = _features(project, arguments, arguments.out, screen)
-    screen.finish()
-    write_figures(arguments, msgspec.to_builtins(report))
+    import msgspec
+
+    from fraud_detection.project.checks import open_project
+
+    report = make_table(open_project(config), past, out, output.screen)
+    output.screen.finish()
+    output.write(msgspec.to_builtins(report))
 
 
-def train(arguments: Namespace) -> None:
-    """Train a bundle; from a file of history it is judged on its last slice too."""
-    project, screen = open_project(arguments.config), terminal(arguments)
-    bundle, tracking = (
-        check_bundle_target(arguments.bundle),
-        tracks(project, screen.say, wanted=not arguments.no_tracking),
-    )
-    table = arguments.features
-    if table is not None:
-        check_same_features(project, arguments.features)
-    if table is not None and not arguments.refit:
-        trained = learn(project, table, bundle, progress=screen.progress, tracking=tracking)
+@command("train")
+@options.config
+@options.past
+@click.option("--features", type=options.PATH, help="A ready table of features, instead of --data.")
+@click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
+@click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
+@options.no_tracking
+def train(
+    output: Output,
+    *,
+    config: Path,
+    past: options.Past,
+    features: Path | None,
+    bundle: Path,
+    refit: bool,
+    no_tracking: bool,
+) -> None:
+    """Train a model and pack it into a bundle.
+
+    From a file of history it is evaluated on the last slice too.
+    """
+    from fraud_detection.core.score.archive import check_bundle_target
+    from fraud_detection.project.checks import open_project
+    from fraud_detection.training import stages, workflow
+
+    project, screen = open_project(config), output.screen
+    bundle, tracking = check_bundle_target(bundle), tracks(project, screen.say, wanted=not no_tracking)
+    if features is not None:
+        stages.check_same_features(project, features)
+    if features is not None and not refit:
+        trained = workflow.train(project, features, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
-        _say_doubts(screen, trained)
+        say_doubts(screen, trained.suspects, trained.doubts)
         screen.say(f"bundle {trained.bundle.name} in {bundle}")
-        write_figures(arguments, dict(trained.metrics))
+        output.write(dict(trained.metrics))
         return
-    if table is None:
-        table = bundle.parent / "features.parquet"
-        _features(project, arguments, table, screen)
+    if features is None:
+        features = bundle.parent / "features.parquet"
+        make_table(project, past, features, screen)
     evaluation = bundle.parent / "evaluation"
-    work = train_evaluate_and_refit if arguments.refit else train_and_evaluate
-    trained, judged = work(project, table, bundle, evaluation, screen.progress, tracking=tracking)
+    work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
+    trained, judged = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
     screen.finish()
-    _say_doubts(screen, trained)
-    _say_metrics(screen, project, judged.metrics, evaluation)
-    judged_as = trained.bundle.manifest.judged
-    if judged_as is not None:
-        until = trained.bundle.manifest.periods.train_until
-        screen.say(
-            f"these are the figures of {judged_as}; then it was fitted again on payments until {until}"
-        )
-    screen.say(
-        f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
-        "--history PAST`, so that it remembers these payments"
-    )
-    write_figures(arguments, dict(judged.metrics))
+    say_doubts(screen, trained.suspects, trained.doubts)
+    say_metrics(screen, project, judged.metrics, evaluation)
+    _say_bundle(screen, trained, bundle)
+    output.write(dict(judged.metrics))
 
 
-def evaluate(arguments: Namespace) -> None:
-    """Judge a bundle on the test slice."""
-    project, screen = open_project(arguments.config), terminal(arguments)
-    tracking = tracks(project, screen.say, wanted=not arguments.no_tracking)
-    report = judge(
-        project,
-        arguments.features,
-        arguments.bundle,
-        arguments.out,
-        progress=screen.progress,
-        tracking=tracking,
-    )
-    screen.finish()
-    if report.instead_of:
-        screen.say(
-            f"bundle {report.instead_of} was fitted again on the test slice too; these are the figures of "
-            f"{report.bundle}, as which it was judged, on the slice that this one had not learned from"
-        )
-    _say_metrics(screen, project, report.metrics, arguments.out)
-    write_figures(arguments, dict(report.metrics))
+def past_file(project: Project, past: options.Past) -> Path | None:
+    """Return the file of past payments; None where state files hold all, since there is none."""
+    named = past.data or Path(project.history)
+    return None if past.state and past.data is None and not named.exists() else named
 
 
-def prequential_scores(arguments: Namespace) -> None:
-    """Train anew for each start and write the scores of the days that follow."""
-    project, screen = open_project(arguments.config), terminal(arguments)
-    plan = Plan(
-        arguments.train_days,
-        arguments.delay_days,
-        arguments.test_days,
-        arguments.history_days,
-        arguments.seeds,
-    )
-    starts = [_day(text) for text in arguments.starts.split(",")]
-    history = read_history(project, _history(project, arguments), screen.progress)
-    refuse_empty(history, _history(project, arguments))
-    # What the earliest fold may not know, no fold's categories may be made of.
-    learn_until = min(Fold.of(start, plan).until for start in starts)
-    dataset, _ = feature_table(project, history, screen.progress, learn_until)
-    scores = prequential(dataset, starts, plan, project.model, screen.progress)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_columns(
-        arguments.out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None
-    )
-    screen.finish()
-    screen.say(f"wrote {len(scores.score):,} scores of {len(starts)} folds to {arguments.out}")
-    write_figures(
-        arguments, {"scores": len(scores.score), "folds": len(starts), "features": len(dataset.info.features)}
-    )
+def make_table(project: Project, past: options.Past, out: Path, screen: Terminal) -> FeaturesReport:
+    """Make the table of features, and say what is in it."""
+    from fraud_detection.training.stages import make_features
 
-
-def _features(project: Project, arguments: Namespace, out: Path, screen: Terminal) -> FeaturesReport:
     report = make_features(
-        project,
-        past_file(project, arguments),
-        out,
-        screen.progress,
-        arguments.labels,
-        arguments.as_of,
-        states=arguments.state,
+        project, past_file(project, past), out, screen.progress, past.labels, past.as_of, states=past.state
     )
     screen.say(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
@@ -156,12 +120,14 @@ def _features(project: Project, arguments: Namespace, out: Path, screen: Termina
             f"which stand for {report.left_out:,} that were stopped"
         )
     if report.immature and report.moment is not None:
-        screen.say(_immature(report.immature, report.moment, named=arguments.as_of is not None))
+        screen.say(_immature(report.immature, report.moment, named=past.as_of is not None))
     return report
 
 
 def _immature(count: int, moment: int, *, named: bool) -> str:
     """Say which payments are in no slice, and what to do if that is wrong."""
+    from fraud_detection.evaluation.slices import iso
+
     words = (
         f"the labels of {count:,} payments cannot be in at {iso(moment)}: they are younger than "
         "`schema.label.delay`, and in no slice"
@@ -171,35 +137,32 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     return f"{words}; nothing is told of later than that: if the labels are, say of when with --as-of"
 
 
-def past_file(project: Project, arguments: Namespace) -> Path | None:
-    """Return the file of past payments; None where state files tell all, since there is no such file."""
-    named: Path = _history(project, arguments)
-    told_elsewhere = arguments.state and arguments.data is None and not named.exists()
-    return None if told_elsewhere else named
-
-
-def _history(project: Project, arguments: Namespace) -> Path:
-    return arguments.data or Path(project.history)
-
-
-def _day(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigError(f"--starts: expected dates such as 2026-08-01, got {text!r}") from None
-
-
-def _say_doubts(screen: Terminal, trained: TrainReport) -> None:
-    for name, separation in trained.suspects.items():
+def say_doubts(screen: Terminal, suspects: Mapping[str, float], doubts: Iterable[str]) -> None:
+    """Warn of features that may know the outcome, and of whatever else makes a model doubtful."""
+    for name, separation in suspects.items():
         screen.say(
             f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
             "does it know the outcome?"
         )
-    for doubt in trained.doubts:
+    for doubt in doubts:
         screen.say(f"warning: {doubt}")
 
 
-def _say_metrics(screen: Terminal, project: Project, metrics: dict[str, float], folder: Path) -> None:
+def _say_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
+    manifest = trained.bundle.manifest
+    if manifest.judged is not None:
+        screen.say(
+            f"these are the figures of {manifest.judged}; then it was fitted again on payments until "
+            f"{manifest.periods.train_until}"
+        )
+    screen.say(
+        f"bundle {trained.bundle.name} in {bundle}; decide with `fraud score FILE --bundle {bundle} "
+        "--history PAST`, so that it remembers these payments"
+    )
+
+
+def say_metrics(screen: Terminal, project: Project, metrics: dict[str, float], folder: Path) -> None:
+    """Say what an evaluation found, what to doubt about it, and where all of it is."""
     for line in quality_lines(metrics):
         screen.say(f"  {line}")
     for warning in quality_warnings(metrics, project):

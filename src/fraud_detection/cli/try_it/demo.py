@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
-from fraud_detection.adapters.terminal import Terminal
-from fraud_detection.cli.printing import figure, terminal, write_figures
-from fraud_detection.cli.try_it.generate import simulated_world
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, figure
+from fraud_detection.cli.try_it.generate import simulation
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.outcomes import Decided
-from fraud_detection.demo.demo import (
-    DemoReport,
-    DemoSettings,
-    LiveView,
-    demo_project,
-    prepare,
-    stream,
-    summarise,
-)
-from fraud_detection.demo.truth import Quality
+
+if TYPE_CHECKING:
+    from fraud_detection.adapters.terminal import Terminal
+    from fraud_detection.core.outcomes import Decided
+    from fraud_detection.demo.demo import DemoReport, LiveView
+    from fraud_detection.demo.truth import Quality
 
 PLAIN_EVERY_S = 5.0
 HEADINGS = ("declined", "amount", "score", "because")
 
 
-def demo(arguments: Namespace) -> None:
-    """Make a world, train, decide its payments live, and print one honest summary."""
-    began, screen, stop = time.monotonic(), terminal(arguments), Stop()
-    folder = arguments.directory
-    settings = DemoSettings(
-        arguments.seconds, arguments.rate, simulated_world(arguments), folder, tuple(arguments.drift)
-    )
+@command("demo")
+@click.option("--seconds", type=float, default=60.0, help="How long to stream.")
+@click.option("--rate", type=float, default=1000.0, help="Payments a second.")
+@options.simulated()
+@click.option("--directory", type=options.PATH, default=Path("build/demo"), help="Where everything is put.")
+@options.drift
+def demo(
+    output: Output,
+    *,
+    seconds: float,
+    rate: float,
+    simulated: options.Simulated,
+    directory: Path,
+    drift: tuple[str, ...],
+) -> None:
+    """Simulate payments, train a model, and decide a live stream."""
+    import msgspec
+
+    from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
+    from fraud_detection.demo.demo import DemoSettings, demo_project, prepare, stream, summarise
+
+    began, screen, stop = time.monotonic(), output.screen, Stop()
+    settings = DemoSettings(seconds, rate, simulation(simulated), directory, drift)
     prepare(settings, demo_project(), screen.progress)
     screen.finish()
     screen.say(f"streaming {settings.rate:,.0f} payments/s for {settings.seconds:g} s; Ctrl-C ends it")
@@ -45,9 +57,9 @@ def demo(arguments: Namespace) -> None:
         raise ConfigError("ended before the first payment was decided: there is nothing to sum up")
     report = summarise(settings, view, view.started - began)
     screen.say(summary(report))
-    screen.say(f"everything is in {folder}: bundle, decisions and quarantine (state.db), features, truth")
+    screen.say(f"everything is in {directory}: bundle, decisions and quarantine (state.db), features, truth")
     figures = msgspec.to_builtins(report)
-    write_figures(arguments, figures | figures.pop("quality"))
+    output.write(figures | figures.pop("quality"))
 
 
 class _Shown:

@@ -1,66 +1,113 @@
-"""`fraud generate history` and `fraud generate live`: payments of a simulated world."""
+"""`fraud generate history` and `fraud generate live`: payments of a simulation."""
 
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from fraud_detection.cli.printing import print_line, terminal, write_figures
-from fraud_detection.core.decoding import decode
+from fraud_detection.cli import options
+from fraud_detection.cli.command import group
+from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.simulator.live import LiveOptions
-from fraud_detection.simulator.run import generate_history, generate_live
-from fraud_detection.simulator.world import SimulatorSettings
+
+if TYPE_CHECKING:
+    from fraud_detection.simulator.world import SimulatorSettings
 
 
-def history(arguments: Namespace) -> None:
+@group("generate")
+def generate() -> None:
+    """Simulate payments: a history to train on, or a live stream."""
+
+
+@generate.command("history")
+@click.option("--out", type=options.PATH, default=Path("data/history.parquet"), help="Parquet or CSV.")
+@click.option("--truth", type=options.PATH, help="Where to write the truth behind the labels.")
+@options.simulated()
+def history(output: Output, *, out: Path, truth: Path | None, simulated: options.Simulated) -> None:
     """Write a labelled file of past payments."""
-    screen, world = terminal(arguments), simulated_world(arguments)
+    import msgspec
+
+    from fraud_detection.simulator.run import generate_history
+
+    screen, world = output.screen, simulation(simulated)
 
     def progress(day: int, payments: int) -> None:
         screen.progress(f"simulating: day {day}, {payments:,} payments", day / world.days)
 
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    summary = generate_history(world, arguments.out, arguments.truth, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    summary = generate_history(world, out, truth, progress)
     screen.finish()
     screen.say(
-        f"{summary.payments:,} payments of {summary.days} days in {arguments.out}, {summary.frauds:,} frauds "
+        f"{summary.payments:,} payments of {summary.days} days in {out}, {summary.frauds:,} frauds "
         f"({100 * summary.fraud_share:.2f} %); {summary.payments_per_second:,.0f} payments/s"
     )
-    write_figures(arguments, msgspec.to_builtins(summary))
+    output.write(msgspec.to_builtins(summary))
 
 
-def live(arguments: Namespace) -> None:
-    """Send payments and labels in real time."""
-    shares = {f"{name}_share": getattr(arguments, f"{name}_share") for name in ("late", "repeat", "poison")}
+@generate.command("live")
+@click.option("--rate", type=float, default=1000.0, help="Payments a second.")
+@click.option("--to", default="-", help="A file, - for standard output, or kinesis://STREAM.")
+@click.option("--seconds", type=float, help="How long; without it, until interrupted.")
+@click.option("--events", type=int, help="How many payments.")
+@options.drift
+@click.option("--late-share", type=float, help="Share of late events.")
+@click.option("--repeat-share", type=float, help="Share of repeated events.")
+@click.option("--poison-share", type=float, help="Share of malformed events.")
+@options.simulated()
+def live(
+    output: Output,
+    *,
+    rate: float,
+    to: str,
+    seconds: float | None,
+    events: int | None,
+    drift: tuple[str, ...],
+    late_share: float | None,
+    repeat_share: float | None,
+    poison_share: float | None,
+    simulated: options.Simulated,
+) -> None:
+    """Send payments and labels in real time, as JSON Lines."""
+    import msgspec
+
+    from fraud_detection.core.decoding import decode
+    from fraud_detection.simulator.live import LiveOptions
+    from fraud_detection.simulator.run import generate_live
+
     chosen = {
-        "rate": arguments.rate,
-        "seconds": arguments.seconds,
-        "payments": arguments.events,
-        "drift": tuple(arguments.drift),
-        **shares,
+        "rate": rate,
+        "seconds": seconds,
+        "payments": events,
+        "drift": drift,
+        "late_share": late_share,
+        "repeat_share": repeat_share,
+        "poison_share": poison_share,
     }
-    options = decode(
-        {key: value for key, value in chosen.items() if value is not None}, LiveOptions, "options"
-    )
-    if arguments.to == "-" and sys.stdout.isatty():
+    settings = decode(_given(chosen), LiveOptions, "options")
+    if to == "-" and sys.stdout.isatty():
         raise ConfigError(
             "standard output is a terminal: pipe it into `fraud run --source -`, or name a file with --to"
         )
-    summary = generate_live(simulated_world(arguments), arguments.to, options)
+    summary = generate_live(simulation(simulated), to, settings)
     print_line(
         f"sent {summary.payments:,} payments and {summary.labels:,} labels in {summary.seconds:.1f} s; "
         f"the receiver was {summary.behind_s_max:.3f} s behind at most",
         sys.stderr,
     )
-    write_figures(arguments, msgspec.to_builtins(summary))
+    output.write(msgspec.to_builtins(summary))
 
 
-def simulated_world(arguments: Namespace) -> SimulatorSettings:
-    """Return the world that the arguments ask for."""
-    chosen = {"seed": arguments.seed, "cards": arguments.cards, "days": arguments.days}
-    return decode(
-        {key: value for key, value in chosen.items() if value is not None}, SimulatorSettings, "options"
-    )
+def simulation(simulated: options.Simulated) -> SimulatorSettings:
+    """Return the simulation that the options ask for."""
+    from fraud_detection.core.decoding import decode
+    from fraud_detection.simulator.world import SimulatorSettings
+
+    return decode(_given(simulated._asdict()), SimulatorSettings, "options")
+
+
+def _given(chosen: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in chosen.items() if value is not None}

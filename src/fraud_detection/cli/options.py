@@ -1,0 +1,214 @@
+"""The options that several commands share, and what their values are read as."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+BUNDLE = Path("build/bundle")
+STATE = Path("build/state.db")
+LIVE = Path("build/live")
+PROJECT_FILE = Path("params.yaml")
+FEATURES = Path("build/features.parquet")
+PATH = click.Path(path_type=Path)
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
+
+
+class Parsed(click.ParamType[object, str]):
+    """What a function reads from text, and refuses by ValueError."""
+
+    def __init__(self, name: str, read: Callable[[str], object]) -> None:
+        """Know how help calls it."""
+        self.name = name
+        self._read = read
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Return the value, or tell why it is none."""
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def moment(text: str) -> int:
+    """Return the time that ISO 8601 names, in ms since 1970; without a zone it is UTC.
+
+    >>> moment("1970-01-02"), moment("1970-01-01T01:00+01:00")
+    (86400000, 0)
+    """
+    try:
+        named = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a day or a time such as 2026-03-01T12:00Z, got {text!r}") from None
+    zoned = named if named.tzinfo else named.replace(tzinfo=dt.UTC)
+    return round(zoned.timestamp() * 1000)
+
+
+def duration(text: str) -> int:
+    """Return a length of time such as 7d, in ms.
+
+    >>> duration("2h")
+    7200000
+    """
+    from fraud_detection.core.decoding import Duration
+
+    return Duration.parse(text).ms
+
+
+class Past(NamedTuple):
+    """Past payments, more labels, what a system has decided, and the moment from which one looks back."""
+
+    data: Path | None
+    labels: tuple[Path, ...]
+    as_of: int | None
+    state: tuple[Path, ...]
+
+
+class DecidedBy(NamedTuple):
+    """What decides: a bundle, with the project file of today where one is named; or what is released."""
+
+    bundle: Path | None
+    live: Path | None
+    config: Path | None
+
+
+class ReleaseRequest(NamedTuple):
+    """A change of what is released: in which registry, who wants it and why, and whether MLflow is told."""
+
+    live: Path
+    by: str | None
+    reason: str
+    no_tracking: bool
+
+
+class Simulated(NamedTuple):
+    """The payments that are simulated; None where the simulator has its own default."""
+
+    seed: int
+    cards: int | None
+    days: int | None
+
+
+MOMENT = Parsed("time", moment)
+DURATION = Parsed("duration", duration)
+
+config = click.option("--config", type=PATH, default=PROJECT_FILE, metavar="FILE", help="The project file.")
+own_config = click.option(
+    "--config", type=PATH, metavar="FILE", help="A project file to decide by, instead of the bundle's."
+)
+bundle = click.option("--bundle", type=PATH, default=BUNDLE, help="The bundle.")
+any_bundle = click.option("--bundle", type=PATH, show_default=str(BUNDLE), help="The bundle.")
+live = click.option(
+    "--live", type=PATH, metavar="DIR", help="Decide by what is released there, and follow it."
+)
+live_folder = click.option("--live", type=PATH, default=LIVE, metavar="DIR", help="The release registry.")
+state = click.option("--state", type=PATH, default=STATE, help="The state file.")
+all_states = click.option(
+    "--state", type=PATH, default=STATE, help="The state file, or the name of all workers'."
+)
+data = click.option("--data", type=PATH, help="File of past payments (`history` in the project file).")
+labels = click.option("--labels", type=PATH, multiple=True, metavar="FILE", help="More labels, repeatable.")
+as_of = click.option(
+    "--as-of",
+    type=MOMENT,
+    metavar="TIME",
+    help="Know nothing later, such as 2026-03-01 or 2026-03-01T12:00Z.",
+)
+
+logged_states = click.option(
+    "--state",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="State file whose decided payments and labels follow --data, repeatable.",
+)
+by = click.option("--by", metavar="NAME", help="Who wants it (the user of this process).")
+service_states = click.option(
+    "--state",
+    type=PATH,
+    multiple=True,
+    default=[STATE],
+    metavar="FILE",
+    help="A state file that payments are decided with, repeatable.",
+)
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Lines of the log, each with its time and level.",
+)
+synchronous = click.option(
+    "--synchronous",
+    type=click.Choice(["normal", "full"]),
+    default="normal",
+    help="`full` survives a loss of power.",
+)
+accept_loss = click.option(
+    "--accept-loss", is_flag=True, help="Go on with a state file though answers are gone from it."
+)
+settings = click.option(
+    "--settings", type=PATH, default=Path("deploy.yaml"), help="Settings of the environment."
+)
+no_tracking = click.option("--no-tracking", is_flag=True, help="Do not log to MLflow.")
+drift = click.option("--drift", multiple=True, help="A drift of fields or behaviour, see docs/simulator.md.")
+
+
+def workers(words: str) -> Decorator:
+    """Let a command say how many processes there are."""
+    return click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help=words)
+
+
+def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Decorator:
+    """Let a function take what several options say as one value, a tuple of that kind."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def call(output: object, **given: object) -> object:
+            value = kind(**{field: given.pop(field) for field in kind.__annotations__})
+            return function(output, **given, **{name: value})
+
+        for option in reversed(several):
+            option(call)  # notes the option at the function
+        return call
+
+    return decorate
+
+
+def simulated(days: int | None = None) -> Decorator:
+    """Let a command say what is simulated; days: of history, where not the simulator's own default."""
+    words = "How many days the history has." if days else "How many days the history has (90)."
+    return gathered(
+        "simulated",
+        Simulated,
+        click.option("--seed", type=int, default=7, help="Of the simulation."),
+        click.option("--cards", type=int, help="How many cards there are (5,000)."),
+        click.option("--days", type=int, default=days, help=words),
+    )
+
+
+def compared(function: Function) -> Function:
+    """Let a command say which shadow is compared with the champion, on which decisions."""
+    setup = click.option("--setup", metavar="NAME", help="Which shadow (the only one).")
+    known = click.option(
+        "--as-of", type=MOMENT, metavar="TIME", help="By when labels were known (all that are)."
+    )
+    return setup(service_states(known(function)))
+
+
+past = gathered("past", Past, data, labels, as_of, logged_states)
+decided_by = gathered("by", DecidedBy, any_bundle, live, own_config)
+releasing = gathered(
+    "request",
+    ReleaseRequest,
+    live_folder,
+    by,
+    click.option("--reason", required=True, metavar="WORDS", help="Why."),
+    no_tracking,
+)

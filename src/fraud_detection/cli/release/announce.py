@@ -1,0 +1,115 @@
+"""What every step does that changes what is released: print it, tell MLflow, wait for the services."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+
+import msgspec
+
+from fraud_detection.adapters.mlflow_tracking import MlflowTracker, is_kept
+from fraud_detection.cli.extras import advice, has
+from fraud_detection.cli.options import ReleaseRequest
+from fraud_detection.cli.printing import Output, print_line
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.project_schema import Project
+from fraud_detection.core.score.archive import read_bundle
+from fraud_detection.core.score.bundle import Bundle
+from fraud_detection.project.change_set import apply_change, load_change
+from fraud_detection.releases import lifecycle
+from fraud_detection.releases.registry import Release, ReleaseRegistry
+
+FOLLOWED_WITHIN_S = 15.0
+OWN_FEATURES = (
+    "bundle {} has other features than the services: `fraud shadow` makes them itself, and needs the "
+    "--history that the service began with"
+)
+
+
+def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
+    """Print a release, tell MLflow, and wait until every service of this machine follows it."""
+    registry = ReleaseRegistry(request.live)
+    print_line(line(release))
+    if not request.no_tracking:
+        update_model_registry(registry, release)
+    services = follow(registry, release)
+    followed = (
+        f"{services} service{'s' * (services != 1)} of this machine answer{'s' * (services == 1)} by it"
+    )
+    output.screen.say(followed if services else "no service of this machine follows the registry now")
+    output.write({"release": msgspec.to_builtins(release), "services": services})
+
+
+def author(request: ReleaseRequest) -> lifecycle.Author:
+    """Return who wants a release, and why; the user of this process, where nobody is named."""
+    return lifecycle.Author(request.by or getpass.getuser(), request.reason)
+
+
+def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
+    """Return the bundle and the project that a change makes of what is live.
+
+    A bundle with other features brings its own schema and features.
+    """
+    asked = load_change(path)
+    name, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
+    bundle = registry.bundle(name) if asked.bundle is None else read_bundle(Path(asked.bundle))
+    return bundle, apply_change(lifecycle.shadow_project(bundle, project), asked)
+
+
+def follow(registry: ReleaseRegistry, release: Release) -> int:
+    """Wait until every service of this machine answers by a release; return how many do.
+
+    Raises ConfigError when one cannot: the release is there, and that service answers by the one before.
+    """
+    until = time.monotonic() + FOLLOWED_WITHIN_S
+    while True:
+        services = registry.services()
+        behind = [service for service in services if service.release < release.number]
+        stuck = [service for service in behind if service.problem]
+        if stuck or (behind and time.monotonic() > until):
+            service = (stuck or behind)[0]
+            why = service.problem or f"it did not follow within {FOLLOWED_WITHIN_S:g} s"
+            raise ConfigError(
+                f"release {release.number} is made, but service {service.name} ({service.state}) answers by "
+                f"release {service.release} on: {why}; take it back with `fraud rollback`"
+            )
+        if not behind:
+            return len(services)
+        time.sleep(0.05)
+
+
+def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
+    """Let the registry's champion be the one that answers; what it missed before is made good too."""
+    name, project = lifecycle.content_of(registry, release.champion)
+    if not is_kept(project.tracking.uri):
+        return
+    if not has("mlflow"):
+        print_line(
+            f"the registry's champion was not told of it: that takes {advice('mlflow')}; then tell it with "
+            "`fraud release show --registry`"
+        )
+        return
+    try:
+        version = MlflowTracker(project).promoted(name)
+    except RetryError as error:
+        raise RetryError(
+            f"release {release.number} is made, but the registry could not be told: {error}; the next "
+            "release tells it, or `fraud release show --registry`"
+        ) from None
+    if version is None:
+        print_line(f"the registry does not know the bundle {name}; its champion stays what it was")
+    else:
+        print_line(f"the registry's champion of {project.tracking.model} is version {version}")
+
+
+def line(one: Release) -> str:
+    """Return a release in one line."""
+    words = f"release {one.number}, {one.at}, {one.kind} by {one.by}: {one.reason} (champion {one.champion}"
+    if one.canary:
+        words += f", canary {one.canary} for {100 * one.share:g} % of the cards"
+    if one.shadows:
+        words += f", in the shadow {', '.join(one.shadows)}"
+    if one.reverts_to:
+        words += f", as release {one.reverts_to}"
+    return f"{words})"

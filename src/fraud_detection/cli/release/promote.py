@@ -1,0 +1,49 @@
+"""`fraud promote`: a challenger becomes the champion, if it passes the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
+from fraud_detection.cli.release.compare import lines
+from fraud_detection.core.errors import ConfigError
+
+
+@command("promote")
+@options.compared
+@click.option("--anyway", is_flag=True, help="Even if the gate is shut; the release says so.")
+@options.releasing
+def promote(
+    output: Output,
+    *,
+    setup: str | None,
+    state: tuple[Path, ...],
+    as_of: int | None,
+    anyway: bool,
+    request: options.ReleaseRequest,
+) -> None:
+    """Promote a challenger if it passes the gate."""
+    import msgspec
+
+    from fraud_detection.challengers import promotion
+    from fraud_detection.cli.release.announce import announce, author
+    from fraud_detection.releases.registry import ReleaseRegistry
+
+    screen, registry = output.screen, ReleaseRegistry(request.live)
+    challenger = promotion.chosen(registry, setup)
+    screen.progress("comparing", 0.0)
+    found = promotion.compared(registry, state, challenger, as_of)
+    screen.finish()
+    for line in lines(found):
+        print_line(line)
+    released = promotion.promote(registry, found, author(request), anyway=anyway)
+    if released is None:
+        output.write(msgspec.to_builtins(found))
+        raise ConfigError(
+            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --anyway"
+        )
+    announce(output, request, released)

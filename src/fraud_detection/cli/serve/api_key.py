@@ -1,0 +1,31 @@
+"""`fraud api-key`: who may ask for decisions over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.printing import Output, print_line
+from fraud_detection.core.errors import ConfigError
+
+
+@command("api-key")
+@click.argument("name")
+@click.option("--roles", default="decide,read", help="Of decide, read, label, operate.")
+@click.option("--per-second", type=float, metavar="N", help="Events at most.")
+@click.option("--keys", type=options.PATH, default=Path("keys.yaml"), help="Where it is stored.")
+def api_key(_output: Output, *, name: str, roles: str, per_second: float | None, keys: Path) -> None:
+    """Make an API key for `fraud serve` and print it, once.
+
+    NAME says whose key it is.
+    """
+    from fraud_detection.serving.http.api_keys import ROLES, Role, add_key
+
+    wanted = tuple(part.strip() for part in roles.split(","))
+    if unknown := sorted(set(wanted) - set(ROLES)):
+        raise ConfigError(f"--roles: unknown {', '.join(unknown)}; allowed here: {', '.join(ROLES)}")
+    print_line(add_key(keys, name, cast("tuple[Role, ...]", wanted), per_second))

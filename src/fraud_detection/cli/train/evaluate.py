@@ -1,0 +1,100 @@
+"""`fraud evaluate` and `fraud prequential`: what a model is worth, on one slice and on many."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import click
+
+from fraud_detection.cli import options
+from fraud_detection.cli.command import command
+from fraud_detection.cli.extras import tracks
+from fraud_detection.cli.printing import Output
+from fraud_detection.cli.train.training import say_metrics
+from fraud_detection.core.errors import ConfigError
+
+
+@command("evaluate")
+@options.config
+@click.option("--features", type=options.PATH, default=options.FEATURES, help="Table of features.")
+@options.bundle
+@click.option("--out", type=options.PATH, default=Path("build/evaluation"), help="Figures and plots.")
+@options.no_tracking
+def evaluate(
+    output: Output, *, config: Path, features: Path, bundle: Path, out: Path, no_tracking: bool
+) -> None:
+    """Evaluate a bundle on the test slice."""
+    from fraud_detection.project.checks import open_project
+    from fraud_detection.training import workflow
+
+    project, screen = open_project(config), output.screen
+    tracking = tracks(project, screen.say, wanted=not no_tracking)
+    report = workflow.evaluate(project, features, bundle, out, progress=screen.progress, tracking=tracking)
+    screen.finish()
+    if report.instead_of:
+        screen.say(
+            f"bundle {report.instead_of} was fitted again on the test slice too; these are the figures of "
+            f"{report.bundle}, as which it was judged, on the slice that this one had not learned from"
+        )
+    say_metrics(screen, project, report.metrics, out)
+    output.write(dict(report.metrics))
+
+
+@command("prequential")
+@options.config
+@options.data
+@click.option("--starts", required=True, help="First train days, YYYY-MM-DD,YYYY-MM-DD,...")
+@click.option("--train-days", type=int, default=7, help="Days that each model learns from.")
+@click.option("--delay-days", type=int, default=7, help="Days until labels are known.")
+@click.option("--test-days", type=int, default=7, help="Days that each model scores.")
+@click.option(
+    "--history-days", type=int, default=56, help="Days of payments before those that a model learns."
+)
+@click.option("--seeds", type=int, default=2, help="Models a fold that are averaged.")
+@click.option(
+    "--out", type=options.PATH, default=Path("scores.parquet"), help="Fold, id and score of each payment."
+)
+def prequential(
+    output: Output,
+    *,
+    config: Path,
+    data: Path | None,
+    starts: str,
+    train_days: int,
+    delay_days: int,
+    test_days: int,
+    history_days: int,
+    seeds: int,
+    out: Path,
+) -> None:
+    """Train anew for each start date and score the days that follow."""
+    from fraud_detection.adapters.files.tables import write_columns
+    from fraud_detection.history.load import read_history, refuse_empty
+    from fraud_detection.project.checks import open_project
+    from fraud_detection.training import prequential as folds
+    from fraud_detection.training.tables.build import feature_table
+
+    project, screen = open_project(config), output.screen
+    plan = folds.Plan(train_days, delay_days, test_days, history_days, seeds)
+    days = [_day(text) for text in starts.split(",")]
+    past = data or Path(project.history)
+    history = read_history(project, past, screen.progress)
+    refuse_empty(history, past)
+    # What the earliest fold may not know, no fold's categories may be made of.
+    learn_until = min(folds.Fold.of(day, plan).until for day in days)
+    dataset, _ = feature_table(project, history, screen.progress, learn_until)
+    scores = folds.prequential(dataset, days, plan, project.model, screen.progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_columns(out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)
+    screen.finish()
+    screen.say(f"wrote {len(scores.score):,} scores of {len(days)} folds to {out}")
+    figures = {"scores": len(scores.score), "folds": len(days), "features": len(dataset.info.features)}
+    output.write(figures)
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigError(f"--starts: expected dates such as 2026-08-01, got {text!r}") from None
