@@ -89,8 +89,8 @@ def _live(path: Path, world: World) -> ReleaseRegistry:
 
 @contextmanager
 def _shadow(registry: ReleaseRegistry, state: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={registry.path}", f"--state={state}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--plain"]
+    command += [f"--registry={registry.path}", f"--state={state}"]
     with (state.parent / "shadow.log").open("ab") as log:
         child = Child(command, os.environ, Path.cwd(), log)
         try:

@@ -142,7 +142,7 @@ def measure(arguments: argparse.Namespace, world: SimulatorSettings, workers: in
     prepared = iter(list(itertools.islice(events, int(arguments.seconds * 8_000))))
     port = free_port()
     with tempfile.TemporaryDirectory() as scratch:
-        words = ["--headless", f"--workers={workers}", f"--port={port}", f"--state={scratch}/state.db"]
+        words = ["--plain", f"--workers={workers}", f"--port={port}", f"--state={scratch}/state.db"]
         words += [f"--bundle={arguments.directory}/bundle"]
         new_state(Path(scratch) / "state.db", workers)
         command = [sys.executable, "-m", "fraud_detection.cli", "serve", *words]

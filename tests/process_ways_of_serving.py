@@ -62,7 +62,7 @@ class RunWay:
         path.touch()
         source = "-" if self.pipe else str(path)
         command = [sys.executable, "-m", "fraud_detection.cli", "run", *words_of(case, folder)]
-        command += [f"--source={source}", f"--state={made(folder / 's.db')}", f"--out={out}", "--headless"]
+        command += [f"--source={source}", f"--state={made(folder / 's.db')}", f"--out={out}", "--plain"]
         processes = by_process(cuts)
         for number, parts in enumerate(processes):
             last = processes[number + 1][0].before if number + 1 < len(processes) else "closed"

@@ -32,7 +32,7 @@ def created(state: Path, *words: str) -> None:
     """Make a state file, where there is none, by the command; what is refused the server refuses too."""
     workers = int(dict(one.split("=", 1) for one in words if "=" in one).get("--workers", "1"))
     if not (state if workers == 1 else shard_path(state, 0, workers)).exists():
-        main(["state", "create", str(state), "--headless", *words])
+        main(["state", "create", str(state), "--plain", *words])
 
 
 def opened(state: Path, **options: Any) -> StateFile:  # noqa: ANN401 - those of the class
@@ -53,8 +53,8 @@ def open_released_service(
 
 def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) -> list[str]:
     """Make what a server will open, and return its words without those that are about the making."""
-    making = [one for one in more if one.startswith(("--history=", "--workers=", "--live=", "--config="))]
-    if bundle is not None and not any(one.startswith("--live=") for one in more):
+    making = [one for one in more if one.startswith(("--history=", "--workers=", "--registry=", "--config="))]
+    if bundle is not None and not any(one.startswith("--registry=") for one in more):
         making.append(f"--bundle={bundle}")
     created(state, *making)
     return [one for one in more if not one.startswith("--history=")]

@@ -66,7 +66,7 @@ class FraudServer:
         """Start it and wait until it has decided a payment."""
         copy_state(self.source, self.state)
         port, log = free_port(), Path(self._folder.name) / "log"
-        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--headless", f"--port={port}"]
+        command = [sys.executable, "-m", "fraud_detection.cli", "serve", "--plain", f"--port={port}"]
         command += [f"--bundle={self.bundle.resolve()}", f"--state={self.state}"]
         if self.tls is not None:
             command += [f"--certificate={self.tls[0]}", f"--private-key={self.tls[1]}"]

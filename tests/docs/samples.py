@@ -75,12 +75,12 @@ def write_world(folder: Path, run: Callable[..., str]) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
     _write_changes(folder)
     _write_handbook(folder / "handbook.parquet")
-    world = "--cards 200 --headless"
+    world = "--cards 200 --plain"
     run(
         f"fraud generate history {world} --out data/history.parquet",
         f"fraud generate history {world} --out payments.csv",
-        "fraud train --refit --no-tracking --headless",
-        "fraud train --features build/features.parquet --bundle build/demo/bundle --no-tracking --headless",
+        "fraud train --refit --no-tracking --plain",
+        "fraud train --features build/features.parquet --bundle build/demo/bundle --no-tracking --plain",
         f"fraud generate live {world} --events 400 --rate 5000 --to live.jsonl",
     )
     for name in ("history.parquet", "data/until-now.parquet"):
@@ -92,13 +92,13 @@ def write_world(folder: Path, run: Callable[..., str]) -> None:
     shutil.copytree(folder / "build/bundle", folder / "ml/model")
     _write_events(folder)
     run(
-        'fraud release start --bundle build/bundle --config params.yaml --reason "first model" --headless',
-        'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --headless --no-tracking',
-        "fraud state create --live build/live --history data/history.parquet --headless",
-        "fraud run --live build/live --source live.jsonl --headless",
-        "fraud audit verify --state build/state.db --note notes.jsonl --headless",
+        'fraud release start --bundle build/bundle --config params.yaml --reason "first model" --plain',
+        'fraud release shadow gift-cards.yaml --reason "a wave of gift cards" --plain --no-tracking',
+        "fraud state create --registry build/registry --history data/history.parquet --plain",
+        "fraud run --registry build/registry --source live.jsonl --plain",
+        "fraud audit verify --state build/state.db --anchor notes.jsonl --plain",
     )
-    shutil.copy(folder / "build/bundle.tar.gz", folder / "build/live/bundles/NAME.tar.gz")
+    shutil.copy(folder / "build/bundle.tar.gz", folder / "build/registry/bundles/NAME.tar.gz")
 
 
 def _write_changes(folder: Path) -> None:

@@ -15,7 +15,7 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], timeout: 
     """Run a block in one bash, which ends at its first error; return all that was said."""
     lines, services = [], 0
     for command in block.commands():
-        if any(service in command for service in SERVICES) and "--once" not in command:
+        if any(service in command for service in SERVICES) and "--exit-when-idle" not in command:
             lines.append(f"{{ exec env {command} ; }} & services+=($!); ready {_port(command)}")
             services += 1
         else:

@@ -113,7 +113,7 @@ def test_all_sql_can_be_parsed(block: Block) -> None:
 def test_the_quick_start_of_the_readme_works_in_a_fresh_clone(tmp_path: Path) -> None:
     clone = fresh_clone(tmp_path)
     write_own_data(clone)
-    small = "--seconds=2 --cards=100 --days=75 --rate=100 --headless"
+    small = "--seconds=2 --cards=100 --days=75 --rate=100 --plain"
     ways = {"make demo": small, "make test": "tests/unit/ci/test_metrics_table.py"}
     for block in of("bash", "README.md"):
         run_block(block, clone, environment(clone, ARGS=ways.get(block.text.strip(), ""), JOBS="0"))

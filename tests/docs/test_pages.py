@@ -27,7 +27,7 @@ OWN_DATA = {"docs/your-own-data.md"}
 """Pages that begin with a file of payments and nothing else."""
 WITH_STATE = {"docs/explain.md", "docs/labels.md", "docs/retrain.md"}
 WITH_LIVE = {"docs/retrain.md"}
-SMALL = {"make aws-demo": "--cards=100 --days=75 --seconds=5 --headless"}
+SMALL = {"make aws-demo": "--cards=100 --days=75 --seconds=5 --plain"}
 
 ELSEWHERE = {"README.md", "docs/python.md"}
 """Pages whose blocks run in order, by tests of their own."""
@@ -60,7 +60,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, clone: Path, block: B
     if not shadows and block.page not in WITH_STATE:
         for left in (copy / "build").glob("state.db*"):
             left.unlink()
-    if not shadows and block.page not in WITH_LIVE and "build/live/bundles/" not in block.text:
+    if not shadows and block.page not in WITH_LIVE and "build/registry/bundles/" not in block.text:
         shutil.rmtree(copy / "build" / "live", ignore_errors=True)
     return copy
 
@@ -113,7 +113,7 @@ def test_every_event_among_the_json_is_one_that_the_simulated_world_reads(world:
     assert events
     lines = "".join(f"{json.dumps(event)}\n" for event in events)
     (world / "labels.jsonl").write_text(lines)
-    commands = ["fraud state create labels.db --headless"]
-    commands += ["fraud run --source labels.jsonl --state labels.db --headless"]
+    commands = ["fraud state create labels.db --plain"]
+    commands += ["fraud run --source labels.jsonl --state labels.db --plain"]
     said = run_lines(commands, world, in_venv(clone))
     assert "quarantined 0" in said or "0 quarantined" in said or "quarantine" not in said

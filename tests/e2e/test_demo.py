@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["--cards", "250", "--days", "75", "--rate", "300", "--headless", "--directory", "demo"]
+SMALL = ["--cards", "250", "--days", "75", "--rate", "300", "--plain", "--directory", "demo"]
 
 
 def demo(*arguments: str) -> list[str]:

@@ -84,7 +84,7 @@ def fraud(
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [*words]
-        if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "warm-up")):
+        if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "backfill")):
             command.append(f"--bundle={small_world.bundle}")
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -105,7 +105,7 @@ def applied(fraud: Fraud) -> str:
 
 
 def test_before_anything_is_deployed_each_command_says_so(fraud: Fraud) -> None:
-    for words in (["status"], ["logs"], ["deploy", "status"], ["deploy", "warm-up", "--history=none.csv"]):
+    for words in (["status"], ["logs"], ["deploy", "status"], ["deploy", "backfill", "--history=none.csv"]):
         done = fraud(*words)
         assert done.returncode == 2
         assert "`fraud deploy apply` makes it" in done.stderr
@@ -174,7 +174,7 @@ def test_profiles_are_filled_from_history_once(
     assert applied
     history = tmp_path / "history.parquet"
     write_history(msgspec.structs.replace(small_world.settings, days=8), history)
-    first, again = (fraud("deploy", "warm-up", f"--history={history}") for _ in range(2))
+    first, again = (fraud("deploy", "backfill", f"--history={history}") for _ in range(2))
     assert "profiles written" in first.stderr
     assert again.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
 

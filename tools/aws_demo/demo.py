@@ -254,7 +254,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
 def _sender(settings: DemoSettings, stream: str) -> list[str]:
     world = settings.world
     return [
-        *(sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--headless"),
+        *(sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--plain"),
         f"--to=kinesis://{stream}",
         *(f"--rate={settings.rate}", f"--seconds={settings.seconds}"),
         *(f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"),

@@ -92,7 +92,7 @@ def find_bundle(name: str, paths: Sequence[Path]) -> Bundle:
         there.append(f"{path} ({bundle.name})")
     raise ConfigError(
         f"the bundle {name}, which decided, is not among: {', '.join(there)}; name it with --bundle, or the "
-        "folder of kept bundles with --live"
+        "folder of kept bundles with --registry"
     )
 
 

@@ -177,7 +177,7 @@ def _compare(found: Verified, note: Noted, link: Link) -> None:
 def read_notes(path: Path) -> list[Noted]:
     """Return what was noted; raise ConfigError when the file is missing or a line of it is none."""
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file of notes; begin one with --note")
+        raise ConfigError(f"{path}: no such file of notes; begin one with --anchor")
     notes = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:

@@ -105,7 +105,7 @@ def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
     if config_id in shadows:
         return str(config_id)
     there = ", ".join(shadows) or "none; make one with `fraud release shadow`"
-    raise ConfigError(f"--setup: name one of the shadows (there are: {there})")
+    raise ConfigError(f"--config-id: name one of the shadows (there are: {there})")
 
 
 def promote(

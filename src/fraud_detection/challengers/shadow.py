@@ -211,7 +211,7 @@ class Shadows:
                 raise ConfigError(
                     f"{state}: bundle {bundle}, which decides, is not in the registry {self._registry.path}, "
                     "so its features cannot be compared with a shadow's; let the service follow that "
-                    "registry (--live)"
+                    "registry (--registry)"
                 )
             self._fingerprints[bundle] = self._registry.bundle(bundle).manifest.fingerprint
         return self._fingerprints[bundle]

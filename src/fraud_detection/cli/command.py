@@ -21,7 +21,7 @@ WIDE = {"max_content_width": 110, "show_default": True}
 
 COMMON = (
     click.Option(["--json"], type=PATH, metavar="FILE", help="Write the figures to FILE."),
-    click.Option(["--headless", "plain"], is_flag=True, help="Print plain lines, as without a terminal."),
+    click.Option(["--plain"], is_flag=True, help="Print plain lines, as without a terminal."),
 )
 
 

@@ -29,8 +29,8 @@ COMMANDS = {
             "train.evaluate:prequential",
             "Train anew for each start date and score the days that follow.",
         ),
-        "novelty": (
-            "train.novelty:novelty",
+        "emerging-fraud": (
+            "train.emerging_fraud:emerging_fraud",
             "Show week by week how soon a new kind of fraud is found, in a simulation.",
         ),
     },

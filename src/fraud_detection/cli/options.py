@@ -12,7 +12,7 @@ import click
 
 BUNDLE = Path("build/bundle")
 STATE = Path("build/state.db")
-LIVE = Path("build/live")
+REGISTRY = Path("build/registry")
 PROJECT_FILE = Path("params.yaml")
 FEATURES = Path("build/features.parquet")
 PATH = click.Path(path_type=Path)
@@ -75,15 +75,15 @@ class DecidedBy(NamedTuple):
     """What decides: a bundle, with the project file of today where one is named; or what is released."""
 
     bundle: Path | None
-    live: Path | None
+    registry: Path | None
     config: Path | None
 
 
 class ReleaseRequest(NamedTuple):
     """A change of what is released: in which registry, who wants it and why, and whether MLflow is told."""
 
-    live: Path
-    by: str | None
+    registry: Path
+    author: str | None
     reason: str
     no_tracking: bool
 
@@ -105,10 +105,12 @@ own_config = click.option(
 )
 bundle = click.option("--bundle", type=PATH, default=BUNDLE, help="The bundle.")
 any_bundle = click.option("--bundle", type=PATH, show_default=str(BUNDLE), help="The bundle.")
-live = click.option(
-    "--live", type=PATH, metavar="DIR", help="Decide by what is released there, and follow it."
+registry = click.option(
+    "--registry", type=PATH, metavar="DIR", help="Decide by what is released there, and follow it."
 )
-live_folder = click.option("--live", type=PATH, default=LIVE, metavar="DIR", help="The release registry.")
+own_registry = click.option(
+    "--registry", type=PATH, default=REGISTRY, metavar="DIR", help="The release registry."
+)
 state = click.option("--state", type=PATH, default=STATE, help="The state file.")
 all_states = click.option(
     "--state", type=PATH, default=STATE, help="The state file, or the name of all workers'."
@@ -129,7 +131,7 @@ logged_states = click.option(
     metavar="FILE",
     help="State file whose decided payments and labels follow --data, repeatable.",
 )
-by = click.option("--by", metavar="NAME", help="Who wants it (the user of this process).")
+author = click.option("--author", metavar="NAME", help="Who wants it (the user of this process).")
 service_states = click.option(
     "--state",
     type=PATH,
@@ -195,20 +197,20 @@ def simulated(days: int | None = None) -> Decorator:
 
 def compared(function: Function) -> Function:
     """Let a command say which shadow is compared with the champion, on which decisions."""
-    setup = click.option("--setup", metavar="NAME", help="Which shadow (the only one).")
+    config_id = click.option("--config-id", metavar="NAME", help="Which shadow (the only one).")
     known = click.option(
         "--as-of", type=MOMENT, metavar="TIME", help="By when labels were known (all that are)."
     )
-    return setup(service_states(known(function)))
+    return config_id(service_states(known(function)))
 
 
 past = gathered("past", Past, data, labels, as_of, logged_states)
-decided_by = gathered("by", DecidedBy, any_bundle, live, own_config)
+decided_by = gathered("by", DecidedBy, any_bundle, registry, own_config)
 releasing = gathered(
     "request",
     ReleaseRequest,
-    live_folder,
-    by,
+    own_registry,
+    author,
     click.option("--reason", required=True, metavar="WORDS", help="Why."),
     no_tracking,
 )

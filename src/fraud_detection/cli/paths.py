@@ -10,8 +10,8 @@ from fraud_detection.adapters.host.private_files import make_folder
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 
-READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "from_note")
-WRITTEN = ("out", "json", "truth", "to", "note", "chart")
+READ = ("data", "labels", "file", "features", "history", "config", "source", "settings", "verify_against")
+WRITTEN = ("out", "json", "truth", "to", "anchor", "chart")
 KEPT = ("bundle", "state")
 """Read by some commands and written by others; no other file may be in their place."""
 

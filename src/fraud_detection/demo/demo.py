@@ -193,7 +193,7 @@ def _output(sender: subprocess.Popen[bytes]) -> Pipe:
 
 
 def _sender(settings: DemoSettings) -> list[str]:
-    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--headless"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--plain"]
     world = settings.world
     command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
     command += [f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"]

@@ -136,7 +136,7 @@ def _notes(settings: Deployment, running: Running, wanted: Template) -> Iterator
     if before is not None and before != after:
         yield (
             "the features have changed: they get a table of profiles and an endpoint of their own, and "
-            "memory starts empty: apply with `stream.paused: true`, `fraud deploy warm-up`, apply without. "
+            "memory starts empty: apply with `stream.paused: true`, `fraud deploy backfill`, apply without. "
             "Table and endpoint of before are removed; DynamoDB keeps a backup of the table for 35 days"
         )
     yield from _of_changes(settings, running)

@@ -13,7 +13,7 @@ from fraud_detection.evaluation.messages import money
 
 UNSEEN_ADVICE = (
     "set `control_group`, so that some of them are approved and tell what they were, or look at them "
-    "(`--json FILE`, `comparison.examples.newly_unseen`) and overrule the gate with --anyway"
+    "(`--json FILE`, `comparison.examples.newly_unseen`) and overrule the gate with --force"
 )
 
 

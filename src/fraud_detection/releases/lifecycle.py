@@ -173,7 +173,7 @@ def current(registry: ReleaseRegistry) -> Release:
     latest = registry.latest()
     if latest is None:
         raise ConfigError(
-            f"{registry.path}: no release yet; begin with `fraud release start --live {registry.path} "
+            f"{registry.path}: no release yet; begin with `fraud release start --registry {registry.path} "
             "--bundle BUNDLE --reason WHY`"
         )
     return latest
@@ -220,9 +220,9 @@ def check_same_features(registry: ReleaseRegistry, bundle: Bundle) -> None:
         raise ConfigError(
             f"bundle {bundle.name} needs other features than the profiles of the services that follow "
             f"{registry.path}, so they cannot decide by it; start a second service on a new state file, with "
-            "a history that reaches to now, and switch over: `fraud release start --live OTHER --bundle "
-            f"{registry.bundle_path(bundle.name)}`, `fraud state create NEW --live OTHER --history FILE`, "
-            "then `fraud serve --live OTHER --state NEW`"
+            "a history that reaches to now, and switch over: `fraud release start --registry OTHER --bundle "
+            f"{registry.bundle_path(bundle.name)}`, `fraud state create NEW --registry OTHER --history "
+            "FILE`, then `fraud serve --registry OTHER --state NEW`"
         )
 
 
@@ -268,7 +268,7 @@ def _stored(registry: ReleaseRegistry, config_id: str) -> Configuration:
 def _release(kind: str, author: Author, champion: str) -> Release:
     at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if not author.by.strip() or not author.reason.strip():
-        raise ConfigError("a release has an author and a reason: give --by and --reason")
+        raise ConfigError("a release has an author and a reason: give --author and --reason")
     return Release(0, at, kind, author.by, author.reason, champion)
 
 

@@ -30,7 +30,7 @@ NAME = re.compile(r"[\w.-]{1,100}")
 CHECKSUM = b',"checksum":"%b"}'
 TAMPERED = (
     "; the log was tampered with: restore it from a backup, or begin a new registry with `fraud release "
-    "start --live OTHER` and start the services on that"
+    "start --registry OTHER` and start the services on that"
 )
 
 

@@ -334,7 +334,9 @@ def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tm
 
 def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(world: World, tmp_path: Path) -> None:
     one = world.rows("1")[5][0]
-    with pytest.raises(ConfigError, match="name it with --bundle, or the folder of kept bundles with --live"):
+    with pytest.raises(
+        ConfigError, match="name it with --bundle, or the folder of kept bundles with --registry"
+    ):
         world.explain(one, tmp_path / "none")
     bundle = read_bundle(world.small.bundle)
     (tmp_path / "bundles").mkdir()
@@ -424,7 +426,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = world.rows(KINDS["limited"])[2][0]
-    common = [f"--state={world.state}", "--headless"]
+    common = [f"--state={world.state}", "--plain"]
     command = ["explain", one, *common, f"--bundle={world.small.bundle}", f"--json={tmp_path / 'one.json'}"]
     assert main([*command, "--all-features"]) == 0
     said = capsys.readouterr().out
@@ -443,17 +445,17 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     written = json.loads((tmp_path / "one.json").read_bytes())
     assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
     changed = tampered(world, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one)
-    assert main(["explain", one, f"--state={changed.state}", "--headless", command[4]]) == 1
+    assert main(["explain", one, f"--state={changed.state}", "--plain", command[4]]) == 1
     assert "NOT THE SAME" in capsys.readouterr().out
     assert main(["explain", "nobody", *common]) == 1
     assert "was never seen" in capsys.readouterr().out
-    note = f"--note={tmp_path / 'notes.jsonl'}"
+    note = f"--anchor={tmp_path / 'notes.jsonl'}"
     for count in (0, 1, 2):
         assert main(["audit", "verify", *common, note]) == 0
         said = capsys.readouterr().out
         assert "OK" in said
         assert (f"{count} noted links found" in said) is (count > 0)
-    assert main(["audit", "verify", f"--state={changed.state}", "--headless"]) == 1
+    assert main(["audit", "verify", f"--state={changed.state}", "--plain"]) == 1
     assert f"decision: {one}" in capsys.readouterr().out
     assert main(["audit", "verify", f"--state={tmp_path / 'none.db'}"]) == 2
     assert not (tmp_path / "none.db").exists()
@@ -463,7 +465,7 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, poison_share=0.02)
-    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source=-"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source=-"]
     command += [f"--bundle={small_world.bundle}", f"--state={new_file(state)}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     assert process.stdin is not None
@@ -477,14 +479,14 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert verify(state, [], quiet).is_whole
-    audit = ["audit", "verify", f"--state={state}", "--headless"]
-    assert main([*audit, f"--note={tmp_path / 'note'}"]) == 0
+    audit = ["audit", "verify", f"--state={state}", "--plain"]
+    assert main([*audit, f"--anchor={tmp_path / 'note'}"]) == 0
     before = decisions_in(state)
     all_of_them = b"\n".join(events)
     ended = subprocess.run(command, input=all_of_them, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
     assert ended.returncode == 0
     assert decisions_in(state) > before
-    assert main([*audit, f"--from-note={tmp_path / 'note'}"]) == 0
+    assert main([*audit, f"--verify-against={tmp_path / 'note'}"]) == 0
 
 
 def decisions_in(state: Path) -> int:

@@ -46,7 +46,7 @@ STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist"
 
 def test_every_figure_of_the_engine_is_measured(world: World, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["engine", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    words = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
@@ -64,7 +64,7 @@ def check_engine(engine: dict[str, Any]) -> None:
 @pytest.mark.long
 def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    words = ["--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
@@ -88,7 +88,7 @@ def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path)
 @pytest.mark.long  # tests/unit/benchmarks/test_soak.py is its short form
 def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path) -> None:
     told = tmp_path / "soak.json"
-    words = ["soak", "--quick", "--headless", f"--json={told}", f"--directory={world.folder}"]
+    words = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
@@ -114,7 +114,7 @@ def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path
 def test_what_cannot_be_done_is_refused_with_the_reason(
     world: World, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([f"--directory={world.folder}", "--headless", *words]) == 2
+    assert main([f"--directory={world.folder}", "--plain", *words]) == 2
     assert why in capsys.readouterr().err
 
 

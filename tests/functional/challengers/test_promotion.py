@@ -99,7 +99,7 @@ def copied(trial: Trial, root: Path) -> tuple[ReleaseRegistry, Path]:
 
 
 def command(*words: str) -> int:
-    return main([*words, "--headless"])
+    return main([*words, "--plain"])
 
 
 def checks(found: Compared) -> dict[str, bool]:
@@ -134,7 +134,9 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     stopped = found.comparison.total.first
     assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
     assert found.comparison.examples.newly_unseen
-    assert command("compare", f"--setup={trial.bad}", f"--live={registry.path}", f"--state={state}") == 0
+    assert (
+        command("compare", f"--config-id={trial.bad}", f"--registry={registry.path}", f"--state={state}") == 0
+    )
     said = capsys.readouterr().out
     assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
     assert "FAILED  unseen" in said
@@ -219,8 +221,8 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
         while shadows.step():
             pass
 
-    named = [f"--live={registry.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
-    assert command("compare", f"--setup={trial.bad}", *named) == 0
+    named = [f"--registry={registry.path}", f"--state={state}", f"--json={tmp_path / 'figures.json'}"]
+    assert command("compare", f"--config-id={trial.bad}", *named) == 0
     found = json.loads((tmp_path / "figures.json").read_bytes())
     with closing(sqlite3.connect(state)) as db:
         by = dict(db.execute("SELECT config_id, count(*) FROM decisions GROUP BY config_id").fetchall())
@@ -249,7 +251,7 @@ def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
         lifecycle.content_of(registry, trial.good)[1],
         ANN,
     )
-    assert command("compare", f"--live={registry.path}", f"--state={trial.state}") == 2
+    assert command("compare", f"--registry={registry.path}", f"--state={trial.state}") == 2
     said = capsys.readouterr().err
     assert "has answered none of " in said
     assert "name their state file with --state" in said
@@ -294,24 +296,24 @@ def test_promote_asks_the_gate_and_says_why_not(
     registry = ReleaseRegistry(tmp_path / "live")
     shutil.copytree(trial.registry.path, registry.path)
     named = [
-        f"--live={registry.path}",
+        f"--registry={registry.path}",
         f"--state={trial.state}",
         "--reason=tried",
-        "--by=ann",
+        "--author=ann",
         "--no-tracking",
     ]
-    assert command("promote", f"--setup={trial.bad}", *named) == 2
+    assert command("promote", f"--config-id={trial.bad}", *named) == 2
     said = capsys.readouterr()
     assert "FAILED  better" in said.out
     assert "the gate stays shut, and nothing is changed" in said.err
     assert lifecycle.current(registry).number == 2
-    assert command("promote", f"--setup={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
+    assert command("promote", f"--config-id={trial.good}", *named, f"--json={tmp_path / 'figures.json'}") == 0
     promoted = lifecycle.current(registry)
     assert (promoted.kind, promoted.champion, promoted.by) == ("promote", trial.good, "ann")
     evidence = json.loads((registry.path / promoted.evidence).read_bytes())
     assert evidence["verdict"]["passed"] is True
     assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
-    assert command("rollback", f"--live={registry.path}", "--reason=tried", "--no-tracking") == 0
+    assert command("rollback", f"--registry={registry.path}", "--reason=tried", "--no-tracking") == 0
     assert lifecycle.current(registry).champion == lifecycle.current(trial.registry).champion
 
 
@@ -388,10 +390,10 @@ def test_what_went_live_meanwhile_is_not_lost_by_a_promotion(
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     _, project = lifecycle.content_of(registry, lifecycle.current(registry).champion)
     lifecycle.publish(registry, lambda _: msgspec.structs.replace(project, rules=(*project.rules, rule)), ANN)
-    named = [f"--live={registry.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
-    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 2
+    named = [f"--registry={registry.path}", f"--state={trial.state}", "--reason=tried", "--no-tracking"]
+    assert command("promote", f"--config-id={trial.bad}", "--force", *named) == 2
     assert "promoting it would take the changes back" in capsys.readouterr().err
-    assert command("promote", f"--setup={trial.good}", "--anyway", *named) == 0
+    assert command("promote", f"--config-id={trial.good}", "--force", *named) == 0
     promoted = lifecycle.current(registry)
     bundle, project = lifecycle.content_of(registry, promoted.champion)
     assert bundle == lifecycle.content_of(registry, trial.good)[0]
@@ -462,8 +464,13 @@ def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
 def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path: Path) -> None:
     registry = ReleaseRegistry(tmp_path / "live")
     shutil.copytree(trial.registry.path, registry.path)
-    named = [f"--live={registry.path}", f"--state={trial.state}", "--reason=it is urgent", "--no-tracking"]
-    assert command("promote", f"--setup={trial.bad}", "--anyway", *named) == 0
+    named = [
+        f"--registry={registry.path}",
+        f"--state={trial.state}",
+        "--reason=it is urgent",
+        "--no-tracking",
+    ]
+    assert command("promote", f"--config-id={trial.bad}", "--force", *named) == 0
     promoted = lifecycle.current(registry)
     assert promoted.champion == trial.bad
     assert "against the gate: " in promoted.reason
@@ -487,13 +494,13 @@ def test_the_registry_follows_what_answers(
     registry = ReleaseRegistry(tmp_path / "live")
     lifecycle.start(registry, read_bundle(tmp_path / "first"), project, ANN)
     lifecycle.promote(registry, read_bundle(tmp_path / "second"), project, ANN)
-    assert command("release", "show", f"--live={registry.path}", "--registry") == 0
+    assert command("release", "show", f"--registry={registry.path}", "--model-registry") == 0
     model = project.tracking.model
 
     def champion() -> str:
         return str(tracker.client.get_model_version_by_alias(model, "champion").version)
 
     assert champion() == names["second"]
-    assert command("rollback", f"--live={registry.path}", "--reason=tried") == 0
+    assert command("rollback", f"--registry={registry.path}", "--reason=tried") == 0
     assert champion() == names["first"]
     assert f"champion of {model} is version {names['first']}" in capsys.readouterr().out

@@ -85,7 +85,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     first = read_history(project, history, lambda *_: None).payments[0].payment.event_time
     champion.parent.mkdir()
     moment = f"--as-of={iso(first + 45 * DAY)}"
-    given = ["--headless", "--no-tracking", f"--config={config}", moment]
+    given = ["--plain", "--no-tracking", f"--config={config}", moment]
     assert main(["train", *given, f"--bundle={champion}"]) == 0
     return Bank(folder, config, history, champion, project)
 
@@ -96,8 +96,8 @@ def iso(ms: int) -> str:
 
 def retrained(bank: Bank, out: Path, *more: str) -> dict[str, Any]:
     figures = out.with_suffix(".json")
-    given = [f"--config={bank.config}", f"--out={out}", f"--json={figures}", "--headless"]
-    champion = () if any(one.startswith("--live") for one in more) else (f"--bundle={bank.champion}",)
+    given = [f"--config={bank.config}", f"--out={out}", f"--json={figures}", "--plain"]
+    champion = () if any(one.startswith("--registry") for one in more) else (f"--bundle={bank.champion}",)
     assert main(["retrain", *given, *champion, *more]) == 0
     found: dict[str, Any] = json.loads(figures.read_text())
     return found
@@ -161,10 +161,10 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
     capsys.readouterr()
     asked = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'judged'}"]
-    assert main(["evaluate", "--headless", *given, *asked]) == 0
+    assert main(["evaluate", "--plain", *given, *asked]) == 0
     assert f"these are the figures of {found['judged']}" in capsys.readouterr().err
     alone = shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
-    assert main(["evaluate", "--headless", *given, f"--bundle={alone}", asked[1]]) == 2
+    assert main(["evaluate", "--plain", *given, f"--bundle={alone}", asked[1]]) == 2
     assert "the figures would be too good" in capsys.readouterr().err
 
 
@@ -181,7 +181,7 @@ def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged
     other = msgspec.structs.replace(bank.project, costs=msgspec.structs.replace(bank.project.costs, review=9))
     config = tmp_path / "params.yaml"
     config.write_text(json.dumps(to_plain(other)))
-    given = ["--headless", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
+    given = ["--plain", "--no-tracking", "--trials=0", f"--config={config}", f"--json={figures}"]
     shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
     alone = f"--bundle={tmp_path / 'alone' / 'bundle'}"
     assert main(["retrain", *given, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
@@ -258,7 +258,7 @@ def test_features_that_the_champion_has_not_are_refused_unless_they_are_asked_fo
 ) -> None:
     config = other_features(bank, tmp_path)
     given = [f"--config={config}", f"--bundle={bank.champion}", f"--out={tmp_path / 'out'}", "--trials=0"]
-    assert main(["retrain", "--headless", "--no-tracking", *given]) == 2
+    assert main(["retrain", "--plain", "--no-tracking", *given]) == 2
     assert "with --new-features it needs a new state file" in capsys.readouterr().err
 
 
@@ -278,8 +278,8 @@ def test_a_challenger_with_other_features_goes_into_the_shadow_with_its_own_and_
     today = msgspec.structs.replace(bank.project, rules=(rule,))
     lifecycle.start(registry, read_bundle(bank.champion), today, lifecycle.Author("ann", "a test"))
     config = other_features(bank, tmp_path)
-    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--live={registry.path}", "--trials=0"]
-    assert main(["retrain", "--headless", "--no-tracking", "--new-features", *given]) == 0
+    given = [f"--config={config}", f"--out={tmp_path / 'out'}", f"--registry={registry.path}", "--trials=0"]
+    assert main(["retrain", "--plain", "--no-tracking", "--new-features", *given]) == 0
     said = capsys.readouterr()
     assert "the champion has other features" in said.err
     assert "`fraud shadow` makes them itself, and needs the --history" in said.out
@@ -331,7 +331,7 @@ def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
     registry = ReleaseRegistry(root / "live")
     lifecycle.start(registry, read_bundle(bank.champion), bank.project, lifecycle.Author("ann", "a test"))
     champion = lifecycle.current(registry).champion
-    told = retrained(bank, root / "out", "--trials=0", f"--live={registry.path}", "--by=ann")
+    told = retrained(bank, root / "out", "--trials=0", f"--registry={registry.path}", "--author=ann")
     now = lifecycle.current(registry)
     assert (now.champion, now.shadows) == (champion, (told["shadow"],))
     assert lifecycle.bundle_of(registry, told["shadow"]).name == told["bundle"]
@@ -397,7 +397,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
 ) -> None:
     # The first champion has learned from little more than a week: no yardstick of anything.
     champion = tmp_path / "later" / "bundle"
-    given = ["--headless", "--no-tracking", f"--config={bank.config}", f"--bundle={champion}"]
+    given = ["--plain", "--no-tracking", f"--config={bank.config}", f"--bundle={champion}"]
     assert main(["train", *given]) == 0
     bank = msgspec.structs.replace(bank, champion=champion)
     state = tmp_path / "state.db"

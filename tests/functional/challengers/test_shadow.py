@@ -96,8 +96,8 @@ def test_a_shadow_that_is_killed_misses_nothing_and_decides_nothing_twice(
     state = tmp_path / "state.db"
     _, service, follower = open_released_service(registry, state)
     follower.close()
-    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={registry.path}", f"--state={state}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--plain"]
+    command += [f"--registry={registry.path}", f"--state={state}"]
     config_id = lifecycle.current(registry).shadows[0]
 
     def decided() -> int:

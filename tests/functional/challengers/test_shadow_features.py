@@ -191,7 +191,7 @@ def named(world: SmallWorld, challenger: Path, path: Path) -> ReleaseRegistry:
     lifecycle.start(registry, read_bundle(world.bundle), world.project, ANN)
     change = path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {challenger}\n")
-    command = ["release", "shadow", str(change), f"--live={path}", "--reason=a test", "--headless"]
+    command = ["release", "shadow", str(change), f"--registry={path}", "--reason=a test", "--plain"]
     assert main([*command, "--no-tracking"]) == 0
     return registry
 
@@ -287,8 +287,8 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
 
     third = (len(events) - EARLY) // 3
     decide(events[EARLY : EARLY + third])
-    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--headless"]
-    command += [f"--live={registry.path}", f"--state={state}", f"--history={short_world.history}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--plain"]
+    command += [f"--registry={registry.path}", f"--state={state}", f"--history={short_world.history}"]
     before = len(decisions(state, trial.config_id))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
@@ -305,7 +305,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
         running.communicate()
     decide(events[EARLY + 2 * third :])
     server.close()
-    assert main([*command[3:], "--once"]) == 0
+    assert main([*command[3:], "--exit-when-idle"]) == 0
     assert decisions(state, trial.config_id) == trial.wanted()
     assert latest_rows(state, trial.config_id).items() <= trial.served().items()
     assert "are left out, as a server would" in caplog.text
@@ -352,7 +352,7 @@ def test_a_history_that_is_missing_or_another_is_refused(
     with pytest.raises(ConfigError, match="of them and 1 others"):
         decided_by(trial, state, trial.history)
     assert decisions(state, trial.config_id) == []
-    command = ["shadow", "--once", f"--live={trial.registry.path}", f"--state={state}"]
+    command = ["shadow", "--exit-when-idle", f"--registry={trial.registry.path}", f"--state={state}"]
     assert main([*command, f"--history={tmp_path / 'none.parquet'}"]) == 2
 
 
@@ -406,8 +406,8 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     failed = {check.name: check.message for check in found.verdict.checks if not check.passed}
     assert "needs a new state file" in failed["schema"]
     before = lifecycle.current(trial.registry)
-    named = [f"--live={trial.registry.path}", "--reason=tried", "--no-tracking", "--headless"]
-    assert main(["promote", f"--state={state}", "--anyway", *named]) == 2
+    named = [f"--registry={trial.registry.path}", "--reason=tried", "--no-tracking", "--plain"]
+    assert main(["promote", f"--state={state}", "--force", *named]) == 2
     said = capsys.readouterr()
     assert "FAILED  schema" in said.out
     assert "start a second service on a new state file" in said.err

@@ -229,7 +229,7 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
         ("train", "--refit", "--data", small_world.history),
         ("score", "events.jsonl", "--history", small_world.history, "--out", "decisions.jsonl"),
         ("backtest", "--change", ROOT / "examples/changes/lower-cut-offs.yaml"),
-        ("demo", "--headless", "--seconds", "2", "--rate", "200", "--days", "60", "--cards", "500"),
+        ("demo", "--plain", "--seconds", "2", "--rate", "200", "--days", "60", "--cards", "500"),
     ):
         done = run(fraud, *arguments, folder=tmp_path)
         assert done.returncode == 0, (arguments, done.stderr)

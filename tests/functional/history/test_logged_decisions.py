@@ -323,7 +323,7 @@ def test_the_command_trains_on_files_and_state_together(
     small = msgspec.structs.replace(small_world.project, history=str(tmp_path / "absent.parquet"))
     config.write_bytes(msgspec.json.encode(msgspec.to_builtins(small, enc_hook=str)))
     out = tmp_path / "features.parquet"
-    given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--headless"]
+    given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--plain"]
     assert main(["features", f"--data={before}", *given]) == 0
     told = json.loads(figures.read_text())
     found = read_dataset(out)

@@ -67,7 +67,7 @@ class Bench:
 
     def asked(self, command: str, *more: str) -> Any:  # noqa: ANN401 - JSON
         figures = self.folder / "figures.json"
-        given = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--headless"]
+        given = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--plain"]
         assert main([command, *given, *more]) == 0
         return json.loads(figures.read_bytes())
 
@@ -189,11 +189,11 @@ def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_
     bench = Bench(small_world, tmp_path, rows, dates=None)
     bench.backtest()
     table = tmp_path / "f.parquet"
-    given = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--headless"]
+    given = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--plain"]
     bundle = f"--bundle={tmp_path / 'bundle'}"
     assert main(["train", *given, bundle]) == 0
     assert main(["evaluate", *given, bundle, f"--out={tmp_path / 'evaluation'}"]) == 2
-    short = [f"--config={bench.config}", f"--data={bench.data}", "--no-tracking", "--headless"]
+    short = [f"--config={bench.config}", f"--data={bench.data}", "--no-tracking", "--plain"]
     assert main(["train", *short, bundle]) == 2
 
 
@@ -210,7 +210,7 @@ def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_a
     bench.data.unlink()
     figures, out = tmp_path / "figures.json", tmp_path / "out"
     given = [f"--config={bench.config}", f"--change={tmp_path / 'change.yaml'}", f"--features={old}"]
-    asked = [f"--bundle={small_world.bundle}", f"--out={out}", f"--json={figures}", "--headless"]
+    asked = [f"--bundle={small_world.bundle}", f"--out={out}", f"--json={figures}", "--plain"]
     assert main(["backtest", *given, *asked, "--from=2026-01-05"]) == 0
     report = json.loads(figures.read_bytes())
     assert moment_of(report) == seconds(bench.last)

@@ -30,7 +30,7 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     with (
-        served(small_world, tmp_path / "state.db", f"--most-connections={MAX_OPEN}") as one,
+        served(small_world, tmp_path / "state.db", f"--max-connections={MAX_OPEN}") as one,
         ExitStack() as stack,
     ):
         # The one that waited for the start is open, too.
@@ -74,7 +74,7 @@ def test_more_connections_than_the_system_allows_are_refused_at_the_start(
     if hard == resource.RLIM_INFINITY:
         pytest.skip("this system has no such limit")
     words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}"]
-    assert main([*words, f"--most-connections={hard}"]) == 2
+    assert main([*words, f"--max-connections={hard}"]) == 2
     said = capsys.readouterr().err
     assert f"this user may have {hard:,}; raise that" in said
-    assert main([*words, "--most-connections=0"]) == 2
+    assert main([*words, "--max-connections=0"]) == 2

@@ -55,8 +55,8 @@ class Served:
             self.port = free.getsockname()[1]
         self.state = state
         words = for_serving(state, more, world.bundle)
-        command = [sys.executable, *self.program, "serve", "--headless", *words]
-        if not any(one.startswith("--live") for one in more):
+        command = [sys.executable, *self.program, "serve", "--plain", *words]
+        if not any(one.startswith("--registry") for one in more):
             command.append(f"--bundle={world.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
@@ -126,7 +126,7 @@ def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     out = tmp_path / "decisions.jsonl"
     words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_world.bundle}", f"--out={out}"]
-    assert main([*words, "--headless"]) == 0
+    assert main([*words, "--plain"]) == 0
     wanted = [
         {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
     ]

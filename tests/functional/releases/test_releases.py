@@ -98,7 +98,7 @@ def test_every_step_is_a_release_with_who_and_why(
     assert canary.canary == promoted.champion == shadow.shadows[0]
     assert (promoted.canary, promoted.shadows) == ("", ())
     for nobody in (lifecycle.Author("", "why"), lifecycle.Author("ann", " ")):
-        with pytest.raises(ConfigError, match="give --by and --reason"):
+        with pytest.raises(ConfigError, match="give --author and --reason"):
             lifecycle.publish(registry, lambda _: with_rules(small_world), nobody)
     assert len(registry.releases()) == 5
 
@@ -342,7 +342,7 @@ def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
     kept = registry.store_evidence("gate", b'{"passed":true}')
     assert registry.store_evidence("gate", b'{"passed":false}') != kept
     promoted = lifecycle.promote(registry, challenger, project, ANN, kept)
-    show = ["release", "show", f"--live={registry.path}", "--headless"]
+    show = ["release", "show", f"--registry={registry.path}", "--plain"]
     assert main(show) == 0
     assert not registry.evidence_problem(promoted)
     evidence = registry.path / kept
@@ -436,7 +436,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
     events: list[bytes],
     tmp_path: Path,
 ) -> None:
-    served = Served(small_world, tmp_path / "state.db", f"--live={registry.path}")
+    served = Served(small_world, tmp_path / "state.db", f"--registry={registry.path}")
     try:
         served.wait()
         statuses: list[int] = []
@@ -482,7 +482,7 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
     registry = ReleaseRegistry(tmp_path / "live")
     project = with_rules(small_world, decline_cap=DECLINE_CAP)
     lifecycle.start(registry, read_bundle(small_world.bundle), project, ANN)
-    served = Served(small_world, tmp_path / "state.db", f"--live={registry.path}")
+    served = Served(small_world, tmp_path / "state.db", f"--registry={registry.path}")
 
     def counted(name: str) -> float:
         lines = served.ask("GET", "/metrics")[1].splitlines()
@@ -504,8 +504,8 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
         assert during.count("approve") == 0
         assert during.count("decline") <= 0.1 * 400
         assert counted("fraud_decline_cap_total") == during.count("review") >= 160
-        why = ["--by=ben", "--reason=it declines everything", "--headless"]
-        assert main(["rollback", f"--live={registry.path}", *why]) == 0
+        why = ["--author=ben", "--reason=it declines everything", "--plain"]
+        assert main(["rollback", f"--registry={registry.path}", *why]) == 0
         told = capsys.readouterr()
         assert "1 service of this machine answers by it" in told.err + told.out
         after = send(events[400:600])

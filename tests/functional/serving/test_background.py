@@ -61,7 +61,7 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
     events = small_world.live(20, labels="none", late_share=0, repeat_share=0, poison_share=0)
     log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
-    with served(small_world, tmp_path / "state.db", f"--live={registry.path}", *more) as one:
+    with served(small_world, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
         with log.open("ab") as file:
             file.write(BAD)
         until(lambda: not ready(one, workers))
@@ -138,7 +138,7 @@ def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
     whole = log.read_bytes()
     (registry.path / "services").mkdir(exist_ok=True)
     (registry.path / "services" / "7.json").write_bytes(b'{"service":"\xff"}')
-    show = ["release", "show", f"--live={registry.path}"]
+    show = ["release", "show", f"--registry={registry.path}"]
     assert main(show) == 0
     for bad in (BAD, b"[" * 100_000 + b"\n", b"\x00\n", b"null\n"):
         log.write_bytes(whole + bad)

@@ -30,7 +30,7 @@ class Broken(Served):
 
 def fraud(one: str, *words: str) -> str:
     """Run a command in a process whose features raise an error for a payment; return what it said."""
-    command = [sys.executable, "-m", "tests.broken_features", one, *words, "--headless"]
+    command = [sys.executable, "-m", "tests.broken_features", one, *words, "--plain"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     assert done.returncode == 0, done.stderr
     assert f"payment {one}" in done.stderr

@@ -126,7 +126,7 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
     damage(state, table)
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", "--headless"]
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", "--plain"]
     assert main(words) == 2
     said = capsys.readouterr().err
     assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
@@ -256,7 +256,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
 def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--source=-", "--out=-", "--headless"]
+    command = [sys.executable, "-m", "fraud_detection.cli", "run", "--source=-", "--out=-", "--plain"]
     command += [f"--bundle={small_world.bundle}", f"--state={made(tmp_path / 'state.db')}"]
     with subprocess.Popen(  # noqa: S603 - ours
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -73,7 +73,7 @@ class Services:
         return self._main("run", f"--source={self.file}", f"--state={made(self.folder / 'file.db')}")
 
     def pipe(self) -> list[bytes]:
-        command = [sys.executable, "-m", "fraud_detection.cli", "run", *self.decision_engine, "--headless"]
+        command = [sys.executable, "-m", "fraud_detection.cli", "run", *self.decision_engine, "--plain"]
         command += ["--source=-", "--out=-", f"--state={made(self.folder / 'pipe.db')}"]
         done = subprocess.run(command, input=self.file.read_bytes(), capture_output=True, check=True)  # noqa: S603 - ours
         return done.stdout.splitlines()
@@ -94,7 +94,7 @@ class Services:
             db.execute("INSERT OR REPLACE INTO outputs VALUES (?, 0, 0)", (str(out),))
         (self.folder / "nothing.jsonl").write_bytes(b"")
         source = f"--source={self.folder / 'nothing.jsonl'}"
-        words = ["run", *self.decision_engine, source, f"--state={database}", f"--out={out}", "--headless"]
+        words = ["run", *self.decision_engine, source, f"--state={database}", f"--out={out}", "--plain"]
         assert main(words) == 0
         return out.read_bytes().splitlines()
 
@@ -112,7 +112,7 @@ class Services:
 
     def _main(self, command: str, *words: str) -> list[bytes]:
         out = self.folder / f"{command}.jsonl"
-        assert main([command, *words, *self.decision_engine, f"--out={out}", "--headless"]) == 0
+        assert main([command, *words, *self.decision_engine, f"--out={out}", "--plain"]) == 0
         return out.read_bytes().splitlines()
 
     @staticmethod

@@ -195,7 +195,7 @@ def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
     serve(service, events[:64])
     with pytest.raises(ConfigError, match="another process"):
         service_at(small_world, tmp_path / "state.db")
-    words = [sys.executable, "-m", "fraud_detection.cli", "run", "--headless", "--source", "-"]
+    words = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source", "-"]
     words += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
     second = subprocess.run(words, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
     assert second.returncode == 2
@@ -214,7 +214,7 @@ def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_pa
 
 
 def command(world: SmallWorld, source: Path, state: Path) -> list[str]:
-    words = ["run", "--headless", "--source", str(source)]
+    words = ["run", "--plain", "--source", str(source)]
     return [*words, "--bundle", str(world.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
 
 

@@ -55,7 +55,7 @@ class Runs:
 
     def __init__(self, world: SmallWorld, config: Path, folder: Path) -> None:
         self.state = folder / "s.db"
-        self.words = [f"--bundle={world.bundle}", f"--config={config}", "--headless"]
+        self.words = [f"--bundle={world.bundle}", f"--config={config}", "--plain"]
         self.figures: dict[str, Any] = {}
 
     def __call__(self, source: Path) -> int:

@@ -120,7 +120,7 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     )
     told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
     source.write_bytes((EVENT + b"\n") * 2)
-    words = [f"--state={state}", f"--bundle={small_world.bundle}", f"--config={config}", "--headless"]
+    words = [f"--state={state}", f"--bundle={small_world.bundle}", f"--config={config}", "--plain"]
     assert main(["run", f"--source={source}", f"--out={out}", *words]) == 0
     told += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
     read, write = os.pipe()
@@ -135,10 +135,10 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     assert len(set(told)) == 7
     capsys.readouterr()
     for one in told:
-        assert main(["explain", one, f"--state={state}", f"--bundle={small_world.bundle}", "--headless"]) == 0
+        assert main(["explain", one, f"--state={state}", f"--bundle={small_world.bundle}", "--plain"]) == 0
         assert f"Payment {one} of" in capsys.readouterr().out
     digest = hashlib.blake2b(b'{"amount": 1', digest_size=12).hexdigest()
-    unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_world.bundle}", "--headless"])
+    unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_world.bundle}", "--plain"])
     assert unknown != 0
 
 
@@ -166,7 +166,7 @@ def test_equal_lines_of_a_pipe_are_several(
         f"--bundle={small_world.bundle}",
         f"--config={config}",
         f"--out={tmp_path / 'out'}",
-        "--headless",
+        "--plain",
     ]
     if command == "run":
         made(tmp_path / "s.db")
@@ -187,7 +187,7 @@ def test_equal_rows_of_a_file_are_several(
 ) -> None:
     path, out = tmp_path / f"payments.{suffix}", tmp_path / "out.jsonl"
     path.write_text("\n".join([*([",".join(PAID)] if suffix == "csv" else []), *[text(suffix)] * 3]) + "\n")
-    words = [f"--bundle={small_world.bundle}", f"--config={config}", f"--out={out}", "--headless"]
+    words = [f"--bundle={small_world.bundle}", f"--config={config}", f"--out={out}", "--plain"]
     assert main(["score", str(path), *words]) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len({line["transaction_id"] for line in lines if line["type"] == "decision"}) == 3

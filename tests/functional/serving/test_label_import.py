@@ -73,7 +73,7 @@ def kept(state: Path) -> list[tuple[Any, ...]]:
 
 def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
     figures = tmp_path / "figures.json"
-    assert main(["label", "import", "--headless", f"--json={figures}", *arguments]) == 0
+    assert main(["label", "import", "--plain", f"--json={figures}", *arguments]) == 0
     found: dict[str, int] = json.loads(figures.read_text())
     return found
 
@@ -140,7 +140,7 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
     state = tmp_path / "state.db"
     payments = decided(small_world, state, 3)
     rows = [{**told(one, 5, fraud=1), "is_fraud": "perhaps"} for one in payments]
-    command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--headless"]
+    command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--plain"]
     command.append(f"--json={tmp_path / 'figures.json'}")
     if to_a_server:
         with served(small_world, state) as server:

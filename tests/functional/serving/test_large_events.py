@@ -43,7 +43,7 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     source.write_bytes(b"\n".join([WIDE, LINE, raw(SMALL), b""]))
-    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
     assert main([*words, "--out=-"]) == 0
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     wide = reason(WIDE, " from byte 0 of the file on")

@@ -157,7 +157,7 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
         ).fetchone()
     assert "internal_error" in reasons
     # Whoever looks back is told so, and that nothing was changed.
-    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={tmp_path / 'state.db'}"]
+    words = ["--plain", f"--bundle={small_world.bundle}", f"--state={tmp_path / 'state.db'}"]
     assert main(["explain", POISON, *words]) == 0
     assert "the program met an error with it" in capsys.readouterr().out
     assert main(["audit", "verify", words[0], words[2]]) == 0

@@ -152,7 +152,7 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     one, other = LARGE_LINES
     source.write_bytes(b"\n".join([one, other, one, raw(SMALL), one, b""]))
-    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
     assert main(words) == 0
     found = rows_of(state)
     assert [row.count for row in found] == [3, 1]
@@ -167,7 +167,7 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
 
 def test_a_file_of_decisions_has_a_line_for_each_row(small_world: SmallWorld, tmp_path: Path) -> None:
     source, state, out = tmp_path / "events.jsonl", made(tmp_path / "state.db"), tmp_path / "out.jsonl"
-    words = ["run", "--headless", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
     words.append(f"--out={out}")
     source.write_bytes(b"\n".join([BAD, GARBAGE, BAD, raw(SMALL), BAD, GARBAGE, b""]))
     assert main(words) == 0
@@ -194,10 +194,10 @@ def test_explain_and_audit_know_how_often_it_came(
         if settles:
             service.state_file.settle()
     # Of a process at work: what is in the journal alone counts too.
-    assert main(["explain", "b1", f"--state={state}", "--headless"]) == 0
+    assert main(["explain", "b1", f"--state={state}", "--plain"]) == 0
     assert "; came 6 times, 20" in capsys.readouterr().out
     service.close()
-    assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
+    assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
     assert "1 refused event" in capsys.readouterr().out
 
 

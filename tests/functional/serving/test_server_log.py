@@ -71,7 +71,7 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
         found = metrics(one, **headers)
         return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
 
-    words = [f"--live={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
+    words = [f"--registry={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
     with served(small_world, tmp_path / "state.db", *words) as one:
         lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
         until(lambda: taken(one) == {2.0})
@@ -110,9 +110,9 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
     events = small_world.live(50, labels="none", late_share=0, repeat_share=0, poison_share=0)
     source.write_bytes(b"\n".join(events) + b'\n{"cut')
     lifecycle.set_shadows(registry, [(read_bundle(small_world.other), small_world.project)], ANN)
-    common = [f"--live={registry.path}", f"--state={state}", JSON]
+    common = [f"--registry={registry.path}", f"--state={state}", JSON]
     capsys.readouterr()
-    assert main(["shadow", *common, "--once"]) == 0
+    assert main(["shadow", *common, "--exit-when-idle"]) == 0
     assert main(["run", *common, f"--source={source}", f"--out={tmp_path / 'out.jsonl'}"]) == 0
     run = parsed(capsys.readouterr().err)
     assert events_of(run) == [

@@ -90,12 +90,11 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has
         assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
         (tmp_path / "hard.db").unlink()
         assert (
-            main(["run", "--headless", "--source=-", f"--bundle={small_world.bundle}", "--state=alias.db"])
-            == 2
+            main(["run", "--plain", "--source=-", f"--bundle={small_world.bundle}", "--state=alias.db"]) == 2
         )
         # Who only reads is not in the way.
-        assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
-        assert main(["audit", "verify", "--state=alias.db", "--headless"]) == 0
+        assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
+        assert main(["audit", "verify", "--state=alias.db", "--plain"]) == 0
         assert [one.decide(event)[0] for event in events[1:9]] == [200] * 8
         assert seq_of(state) == 9
     service_at(small_world, tmp_path / "alias.db").close()
@@ -105,9 +104,7 @@ def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tm
     state, there = tmp_path / "s.db", tmp_path / "there"
     there.mkdir()
     service = open_service(small_world.bundle, state)[1]
-    script = (
-        f"mount --bind {tmp_path} {there} && exec {sys.executable} -m fraud_detection.cli run --headless "
-    )
+    script = f"mount --bind {tmp_path} {there} && exec {sys.executable} -m fraud_detection.cli run --plain "
     script += f"--source - --bundle {small_world.bundle} --state {there}/s.db"
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
     if shutil.which("unshare") is None:
@@ -206,7 +203,7 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
         assert (int(found[1]), int(found[2])) == (200 - kept, kept + 1)
         # Nothing was touched: whoever wants to save the log still can.
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == before
-        assert main(["audit", "verify", f"--state={state}", "--headless"]) == 1
+        assert main(["audit", "verify", f"--state={state}", "--plain"]) == 1
         assert "answered events are gone" in capsys.readouterr().out
     service.close()
     assert refused >= 6
@@ -222,12 +219,12 @@ def test_a_loss_that_is_accepted_stays_written_in_the_file(
     Path(f"{state}-wal").unlink()
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events[:5]) + b"\n")
-    words = ["run", f"--source={source}", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = ["run", f"--source={source}", "--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
     assert main(words) == 2
     assert main([*words, "--accept-loss"]) == 0
     assert "20 answered events are gone, numbers 1 to 20" in capsys.readouterr().err
     assert main(words) == 0
-    assert main(["audit", "verify", f"--state={state}", "--headless"]) == 0
+    assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
     assert "a loss was accepted at" in capsys.readouterr().out
 
 
@@ -294,7 +291,7 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
         assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
         one.stop(signal.SIGKILL)
     Path(f"{state}-wal").unlink()
-    words = ["--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = ["--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
     assert main(["serve", "--port=0", *words]) == 2
     assert "30 answered events are gone, numbers 1 to 30" in capsys.readouterr().err
     source, figures = tmp_path / "events.jsonl", tmp_path / "run.json"
@@ -407,8 +404,8 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
     size = state.stat().st_size
     os.truncate(state, int(size * kept))
     files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
-    words = ["run", "--source=-", "--headless", f"--bundle={small_world.bundle}", f"--state={state}"]
-    for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--headless"]):
+    words = ["run", "--source=-", "--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
+    for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--plain"]):
         if kept and command[0] == "audit":
             continue
         assert main(command) == 2
@@ -485,7 +482,7 @@ def test_what_serves_makes_no_state_file(
         "label": ["label", "import", str(tmp_path / "e.jsonl")],
     }[command]
     state = tmp_path / "none.db"
-    assert main([*words, f"--bundle={small_world.bundle}", f"--state={state}", "--headless"]) == 2
+    assert main([*words, f"--bundle={small_world.bundle}", f"--state={state}", "--plain"]) == 2
     assert f"make a new one with `fraud state create {state}" in capsys.readouterr().err
     assert not list(tmp_path.glob("none.db*"))
 
@@ -497,7 +494,7 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["state", "create", str(state), "--headless", f"--bundle={small_world.bundle}"]
+    words = ["state", "create", str(state), "--plain", f"--bundle={small_world.bundle}"]
     command = [sys.executable, "-m", "fraud_detection.cli", *words, f"--history={small_world.history}"]
     making = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     until(lambda: Path(f"{state}.unfinished-wal").exists() or making.poll() is not None)
@@ -520,7 +517,7 @@ def test_the_files_of_all_workers_are_made_together(
     small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", TWO, "--headless"]
+    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", TWO, "--plain"]
     assert main(words) == 2
     assert f"`fraud state create {state} --workers 2" in capsys.readouterr().err
     new_state(state, 2)
@@ -611,16 +608,16 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
 ) -> None:
     (tmp_path / "e.jsonl").write_bytes(b"\n".join([*events[:5], b"{}"]) + b"\n")
     out = tmp_path / "new" / "folder"
-    common = ["--headless", f"--bundle={small_world.bundle}"]
+    common = ["--plain", f"--bundle={small_world.bundle}"]
     before = os.umask(0)
     try:
         assert main(["state", "create", str(out / "s.db"), *common]) == 0
         assert main(["api-key", "till", f"--keys={out / 'keys' / 'keys.yaml'}"]) == 0
         given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'told' / 'out.jsonl'}"]
         assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
-        live = [f"--live={out / 'live'}", f"--bundle={small_world.bundle}", "--reason=first"]
-        assert main(["release", "start", *live, "--headless"]) == 0
-        audit = ["audit", "verify", f"--state={out / 's.db'}", f"--note={out / 'notes'}", "--headless"]
+        live = [f"--registry={out / 'live'}", f"--bundle={small_world.bundle}", "--reason=first"]
+        assert main(["release", "start", *live, "--plain"]) == 0
+        audit = ["audit", "verify", f"--state={out / 's.db'}", f"--anchor={out / 'notes'}", "--plain"]
         assert main(audit) == 0
         scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]
         assert main(["score", *scored, *common]) == 0

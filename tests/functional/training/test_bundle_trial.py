@@ -56,7 +56,7 @@ def passed(cache: Path) -> list[Path]:
         ("score", "events.jsonl"),
         pytest.param(("run", "--source", "events.jsonl", "--state", "state.db"), marks=pytest.mark.long),
         ("serve", "--state", "state.db", "--port", "0"),
-        ("release", "start", "--live", "live", "--reason", "a trial"),
+        ("release", "start", "--registry", "live", "--reason", "a trial"),
         pytest.param(("evaluate", "--no-tracking", "--features", "features.parquet"), marks=pytest.mark.long),
     ],
 )

@@ -414,7 +414,7 @@ def limited(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("limited")
     keys = folder / "keys.yaml"
     of_till, of_office = (add_key(keys, name, ("decide",), rate) for name, rate in RATES.items())
-    with served(small_world, folder / "state.db", TWO, "--most-waiting=8", f"--keys={keys}") as one:
+    with served(small_world, folder / "state.db", TWO, "--max-queue=8", f"--keys={keys}") as one:
         yield Limited(one, of_till, of_office)
 
 
@@ -447,7 +447,7 @@ def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[by
 
 
 def serving(world: SmallWorld, state: Path) -> list[str]:
-    return ["serve", f"--bundle={world.bundle}", f"--state={state}", "--port=0", "--headless"]
+    return ["serve", f"--bundle={world.bundle}", f"--state={state}", "--port=0", "--plain"]
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason(
 ) -> None:
     state = made(tmp_path / "s.db", WORKERS)
     words = ["serve", f"--bundle={tmp_path / 'none'}", f"--state={state}", "--port=0", TWO]
-    assert main([*words, "--headless"]) == 2
+    assert main([*words, "--plain"]) == 2
     said = capfd.readouterr().err
     assert "refused to start; its reason stands above" in said
     assert str(tmp_path / "none") in said
@@ -517,7 +517,7 @@ def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tm
 
 def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, server: Served) -> None:
     words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", TWO]
-    assert main([*words, f"--port={server.port}", "--headless"]) == 2
+    assert main([*words, f"--port={server.port}", "--plain"]) == 2
 
 
 def test_history_is_split_among_the_workers(

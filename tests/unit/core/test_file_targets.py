@@ -28,7 +28,7 @@ WRITERS = [
     ["score", "payments.csv", "--out=link"],
     ["run", "--source=payments.csv", "--out=link"],
     ["api-key", "shop", "--roles=decide", "--keys=link"],
-    ["audit", "verify", "--state=state.db", "--note=link"],
+    ["audit", "verify", "--state=state.db", "--anchor=link"],
     ["explain", "t1", "--state=state.db", "--json=link"],
 ]
 
@@ -37,7 +37,7 @@ WRITERS = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "payments.csv").write_text(ROWS)
     monkeypatch.chdir(tmp_path)
-    assert main(["init", "--data=payments.csv", "--yes", "--headless"]) == 0
+    assert main(["init", "--data=payments.csv", "--yes", "--plain"]) == 0
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / "link").symlink_to("theirs")
     return tmp_path
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_command_writes_through_a_link(
     folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words, *([] if words[0] == "api-key" else ["--headless"])]) == 2
+    assert main([*words, *([] if words[0] == "api-key" else ["--plain"])]) == 2
     assert "is a symbolic link to theirs, and nothing is written through one" in capsys.readouterr().err
     assert (folder / "theirs").read_text() == "theirs"
     assert (folder / "link").is_symlink()
@@ -59,7 +59,7 @@ def test_a_bundle_neither_replaces_a_link_nor_follows_one(
     (folder / "link").unlink()
     (folder / "link").symlink_to(folder / "bundles", target_is_directory=True)
     (folder / "bundles").mkdir()
-    assert main(["train", "--data=payments.csv", "--no-tracking", "--headless", "--bundle=link"]) == 2
+    assert main(["train", "--data=payments.csv", "--no-tracking", "--plain", "--bundle=link"]) == 2
     assert "symbolic link" in capsys.readouterr().err
     assert list((folder / "bundles").iterdir()) == []
 
@@ -68,7 +68,7 @@ def test_nothing_is_written_into_the_package(folder: Path, capsys: pytest.Captur
     before = (PACKAGE / "simulated.yaml").read_bytes()
     for words in (["--force"], []):
         out = f"--out={PACKAGE / 'simulated.yaml'}"
-        assert main(["init", "--data=payments.csv", "--yes", "--headless", out, *words]) == 2
+        assert main(["init", "--data=payments.csv", "--yes", "--plain", out, *words]) == 2
         assert "lies in the installed package" in capsys.readouterr().err
     (folder / "inside").symlink_to(PACKAGE, target_is_directory=True)
     with pytest.raises(ConfigError, match="installed package"):

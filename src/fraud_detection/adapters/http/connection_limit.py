@@ -68,7 +68,7 @@ class Bound:
         """Say in the log that somebody was sent away, once a minute."""
         if self._told_at is None or now - self._told_at > TELL_EVERY_S:
             self._told_at = now
-            message = "%s connections are open: others are answered 503; is `--most-connections` too small?"
+            message = "%s connections are open: others are answered 503; is `--max-connections` too small?"
             LOG.warning(message, f"{self.most:,}", extra={"event": "connections_refused"})
 
 

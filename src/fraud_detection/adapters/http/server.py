@@ -84,7 +84,7 @@ def make_room(most_connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY not in {soft, hard} and hard < needed:
         raise ConfigError(
-            f"--most-connections {most_connections}: {needed:,} files would be open, and this user may have "
+            f"--max-connections {most_connections}: {needed:,} files would be open, and this user may have "
             f"{hard:,}; raise that (`ulimit -Hn`), or take {max(hard - OTHER_FILES, 1):,} connections at most"
         )
     if soft != resource.RLIM_INFINITY and soft < needed:

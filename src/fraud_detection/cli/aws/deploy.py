@@ -81,11 +81,11 @@ def destroy(output: Output, *, settings: Path, yes: bool) -> None:
     output.write({"removed": there})
 
 
-@deploy.command("warm-up")
+@deploy.command("backfill")
 @options.settings
 @options.bundle
 @click.option("--history", type=options.PATH, required=True, help="Past payments to remember.")
-def warm(output: Output, *, settings: Path, bundle: Path, history: Path) -> None:
+def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> None:
     """Fill the profiles from past payments, before the stream begins."""
     import msgspec
 

@@ -27,40 +27,42 @@ def audit() -> None:
 @audit.command("verify")
 @options.all_states
 @click.option(
-    "--note",
+    "--anchor",
     type=options.PATH,
     metavar="FILE",
-    help="Compare with the links noted there, and note the last one.",
+    help="Compare with the chain heads anchored there, and anchor the latest.",
 )
-@click.option("--from-note", type=options.PATH, metavar="FILE", help="Compare with the links noted there.")
-def verify(output: Output, *, state: Path, note: Path | None, from_note: Path | None) -> int:
+@click.option(
+    "--verify-against", type=options.PATH, metavar="FILE", help="Compare with the chain heads anchored there."
+)
+def verify(output: Output, *, state: Path, anchor: Path | None, verify_against: Path | None) -> int:
     """Check the hash chain of everything that a state file stores; exit code 1 where it is broken."""
     import msgspec
 
     from fraud_detection.audit import verify as auditing
     from fraud_detection.serving.workers.ownership import kept_files
 
-    notes = _notes(note, from_note)
+    notes = _notes(anchor, verify_against)
     found = [auditing.verify(path, notes, output.screen.progress) for path in kept_files(state)]
     output.screen.finish()
     for one in found:
         _tell(one, with_notes=bool(notes))
     whole = all(one.is_whole for one in found)
-    if whole and note is not None:
-        auditing.append_notes(note, found, dt.datetime.now(dt.UTC))
+    if whole and anchor is not None:
+        auditing.append_notes(anchor, found, dt.datetime.now(dt.UTC))
     output.write({"whole": whole, "files": [msgspec.to_builtins(one) for one in found]})
     return 0 if whole else BROKEN
 
 
-def _notes(note: Path | None, from_note: Path | None) -> list[Noted]:
+def _notes(anchor: Path | None, verify_against: Path | None) -> list[Noted]:
     from fraud_detection.audit.verify import read_notes
 
-    if note is not None and from_note is not None:
-        raise ConfigError("--note compares with its file too; give --note or --from-note, not both")
-    if from_note is not None:
-        return read_notes(from_note)
-    if note is not None and note.exists():
-        return read_notes(note)
+    if anchor is not None and verify_against is not None:
+        raise ConfigError("--anchor compares with its file too; give --anchor or --verify-against, not both")
+    if verify_against is not None:
+        return read_notes(verify_against)
+    if anchor is not None and anchor.exists():
+        return read_notes(anchor)
     return []
 
 

@@ -33,7 +33,9 @@ HEADINGS = {"approve": "approved", "review": "sent to review", "decline": "decli
     metavar="PATH",
     help="Where the bundle may lie that decided, repeatable.",
 )
-@click.option("--live", type=options.PATH, metavar="DIR", help="A folder that keeps bundles/NAME.tar.gz.")
+@click.option(
+    "--registry", type=options.PATH, metavar="DIR", help="A release registry, which stores bundles."
+)
 @click.option("--replay", is_flag=True, help="Recompute the features too, from the log.")
 @click.option("--history", type=options.PATH, help="What the state file began with, for --replay.")
 @click.option("--top", type=int, default=5, help="Features to show for and against.")
@@ -44,7 +46,7 @@ def explain(
     transaction_id: str,
     state: Path,
     bundles: tuple[Path, ...],
-    live: Path | None,
+    registry: Path | None,
     replay: bool,
     history: Path | None,
     top: int,
@@ -60,7 +62,7 @@ def explain(
 
     if top < 0:
         raise ConfigError("--top: expected at least 0")
-    where = auditing.Where(bundles, live, replay, history)
+    where = auditing.Where(bundles, registry, replay, history)
     states, progress = kept_files(state), output.screen.progress
     told = auditing.explain(whole(transaction_id.strip()), states, where, progress)
     output.screen.finish()

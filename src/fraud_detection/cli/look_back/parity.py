@@ -54,7 +54,7 @@ def parity(output: Output, *, events: int, seed: int) -> None:
 
 
 def _events(seed: int, events: int) -> Iterator[bytes]:
-    """Yield the live stream of a world without waiting for its schedule."""
+    """Yield the live stream of a simulation without waiting for its schedule."""
     from fraud_detection.simulator.live import LiveOptions, LiveStream
     from fraud_detection.simulator.world import SimulatorSettings
 

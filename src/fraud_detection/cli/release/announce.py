@@ -29,7 +29,7 @@ OWN_FEATURES = (
 
 def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
     """Print a release, tell MLflow, and wait until every service of this machine follows it."""
-    registry = ReleaseRegistry(request.live)
+    registry = ReleaseRegistry(request.registry)
     print_line(line(release))
     if not request.no_tracking:
         update_model_registry(registry, release)
@@ -43,11 +43,11 @@ def announce(output: Output, request: ReleaseRequest, release: Release) -> None:
 
 def author(request: ReleaseRequest) -> lifecycle.Author:
     """Return who wants a release, and why; the user of this process, where nobody is named."""
-    return lifecycle.Author(request.by or getpass.getuser(), request.reason)
+    return lifecycle.Author(request.author or getpass.getuser(), request.reason)
 
 
 def changed(registry: ReleaseRegistry, path: Path) -> tuple[Bundle, Project]:
-    """Return the bundle and the project that a change makes of what is live.
+    """Return the bundle and the project that a change makes of what is released.
 
     A bundle with other features brings its own schema and features.
     """
@@ -87,7 +87,7 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
     if not has("mlflow"):
         print_line(
             f"the registry's champion was not told of it: that takes {advice('mlflow')}; then tell it with "
-            "`fraud release show --registry`"
+            "`fraud release show --model-registry`"
         )
         return
     try:
@@ -95,7 +95,7 @@ def update_model_registry(registry: ReleaseRegistry, release: Release) -> None:
     except RetryError as error:
         raise RetryError(
             f"release {release.number} is made, but the registry could not be told: {error}; the next "
-            "release tells it, or `fraud release show --registry`"
+            "release tells it, or `fraud release show --model-registry`"
         ) from None
     if version is None:
         print_line(f"the registry does not know the bundle {name}; its champion stays what it was")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @command("compare")
 @options.compared
-@options.live_folder
+@options.own_registry
 def compare(
-    output: Output, *, setup: str | None, state: tuple[Path, ...], as_of: int | None, live: Path
+    output: Output, *, config_id: str | None, state: tuple[Path, ...], as_of: int | None, registry: Path
 ) -> None:
     """Compare a shadow with the champion on live traffic, in money."""
     import msgspec
@@ -27,9 +27,9 @@ def compare(
     from fraud_detection.challengers.promotion import chosen, compared
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(live)
+    released = ReleaseRegistry(registry)
     output.screen.progress("comparing", 0.0)
-    found = compared(registry, state, chosen(registry, setup), as_of)
+    found = compared(released, state, chosen(released, config_id), as_of)
     output.screen.finish()
     for line in lines(found):
         print_line(line)

@@ -15,15 +15,15 @@ from fraud_detection.core.errors import ConfigError
 
 @command("promote")
 @options.compared
-@click.option("--anyway", is_flag=True, help="Even if the gate is shut; the release says so.")
+@click.option("--force", is_flag=True, help="Even if the gate is shut; the release says so.")
 @options.releasing
 def promote(
     output: Output,
     *,
-    setup: str | None,
+    config_id: str | None,
     state: tuple[Path, ...],
     as_of: int | None,
-    anyway: bool,
+    force: bool,
     request: options.ReleaseRequest,
 ) -> None:
     """Promote a challenger if it passes the gate."""
@@ -33,17 +33,17 @@ def promote(
     from fraud_detection.cli.release.announce import announce, author
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    screen, registry = output.screen, ReleaseRegistry(request.live)
-    challenger = promotion.chosen(registry, setup)
+    screen, registry = output.screen, ReleaseRegistry(request.registry)
+    challenger = promotion.chosen(registry, config_id)
     screen.progress("comparing", 0.0)
     found = promotion.compared(registry, state, challenger, as_of)
     screen.finish()
     for line in lines(found):
         print_line(line)
-    released = promotion.promote(registry, found, author(request), anyway=anyway)
+    released = promotion.promote(registry, found, author(request), anyway=force)
     if released is None:
         output.write(msgspec.to_builtins(found))
         raise ConfigError(
-            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --anyway"
+            "the gate stays shut, and nothing is changed; wait for more labels, or overrule it with --force"
         )
     announce(output, request, released)

@@ -1,4 +1,4 @@
-"""`fraud release` and `fraud rollback`: what is live, and every step that changes it."""
+"""`fraud release` and `fraud rollback`: what decides, and every step that changes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def start(
 
     found = read_bundle(bundle)
     project = found.contents.project if config is None else open_project(config)
-    announce(output, request, lifecycle.start(ReleaseRegistry(request.live), found, project, author(request)))
+    announce(
+        output, request, lifecycle.start(ReleaseRegistry(request.registry), found, project, author(request))
+    )
 
 
 @release.command("change")
@@ -53,11 +55,11 @@ def change_(output: Output, *, change: Path, request: options.ReleaseRequest) ->
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(request.live)
+    registry = ReleaseRegistry(request.registry)
     bundle, _ = changed(registry, change)
     if bundle.name != lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name:
         raise ConfigError(
-            f"{change}: another bundle goes live by `fraud promote`, which asks the gate; or for a "
+            f"{change}: another bundle is released by `fraud promote`, which asks the gate; or for a "
             "share of the cards by `fraud release canary`"
         )
     asked = load_change(change)
@@ -68,14 +70,14 @@ def change_(output: Output, *, change: Path, request: options.ReleaseRequest) ->
 @release.command("canary")
 @click.argument("change", type=options.PATH, required=False)
 @click.option("--share", type=float, default=0.05, help="Of the cards.")
-@click.option("--end", is_flag=True, help="End the canary.")
+@click.option("--stop", is_flag=True, help="End the canary.")
 @options.releasing
 def canary(
     output: Output,
     *,
     change: Path | None,
     share: float,
-    end: bool,
+    stop: bool,
     request: options.ReleaseRequest,
 ) -> None:
     """Let a change decide a share of the cards.
@@ -86,9 +88,9 @@ def canary(
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(request.live)
-    if (change is None) == (not end):
-        raise ConfigError("give a change and its --share, or --end")
+    registry = ReleaseRegistry(request.registry)
+    if (change is None) == (not stop):
+        raise ConfigError("give a change and its --share, or --stop")
     now = lifecycle.current(registry)
     if change is None:
         _, project = lifecycle.content_of(registry, now.champion)
@@ -101,13 +103,13 @@ def canary(
 
 @release.command("shadow")
 @click.argument("change", type=options.PATH, nargs=-1)
-@click.option("--end", multiple=True, metavar="SETUP", help="End one, repeatable.")
+@click.option("--stop", multiple=True, metavar="CONFIG_ID", help="End one, repeatable.")
 @options.releasing
 def shadow(
     output: Output,
     *,
     change: tuple[Path, ...],
-    end: tuple[str, ...],
+    stop: tuple[str, ...],
     request: options.ReleaseRequest,
 ) -> None:
     """Let changes decide in shadow mode, or end that.
@@ -118,12 +120,12 @@ def shadow(
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(request.live)
-    if not change and not end:
-        raise ConfigError("give a change, or --end SETUP")
+    registry = ReleaseRegistry(request.registry)
+    if not change and not stop:
+        raise ConfigError("give a change, or --stop CONFIG_ID")
     seen = lifecycle.current(registry).number
     new = [changed(registry, one) for one in change]
-    released = lifecycle.set_shadows(registry, new, author(request), ended=end, seen=seen)
+    released = lifecycle.set_shadows(registry, new, author(request), ended=stop, seen=seen)
     for bundle in {bundle.name: bundle for bundle, _ in new}.values():
         if lifecycle.has_other_features(registry, bundle):
             print_line(OWN_FEATURES.format(bundle.name))
@@ -138,14 +140,14 @@ def rollback(output: Output, *, request: options.ReleaseRequest) -> None:
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    announce(output, request, lifecycle.roll_back(ReleaseRegistry(request.live), author(request)))
+    announce(output, request, lifecycle.roll_back(ReleaseRegistry(request.registry), author(request)))
 
 
 @release.command("show")
 @click.option("--last", type=int, default=20, help="How many.")
-@click.option("--registry", "model_registry", is_flag=True, help="Tell MLflow again who the champion is.")
-@options.live_folder
-def show(output: Output, *, last: int, model_registry: bool, live: Path) -> None:
+@click.option("--model-registry", is_flag=True, help="Tell MLflow again who the champion is.")
+@options.own_registry
+def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> None:
     """Print the releases, and who decides by which; report evidence that was changed."""
     import msgspec
 
@@ -153,12 +155,12 @@ def show(output: Output, *, last: int, model_registry: bool, live: Path) -> None
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(live)
-    now = lifecycle.current(registry)
-    releases, services = registry.releases(), registry.services()
-    problems = [problem for one in releases if (problem := registry.evidence_problem(one))]
+    released = ReleaseRegistry(registry)
+    now = lifecycle.current(released)
+    releases, services = released.releases(), released.services()
+    problems = [problem for one in releases if (problem := released.evidence_problem(one))]
     if model_registry:
-        update_model_registry(registry, now)
+        update_model_registry(released, now)
     for one in releases[-last:]:
         print_line(line(one))
     for service in services:

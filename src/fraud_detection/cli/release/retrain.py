@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from fraud_detection.challengers.retrain import Retrained
     from fraud_detection.challengers.retrain_triggers import Reason
     from fraud_detection.core.score.bundle import Bundle
+    from fraud_detection.releases.registry import ReleaseRegistry
 
 
 @command("retrain")
 @options.config
 @options.past
-@click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --live).")
-@click.option("--live", type=options.PATH, metavar="DIR", help="What is released: its champion, its shadows.")
-@options.by
+@click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --registry).")
+@click.option(
+    "--registry", type=options.PATH, metavar="DIR", help="What is released: its champion, its shadows."
+)
+@options.author
 @click.option("--trials", type=click.IntRange(min=0), default=30, help="Settings to try, 0 for none.")
 @click.option("--minutes", type=float, help="No trial begins later; without it, no limit.")
 @click.option("--when-older-than", type=options.DURATION, metavar="AGE", help="Of labels, such as 7d.")
@@ -47,8 +50,8 @@ def retrain(
     config: Path,
     past: options.Past,
     bundle: Path | None,
-    live: Path | None,
-    by: str | None,
+    registry: Path | None,
+    author: str | None,
     trials: int,
     minutes: float | None,
     when_older_than: int | None,
@@ -63,15 +66,17 @@ def retrain(
     from fraud_detection.challengers import retrain as work
     from fraud_detection.core.score.archive import read_bundle
     from fraud_detection.project.checks import open_project
+    from fraud_detection.releases.registry import ReleaseRegistry
     from fraud_detection.training.tune import Budget
 
     if trials:
         require("optuna", "or give --trials 0")
     project, screen = open_project(config), output.screen
-    path = _champion_path(bundle, live)
+    released = None if registry is None else ReleaseRegistry(registry)
+    path = _champion_path(bundle, released)
     champion = read_bundle(path)
     reasons = conditions(champion, past, when_older_than, when_drifted=when_drifted)
-    waits = _young_challenger(live, when_older_than) if any(reason.due for reason in reasons) else None
+    waits = _young_challenger(released, when_older_than) if any(reason.due for reason in reasons) else None
     if waits is not None:
         reasons.append(waits)
     for reason in reasons:
@@ -94,20 +99,18 @@ def retrain(
     found = work.retrain(project, settings, screen.progress, screen.say)
     screen.finish()
     _tell(screen, found)
-    shadow = (
-        None if live is None or found.bundle.name == champion.name else _shadow(live, by, champion, found)
-    )
+    shadow = None
+    if released is not None and found.bundle.name != champion.name:
+        shadow = _shadow(released, author, champion, found)
     output.write(_figures(reasons, found, shadow))
 
 
-def _champion_path(bundle: Path | None, live: Path | None) -> Path:
+def _champion_path(bundle: Path | None, registry: ReleaseRegistry | None) -> Path:
     """Return where the bundle in force is: that of the release registry, where one is named."""
     from fraud_detection.releases import lifecycle
-    from fraud_detection.releases.registry import ReleaseRegistry
 
-    if live is None:
+    if registry is None:
         return bundle or options.BUNDLE
-    registry = ReleaseRegistry(live)
     return registry.bundle_path(lifecycle.bundle_of(registry, lifecycle.current(registry).champion).name)
 
 
@@ -131,16 +134,14 @@ def conditions(
     return found
 
 
-def _young_challenger(live: Path | None, older_than_ms: int | None) -> Reason | None:
+def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | None) -> Reason | None:
     from fraud_detection.challengers.retrain_triggers import RECENT_DAYS, young_challenger
     from fraud_detection.evaluation.measures import DAY_MS
-    from fraud_detection.releases.registry import ReleaseRegistry
 
-    if live is None:
+    if registry is None:
         return None
-    return young_challenger(
-        ReleaseRegistry(live), dt.datetime.now(dt.UTC), older_than_ms or RECENT_DAYS * DAY_MS
-    )
+    age_ms = older_than_ms or RECENT_DAYS * DAY_MS
+    return young_challenger(registry, dt.datetime.now(dt.UTC), age_ms)
 
 
 def _tell(screen: Terminal, found: Retrained) -> None:
@@ -163,19 +164,17 @@ def _tell(screen: Terminal, found: Retrained) -> None:
     )
 
 
-def _shadow(live: Path, by: str | None, champion: Bundle, found: Retrained) -> str:
+def _shadow(registry: ReleaseRegistry, name: str | None, champion: Bundle, found: Retrained) -> str:
     """Let the challenger decide in shadow mode; return its configuration."""
     from fraud_detection.challengers.retrain_triggers import RETRAINED
     from fraud_detection.cli.release.announce import OWN_FEATURES
     from fraud_detection.releases import lifecycle
-    from fraud_detection.releases.registry import ReleaseRegistry
 
-    registry = ReleaseRegistry(live)
     now = lifecycle.current(registry)
     _, today = lifecycle.content_of(registry, now.champion)
     project = lifecycle.shadow_project(found.bundle, today)
     config_id = lifecycle.store(registry, found.bundle, project).config_id
-    author = lifecycle.Author(by or getpass.getuser(), f"{RETRAINED} {champion.name}")
+    author = lifecycle.Author(name or getpass.getuser(), f"{RETRAINED} {champion.name}")
     lifecycle.set_shadows(registry, [(found.bundle, project)], author, seen=now.number)
     if lifecycle.has_other_features(registry, found.bundle):
         print_line(OWN_FEATURES.format(found.bundle.name))

@@ -1,4 +1,4 @@
-"""`fraud shadow`: setups that decide every live payment too, and answer nobody."""
+"""`fraud shadow`: configurations that decide every live payment too, and answer nobody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG = logging.getLogger(__name__)
 
 
 @command("shadow")
-@options.live_folder
+@options.own_registry
 @options.service_states
 @click.option(
     "--history",
@@ -24,9 +24,11 @@ LOG = logging.getLogger(__name__)
     metavar="FILE",
     help="What the state file began with, for shadows with features of their own.",
 )
-@click.option("--once", is_flag=True, help="End when all that is there is decided.")
+@click.option("--exit-when-idle", is_flag=True, help="End when all that is there is decided.")
 @options.log_format
-def shadow(output: Output, *, live: Path, state: tuple[Path, ...], history: Path | None, once: bool) -> None:
+def shadow(
+    output: Output, *, registry: Path, state: tuple[Path, ...], history: Path | None, exit_when_idle: bool
+) -> None:
     """Let the shadows decide every live payment too, without an answer to anybody.
 
     It ends when it is told to stop, or when all is decided.
@@ -42,11 +44,11 @@ def shadow(output: Output, *, live: Path, state: tuple[Path, ...], history: Path
             raise ConfigError(f"{one}: no such state file; name that of a service with --state")
     if history is not None and not history.is_file():
         raise ConfigError(f"{history}: no such file; name the one that the service was started with")
-    shadows = Shadows(ReleaseRegistry(live), state, history, screen.progress)
-    LOG.info("following %s", live, extra={"event": "started", "live": str(live)})
+    shadows = Shadows(ReleaseRegistry(registry), state, history, screen.progress)
+    LOG.info("following %s", registry, extra={"event": "started", "live": str(registry)})
     try:
         with few_collections(), ending_on_signals(stop):
-            if once:
+            if exit_when_idle:
                 while shadows.step() and not stop.asked:
                     screen.progress(f"decided in the shadow: {shadows.decided:,}", 0.0)
             else:

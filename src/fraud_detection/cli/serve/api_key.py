@@ -16,9 +16,9 @@ from fraud_detection.core.errors import ConfigError
 @command("api-key")
 @click.argument("name")
 @click.option("--roles", default="decide,read", help="Of decide, read, label, operate.")
-@click.option("--per-second", type=float, metavar="N", help="Events at most.")
+@click.option("--rate-limit", type=float, metavar="N", help="Events a second at most.")
 @click.option("--keys", type=options.PATH, default=Path("keys.yaml"), help="Where it is stored.")
-def api_key(_output: Output, *, name: str, roles: str, per_second: float | None, keys: Path) -> None:
+def api_key(_output: Output, *, name: str, roles: str, rate_limit: float | None, keys: Path) -> None:
     """Make an API key for `fraud serve` and print it, once.
 
     NAME says whose key it is.
@@ -28,4 +28,4 @@ def api_key(_output: Output, *, name: str, roles: str, per_second: float | None,
     wanted = tuple(part.strip() for part in roles.split(","))
     if unknown := sorted(set(wanted) - set(ROLES)):
         raise ConfigError(f"--roles: unknown {', '.join(unknown)}; allowed here: {', '.join(ROLES)}")
-    print_line(add_key(keys, name, cast("tuple[Role, ...]", wanted), per_second))
+    print_line(add_key(keys, name, cast("tuple[Role, ...]", wanted), rate_limit))

@@ -25,13 +25,14 @@ LOG = logging.getLogger(__name__)
 
 def registry_of(by: DecidedBy) -> ReleaseRegistry | None:
     """Return the release registry, if one is named; it says alone what decides."""
-    if by.live is None:
+    if by.registry is None:
         return None
     if by.bundle is not None or by.config is not None:
         raise ConfigError(
-            "--live says what answers: leave out --bundle and --config, and change it with `fraud release`"
+            "--registry says what decides: leave out --bundle and --config, and change it with "
+            "`fraud release`"
         )
-    return ReleaseRegistry(by.live)
+    return ReleaseRegistry(by.registry)
 
 
 def engine_of(by: DecidedBy) -> Engine:
@@ -51,7 +52,7 @@ def opened(
     textual: bool = False,
     wait_s: float = WAIT_FOR_LOCK_S,
 ) -> tuple[Engine, EmbeddedService, ReleaseFollower | None]:
-    """Open a service over the state file, by a bundle or by what is live."""
+    """Open a service over the state file, by a bundle or by what is released."""
     if accept_loss:
         accept_losses([state])
     registry = registry_of(by)

@@ -55,7 +55,7 @@ def run(
     engine, service, releases = opened(
         by, state, textual=textual, synchronous=synchronous, accept_loss=accept_loss
     )
-    if by.config is None and by.live is None:
+    if by.config is None and by.registry is None:
         warn_of_other_rules(engine.project)
     log_recovered(service)
     log_start(engine, source)

@@ -30,12 +30,10 @@ LOG = logging.getLogger(__name__)
 @click.option("--keys", type=options.PATH, metavar="FILE", help="Who may ask, see `fraud api-key`.")
 @click.option("--certificate", type=options.PATH, metavar="FILE", help="For TLS, in PEM.")
 @click.option("--private-key", type=options.PATH, metavar="FILE", help="Of the certificate, in PEM.")
-@click.option(
-    "--most-waiting", type=int, default=2000, help="Events that may wait; more are refused at once."
-)
+@click.option("--max-queue", type=int, default=2000, help="Events that may wait; more are refused at once.")
 @options.log_format
 @click.option(
-    "--most-connections",
+    "--max-connections",
     type=click.IntRange(min=1),
     default=1000,
     metavar="N",
@@ -55,8 +53,8 @@ def serve(
     keys: Path | None,
     certificate: Path | None,
     private_key: Path | None,
-    most_waiting: int,
-    most_connections: int,
+    max_queue: int,
+    max_connections: int,
     synchronous: str,
     accept_loss: bool,
 ) -> None:
@@ -76,13 +74,13 @@ def serve(
         )
     if (certificate is None) != (private_key is None):
         raise ConfigError("TLS needs both --certificate and --private-key")
-    make_room(most_connections)
+    make_room(max_connections)
     settings = WorkerSettings(
         worker=0,
         workers=workers,
         folder="",
         bundle=str(by.bundle or options.BUNDLE),
-        live=_named(by.live),
+        live=_named(by.registry),
         state=str(state),
         port=port,
         host=host,
@@ -90,8 +88,8 @@ def serve(
         keys=_named(keys),
         certificate=_named(certificate),
         private_key=_named(private_key),
-        most_waiting=most_waiting,
-        most_connections=most_connections,
+        most_waiting=max_queue,
+        most_connections=max_connections,
         synchronous=synchronous,
         log_format=output.log_format,
     )

@@ -1,1 +1,1 @@
-"""Commands to make a bundle: `features`, `train`, `evaluate`, `prequential`, `novelty`."""
+"""Commands to make a bundle: `features`, `train`, `evaluate`, `prequential`, `emerging-fraud`."""

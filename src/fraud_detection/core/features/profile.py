@@ -151,7 +151,7 @@ class Profile:
         if content[0] != LAYOUT:
             raise ConfigError(
                 "the profiles were saved by another version; make a new state file (`fraud state create`), "
-                "or on AWS empty the profiles and run `fraud deploy warm-up`"
+                "or on AWS empty the profiles and run `fraud deploy backfill`"
             )
         self.seen.times = content[1]
         self.told.times = content[2]

@@ -1,4 +1,4 @@
-"""`fraud novelty`: how soon a new kind of fraud is found."""
+"""`fraud emerging-fraud`: how soon a new kind of fraud is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEADINGS = ("week of", "frauds", "found", "never retrained", "other kinds", "known", "learned", "reviewed")
 
 
-@command("novelty")
+@command("emerging-fraud")
 @click.option("--kind", default="card_testing", help="What begins late.")
 @click.option("--from-day", type=int, default=98, help="The day on which it begins.")
 @click.option("--weight", type=float, default=0.2, help="How much of it, see docs/simulator.md.")
@@ -28,11 +28,14 @@ HEADINGS = ("week of", "frauds", "found", "never retrained", "other kinds", "kno
 @click.option("--review-share", type=float, default=0.01, help="Of payments.")
 @click.option("--history-days", type=int, default=56, help="That each model learns from.")
 @click.option(
-    "--directory", type=options.PATH, default=Path("build/novelty"), help="Where its simulation is put."
+    "--directory",
+    type=options.PATH,
+    default=Path("build/emerging-fraud"),
+    help="Where its simulation is put.",
 )
 @click.option("--chart", type=options.PATH, metavar="FILE", help="Draw it into a PNG file.")
 @options.simulated(182)
-def novelty(
+def emerging_fraud(
     output: Output,
     *,
     kind: str,
