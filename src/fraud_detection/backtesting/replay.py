@@ -28,14 +28,19 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.engine.decision_engine import DecisionEngine
 from fraud_detection.engine.engine import Engine, make_engine
-from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.evaluation.evaluation_set import (
+    ArmDecisions,
+    ArmDecisionsBuilder,
+    CategoricalBuilder,
+    EvaluationSet,
+)
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.weights import are_equal
 from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import Change, apply_change
 from fraud_detection.training.tables.historical_rows import PastRows, PastTable
 
-TODAY = "today"
+BASELINE = "baseline"
 """The name of the side that nothing is changed on."""
 
 SCORE_MESSAGES = {
@@ -70,7 +75,7 @@ class Model:
         return make_engine(self.bundle, self.scorer, msgspec.structs.replace(project, control_group=None))
 
 
-class Side:
+class Arm:
     """One way to decide, and the answers it has given so far."""
 
     def __init__(self, name: str, model: Model, project: Project) -> None:
@@ -83,7 +88,7 @@ class Side:
         self._decision_engine = DecisionEngine(strategy, StageTimes())
         if project.decline_cap is not None:
             self._decision_engine.decline_cap = DeclineCap(project.decline_cap)
-        self._book = AnswerBook()
+        self._book = ArmDecisionsBuilder()
 
     def decide(
         self, payments: Sequence[Transaction], rows: Sequence[array[float]], scores: list[float]
@@ -94,7 +99,7 @@ class Side:
         for decision in self._decision_engine.decide(payments, rows):
             add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
-    def answers(self) -> Answers:
+    def answers(self) -> ArmDecisions:
         """Return all answers."""
         return self._book.answers(
             self.name, messages_of(self.project), self.project.policy.review_capacity_per_day
@@ -116,7 +121,7 @@ class _Scored:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _DecidedPayments:
     """The payments that were decided, column by column, without their features."""
 
     categories: tuple[str, ...]
@@ -126,11 +131,11 @@ class _Seen:
     labels: list[np.ndarray] = field(default_factory=list)
     known_at: list[np.ndarray] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
-    card: Coder = field(default_factory=Coder)
-    segments: list[Coder] = field(default_factory=list)
+    card: CategoricalBuilder = field(default_factory=CategoricalBuilder)
+    segments: list[CategoricalBuilder] = field(default_factory=list)
 
     def take(self, rows: PastRows) -> None:
-        self.segments = self.segments or [Coder() for _ in self.categories]
+        self.segments = self.segments or [CategoricalBuilder() for _ in self.categories]
         self.ids += [payment.transaction_id for payment in rows.payments]
         self.times.extend([payment.event_time for payment in rows.payments])
         self.amounts.append(rows.amount)
@@ -138,23 +143,23 @@ class _Seen:
         self.known_at.append(rows.known_at)
         self.weights.append(rows.weight)
         self.card.add([payment.entities[0] if payment.entities else None for payment in rows.payments])
-        for place, coder in enumerate(self.segments):
-            coder.add([payment.categories[place] for payment in rows.payments])
+        for place, builder in enumerate(self.segments):
+            builder.add([payment.categories[place] for payment in rows.payments])
 
-    def traffic(self, window: Window, delay_ms: int) -> Traffic:
-        segments = self.segments or [Coder() for _ in self.categories]
+    def traffic(self, window: Window, delay_ms: int) -> EvaluationSet:
+        segments = self.segments or [CategoricalBuilder() for _ in self.categories]
         weight = np.concatenate(self.weights)
-        return Traffic(
+        return EvaluationSet(
             span=(window.start, window.end),
             as_of=window.as_of,
             delay_ms=delay_ms,
             transaction_id=np.array(self.ids, object),
             event_time=np.array(self.times, np.int64),
             amount=np.concatenate(self.amounts),
-            card=self.card.coded(),
+            card=self.card.categorical(),
             label=np.concatenate(self.labels),
             known_at=np.concatenate(self.known_at),
-            segments={name: one.coded() for name, one in zip(self.categories, segments, strict=True)},
+            segments={name: one.categorical() for name, one in zip(self.categories, segments, strict=True)},
             weight=None if are_equal(weight) else weight,
         )
 
@@ -166,7 +171,7 @@ def messages_of(project: Project) -> dict[str, str]:
     return SCORE_MESSAGES | messages | lists
 
 
-def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Side]:
+def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Arm]:
     """Return today's side and one a change; a bundle that several use is loaded once."""
     models: dict[Path, Model] = {}
 
@@ -177,39 +182,39 @@ def sides_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[
         return models[place]
 
     _refuse_equal_names([change.name for change in changes])
-    sides = [Side(TODAY, model(bundle), project)]
+    arms = [Arm(BASELINE, model(bundle), project)]
     for change in changes:
         own = bundle if change.bundle is None else Path(change.bundle)
         try:
-            sides.append(Side(change.name, model(own), apply_change(project, change)))
+            arms.append(Arm(change.name, model(own), apply_change(project, change)))
         except ConfigError as error:
             raise ConfigError(f"change {change.name}: {error}") from None
-    return sides
+    return arms
 
 
-def decide_again(
-    table: PastTable, sides: Sequence[Side], window: Window, progress: Progress
-) -> tuple[Traffic, list[Answers]]:
+def redecide_history(
+    table: PastTable, arms: Sequence[Arm], window: Window, progress: Progress
+) -> tuple[EvaluationSet, list[ArmDecisions]]:
     """Let every side decide the payments of the window; return them, and each side's answers."""
     start, stop = np.searchsorted(table.times(), (window.start, window.end)).tolist()
     if start == stop:
         raise ConfigError(f"{table.path}: holds no payment of that time")
-    seen = _Seen(tuple(table.schema.categories))
+    seen = _DecidedPayments(tuple(table.schema.categories))
     for rows in table.batches(start, stop, window.as_of):
         seen.take(rows)
-        for model, own in _by_model(sides).items():
+        for model, own in _by_model(arms).items():
             values, scores = _scored(model, own[0].engine, rows)
-            for side in own:
-                side.decide(rows.payments, values, scores)
+            for arm in own:
+                arm.decide(rows.payments, values, scores)
         done = len(seen.ids)
         progress(f"deciding again: {done:,} payments", done / (stop - start))
-    return seen.traffic(window, table.info.delay_ms), [side.answers() for side in sides]
+    return seen.traffic(window, table.info.delay_ms), [arm.answers() for arm in arms]
 
 
-def _by_model(sides: Sequence[Side]) -> Mapping[Model, list[Side]]:
-    grouped: dict[Model, list[Side]] = {}
-    for side in sides:
-        grouped.setdefault(side.model, []).append(side)
+def _by_model(arms: Sequence[Arm]) -> Mapping[Model, list[Arm]]:
+    grouped: dict[Model, list[Arm]] = {}
+    for arm in arms:
+        grouped.setdefault(arm.model, []).append(arm)
     return grouped
 
 
@@ -237,8 +242,8 @@ def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[fl
 
 def _refuse_equal_names(names: Sequence[str]) -> None:
     for place, name in enumerate(names):
-        if name == TODAY or name in names[:place]:
-            taken = "what is in force" if name == TODAY else "another change"
+        if name == BASELINE or name in names[:place]:
+            taken = "what is in force" if name == BASELINE else "another change"
             raise ConfigError(f"the name `{name}` is taken by {taken}; give the change another - at `$.name`")
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.backtesting.replay import Side, Window, decide_again, learned_until, sides_of, window_of
+from fraud_detection.backtesting.replay import (
+    Arm,
+    Window,
+    arms_of,
+    learned_until,
+    redecide_history,
+    window_of,
+)
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import beside_as_judged, read_bundle
@@ -50,16 +57,16 @@ def backtest(
     if project.schema.label is None:
         raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
     changes = [load_change(path) for path in settings.changes]
-    sides_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
+    arms_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
     table = PastTable(_table(project, settings, progress, say), project.schema)
-    bundle, instead = _judged(table, settings)
-    sides = sides_of(project, bundle, changes)
-    window = window_of(table, sides[0].model.bundle, settings.start, settings.end, settings.as_of)
-    traffic, (today, *others) = decide_again(table, sides, window, progress)
+    bundle, instead = _evaluated(table, settings)
+    arms = arms_of(project, bundle, changes)
+    window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
+    traffic, (baseline, *others) = redecide_history(table, arms, window, progress)
     variants = []
     for number, (change, answers) in enumerate(zip(changes, others, strict=True)):
         progress("judging", number / len(changes))
-        comparison = compare(traffic, today, answers, project.costs, project.model.seed)
+        comparison = compare(traffic, baseline, answers, project.costs, project.model.seed)
         words = tuple(described(project, change))
         variants.append(
             Variant(
@@ -73,8 +80,8 @@ def backtest(
     progress("judging", 1.0)
     return Report(
         project=project.project,
-        bundle=sides[0].model.bundle.name,
-        notes=(*instead, *_moment(table, settings.as_of, window), *_notes(sides, window)),
+        bundle=arms[0].model.bundle.name,
+        notes=(*instead, *_moment(table, settings.as_of, window), *_notes(arms, window)),
         variants=tuple(variants),
     )
 
@@ -99,7 +106,7 @@ def _table(
     )
 
 
-def _judged(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
+def _evaluated(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
     """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
 
     A bundle that was fitted again leaves no payment behind it whose label is in.
@@ -120,29 +127,30 @@ def _judged(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[s
 
 def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str]:
     """Say which moment was taken for now, and why, where nobody named one."""
-    info, judged = table.info, f"Judged as of {iso(window.as_of)}"
+    info, evaluated = table.info, f"Judged as of {iso(window.as_of)}"
     if asked is not None:
         return
     if info.as_of is not None:
-        yield f"{judged}: the table was made as of then."
+        yield f"{evaluated}: the table was made as of then."
     elif info.told_until is None:
         yield (
-            f"{judged}, the last payment: an older version made the table, and it does not tell which labels "
-            "say when they became known. Make it anew with `fraud features`, or name the moment with --as-of."
+            f"{evaluated}, the last payment: an older version made the table, and it does not tell which "
+            "labels say when they became known. Make it anew with `fraud features`, or name the moment with "
+            "--as-of."
         )
     elif window.as_of > int(table.times()[-1]):
-        yield f"{judged}: then the latest label became known that says when it did."
+        yield f"{evaluated}: then the latest label became known that says when it did."
     else:
         yield (
-            f"{judged}, the last payment: no label says that it became known later. If the labels are of a "
-            "later moment, name it with --as-of."
+            f"{evaluated}, the last payment: no label says that it became known later. If the labels are of "
+            "a later moment, name it with --as-of."
         )
 
 
-def _notes(sides: Sequence[Side], window: Window) -> Iterator[str]:
-    if any(side.project.control_group is not None for side in sides):
+def _notes(arms: Sequence[Arm], window: Window) -> Iterator[str]:
+    if any(arm.project.control_group is not None for arm in arms):
         yield "No control group here: every payment is judged by the action it would have had without one."
-    for bundle in {side.model.bundle.name: side.model.bundle for side in sides}.values():
+    for bundle in {arm.model.bundle.name: arm.model.bundle for arm in arms}.values():
         until = learned_until(bundle)
         if until > window.start:
             yield (

@@ -20,7 +20,12 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
-from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coder, Traffic
+from fraud_detection.evaluation.evaluation_set import (
+    ArmDecisions,
+    ArmDecisionsBuilder,
+    CategoricalBuilder,
+    EvaluationSet,
+)
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.evaluation.weights import are_equal
@@ -32,7 +37,7 @@ OTHERS = "a canary, a champion with another bundle, or a service that does not f
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
+class ChampionPeriod:
     """Decisions that count as the champion's: those of its bundle, under any configuration it served with.
 
     Rules, lists and limits make new configurations all the time, so it need not be the configuration of
@@ -61,18 +66,18 @@ class LiveTraffic:
     left_out: when those were paid, in ms, that the shadow has decided too and the champion has not.
     """
 
-    traffic: Traffic
-    champion: Answers
-    shadow: Answers
+    traffic: EvaluationSet
+    champion: ArmDecisions
+    shadow: ArmDecisions
     left_out: np.ndarray
 
 
 @dataclass(slots=True)
-class Beside:
+class PairedDecisions:
     """Live payments that a shadow has decided too, column by column, in order of the logs."""
 
-    champion: AnswerBook = field(default_factory=AnswerBook)
-    shadow: AnswerBook = field(default_factory=AnswerBook)
+    champion: ArmDecisionsBuilder = field(default_factory=ArmDecisionsBuilder)
+    shadow: ArmDecisionsBuilder = field(default_factory=ArmDecisionsBuilder)
     payments: list[Transaction] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     known_at: list[int] = field(default_factory=list)
@@ -81,14 +86,14 @@ class Beside:
 
 
 def live_traffic(
-    states: Sequence[Path], engine: Engine, config_id: str, as_of: int | None, reign: Reign
+    states: Sequence[Path], engine: Engine, config_id: str, as_of: int | None, period: ChampionPeriod
 ) -> LiveTraffic:
     """Return the payments that both have decided, and the answers of champion and shadow.
 
     Only payments from after the moment are there until which labels taught the shadow's bundle: of earlier
     ones it knew the answer.  Raises ConfigError where there is none.
     """
-    since, beside = learned_until(engine.bundle), Beside()
+    since, pairs = learned_until(engine.bundle), PairedDecisions()
     shadowed = {state: _decided(state, config_id, since) for state in states}
     if not any(shadowed.values()):
         raise ConfigError(
@@ -98,20 +103,20 @@ def live_traffic(
     pasts = {state: Decided(state) for state in states}
     moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
     for state, past in pasts.items():
-        _join(beside, past, shadowed[state], engine, moment, reign)
-    if not beside.payments and beside.left_out:
+        _join(pairs, past, shadowed[state], engine, moment, period)
+    if not pairs.payments and pairs.left_out:
         raise ConfigError(
-            f"the champion's bundle {reign.bundle} has answered none of {len(beside.left_out):,} payments "
+            f"the champion's bundle {period.bundle} has answered none of {len(pairs.left_out):,} payments "
             f"that the shadow {config_id} has decided too: {OTHERS} did; wait until services that follow it "
             "have answered some (`fraud release show`) and `fraud shadow` has followed, or name their state "
             "file with --state"
         )
-    if not beside.payments:
+    if not pairs.payments:
         raise ConfigError(
             f"no payment was decided by {_iso(moment)} that the shadow {config_id} has decided too"
         )
-    left_out = np.array(beside.left_out, np.int64)
-    return LiveTraffic(_traffic(beside, engine, moment), *_answers(beside, engine, reign), left_out)
+    left_out = np.array(pairs.left_out, np.int64)
+    return LiveTraffic(_traffic(pairs, engine, moment), *_answers(pairs, engine, period), left_out)
 
 
 def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecision]:
@@ -129,12 +134,12 @@ def latest_news(decided: Decided) -> int:
 
 
 def _join(
-    beside: Beside,
+    pairs: PairedDecisions,
     decided: Decided,
     shadowed: Mapping[str, ShadowDecision],
     engine: Engine,
     as_of: int,
-    reign: Reign,
+    period: ChampionPeriod,
 ) -> None:
     """Take what both have decided by a moment, in order of the log."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
@@ -143,8 +148,8 @@ def _join(
         one = shadowed.get(decision.transaction_id)
         if one is None or decision.event_time > as_of:
             continue
-        if not reign.has(decision):
-            beside.left_out.append(decision.event_time)
+        if not period.has(decision):
+            pairs.left_out.append(decision.event_time)
             continue
         payment = parser.parse(decision.event, decision.transaction_id)
         if not isinstance(payment, Transaction):
@@ -152,28 +157,28 @@ def _join(
                 f"the shadow's project file takes payment {decision.transaction_id} for a label"
             )
         answer = decision.action if decision.counterfactual_action is None else decision.counterfactual_action
-        beside.payments.append(payment)
-        beside.champion.add(answer, decision.score, decision.codes)
-        beside.shadow.add(one.action, one.score, one.reasons)
+        pairs.payments.append(payment)
+        pairs.champion.add(answer, decision.score, decision.codes)
+        pairs.shadow.add(one.action, one.score, one.reasons)
         label = known.get(decision.transaction_id)
-        beside.labels.append(UNKNOWN if label is None else int(label.fraud))
-        beside.known_at.append(0 if label is None else label.available_from)
-        beside.weight.append(weight_of(decision, payment.amount, eligibility))
+        pairs.labels.append(UNKNOWN if label is None else int(label.fraud))
+        pairs.known_at.append(0 if label is None else label.available_from)
+        pairs.weight.append(weight_of(decision, payment.amount, eligibility))
 
 
-def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
+def _traffic(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSet:
     schema = engine.project.schema
-    payments, weight = beside.payments, np.array(beside.weight)
+    payments, weight = pairs.payments, np.array(pairs.weight)
     times = np.array([payment.event_time for payment in payments], np.int64)
     decimals = 2 if schema.amount is None else schema.amount.decimals
-    card = Coder()
+    card = CategoricalBuilder()
     card.add([payment.entities[0] if payment.entities else None for payment in payments])
     segments = {}
     for place, name in enumerate(schema.categories):
-        coder = Coder()
-        coder.add([payment.categories[place] for payment in payments])
-        segments[name] = coder.coded()
-    return Traffic(
+        builder = CategoricalBuilder()
+        builder.add([payment.categories[place] for payment in payments])
+        segments[name] = builder.categorical()
+    return EvaluationSet(
         span=(int(times.min()) // DAY_MS * DAY_MS, int(times.max()) + 1),
         as_of=as_of,
         delay_ms=0 if schema.label is None else schema.label.delay.ms,
@@ -182,19 +187,21 @@ def _traffic(beside: Beside, engine: Engine, as_of: int) -> Traffic:
         amount=np.array(
             [np.nan if one.amount is None else one.amount / 10**decimals for one in payments], np.float64
         ),
-        card=card.coded(),
-        label=np.array(beside.labels, np.int8),
-        known_at=np.array(beside.known_at, np.int64),
+        card=card.categorical(),
+        label=np.array(pairs.labels, np.int8),
+        known_at=np.array(pairs.known_at, np.int64),
         segments=segments,
         weight=None if are_equal(weight) else weight,
     )
 
 
-def _answers(beside: Beside, engine: Engine, reign: Reign) -> tuple[Answers, Answers]:
+def _answers(
+    pairs: PairedDecisions, engine: Engine, period: ChampionPeriod
+) -> tuple[ArmDecisions, ArmDecisions]:
     """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
     return (
-        beside.champion.answers(CHAMPION, reign.messages, reign.capacity),
-        beside.shadow.answers(engine.configuration.config_id, messages_of(engine.project), reign.capacity),
+        pairs.champion.answers(CHAMPION, period.messages, period.capacity),
+        pairs.shadow.answers(engine.configuration.config_id, messages_of(engine.project), period.capacity),
     )
 
 

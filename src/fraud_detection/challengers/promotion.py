@@ -15,7 +15,7 @@ import numpy as np
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.backtesting.replay import messages_of
-from fraud_detection.challengers.live_comparison import LiveTraffic, Reign, live_traffic
+from fraud_detection.challengers.live_comparison import ChampionPeriod, LiveTraffic, live_traffic
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.metrics import StageTimes
@@ -25,9 +25,9 @@ from fraud_detection.engine.decision_engine import DecisionEngine
 from fraud_detection.engine.engine import Engine
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison
-from fraud_detection.evaluation.gate import Facts, Verdict, judge_challenger
+from fraud_detection.evaluation.gate import GateInputs, GateResult, evaluate_gate
 from fraud_detection.evaluation.ranking import ranked
-from fraud_detection.evaluation.slices import mature_only, weeks
+from fraud_detection.evaluation.slices import mature_weeks, weeks
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.evaluation.weights import deviation
 from fraud_detection.releases import lifecycle
@@ -38,7 +38,7 @@ ROUNDS = 3
 STORED = "SELECT event, features FROM decisions WHERE seq = ?"
 
 
-class Compared(msgspec.Struct, frozen=True):
+class ShadowComparison(msgspec.Struct, frozen=True):
     """A shadow beside the champion: the figures, and what the gate says of them.
 
     release: the number of the one that it was compared with.  left_out: payments that the shadow has decided
@@ -50,8 +50,8 @@ class Compared(msgspec.Struct, frozen=True):
     bundle: str
     left_out: int
     comparison: Comparison
-    facts: Facts
-    verdict: Verdict
+    gate_inputs: GateInputs
+    gate_result: GateResult
 
 
 class Rescorable(msgspec.Struct, frozen=True):
@@ -66,26 +66,26 @@ class Rescorable(msgspec.Struct, frozen=True):
     score: float | None
 
 
-def compared(
+def compare_shadow(
     registry: ReleaseRegistry, states: Sequence[Path], config_id: str, as_of: int | None
-) -> Compared:
+) -> ShadowComparison:
     """Compare a shadow with the champion on live traffic, and ask the gate."""
     release = lifecycle.current(registry)
     champion, challenger = (
         lifecycle.engine_of(registry, release.champion),
         lifecycle.engine_of(registry, config_id),
     )
-    project, reign = champion.project, _reign(registry, champion)
-    both = live_traffic(states, challenger, config_id, as_of, reign)
+    project, period = champion.project, _champion_period(registry, champion)
+    both = live_traffic(states, challenger, config_id, as_of, period)
     found = compare(both.traffic, both.champion, both.shadow, project.costs, project.model.seed)
-    facts = _facts(both, (champion, challenger), states)
-    verdict = judge_challenger(found, facts, project.gate)
-    return Compared(
-        release.number, config_id, challenger.bundle.name, both.left_out.size, found, facts, verdict
+    gate_inputs = _gate_inputs(both, (champion, challenger), states)
+    gate_result = evaluate_gate(found, gate_inputs, project.gate)
+    return ShadowComparison(
+        release.number, config_id, challenger.bundle.name, both.left_out.size, found, gate_inputs, gate_result
     )
 
 
-def _reign(registry: ReleaseRegistry, champion: Engine) -> Reign:
+def _champion_period(registry: ReleaseRegistry, champion: Engine) -> ChampionPeriod:
     """Return whose answers count as the champion's, with all messages it ever had; today's win."""
     champions = dict.fromkeys(one.champion for one in registry.releases())
     messages: dict[str, str] = {}
@@ -94,7 +94,7 @@ def _reign(registry: ReleaseRegistry, champion: Engine) -> Reign:
             messages |= messages_of(project)
     messages |= messages_of(champion.project)
     capacity = champion.project.policy.review_capacity_per_day
-    return Reign(champion.bundle.name, frozenset(champions), capacity, messages)
+    return ChampionPeriod(champion.bundle.name, frozenset(champions), capacity, messages)
 
 
 def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
@@ -109,7 +109,7 @@ def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
 
 
 def promote(
-    registry: ReleaseRegistry, found: Compared, author: lifecycle.Author, *, anyway: bool = False
+    registry: ReleaseRegistry, found: ShadowComparison, author: lifecycle.Author, *, anyway: bool = False
 ) -> Release | None:
     """Make the shadow the champion if the gate opens; return None where it does not.
 
@@ -122,10 +122,10 @@ def promote(
     evidence = registry.store_evidence(
         f"{found.config_id}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}", msgspec.json.encode(found)
     )
-    if not found.verdict.passed:
+    if not found.gate_result.passed:
         if not anyway:
             return None
-        failed = ", ".join(check.name for check in found.verdict.checks if not check.passed)
+        failed = ", ".join(check.name for check in found.gate_result.checks if not check.passed)
         author = lifecycle.Author(author.by, f"{author.reason} (against the gate: {failed})")
     project = project_of(registry, found.release, found.config_id)
     return lifecycle.promote(registry, bundle, project, author, evidence, (found.release, found.config_id))
@@ -155,20 +155,20 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     )
 
 
-def _facts(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[Path]) -> Facts:
+def _gate_inputs(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequence[Path]) -> GateInputs:
     (champion, challenger), traffic = engines, both.traffic
-    mature = mature_only(weeks(traffic), "")[0]
-    since, until = mature.pieces[0].span if mature.pieces else traffic.span
-    judged = (mature.piece >= 0) & (traffic.label != UNKNOWN)
-    fraud, weight = (traffic.label[judged] == 1).astype(float), traffic.weights()[judged]
-    scores = [np.nan_to_num(side.score[judged], nan=1.0) for side in (both.champion, both.shadow)]
+    mature = mature_weeks(weeks(traffic), "")[0]
+    since, until = mature.slices[0].span if mature.slices else traffic.span
+    evaluated = (mature.slice_number >= 0) & (traffic.label != UNKNOWN)
+    fraud, weight = (traffic.label[evaluated] == 1).astype(float), traffic.weights()[evaluated]
+    scores = [np.nan_to_num(arm.score[evaluated], nan=1.0) for arm in (both.champion, both.shadow)]
     gain = None
     if fraud.any():
         seed = champion.project.model.seed
-        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[judged], seed)
+        _, _, gain = ranked((scores[0], scores[1]), fraud, weight, traffic.card.codes[evaluated], seed)
     latest = [one for state in states for one in _latest(state, challenger.configuration.config_id)]
     rescored, different = _rescored(challenger, latest)
-    return Facts(
+    return GateInputs(
         average_precision=gain,
         expected_frauds=float((scores[1] * weight).sum()),
         frauds=float((fraud * weight).sum()),

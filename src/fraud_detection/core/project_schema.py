@@ -232,7 +232,7 @@ class Gate(Settings, frozen=True):
     """What a challenger must show before it takes the champion's place.
 
     metric: what it must be better in; the lower end of the 95 % interval of the difference must be above
-    minus `tolerance`.  least_days, least_frauds: of payments whose labels are in.  calibration: by which
+    minus `tolerance`.  min_days, min_frauds: of payments whose labels are in.  calibration: by which
     factor expected and seen frauds may differ beyond chance.  segment_recall_loss: recall may fall by so much
     in a segment of at least `segment_frauds` frauds.  capacity: reviews a day, as a multiple of what people
     can make.  latency: p99 of a payment, as a multiple of the champion's.  unseen: what payments may
@@ -242,14 +242,14 @@ class Gate(Settings, frozen=True):
 
     metric: Literal["money_saved", "average_precision", "recall"] = "money_saved"
     tolerance: Money = 0.0
-    least_days: Count = 7
-    least_frauds: Count = 50
+    min_days: Count = 7
+    min_frauds: Count = 50
     calibration: Annotated[float, Meta(ge=1)] = 1.5
     segment_recall_loss: Share = 0.1
     segment_frauds: Count = 20
     capacity: Annotated[float, Meta(gt=0)] = 1.2
     latency: Annotated[float, Meta(ge=1)] = 1.5
-    unseen: Annotated[float, Meta(ge=0)] = 0.1
+    unobserved: Annotated[float, Meta(ge=0)] = 0.1
 
 
 class Tracking(Settings, frozen=True):

@@ -1,4 +1,4 @@
-"""Single payments that the sides answer differently, and the reasons that stood on their answers."""
+"""Example payments that two arms decide differently, and how often each reason fired."""
 
 from __future__ import annotations
 
@@ -7,64 +7,70 @@ from collections.abc import Iterator
 import numpy as np
 
 from fraud_detection.core.events import Action
-from fraud_detection.evaluation.comparison import Answer, Example, Examples, Fired, Reason
-from fraud_detection.evaluation.evaluation_set import NONE, Answers, Traffic
+from fraud_detection.evaluation.comparison import ArmDecision, Example, Examples, Fired, Reason
+from fraud_detection.evaluation.evaluation_set import NONE, ArmDecisions, EvaluationSet
 from fraud_detection.evaluation.resample import figure
-from fraud_detection.evaluation.slices import Parting, iso
+from fraud_detection.evaluation.slices import Segmentation, iso
 from fraud_detection.evaluation.time_split import UNKNOWN
-from fraud_detection.evaluation.unobserved_outcomes import unseen_weights
+from fraud_detection.evaluation.unobserved_outcomes import unobserved_weights
 
 MAX_EXAMPLES = 10
 
 
-def examples(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -> Examples:
-    """Return the largest payments of each kind of difference.
+def examples(
+    evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], total: Segmentation
+) -> Examples:
+    """Return the payments with the largest amounts for each kind of difference.
 
-    `largest` looks at all traffic; the others at what is in `total`, whose labels are in.
+    `largest` covers all payments; the others cover `total`, the weeks with mature labels.
     """
-    before, after = (side.action for side in sides)
-    judged = (total.piece != NONE) & (before != after)
-    fraud, good = judged & (traffic.label == 1), judged & (traffic.label == 0)
+    before, after = (arm.action for arm in arms)
+    evaluated = (total.slice_number != NONE) & (before != after)
+    fraud, good = evaluated & (evaluation_set.label == 1), evaluated & (evaluation_set.label == 0)
     picked = {
         "largest": before != after,
         "newly_caught": fraud & (before == Action.APPROVE),
         "newly_missed": fraud & (after == Action.APPROVE),
         "newly_hurt": good & (after > before),
         "newly_spared": good & (after < before),
-        "newly_unseen": unseen_weights(traffic, sides, total) > 0,
+        "newly_unobserved": unobserved_weights(evaluation_set, arms, total) > 0,
     }
-    return Examples(**{name: tuple(_largest(traffic, sides, rows)) for name, rows in picked.items()})
+    return Examples(**{name: tuple(_largest(evaluation_set, arms, rows)) for name, rows in picked.items()})
 
 
-def _largest(traffic: Traffic, sides: tuple[Answers, Answers], rows: np.ndarray) -> Iterator[Example]:
+def _largest(
+    evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], rows: np.ndarray
+) -> Iterator[Example]:
     places = np.flatnonzero(rows)
-    order = np.argsort(-np.nan_to_num(traffic.amount[places]), kind="stable")[:MAX_EXAMPLES]
+    order = np.argsort(-np.nan_to_num(evaluation_set.amount[places]), kind="stable")[:MAX_EXAMPLES]
     for row in places[order].tolist():
-        label = int(traffic.label[row])
+        label = int(evaluation_set.label[row])
         yield Example(
-            transaction_id=str(traffic.transaction_id[row]),
-            event_time=iso(int(traffic.event_time[row])),
-            amount=figure(float(traffic.amount[row])),
-            card=traffic.card.name(row),
+            transaction_id=str(evaluation_set.transaction_id[row]),
+            event_time=iso(int(evaluation_set.event_time[row])),
+            amount=figure(float(evaluation_set.amount[row])),
+            card=evaluation_set.card.name(row),
             fraud=None if label == UNKNOWN else label == 1,
-            segments={name: coded.name(row) for name, coded in traffic.segments.items()},
-            first=_answer(sides[0], row),
-            second=_answer(sides[1], row),
+            segments={name: categorical.name(row) for name, categorical in evaluation_set.segments.items()},
+            first=_answer(arms[0], row),
+            second=_answer(arms[1], row),
         )
 
 
-def _answer(side: Answers, row: int) -> Answer:
-    messages = [side.messages.get(code, code) for code in side.codes(row)]
-    return Answer(
-        action=Action(int(side.action[row])).label,
-        score=figure(float(side.score[row])),
+def _answer(arm: ArmDecisions, row: int) -> ArmDecision:
+    messages = [arm.messages.get(code, code) for code in arm.codes(row)]
+    return ArmDecision(
+        action=Action(int(arm.action[row])).label,
+        score=figure(float(arm.score[row])),
         reasons=tuple(messages),
     )
 
 
-def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) -> tuple[Reason, ...]:
-    """Return how often each reason stood on a decision, those that fired most first."""
-    first, second = (_fired(traffic, side, total) for side in sides)
+def reasons(
+    evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], total: Segmentation
+) -> tuple[Reason, ...]:
+    """Return how often each reason fired, the most frequent first."""
+    first, second = (_fired(evaluation_set, arm, total) for arm in arms)
     codes = sorted(
         {*first, *second}, key=lambda code: (-max(_often(first, code), _often(second, code)), code)
     )
@@ -72,7 +78,7 @@ def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) ->
     return tuple(
         Reason(
             code=code,
-            message=_message(code, sides),
+            message=_message(code, arms),
             first=first.get(code, none),
             second=second.get(code, none),
         )
@@ -80,10 +86,10 @@ def reasons(traffic: Traffic, sides: tuple[Answers, Answers], total: Parting) ->
     )
 
 
-def _message(code: str, sides: tuple[Answers, Answers]) -> str:
-    """Return what people read for a code; that of each side where a change gave it another meaning."""
-    told = {side.messages[code]: side.name for side in reversed(sides) if code in side.messages}
-    if len(told) < len(sides):
+def _message(code: str, arms: tuple[ArmDecisions, ArmDecisions]) -> str:
+    """Return what people read for a code; of both arms where a change set gave it another meaning."""
+    told = {arm.messages[code]: arm.name for arm in reversed(arms) if code in arm.messages}
+    if len(told) < len(arms):
         return next(iter(told), code)
     return "; ".join(f"{name}: {message}" for message, name in reversed(told.items()))
 
@@ -92,10 +98,10 @@ def _often(fired: dict[str, Fired], code: str) -> int:
     return fired[code].payments if code in fired else 0
 
 
-def _fired(traffic: Traffic, side: Answers, total: Parting) -> dict[str, Fired]:
-    inside = total.piece != NONE
-    why, label, weight = side.why[inside], traffic.label[inside], traffic.weights()[inside]
-    size = len(side.reasons)
+def _fired(evaluation_set: EvaluationSet, arm: ArmDecisions, total: Segmentation) -> dict[str, Fired]:
+    inside = total.slice_number != NONE
+    why, label, weight = arm.why[inside], evaluation_set.label[inside], evaluation_set.weights()[inside]
+    size = len(arm.reasons)
     count = np.bincount(why, minlength=size)
     frauds = np.bincount(why, weights=weight * (label == 1), minlength=size)
     good = np.bincount(why, weights=weight * (label == 0), minlength=size)
@@ -107,15 +113,15 @@ def _fired(traffic: Traffic, side: Answers, total: Parting) -> dict[str, Fired]:
             good=round(float(good[places].sum()), 6),
             unlabelled=int(unknown[places].sum()),
         )
-        for code, places in _places(side).items()
+        for code, places in _places(arm).items()
         if count[places].any()
     }
 
 
-def _places(side: Answers) -> dict[str, list[int]]:
-    """Return, for each code, the places in `reasons` that hold it."""
+def _places(arm: ArmDecisions) -> dict[str, list[int]]:
+    """Return the positions in `reasons` of each code."""
     found: dict[str, list[int]] = {}
-    for place, codes in enumerate(side.reasons):
+    for place, codes in enumerate(arm.reasons):
         for code in codes:
             found.setdefault(code, []).append(place)
     return found

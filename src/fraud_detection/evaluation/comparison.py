@@ -1,7 +1,7 @@
-"""What judging two sides finds, as one record: counts, money and intervals, all of it JSON.
+"""Result of comparing two arms: counts, money and intervals, as JSON.
 
-Money is in major units.  Where a figure has no meaning it is null: precision without a flagged
-payment, anything that needs labels where they are not in yet.
+Money is in major units.  A figure without a meaning is null: precision without a flagged payment, anything
+that needs labels while they are immature.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the report."""
+    """Base class of all parts of the report."""
 
 
 class Estimate(Record, frozen=True):
@@ -21,19 +21,19 @@ class Estimate(Record, frozen=True):
     high: float | None
 
 
-class Harm(Record, frozen=True):
-    """Good payments that were held up: their number, how many cards that are, their amounts."""
+class CustomerImpact(Record, frozen=True):
+    """Good payments that were declined or reviewed: number, distinct cards, sum of amounts."""
 
     payments: float
     cards: int
     money: float
 
 
-class Judged(Record, frozen=True):
-    """What one side's answers were worth, by labels.
+class OutcomeMetrics(Record, frozen=True):
+    """Outcomes of the decisions of one arm, by labels.
 
-    Caught is what was reviewed or declined; missed what was approved.  caught_by_decline: of the caught.
-    cost: by the prices of the project.  money_saved: of what approving everything would have cost.
+    Caught: fraud that was reviewed or declined; missed: fraud that was approved.  caught_by_decline: declined
+    ones of the caught.  cost: by `costs` of the project.  money_saved: less cost than approving everything.
     """
 
     frauds_caught: float
@@ -41,16 +41,16 @@ class Judged(Record, frozen=True):
     money_caught: float
     money_missed: float
     caught_by_decline: float
-    good_declined: Harm
-    good_reviewed: Harm
+    good_declined: CustomerImpact
+    good_reviewed: CustomerImpact
     precision: Estimate
     recall: Estimate
     cost: float
     money_saved: float
 
 
-class Side(Record, frozen=True):
-    """One side in one part of the traffic.
+class ArmMetrics(Record, frozen=True):
+    """Decisions of one arm in one slice of the payments.
 
     worst_day: the day with the most reviews (YYYY-MM-DD, UTC), None without a review.
     days_over_capacity: None where any number of reviews can be made.
@@ -63,11 +63,11 @@ class Side(Record, frozen=True):
     worst_day: str | None
     worst_day_reviews: int
     days_over_capacity: int | None
-    judged: Judged | None
+    outcomes: OutcomeMetrics | None
 
 
 class Difference(Record, frozen=True):
-    """The second side less the first, each payment compared with itself."""
+    """Second arm minus first arm, paired by payment."""
 
     frauds_caught: Estimate
     money_caught: Estimate
@@ -78,13 +78,13 @@ class Difference(Record, frozen=True):
     recall: Estimate
 
 
-class Part(Record, frozen=True):
-    """A part of the traffic: all of it, a week, a value of a segment.
+class SegmentMetrics(Record, frozen=True):
+    """Metrics of one slice of the payments: all of them, a week, or a value of a segment.
 
-    since, until: the time it spans, ISO 8601 in UTC; the end is exclusive.
-    mature: the labels are in; where they are not, nothing is judged.
-    frauds, fraud_money: what was there to catch, as far as it is labelled; null where nothing is judged.
-    effective_frauds: how many equal frauds the weighted ones are worth.
+    since, until: time span, ISO 8601 in UTC; the end is exclusive.
+    mature: whether the labels are mature; otherwise nothing that needs labels is evaluated.
+    frauds, fraud_money: labelled frauds; null while labels are immature.
+    effective_frauds: effective sample size of the weighted frauds.
     """
 
     name: str
@@ -98,13 +98,13 @@ class Part(Record, frozen=True):
     effective_frauds: float | None
     fraud_money: float | None
     changed: int
-    first: Side
-    second: Side
+    first: ArmMetrics
+    second: ArmMetrics
     difference: Difference | None
 
 
 class Fired(Record, frozen=True):
-    """How often a reason stood on a decision, in the part whose labels are in."""
+    """How often a reason fired, in the weeks with mature labels."""
 
     payments: int
     frauds: float
@@ -113,7 +113,7 @@ class Fired(Record, frozen=True):
 
 
 class Reason(Record, frozen=True):
-    """A reason on the decisions of each side."""
+    """How often a reason fired in each arm."""
 
     code: str
     message: str
@@ -121,8 +121,8 @@ class Reason(Record, frozen=True):
     second: Fired
 
 
-class Answer(Record, frozen=True):
-    """One side's answer to one payment."""
+class ArmDecision(Record, frozen=True):
+    """Decision of one arm for one payment."""
 
     action: str
     score: float | None
@@ -130,7 +130,7 @@ class Answer(Record, frozen=True):
 
 
 class Example(Record, frozen=True):
-    """A payment that the sides answer differently; fraud is null where no label is in."""
+    """A payment that the arms decide differently; fraud is null without a label."""
 
     transaction_id: str
     event_time: str
@@ -138,14 +138,14 @@ class Example(Record, frozen=True):
     card: str | None
     fraud: bool | None
     segments: dict[str, str | None]
-    first: Answer
-    second: Answer
+    first: ArmDecision
+    second: ArmDecision
 
 
-class Unseen(Record, frozen=True):
-    """Payments that the first side stopped, the second would approve, and whose outcome no figure counts.
+class UnobservedOutcomes(Record, frozen=True):
+    """Payments with unobserved outcome that the first arm stopped and the second would approve.
 
-    money: their amounts.  cost: by the prices of the project, if all of them were fraud.
+    money: sum of their amounts.  cost: by `costs` of the project, if all were fraud.
     """
 
     payments: float
@@ -154,23 +154,23 @@ class Unseen(Record, frozen=True):
 
 
 class Examples(Record, frozen=True):
-    """Payments that the sides answer differently, the largest amounts first."""
+    """Payments that the arms decide differently, the largest amounts first."""
 
     largest: tuple[Example, ...]
     newly_caught: tuple[Example, ...]
     newly_missed: tuple[Example, ...]
     newly_hurt: tuple[Example, ...]
     newly_spared: tuple[Example, ...]
-    newly_unseen: tuple[Example, ...]
+    newly_unobserved: tuple[Example, ...]
 
 
 class Comparison(Record, frozen=True):
-    """Two sides on the same traffic.
+    """Comparison of two arms on the same payments.
 
-    as_of: the moment by which labels were known.  label_delay_days: how long they take.
-    traffic: all payments, by answers alone.  total: the weeks whose labels are in,
-    None where there is none; unseen: of these weeks too.
-    actions: payments by the answers of both sides, in the order approve, review, decline; rows are the first.
+    as_of: label cut-off.  label_delay_days: label maturity window.
+    traffic: all payments, without figures that need labels.  total: the weeks with mature labels, None
+    without one; unobserved: of these weeks too.
+    actions: payments by the actions of both arms, in the order approve, review, decline; rows: first arm.
     """
 
     first: str
@@ -179,18 +179,18 @@ class Comparison(Record, frozen=True):
     label_delay_days: float
     capacity_per_day: tuple[float | None, float | None]
     weighted: bool
-    traffic: Part
-    total: Part | None
-    unseen: Unseen | None
-    weeks: tuple[Part, ...]
-    segments: dict[str, tuple[Part, ...]]
+    traffic: SegmentMetrics
+    total: SegmentMetrics | None
+    unobserved: UnobservedOutcomes | None
+    weeks: tuple[SegmentMetrics, ...]
+    segments: dict[str, tuple[SegmentMetrics, ...]]
     actions: tuple[tuple[int, int, int], ...]
     reasons: tuple[Reason, ...]
     examples: Examples
 
 
 class Variant(Record, frozen=True):
-    """One change, and what it would have done.
+    """One change set, compared with the baseline.
 
     changes: what it changes, a sentence each.
     """
@@ -203,9 +203,9 @@ class Variant(Record, frozen=True):
 
 
 class Report(Record, frozen=True):
-    """Changes beside what is in force.
+    """Report of a backtest: change sets compared with the baseline.
 
-    bundle: the model in force.  notes: what the reader must know before the figures, a sentence each.
+    bundle: name of the baseline's bundle.  notes: caveats for the reader, a sentence each.
     """
 
     project: str

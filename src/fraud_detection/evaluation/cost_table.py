@@ -1,7 +1,6 @@
-"""The account of every payment: what each side's answer to it adds to each sum.
+"""Cost table: what the decision of each arm for each labelled payment adds to each sum.
 
-Only labelled payments have one.  Summing, parting and resampling are done elsewhere, on these
-columns and on no others, so that every figure of a report speaks of the same payments.
+Slicing, summing and bootstrap use these columns only, so every figure of a report covers the same payments.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import numpy as np
 from fraud_detection.core.events import Action
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.cutoffs import prices
-from fraud_detection.evaluation.evaluation_set import NONE, Answers, Traffic
+from fraud_detection.evaluation.evaluation_set import NONE, ArmDecisions, EvaluationSet
 from fraud_detection.evaluation.time_split import UNKNOWN
 
 SHARED = ("frauds", "frauds_squared", "fraud_money", "cost_approving")
-"""Sums that do not depend on the answers; squared weights tell how many payments a sum is worth."""
+"""Sums that do not depend on the decisions; squared weights give the effective sample size."""
 
 OWN = (
     "flagged",
@@ -31,17 +30,17 @@ OWN = (
     "reviewed_good_money",
     "cost",
 )
-"""Sums of one side."""
+"""Sums of one arm."""
 
 WIDTH = len(SHARED) + 2 * len(OWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """The accounts of the payments that can matter: frauds, and what a side did not approve.
+class CostTable:
+    """Rows of the payments that can matter: frauds, and payments that an arm did not approve.
 
-    rows: int64, shape (m,), places in the traffic.  sums: float64, shape (m, WIDTH): SHARED, then OWN of
-    the first side, then of the second.  cluster: int64, the card, or a number of its own where there is none.
+    rows: int64, shape (m,), positions in the evaluation set.  sums: float64, shape (m, WIDTH): SHARED, then
+    OWN of the first arm, then of the second.  cluster: int64, the card, or a unique number without one.
     """
 
     rows: np.ndarray
@@ -49,21 +48,26 @@ class Ledger:
     cluster: np.ndarray
 
     @classmethod
-    def of(cls, traffic: Traffic, sides: tuple[Answers, Answers], costs: Costs) -> Ledger:
-        """Make the accounts of all labelled payments."""
-        flagged = (sides[0].action > 0) | (sides[1].action > 0)
-        matters = (traffic.label != UNKNOWN) & ((traffic.label == 1) | flagged)
+    def of(
+        cls, evaluation_set: EvaluationSet, arms: tuple[ArmDecisions, ArmDecisions], costs: Costs
+    ) -> CostTable:
+        """Build the table of all labelled payments."""
+        flagged = (arms[0].action > 0) | (arms[1].action > 0)
+        matters = (evaluation_set.label != UNKNOWN) & ((evaluation_set.label == 1) | flagged)
         rows = np.flatnonzero(matters)
-        fraud = (traffic.label[rows] == 1).astype(np.float64)
-        book = _Book(fraud, traffic.amount[rows], traffic.weights()[rows], costs)
-        columns = [*book.shared(), *(column for side in sides for column in book.own(side.action[rows]))]
-        card = traffic.card.codes[rows]
-        alone = len(traffic.card.names) + rows
+        fraud = (evaluation_set.label[rows] == 1).astype(np.float64)
+        per_payment = _CostColumns(fraud, evaluation_set.amount[rows], evaluation_set.weights()[rows], costs)
+        columns = [
+            *per_payment.shared(),
+            *(column for arm in arms for column in per_payment.own(arm.action[rows])),
+        ]
+        card = evaluation_set.card.codes[rows]
+        alone = len(evaluation_set.card.names) + rows
         return cls(rows, np.column_stack(columns), np.where(card == NONE, alone, card))
 
 
-class _Book:
-    """Reckons the columns; each has one value a payment, in units of its weight."""
+class _CostColumns:
+    """Computes the columns: one value per payment, times its weight."""
 
     def __init__(self, fraud: np.ndarray, amount: np.ndarray, weight: np.ndarray, costs: Costs) -> None:
         self.fraud, self.good = fraud * weight, (1.0 - fraud) * weight
@@ -96,16 +100,16 @@ class _Book:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Named sums of one side; each is a number, or one value a resample."""
+    """Named sums of one arm: numbers, or one value per bootstrap draw."""
 
     values: np.ndarray
-    side: int
+    arm: int
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """Return a sum by its name in SHARED or OWN; the last axis of the values is cut away."""
+        """Return a sum by its name in SHARED or OWN, without the last axis."""
         if name in SHARED:
             return np.asarray(self.values[..., SHARED.index(name)])
-        return np.asarray(self.values[..., len(SHARED) + self.side * len(OWN) + OWN.index(name)])
+        return np.asarray(self.values[..., len(SHARED) + self.arm * len(OWN) + OWN.index(name)])
 
     def of(self, name: str) -> float:
         """Return a sum that is a single number."""
@@ -120,11 +124,11 @@ class Sums:
         return _divided(self["caught"], self["frauds"])
 
     def saved(self) -> np.ndarray:
-        """Return what approving everything would cost more, in major units."""
+        """Return the money saved over approving everything, in major units."""
         return np.asarray(self["cost_approving"] - self["cost"])
 
     def effective(self, name: str) -> float:
-        """Return how many equal payments the weighted ones of `flagged` or `frauds` are worth."""
+        """Return the effective sample size of `flagged` or `frauds`."""
         squared = self.of(f"{name}_squared")
         return self.of(name) ** 2 / squared if squared else 0.0
 

@@ -37,7 +37,7 @@ class Prices:
     declined: np.ndarray
 
     def weighted(self, weight: np.ndarray) -> Prices:
-        """Return the prices of all payments that each of these stands for."""
+        """Return the prices times the sampling weights."""
         return Prices(self.approved * weight, self.reviewed * weight, self.declined * weight)
 
 
@@ -66,7 +66,7 @@ def smoothed(
 ) -> np.ndarray:
     """Return the truth, mixed with the calibrated score where frauds are few.
 
-    Frauds that weigh differently are as many as they are worth.
+    Weighted frauds count as their effective number.
 
     >>> smoothed(np.array([1, 0]), np.array([0.6, 0.2]), prior_frauds=1).round(2).tolist()
     [0.8, 0.1]

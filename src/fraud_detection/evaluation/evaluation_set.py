@@ -1,6 +1,6 @@
-"""What is judged: payments with what was known of them at a moment, and one side's answers to them.
+"""Payments to evaluate on, with labels as of one moment, and the decisions of one arm.
 
-Payments of history, decisions replayed and decisions of live traffic look the same here.
+Historical payments, replayed decisions and live decisions have the same form here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
-    """Texts of n payments: for each an int64 code, which is a place in `names`, or NONE.
+class Categorical:
+    """Categorical column of n payments: int64 codes, positions in `names`, or NONE.
 
-    ordered: the names have an order of their own, as bands of amounts have.
+    ordered: the names have an order, such as amount bands.
 
-    >>> coded = Coded.of(["b", None, "a", "b"])
-    >>> coded.codes.tolist(), coded.names
+    >>> categorical = Categorical.of(["b", None, "a", "b"])
+    >>> categorical.codes.tolist(), categorical.names
     ([0, -1, 1, 0], ('b', 'a'))
     """
 
@@ -34,11 +34,11 @@ class Coded:
     ordered: bool = False
 
     @classmethod
-    def of(cls, texts: Iterable[str | None]) -> Coded:
-        """Give each text a code, in order of appearance."""
-        coder = Coder()
-        coder.add(texts)
-        return coder.coded()
+    def of(cls, texts: Iterable[str | None]) -> Categorical:
+        """Encode texts, with codes in order of appearance."""
+        builder = CategoricalBuilder()
+        builder.add(texts)
+        return builder.categorical()
 
     def name(self, row: int) -> str | None:
         """Return the text of a payment."""
@@ -46,35 +46,35 @@ class Coded:
         return None if code == NONE else self.names[code]
 
 
-class Coder:
-    """Gives texts codes, a batch at a time."""
+class CategoricalBuilder:
+    """Builds a categorical column batch by batch."""
 
     def __init__(self) -> None:
-        """Know no text yet."""
+        """Start with an empty column."""
         self._known: dict[str | None, int] = {None: NONE}
         self._codes = array("q")
 
     def add(self, texts: Iterable[str | None]) -> None:
-        """Take the texts of the next payments; None where there is none."""
+        """Append the texts of the next payments; None where there is none."""
         known = self._known
         # The length is read before the text goes in, and NONE takes one place.
         self._codes.extend([known.setdefault(text, len(known) - 1) for text in texts])
 
-    def coded(self) -> Coded:
-        """Return all that was added."""
+    def categorical(self) -> Categorical:
+        """Return the column."""
         names = tuple(text for text in self._known if text is not None)
-        return Coded(np.array(self._codes, np.int64), names)
+        return Categorical(np.array(self._codes, np.int64), names)
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """n payments, and what was known of them at `as_of`; each array has n rows.
+class EvaluationSet:
+    """n payments with labels as of `as_of`; each array has n rows.
 
-    span: from when until when they were paid, in ms; the end is exclusive.
-    event_time: int64 ms.  amount: float64 major units, NaN where none.  card: the entity that people
-    count in.  label: int8, 1, 0 or UNKNOWN; known_at: when that label became known, int64 ms.
-    delay_ms: how long after a payment its label is in.  segments: ways to part the payments.
-    weight: how many payments each stands for in every sum that needs a label; None: 1.
+    span: time span of the payments in ms; the end is exclusive.
+    event_time: int64 ms.  amount: float64 major units, NaN where none.  card: the first entity, by which
+    draws are clustered.  label: int8, 1, 0 or UNKNOWN; known_at: when the label became known, int64 ms.
+    delay_ms: label maturity window.  segments: categorical columns to slice by.
+    weight: sampling weight of each payment in every sum that needs a label; None: 1.
     Raises ConfigError when a payment or a label is from after `as_of`.
     """
 
@@ -84,20 +84,20 @@ class Traffic:
     transaction_id: np.ndarray
     event_time: np.ndarray
     amount: np.ndarray
-    card: Coded
+    card: Categorical
     label: np.ndarray
     known_at: np.ndarray
-    segments: Mapping[str, Coded] = field(default_factory=dict)
+    segments: Mapping[str, Categorical] = field(default_factory=dict)
     weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what nobody could know: a figure that saw the future is worth nothing."""
+        """Reject payments and labels from the future: they would leak into every figure."""
         late = int((self.event_time > self.as_of).sum())
         foreseen = int(((self.label != UNKNOWN) & (self.known_at > self.as_of)).sum())
         if late or foreseen:
             raise ConfigError(
-                f"{late:,} payments and {foreseen:,} labels are from after the moment of judgement: "
-                "nobody could know them; judge as of a later moment, or leave them out"
+                f"{late:,} payments and {foreseen:,} labels are later than `as_of`, so they leak from the "
+                "future; evaluate as of a later moment, or leave them out"
             )
 
     def __len__(self) -> int:
@@ -110,12 +110,12 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """One side's answers to n payments, in their order.
+class ArmDecisions:
+    """Decisions of one arm for n payments, in their order.
 
     action: int8, the numbers of `events.Action`.  score: float64, NaN where no model answered.
-    why: int64, for each payment a place in `reasons`, which holds the codes of what led to it.
-    messages: what people read for a code.  capacity: reviews that people can make a day, None: any number.
+    why: int64, for each payment a position in `reasons`, which holds the codes of its reasons.
+    messages: text for each code.  capacity: reviews that people can make a day, None: any number.
     """
 
     name: str
@@ -127,14 +127,14 @@ class Answers:
     capacity: float | None = None
 
     def codes(self, row: int) -> tuple[str, ...]:
-        """Return what led to the answer to a payment."""
+        """Return the codes of the reasons of a decision."""
         return self.reasons[int(self.why[row])]
 
 
-class AnswerBook:
-    """Collects one side's answers, a payment at a time.
+class ArmDecisionsBuilder:
+    """Collects the decisions of one arm, payment by payment.
 
-    >>> book = AnswerBook()
+    >>> book = ArmDecisionsBuilder()
     >>> book.add(1, 0.7, ("score", "burst"))
     >>> book.add(0, None, ())
     >>> answers = book.answers("champion")
@@ -143,23 +143,23 @@ class AnswerBook:
     """
 
     def __init__(self) -> None:
-        """Hold no answer yet."""
+        """Start without decisions."""
         self._actions = array("b")
         self._scores = array("d")
         self._why = array("q")
         self._known: dict[tuple[str, ...], int] = {(): 0}
 
     def add(self, action: int, score: float | None, codes: Sequence[str]) -> None:
-        """Take the answer to the next payment; a score of None means that no model answered."""
+        """Append the decision for the next payment; a score of None means that no model answered."""
         self._actions.append(action)
         self._scores.append(np.nan if score is None else score)
         self._why.append(self._known.setdefault(tuple(codes), len(self._known)))
 
     def answers(
         self, name: str, messages: Mapping[str, str] | None = None, capacity: float | None = None
-    ) -> Answers:
-        """Return all that was added, as the answers of the side `name`."""
-        return Answers(
+    ) -> ArmDecisions:
+        """Return the decisions as those of the arm `name`."""
+        return ArmDecisions(
             name,
             np.array(self._actions, np.int8),
             np.array(self._scores, np.float64),

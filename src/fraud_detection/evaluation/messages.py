@@ -1,4 +1,4 @@
-"""The figures of a comparison in words: one row a figure, the same on a screen and on a page."""
+"""Text of a comparison: one row per figure, the same on the terminal and in the HTML report."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from collections.abc import Iterator
 
 import msgspec
 
-from fraud_detection.evaluation.comparison import Comparison, Estimate, Harm, Judged, Part, Side
+from fraud_detection.evaluation.comparison import (
+    ArmMetrics,
+    Comparison,
+    CustomerImpact,
+    Estimate,
+    OutcomeMetrics,
+    SegmentMetrics,
+)
 
 NOTHING = "-"
 WHOLE_FROM = 100
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A figure of both sides and what lies between them."""
+    """One figure of both arms, and their difference."""
 
     figure: str
     first: str
@@ -24,15 +31,15 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def headline(comparison: Comparison) -> str:
-    """Say in one sentence what the change would have done."""
+    """Summarise a comparison in one sentence."""
     whole, total = comparison.traffic, comparison.total
     share = f"{whole.changed:,} of {whole.payments:,} decisions would differ"
     if total is None or total.difference is None:
-        return f"{share}; no week's labels are in yet, so nothing can be said of fraud and money."
+        return f"{share}; no week has mature labels yet, so fraud and money cannot be evaluated."
     if total.unlabelled == total.payments:
         return (
-            f"{share}; none of {total.payments:,} payments old enough has a label, so nothing can be said of "
-            "fraud and money."
+            f"{share}; none of {total.payments:,} payments old enough has a label, so fraud and "
+            "money cannot be evaluated."
         )
     saved = total.difference.money_saved
     return f"{share}; money saved: {signed(saved)} in {total.days:,.0f} days{_doubt(saved)}."
@@ -44,17 +51,17 @@ def _doubt(saved: Estimate) -> str:
     return ", which may be chance" if saved.low <= 0 <= saved.high else ""
 
 
-def span(part: Part) -> str:
-    """Say from which day to which day a part goes, both in it."""
+def span(part: SegmentMetrics) -> str:
+    """Return first and last day of a slice, both inclusive."""
     last = dt.datetime.fromisoformat(part.until) - dt.timedelta(milliseconds=1)
     since, until = part.since[:10], f"{last:%Y-%m-%d}"
     return since if since == until else f"{since} to {until}"
 
 
-def rows(part: Part) -> Iterator[Row]:
-    """Yield the figures of one part of the traffic."""
+def rows(part: SegmentMetrics) -> Iterator[Row]:
+    """Yield the figures of one slice."""
     first, second = part.first, part.second
-    yield from _judged(part)
+    yield from _outcomes(part)
     yield _counted("reviews a day", first.reviews_per_day, second.reviews_per_day, "work for the reviewers")
     yield Row(
         "reviews on the worst day",
@@ -74,20 +81,20 @@ def rows(part: Part) -> Iterator[Row]:
     yield _counted("approved", first.approved, second.approved)
 
 
-def unseen(found: Comparison) -> str:
-    """Say how many payments would pass of which no figure counts the outcome; nothing where there is none."""
-    if found.unseen is None or not found.unseen.payments:
+def unobserved_outcomes(found: Comparison) -> str:
+    """Describe the payments with unobserved outcome that would be approved; empty without any."""
+    if found.unobserved is None or not found.unobserved.payments:
         return ""
-    one = found.unseen
+    one = found.unobserved
     return (
         f"no figure counts {money(one.payments)} payments ({money(one.money)} in money) that {found.first} "
-        f"stops and {found.second} approves: nobody knows what they were; were all fraud, they would cost "
+        f"stops and {found.second} approves: their outcome is unobserved; if all were fraud, they would cost "
         f"{money(one.cost)}"
     )
 
 
-def _judged(part: Part) -> Iterator[Row]:
-    one, two, between = part.first.judged, part.second.judged, part.difference
+def _outcomes(part: SegmentMetrics) -> Iterator[Row]:
+    one, two, between = part.first.outcomes, part.second.outcomes, part.difference
     if one is None or two is None or between is None:
         return
     yield Row(
@@ -122,20 +129,20 @@ PRECISION = "share of fraud among what was reviewed or declined"
 RECALL = "share of frauds that were reviewed or declined"
 
 
-def _hurt(one: Judged, two: Judged, part: Part) -> Iterator[Row]:
+def _hurt(one: OutcomeMetrics, two: OutcomeMetrics, part: SegmentMetrics) -> Iterator[Row]:
     if part.difference is None:
         return
     yield Row(
         "good payments declined",
-        harm(one.good_declined),
-        harm(two.good_declined),
+        customer_impact(one.good_declined),
+        customer_impact(two.good_declined),
         signed(part.difference.good_declined),
         "customers who did nothing wrong",
     )
     yield Row(
         "good payments reviewed",
-        harm(one.good_reviewed),
-        harm(two.good_reviewed),
+        customer_impact(one.good_reviewed),
+        customer_impact(two.good_reviewed),
         signed(part.difference.good_reviewed),
         "customers who had to wait",
     )
@@ -149,18 +156,18 @@ def _of(value: float, whole: float | None) -> str:
     return f"{money(value)} of {money(whole)}"
 
 
-def _worst(side: Side) -> str:
-    return f"{side.worst_day_reviews:,}" + (f" on {side.worst_day}" if side.worst_day else "")
+def _worst(arm: ArmMetrics) -> str:
+    return f"{arm.worst_day_reviews:,}" + (f" on {arm.worst_day}" if arm.worst_day else "")
 
 
 def _days(days: int | None, whole: float) -> str:
     return "no limit" if days is None else f"{days:,} of {whole:,.0f}"
 
 
-def harm(found: Harm) -> str:
-    """Say how many good payments were held up.
+def customer_impact(found: CustomerImpact) -> str:
+    """Format the customer impact.
 
-    >>> harm(Harm(payments=12.0, cards=9, money=340.5))
+    >>> customer_impact(CustomerImpact(payments=12.0, cards=9, money=340.5))
     '12 (9 cards, 340 in money)'
     """
     return f"{money(found.payments)} ({found.cards:,} cards, {money(found.money)} in money)"
@@ -178,7 +185,7 @@ def money(value: float | None) -> str:
 
 
 def signed(found: Estimate) -> str:
-    """Say a difference with its interval.
+    """Format a difference with its interval.
 
     >>> signed(Estimate(value=5.0, low=-1.0, high=11.0))
     '+5 (-1 to +11)'
@@ -191,7 +198,7 @@ def signed(found: Estimate) -> str:
 
 
 def plus(value: float) -> str:
-    """Say a difference with its sign.
+    """Format a difference with its sign.
 
     >>> plus(5.0), plus(-5.0), plus(0.0)
     ('+5', '-5', '0')
@@ -201,7 +208,7 @@ def plus(value: float) -> str:
 
 
 def share(found: Estimate) -> str:
-    """Say a share in per cent with its interval.
+    """Format a share in per cent with its interval.
 
     >>> share(Estimate(value=0.5, low=0.25, high=0.75))
     '50.0 % (25.0 to 75.0)'
@@ -217,7 +224,7 @@ def share(found: Estimate) -> str:
 
 
 def points(found: Estimate) -> str:
-    """Say the difference of two shares in percentage points.
+    """Format the difference of two shares in percentage points.
 
     >>> points(Estimate(value=0.015, low=-0.01, high=0.04))
     '+1.5 points (-1.0 to +4.0)'

@@ -1,4 +1,4 @@
-"""How well two sides rank the same payments: average precision of each, and their difference, by cards."""
+"""Average precision of two arms on the same payments, and their difference, clustered by card."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def ranked(
     card: np.ndarray,
     seed: int,
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Return the average precision of each side, and the second less the first, with 95 % intervals.
+    """Return the average precision of each arm, and second minus first, with 95 % intervals.
 
-    All arrays have a row a payment; card: int64, what is drawn together.  Both sides see the same draws.
+    All arrays have one row per payment; card: int64, cluster of the bootstrap.  Both arms see the same draws.
     """
     levels = [_Levels(score) for score in scores]
     cards, place = np.unique(card, return_inverse=True)
     rng = np.random.default_rng(seed)
     found = np.empty((RESAMPLES, 2))
     for row in range(RESAMPLES):
-        drawn = weight * rng.poisson(1.0, cards.size)[place]
-        found[row] = [one.average_precision(fraud * drawn, (1 - fraud) * drawn) for one in levels]
+        weights = weight * rng.poisson(1.0, cards.size)[place]
+        found[row] = [one.average_precision(fraud * weights, (1 - fraud) * weights) for one in levels]
     exact = [one.average_precision(fraud * weight, (1 - fraud) * weight) for one in levels]
     return (
         estimate(exact[0], found[:, 0]),
@@ -45,7 +45,7 @@ def ranked(
 
 
 class _Levels:
-    """The distinct scores of n payments, the highest first."""
+    """Distinct scores of n payments, highest first."""
 
     def __init__(self, score: np.ndarray) -> None:
         levels, self._level = np.unique(-score, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Part the traffic by week and by segment, and sum up both sides in every part."""
+"""Slice payments by week and by segment, and compute the metrics of both arms in every slice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraud_detection.core.events import Action
-from fraud_detection.evaluation.comparison import Difference, Harm, Judged, Part, Side
-from fraud_detection.evaluation.cost_table import Ledger, Sums
-from fraud_detection.evaluation.evaluation_set import NONE, Answers, Coded, Traffic
+from fraud_detection.evaluation.comparison import (
+    ArmMetrics,
+    CustomerImpact,
+    Difference,
+    OutcomeMetrics,
+    SegmentMetrics,
+)
+from fraud_detection.evaluation.cost_table import CostTable, Sums
+from fraud_detection.evaluation.evaluation_set import NONE, ArmDecisions, Categorical, EvaluationSet
 from fraud_detection.evaluation.measures import DAY_MS
-from fraud_detection.evaluation.resample import estimate, resampled, share
+from fraud_detection.evaluation.resample import bootstrap_sums, estimate, share
 from fraud_detection.evaluation.time_split import UNKNOWN
 
 WEEK_MS = 7 * DAY_MS
@@ -22,8 +28,8 @@ MONDAY_MS = 4 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A part before it is summed up: its name, its time, and whether its labels are in."""
+class Slice:
+    """A slice of the payments: its name, its time span, and whether its labels are mature."""
 
     name: str
     span: tuple[int, int]
@@ -31,165 +37,196 @@ class Piece:
 
     @property
     def days(self) -> float:
-        """Return how long it lasts."""
+        """Return its length in days."""
         return (self.span[1] - self.span[0]) / DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
-    """One way to part n payments: for each the number of its piece, or NONE."""
+class Segmentation:
+    """One way to slice n payments: for each the number of its slice, or NONE."""
 
-    pieces: Sequence[Piece]
-    piece: np.ndarray
+    slices: Sequence[Slice]
+    slice_number: np.ndarray
 
 
-def weeks(traffic: Traffic) -> Parting:
-    """Part the traffic by calendar weeks from Monday, UTC; the first and the last may be cut off.
+def weeks(evaluation_set: EvaluationSet) -> Segmentation:
+    """Slice payments by calendar week from Monday, UTC; the first and the last may be partial.
 
     A week is mature when every payment in it is older than the label delay.
     """
-    number = (traffic.event_time - MONDAY_MS) // WEEK_MS
-    first, last = ((edge - MONDAY_MS) // WEEK_MS for edge in (traffic.span[0], traffic.span[1] - 1))
-    pieces = [_week(traffic, week, traffic.event_time[number == week]) for week in range(first, last + 1)]
-    return Parting(pieces, number - first)
+    number = (evaluation_set.event_time - MONDAY_MS) // WEEK_MS
+    first, last = (
+        (edge - MONDAY_MS) // WEEK_MS for edge in (evaluation_set.span[0], evaluation_set.span[1] - 1)
+    )
+    slices = [
+        _week(evaluation_set, week, evaluation_set.event_time[number == week])
+        for week in range(first, last + 1)
+    ]
+    return Segmentation(slices, number - first)
 
 
-def _week(traffic: Traffic, number: int, times: np.ndarray) -> Piece:
+def _week(evaluation_set: EvaluationSet, number: int, times: np.ndarray) -> Slice:
     start = MONDAY_MS + number * WEEK_MS
-    span = (max(start, traffic.span[0]), min(start + WEEK_MS, traffic.span[1]))
+    span = (max(start, evaluation_set.span[0]), min(start + WEEK_MS, evaluation_set.span[1]))
     newest = int(times.max()) if times.size else span[1] - 1
-    return Piece(iso_day(span[0]), span, newest + traffic.delay_ms <= traffic.as_of)
+    return Slice(iso_day(span[0]), span, newest + evaluation_set.delay_ms <= evaluation_set.as_of)
 
 
-def everything(traffic: Traffic, name: str) -> Parting:
-    """Return all traffic as one piece that is not judged."""
-    return Parting([Piece(name, traffic.span, mature=False)], np.zeros(len(traffic), np.int64))
+def all_payments(evaluation_set: EvaluationSet, name: str) -> Segmentation:
+    """Return all payments as one slice without figures that need labels."""
+    return Segmentation(
+        [Slice(name, evaluation_set.span, mature=False)], np.zeros(len(evaluation_set), np.int64)
+    )
 
 
-def mature_only(by_week: Parting, name: str) -> tuple[Parting, float]:
-    """Return the mature weeks as one piece, and how many days they have."""
-    mature = [week for week in by_week.pieces if week.mature]
+def mature_weeks(by_week: Segmentation, name: str) -> tuple[Segmentation, float]:
+    """Return the mature weeks as one slice, and their length in days."""
+    mature = [week for week in by_week.slices if week.mature]
     if not mature:
-        return Parting([], np.full(by_week.piece.size, NONE)), 0.0
+        return Segmentation([], np.full(by_week.slice_number.size, NONE)), 0.0
     span = (mature[0].span[0], mature[-1].span[1])
-    inside = np.array([week.mature for week in by_week.pieces])[by_week.piece]
-    return Parting([Piece(name, span)], np.where(inside, 0, NONE)), sum(week.days for week in mature)
+    inside = np.array([week.mature for week in by_week.slices])[by_week.slice_number]
+    return Segmentation([Slice(name, span)], np.where(inside, 0, NONE)), sum(week.days for week in mature)
 
 
-def segment(coded: Coded, total: Parting, most: int) -> Parting:
-    """Part what is in `total` by a segment's values: the `most` frequent ones, the rest as others.
+def segment(categorical: Categorical, total: Segmentation, most: int) -> Segmentation:
+    """Slice `total` by the values of a segment: the `most` frequent ones, and the rest as others.
 
-    The most frequent stands first, but where the names have an order of their own.
+    Sorted by frequency, or by the order of the names where they have one.
     """
-    inside = total.piece != NONE
-    counts = np.bincount(coded.codes[inside & (coded.codes != NONE)], minlength=len(coded.names))
-    ranked = np.arange(counts.size) if coded.ordered else np.argsort(-counts, kind="stable")
+    inside = total.slice_number != NONE
+    counts = np.bincount(
+        categorical.codes[inside & (categorical.codes != NONE)], minlength=len(categorical.names)
+    )
+    ranked = np.arange(counts.size) if categorical.ordered else np.argsort(-counts, kind="stable")
     order = [int(code) for code in ranked if counts[code]]
     kept = order if len(order) <= most else order[: most - 1]
-    places = np.full(len(coded.names) + 1, len(kept), np.int64)
-    places[kept] = np.arange(len(kept))
-    places[NONE] = len(kept) + 1
-    piece = np.where(inside, places[coded.codes], NONE)
-    names = [*(coded.names[code] for code in kept), "others", "missing"]
-    used = [number for number in range(len(names)) if (piece == number).any()]
+    numbers = np.full(len(categorical.names) + 1, len(kept), np.int64)
+    numbers[kept] = np.arange(len(kept))
+    numbers[NONE] = len(kept) + 1
+    number_of = np.where(inside, numbers[categorical.codes], NONE)
+    names = [*(categorical.names[code] for code in kept), "others", "missing"]
+    used = [number for number in range(len(names)) if (number_of == number).any()]
     final = np.full(len(names) + 1, NONE)
     final[used] = np.arange(len(used))
-    span = total.pieces[0].span if total.pieces else (0, 0)
-    return Parting([Piece(names[number], span) for number in used], final[piece])
+    span = total.slices[0].span if total.slices else (0, 0)
+    return Segmentation([Slice(names[number], span) for number in used], final[number_of])
 
 
-class Summing:
-    """Sums up the parts of one comparison."""
+class MetricsTable:
+    """Computes the metrics of every slice of one comparison."""
 
-    def __init__(self, traffic: Traffic, sides: tuple[Answers, Answers], ledger: Ledger, seed: int) -> None:
-        """Take what is judged, and the seed of the resamples."""
-        self.traffic, self.sides, self.ledger, self.seed = traffic, sides, ledger, seed
+    def __init__(
+        self,
+        evaluation_set: EvaluationSet,
+        arms: tuple[ArmDecisions, ArmDecisions],
+        cost_table: CostTable,
+        seed: int,
+    ) -> None:
+        """Take the payments, the decisions of both arms, and the seed of the bootstrap."""
+        self.evaluation_set, self.arms, self.cost_table, self.seed = evaluation_set, arms, cost_table, seed
 
-    def parts(self, parting: Parting, days: float | None = None) -> list[Part]:
-        """Return every piece summed up.  days: how long each lasts, where that is not its span."""
-        own = parting.piece[self.ledger.rows]
-        rows = np.flatnonzero((own != NONE) & np.array([*(one.mature for one in parting.pieces), False])[own])
-        number, sums = own[rows], self.ledger.sums[rows]
-        totals = [np.bincount(number, weights=column, minlength=len(parting.pieces)) for column in sums.T]
-        draws = resampled(number, self.ledger.cluster[rows], sums, len(parting.pieces), self.seed)
+    def metrics(self, segmentation: Segmentation, days: float | None = None) -> list[SegmentMetrics]:
+        """Return the metrics of every slice.  days: length of each, where it is not the span."""
+        own = segmentation.slice_number[self.cost_table.rows]
+        rows = np.flatnonzero(
+            (own != NONE) & np.array([*(each.mature for each in segmentation.slices), False])[own]
+        )
+        numbers, sums = own[rows], self.cost_table.sums[rows]
+        totals = [
+            np.bincount(numbers, weights=column, minlength=len(segmentation.slices)) for column in sums.T
+        ]
+        draws = bootstrap_sums(
+            numbers, self.cost_table.cluster[rows], sums, len(segmentation.slices), self.seed
+        )
         return [
-            self._part(
-                piece, parting.piece == place, np.array([t[place] for t in totals]), draws[:, place], days
+            self._slice_metrics(
+                each,
+                segmentation.slice_number == number,
+                np.array([t[number] for t in totals]),
+                draws[:, number],
+                days,
             )
-            for place, piece in enumerate(parting.pieces)
+            for number, each in enumerate(segmentation.slices)
         ]
 
-    def _part(
-        self, piece: Piece, inside: np.ndarray, total: np.ndarray, draws: np.ndarray, days: float | None
-    ) -> Part:
-        lasts = piece.days if days is None else days
-        sums = [(Sums(total, side), Sums(draws, side)) for side in (0, 1)]
-        first, second = (self._side(side, inside, lasts, *sums[side], piece.mature) for side in (0, 1))
-        actions = [side.action[inside] for side in self.sides]
+    def _slice_metrics(
+        self, each: Slice, inside: np.ndarray, total: np.ndarray, draws: np.ndarray, days: float | None
+    ) -> SegmentMetrics:
+        lasts = each.days if days is None else days
+        sums = [(Sums(total, arm), Sums(draws, arm)) for arm in (0, 1)]
+        first, second = (self._arm_metrics(arm, inside, lasts, *sums[arm], each.mature) for arm in (0, 1))
+        actions = [arm.action[inside] for arm in self.arms]
         known = sums[0][0]
-        return Part(
-            name=piece.name,
-            since=iso(piece.span[0]),
-            until=iso(piece.span[1]),
+        return SegmentMetrics(
+            name=each.name,
+            since=iso(each.span[0]),
+            until=iso(each.span[1]),
             days=round(lasts, 6),
-            mature=piece.mature,
+            mature=each.mature,
             payments=int(inside.sum()),
-            unlabelled=int((self.traffic.label[inside] == UNKNOWN).sum()),
-            frauds=round(known.of("frauds"), 6) if piece.mature else None,
-            effective_frauds=round(known.effective("frauds"), 6) if piece.mature else None,
-            fraud_money=round(known.of("fraud_money"), 6) if piece.mature else None,
+            unlabelled=int((self.evaluation_set.label[inside] == UNKNOWN).sum()),
+            frauds=round(known.of("frauds"), 6) if each.mature else None,
+            effective_frauds=round(known.effective("frauds"), 6) if each.mature else None,
+            fraud_money=round(known.of("fraud_money"), 6) if each.mature else None,
             changed=int((actions[0] != actions[1]).sum()),
             first=first,
             second=second,
-            difference=_difference(sums[0], sums[1]) if piece.mature else None,
+            difference=_difference(sums[0], sums[1]) if each.mature else None,
         )
 
-    def _side(
+    def _arm_metrics(
         self,
-        side: int,
+        arm: int,
         inside: np.ndarray,
         days: float,
         total: Sums,
         draws: Sums,
         mature: bool,  # noqa: FBT001
-    ) -> Side:
-        answers = self.sides[side]
-        approved, reviewed, declined = np.bincount(answers.action[inside], minlength=len(Action)).tolist()
-        day = self.traffic.event_time[inside & (answers.action == Action.REVIEW)] // DAY_MS
+    ) -> ArmMetrics:
+        decisions = self.arms[arm]
+        approved, reviewed, declined = np.bincount(decisions.action[inside], minlength=len(Action)).tolist()
+        day = self.evaluation_set.event_time[inside & (decisions.action == Action.REVIEW)] // DAY_MS
         busy, reviews = np.unique(day, return_counts=True)
         worst = int(np.argmax(reviews)) if busy.size else None
-        return Side(
+        return ArmMetrics(
             approved=approved,
             reviewed=reviewed,
             declined=declined,
             reviews_per_day=round(reviewed / days, 6) if days else 0.0,
             worst_day=None if worst is None else iso_day(int(busy[worst]) * DAY_MS),
             worst_day_reviews=0 if worst is None else int(reviews[worst]),
-            days_over_capacity=None if answers.capacity is None else int((reviews > answers.capacity).sum()),
-            judged=self._judged(answers, inside, total, draws) if mature else None,
+            days_over_capacity=None
+            if decisions.capacity is None
+            else int((reviews > decisions.capacity).sum()),
+            outcomes=self._outcomes(decisions, inside, total, draws) if mature else None,
         )
 
-    def _judged(self, answers: Answers, inside: np.ndarray, total: Sums, draws: Sums) -> Judged:
+    def _outcomes(
+        self, decisions: ArmDecisions, inside: np.ndarray, total: Sums, draws: Sums
+    ) -> OutcomeMetrics:
         caught, money = total.of("caught"), total.of("caught_money")
-        return Judged(
+        return OutcomeMetrics(
             frauds_caught=round(caught, 6),
             frauds_missed=round(total.of("frauds") - caught, 6),
             money_caught=round(money, 6),
             money_missed=round(total.of("fraud_money") - money, 6),
             caught_by_decline=round(total.of("caught_by_decline"), 6),
-            good_declined=self._harm(answers, inside, total, Action.DECLINE),
-            good_reviewed=self._harm(answers, inside, total, Action.REVIEW),
+            good_declined=self._customer_impact(decisions, inside, total, Action.DECLINE),
+            good_reviewed=self._customer_impact(decisions, inside, total, Action.REVIEW),
             precision=share(caught, total.of("flagged"), total.effective("flagged"), draws.precision()),
             recall=share(caught, total.of("frauds"), total.effective("frauds"), draws.recall()),
             cost=round(total.of("cost"), 6),
             money_saved=round(float(total.saved()), 6),
         )
 
-    def _harm(self, answers: Answers, inside: np.ndarray, total: Sums, action: Action) -> Harm:
+    def _customer_impact(
+        self, decisions: ArmDecisions, inside: np.ndarray, total: Sums, action: Action
+    ) -> CustomerImpact:
         name = "declined_good" if action is Action.DECLINE else "reviewed_good"
-        hurt = inside & (answers.action == action) & (self.traffic.label == 0)
-        cards = self.traffic.card.codes[hurt]
-        return Harm(
+        hurt = inside & (decisions.action == action) & (self.evaluation_set.label == 0)
+        cards = self.evaluation_set.card.codes[hurt]
+        return CustomerImpact(
             payments=round(total.of(name), 6),
             cards=int(np.unique(cards[cards != NONE]).size + (cards == NONE).sum()),
             money=round(total.of(f"{name}_money"), 6),
@@ -216,7 +253,7 @@ def _difference(first: tuple[Sums, Sums], second: tuple[Sums, Sums]) -> Differen
 
 
 def iso(ms: int) -> str:
-    """Return a time as people write it.
+    """Format a time as ISO 8601.
 
     >>> iso(0), iso_day(MONDAY_MS)
     ('1970-01-01T00:00:00Z', '1970-01-05')

@@ -91,7 +91,7 @@ def _refuse_test_from(split: Split, ordered: np.ndarray) -> None:
     first, last = (dt.datetime.fromtimestamp(int(time) / 1000, dt.UTC).date() for time in ordered[[0, -1]])
     if split.test_from is not None and not first < split.test_from <= last:
         raise ConfigError(
-            f"`split.test_from` is {split.test_from}, but the payments whose labels are in go from "
+            f"`split.test_from` is {split.test_from}, but the payments with mature labels go from "
             f"{first} to {last}: name a later day of these, or leave it to `split.test_share`"
         )
 
@@ -108,7 +108,7 @@ def _refuse_empty(cut: Boundaries, ordered: np.ndarray, split: Split) -> None:
     if empty:
         days = (ordered[-1] - ordered[0]) / 86_400_000
         raise ConfigError(
-            f"no payments are left for {', '.join(empty)}: those whose labels are in span {days:.1f} days, "
+            f"no payments are left for {', '.join(empty)}: those with mature labels span {days:.1f} days, "
             f"in which a warm-up of {split.warm_up} and two gaps of the label delay must fit; give more "
             "history, or a smaller `schema.label.delay`, or other values in `split`, or, where the labels "
             "are of a later moment than the last payment, that moment with --as-of"

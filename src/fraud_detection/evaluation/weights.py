@@ -1,7 +1,6 @@
-"""How many payments one stands for, and how much a sum of unequal ones is worth.
+"""Sampling weights: effective sample size and standard deviation of weighted counts.
 
-A payment of the control group stands for all of its kind; see docs/labels.md.  Where the weights come
-from is not known here.
+A payment of the control group represents all of its kind, see docs/labels.md.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import numpy as np
 
 
 def effective(weight: np.ndarray) -> float:
-    """Return how many equal payments say as much as these, after Kish; 0 where there is none.
+    """Return the effective sample size (Kish); 0 without payments.
 
     >>> effective(np.array([1.0, 1.0, 1.0])), effective(np.array([1.0, 1.0, 10.0])).__round__(2)
     (3.0, 1.41)
@@ -22,7 +21,7 @@ def effective(weight: np.ndarray) -> float:
 
 
 def deviation(weight: np.ndarray, chance: np.ndarray) -> float:
-    """Return the standard deviation of a weighted number of frauds, each payment one by its own chance.
+    """Return the standard deviation of a weighted number of frauds, given each payment's probability.
 
     >>> deviation(np.ones(4), np.full(4, 0.5)), deviation(np.array([100.0]), np.array([0.5]))
     (1.0, 50.0)
@@ -31,7 +30,7 @@ def deviation(weight: np.ndarray, chance: np.ndarray) -> float:
 
 
 def in_effect(weight: np.ndarray) -> np.ndarray:
-    """Return the weights scaled so that their sum is what they are worth; equal ones become 1.
+    """Return the weights scaled to sum to the effective sample size; equal ones become 1.
 
     >>> in_effect(np.array([100.0, 100.0])).tolist()
     [1.0, 1.0]
@@ -42,7 +41,7 @@ def in_effect(weight: np.ndarray) -> np.ndarray:
 
 
 def are_equal(weight: np.ndarray) -> bool:
-    """Tell whether every payment stands for itself alone.
+    """Tell whether every weight is 1.
 
     >>> are_equal(np.ones(3)), are_equal(np.array([1.0, 0.0, 100.0]))
     (True, False)

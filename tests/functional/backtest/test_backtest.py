@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.files.tables import read_columns, write_columns
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
-from fraud_detection.backtesting.replay import decide_again, learned_until, sides_of, window_of
+from fraud_detection.backtesting.replay import arms_of, learned_until, redecide_history, window_of
 from fraud_detection.backtesting.report import BacktestSettings, backtest
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import DeclineCapSettings, ListEntry, ListSettings, RuleSettings
@@ -23,7 +23,7 @@ from fraud_detection.core.project_schema import Split
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison, Report
-from fraud_detection.evaluation.evaluation_set import Answers, Traffic
+from fraud_detection.evaluation.evaluation_set import ArmDecisions, EvaluationSet
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.project.change_set import Change, apply_change, load_change
@@ -55,11 +55,13 @@ def silent(*_: object) -> None:
     """Say nothing."""
 
 
-def decided(world: SmallWorld, changes: list[Change], **window: int) -> tuple[Traffic, list[Answers]]:
+def decided(
+    world: SmallWorld, changes: list[Change], **window: int
+) -> tuple[EvaluationSet, list[ArmDecisions]]:
     table = PastTable(world.features, world.project.schema)
     whole = window_of(table, read_bundle(world.bundle), 0, None, None)
     asked = replace(whole, **window)
-    return decide_again(table, sides_of(world.project, world.bundle, changes), asked, silent)
+    return redecide_history(table, arms_of(world.project, world.bundle, changes), asked, silent)
 
 
 def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -> None:
@@ -84,24 +86,24 @@ def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -
 
 
 def test_a_change_of_nothing_differs_nowhere(small_world: SmallWorld) -> None:
-    traffic, (today, same) = decided(small_world, [Change(name="same")])
-    assert np.array_equal(today.action, same.action)
-    found = compare(traffic, today, same, small_world.project.costs)
+    traffic, (baseline, same) = decided(small_world, [Change(name="same")])
+    assert np.array_equal(baseline.action, same.action)
+    found = compare(traffic, baseline, same, small_world.project.costs)
     assert found.traffic.changed == 0
 
 
 def test_declining_everything_hurts_every_good_customer(small_world: SmallWorld) -> None:
-    traffic, (today, change) = decided(small_world, [Change(name="all", rules=(EVERYTHING,))])
-    found = compare(traffic, today, change, small_world.project.costs)
+    traffic, (baseline, change) = decided(small_world, [Change(name="all", rules=(EVERYTHING,))])
+    found = compare(traffic, baseline, change, small_world.project.costs)
     assert found.total is not None
-    side = found.total.second.judged
-    assert side is not None
+    arm = found.total.second.outcomes
+    assert arm is not None
     mature = np.isin((traffic.event_time - 4 * DAY_MS) // (7 * DAY_MS), mature_weeks(found))
     good = mature & (traffic.label == 0)
-    assert side.good_declined.payments == good.sum() > 1000
-    assert side.good_declined.cards == np.unique(traffic.card.codes[good]).size
-    assert side.frauds_missed == 0
-    assert side.recall.value == 1.0
+    assert arm.good_declined.payments == good.sum() > 1000
+    assert arm.good_declined.cards == np.unique(traffic.card.codes[good]).size
+    assert arm.frauds_missed == 0
+    assert arm.recall.value == 1.0
 
 
 def mature_weeks(found: Comparison) -> list[int]:
@@ -170,7 +172,7 @@ def test_a_judge_that_is_given_later_labels_refuses(small_world: SmallWorld) -> 
     traffic, _ = decided(small_world, [], as_of=as_of, end=as_of + 1)
     dataset = read_dataset(small_world.features)
     assert (traffic.label == UNKNOWN).any()
-    with pytest.raises(ConfigError, match=r"labels are from after the moment of judgement"):
+    with pytest.raises(ConfigError, match=r"labels are later than `as_of`"):
         replace(traffic, label=dataset.label[: len(traffic)], known_at=dataset.known_at[: len(traffic)])
 
 
@@ -220,8 +222,8 @@ def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tm
     window = window_of(past, read_bundle(small_world.bundle), None, None, None)
     # It learned from the earlier ones, and would look better there than it is.
     assert window.start >= learned_until(read_bundle(small_world.bundle)) > int(past.times()[0])
-    sides = sides_of(small_world.project, small_world.bundle, [change])
-    traffic, (_, answers) = decide_again(past, sides, window, silent)
+    arms = arms_of(small_world.project, small_world.bundle, [change])
+    traffic, (_, answers) = redecide_history(past, arms, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
     scores = load_engine(bundle, small_world.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)
@@ -257,7 +259,7 @@ def test_the_command_prints_the_money_and_writes_the_report(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("name: today\n", "`today` is taken by what is in force"),
+        ("name: baseline\n", "`baseline` is taken by what is in force"),
         ("name: c\nrules: [{name: r, when: card_cuont > 1, action: review}]\n", "nearest"),
         ("name: c\nbundle: nowhere\n", "nowhere"),
         ("name: c\nlists: [{name: l, kind: deny, of: crad}]\n", "no entity or category"),
@@ -269,7 +271,7 @@ def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
 ) -> None:
     (tmp_path / "c.yaml").write_text(change)
     with pytest.raises(ConfigError, match=words):
-        sides_of(small_world.project, small_world.bundle, [load_change(tmp_path / "c.yaml")])
+        arms_of(small_world.project, small_world.bundle, [load_change(tmp_path / "c.yaml")])
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
@@ -277,5 +279,5 @@ def test_the_changes_that_are_shown_fit_the_simulated_world(small_world: SmallWo
     change = load_change(example)
     assert change.owner
     assert change.reason
-    (today, side) = sides_of(small_world.project, small_world.bundle, [change])
-    assert side.project != today.project
+    (baseline, arm) = arms_of(small_world.project, small_world.bundle, [change])
+    assert arm.project != baseline.project

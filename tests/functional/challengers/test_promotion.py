@@ -16,7 +16,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.mlflow_tracking import MlflowTracker
 from fraud_detection.adapters.sqlite.commit_marker import marker_path
 from fraud_detection.challengers import live_comparison as comparing
-from fraud_detection.challengers.promotion import RESCORED, Compared, compared, promote
+from fraud_detection.challengers.promotion import RESCORED, ShadowComparison, compare_shadow, promote
 from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import RuleSettings
@@ -30,7 +30,7 @@ from tests.conftest import SmallWorld
 from tests.states import open_released_service
 
 ANN = lifecycle.Author("ann", "a test")
-LENIENT = Gate(least_days=7, least_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
+LENIENT = Gate(min_days=7, min_frauds=10, calibration=5, segment_frauds=10_000, capacity=50, latency=100)
 DAY_MS = 86_400_000
 EVENTS = 9_000
 
@@ -80,8 +80,8 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def of_good(trial: Trial) -> Compared:
-    return compared(trial.registry, [trial.state], trial.good, None)
+def of_good(trial: Trial) -> ShadowComparison:
+    return compare_shadow(trial.registry, [trial.state], trial.good, None)
 
 
 def copied(trial: Trial, root: Path) -> tuple[ReleaseRegistry, Path]:
@@ -102,16 +102,18 @@ def command(*words: str) -> int:
     return main([*words, "--plain"])
 
 
-def checks(found: Compared) -> dict[str, bool]:
-    return {check.name: check.passed for check in found.verdict.checks}
+def checks(found: ShadowComparison) -> dict[str, bool]:
+    return {check.name: check.passed for check in found.gate_result.checks}
 
 
-def test_the_gate_opens_for_what_is_better_and_for_nothing_else(trial: Trial, of_good: Compared) -> None:
+def test_the_gate_opens_for_what_is_better_and_for_nothing_else(
+    trial: Trial, of_good: ShadowComparison
+) -> None:
     good = of_good
     assert checks(good) == dict.fromkeys(checks(good), True)
     assert good.comparison.traffic.payments > EVENTS / 2
-    bad = compared(trial.registry, [trial.state], trial.bad, None)
-    assert not bad.verdict.passed
+    bad = compare_shadow(trial.registry, [trial.state], trial.bad, None)
+    assert not bad.gate_result.passed
     assert not checks(bad)["better"]
     assert checks(bad)["parity"]
     assert checks(bad)["schema"]
@@ -125,24 +127,24 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
         db.execute("CREATE TEMP TABLE stopped AS SELECT transaction_id FROM decisions WHERE action > 0")
         silent = "DELETE FROM labels WHERE transaction_id IN (SELECT transaction_id FROM stopped)"
         assert db.execute(silent).rowcount > 20
-    found = compared(registry, [state], trial.bad, None)
-    assert not checks(found)["unseen"]
-    assert found.comparison.unseen is not None
+    found = compare_shadow(registry, [state], trial.bad, None)
+    assert not checks(found)["unobserved outcomes"]
+    assert found.comparison.unobserved is not None
     assert found.comparison.total is not None
     assert found.comparison.total.difference is not None
     assert found.comparison.total.difference.money_saved.value == 0
     stopped = found.comparison.total.first
-    assert found.comparison.unseen.payments == stopped.reviewed + stopped.declined
-    assert found.comparison.examples.newly_unseen
+    assert found.comparison.unobserved.payments == stopped.reviewed + stopped.declined
+    assert found.comparison.examples.newly_unobserved
     assert (
         command("compare", f"--config-id={trial.bad}", f"--registry={registry.path}", f"--state={state}") == 0
     )
     said = capsys.readouterr().out
-    assert f"no figure counts {found.comparison.unseen.payments:,.0f} payments" in said
+    assert f"no figure counts {found.comparison.unobserved.payments:,.0f} payments" in said
     assert "FAILED  unseen" in said
 
 
-def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: Compared) -> None:
+def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowComparison) -> None:
     found = of_good.comparison
     with closing(sqlite3.connect(trial.state)) as db:
         ours = dict(db.execute("SELECT transaction_id, action FROM decisions"))
@@ -164,13 +166,13 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
         ((latest,),) = db.execute("SELECT max(event_time) FROM decisions").fetchall()
     as_of = latest - 12 * DAY_MS
     _, state = copied(trial, tmp_path)
-    honest = compared(trial.registry, [trial.state], trial.good, as_of)
+    honest = compare_shadow(trial.registry, [trial.state], trial.good, as_of)
     with closing(sqlite3.connect(state)) as db, db:
         gone = db.execute("DELETE FROM labels WHERE known_at > ?", (as_of,)).rowcount
     assert gone > 20
-    without = compared(trial.registry, [state], trial.good, as_of)
+    without = compare_shadow(trial.registry, [state], trial.good, as_of)
     assert without.comparison == honest.comparison
-    assert without.facts.average_precision == honest.facts.average_precision
+    assert without.gate_inputs.average_precision == honest.gate_inputs.average_precision
     # The same labels, dated back as if they had been known all along: the log says when they came.
     shutil.copy(f"{trial.state}.shadows", f"{state}.shadows")
     with closing(sqlite3.connect(trial.state)) as source, closing(sqlite3.connect(state)) as target:
@@ -178,12 +180,12 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
         shutil.copy(marker_path(trial.state), marker_path(state))
         with target:
             target.execute("UPDATE labels SET known_at = ? WHERE known_at > ?", (as_of, as_of))
-    dated_back = compared(trial.registry, [state], trial.good, as_of)
+    dated_back = compare_shadow(trial.registry, [state], trial.good, as_of)
     assert dated_back.comparison == honest.comparison
     # Planted: their place in the log is forged too.
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("UPDATE labels SET seq = -seq")
-    leaking = compared(trial.registry, [state], trial.good, as_of)
+    leaking = compare_shadow(trial.registry, [state], trial.good, as_of)
     assert leaking.comparison != honest.comparison
 
 
@@ -233,10 +235,10 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
 
     # What a configuration answered as a canary is its own, and counts once it is champion.
     assert lifecycle.publish(registry, lambda _: ruled, ANN).champion == rules_canary
-    assert compared(registry, [state], trial.bad, None).left_out == by[model_canary] + by[other]
+    assert compare_shadow(registry, [state], trial.bad, None).left_out == by[model_canary] + by[other]
 
     shadow = lifecycle.engine_of(registry, trial.bad)
-    alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.Reign(weak.name))
+    alone = comparing.live_traffic([state], shadow, trial.bad, None, comparing.ChampionPeriod(weak.name))
     assert alone.left_out.size == by[model_canary] + by[other]
 
 
@@ -268,10 +270,10 @@ def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_jou
         while shadows.step():
             pass
         assert shadows.decided == 2 * len(later)
-    facts = compared(trial.registry, [state], trial.good, None).facts
+    gate_inputs = compare_shadow(trial.registry, [state], trial.good, None).gate_inputs
     service.close()
     follower.close()
-    assert (facts.rescored, facts.different) == (RESCORED - len(later), 0)
+    assert (gate_inputs.rescored, gate_inputs.different) == (RESCORED - len(later), 0)
 
 
 def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tmp_path: Path) -> None:
@@ -287,7 +289,7 @@ def test_payments_whose_labels_taught_the_shadow_are_not_judged(trial: Trial, tm
     engine = lifecycle.engine_of(registry, trial.good)
     learned = msgspec.structs.replace(engine, bundle=later)
     with pytest.raises(ConfigError, match="decided nothing yet of payments after 2027-01-01"):
-        comparing.live_traffic([trial.state], learned, trial.good, None, comparing.Reign("any"))
+        comparing.live_traffic([trial.state], learned, trial.good, None, comparing.ChampionPeriod("any"))
 
 
 def test_promote_asks_the_gate_and_says_why_not(
@@ -311,7 +313,7 @@ def test_promote_asks_the_gate_and_says_why_not(
     promoted = lifecycle.current(registry)
     assert (promoted.kind, promoted.champion, promoted.by) == ("promote", trial.good, "ann")
     evidence = json.loads((registry.path / promoted.evidence).read_bytes())
-    assert evidence["verdict"]["passed"] is True
+    assert evidence["gate_result"]["passed"] is True
     assert json.loads((tmp_path / "figures.json").read_bytes())["release"]["number"] == 3
     assert command("rollback", f"--registry={registry.path}", "--reason=tried", "--no-tracking") == 0
     assert lifecycle.current(registry).champion == lifecycle.current(trial.registry).champion
@@ -345,7 +347,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
         follower.close()
         while shadows.step():
             pass
-    found = compared(registry, [state], config_id, None)
+    found = compare_shadow(registry, [state], config_id, None)
     assert found.comparison.traffic.second.reviews_per_day > 1
     assert found.comparison.capacity_per_day == (0.01, 0.01)
     assert not checks(found)["reviewers"]
@@ -377,7 +379,7 @@ def test_each_side_tells_its_rules_in_its_own_words(
             follower.close()
             while shadows.step():
                 pass
-    shown = compared(registry, [state], config_id, None).comparison.examples.largest
+    shown = compare_shadow(registry, [state], config_id, None).comparison.examples.largest
     assert {one.second.reasons[0] for one in shown} == {"we say"}
     assert {one.first.reasons[0] for one in shown} == {"it was so once", "they said"}
 
@@ -433,7 +435,12 @@ def ends_the_shadows(registry: ReleaseRegistry) -> None:
 @pytest.mark.parametrize("anyway", [False, True])
 @pytest.mark.parametrize("other", [changes_a_rule, sets_a_canary, ends_the_shadows])
 def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_read(
-    trial: Trial, of_good: Compared, tmp_path: Path, other: Callable[[ReleaseRegistry], None], *, anyway: bool
+    trial: Trial,
+    of_good: ShadowComparison,
+    tmp_path: Path,
+    other: Callable[[ReleaseRegistry], None],
+    *,
+    anyway: bool,
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.registry.path, path)
@@ -446,7 +453,7 @@ def test_a_promotion_does_not_go_over_what_another_writer_released_after_it_had_
 
 
 def test_a_shadow_that_another_writer_names_meanwhile_hinders_no_promotion(
-    trial: Trial, of_good: Compared, tmp_path: Path
+    trial: Trial, of_good: ShadowComparison, tmp_path: Path
 ) -> None:
     path = tmp_path / "live"
     shutil.copytree(trial.registry.path, path)

@@ -21,7 +21,7 @@ import pytest
 from fraud_detection.adapters.sqlite.commit_marker import marker_path
 from fraud_detection.adapters.sqlite.shadow_log import KEPT_ROWS, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.challengers.promotion import compared
+from fraud_detection.challengers.promotion import compare_shadow
 from fraud_detection.challengers.shadow import Shadows
 from fraud_detection.challengers.shadow_features import RECENT, OwnRows
 from fraud_detection.cli.main import main
@@ -399,11 +399,11 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     decided_by(trial, state, trial.history)
-    found = compared(trial.registry, [state], trial.config_id, None)
-    assert (found.facts.rescored, found.facts.different) == (KEPT_ROWS, 0)
-    assert min(found.facts.p99_us) > 0
+    found = compare_shadow(trial.registry, [state], trial.config_id, None)
+    assert (found.gate_inputs.rescored, found.gate_inputs.different) == (KEPT_ROWS, 0)
+    assert min(found.gate_inputs.p99_us) > 0
     assert found.comparison.traffic.payments > 1_000
-    failed = {check.name: check.message for check in found.verdict.checks if not check.passed}
+    failed = {check.name: check.message for check in found.gate_result.checks if not check.passed}
     assert "needs a new state file" in failed["schema"]
     before = lifecycle.current(trial.registry)
     named = [f"--registry={trial.registry.path}", "--reason=tried", "--no-tracking", "--plain"]

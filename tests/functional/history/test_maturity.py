@@ -90,8 +90,8 @@ def assert_weeks(report: Mapping[str, Any], rows: list[Row], moment: dt.datetime
         since, until = (dt.datetime.fromisoformat(week[name]) for name in ("since", "until"))
         is_in = max(time for time in times if since <= time < until) + DELAY <= moment
         assert week["mature"] is is_in, week["name"]
-        for side in (week["first"], week["second"]):
-            assert (side["judged"] is not None) is is_in
+        for arm in (week["first"], week["second"]):
+            assert (arm["outcomes"] is not None) is is_in
         assert (week["frauds"] is not None) is is_in
     assert {week["mature"] for week in found["weeks"]} == {True, False}
     assert dt.datetime.fromisoformat(found["total"]["until"]) + DELAY <= moment
@@ -112,12 +112,12 @@ def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
     assert moment_of(report) == seconds(last)
     assert_weeks(report, rows, last)
     said = capsys.readouterr().out
-    assert f"note: Judged as of {seconds(last):%Y-%m-%dT%H:%M:%SZ}, the last payment" in said
+    assert f"note: Evaluated as of {seconds(last):%Y-%m-%dT%H:%M:%SZ}, the last payment" in said
     assert "name it with --as-of" in said
     # Somebody who waited, and says so, has all labels.
     later = bench.backtest(f"--as-of={(last + DELAY).isoformat()}")
     assert all(week["mature"] for week in later["variants"][0]["comparison"]["weeks"])
-    assert later["notes"] == [note for note in report["notes"] if "Judged as of" not in note]
+    assert later["notes"] == [note for note in report["notes"] if "Evaluated as of" not in note]
 
 
 def test_a_file_that_tells_when_labels_became_known_is_judged_as_of_the_latest(
@@ -171,8 +171,8 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
     bench.config.write_bytes(msgspec.yaml.encode(plain))
     bundle = f"--bundle={tmp_path / 'bundle'}"
     young = sum(row["event_time"] > last - 5 * DAY for row in rows)
-    judged = bench.asked("train", bundle, "--no-tracking")
-    assert judged["immature_count"] == young > 0
+    outcomes = bench.asked("train", bundle, "--no-tracking")
+    assert outcomes["immature_count"] == young > 0
     said = capsys.readouterr().err
     assert f"the labels of {young:,} payments cannot be in at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in said
     assert "say of when with --as-of" in said

@@ -183,7 +183,7 @@ def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refus
 ) -> None:
     # That version knew no `gate.unseen`.
     plain = json.loads(registry.configuration(lifecycle.current(registry).champion))
-    del plain["project"]["gate"]["unseen"]
+    del plain["project"]["gate"]["unobserved"]
     content = json.dumps(plain).encode()
     name = hashlib.blake2b(content, digest_size=8).hexdigest()
     registry.store_configuration(name, content)

@@ -8,14 +8,19 @@ import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from fraud_detection.evaluation.evaluation_set import AnswerBook, Answers, Coded, Traffic
+from fraud_detection.evaluation.evaluation_set import (
+    ArmDecisions,
+    ArmDecisionsBuilder,
+    Categorical,
+    EvaluationSet,
+)
 
 DAY = 86_400_000
 START = 1_767_571_200_000  # 2026-01-05, a Monday
 DELAY = 7 * DAY
 WEEKS = 3
 AS_OF = START + (2 * 7 + 7) * DAY
-"""The labels of the first two weeks are in, those of the third are not."""
+"""The labels of the first two weeks are mature, those of the third are not."""
 
 CODES = ("", "burst", "score")
 
@@ -58,27 +63,27 @@ payments = st.lists(
 )
 
 
-def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> Traffic:
+def traffic(paid: list[Paid], as_of: int = AS_OF, *, weighted: bool = False) -> EvaluationSet:
     """Return the payments as they are judged; those after `as_of` are left out by the caller."""
     times = np.array([START + one.at for one in paid], np.int64)
-    return Traffic(
+    return EvaluationSet(
         span=(START, START + WEEKS * 7 * DAY),
         as_of=as_of,
         delay_ms=DELAY,
         transaction_id=np.array([f"t{number}" for number in range(len(paid))], object),
         event_time=times,
         amount=np.array([one.amount for one in paid]),
-        card=Coded.of([one.card for one in paid]),
+        card=Categorical.of([one.card for one in paid]),
         label=np.array([one.label for one in paid], np.int8),
         known_at=np.minimum(times + DELAY, as_of),
-        segments={"channel": Coded.of([one.channel for one in paid])},
+        segments={"channel": Categorical.of([one.channel for one in paid])},
         weight=np.array([float(one.weight) for one in paid]) if weighted else None,
     )
 
 
-def answers(name: str, actions: list[int], capacity: float | None = None) -> Answers:
+def answers(name: str, actions: list[int], capacity: float | None = None) -> ArmDecisions:
     """Return one side's answers; what is not approved has a reason."""
-    book = AnswerBook()
+    book = ArmDecisionsBuilder()
     for action in actions:
         book.add(action, 0.1 + 0.4 * action, (CODES[action],) if action else ())
     return book.answers(name, {"burst": "a burst of payments"}, capacity)

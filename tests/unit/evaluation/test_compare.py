@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.compare import compare
-from fraud_detection.evaluation.comparison import Comparison, Estimate, Part
+from fraud_detection.evaluation.comparison import Comparison, Estimate, SegmentMetrics
 from tests.unit.evaluation.payments import AS_OF, DAY, START, Paid, answers, payments, traffic
 
 few = settings(deadline=None, max_examples=settings().max_examples * 15 // 100)
@@ -29,8 +29,8 @@ COSTS = Costs(
 )
 
 
-def judged(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
-    first = answers("today", [one.first for one in paid], capacity)
+def outcomes(paid: list[Paid], *, weighted: bool = False, capacity: float | None = None) -> Comparison:
+    first = answers("baseline", [one.first for one in paid], capacity)
     second = answers("change", [one.second for one in paid], capacity)
     return compare(traffic(paid, weighted=weighted), first, second, COSTS)
 
@@ -44,12 +44,12 @@ def price(one: Paid, action: int) -> float:
     return (missed, 3.0 + 0.25 * missed, declined)[action]
 
 
-def recounted(paid: list[Paid], side: str) -> dict[str, float]:
+def recounted(paid: list[Paid], arm: str) -> dict[str, float]:
     """Count by hand what one side caught, missed and hurt."""
     found: defaultdict[str, float] = defaultdict(float)
     cards: dict[str, set[object]] = {"declined": set(), "reviewed": set()}
     for number, one in enumerate(paid):
-        action, amount = getattr(one, side), (one.cents or 0) / 100
+        action, amount = getattr(one, arm), (one.cents or 0) / 100
         if one.label == -1:
             continue
         found["cost"] += one.weight * price(one, action)
@@ -68,9 +68,9 @@ def recounted(paid: list[Paid], side: str) -> dict[str, float]:
     return {**found, "declined_cards": len(cards["declined"]), "reviewed_cards": len(cards["reviewed"])}
 
 
-def told(part: Part, side: str) -> dict[str, float]:
+def told(part: SegmentMetrics, arm: str) -> dict[str, float]:
     """Return the same figures of a report, without those that are 0."""
-    own = getattr(part, side).judged
+    own = getattr(part, arm).outcomes
     flagged = own.frauds_caught / own.precision.value if own.precision.value else None
     found = {
         "caught": own.frauds_caught,
@@ -101,16 +101,16 @@ def same(one: dict[str, float], other: dict[str, float]) -> None:
 def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Paid], weighted: bool) -> None:  # noqa: FBT001
     if not weighted:
         paid = [msgspec.structs.replace(one, weight=1) for one in paid]
-    found = judged(paid, weighted=weighted)
+    found = outcomes(paid, weighted=weighted)
     mature = [one for one in paid if one.week < 2]
     assert found.total is not None
-    for side in ("first", "second"):
-        same(told(found.total, side), recounted(mature, side))
+    for arm in ("first", "second"):
+        same(told(found.total, arm), recounted(mature, arm))
         for number, week in enumerate(found.weeks[:2]):
-            same(told(week, side), recounted([one for one in paid if one.week == number], side))
+            same(told(week, arm), recounted([one for one in paid if one.week == number], arm))
         for part in found.segments["channel"]:
             name = None if part.name == "missing" else part.name
-            same(told(part, side), recounted([one for one in mature if one.channel == name], side))
+            same(told(part, arm), recounted([one for one in mature if one.channel == name], arm))
 
 
 @few
@@ -118,7 +118,7 @@ def test_caught_missed_hurt_and_money_are_those_of_a_naive_recount(paid: list[Pa
 def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_segment(
     paid: list[Paid],
 ) -> None:
-    found = judged(paid)
+    found = outcomes(paid)
     assert found.traffic.payments == len(paid) == sum(week.payments for week in found.weeks)
     assert found.total is not None
     for parts in found.segments.values():
@@ -133,18 +133,18 @@ def test_every_payment_is_in_one_week_and_every_judged_one_in_one_value_of_a_seg
 @few
 @given(payments)
 def test_what_cannot_be_known_yet_is_told_as_traffic_and_never_judged(paid: list[Paid]) -> None:
-    found = judged(paid)
+    found = outcomes(paid)
     last = found.weeks[2]
     late = [one for one in paid if one.week == 2]
     if late:
         assert not last.mature
-        assert (last.frauds, last.first.judged, last.difference) == (None, None, None)
+        assert (last.frauds, last.first.outcomes, last.difference) == (None, None, None)
         assert last.first.declined == sum(one.first == 2 for one in late)
     turned = [
         msgspec.structs.replace(one, label=1 - one.label if one.label >= 0 else 1) if one.week == 2 else one
         for one in paid
     ]
-    again = judged(turned)
+    again = outcomes(turned)
     assert again.total == found.total
     assert again.segments == found.segments
     assert again.reasons == found.reasons
@@ -153,21 +153,21 @@ def test_what_cannot_be_known_yet_is_told_as_traffic_and_never_judged(paid: list
 @few
 @given(payments)
 def test_a_payment_without_a_label_is_counted_and_is_neither_good_nor_fraud(paid: list[Paid]) -> None:
-    found = judged(paid)
-    known = judged([one for one in paid if one.label >= 0]) if any(one.label >= 0 for one in paid) else None
+    found = outcomes(paid)
+    known = outcomes([one for one in paid if one.label >= 0]) if any(one.label >= 0 for one in paid) else None
     assert found.total is not None
     assert found.total.unlabelled == sum(one.label == -1 for one in paid if one.week < 2)
     assert found.total.first.declined == sum(one.first == 2 for one in paid if one.week < 2)
     if known is not None:
         assert known.total is not None
-        for side in ("first", "second"):
-            same(told(known.total, side), told(found.total, side))
+        for arm in ("first", "second"):
+            same(told(known.total, arm), told(found.total, arm))
 
 
 @few
 @given(payments)
 def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
-    found = judged([msgspec.structs.replace(one, second=one.first) for one in paid])
+    found = outcomes([msgspec.structs.replace(one, second=one.first) for one in paid])
     assert found.traffic.changed == 0
     for part in (found.total, *found.weeks[:2], *found.segments["channel"]):
         assert part is not None
@@ -183,22 +183,22 @@ def test_a_side_beside_itself_differs_nowhere(paid: list[Paid]) -> None:
 @few
 @given(payments)
 def test_declining_everything_hurts_every_good_customer_and_misses_nothing(paid: list[Paid]) -> None:
-    found = judged([msgspec.structs.replace(one, second=2, weight=1) for one in paid])
+    found = outcomes([msgspec.structs.replace(one, second=2, weight=1) for one in paid])
     good = [(one, n) for n, one in enumerate(paid) if one.week < 2 and one.label == 0]
     assert found.total is not None
-    side = found.total.second.judged
-    assert side is not None
-    assert side.good_declined.payments == len(good)
-    assert side.good_declined.cards == len({one.card or n for one, n in good})
-    assert side.frauds_missed == 0
-    assert (side.recall.value, side.recall.high) in ((1.0, 1.0), (None, None))
+    arm = found.total.second.outcomes
+    assert arm is not None
+    assert arm.good_declined.payments == len(good)
+    assert arm.good_declined.cards == len({one.card or n for one, n in good})
+    assert arm.frauds_missed == 0
+    assert (arm.recall.value, arm.recall.high) in ((1.0, 1.0), (None, None))
 
 
 @few
 @given(payments)
 def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
-    doubled = judged([msgspec.structs.replace(one, weight=2) for one in paid], weighted=True)
-    once, twice = judged(paid), judged([*paid, *paid])
+    doubled = outcomes([msgspec.structs.replace(one, weight=2) for one in paid], weighted=True)
+    once, twice = outcomes(paid), outcomes([*paid, *paid])
     assert once.total is not None
     assert twice.total is not None
     assert doubled.total is not None
@@ -213,29 +213,31 @@ def test_a_weight_of_two_counts_as_two_payments(paid: list[Paid]) -> None:
 @few
 @given(payments, st.integers(0, 3))
 def test_reviews_a_day_and_the_worst_day_are_those_of_the_calendar(paid: list[Paid], capacity: int) -> None:
-    found = judged(paid, capacity=float(capacity))
+    found = outcomes(paid, capacity=float(capacity))
     days = Counter(one.at // DAY for one in paid if one.first == 1)
-    side = found.traffic.first
-    assert side.reviewed == sum(days.values())
-    assert side.reviews_per_day == pytest.approx(side.reviewed / 21, abs=1e-6)
-    assert side.worst_day_reviews == max(days.values(), default=0)
-    assert side.days_over_capacity == sum(count > capacity for count in days.values())
-    if side.worst_day is not None:
-        day = (dt.date.fromisoformat(side.worst_day) - dt.date(2026, 1, 5)).days
-        assert days[day] == side.worst_day_reviews
+    arm = found.traffic.first
+    assert arm.reviewed == sum(days.values())
+    assert arm.reviews_per_day == pytest.approx(arm.reviewed / 21, abs=1e-6)
+    assert arm.worst_day_reviews == max(days.values(), default=0)
+    assert arm.days_over_capacity == sum(count > capacity for count in days.values())
+    if arm.worst_day is not None:
+        day = (dt.date.fromisoformat(arm.worst_day) - dt.date(2026, 1, 5)).days
+        assert days[day] == arm.worst_day_reviews
 
 
 @few
 @given(payments)
 def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(paid: list[Paid]) -> None:
-    found = judged(paid)
+    found = outcomes(paid)
     by_id = {f"t{number}": one for number, one in enumerate(paid)}
     wanted: dict[str, Callable[[Paid], bool]] = {
         "newly_caught": lambda one: one.label == 1 and one.first == 0 and one.second > 0 and one.week < 2,
         "newly_missed": lambda one: one.label == 1 and one.first > 0 and one.second == 0 and one.week < 2,
         "newly_hurt": lambda one: one.label == 0 and one.second > one.first and one.week < 2,
         "newly_spared": lambda one: one.label == 0 and one.second < one.first and one.week < 2,
-        "newly_unseen": lambda one: one.label == -1 and one.first > 0 and one.second == 0 and one.week < 2,
+        "newly_unobserved": lambda one: (
+            one.label == -1 and one.first > 0 and one.second == 0 and one.week < 2
+        ),
         "largest": lambda one: one.first != one.second,
     }
     for name, fits in wanted.items():
@@ -251,19 +253,19 @@ def test_examples_are_the_largest_of_their_kind_with_the_reasons_of_both_sides(p
 
 def test_a_reason_that_means_something_else_on_each_side_is_told_in_the_words_of_both() -> None:
     paid = [Paid(0, 5000, "a", 1, 1, 1)]
-    first, second = (answers(name, [1]) for name in ("today", "change"))
+    first, second = (answers(name, [1]) for name in ("baseline", "change"))
     other = dataclasses.replace(second, messages={"burst": "six in a minute"})
     unsaid = dataclasses.replace(second, messages={})
     told = [compare(traffic(paid), first, one, COSTS).reasons[0].message for one in (second, other, unsaid)]
     assert told[0] == told[2] == "a burst of payments"
-    assert told[1] == "today: a burst of payments; change: six in a minute"
+    assert told[1] == "baseline: a burst of payments; change: six in a minute"
 
 
 STOPPED = Paid(0, 5000, "a", -1, 2, 0)
 
 
-def unseen(*paid: Paid, weighted: bool = False) -> tuple[float, float, float]:
-    found = judged(list(paid), weighted=weighted).unseen
+def unobserved(*paid: Paid, weighted: bool = False) -> tuple[float, float, float]:
+    found = outcomes(list(paid), weighted=weighted).unobserved
     assert found is not None
     return found.payments, found.money, found.cost
 
@@ -283,7 +285,7 @@ def unseen(*paid: Paid, weighted: bool = False) -> tuple[float, float, float]:
 def test_unseen_is_what_was_stopped_and_would_pass_without_a_label(seen: dict[str, int]) -> None:
     reviewed = msgspec.structs.replace(STOPPED, first=1, cents=None)
     other = msgspec.structs.replace(STOPPED, **seen)
-    assert unseen(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
+    assert unobserved(STOPPED, reviewed, other) == (2, 50, 50 + 2 * 20)
 
 
 def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled() -> None:
@@ -294,33 +296,35 @@ def test_the_control_group_stands_for_the_stopped_once_some_of_it_are_labelled()
     through = msgspec.structs.replace(STOPPED, weight=100, label=0)
     untold = msgspec.structs.replace(STOPPED, weight=100)
     without_lot = msgspec.structs.replace(STOPPED, cents=90_000)
-    assert unseen(*stopped, reviewed, weighted=True) == (301, 301 * 50, 301 * 70)
-    assert unseen(*stopped, untold, weighted=True)[0] == 301
+    assert unobserved(*stopped, reviewed, weighted=True) == (301, 301 * 50, 301 * 70)
+    assert unobserved(*stopped, untold, weighted=True)[0] == 301
     # One good payment says next to nothing of a hundred, thirty do; a fraud among them is in the figures.
-    assert unseen(*stopped, reviewed, through, weighted=True)[0] == 100
-    assert unseen(*stopped, reviewed, *[through] * 30, weighted=True)[0] == pytest.approx(30 * 100 * 3 / 30)
+    assert unobserved(*stopped, reviewed, through, weighted=True)[0] == 100
+    assert unobserved(*stopped, reviewed, *[through] * 30, weighted=True)[0] == pytest.approx(
+        30 * 100 * 3 / 30
+    )
     fraud = msgspec.structs.replace(through, label=1)
-    assert unseen(*stopped, reviewed, through, fraud, weighted=True)[0] == 0
-    assert unseen(*stopped, fraud, untold, weighted=True) == (100, 5_000, 7_000)
-    assert unseen(*stopped, fraud, without_lot, weighted=True) == (1, 900, 920)
+    assert unobserved(*stopped, reviewed, through, fraud, weighted=True)[0] == 0
+    assert unobserved(*stopped, fraud, untold, weighted=True) == (100, 5_000, 7_000)
+    assert unobserved(*stopped, fraud, without_lot, weighted=True) == (1, 900, 920)
     # One that the change would stop too says nothing of those that it would let pass.
     elsewhere = msgspec.structs.replace(through, second=2)
-    assert unseen(*stopped, elsewhere, weighted=True)[0] == 300
+    assert unobserved(*stopped, elsewhere, weighted=True)[0] == 300
 
 
 def test_more_payments_give_narrower_intervals_and_the_same_seed_the_same_ones() -> None:
     few = [Paid(n * 3_600_000, 5000, f"c{n}", int(n % 4 == 0), n % 2, (n + 1) % 2) for n in range(40)]
     many = [msgspec.structs.replace(one, card=f"{one.card}-{k}") for k in range(25) for one in few]
-    wide, narrow = judged(few), judged(many)
-    assert wide == judged(few)
+    wide, narrow = outcomes(few), outcomes(many)
+    assert wide == outcomes(few)
     assert width(precision(wide)) > 3 * width(precision(narrow))
     assert precision(wide).value == precision(narrow).value
 
 
 def precision(found: Comparison) -> Estimate:
     assert found.total is not None
-    assert found.total.first.judged is not None
-    return found.total.first.judged.precision
+    assert found.total.first.outcomes is not None
+    return found.total.first.outcomes.precision
 
 
 def width(found: Estimate) -> float:
@@ -332,11 +336,11 @@ def width(found: Estimate) -> float:
 def test_payments_of_one_card_are_worth_less_than_those_of_many() -> None:
     alone = [Paid(n * 3_600_000, 5000, f"c{n}", int(n < 40), 1, 1) for n in range(200)]
     shared = [msgspec.structs.replace(one, card=f"c{n // 20}") for n, one in enumerate(alone)]
-    assert width(precision(judged(shared))) > 2 * width(precision(judged(alone)))
+    assert width(precision(outcomes(shared))) > 2 * width(precision(outcomes(alone)))
 
 
 def test_three_hits_in_three_are_no_certainty() -> None:
-    found = precision(judged([Paid(n, 100, f"c{n}", 1, 2, 2) for n in range(3)]))
+    found = precision(outcomes([Paid(n, 100, f"c{n}", 1, 2, 2) for n in range(3)]))
     assert found.value == 1.0
     assert width(found) > 0.5
 
@@ -347,13 +351,13 @@ def test_a_label_or_a_payment_from_after_the_moment_of_judgement_is_refused(what
     column = "known_at" if what == "label" else "event_time"
     leaked = getattr(good, column).copy()
     leaked[1] = AS_OF + 1
-    with pytest.raises(ConfigError, match="nobody could know"):
+    with pytest.raises(ConfigError, match="leak from the future"):
         dataclasses.replace(good, **{column: leaked})
 
 
 def test_a_side_that_did_not_answer_every_payment_is_refused() -> None:
     paid = [Paid(0, 100, "a", 1, 1, 1)]
-    with pytest.raises(ConfigError, match="0 answers to 1 payments"):
+    with pytest.raises(ConfigError, match="0 decisions for 1 payments"):
         compare(traffic(paid), answers("a", [1]), answers("b", []), COSTS)
 
 

@@ -17,7 +17,7 @@ from fraud_detection.evaluation.measures import (
 )
 
 scores = st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.7, 1.0])
-judged = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=30).filter(
+outcomes = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=30).filter(
     lambda rows: len({fraud for _, fraud in rows}) == 2
 )
 Rows = list[tuple[float, bool]]
@@ -28,7 +28,7 @@ def arrays(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=50, deadline=None)  # the first call of scikit-learn may take long
-@given(judged)
+@given(outcomes)
 def test_average_precision_auc_and_brier_are_those_of_scikit_learn(rows: Rows) -> None:
     score, fraud = arrays(rows)
     ranking = Ranking.of(score, fraud)
@@ -38,7 +38,7 @@ def test_average_precision_auc_and_brier_are_those_of_scikit_learn(rows: Rows) -
 
 
 @settings(max_examples=50)
-@given(judged, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+@given(outcomes, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_recall_at_a_false_positive_rate_is_that_of_the_best_allowed_threshold(
     rows: Rows, rate: float
 ) -> None:
@@ -52,7 +52,7 @@ def test_recall_at_a_false_positive_rate_is_that_of_the_best_allowed_threshold(
 
 
 @settings(max_examples=50)
-@given(judged, st.integers(1, 5))
+@given(outcomes, st.integers(1, 5))
 def test_bins_by_risk_hold_every_payment_once_and_neighbours_together(rows: Rows, bins: int) -> None:
     score, fraud = arrays(rows)
     found = risk_bins(score, fraud, bins)

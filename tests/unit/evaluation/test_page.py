@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Comparison, Estimate, Report, Variant
-from fraud_detection.evaluation.messages import headline, money, rows, signed, unseen
+from fraud_detection.evaluation.messages import headline, money, rows, signed, unobserved_outcomes
 from fraud_detection.evaluation.report.charts import SMALL_HEIGHT, SMALL_WIDTH, Bars, by_week, intervals
 from fraud_detection.evaluation.report.page import page
 from fraud_detection.evaluation.report.svg import Scale, number
@@ -50,7 +50,7 @@ class Reading(HTMLParser):
 
 
 def compared(paid: list[Paid]) -> Comparison:
-    first = answers("today", [one.first for one in paid], capacity=2.0)
+    first = answers("baseline", [one.first for one in paid], capacity=2.0)
     return compare(traffic(paid), first, answers("change", [one.second for one in paid]), Costs())
 
 
@@ -73,7 +73,7 @@ def test_every_figure_of_the_report_is_on_the_page(paid: list[Paid]) -> None:
     for row in rows(found.total):
         for cell in (row.figure, row.first, row.second, row.difference):
             assert cell in text
-    assert unseen(found) in text
+    assert unobserved_outcomes(found) in text
     for kind in msgspec.structs.asdict(found.examples).values():
         for one in kind:
             assert one.transaction_id in text
@@ -104,7 +104,7 @@ def test_a_week_without_labels_is_grey_and_has_no_bar_of_money() -> None:
     assert text.count('class="unknown"') == 3  # one a chart that needs labels
     young = compare(traffic(paid[:1], as_of=START + DAY), answers("a", [1]), answers("b", [2]), Costs())
     said = "".join(Reading(page(report(young))).text)
-    assert "no week's labels are in yet" in said
+    assert "no week has mature labels yet" in said
     assert "precision" not in said
 
 

@@ -84,13 +84,13 @@ def test_an_interval_of_few_that_stand_for_many_is_no_narrower_than_that_of_the_
 
 
 scores = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.6, 1.0])
-judged = st.lists(st.tuples(scores, st.booleans(), st.integers(0, 5)), min_size=2, max_size=30).filter(
+outcomes = st.lists(st.tuples(scores, st.booleans(), st.integers(0, 5)), min_size=2, max_size=30).filter(
     lambda rows: {fraud for _, fraud, weight in rows if weight} == {True, False}
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(judged)
+@given(outcomes)
 def test_a_payment_that_weighs_five_counts_as_five_of_its_kind(rows: list[tuple[float, bool, int]]) -> None:
     score, fraud, weight = (np.array(column) for column in zip(*rows, strict=True))
     again = np.repeat(np.arange(len(rows)), weight)

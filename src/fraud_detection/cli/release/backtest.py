@@ -100,11 +100,11 @@ def lines(report: Report) -> Iterator[str]:
 
 def lines_of(found: Comparison) -> Iterator[str]:
     """Yield one comparison as a screen shows it."""
-    from fraud_detection.evaluation.messages import headline, unseen
+    from fraud_detection.evaluation.messages import headline, unobserved_outcomes
 
     yield headline(found)
     yield from _table(found)
-    if said := unseen(found):
+    if said := unobserved_outcomes(found):
         yield said
 
 
@@ -112,10 +112,10 @@ def _table(found: Comparison) -> Iterator[str]:
     from fraud_detection.evaluation.messages import Row, rows, span
 
     part = found.total or found.traffic
-    judged = sum(week.mature for week in found.weeks)
+    evaluated = sum(week.mature for week in found.weeks)
     yield (
-        f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {judged} of "
-        f"{len(found.weeks)} weeks are in"
+        f"{span(part)}: {part.payments:,} payments; as of {found.as_of} the labels of {evaluated} of "
+        f"{len(found.weeks)} weeks are mature"
     )
     told = [Row("", found.first, found.second, "difference (95 %)"), *rows(part)]
     lines = [(row.figure, row.first, row.second, row.difference) for row in told]

@@ -12,7 +12,7 @@ from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.cli.release.backtest import lines_of
 
 if TYPE_CHECKING:
-    from fraud_detection.challengers.promotion import Compared
+    from fraud_detection.challengers.promotion import ShadowComparison
 
 
 @command("compare")
@@ -24,27 +24,27 @@ def compare(
     """Compare a shadow with the champion on live traffic, in money."""
     import msgspec
 
-    from fraud_detection.challengers.promotion import chosen, compared
+    from fraud_detection.challengers.promotion import chosen, compare_shadow
     from fraud_detection.releases.registry import ReleaseRegistry
 
     released = ReleaseRegistry(registry)
     output.screen.progress("comparing", 0.0)
-    found = compared(released, state, chosen(released, config_id), as_of)
+    found = compare_shadow(released, state, chosen(released, config_id), as_of)
     output.screen.finish()
     for line in lines(found):
         print_line(line)
     output.write(msgspec.to_builtins(found))
 
 
-def lines(found: Compared) -> Iterator[str]:
+def lines(found: ShadowComparison) -> Iterator[str]:
     """Yield what was found as a screen shows it."""
     from fraud_detection.challengers.live_comparison import OTHERS
 
     yield f"shadow {found.config_id} (bundle {found.bundle}) beside the champion"
     yield f"left out: {found.left_out:,} payments that {OTHERS} has answered"
     yield from lines_of(found.comparison)
-    champion, challenger = found.facts.p99_us
+    champion, challenger = found.gate_inputs.p99_us
     yield f"p99 of scoring and deciding a payment: champion {champion:,.0f} us, shadow {challenger:,.0f} us"
-    for check in found.verdict.checks:
+    for check in found.gate_result.checks:
         yield f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.message}"
-    yield "the gate is open" if found.verdict.passed else "the gate is shut"
+    yield "the gate is open" if found.gate_result.passed else "the gate is shut"

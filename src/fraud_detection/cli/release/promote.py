@@ -36,7 +36,7 @@ def promote(
     screen, registry = output.screen, ReleaseRegistry(request.registry)
     challenger = promotion.chosen(registry, config_id)
     screen.progress("comparing", 0.0)
-    found = promotion.compared(registry, state, challenger, as_of)
+    found = promotion.compare_shadow(registry, state, challenger, as_of)
     screen.finish()
     for line in lines(found):
         print_line(line)

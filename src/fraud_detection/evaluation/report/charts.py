@@ -50,7 +50,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Bars(msgspec.Struct, frozen=True):
-    """Values of one side, one a week; None where nothing is known."""
+    """Values of one arm, one per week; None where unknown."""
 
     name: str
     values: Sequence[float | None]
@@ -87,23 +87,23 @@ def bar_chart(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
     return svg.file(title, WIDTH, TOP + len(bars) * (BAR + GAP) + GAP, parts)
 
 
-def by_week(title: str, weeks: Sequence[str], sides: Sequence[Bars], limit: float | None = None) -> str:
-    """Return bars of two sides beside each other, week by week, with a level line at a limit."""
-    known = [value for side in sides for value in side.values if value is not None]
+def by_week(title: str, weeks: Sequence[str], arms: Sequence[Bars], limit: float | None = None) -> str:
+    """Return grouped bars of two arms by week, with a line at a limit."""
+    known = [value for arm in arms for value in arm.values if value is not None]
     up = Scale([*known, *([] if limit is None else [limit])], SMALL_HEIGHT - SMALL_BOTTOM, SMALL_TOP)
     across = (SMALL_WIDTH - SMALL_LEFT - SMALL_RIGHT) / max(len(weeks), 1)
     right = SMALL_WIDTH - SMALL_RIGHT
     parts = list(_levels(up, SMALL_LEFT, right))
     for place, week in enumerate(weeks):
         left = SMALL_LEFT + place * across
-        parts += _week(left, across, place, sides, up)
+        parts += _week(left, across, place, arms, up)
         if place % math.ceil(len(weeks) / MAX_WEEK_LABELS) == 0:
             parts.append(svg.text(left + across / 2, SMALL_HEIGHT - SMALL_BOTTOM + 18, week[5:], "middle"))
     if limit is not None:
         y = up.place(limit)
         parts.append(svg.line("limit", SMALL_LEFT, y, right, y))
         parts.append(svg.text(right, y - 5, f"capacity {money(limit)}", "end"))
-    return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*parts, *_legend(sides)])
+    return svg.inline(title, SMALL_WIDTH, SMALL_HEIGHT, [*parts, *_legend(arms)])
 
 
 def intervals(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
@@ -175,26 +175,26 @@ def _apart(heights: Sequence[float], least: float = 16.0) -> list[float]:
     return moved
 
 
-def _week(left: float, across: float, place: int, sides: Sequence[Bars], up: Scale) -> Iterator[str]:
-    wide = across * 0.8 / len(sides)
-    if all(side.values[place] is None for side in sides):
+def _week(left: float, across: float, place: int, arms: Sequence[Bars], up: Scale) -> Iterator[str]:
+    wide = across * 0.8 / len(arms)
+    if all(arm.values[place] is None for arm in arms):
         yield svg.box("unknown", left, SMALL_TOP, across, SMALL_HEIGHT - SMALL_BOTTOM - SMALL_TOP)
         return
-    for number, (side, kind) in enumerate(zip(sides, ("other", "series0"), strict=True)):
-        value = side.values[place]
+    for number, (arm, kind) in enumerate(zip(arms, ("other", "series0"), strict=True)):
+        value = arm.values[place]
         if value is None:
             continue
         top, bottom = sorted((up.place(value), up.place(0.0)))
         x = left + across * 0.1 + number * wide
-        yield svg.box(kind, x, top, max(wide - 2, 1), max(bottom - top, 0.5), f"{side.name}: {money(value)}")
+        yield svg.box(kind, x, top, max(wide - 2, 1), max(bottom - top, 0.5), f"{arm.name}: {money(value)}")
 
 
-def _legend(sides: Sequence[Bars]) -> Iterator[str]:
+def _legend(arms: Sequence[Bars]) -> Iterator[str]:
     x = float(SMALL_LEFT)
-    for side, kind in zip(sides, ("other", "series0"), strict=True):
+    for arm, kind in zip(arms, ("other", "series0"), strict=True):
         yield svg.box(kind, x, SMALL_HEIGHT - 18, 11, 11)
-        yield svg.text(x + 16, SMALL_HEIGHT - 8, side.name)
-        x += 40 + 7 * len(side.name)
+        yield svg.text(x + 16, SMALL_HEIGHT - 8, arm.name)
+        x += 40 + 7 * len(arm.name)
 
 
 def _interval(name: str, one: Estimate, across: Scale, y: float) -> Iterator[str]:

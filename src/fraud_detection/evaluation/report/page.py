@@ -1,4 +1,4 @@
-"""A report as one page for people: words, tables and charts, nothing fetched from anywhere.
+"""Backtest report as one self-contained HTML page: text, tables and charts.
 
 The page itself is `templates/backtest.html`; whatever people wrote is escaped in it.
 """
@@ -11,8 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_detection.core.events import Action
-from fraud_detection.evaluation.comparison import Comparison, Difference, Estimate, Judged, Part, Report, Side
-from fraud_detection.evaluation.messages import headline, money, plus, rows, share, signed, span, unseen
+from fraud_detection.evaluation.comparison import (
+    ArmMetrics,
+    Comparison,
+    Difference,
+    Estimate,
+    OutcomeMetrics,
+    Report,
+    SegmentMetrics,
+)
+from fraud_detection.evaluation.messages import (
+    headline,
+    money,
+    plus,
+    rows,
+    share,
+    signed,
+    span,
+    unobserved_outcomes,
+)
 from fraud_detection.evaluation.report.charts import Bars, by_week, direction, intervals
 from fraud_detection.evaluation.report.svg import STYLE
 
@@ -20,12 +37,12 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 EXAMPLES = {
-    "newly_caught": "Frauds that the change catches and today misses",
-    "newly_missed": "Frauds that today catches and the change misses",
-    "newly_hurt": "Good customers whom the change answers more severely",
-    "newly_spared": "Good customers whom the change answers more mildly",
-    "newly_unseen": "Payments that today stops and the change approves, and nobody knows what they were",
-    "largest": "The largest payments of all that would be answered differently",
+    "newly_caught": "Frauds that the change catches and the baseline misses",
+    "newly_missed": "Frauds that the baseline catches and the change misses",
+    "newly_hurt": "Good customers for whom the change decides more severely",
+    "newly_spared": "Good customers for whom the change decides more mildly",
+    "newly_unobserved": "Payments with unobserved outcome that the baseline stops and the change approves",
+    "largest": "The largest payments of all that would be decided differently",
 }
 """What each list of single payments shows, by its name in the report."""
 
@@ -48,7 +65,7 @@ def page(report: Report) -> str:
         signed=signed,
         spaced=spaced,
         span=span,
-        unseen=unseen,
+        unobserved_outcomes=unobserved_outcomes,
         week_charts=week_charts,
     )
 
@@ -69,24 +86,24 @@ def template() -> Template:
 
 
 def difference(found: Comparison) -> Difference | None:
-    """Return what lies between the sides in the weeks whose labels are in; None where there is none."""
+    """Return the difference of the arms in the weeks with mature labels; None without one."""
     return None if found.total is None else found.total.difference
 
 
 def week_charts(found: Comparison) -> Iterator[tuple[str, str]]:
-    """Yield the charts of both sides by week, each with its title."""
+    """Yield the charts of both arms by week, each with its title."""
     names = [week.since[:10] for week in found.weeks]
-    shown: tuple[tuple[str, Callable[[Judged], float]], ...] = (
-        ("Money saved", lambda side: side.money_saved),
-        ("Fraud missed, in money", lambda side: side.money_missed),
-        ("Good payments declined", lambda side: side.good_declined.payments),
+    shown: tuple[tuple[str, Callable[[OutcomeMetrics], float]], ...] = (
+        ("Money saved", lambda arm: arm.money_saved),
+        ("Fraud missed, in money", lambda arm: arm.money_missed),
+        ("Good payments declined", lambda arm: arm.good_declined.payments),
     )
-    sides = [week.first for week in found.weeks], [week.second for week in found.weeks]
+    arms = [week.first for week in found.weeks], [week.second for week in found.weeks]
     for title, take in shown:
-        judged = [[side.judged for side in own] for own in sides]
-        values = [[None if one is None else take(one) for one in own] for own in judged]
+        outcomes = [[arm.outcomes for arm in own] for own in arms]
+        values = [[None if one is None else take(one) for one in own] for own in outcomes]
         yield title, by_week(title, names, _bars(found, values))
-    title, reviews = "Reviews a day", [[side.reviews_per_day for side in own] for own in sides]
+    title, reviews = "Reviews a day", [[arm.reviews_per_day for arm in own] for own in arms]
     yield title, by_week(title, names, _bars(found, reviews), found.capacity_per_day[1])
 
 
@@ -94,23 +111,23 @@ def _bars(found: Comparison, values: Sequence[Sequence[float | None]]) -> list[B
     return [Bars(name, own) for name, own in zip((found.first, found.second), values, strict=True)]
 
 
-def segment_chart(name: str, parts: Sequence[Part]) -> str:
+def segment_chart(name: str, parts: Sequence[SegmentMetrics]) -> str:
     """Return the chart of the money saved in each part of a segment."""
     return intervals(name, [_saved(part) for part in parts])
 
 
-def _saved(part: Part) -> tuple[str, Estimate]:
+def _saved(part: SegmentMetrics) -> tuple[str, Estimate]:
     nothing = Estimate(value=None, low=None, high=None)
     return part.name, nothing if part.difference is None else part.difference.money_saved
 
 
-def figures(part: Part) -> Iterator[tuple[str, str]]:
-    """Yield the figures of a part that need labels: those of the change, and those of today."""
-    return zip(_judged(part.second), _judged(part.first), strict=True)
+def figures(part: SegmentMetrics) -> Iterator[tuple[str, str]]:
+    """Yield the figures of a part that need labels: those of the change, and those of the baseline."""
+    return zip(_outcomes(part.second), _outcomes(part.first), strict=True)
 
 
-def _judged(side: Side) -> Sequence[str]:
-    own = side.judged
+def _outcomes(arm: ArmMetrics) -> Sequence[str]:
+    own = arm.outcomes
     if own is None:
         return ("-",) * 5
     return (
