@@ -1,5 +1,8 @@
 """Fakes of AWS that ship with the package, for your tests and ours: they refuse what the services refuse.
 
-Not here: patches of anything.  The contract suite runs on them and on local services alike.  Imports
-`adapters`; nothing of the product imports it.  Begin at `aws_fakes.py`.
+Hand them to the code that takes boto3's clients.  Each says in its docstring where it differs from its
+service, and docs/testing.md tests a rule change through the Lambda function on them.  The contract suite runs
+on them, on local services and on moto's server.  Not here: patches of anything.  Imports `adapters`; nothing
+of the product imports it but the preflight of a deployment, which decides a payment on them.  Begin at
+`dynamodb_fake.py`.
 """

@@ -23,7 +23,18 @@ PUT = "/FeatureGroup/"
 
 
 class FeatureStoreServer:
-    """Serves a FakeFeatureStore on a free port while the context is open; `url` is its address."""
+    """Serves a FakeFeatureStore on a free port while the context is open; `url` is its address.
+
+    Unlike the service it asks for no signature.
+
+    >>> from fraud_detection.adapters.aws.clients import clients_of
+    >>> keys = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fake"}
+    >>> asked = {"FeatureGroupName": "live-card", "RecordIdentifiersValueAsString": ["c1"]}
+    >>> with FeatureStoreServer(FakeFeatureStore(["live-card"])) as server:
+    ...     client = clients_of({"AWS_ENDPOINT_URL": server.url, **keys})("sagemaker-featurestore-runtime")
+    ...     client.batch_get_record(Identifiers=[asked])["Records"]
+    []
+    """
 
     def __init__(self, store: FakeFeatureStore) -> None:
         """Take the port, and answer nothing yet."""

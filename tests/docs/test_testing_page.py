@@ -1,0 +1,28 @@
+"""The test file that docs/testing.md shows passes as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SmallWorld
+from tests.docs.blocks import BLOCKS
+from tests.root import ROOT
+
+
+def test_the_tests_of_the_page_pass(
+    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [one for one in BLOCKS if one.page == "docs/testing.md"]
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "bundle").symlink_to(small_world.bundle)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    page: dict[str, Any] = {}
+    exec(compile(block.text, block.page, "exec"), page)  # noqa: S102 - our own documentation
+    tests = [one for name, one in page.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
