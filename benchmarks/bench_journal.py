@@ -30,7 +30,7 @@ class Way(msgspec.Struct, frozen=True):
     """The rows of one way: what a commit of one took, what the moving of eight took, log bytes a row."""
 
     one: Micros
-    moved: Micros
+    flushed: Micros
     log_bytes: float
 
 
@@ -42,7 +42,7 @@ def measure(path: Path, commits: int, size: int, *, slots: bool) -> Way:
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute("CREATE TABLE journal (slot INTEGER PRIMARY KEY, number INTEGER, content BLOB)")
     db.execute("CREATE TABLE moved (number INTEGER PRIMARY KEY, content BLOB)")
-    one, moved = LatencyHistogram(), LatencyHistogram()
+    one, flushed = LatencyHistogram(), LatencyHistogram()
     for number in range(commits):
         content = os.urandom(size + number % VARYING)
         slot = 1 + number % GROUP if slots else None
@@ -52,10 +52,10 @@ def measure(path: Path, commits: int, size: int, *, slots: bool) -> Way:
         if number % GROUP == GROUP - 1:
             began = time.perf_counter()
             _move(db, number, content, slots=slots)
-            moved.add(time.perf_counter() - began)
+            flushed.add(time.perf_counter() - began)
     log = path.with_name(path.name + "-wal").stat().st_size
     db.close()
-    return Way(micros(one), micros(moved), log / commits)
+    return Way(micros(one), micros(flushed), log / commits)
 
 
 def _move(db: sqlite3.Connection, number: int, content: bytes, *, slots: bool) -> None:
@@ -82,7 +82,7 @@ def main() -> None:
                 way = measure(Path(folder) / f"{number}-{slots}.db", given.commits, given.bytes, slots=slots)
                 print(
                     f"{'slots' if slots else 'deleted':8} a commit p50 {way.one.p50_us:.1f} p99 "
-                    f"{way.one.p99_us:.0f} us; moving eight p50 {way.moved.p50_us:.0f} us; "
+                    f"{way.one.p99_us:.0f} us; moving eight p50 {way.flushed.p50_us:.0f} us; "
                     f"log {way.log_bytes:,.0f} bytes a row"
                 )
 

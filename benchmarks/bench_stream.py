@@ -27,7 +27,7 @@ import msgspec
 from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
 from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex
 from fraud_detection.adapters.terminal import Terminal
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
@@ -149,11 +149,11 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
             one.send(sent[: payments // 4])
             _drain(one)
         came = events(demo_project(), records(one.clients("kinesis"), one.site.mapping.settings.stream_arn))
-        ledger = DynamoLedger(
+        dedup_index = DynamoDedupIndex(
             one.clients("dynamodb"), one.outputs["DecisionsTable"], one.outputs["LabelsTable"]
         )
         truth = Truth(demo_project(), bundle.contents.features.vocabulary, came)
-        decisions = list(ledger.decisions())
+        decisions = list(dedup_index.decisions())
         kept = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
         stale = sorted(truth.unseen_s(decision, one.saved) for decision in kept)
     return {

@@ -21,7 +21,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.http.server import run_loop
 from fraud_detection.adapters.ipc.rpc import Links
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.engine.engine import Engine
@@ -66,8 +66,8 @@ def _claim() -> None:
     boards = [SharedIds(shared_memory(worker)) for worker in range(2)]
     for board in boards:
         board.completed()
-    ledger = SqliteLedger(sqlite3.connect(":memory:"), lambda: None)
-    claims = Claims(0, boards, {}, ledger, lambda *_: asyncio.sleep(0))
+    dedup_index = SqliteDedupIndex(sqlite3.connect(":memory:"), lambda: None)
+    claims = Claims(0, boards, {}, dedup_index, lambda *_: asyncio.sleep(0))
     ids = [[f"payment-{number}"] for number in range(100_000)]
     began = time.process_time()
     for one in ids:

@@ -86,7 +86,7 @@ def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[As
     def ask(event: bytes) -> bytes:
         with recorder.switched(recording=True):
             (outcome,) = service.take(Batch([event], None, 0), "trace")
-            service.catch_up()
+            service.run_deferred_work()
         return outcome_line(outcome)
 
     yield ask

@@ -12,7 +12,7 @@ import msgspec
 from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.cloudformation import Stack
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import assemble
 from fraud_detection.deployment import apply as applying
@@ -79,8 +79,10 @@ class DeployedWay:
         assert [one.data for one in came] == case.events
         log = as_configured(case, entries(log_lines(self.clients("logs"), outputs["LogGroup"])))
         result = log_result(case, log, {one.number: place for place, one in enumerate(came)})
-        ledger = DynamoLedger(self.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
-        assert len(list(ledger.decisions())) == len(result.of_kinds(frozenset({"decision"})))
+        dedup_index = DynamoDedupIndex(
+            self.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]
+        )
+        assert len(list(dedup_index.decisions())) == len(result.of_kinds(frozenset({"decision"})))
         return result
 
 

@@ -175,7 +175,7 @@ class Sitting:
 
     def _open(self) -> EmbeddedService:
         state_file = opened(self.state)
-        service = EmbeddedService(self.case.engine.pipeline(state_file, state_file.ledger), state_file)
+        service = EmbeddedService(self.case.engine.pipeline(state_file, state_file.dedup_index), state_file)
         service.answer_by(self.case.engine)
         return service
 
@@ -228,7 +228,7 @@ class PipeWay:
                 for part in parts:
                     os.write(write, b"".join(one + b"\n" for one in case.events[part.start : part.stop]))
                     outcomes += sitting.service.take(next(batches), "-")
-                    sitting.service.catch_up()
+                    sitting.service.run_deferred_work()
             finally:
                 os.close(read)
                 os.close(write)
@@ -423,7 +423,7 @@ class WorkersWay:
                 identities = [f"place-{one}" for one in places]
                 clear(services, boards, worker, payments_of(ownership, events, identities))
                 outcomes = services[worker].take(Batch(events, identities, 0), "test")
-                services[worker].catch_up()
+                services[worker].run_deferred_work()
                 follow_all(services)
                 for place, one in zip(places, outcomes, strict=True):
                     result.told[place] = plain(case, outcome_line(one))
@@ -466,10 +466,10 @@ def clear(
         return await claims[other].answer(worker, what, body)
 
     claims = [
-        Claims(own, boards, service.others, service.state_file.ledger, ask)
+        Claims(own, boards, service.others, service.state_file.dedup_index, ask)
         for own, service in enumerate(services)
     ]
-    services[worker].state_file.ledger.elsewhere.clear()
+    services[worker].state_file.dedup_index.elsewhere.clear()
     claim = claims[worker].claim(ids, set)
     if claim is not None:
         asyncio.run(claims[worker].cleared(claim))

@@ -116,7 +116,7 @@ def take_all(service: EmbeddedService, events: Sequence[bytes]) -> None:
     """Decide events in batches, as from a file."""
     for start in range(0, len(events), BATCH):
         service.take(Batch(list(events[start : start + BATCH]), None, 0), SOURCE)
-        service.catch_up()
+        service.run_deferred_work()
 
 
 def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
@@ -128,7 +128,7 @@ def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
     began = time.perf_counter()
     service.take(batch, SOURCE)
     answered = time.perf_counter()
-    service.catch_up()
+    service.run_deferred_work()
     return answered - began, time.perf_counter() - answered
 
 

@@ -22,7 +22,7 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import adopt, copy_state
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.profile import Profile
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import DemoSettings, prepare
 from fraud_detection.project.loader import load_project
@@ -162,7 +162,7 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
         renamed = [_renamed(others, names) for others in neighbours]
         for start in range(0, len(ids), GROUP):
             group = ids[start : start + GROUP]
-            memory = FeatureMemory(extractor, state_file)
+            memory = ProfileCache(extractor, state_file)
             memory.prefetch([alone(index, one) for one in group])
             with state_file.transaction():
                 for place, name in enumerate(names):

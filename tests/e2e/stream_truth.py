@@ -206,6 +206,6 @@ class Truth:
             self.extractor.update(alone, past.item)
         elif past.item is not None:
             supersedes_known_at = self._supersedes_known_at[past.lane, past.number]
-            self.extractor.learn(
+            self.extractor.apply_label(
                 alone, past.item.known_at, fraud=past.item.fraud, supersedes_known_at=supersedes_known_at
             )

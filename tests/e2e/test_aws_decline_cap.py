@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex
 from fraud_detection.core.decision_settings import ControlGroupSettings
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import assemble
@@ -59,8 +59,8 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
             receiver.close()
             assert site.mapping.drained(TIMEOUT_S), services.tail()
         assert sum(one.given_up for one in site.mapping.progress.values()) == 0
-        ledger = DynamoLedger(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
-        kept = list(ledger.decisions())
+        dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
+        kept = list(dedup_index.decisions())
     assert len(kept) == PAYMENTS
     assert MAX_DECLINES <= sum(one.declined for one in kept) <= MAX_DECLINES + (SHARDS - 1) * BATCH
     assert any(json.loads(one.line).get("control_group") for one in kept)

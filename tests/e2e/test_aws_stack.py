@@ -22,7 +22,7 @@ from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.aws.s3_objects import Objects
 from fraud_detection.adapters.aws.s3_quarantine import PREFIX, SetAside, read_set_aside
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, KeptDecision
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, KeptDecision
 from fraud_detection.adapters.aws.state.versioned_profiles import unpack
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.logs import entries
@@ -115,11 +115,11 @@ def play(
         vocabulary = bundle.contents.features.vocabulary
         came = events(world.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
         assert len(came) == len(sent)
-        ledger = DynamoLedger(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
+        dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         bucket = Objects(clients("s3"), outputs["Bucket"])
         return Day(
             truth=Truth(world.project, vocabulary, came),
-            decisions=list(ledger.decisions()),
+            decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
             quarantine=[one for key in bucket.keys(PREFIX) for one in read_set_aside(key, bucket.get(key))],
             failures=waiting(clients("sqs"), outputs["Failures"]),

@@ -22,7 +22,7 @@ from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.cloudformation import Stack
 from fraud_detection.adapters.aws.cloudwatch_logs import LogTail
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoDedupIndex
 from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
 from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
 from fraud_detection.core.decoding import decode
@@ -182,9 +182,9 @@ def fill(
     profiles = DynamoProfiles(
         dynamodb, outputs["ProfilesTable"], list(bundle.contents.project.schema.entities)
     )
-    ledger = DynamoLedger(dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"])
-    profiles.lane = ledger.lane = HISTORY
-    warm_up(bundle, history, profiles, ledger, progress)
+    dedup_index = DynamoDedupIndex(dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"])
+    profiles.lane = dedup_index.lane = HISTORY
+    warm_up(bundle, history, profiles, dedup_index, progress)
 
 
 @contextmanager
@@ -221,9 +221,11 @@ def _stream(
 def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: float) -> AwsDemoReport:
     """Sum up what the log says, and compare the decisions at rest with the truth."""
     tally, outputs = view.tally, running.outputs
-    ledger = DynamoLedger(running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
+    dedup_index = DynamoDedupIndex(
+        running.clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"]
+    )
     answers = []
-    for kept in ledger.decisions():
+    for kept in dedup_index.decisions():
         told = msgspec.json.decode(kept.line)
         answers.append(Answer(kept.transaction_id, told["score"], Action[told["action"].upper()], kept.event))
     return AwsDemoReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fraud_detection.core.events import Label
-from fraud_detection.core.ports import First, Known, ProfileKey
+from fraud_detection.core.ports import BatchState, FirstDelivery, ProfileKey
 
 Ids = tuple[str | None, ...]
 
@@ -27,17 +27,17 @@ class MemoryStore:
         return set()
 
 
-class MemoryLedger:
-    """A Ledger that grows with the payments it has seen; `note` enters them."""
+class MemoryDedupIndex:
+    """A DedupIndex that grows with the payments it has seen; `note` enters them."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._entities: dict[str, Ids] = {}
-        self._first: dict[str, First] = {}
+        self._first: dict[str, FirstDelivery] = {}
         self._labels: dict[str, list[Label]] = {}
         self._noted: dict[str, list[Label]] = {}
 
-    def note_payment(self, transaction_id: str, ids: Ids, first: First) -> None:
+    def note_payment(self, transaction_id: str, ids: Ids, first: FirstDelivery) -> None:
         """Enter a payment that was decided, or is of warmed-up history."""
         self._entities[transaction_id] = ids
         self._first[transaction_id] = first
@@ -50,12 +50,12 @@ class MemoryLedger:
         """Enter a label that changed nothing."""
         self._noted.setdefault(label.transaction_id, []).append(label)
 
-    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+    def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of."""
-        return Known(
+        return BatchState(
             {one: 0 for one in payments if one in self._entities},
-            {one: self._entities[one] for one in told_of if one in self._entities},
-            {one: [*self._labels[one]] for one in (*payments, *told_of) if one in self._labels},
-            {one: [*self._noted[one]] for one in told_of if one in self._noted},
+            {one: self._entities[one] for one in labelled if one in self._entities},
+            {one: [*self._labels[one]] for one in (*payments, *labelled) if one in self._labels},
+            {one: [*self._noted[one]] for one in labelled if one in self._noted},
             first={one: self._first[one] for one in payments if one in self._first},
         )

@@ -23,8 +23,8 @@ from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.category_encoding import Vocabulary
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
-from fraud_detection.core.features.replay import observed
+from fraud_detection.core.features.profile_cache import ProfileCache
+from fraud_detection.core.features.replay import extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.counters import Tally
@@ -86,7 +86,7 @@ def _serve(
             service = open_service()
             report.restarts += 1
         service.take(Batch(batch, None, report.events), SOURCE)
-        service.catch_up()
+        service.run_deferred_work()
         report.events += len(batch)
         progress(f"serving: {report.events:,} events", min(report.events / expected, 1.0))
     _add(report, service.tally)
@@ -97,16 +97,16 @@ def _replay(
     project: Project, vocabulary: Vocabulary, state: Path, progress: Progress, report: ParityReport
 ) -> None:
     state_file, parser = StateFile(state, reading=True), Parser(project.schema)
-    memory = FeatureMemory(Extractor(project, vocabulary))
+    memory = ProfileCache(Extractor(project, vocabulary))
     for past in state_file.since(0):
         if past.event is None:
-            memory.learn(
+            memory.apply_label(
                 past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
             )
             continue
         payment = parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):
-            _compare(array("d", observed(memory, payment)).tobytes(), past.features, report)
+            _compare(array("d", extract_or_missing(memory, payment)).tobytes(), past.features, report)
         if report.rows_compared % BATCH == 0:
             progress(
                 f"replaying: {report.rows_compared:,} rows",
@@ -130,8 +130,8 @@ def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedServ
     names = [feature.name for feature in extractor.definitions]
     strategy = DecisionStrategy(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     state_file = StateFile(state)
-    memory = FeatureMemory(extractor, state_file, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, strategy, state_file.ledger)
+    memory = ProfileCache(extractor, state_file, CAPACITY)
+    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, strategy, state_file.dedup_index)
     return EmbeddedService(pipeline, state_file, save_after_events=20_000)
 
 

@@ -20,8 +20,8 @@ from fraud_detection.audit.explanation_record import Difference, Replayed
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
-from fraud_detection.core.features.replay import PastPayment, Replay, observed
+from fraud_detection.core.features.profile_cache import Ids, ProfileCache
+from fraud_detection.core.features.replay import PastPayment, Replay, extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.workers.ownership import Ownership, Shard
@@ -39,7 +39,7 @@ class Replaying:
 
         shard: which of several workers decided; None where one process did.
         """
-        self.memory = FeatureMemory(Extractor(engine.project, engine.bundle.contents.features.vocabulary))
+        self.memory = ProfileCache(Extractor(engine.project, engine.bundle.contents.features.vocabulary))
         self.shared = shared_profiles(engine, self.memory)
         self.parser = Parser(engine.project.schema)
         self.ownership = None if shard is None else Ownership(engine.project.schema, shard.workers)
@@ -53,31 +53,31 @@ class Replaying:
         for number, past in enumerate(history, start=1):
             if self.is_near(past.payment.entities):
                 self.history += 1
-                replay.learn_until(past.payment.event_time)
+                replay.apply_labels_until(past.payment.event_time)
                 if self._owns(past):
-                    observed(self.memory, past.payment)
-                    replay.expect(past)
+                    extract_or_missing(self.memory, past.payment)
+                    replay.hold_labels_back(past)
                 else:
-                    observed(self.shared, past.payment)
-                    replay.expect(without_ordering(past))
+                    extract_or_missing(self.shared, past.payment)
+                    replay.hold_labels_back(without_ordering(past))
             if number % TOLD_EVERY == 0:
                 progress(f"replaying history: {number:,} payments", number / len(history))
         if history:
-            replay.learn_until(history[-1].payment.event_time)
+            replay.apply_labels_until(history[-1].payment.event_time)
 
-    def take(self, past: PastEvent, memory: FeatureMemory) -> None:
+    def take(self, past: PastEvent, memory: ProfileCache) -> None:
         """Remember an event of a log."""
         if not self.is_near(past.ids):
             return
         self.events += 1
         if past.event is None:
-            memory.learn(
+            memory.apply_label(
                 past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
             )
             return
         payment = self.parser.parse(past.event, past.transaction_id)
         if isinstance(payment, Transaction):
-            observed(memory, payment)
+            extract_or_missing(memory, payment)
 
     def is_near(self, ids: Ids) -> bool:
         """Tell whether these entities share one with the payment."""
@@ -118,7 +118,7 @@ def replay_features(
             replaying.take(one, replaying.memory)
         if number % TOLD_EVERY == 0:
             progress(f"replaying the log: number {one.seq:,}", one.seq / stored.seq)
-    row = array("d", observed(replaying.memory, payment))
+    row = array("d", extract_or_missing(replaying.memory, payment))
     values = array("d", stored.features)
     names = engine.bundle.contents.features.names
     return Replayed(replaying.history, replaying.events, len(row), list(_differences(names, values, row)))

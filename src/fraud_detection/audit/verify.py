@@ -126,7 +126,7 @@ class _Walk:
 
     def run(self, progress: Progress) -> None:
         found, name, last = self.found, self.record.path.name, START
-        until = max(self.record.progress.seq, 1)
+        until = max(self.record.checkpoint.seq, 1)
         for count, link in enumerate(self.record.links(), start=1):
             self._take(link)
             last = link.carried
@@ -134,7 +134,7 @@ class _Walk:
                 progress(f"checking {name}: {count:,} rows", min(link.seq / until, 1.0))
         progress(f"checking {name}: {sum(found.rows.values()):,} rows", 1.0)
         found.link = last.hex()
-        if last != self.record.progress.chain:
+        if last != self.record.checkpoint.chain:
             found.fault("the last row is not the one that the file itself says it ends with: rows are gone")
         for note in (note for gone in self.notes.values() for note in gone if note.number):
             found.fault(f"row {note.number}, which was noted at {note.time}, is gone")

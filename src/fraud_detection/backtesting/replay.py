@@ -20,7 +20,7 @@ from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, ConfigError
 from fraud_detection.core.events import DECLINE_CAP, Transaction
-from fraud_detection.core.features.replay import missing
+from fraud_detection.core.features.replay import missing_row
 from fraud_detection.core.metrics import StageTimes
 from fraud_detection.core.ports import Scorer
 from fraud_detection.core.project_schema import Project
@@ -233,7 +233,7 @@ def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[fl
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
-            row = missing(payment, error, width)
+            row = missing_row(payment, error, width)
         own.append(row)
     matrix = np.array(own, np.float64).reshape(len(own), width)
     features = np.concatenate([matrix, rows.features[:, width:]], axis=1)

@@ -130,7 +130,7 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
 
 def latest_news(decided: Decided) -> int:
     """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
-    return max([decided.past.latest, *(label.available_from for label in decided.past.labels)])
+    return max([decided.past.watermark, *(label.available_from for label in decided.past.labels)])
 
 
 def _join(

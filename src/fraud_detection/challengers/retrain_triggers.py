@@ -90,7 +90,7 @@ def latest_time(states: Sequence[Path]) -> int | None:
     found = []
     for path in state_files(states):
         past = StatePast(path)
-        found.append(past.latest)
+        found.append(past.watermark)
         past.close()
     return max([time_ms for time_ms in found if time_ms >= 0], default=None)
 

@@ -18,8 +18,8 @@ from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.adapters.sqlite.state_file import MAX_ENTRIES, MAX_ROWS, StateFile
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
-from fraud_detection.core.features.replay import Replay, observed
+from fraud_detection.core.features.profile_cache import Ids, ProfileCache
+from fraud_detection.core.features.replay import Replay, extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import History, Progress, read_history
@@ -130,7 +130,7 @@ class OwnRows:
         self._state_file, self._history, self._until = state_file, history, until
         self._progress = progress
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
-        self._memory = FeatureMemory(engine.extractor)
+        self._memory = ProfileCache(engine.extractor)
         self._began: int | None = state_file.meta("history", None)
         self._refuse_other_beginning()
         self._of_history: dict[str, Ids] = {}
@@ -152,7 +152,7 @@ class OwnRows:
             for past in part:
                 payment = self._payment(past)
                 if payment is not None:
-                    self._memory.remember_again(payment)
+                    self._memory.reapply_payment(payment)
             place = part[-1].seq
             events += len(part)
             self._progress(f"remembering the log: {events:,} events", place / self._until)
@@ -175,7 +175,7 @@ class OwnRows:
         for past in part:
             payment = self._payment(past)
             if payment is not None:
-                rows.append(Row(past, payment, array("d", observed(self._memory, payment))))
+                rows.append(Row(past, payment, array("d", extract_or_missing(self._memory, payment))))
         return rows
 
     def _remember_history(self, history: History) -> Iterator[int]:
@@ -194,7 +194,7 @@ class OwnRows:
         if past.event is None:
             ids = self._ids(past.transaction_id)
             if ids is not None:
-                self._memory.learn(
+                self._memory.apply_label(
                     ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
                 )
             return None

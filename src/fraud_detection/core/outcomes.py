@@ -40,39 +40,39 @@ class RedundantLabel(msgspec.Struct, gc=False):
 
 
 class Repeated(msgspec.Struct, gc=False):
-    """A payment that was taken in before with the same content, or a label that was; the first one stands."""
+    """A payment or label that was processed before with the same content; the first one stands."""
 
     transaction_id: str
     is_label: bool = False
 
 
 class Forbidden(msgspec.Struct, gc=False):
-    """An event whose sender may not do what it asks for; it leaves no trace.  is_label: else a payment."""
+    """An event that its sender has no right to send; nothing of it is stored.  is_label: else a payment."""
 
     transaction_id: str
     is_label: bool
 
 
 Event = bytes | Label
-"""A raw event, or a label that was read beside the stream."""
+"""A raw event, or a label that was parsed outside of the stream."""
 Outcome = Decided | AppliedLabel | RedundantLabel | Repeated | Quarantined | Forbidden
 Parsed = Transaction | Label | Quarantined | Forbidden
 
 
 class NotCommittedError(RetryError):
-    """A batch that is decided and could not be committed; its outcomes hold as soon as it is."""
+    """A batch was decided but could not be committed; its outcomes hold once it is committed."""
 
     def __init__(self, message: str, outcomes: list[Outcome]) -> None:
-        """Say why, and what is decided."""
+        """Take the reason, and the outcomes that were decided."""
         super().__init__(message)
         self.outcomes = outcomes
 
 
 class Processed(msgspec.Struct):
-    """What became of a batch.
+    """The outcomes of a batch.
 
-    outcomes: one an event, in order.  log: the same, with the labels of history that became known
-    among them, each where it was learned.
+    outcomes: one an event, in order.  log: the same, with matured labels of history among them, each where it
+    was applied.
     """
 
     outcomes: list[Outcome]
@@ -80,7 +80,7 @@ class Processed(msgspec.Struct):
 
 
 def allowed(parsed: Sequence[Parsed], senders: Sequence[Sender] | None) -> Sequence[Parsed]:
-    """Return what was read, with `Forbidden` in the place of what its sender may not do."""
+    """Return parsed events, with `Forbidden` for each that its sender has no right to send."""
     if senders is None:
         return parsed
     return [
@@ -92,7 +92,7 @@ def allowed(parsed: Sequence[Parsed], senders: Sequence[Sender] | None) -> Seque
 
 
 def name_senders(outcomes: Sequence[Outcome], senders: Sequence[Sender] | None) -> None:
-    """Let decisions and labels keep the names of those who sent them."""
+    """Store the name of the sender in each decision and label."""
     for outcome, sender in zip(outcomes, senders, strict=True) if senders is not None else ():
         if isinstance(outcome, Decided):
             outcome.decision = msgspec.structs.replace(outcome.decision, caller=sender.name)

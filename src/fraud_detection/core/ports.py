@@ -1,4 +1,4 @@
-"""The seams: what the engine needs of the world, in three methods at most each."""
+"""Ports of the engine: profile store, scorer and deduplication index, with three methods at most each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ProfileKey = tuple[int, str]
 
 
 class StateStore(Protocol):
-    """Where the entities' profiles rest between payments, as opaque bytes."""
+    """Persistent store of the entities' profiles, as opaque bytes."""
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
-        """Return the profiles that exist; absent keys are simply absent."""
+        """Return the profiles that exist; keys without one are left out."""
 
     def save(self, profiles: Mapping[ProfileKey, bytes]) -> set[ProfileKey]:
-        """Store all but those that somebody else has changed since they were loaded; return these.
+        """Store profiles; return the keys that another writer has changed since they were loaded.
 
-        Raises RetryError when the store is busy or away.
+        Those are not stored.  Raises RetryError when the store is busy or unavailable.
         """
 
 
@@ -35,43 +35,43 @@ class Scorer(Protocol):
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
         """Return one probability in [0, 1] a row, in order.
 
-        explained: places of rows whose contributions will be asked for whatever their score is; who has to
-        ask far away asks for them at once.
+        explained: indexes of rows whose contributions will be needed whatever their score is; a remote scorer
+        asks for them in the same call.
         """
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> Sequence[Sequence[float]] | np.ndarray:
         """Return exact SHAP values, shape (rows, features), in log-odds; weak ones may be left at 0."""
 
 
-class First(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a payment that was taken in, for comparing it with one that has the same id.
+class FirstDelivery(msgspec.Struct, frozen=True, gc=False):
+    """The first payment that was processed under an id, to compare a later one with.
 
-    event: as it came; empty for a payment of history, of which the digest of its content is kept.
+    event: raw bytes; empty for a historical payment, of which only the digest of its content is stored.
     """
 
     event: bytes = b""
     digest: bytes = b""
 
 
-class Known(msgspec.Struct):
-    """What a ledger knows of the payments and labels of a batch; its asker keeps it up meanwhile.
+class BatchState(msgspec.Struct):
+    """Deduplication and label state of one batch: loaded once, updated in place while the batch runs.
 
-    taken_in: payments that were decided before or are of warmed-up history; each with the number of its
-    event where that may come again because its decision was kept but not its profiles, else with 0.
-    entities: of payments that labels speak of, where they are known.  labels: that have come before, in
-    the order in which they came; of payments still to come too.  redundant: labels that changed nothing.
-    declined: of the payments whose event may come again, those that were declined, or would have been without
-    the control group. first: the payments in `taken_in`, as they came.
+    already_processed: payments that were decided or are part of the loaded history, with the sequence number
+    of the event where it may be redelivered because its decision was stored and its profiles were not, else
+    0.  entities: of labelled payments, where known.  labels: earlier labels in order of arrival, also of
+    payments still to come.  redundant: labels that changed nothing.  declined: of the payments that may be
+    redelivered, those that count as declined, approved in the control group or not.  first: the first
+    delivery of each payment in `already_processed`.
     """
 
-    taken_in: dict[str, int]
+    already_processed: dict[str, int]
     entities: dict[str, tuple[str | None, ...]]
     labels: dict[str, list[Label]]
     redundant: dict[str, list[Label]] = {}
     declined: set[str] = set()
-    first: dict[str, First] = {}
+    first: dict[str, FirstDelivery] = {}
 
-    def has(self, label: Label) -> bool:
+    def has_label(self, label: Label) -> bool:
         """Tell whether the same label came before."""
         told = (*self.labels.get(label.transaction_id, ()), *self.redundant.get(label.transaction_id, ()))
         return any(label.is_same_as(one) for one in told)
@@ -100,8 +100,8 @@ class Known(msgspec.Struct):
         return list(zip(told, [None, *(one.known_at for one in told)], strict=False))
 
 
-class Ledger(Protocol):
-    """What has already been taken in, so that nothing is decided twice and labels find their payment."""
+class DedupIndex(Protocol):
+    """Index of processed payments and labels: no payment is decided twice, and labels find their payment."""
 
-    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
-        """Return what is known of these payments, and of those that labels of the batch speak of."""
+    def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
+        """Load the state of the payments of a batch, and of the payments that its labels are about."""

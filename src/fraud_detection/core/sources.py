@@ -1,4 +1,4 @@
-"""A source of events that was read before: its name, and how far it is known."""
+"""A source of events that was read before: its name, offset and fingerprint."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import msgspec
 class KnownSource(msgspec.Struct, frozen=True):
     """A source that was read before.
 
-    length, digest: how much of it is known, and the digest of that.  position: where reading goes on: at the
-    length, or at 0 where a file was taken in as history and not decided.  Both count bytes or rows.
+    length, fingerprint: how much of it was read, and the digest of that part.  offset: where reading resumes:
+    at the length, or at 0 where the file was loaded as history and not decided.  Both count bytes or rows.
     """
 
     name: str
     length: int = 0
-    digest: str = ""
-    position: int = 0
+    fingerprint: str = ""
+    offset: int = 0

@@ -30,7 +30,7 @@ from fraud_detection.demo.truth import Answer, Quality, quality
 from fraud_detection.engine.counters import Tally
 from fraud_detection.history.load import History, Progress, read_history
 from fraud_detection.project.loader import load_project
-from fraud_detection.serving.embedded.service import EmbeddedService, settle
+from fraud_detection.serving.embedded.service import EmbeddedService, store_replayed_history
 from fraud_detection.serving.embedded.stream_runner import BATCH, open_service
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.world import DAY, SimulatorSettings
@@ -106,7 +106,7 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
     history, replay = learn(settings, project, progress)
     create_state(folder / "state.db")
     state_file = StateFile(folder / "state.db")
-    settle(state_file, replay, history.payments, labels_follow=True)
+    store_replayed_history(state_file, replay, history.payments, labels_follow=True)
     state_file.close()
 
 
@@ -172,7 +172,7 @@ def _decide(
     shown = 0.0
     for batch in _output(sender).batches(0, BATCH):
         outcomes = service.take(batch, "live") if batch.events else []
-        service.catch_up()
+        service.run_deferred_work()
         now = time.monotonic()
         view.started = view.started or (now if outcomes else 0.0)
         view.newest.extend(

@@ -58,8 +58,8 @@ def replayed(settings: NoveltySettings, project: Project, progress: Progress) ->
     )
     history = read_history(project, past, progress)
     # The categories of the first model are those of all: none may be made of what it cannot know.
-    learn_until = world.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
-    dataset, _ = feature_table(project, history, progress, learn_until)
+    apply_labels_until = world.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
+    dataset, _ = feature_table(project, history, progress, apply_labels_until)
     return dataset, _kinds(dataset, truth)
 
 

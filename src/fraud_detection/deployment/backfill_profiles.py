@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.aws.retries import chunks
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.parse.content import content_digest
 from fraud_detection.core.ports import ProfileKey, StateStore
@@ -32,7 +32,7 @@ class Warmed(msgspec.Struct, frozen=True):
 
 
 def warm_up(
-    bundle: Bundle, path: Path, store: StateStore, ledger: DynamoLedger, progress: Progress
+    bundle: Bundle, path: Path, store: StateStore, dedup_index: DynamoDedupIndex, progress: Progress
 ) -> Warmed:
     """Take a file of past payments in; the stream tells the labels that were not known by its end.
 
@@ -41,7 +41,7 @@ def warm_up(
     """
     project = bundle.contents.project
     history = read_history(project, path, progress).payments
-    replay = Replay(FeatureMemory(Extractor(project, bundle.contents.features.vocabulary)))
+    replay = Replay(ProfileCache(Extractor(project, bundle.contents.features.vocabulary)))
     with few_collections():
         for number, _ in enumerate(replay.rows(history), start=1):
             if number % TOLD_EVERY == 0:
@@ -56,14 +56,14 @@ def warm_up(
     for done, part in enumerate(chunks(noted, PROFILES_A_STEP)):
         at = done * PROFILES_A_STEP
         progress(f"noting payments that may be told of: {at:,} of {len(noted):,}", at / len(noted))
-        ledger.note_history(part)
+        dedup_index.store_history(part)
     progress(f"noting payments that may be told of: {len(noted):,}", 1.0)
     return Warmed(len(history), replay.memory.size(), len(noted))
 
 
 def _open_ended(replay: Replay, history: Sequence[PastPayment], late_ms: int) -> list[PastPayment]:
     """Return the payments whose labels are still to come, and those so young that they may come again."""
-    due = {label.transaction_id for label in replay.still_due()}
+    due = {label.transaction_id for label in replay.still_pending()}
     recent = history[-1].payment.event_time - late_ms
     return [
         past for past in history if past.payment.transaction_id in due or past.payment.event_time >= recent

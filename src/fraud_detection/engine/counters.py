@@ -1,4 +1,4 @@
-"""Count what came in and what became of it."""
+"""Counters of events and of their outcomes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Refusal(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """What came in and what became of it.
+    """Counts of events by outcome.
 
-    transactions = decided + quarantined + conflicts; repeated events, some of them labels, are beside them.
+    transactions = decided + quarantined + conflicts; duplicates, some of them labels, are counted apart.
     conflicts: under the id of an earlier payment with other content.
-    internal_errors: reviewed or set aside because the program met an error with them.
+    internal_errors: reviewed or quarantined because of an internal error.
     capped: reviewed because no more may be declined; control_group: approved at random.  forbidden: events
     whose sender may not do what they ask for. engine: the engine's own time a payment, commit included;
     latency: the time since sending.

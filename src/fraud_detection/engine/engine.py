@@ -17,9 +17,9 @@ from fraud_detection.core.decoding import decode, to_plain
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.fingerprint import fingerprint
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.parse import Parser
-from fraud_detection.core.ports import Ledger, Scorer, StateStore
+from fraud_detection.core.ports import DedupIndex, Scorer, StateStore
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.core.score.reasons import Reasons
@@ -81,11 +81,13 @@ class Engine(msgspec.Struct, frozen=True):
     strategy: DecisionStrategy
     configuration: Configuration
 
-    def pipeline(self, store: StateStore | None, ledger: Ledger, *, textual: bool = False) -> Pipeline:
+    def pipeline(
+        self, store: StateStore | None, dedup_index: DedupIndex, *, textual: bool = False
+    ) -> Pipeline:
         """Return the whole path, over the given state."""
         vocabulary = self.bundle.contents.features.vocabulary
         parser = Parser(self.project.schema, vocabulary, textual=textual)
-        pipeline = Pipeline(parser, FeatureMemory(self.extractor, store), self.strategy, ledger)
+        pipeline = Pipeline(parser, ProfileCache(self.extractor, store), self.strategy, dedup_index)
         if self.project.decline_cap is not None:
             pipeline.decision_engine.decline_cap = DeclineCap(self.project.decline_cap)
         return pipeline

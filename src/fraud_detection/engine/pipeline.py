@@ -1,4 +1,4 @@
-"""The whole path of a payment, in one place: parse, features, score, decide.
+"""The pipeline of a payment: parse, features, score, decide.
 
 The only module that knows the order of the stages.  It returns an outcome for every event it is
 given, in order: decided, learned, repeated, in conflict or quarantined; it does no I/O of its own.
@@ -23,7 +23,7 @@ from fraud_detection.core.events import (
     Sender,
     Transaction,
 )
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.metrics import FEATURES, LOOKUP, PARSE, StageTimes
 from fraud_detection.core.outcomes import (
     AppliedLabel,
@@ -42,7 +42,7 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import content_digest, differing_fields
 from fraud_detection.core.parse.oversize import kept_part
 from fraud_detection.core.parse.sender_notes import Notes
-from fraud_detection.core.ports import Known, Ledger
+from fraud_detection.core.ports import BatchState, DedupIndex
 from fraud_detection.engine.decision_engine import DecisionEngine, DecisionStrategy, Redelivered
 
 
@@ -57,16 +57,16 @@ class Pipeline:
     """
 
     def __init__(
-        self, parser: Parser, memory: FeatureMemory, strategy: DecisionStrategy, ledger: Ledger
+        self, parser: Parser, memory: ProfileCache, strategy: DecisionStrategy, dedup_index: DedupIndex
     ) -> None:
         """Put the stages together."""
         self.parser, self.notes = parser, Notes(parser.schema)
         self.memory = memory
         self.stages = StageTimes()
         self.decision_engine = DecisionEngine(strategy, self.stages)
-        self.ledger = ledger
-        self.due: list[Label] = []
-        self.latest = -1
+        self.dedup_index = dedup_index
+        self.pending_labels: list[Label] = []
+        self.watermark = -1
         self.counted_through = -1
         self.failures: list[Failure] = []
         self._redelivered: list[Redelivered] = []
@@ -80,11 +80,11 @@ class Pipeline:
         sequences: Sequence[int] | None = None,
         senders: Sequence[Sender] | None = None,
     ) -> Processed:
-        """Return what became of the events.
+        """Process a batch of events and return their outcomes.
 
-        identities: by which events without an id are known, see `parse.identity`.
-        sequences: the rising numbers of the events in their source; without them the events are counted.
-        senders: of the events; without them everything is allowed, and nobody is named.
+        identities: ids of events that carry none, see `parse.identity`.  sequences: ascending sequence
+        numbers of the events in their source; None counts them here.  senders: of the events; None allows
+        everything, and stores no name.
         """
         self.stages.begin()
         self.failures = []
@@ -94,7 +94,7 @@ class Pipeline:
         ]
         self.stages.lap(PARSE)
         self._redelivered, self._decided = [], 0
-        result = self._remember(events, allowed(parsed, senders), sequences)
+        result = self._update_profiles(events, allowed(parsed, senders), sequences)
         self.stages.lap(FEATURES)
         decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
         decisions = self.decision_engine.decide(
@@ -107,11 +107,13 @@ class Pipeline:
         name_senders(result.outcomes, senders)
         return result
 
-    def learn_due(self, time_ms: int) -> list[Outcome]:
-        """Learn the labels of history that were known at a time which came up elsewhere; return them."""
-        known = self.ledger.look_up([], [label.transaction_id for label in self._due_by(time_ms)])
+    def apply_matured_labels(self, time_ms: int) -> list[Outcome]:
+        """Apply the labels of history that were known at a time, without a payment; return them."""
+        known = self.dedup_index.batch_state(
+            [], [label.transaction_id for label in self._matured_by(time_ms)]
+        )
         self.memory.prefetch(list(known.entities.values()))
-        return self._learn_until(time_ms, known)
+        return self._apply_labels_until(time_ms, known)
 
     def _parse(self, raw: Event, identity: str | None) -> Transaction | Label | Quarantined:
         if isinstance(raw, Label):
@@ -130,21 +132,21 @@ class Pipeline:
         self.failures.append(failure)
         return Quarantined(kept_part(raw), f"{INTERNAL_ERROR}: {failure.where}", "$")
 
-    def _remember(
+    def _update_profiles(
         self,
         events: Sequence[Event],
         parsed: Sequence[Parsed],
         sequences: Sequence[int] | None,
     ) -> Processed:
-        known = self._look_up(parsed)
+        known = self._load_state(parsed)
         self.stages.lap(LOOKUP)
         result = Processed([], [])
         for position, (raw, item) in enumerate(zip(events, parsed, strict=True)):
             if isinstance(item, Transaction):
-                result.log += self._learn_until(item.event_time, known)
+                result.log += self._apply_labels_until(item.event_time, known)
             self.memory.sequence = self.memory.sequence + 1 if sequences is None else sequences[position]
             try:
-                outcome = self._take(raw, item, known, result.outcomes)
+                outcome = self._process_one(raw, item, known, result.outcomes)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
@@ -153,68 +155,70 @@ class Pipeline:
             result.log.append(outcome)
         return result
 
-    def _look_up(self, parsed: Sequence[Parsed]) -> Known:
-        """Ask the ledger and the store once for all that the batch will need."""
+    def _load_state(self, parsed: Sequence[Parsed]) -> BatchState:
+        """Load deduplication state and profiles for the whole batch, with one call each."""
         payments = [item for item in parsed if isinstance(item, Transaction)]
         told = [item for item in parsed if isinstance(item, Label)]
-        told += self._due_by(max([payment.event_time for payment in payments], default=-1))
-        known = self.ledger.look_up(
+        told += self._matured_by(max([payment.event_time for payment in payments], default=-1))
+        known = self.dedup_index.batch_state(
             [payment.transaction_id for payment in payments], [label.transaction_id for label in told]
         )
         self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
         return known
 
-    def _due_by(self, time_ms: int) -> list[Label]:
-        return list(itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.due)))
+    def _matured_by(self, time_ms: int) -> list[Label]:
+        return list(
+            itertools.takewhile(lambda label: label.known_at <= time_ms, reversed(self.pending_labels))
+        )
 
-    def _learn_until(self, time_ms: int, known: Known) -> list[Outcome]:
-        """Learn the labels of history that were known at `time_ms`, unless the stream has told them."""
+    def _apply_labels_until(self, time_ms: int, known: BatchState) -> list[Outcome]:
+        """Apply the labels of history that were known at `time_ms`, unless the stream had them before."""
         learned: list[Outcome] = []
-        self.latest = max(self.latest, time_ms)
-        while self.due and self.due[-1].known_at <= time_ms:
-            label = self.due.pop()
+        self.watermark = max(self.watermark, time_ms)
+        while self.pending_labels and self.pending_labels[-1].known_at <= time_ms:
+            label = self.pending_labels.pop()
             if label.supersedes(known.current_label(label.transaction_id)):
                 self.memory.sequence += 1
-                learned.append(self._learn(label, known))
+                learned.append(self._apply_label(label, known))
         return learned
 
-    def _take(self, raw: Event, item: Parsed, known: Known, outcomes: list[Outcome]) -> Outcome:
+    def _process_one(self, raw: Event, item: Parsed, known: BatchState, outcomes: list[Outcome]) -> Outcome:
         if isinstance(item, (Quarantined, Forbidden)):
             return item
         if isinstance(raw, Label):
-            return self._learn(raw, known)
+            return self._apply_label(raw, known)
         if isinstance(item, Label):
-            return self._learn(item, known)
-        before = known.taken_in.get(item.transaction_id)
+            return self._apply_label(item, known)
+        before = known.already_processed.get(item.transaction_id)
         if before is not None:
             conflict = self._conflict(raw, item, known, outcomes)
             if conflict is not None:
                 return conflict
             if before == self.memory.sequence:
-                self._remember_again(item, known)
+                self._reapply(item, known)
             return Repeated(item.transaction_id)
-        values = array("d", self.memory.extractor.packed(*self.memory.observe(item)))
+        values = array("d", self.memory.extractor.packed(*self.memory.extract_and_update(item)))
         payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
         for label, supersedes_known_at in known.labels_up_to(item.transaction_id, self.memory.sequence):
-            self.memory.learn(
+            self.memory.apply_label(
                 item.entities, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
-        # Last: a payment with which an error was met before is known by that it is not noted here.
+        # Last: after an error above, the payment is recognised by its absence here.
         self._decided += 1
-        known.taken_in[item.transaction_id] = 0
+        known.already_processed[item.transaction_id] = 0
         known.entities[item.transaction_id] = item.entities
         return payment
 
     def without_memory(self, raw: bytes, error: Exception, identity: str) -> tuple[Outcome, Failure]:
-        """Return what becomes of an event that cannot be decided for an error outside of this pipeline."""
+        """Return the outcome of an event that an error outside of this pipeline keeps from being decided."""
         item = self._parse(raw, identity)
         if not isinstance(item, Transaction):
             outcome: Outcome = self._unreadable(raw, error)
             return outcome, self.failures[-1]
         one, conflict = item.transaction_id, None
         try:
-            known = self.ledger.look_up([one], [])
-            if one in known.taken_in:
+            known = self.dedup_index.batch_state([one], [])
+            if one in known.already_processed:
                 conflict = self._conflict(raw, item, known, [])
         except NOT_OF_ONE_EVENT:
             raise
@@ -225,18 +229,18 @@ class Pipeline:
             outcome = isolated if conflict is None else conflict
         return outcome, self.failures[-1]
 
-    def _isolated(self, raw: Event, item: Parsed, known: Known, error: Exception) -> Outcome:
-        """Return what becomes of an event with which features or memory met an error."""
+    def _isolated(self, raw: Event, item: Parsed, known: BatchState, error: Exception) -> Outcome:
+        """Return the outcome of an event whose features or profiles raised an error."""
         if isinstance(raw, Label):
-            # History, which no caller waits for: it has no place among the events of a stream.
+            # A label of history, which no caller waits for: it is no event of the stream.
             raise error
         if not isinstance(item, Transaction):
             return self._unreadable(raw, error)
         one = item.transaction_id
         self.failures.append(Failure(one, raw, error))
-        if one in known.taken_in:
+        if one in known.already_processed:
             return Repeated(one)
-        known.taken_in[one] = 0
+        known.already_processed[one] = 0
         known.entities[one] = item.entities
         # The decline cap counts it where it stands, like every payment that is not declined.
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
@@ -245,9 +249,9 @@ class Pipeline:
         return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.config_id))
 
     def _conflict(
-        self, raw: bytes, payment: Transaction, known: Known, outcomes: list[Outcome]
+        self, raw: bytes, payment: Transaction, known: BatchState, outcomes: list[Outcome]
     ) -> Conflict | None:
-        """Compare a payment with the one that was taken in under its id; rare, so nothing is kept for it."""
+        """Compare a payment with the first one under its id; rare, so nothing is cached for it."""
         one, fields = payment.transaction_id, None
         first = known.first.get(one)
         if first is None:
@@ -268,7 +272,7 @@ class Pipeline:
     def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
         """Return the fields that differ from an event of before; None where it can no longer be read."""
         if self._reader is None:
-            # Another than `parser`: what it reads is in the tallies of drift already.
+            # A second parser: what it reads is in the drift counts already.
             self._reader = Parser(self.parser.schema)
         try:
             before = self._reader.parse(event, payment.transaction_id)
@@ -278,35 +282,37 @@ class Pipeline:
             differing_fields(self.parser.schema, before, payment) if isinstance(before, Transaction) else None
         )
 
-    def _remember_again(self, payment: Transaction, known: Known) -> None:
-        """Let those profiles take the payment in that were not saved after its decision was kept."""
-        self.memory.remember_again(payment)
+    def _reapply(self, payment: Transaction, known: BatchState) -> None:
+        """Reapply a payment, and its labels, to every profile whose checkpoint predates it."""
+        self.memory.reapply_payment(payment)
         if self.memory.sequence > self.counted_through:
             declined = payment.transaction_id in known.declined
             self._redelivered.append(Redelivered(self._decided, payment.event_time, declined))
         ids = payment.entities
         for label, supersedes_known_at in known.labels_up_to(payment.transaction_id, self.memory.sequence):
-            self.memory.learn_again(
+            self.memory.reapply_label(
                 ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
 
-    def _learn(self, label: Label, known: Known) -> AppliedLabel | RedundantLabel | Repeated:
+    def _apply_label(self, label: Label, known: BatchState) -> AppliedLabel | RedundantLabel | Repeated:
         one, sequence = label.transaction_id, self.memory.sequence
         ids, current = known.entities.get(one), known.current_label(one)
         for told, supersedes_known_at in known.labels_up_to(one, sequence):
             if told.sequence == sequence and ids is not None:
-                self.memory.learn_again(
+                self.memory.reapply_label(
                     ids, told.known_at, fraud=told.fraud, supersedes_known_at=supersedes_known_at
                 )
         if not label.supersedes(current):
-            if known.has(label):
+            if known.has_label(label):
                 return Repeated(one, is_label=True)
             known.redundant.setdefault(one, []).append(label)
             return RedundantLabel(label)
         known.labels.setdefault(one, []).append(label)
         supersedes_known_at = None if current is None else current.known_at
         if ids is not None:
-            self.memory.learn(ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at)
+            self.memory.apply_label(
+                ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
+            )
         return AppliedLabel(label, ids, supersedes_known_at)
 
 

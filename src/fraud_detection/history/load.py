@@ -65,7 +65,7 @@ def _read_file(reader: PastReader, path: Path, progress: Progress, states: Seque
     recognised(opened, list(_known_sources(states, opened.beginning)))
     # Also where the schema declares an id: a row without one is known by its place.
     for batch in opened.batches(0, READ_ROWS):
-        reader.history.source = KnownSource(opened.name, batch.position, batch.digest)
+        reader.history.source = KnownSource(opened.name, batch.offset, batch.fingerprint)
         names = batch.identities or itertools.repeat(None)
         for raw, identity in zip(batch.events, names, strict=False):
             reader.take(raw, identity)

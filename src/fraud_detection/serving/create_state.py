@@ -65,7 +65,7 @@ def new_state(
 def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progress) -> int:
     if len(drafts) == 1:
         state_file = StateFile(drafts[0])
-        service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
+        service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
         with few_collections():
             count = warm_up(service, engine.project, history, progress)
         service.close()

@@ -7,16 +7,16 @@ import logging
 from fraud_detection.adapters.sqlite.event_log import PastEvent
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.parse import Parser
 
 LOG = logging.getLogger(__name__)
 
 
-def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> None:
+def remember_past(memory: ProfileCache, parser: Parser, past: PastEvent) -> None:
     """Let the profiles that had not seen an event of a log when they were saved take it in."""
     if past.event is None:
-        memory.learn_again(
+        memory.reapply_label(
             past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
         )
         return
@@ -25,7 +25,7 @@ def remember_past(memory: FeatureMemory, parser: Parser, past: PastEvent) -> Non
         return
     memory.prefetch([payment.entities])
     try:
-        memory.remember_again(payment)
+        memory.reapply_payment(payment)
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review

@@ -99,7 +99,7 @@ def lists(cards: list[str]) -> tuple[ListSettings, ...]:
 def serve(service: EmbeddedService, events: list[bytes], size: int = 40) -> None:
     for start in range(0, len(events), size):
         service.take(Batch(events[start : start + size], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def made(small: SmallWorld, state: Path) -> World:
 
 def service_over(engine: Engine, state: Path) -> EmbeddedService:
     state_file = opened(state)
-    service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
+    service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
     service.answer_by(engine)
     return service
 

@@ -90,15 +90,15 @@ def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
 def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWorld) -> None:
     cloud = Cloud(small_world)
     processor = cloud.processor()
-    ledger = processor.ledger
-    ledger.lane = "shard-1"
+    dedup_index = processor.dedup_index
+    dedup_index.lane = "shard-1"
     many = labels(0, LABELS) + labels(LABELS, LABELS)
     begun = [Unsaved(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
-    ledger.note_unsaved(begun)
+    dedup_index.note_unsaved(begun)
     assert len(cloud.dynamo.tables["decisions"]) > 2
-    assert ledger.unsaved() == begun
-    ledger.note_unsaved([])
-    assert ledger.unsaved() == []
+    assert dedup_index.unsaved() == begun
+    dedup_index.note_unsaved([])
+    assert dedup_index.unsaved() == []
 
 
 SAYINGS = 5
@@ -127,9 +127,9 @@ def sayings(start: int, count: int) -> list[Record]:
 
 def told(cloud: Cloud) -> list[int]:
     """Return the numbers of the labels of the payment, as another processor reads them."""
-    ledger = cloud.processor().ledger
-    ledger.lane = "shard-1"
-    found = ledger.look_up([], ["t1"])
+    dedup_index = cloud.processor().dedup_index
+    dedup_index.lane = "shard-1"
+    found = dedup_index.batch_state([], ["t1"])
     return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.redundant["t1"])
 
 

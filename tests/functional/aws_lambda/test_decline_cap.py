@@ -68,7 +68,7 @@ def embedded(
     engine = make_engine(bundle, scorer, project_of(small_world))
     path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
     state_file = opened(path)
-    service = EmbeddedService(engine.pipeline(state_file, state_file.ledger), state_file)
+    service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
     outcomes = [
         one
         for at in range(0, PAYMENTS, 70)
@@ -319,7 +319,7 @@ def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
     champion = make_engine(bundle, scorer, project_of(small_world))
     state_file = opened(tmp_path / "state.db")
-    service = EmbeddedService(champion.pipeline(state_file, state_file.ledger), state_file)
+    service = EmbeddedService(champion.pipeline(state_file, state_file.dedup_index), state_file)
     service.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
     outcomes = [
         one

@@ -19,7 +19,7 @@ from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
@@ -299,9 +299,9 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     ]
     kept, compared = undisturbed.decisions(), 0
     for records in shards(events).values():
-        memory = FeatureMemory(extractor)
+        memory = ProfileCache(extractor)
         for one in valid(small_world, [record.data for record in records]).values():
-            replayed = memory.observe(one)
+            replayed = memory.extract_and_update(one)
             served = array("d", kept[one.transaction_id][5])
             assert (
                 array("d", [replayed[place] for place in of_card]).tobytes()

@@ -349,7 +349,7 @@ def decided(bank: Bank, state: Path, events: list[bytes]) -> Path:
     service = open_service(bank.champion, state)[1]
     for start in range(0, len(events), 100):
         service.take(Batch(events[start : start + 100], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
     service.close()
     return state
 

@@ -54,7 +54,7 @@ def registry(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> Relea
 def serve(service: EmbeddedService, events: list[bytes]) -> None:
     for start in range(0, len(events), 50):
         service.take(Batch(events[start : start + 50], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
 
 
 def all_of(state: Path, config_id: str) -> list[ShadowDecision]:

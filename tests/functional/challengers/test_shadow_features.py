@@ -277,7 +277,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     follower.close()
     serve(server, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
-    server.state_file.settle()
+    server.state_file.flush()
 
     def decide(part: list[bytes]) -> None:
         with closing(Shadows(registry, [state], short_world.history)) as shadows:

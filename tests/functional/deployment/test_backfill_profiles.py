@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoLedger
+from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoDedupIndex
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
@@ -39,9 +39,9 @@ def test_history_comes_first_in_every_store(
         return store
 
     def warm() -> Warmed:
-        ledger = DynamoLedger(dynamo, "decisions", "labels")
-        ledger.lane = HISTORY
-        return warm_up(bundle, history, process(HISTORY), ledger, lambda *_: None)
+        dedup_index = DynamoDedupIndex(dynamo, "decisions", "labels")
+        dedup_index.lane = HISTORY
+        return warm_up(bundle, history, process(HISTORY), dedup_index, lambda *_: None)
 
     first = warm()
     assert len(dynamo.tables["profiles"]) + len(features.groups[GROUP]) == first.profiles

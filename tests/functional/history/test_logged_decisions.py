@@ -70,7 +70,7 @@ def key() -> Iterator[None]:
 def serve(service: EmbeddedService, events: list[bytes]) -> None:
     for start in range(0, len(events), 50):
         service.take(Batch(events[start : start + 50], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def opened(world: SmallWorld, state: Path, project: Project) -> EmbeddedService:
 def serve(service: EmbeddedService, events: list[bytes], size: int = 50) -> None:
     for start in range(0, len(events), size):
         service.take(Batch(events[start : start + size], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
 
 
 def rows(state: Path) -> list[tuple[Any, ...]]:

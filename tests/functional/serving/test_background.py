@@ -198,9 +198,9 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
     requests, opened = RequestBatcher(service), list[int]()
 
     class Failing(event_sources.JsonLinesFile):
-        def batches(self, position: int, most: int) -> Iterator[event_sources.Batch]:
-            opened.append(position)
-            for number, batch in enumerate(super().batches(position, most)):
+        def batches(self, offset: int, most: int) -> Iterator[event_sources.Batch]:
+            opened.append(offset)
+            for number, batch in enumerate(super().batches(offset, most)):
                 if number == 2 and len(opened) < 3:
                     raise ZeroDivisionError
                 yield batch

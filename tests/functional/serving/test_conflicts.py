@@ -99,7 +99,7 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
     for number, part in enumerate(parts):
         outcomes += service.take(Batch([raw(one) for one in part], None, number + 1), "test")
         if where == "in the tables":
-            service.state_file.settle()
+            service.state_file.flush()
         if where == "after a restart":
             service.close()
             service = open_service(small_world.bundle, state)[1]
@@ -140,7 +140,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
             found += [
                 type(one) for one in service.take(Batch([raw(one) for one in part], None, done), "test")
             ]
-            service.catch_up()
+            service.run_deferred_work()
             if chance.random() < 0.3:
                 service.state_file.close()  # as if it were killed
                 service = open_service(small_world.bundle, state)[1]

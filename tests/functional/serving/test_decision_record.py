@@ -106,8 +106,8 @@ class Services:
         records = [Arrived(str(number), event, 1.0) for number, event in enumerate(self.events, 1)]
         assert processor.handle("shardId-000000000000", records) == []
         logged = [line for line in lines if line.startswith(b'{"type":"decision"')]
-        ledger: dict[str, Any] = cloud.decisions()
-        assert {one[1] for one in ledger.values()} == {line.decode() for line in logged}
+        dedup_index: dict[str, Any] = cloud.decisions()
+        assert {one[1] for one in dedup_index.values()} == {line.decode() for line in logged}
         return logged
 
     def _main(self, command: str, *words: str) -> list[bytes]:

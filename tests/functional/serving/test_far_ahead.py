@@ -71,7 +71,7 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
     for number, events in enumerate(with_far_ahead):
         engine, service = open_service(small_world.bundle, tmp_path / f"{number}.db")
         warm_up(service, engine.project, latest, lambda *_: None)
-        due = len(service.pipeline.due)
+        due = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
         decided = [one for one in outcomes if isinstance(one, Decided)]
         refused = [one for one in outcomes if isinstance(one, Quarantined)]
@@ -80,8 +80,8 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
             (
                 [(one.decision, one.values.tobytes()) for one in decided],
                 due,
-                len(service.pipeline.due),
-                service.pipeline.latest,
+                len(service.pipeline.pending_labels),
+                service.pipeline.watermark,
             )
         )
         service.close()

@@ -18,14 +18,14 @@ from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.events import Label, Transaction
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import IdSource
 from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
-from fraud_detection.serving.embedded.service import EmbeddedService, settle
+from fraud_detection.serving.embedded.service import EmbeddedService, store_replayed_history
 from tests.states import opened
 from tests.unit.core.features.worlds import DAY, PROJECT, START, payment
 
@@ -36,7 +36,7 @@ def open_service(state: Path) -> EmbeddedService:
     strategy = DecisionStrategy(Policy("test", 1.0, 1.0), compile_rules((), PROJECT.schema, names))
     state_file = opened(state)
     return EmbeddedService(
-        Pipeline(Parser(SCHEMA), FeatureMemory(extractor, state_file), strategy, state_file.ledger),
+        Pipeline(Parser(SCHEMA), ProfileCache(extractor, state_file), strategy, state_file.dedup_index),
         state_file,
     )
 
@@ -187,7 +187,7 @@ def test_where_the_stream_tells_the_labels_of_history_they_count_when_it_does(tm
     replay = Replay(service.pipeline.memory)
     for _ in replay.rows(HISTORY):
         pass
-    settle(service.state_file, replay, HISTORY, labels_follow=True)
+    store_replayed_history(service.state_file, replay, HISTORY, labels_follow=True)
     assert risk(service, serve(service, [paid(10, 13)])[0]) == (1, 1.0)
     serve(service, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
     assert (service.tally.labels, service.tally.repeated) == (1, 1)

@@ -55,6 +55,6 @@ def test_the_places_of_several_sources_are_kept(small_world: SmallWorld, tmp_pat
         service.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
     for state_file in (service.state_file, None):
         opened = state_file or open_service(small_world.bundle, tmp_path / "s.db")[1].state_file
-        found = {one.name: (one.length, one.digest, one.position) for one in opened.sources("")}
+        found = {one.name: (one.length, one.fingerprint, one.offset) for one in opened.sources("")}
         assert found == {"a": (12, "m2", 12), "b": (11, "m1", 11), "c": (13, "m3", 13)}
         opened.close()

@@ -170,7 +170,7 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
     decision_engine, at = service.pipeline.decision_engine, MANY // 2
     parsed = [service.pipeline.parser.parse(one) for one in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
-    rows = [array("d", service.pipeline.memory.observe(one)) for one in payments]
+    rows = [array("d", service.pipeline.memory.extract_and_update(one)) for one in payments]
     well = decision_engine.decide(payments, rows)
     decision_engine.canary = Canary(decision_engine.champion, 0.5, "salt")
     assert decision_engine.decide(payments, rows) == well
@@ -234,7 +234,7 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     }
     assert failed == mine
     assert {one.reason for one in cloud.aside()} == {"internal_error"}
-    assert processor.ledger.unsaved() == []
+    assert processor.dedup_index.unsaved() == []
 
 
 def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profile_cannot_be_read(

@@ -140,7 +140,7 @@ def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_the
     ]
     for _ in range(2):
         again = [msgspec.structs.replace(one, reason=f"{one.reason}, said otherwise") for one in kinds]
-        state_file.keep([*kinds, *again], 1, 0, SchemaDrift())
+        state_file.commit([*kinds, *again], 1, 0, SchemaDrift())
     state_file.close()
     found = [(row.reason, row.count) for row in rows_of(tmp_path / "state.db")]
     assert found == [(one.reason, 4) for one in kinds]
@@ -192,7 +192,7 @@ def test_explain_and_audit_know_how_often_it_came(
     for settles in (True, False, False):
         service.take(Batch([BAD, BAD], None, 0), "test")
         if settles:
-            service.state_file.settle()
+            service.state_file.flush()
     # Of a process at work: what is in the journal alone counts too.
     assert main(["explain", "b1", f"--state={state}", "--plain"]) == 0
     assert "; came 6 times, 20" in capsys.readouterr().out
@@ -230,7 +230,7 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
                 times.setdefault(event, []).append(now_ms())
         service.take(Batch(events, identities, 0), "test")
         if chance.random() < 0.5:
-            service.catch_up()
+            service.run_deferred_work()
         if chance.random() < 0.2:
             service.state_file.close()  # as if it were killed
             service = open_service(small_world.bundle, state)[1]

@@ -52,13 +52,13 @@ def take(service: EmbeddedService, events: list[bytes]) -> None:
     """Decide payments one by one, as they come over HTTP."""
     for event in events:
         service.take(Batch([event], None, 0), "test")
-        service.catch_up()
+        service.run_deferred_work()
 
 
 def seq_of(state: Path) -> int:
     record = Record(state)
     record.close()
-    return record.progress.seq
+    return record.checkpoint.seq
 
 
 def copied(state: Path, to: Path) -> Path:

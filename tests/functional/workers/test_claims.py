@@ -182,7 +182,7 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
     theirs = WorkerService(engine, 1, StateFile(paths[1], board=boards[1]), {})
     mine = StateFile(paths[0], board=boards[0])
     files = {1: StateFile(paths[1], reading=True)}
-    claims = Claims(0, boards, files, mine.ledger, lambda *_: pytest.fail("nobody is asked"))
+    claims = Claims(0, boards, files, mine.dedup_index, lambda *_: pytest.fail("nobody is asked"))
     ids = [json.loads(event)["transaction_id"] for event in events]
     assert not boards[1].is_complete()
     assert sum(boards[1].may_hold(one) for one in ids) <= 6
@@ -191,8 +191,8 @@ def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
         assert claim is not None
         assert claim.held == {one: {1}}
     assert claims.claim(["new"], set) is None
-    theirs._behind = len(events)
-    theirs.catch_up()
+    theirs._deferred_events = len(events)
+    theirs.run_deferred_work()
     assert boards[1].is_complete()
     assert all(boards[1].may_hold(one) for one in ids)
     theirs.close()

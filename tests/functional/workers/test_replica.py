@@ -20,7 +20,7 @@ from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import PastPayment
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
@@ -70,7 +70,7 @@ def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) 
     known = [
         one
         for one, service in enumerate(services)
-        if service.state_file.ledger.entities([str(place.transaction_id)])
+        if service.state_file.dedup_index.entities([str(place.transaction_id)])
     ]
     return known[0] if known else 0
 
@@ -80,7 +80,7 @@ def follow_all(services: list[WorkerService]) -> None:
         pass
 
 
-def contents(memory: FeatureMemory) -> list[dict[str, object]]:
+def contents(memory: ProfileCache) -> list[dict[str, object]]:
     """Return what each profile holds that is in memory, and of those at rest too."""
     store = memory.store
     assert isinstance(store, StateFile)
@@ -117,7 +117,7 @@ def assert_as_alone(services: list[WorkerService], wanted: list[dict[str, object
 
 def recounted(engine: Engine, service: WorkerService) -> int:
     """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
-    memory, parser, count = FeatureMemory(engine.extractor), Parser(engine.project.schema), 0
+    memory, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
     shared = shared_profiles(engine, memory)
     own: Iterator[PastEvent | Followed] = service.state_file.since(0)
     for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
@@ -128,11 +128,13 @@ def recounted(engine: Engine, service: WorkerService) -> int:
                     break
                 remember_past(shared, parser, past)
         elif one.event is None:
-            memory.learn(one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at)
+            memory.apply_label(
+                one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at
+            )
         else:
             payment = parser.parse(one.event, one.transaction_id)
             assert isinstance(payment, Transaction)
-            assert array("d", memory.observe(payment)).tobytes() == one.features
+            assert array("d", memory.extract_and_update(payment)).tobytes() == one.features
             count += 1
     return count
 
@@ -242,13 +244,13 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
     for service in services:
         service.warm_up_own(past, ownership)
-    due = sum(len(service.pipeline.due) for service in services)
+    due = sum(len(service.pipeline.pending_labels) for service in services)
     for place, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if place % 50 == 0:
             follow_all(services)
     follow_all(services)
-    assert sum(len(service.pipeline.due) for service in services) < due
+    assert sum(len(service.pipeline.pending_labels) for service in services) < due
     assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db", past))
     for service in services:
         service.close()

@@ -94,14 +94,14 @@ def fill(state: Path, seed: int = 0) -> None:
     chance, state_file = random.Random(seed), opened(state)
     state_file.store_configuration(CONFIGURATION.config_id, CONFIGURATION.content)
     for batch in range(6):
-        state_file.keep(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
+        state_file.commit(outcomes(chance, 10 * batch + 1), 1, 0, SchemaDrift())
         state_file.seq += batch
     # A label that comes before its payment is applied with it.
-    state_file.keep(
+    state_file.commit(
         [AppliedLabel(Label("t99", fraud=True, known_at=1, caller="office"), None)], 1, 0, SchemaDrift()
     )
-    state_file.keep([decided(99)], 1, 0, SchemaDrift())
-    state_file.settle()
+    state_file.commit([decided(99)], 1, 0, SchemaDrift())
+    state_file.flush()
     state_file.close()
 
 
@@ -227,9 +227,9 @@ def remade(db: sqlite3.Connection) -> bytes:
         content = (row[2:-1], (row[0], *row[2:10]), (row[0], *row[2:6]))[row[1]]
         before = link(before, content)
         db.execute(f"UPDATE {tables[row[1]]} SET chain = ? WHERE seq = ?", (before, row[0]))  # noqa: S608
-    kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'progress'").fetchone()[0])
+    kept = msgspec.msgpack.decode(db.execute("SELECT value FROM meta WHERE key = 'checkpoint'").fetchone()[0])
     kept[-1] = before
-    db.execute("UPDATE meta SET value = ? WHERE key = 'progress'", (msgspec.msgpack.encode(kept),))
+    db.execute("UPDATE meta SET value = ? WHERE key = 'checkpoint'", (msgspec.msgpack.encode(kept),))
     return before
 
 
@@ -282,11 +282,11 @@ def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     state, notes = tmp_path / "state.db", tmp_path / "notes.jsonl"
     fill(state)
     state_file = opened(state)
-    state_file.keep([AppliedLabel(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
+    state_file.commit([AppliedLabel(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
     append_notes(notes, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.
-        state_file.keep([decided(number)], 1, 0, SchemaDrift())
+        state_file.commit([decided(number)], 1, 0, SchemaDrift())
         found = verify(state, read_notes(notes), quiet)
         assert (found.faults, found.noted) == ([], number - 499)
         assert found.last == state_file.seq
@@ -299,7 +299,7 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     fill(state)
     state_file = opened(state)
-    state_file.keep([decided(200), Quarantined(b"{200", "bad", "$")], 1, 0, SchemaDrift())
+    state_file.commit([decided(200), Quarantined(b"{200", "bad", "$")], 1, 0, SchemaDrift())
     with closing(sqlite3.connect(state)) as db:
         latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"
         ((slot, content),) = db.execute(latest).fetchall()

@@ -1,7 +1,7 @@
-"""Where raw events come from: a file of JSON Lines, a pipe, or a table of rows.
+"""Event sources: a file of JSON Lines, a pipe, or a table of rows.
 
-Each yields batches with the place reached, which the service commits with the outcomes.  Of a file the digest
-of all that stands before that place goes with it, so that the file is known again by whatever name.
+Each yields batches with the offset reached, which the service commits with the outcomes.  A file's offset
+comes with a fingerprint, the digest of all before it, so that the file is recognised under any name.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Events in arrival order; `position` is the place in the source after the last of them.
+    """Events in arrival order; `offset` in the source is that after the last of them.
 
-    identities: the places of the events, see `parse.identity`, by which those without an id are known.
-    digest: of all before the position, of a file.  senders: of the events, where they are known.
+    identities: ids of events that carry none, made of their offsets, see `parse.identity`.
+    fingerprint: digest of a file up to the offset.  senders: of the events, where they are known.
     """
 
     events: list[bytes]
     identities: Sequence[str | None] | None
-    position: int
-    digest: str = ""
+    offset: int
+    fingerprint: str = ""
     senders: list[Sender] | None = None
 
 
 class JsonLinesFile(FileSource):
-    """Events of a file, one a line; positions are byte offsets.
+    """Events of a file, one a line; offsets count bytes.
 
-    Events are named after the source and their offset.
+    Events without an id are named after the source and their offset.
     growing: somebody may still be writing the last line.  Then one without an end is read only if it is a
     whole JSON object, and is else left for the next time; `unfinished` tells so.
     """
@@ -66,7 +66,7 @@ class JsonLinesFile(FileSource):
 
     @property
     def beginning(self) -> str:
-        """Return the kind of the source and a mark of its first line."""
+        """Return the kind of the source and a short hash of its first line."""
         with self.path.open("rb") as file:
             return f"lines-{mark(read_line(file, 0)[0])}"
 
@@ -77,30 +77,30 @@ class JsonLinesFile(FileSource):
             prefix = PrefixDigest(file)
             return {length: prefix.until(length) for length in sorted(lengths) if length <= size}
 
-    def batches(self, position: int, most: int) -> Iterator[Batch]:
-        """Yield batches of at most `most` events from `position` on; blank lines are passed over."""
+    def batches(self, offset: int, most: int) -> Iterator[Batch]:
+        """Yield batches of at most `most` events from `offset` on; blank lines are passed over."""
         with self.path.open("rb") as file:
             prefix = PrefixDigest(file)
-            prefix.until(position)
-            while lines := self._lines(file, most, position):
-                starts = [position]
+            prefix.until(offset)
+            while lines := self._lines(file, most, offset):
+                starts = [offset]
                 for line in lines:
                     starts.append(starts[-1] + _length(line))
-                position = starts.pop()
+                offset = starts.pop()
                 at = [
                     (start, line if isinstance(line, CutEvent) else line.strip(b"\r\n"))
                     for start, line in zip(starts, lines, strict=True)
                     if line.strip()
                 ]
                 names = [f"{self.name}-{start}" for start, _ in at]
-                yield Batch([line for _, line in at], names, position, prefix.until(position))
+                yield Batch([line for _, line in at], names, offset, prefix.until(offset))
 
-    def _lines(self, file: BinaryIO, most: int, position: int) -> list[bytes]:
+    def _lines(self, file: BinaryIO, most: int, offset: int) -> list[bytes]:
         """Read at most `most` lines; what follows a line without an end is not there yet."""
         lines: list[bytes] = []
         size = 0
         while len(lines) < most and size < MAX_BYTES:
-            line, has_end = read_line(file, position)
+            line, has_end = read_line(file, offset)
             if not line:
                 break
             if not has_end:
@@ -108,15 +108,15 @@ class JsonLinesFile(FileSource):
                 return lines if self.unfinished else [*lines, line]
             lines.append(line)
             size += len(line)
-            position += _length(line)
+            offset += _length(line)
         return lines
 
 
 class Pipe:
-    """Events of a pipe or terminal, handed on as soon as they are there; positions count events.
+    """Events of a pipe or terminal, yielded as soon as they arrive; offsets count events.
 
-    Events are numbered behind a name that is drawn anew here: nobody can tell whether what another process
-    reads was read before.
+    Events are numbered after a random name, new for each process: whether another process has read them
+    before cannot be known.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -125,30 +125,30 @@ class Pipe:
         self.name = DRAWN_PIPE + secrets.token_hex(NAME_BYTES)
         self.unfinished = False
 
-    def batches(self, position: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
+    def batches(self, offset: int, most: int, wait_s: float = 0.5) -> Iterator[Batch]:
         """Yield what has arrived, an empty batch after `wait_s` of silence; end with the pipe."""
         cutter = LineCutter()
         while True:
             ready, _, _ = select.select([self.descriptor], [], [], wait_s)
             if not ready:
-                yield Batch([], None, position)
+                yield Batch([], None, offset)
                 continue
             chunk = os.read(self.descriptor, PIPE_BYTES)
             events = [line for line in cutter.of(chunk) if line.strip()]
             for start in range(0, len(events), most):
                 part = events[start : start + most]
-                names = [f"{self.name}-{position + n}" for n in range(1, len(part) + 1)]
-                position += len(part)
-                yield Batch(part, names, position)
+                names = [f"{self.name}-{offset + n}" for n in range(1, len(part) + 1)]
+                offset += len(part)
+                yield Batch(part, names, offset)
             if not chunk:
                 return
 
 
 class TableRows(FileSource):
-    """Rows of a CSV or Parquet file as events; positions count rows.
+    """Rows of a CSV or Parquet file as events; offsets count rows.
 
-    Events are named after the source and their row.  What is compared of a known source is its rows, so a
-    table that was written again with more of them is still the same.
+    Events without an id are named after the source and their row.  A known source is compared by its rows, so
+    a table that was rewritten with more rows is still the same source.
     """
 
     def __init__(self, table: Table) -> None:
@@ -158,7 +158,7 @@ class TableRows(FileSource):
 
     @property
     def beginning(self) -> str:
-        """Return the kind of the source and a mark of its first row."""
+        """Return the kind of the source and a short hash of its first row."""
         return f"rows-{mark(next(self._events(1))[0])}"
 
     def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
@@ -171,14 +171,14 @@ class TableRows(FileSource):
                 found[row] = prefix.hexdigest()[:DIGITS]
         return found
 
-    def batches(self, position: int, most: int) -> Iterator[Batch]:
-        """Yield batches of at most `most` rows from row `position` on."""
+    def batches(self, offset: int, most: int) -> Iterator[Batch]:
+        """Yield batches of at most `most` rows from row `offset` on."""
         row, prefix = 0, hashlib.sha256()
         for events in self._events(most):
             first, row = row, row + len(events)
             prefix.update(b"".join(event + b"\n" for event in events))
-            if row > position:
-                fresh = events[max(position - first, 0) :]
+            if row > offset:
+                fresh = events[max(offset - first, 0) :]
                 names = [f"{self.name}-{number}" for number in range(row - len(fresh) + 1, row + 1)]
                 yield Batch(fresh, names, row, prefix.hexdigest()[:DIGITS])
 

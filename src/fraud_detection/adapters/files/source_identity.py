@@ -1,9 +1,10 @@
-"""The identity of a file as a source of events: its content, whatever its name.
+"""Recognise a file as a known source of events by its content, under any name.
 
-A source is named at first sight after the digest of all that the file holds then.  A state keeps how far it
-was read, and the digest of what was read.  A file is a known source if it begins with what was read of that
-source: one that was renamed, copied or has grown is, one that differs anywhere in it or is shorter is not.
-Either digest takes one sequential reading; only sources whose first event is the same are compared.
+A source is named at first sight after the digest of the whole file.  The state file stores the offset reached
+and the digest of everything before it, its fingerprint.  A file is a known source if it begins with the
+content that was read: a renamed, copied or grown file is, one that is shorter or differs anywhere in that
+part is not.  Either digest takes one sequential read; only sources whose first event is the same are
+compared.
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ class FileSource(ABC):
 
     @cached_property
     def name(self) -> str:
-        """Return what its events are named after: the name of a new source, where none was set."""
+        """Return the name of the source: the digest of the whole file, unless one was set."""
         with self.path.open("rb") as file:
             return self.beginning + hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
     @property
     @abstractmethod
     def beginning(self) -> str:
-        """Return its kind and a mark of its first event, with which the names of alike sources begin."""
+        """Return the prefix of its name: its kind and a short hash of its first event."""
 
     @abstractmethod
     def digests(self, lengths: Collection[int]) -> Mapping[int, str]:
-        """Return the digests of its beginnings of these lengths, without those that it has not."""
+        """Return the digests of its first `length` bytes or rows; lengths beyond its end are left out."""
 
 
 def recognised(source: FileSource, known: Sequence[KnownSource]) -> KnownSource:
-    """Return which of the known sources a file is, else a new one; the file takes its name."""
+    """Return the known source that a file continues, else a new one; the file takes its name."""
     digests = source.digests({one.length for one in known if one.length})
-    same = [one for one in known if one.length and digests.get(one.length) == one.digest]
+    same = [one for one in known if one.length and digests.get(one.length) == one.fingerprint]
     if same:
         found = max(same, key=lambda one: one.length)
     else:
-        # As a source was at first sight: all of it was read, if more of that source was since.
+        # The file as it was at first sight; more of the source was read from a longer one since.
         alike = (one for one in known if one.name == source.name and one.length not in digests)
         found = next(alike, KnownSource(source.name))
     source.name = found.name
@@ -58,7 +59,7 @@ def recognised(source: FileSource, known: Sequence[KnownSource]) -> KnownSource:
 
 
 class PrefixDigest:
-    """The digest of the first bytes of an open file, kept up while the file is read."""
+    """Running digest of the first bytes of an open file."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Begin with no bytes."""
@@ -66,11 +67,11 @@ class PrefixDigest:
         self._position = 0
         self._hash = hashlib.sha256()
 
-    def until(self, position: int) -> str:
-        """Return the digest of all before a position, which only rises, and leave the file at it."""
+    def until(self, offset: int) -> str:
+        """Return the digest of everything before a position, and seek to it; positions must ascend."""
         self._file.seek(self._position)
-        while piece := self._file.read(min(PIECE, position - self._position)):
+        while piece := self._file.read(min(PIECE, offset - self._position)):
             self._hash.update(piece)
             self._position += len(piece)
-        self._file.seek(position)
+        self._file.seek(offset)
         return self._hash.hexdigest()[:DIGITS]

@@ -150,9 +150,11 @@ class StatePast:
             before = rows[-1][0]
 
     @property
-    def latest(self) -> int:
+    def watermark(self) -> int:
         """Return the latest event time of a payment, in ms; -1 without one."""
-        return self._waiting[-1].progress.latest if self._waiting else self._state_file.progress.latest
+        return (
+            self._waiting[-1].checkpoint.watermark if self._waiting else self._state_file.checkpoint.watermark
+        )
 
 
 def _decision(row: tuple[object, ...]) -> PastDecision:

@@ -14,7 +14,7 @@ from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.events import HISTORY, Label
 from fraud_detection.core.features.replay import PastPayment
 from fraud_detection.core.parse.content import content_digest
-from fraud_detection.core.ports import First, Known
+from fraud_detection.core.ports import BatchState, FirstDelivery
 
 Ids = tuple[str | None, ...]
 
@@ -23,32 +23,32 @@ NEXT_IDS = "SELECT transaction_id FROM {} WHERE transaction_id > ? ORDER BY tran
 """No id is empty, so the first ones come after the empty text."""
 
 
-class SqliteLedger:
-    """The Ledger over the tables of a state file, and what of history has to be in them.
+class SqliteDedupIndex:
+    """The DedupIndex over the tables of a state file, and what of history has to be in them.
 
     awaited: payments of which a label has come before them.  unsettled: payments that were decided, but are
     not in the tables yet.  elsewhere: payments in hand that another worker has decided.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, settle: Callable[[], None], board: SharedIds | None = None
+        self, db: sqlite3.Connection, flush: Callable[[], None], board: SharedIds | None = None
     ) -> None:
         """Take the connection of the one writer, and what brings the tables up to date.
 
         board: where other workers see the ids.
         """
         self._db = db
-        self._settle = settle
-        self.unsettled: set[str] = set()
+        self._flush = flush
+        self.unflushed: set[str] = set()
         self.awaited: set[str] = set()
-        self.elsewhere: dict[str, First] = {}
+        self.elsewhere: dict[str, FirstDelivery] = {}
         self._ids, self._board = IdFilter(), board
         # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
         self._to_enter = {"decisions": "", "history": ""}
 
     def enter(self, decided: Sequence[str]) -> None:
         """Note payments that are decided, but not in the tables yet."""
-        self.unsettled.update(decided)
+        self.unflushed.update(decided)
         for one in decided:
             self._ids.enter(one)
 
@@ -76,57 +76,57 @@ class SqliteLedger:
         )
         self.awaited = {row[0] for row in rows}
 
-    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+    def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of."""
         first = self.first(payments)
         if self.elsewhere:
             first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}
-        taken_in = dict.fromkeys(first, 0)
-        if not told_of and self.awaited.isdisjoint(payments):
-            return Known(taken_in, {}, {}, first=first)
-        labelled = [*told_of, *[one for one in payments if one in self.awaited]]
-        return Known(taken_in, self.entities(told_of), *self._labels(labelled), first=first)
+        already_processed = dict.fromkeys(first, 0)
+        if not labelled and self.awaited.isdisjoint(payments):
+            return BatchState(already_processed, {}, {}, first=first)
+        labelled = [*labelled, *[one for one in payments if one in self.awaited]]
+        return BatchState(already_processed, self.entities(labelled), *self._labels(labelled), first=first)
 
-    def first(self, payments: Sequence[str]) -> dict[str, First]:
+    def first(self, payments: Sequence[str]) -> dict[str, FirstDelivery]:
         """Return what is kept of those payments that were decided here, or are of history."""
         asked = payments if self._to_enter else [one for one in payments if self._ids.may_hold(one)]
         if not asked:
             return {}
-        if not self.unsettled.isdisjoint(asked):
+        if not self.unflushed.isdisjoint(asked):
             # What it was is in the journal alone.
-            self._settle()
+            self._flush()
         of_stream = "SELECT transaction_id, event, x'' FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, x'', content FROM history WHERE transaction_id"
         rows = where_in(self._db, asked, of_stream, of_history)
-        return {one: First(event, digest) for one, event, digest in rows}
+        return {one: FirstDelivery(event, digest) for one, event, digest in rows}
 
     def entities(self, transaction_ids: Sequence[str]) -> dict[str, Ids]:
         """Return the entities of those payments that are known, of history or decided."""
-        self._settle()
+        self._flush()
         of_stream = "SELECT transaction_id, entities FROM decisions WHERE transaction_id"
         of_history = "SELECT transaction_id, entities FROM history WHERE transaction_id"
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
         return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
 
-    def note_history(self, payments: Iterable[PastPayment], due: Sequence[Label]) -> None:
-        """Enter payments of history, of whose labels those in `due` were not learned; in a transaction."""
-        to_come = {(label.transaction_id, label.known_at) for label in due}
+    def store_history(self, payments: Iterable[PastPayment], pending_labels: Sequence[Label]) -> None:
+        """Store historical payments; `pending_labels` are not applied yet.  Call inside a transaction."""
+        to_come = {(label.transaction_id, label.known_at) for label in pending_labels}
         rows = (self._history_row(past, to_come) for past in payments)
         self._db.executemany("INSERT INTO history VALUES (?,?,?,?,?)", rows)
 
-    def note_due(self, labels: Sequence[Label]) -> None:
-        """Enter labels to learn when the stream comes to their time, the latest first; in a transaction."""
-        rows = [(one.known_at, -place, one.transaction_id, one.fraud) for place, one in enumerate(labels)]
-        self._db.executemany("INSERT INTO due VALUES (?,?,?,?)", reversed(rows))
+    def store_pending_labels(self, labels: Sequence[Label]) -> None:
+        """Store labels to apply once the watermark passes them, latest first.  Call inside a transaction."""
+        rows = [(one.known_at, -index, one.transaction_id, one.fraud) for index, one in enumerate(labels)]
+        self._db.executemany("INSERT INTO pending_labels VALUES (?,?,?,?)", reversed(rows))
 
-    def due(self, latest: int) -> list[Label]:
-        """Return the labels of history that become known after `latest`, the latest first."""
+    def pending_labels(self, watermark: int) -> list[Label]:
+        """Return the labels of history that become known after `watermark`, latest first."""
         query = """
-            SELECT transaction_id, fraud, known_at FROM due
+            SELECT transaction_id, fraud, known_at FROM pending_labels
             WHERE known_at > ? ORDER BY known_at DESC, number DESC"""
         return [
             Label(one, bool(fraud), known_at, HISTORY)
-            for one, fraud, known_at in self._db.execute(query, (latest,))
+            for one, fraud, known_at in self._db.execute(query, (watermark,))
         ]
 
     def _labels(

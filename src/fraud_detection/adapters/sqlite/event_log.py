@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.dedup_index import Ids, SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import Ids, SqliteDedupIndex
 from fraud_detection.adapters.sqlite.journal import Entry
 
 
@@ -29,7 +29,7 @@ class PastEvent(msgspec.Struct, frozen=True):
     bundle: str = ""
 
 
-def tables_since(db: sqlite3.Connection, ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
+def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int) -> Iterator[PastEvent]:
     """Yield what the tables hold of payments and labels after `seq`, in order."""
     query = """
         SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
@@ -41,13 +41,13 @@ def tables_since(db: sqlite3.Connection, ledger: SqliteLedger, seq: int) -> Iter
     for at, _, one, event, ids, fraud, time_ms, features, supersedes_known_at, bundle in db.execute(
         query, {"seq": seq}
     ):
-        owner = _owner(ledger, one) if ids is None else _ids(ids)
+        owner = _owner(dedup_index, one) if ids is None else _ids(ids)
         yield PastEvent(
             at, one, event, owner, bool(fraud), time_ms, features or b"", supersedes_known_at, bundle
         )
 
 
-def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> Iterator[PastEvent]:
+def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: int) -> Iterator[PastEvent]:
     """Yield the same of entries that are in the journal alone; they are later than all in the tables."""
     owners: dict[str, Ids] = {}
     found: list[PastEvent] = []
@@ -70,15 +70,15 @@ def journal_since(waiting: Sequence[Entry], ledger: SqliteLedger, seq: int) -> I
         for _, one, fraud, known_at, _, supersedes_known_at, applied_at, *_ in entry.labels:
             if applied_at is None:
                 continue
-            owner = owners.get(one) or _owner(ledger, one)
+            owner = owners.get(one) or _owner(dedup_index, one)
             found.append(
                 PastEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
             )
     yield from (past for past in sorted(found, key=lambda past: past.seq) if past.seq > seq)
 
 
-def _owner(ledger: SqliteLedger, transaction_id: str) -> Ids:
-    return ledger.entities([transaction_id]).get(transaction_id, ())
+def _owner(dedup_index: SqliteDedupIndex, transaction_id: str) -> Ids:
+    return dedup_index.entities([transaction_id]).get(transaction_id, ())
 
 
 def _ids(content: bytes) -> Ids:

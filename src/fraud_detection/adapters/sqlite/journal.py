@@ -7,7 +7,7 @@ The rows of one group after another take the same slots, so that a commit neithe
 any.  Slot 0 has the number of the latest entry that is in the tables: what has a higher one waits.
 
 Why no entry is lost and none counts twice.  The p-th entry of a group stands in slot p with the number in
-slot 0 plus p.  `move` writes the rows into the tables and the new number into slot 0 in one transaction, so
+slot 0 plus p.  `flush` writes the rows into the tables and the new number into slot 0 in one transaction, so
 wherever a kill falls, an entry waits or is in the tables, never both and never neither.  Then the next group
 begins in slot 1 again: it overwrites only entries whose numbers slot 0 has reached, and of those that wait
 each has a slot of its own.  What is left of an earlier, longer group has a number that slot 0 has reached,
@@ -61,14 +61,14 @@ QuarantineRow = tuple[int, str, str, bytes, str, bytes, int, int, int, bytes]
 came, when first and last in ms, and the link."""
 Again = tuple[int, int]
 """A refused event that has a row: the time in ms at which it came again, and the number of the row."""
-Place = tuple[str, int, str]
+SourceOffset = tuple[str, int, str]
 """Name of a source, the place reached in it, and the digest of all before that place."""
 
 
-class Progress(msgspec.Struct, array_like=True):
+class Checkpoint(msgspec.Struct, array_like=True):
     """How far this engine has come; written with every batch.
 
-    saved_before: a restart remembers again from this event on.  latest: the latest event time in ms,
+    recovery_from_seq: a restart remembers again from this event on.  latest: the latest event time in ms,
     by which all labels of history were learned.  surveyed: events in the tallies of drift, without
     labels, which are beside them.  position, digest: the place reached in the source that is being read;
     those of sources read before stand in their own table, so that a batch writes one row for all this.
@@ -76,13 +76,13 @@ class Progress(msgspec.Struct, array_like=True):
     """
 
     seq: int = 0
-    saved_before: int = 1
-    latest: int = -1
+    recovery_from_seq: int = 1
+    watermark: int = -1
     surveyed: int = 0
     surveyed_labels: int = 0
     source: str = ""
-    position: int = 0
-    digest: str = ""
+    offset: int = 0
+    fingerprint: str = ""
     chain: bytes = START
 
 
@@ -93,14 +93,14 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `quarantine`.
     """
 
-    progress: Progress
+    checkpoint: Checkpoint
     decisions: list[DecisionRow]
     labels: list[LabelRow]
     quarantined: list[QuarantineRow]
     drift: list[Kept]
-    left: Place | None = None
+    left_source: SourceOffset | None = None
     again: list[Again] = []
-    places: list[bytes] = []
+    origins: list[bytes] = []
 
     @property
     def size(self) -> int:
@@ -117,25 +117,25 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 APPEND = """
     INSERT OR REPLACE INTO journal SELECT ?, ?, ? WHERE (SELECT epoch FROM owner WHERE one = 1) = ?"""
 COUNT_AGAIN = "UPDATE quarantine SET count = count + 1, last_at = max(last_at, ?) WHERE seq = ?"
-PLACE = "INSERT OR IGNORE INTO quarantine_places VALUES (?)"
+ADD_ORIGIN = "INSERT OR IGNORE INTO quarantine_origins VALUES (?)"
 """Where somebody has deleted the row of an event, its places are there still."""
 
-LEFT = """
+STORE_LEFT_SOURCE = """
     INSERT INTO sources VALUES (?, ?, ?, ?, '') ON CONFLICT (name) DO UPDATE
-    SET length = excluded.length, digest = excluded.digest, position = excluded.position"""
+    SET length = excluded.length, fingerprint = excluded.fingerprint, offset = excluded.offset"""
 
 
-def append(db: sqlite3.Connection, moved: int, place: int, entry: Entry, epoch: int) -> bool:
+def append(db: sqlite3.Connection, flushed: int, slot: int, entry: Entry, epoch: int) -> bool:
     """Commit the entry that has a place, from 1 on, among those that wait; no transaction may be open.
 
     moved: number of the latest entry that is in the tables.  epoch: of the owner that writes; returns False,
     and nothing is written, where the file has another owner since.
     """
-    row = (place, moved + place, _ENCODER.encode(entry), epoch)
+    row = (slot, flushed + slot, _ENCODER.encode(entry), epoch)
     return db.execute(APPEND, row).rowcount == 1
 
 
-def last_moved(db: sqlite3.Connection) -> int:
+def last_flushed(db: sqlite3.Connection) -> int:
     """Return the number of the latest entry that is in the tables."""
     return int(db.execute("SELECT max(number) FROM journal WHERE slot = 0").fetchone()[0] or 0)
 
@@ -148,7 +148,7 @@ def entries(db: sqlite3.Connection) -> list[Entry]:
     return [_DECODER.decode(row[0]) for row in db.execute(waiting)]
 
 
-def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
+def flush(db: sqlite3.Connection, flushed: int, waiting: list[Entry]) -> None:
     """Write all entries that wait into the tables, and say so; inside a transaction."""
     for entry in waiting:
         _insert(db, "decisions", entry.decisions)
@@ -156,14 +156,14 @@ def move(db: sqlite3.Connection, moved: int, waiting: list[Entry]) -> None:
         _insert(db, "quarantine", entry.quarantined)
         if entry.again:
             db.executemany(COUNT_AGAIN, entry.again)
-        if entry.places:
-            db.executemany(PLACE, [(place,) for place in entry.places])
+        if entry.origins:
+            db.executemany(ADD_ORIGIN, [(origin,) for origin in entry.origins])
         if entry.drift:
             db.executemany("INSERT OR REPLACE INTO drift VALUES (?,?,?,?,?,?)", entry.drift)
-        if entry.left is not None:
-            name, position, digest = entry.left
-            db.execute(LEFT, (name, position, digest, position))
-    db.execute("INSERT OR REPLACE INTO journal VALUES (0, ?, x'')", (moved + len(waiting),))
+        if entry.left_source is not None:
+            name, offset, fingerprint = entry.left_source
+            db.execute(STORE_LEFT_SOURCE, (name, offset, fingerprint, offset))
+    db.execute("INSERT OR REPLACE INTO journal VALUES (0, ?, x'')", (flushed + len(waiting),))
 
 
 class Rows(msgspec.Struct):
@@ -179,7 +179,7 @@ class Rows(msgspec.Struct):
     quarantined: list[QuarantineRow] = []
     awaited: list[str] = []
     again: list[Again] = []
-    places: list[bytes] = []
+    origins: list[bytes] = []
 
     def refuse(self, outcome: Quarantined, arrival: Arrival) -> None:
         """Add a refused event, or count it where it has a row."""
@@ -190,8 +190,8 @@ class Rows(msgspec.Struct):
             outcome.merged = True
             if not arrival.counted:
                 self.again.append((arrival.at, arrival.row))
-        if arrival.place and not arrival.counted:
-            self.places.append(arrival.place)
+        if arrival.origin and not arrival.counted:
+            self.origins.append(arrival.origin)
 
 
 def linked(outcomes: Sequence[Outcome], seq: int, chain: bytes, quarantine: SqliteQuarantine) -> Rows:
@@ -265,5 +265,5 @@ def _insert(
     db: sqlite3.Connection, table: str, rows: list[DecisionRow] | list[LabelRow] | list[QuarantineRow]
 ) -> None:
     if rows:
-        places = ",".join("?" * len(rows[0]))
-        db.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own tables
+        marks = ",".join("?" * len(rows[0]))
+        db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own tables

@@ -92,7 +92,7 @@ class OutputFile:
         self._position += len(data)
         try:
             with self._state_file.transaction():
-                self._state_file.note_output(self._name, self._position)
+                self._state_file.store_output_length(self._name, self._position)
         except RetryError as error:
             message = "%s; the next lines note these too, or the next start writes them again"
             LOG.warning(message, error, extra={"event": "output_not_noted"})

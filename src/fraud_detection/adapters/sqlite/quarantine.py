@@ -36,7 +36,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     row: int
     at: int
     digest: bytes
-    place: bytes
+    origin: bytes
     counted: bool
 
 
@@ -47,7 +47,7 @@ class SqliteQuarantine:
         """Look into the tables of this connection."""
         self._db = database
         self._rows: dict[bytes, int] = {}
-        self._places: set[bytes] = set()
+        self._origins: set[bytes] = set()
         self._outcomes: Sequence[Outcome] = ()
         self._known_by: Sequence[str | None] | None = None
         self._identities: dict[int, str | None] | None = None
@@ -61,18 +61,18 @@ class SqliteQuarantine:
     def arrival(self, outcome: Quarantined, number: int) -> Arrival:
         """Return what is known of an event; it has the row of that number if none has it yet."""
         digest = _digest(outcome)
-        row, place = self._row_of(digest), self._place_of(outcome, digest)
-        counted = bool(place) and row is not None and self._has(place)
+        row, origin = self._row_of(digest), self._origin_of(outcome, digest)
+        counted = bool(origin) and row is not None and self._has(origin)
         if row is None:
             row = self._rows[digest] = number
-        if place:
-            self._places.add(place)
-        return Arrival(row, self._at, digest, place, counted)
+        if origin:
+            self._origins.add(origin)
+        return Arrival(row, self._at, digest, origin, counted)
 
-    def settled(self) -> None:
+    def flushed(self) -> None:
         """Forget what is in the tables by now."""
         self._rows.clear()
-        self._places.clear()
+        self._origins.clear()
 
     def _row_of(self, digest: bytes) -> int | None:
         if digest in self._rows:
@@ -80,13 +80,13 @@ class SqliteQuarantine:
         found = self._db.execute("SELECT seq FROM quarantine WHERE digest = ?", (digest,)).fetchone()
         return None if found is None else int(found[0])
 
-    def _has(self, place: bytes) -> bool:
-        if place in self._places:
+    def _has(self, origin: bytes) -> bool:
+        if origin in self._origins:
             return True
-        asked = "SELECT 1 FROM quarantine_places WHERE place = ?"
-        return self._db.execute(asked, (place,)).fetchone() is not None
+        asked = "SELECT 1 FROM quarantine_origins WHERE origin = ?"
+        return self._db.execute(asked, (origin,)).fetchone() is not None
 
-    def _place_of(self, outcome: Quarantined, digest: bytes) -> bytes:
+    def _origin_of(self, outcome: Quarantined, digest: bytes) -> bytes:
         if self._identities is None:
             known_by = self._known_by or [None] * len(self._outcomes)
             pairs = zip(self._outcomes, known_by, strict=True)

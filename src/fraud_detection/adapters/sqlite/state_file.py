@@ -21,10 +21,10 @@ from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.checkpointer import WalMerger
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, StateConnection
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.errors import opening, passes
 from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
-from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_guard import StateGuard
@@ -85,18 +85,22 @@ class StateFile(StateConnection):
         self._merger = None if reading else WalMerger(path.resolve()).start(self.background)
 
     def _restore(self) -> None:
-        self._moved, self._waiting = journal.last_moved(self._db), journal.entries(self._db)
-        kept = msgspec.convert(self.meta("progress", ()), Progress)
-        self.progress = self._waiting[-1].progress if self._waiting else kept
-        self.seq: int = self.progress.seq
-        self._place: journal.Place = (self.progress.source, self.progress.position, self.progress.digest)
-        self._left: journal.Place | None = None
-        self.ledger = SqliteLedger(self._db, self.settle, self._board)
+        self._flushed, self._waiting = journal.last_flushed(self._db), journal.entries(self._db)
+        kept = msgspec.convert(self.meta("checkpoint", ()), Checkpoint)
+        self.checkpoint = self._waiting[-1].checkpoint if self._waiting else kept
+        self.seq: int = self.checkpoint.seq
+        self._source_offset: journal.SourceOffset = (
+            self.checkpoint.source,
+            self.checkpoint.offset,
+            self.checkpoint.fingerprint,
+        )
+        self._left: journal.SourceOffset | None = None
+        self.dedup_index = SqliteDedupIndex(self._db, self.flush, self._board)
         self.quarantine = SqliteQuarantine(self._db)
         if not self._reading:
-            self.settle()
-            self.ledger.look_for_awaited()
-            self.ledger.enter_from_tables(IDS_AT_START)
+            self.flush()
+            self.dedup_index.look_for_awaited()
+            self.dedup_index.enter_from_tables(IDS_AT_START)
 
     def close(self) -> None:
         """Close the file; everything committed is in it."""
@@ -104,29 +108,31 @@ class StateFile(StateConnection):
             self._merger.stop()
         self._release()
 
-    def keep(self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift) -> None:
+    def commit(
+        self, outcomes: Sequence[Outcome], recovery_from_seq: int, watermark: int, drift: SchemaDrift
+    ) -> None:
         """Commit one batch of outcomes, in order; raise RetryError when the file cannot be written now.
 
-        What could not be committed is not lost: it is kept here, and `settle` tries again.
+        What could not be committed is not lost: it is kept here, and `flush` tries again.
         """
-        guard, entry = self._owned, self._entry(outcomes, saved_before, latest, drift)
+        guard, entry = self._owned, self._entry(outcomes, recovery_from_seq, watermark, drift)
         self._waiting.append(entry)
         decided = [row[1] for row in entry.decisions]
-        self.ledger.enter(decided)
+        self.dedup_index.enter(decided)
         # A label that waits for its payment is entered with it, so that whoever reads the log misses none.
-        awaited = not self.ledger.awaited.isdisjoint(decided)
+        awaited = not self.dedup_index.awaited.isdisjoint(decided)
         if awaited or entry.size > MAX_ROWS or len(self._waiting) > MAX_ENTRIES:
-            self.settle()
+            self.flush()
         else:
             self._append(entry, guard)
         self._mark(guard)
 
     def _append(self, entry: Entry, guard: StateGuard) -> None:
-        place = len(self._waiting)
+        slot = len(self._waiting)
         self._failed = True
         guard.check_whole()
         try:
-            owned = self._patiently(journal.append, self._db, self._moved, place, entry, guard.epoch)
+            owned = self._patiently(journal.append, self._db, self._flushed, slot, entry, guard.epoch)
         except sqlite3.OperationalError as error:
             if not passes(error):
                 raise
@@ -139,7 +145,7 @@ class StateFile(StateConnection):
     def _mark(self, guard: StateGuard) -> None:
         """Mark as answered what is committed; raise RetryError when that cannot be written."""
         try:
-            guard.answered(self.progress.seq, self.progress.chain)
+            guard.answered(self.checkpoint.seq, self.checkpoint.chain)
         except RetryError:
             self._failed = True
             raise
@@ -149,48 +155,50 @@ class StateFile(StateConnection):
         if self._failed or self._trouble:
             if self.look():
                 raise RetryError(self._trouble)
-            self.settle()
+            self.flush()
             self._mark(self._owned)
             self._failed = False
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Move what is in the journal alone into the tables; raise RetryError when that cannot be."""
         if not self._waiting or self._reading:
             return
         self._failed = True
         with self.transaction():
-            journal.move(self._db, self._moved, self._waiting)
+            journal.flush(self._db, self._flushed, self._waiting)
             self._apply_awaited()
-            self.put_meta("progress", self.progress)
-        self._moved += len(self._waiting)
+            self.put_meta("checkpoint", self.checkpoint)
+        self._flushed += len(self._waiting)
         self._waiting.clear()
-        self.quarantine.settled()
-        self.ledger.awaited -= self.ledger.unsettled
-        self.ledger.unsettled.clear()
+        self.quarantine.flushed()
+        self.dedup_index.awaited -= self.dedup_index.unflushed
+        self.dedup_index.unflushed.clear()
         self._failed = False
 
-    def note_place(self, source: str, position: int, digest: str) -> None:
+    def set_offset(self, source: str, offset: int, fingerprint: str) -> None:
         """Let the next batch that is kept say the place that was reached in a source."""
-        now = self.progress
-        left = (now.source, now.position, now.digest) if now.source not in {"", source} else None
-        self._left, self._place = left, (source, position, digest)
+        now = self.checkpoint
+        left = (now.source, now.offset, now.fingerprint) if now.source not in {"", source} else None
+        self._left, self._source_offset = left, (source, offset, fingerprint)
 
-    def note_source(self, source: KnownSource, path: str = "") -> bool:
+    def store_source(self, source: KnownSource, path: str = "") -> bool:
         """Keep a source and the path of its file; return whether another one was read at that path before."""
-        former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (position OR name = ?)"
+        former = "SELECT 1 FROM sources WHERE path = ? AND name <> ? AND (offset OR name = ?)"
         with self.transaction():
-            found = self._db.execute(former, (path, source.name, self.progress.source)).fetchone()
+            found = self._db.execute(former, (path, source.name, self.checkpoint.source)).fetchone()
             self._db.execute("UPDATE sources SET path = '' WHERE path = ?", (path,))
-            self._db.execute(NOTE, (source.name, source.length, source.digest, source.position, path))
+            self._db.execute(NOTE, (source.name, source.length, source.fingerprint, source.offset, path))
         return found is not None
 
-    def note_progress(self, saved_before: int) -> None:
+    def store_checkpoint(self, recovery_from_seq: int) -> None:
         """Put down the number reached, and from where on a restart remembers again; inside a transaction.
 
         The journal must be settled: what it says of the progress would be older.
         """
-        self.progress = msgspec.structs.replace(self.progress, seq=self.seq, saved_before=saved_before)
-        self.put_meta("progress", self.progress)
+        self.checkpoint = msgspec.structs.replace(
+            self.checkpoint, seq=self.seq, recovery_from_seq=recovery_from_seq
+        )
+        self.put_meta("checkpoint", self.checkpoint)
 
     def store_configuration(self, config_id: str, content: bytes) -> None:
         """Keep what answers from now on, by its name; raise RetryError when that cannot be written now."""
@@ -198,19 +206,19 @@ class StateFile(StateConnection):
             with self.transaction():
                 self._db.execute("INSERT INTO configurations VALUES (?, ?)", (config_id, content))
 
-    def note_output(self, name: str, length: int) -> None:
+    def store_output_length(self, name: str, length: int) -> None:
         """Put down that all is told in a file of that length in bytes; inside a transaction."""
         self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (name, self.seq, length))
 
     def sources(self, beginning: str) -> list[KnownSource]:
         """Return what is known of the sources whose names begin so."""
-        query = "SELECT name, length, digest, position FROM sources WHERE substr(name, 1, ?) = ?"
+        query = "SELECT name, length, fingerprint, offset FROM sources WHERE substr(name, 1, ?) = ?"
         found = {row[0]: KnownSource(*row) for row in self.rows(query, (len(beginning), beginning))}
-        places = [entry.left for entry in self._waiting if entry.left is not None]
-        now = self.progress
-        for name, position, digest in (*places, (now.source, now.position, now.digest)):
+        offsets = [entry.left_source for entry in self._waiting if entry.left_source is not None]
+        now = self.checkpoint
+        for name, offset, fingerprint in (*offsets, (now.source, now.offset, now.fingerprint)):
             if name.startswith(beginning):
-                found[name] = KnownSource(name, position, digest, position)
+                found[name] = KnownSource(name, offset, fingerprint, offset)
         return list(found.values())
 
     def drift(self) -> list[Kept]:
@@ -241,15 +249,15 @@ class StateFile(StateConnection):
 
         A reader sees the file as it is at the first of them.
         """
-        self.settle()
+        self.flush()
         if not self._reading:
-            yield from tables_since(self._db, self.ledger, seq)
+            yield from tables_since(self._db, self.dedup_index, seq)
             return
         self._db.execute("BEGIN")
         try:
             self._waiting = journal.entries(self._db)
-            yield from tables_since(self._db, self.ledger, seq)
-            yield from journal_since(self._waiting, self.ledger, seq)
+            yield from tables_since(self._db, self.dedup_index, seq)
+            yield from journal_since(self._waiting, self.dedup_index, seq)
         finally:
             self._db.execute("COMMIT")
 
@@ -260,26 +268,32 @@ class StateFile(StateConnection):
 
         A reader misses what a process at work has in its journal alone: its latest few decisions.
         """
-        self.settle()
+        self.flush()
         return self._db.execute(query, parameters).fetchall()
 
     def _entry(
-        self, outcomes: Sequence[Outcome], saved_before: int, latest: int, drift: SchemaDrift
+        self, outcomes: Sequence[Outcome], recovery_from_seq: int, watermark: int, drift: SchemaDrift
     ) -> Entry:
-        rows = journal.linked(outcomes, self.seq, self.progress.chain, self.quarantine)
+        rows = journal.linked(outcomes, self.seq, self.checkpoint.chain, self.quarantine)
         self.seq = rows.seq
-        self.ledger.awaited.update(rows.awaited)
+        self.dedup_index.awaited.update(rows.awaited)
         changes, left = drift.take_changes(), self._left
         self._left = None
-        self.progress = Progress(
-            self.seq, saved_before, latest, drift.events, drift.labels, *self._place, rows.chain
+        self.checkpoint = Checkpoint(
+            self.seq,
+            recovery_from_seq,
+            watermark,
+            drift.events,
+            drift.labels,
+            *self._source_offset,
+            rows.chain,
         )
         kept = (rows.decisions, rows.labels, rows.quarantined)
-        return Entry(self.progress, *kept, changes, left, rows.again, rows.places)
+        return Entry(self.checkpoint, *kept, changes, left, rows.again, rows.origins)
 
     def _apply_awaited(self) -> None:
         """Enter with their payments the labels that came before these."""
-        awaited = self.ledger.awaited
+        awaited = self.dedup_index.awaited
         rows = [row[:2] for entry in self._waiting for row in entry.decisions if row[1] in awaited]
         if rows:
             self._db.executemany(APPLY, rows)

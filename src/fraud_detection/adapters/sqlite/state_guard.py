@@ -24,7 +24,7 @@ import msgspec
 from fraud_detection.adapters.sqlite import commit_marker, journal
 from fraud_detection.adapters.sqlite.commit_marker import CommitMarker, Marked, marker_path
 from fraud_detection.adapters.sqlite.errors import opening
-from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.state_lock import StateLock
 from fraud_detection.adapters.sqlite.state_reader import open_to_read
 from fraud_detection.adapters.sqlite.tables import STATE_ID, check_format
@@ -206,11 +206,13 @@ def found_loss(path: Path) -> Loss | None:
     with closing(open_to_read(path)) as db:
         check_format(db, path)
         waiting = journal.entries(db)
-        progress = waiting[-1].progress if waiting else msgspec.convert(_meta(db, "progress") or (), Progress)
+        checkpoint = (
+            waiting[-1].checkpoint if waiting else msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
+        )
         if _meta(db, STATE_ID) != marked.state_id:
             return Loss(0, 0, "its commit marker is that of another state file")
-        if progress.seq < marked.seq:
-            first, count = progress.seq + 1, marked.seq - progress.seq
+        if checkpoint.seq < marked.seq:
+            first, count = checkpoint.seq + 1, marked.seq - checkpoint.seq
             message = (
                 f"{count:,} answered events are gone, numbers {first:,} to {marked.seq:,}: its log (-wal) "
                 "was damaged or removed, or an older copy was put in its place"
@@ -242,10 +244,10 @@ def accept_loss(path: Path) -> Loss | None:
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOSSES, msgspec.msgpack.encode(losses))
                 )
                 waiting = journal.entries(db)
-                kept = msgspec.convert(_meta(db, "progress") or (), Progress)
-                progress = waiting[-1].progress if waiting else kept
+                kept = msgspec.convert(_meta(db, "checkpoint") or (), Checkpoint)
+                checkpoint = waiting[-1].checkpoint if waiting else kept
                 state_id: bytes = _meta(db, STATE_ID)
-            commit_marker.make(marker_path(lock.path), Marked(0, progress.seq, progress.chain, state_id))
+            commit_marker.make(marker_path(lock.path), Marked(0, checkpoint.seq, checkpoint.chain, state_id))
     finally:
         lock.release()
     return loss
@@ -285,8 +287,8 @@ def _refuse_cut(lock: StateLock, path: Path) -> None:
 def _last_link(db: sqlite3.Connection, waiting: list[Entry], seq: int) -> bytes:
     """Return the link of the last row up to a number."""
     for entry in reversed(waiting):
-        if entry.progress.seq <= seq:
-            return entry.progress.chain
+        if entry.checkpoint.seq <= seq:
+            return entry.checkpoint.chain
     row = db.execute(LAST_LINK, {"seq": seq}).fetchone()
     return START if row is None else row[1]
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import msgspec
 
 from fraud_detection.adapters.sqlite import journal
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
-from fraud_detection.adapters.sqlite.journal import Entry, Progress
+from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.replication_log import Followed
 from fraud_detection.adapters.sqlite.tables import check_format
 from fraud_detection.core.errors import ConfigError
@@ -118,11 +118,13 @@ class Record:
             check_format(self._db, self.path)
             self.waiting: list[Entry] = journal.entries(self._db)
             self._join()
-            kept = self.meta("progress")
+            kept = self.meta("checkpoint")
         except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError) as error:
             raise ConfigError(f"{path}: cannot be read as a state file: {error}") from None
-        self.progress = self.waiting[-1].progress if self.waiting else msgspec.convert(kept or (), Progress)
-        self.ledger = SqliteLedger(self._db, lambda: None)
+        self.checkpoint = (
+            self.waiting[-1].checkpoint if self.waiting else msgspec.convert(kept or (), Checkpoint)
+        )
+        self.dedup_index = SqliteDedupIndex(self._db, lambda: None)
 
     def close(self) -> None:
         """Close the file."""
@@ -196,8 +198,8 @@ class Record:
 
     def since(self, seq: int) -> Iterator[PastEvent]:
         """Yield payments and labels after a number, in the order in which they were remembered."""
-        yield from tables_since(self._db, self.ledger, seq)
-        yield from journal_since(self.waiting, self.ledger, seq)
+        yield from tables_since(self._db, self.dedup_index, seq)
+        yield from journal_since(self.waiting, self.dedup_index, seq)
 
     def followed(self) -> list[Followed]:
         """Return which parts of the other workers' logs were taken in, in order."""

@@ -45,15 +45,15 @@ CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, path TEXT NOT NULL, event BLOB NOT NULL,
     transaction_id TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, count INTEGER NOT NULL,
     first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, chain BLOB NOT NULL);
-CREATE TABLE quarantine_places (place BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE quarantine_origins (origin BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE history (
     transaction_id TEXT PRIMARY KEY, entities BLOB NOT NULL, fraud INTEGER, known_at INTEGER,
     content BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE due (
+CREATE TABLE pending_labels (
     known_at INTEGER NOT NULL, number INTEGER NOT NULL, transaction_id TEXT NOT NULL, fraud INTEGER NOT NULL,
     PRIMARY KEY (known_at, number)) WITHOUT ROWID;
 CREATE TABLE sources (
-    name TEXT PRIMARY KEY, length INTEGER NOT NULL, digest TEXT NOT NULL, position INTEGER NOT NULL,
+    name TEXT PRIMARY KEY, length INTEGER NOT NULL, fingerprint TEXT NOT NULL, offset INTEGER NOT NULL,
     path TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE outputs (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE drift (

@@ -90,7 +90,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     import msgspec
 
     from fraud_detection.adapters.aws.clients import client
-    from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoLedger
+    from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoDedupIndex
     from fraud_detection.cli.aws.cloud import open_cloud, outputs_of
     from fraud_detection.core.score.archive import read_bundle
     from fraud_detection.deployment.backfill_profiles import warm_up
@@ -108,11 +108,11 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     profiles = profile_store(
         choice, outputs["ProfilesTable"], entities, lambda service: client(service, deployment.region)
     )
-    ledger = DynamoLedger(
+    dedup_index = DynamoDedupIndex(
         dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.keep.decisions
     )
-    profiles.lane = ledger.lane = HISTORY
-    warmed = warm_up(found, history, profiles, ledger, output.screen.progress)
+    profiles.lane = dedup_index.lane = HISTORY
+    warmed = warm_up(found, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
     output.screen.say(
         f"{warmed.payments:,} past payments: {warmed.profiles:,} profiles written, "

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "start",
     type=options.MOMENT,
     metavar="TIME",
-    help="First day or time to decide again (end of training).",
+    help="FirstDelivery day or time to decide again (end of training).",
 )
 @click.option(
     "--to", "end", type=options.MOMENT, metavar="TIME", help="Until before this day or time (end of history)."

@@ -49,7 +49,7 @@ def _recorded(state: Path) -> SchemaDrift:
         )
     state_file = StateFile(state, reading=True)
     drift = SchemaDrift()
-    drift.restore(state_file.progress.surveyed, state_file.progress.surveyed_labels, state_file.drift())
+    drift.restore(state_file.checkpoint.surveyed, state_file.checkpoint.surveyed_labels, state_file.drift())
     state_file.close()
     return drift
 

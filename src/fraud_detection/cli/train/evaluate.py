@@ -44,7 +44,7 @@ def evaluate(
 @command("prequential")
 @options.config
 @options.data
-@click.option("--starts", required=True, help="First train days, YYYY-MM-DD,YYYY-MM-DD,...")
+@click.option("--starts", required=True, help="FirstDelivery train days, YYYY-MM-DD,YYYY-MM-DD,...")
 @click.option("--train-days", type=int, default=7, help="Days that each model learns from.")
 @click.option("--delay-days", type=int, default=7, help="Days until labels are known.")
 @click.option("--test-days", type=int, default=7, help="Days that each model scores.")
@@ -82,8 +82,8 @@ def prequential(
     history = read_history(project, past, screen.progress)
     refuse_empty(history, past)
     # What the earliest fold may not know, no fold's categories may be made of.
-    learn_until = min(folds.Fold.of(day, plan).until for day in days)
-    dataset, _ = feature_table(project, history, screen.progress, learn_until)
+    apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
+    dataset, _ = feature_table(project, history, screen.progress, apply_labels_until)
     scores = folds.prequential(dataset, days, plan, project.model, screen.progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_columns(out, scores.columns(project.schema.transaction_id.field or "transaction_id"), None)

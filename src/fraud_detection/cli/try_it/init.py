@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--label-known-at", help="Column of the time the label became known.")
 @click.option("--label-delay", help="How long until labels are known, such as 7d.")
 @click.option("--place", help="Columns LATITUDE,LONGITUDE.")
-@click.option("--test-from", help="First day of the test slice, YYYY-MM-DD.")
+@click.option("--test-from", help="FirstDelivery day of the test slice, YYYY-MM-DD.")
 @click.option(
     "--entity",
     multiple=True,

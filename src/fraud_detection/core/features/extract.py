@@ -1,7 +1,7 @@
 """The only feature code: read the features of a payment, then let the payment be remembered.
 
 `Extractor.extract` reads the profiles as they were before the payment and changes
-nothing; `Extractor.update` adds it; `Extractor.learn` adds a label at the time it became
+nothing; `Extractor.update` adds it; `Extractor.apply_label` adds a label at the time it became
 known.  Live services and the replay of history call the same three.
 
 A window is read at the payment's own time.  What its entity has done since, by up to
@@ -259,7 +259,7 @@ class Extractor:
             if profile is not None:
                 entity.update(profile, payment, keys)
 
-    def learn(
+    def apply_label(
         self,
         profiles: list[Profile | None],
         known_at: int,

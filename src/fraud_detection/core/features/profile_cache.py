@@ -1,8 +1,8 @@
-"""All profiles of a stream: kept in memory, resting in a StateStore, saved some time after they changed.
+"""Write-behind cache of profiles: in memory, over a StateStore that is written some time after a change.
 
-A changed profile lives only here until it is saved, with the number of the last event that it
-has seen.  The owner keeps the events since the oldest change that is not saved, and feeds them
-again after a restart: each profile takes only those that it had not seen when it was saved.
+A changed profile is in memory alone until it is saved with the sequence number of the last event that it has
+seen.  The owner logs the events since the oldest unsaved change and reapplies them after a restart; a profile
+skips those that its checkpoint includes already.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ LOOKED_AT: Final = 256
 Ids = tuple[str | None, ...]
 
 
-class FeatureMemory:
-    """Makes the feature rows of a stream, payment by payment.
+class ProfileCache:
+    """Computes feature rows and updates profiles, payment by payment.
 
-    capacity: how many profiles, of all kinds together, stay in memory once they are saved; without a store
-    all do.
-    sequence: the number of the event in hand, set by the owner.
+    capacity: maximum number of saved profiles in memory, of all entities together; without a store nothing is
+    evicted.
+    sequence: number of the current event, set by the owner.
     """
 
     def __init__(
         self, extractor: Extractor, store: StateStore | None = None, capacity: int = 2_000_000
     ) -> None:
-        """Start with what the store holds."""
+        """Cache the profiles of a store; None keeps them in memory alone."""
         self.extractor: Extractor = extractor
         self.store: StateStore | None = store
         self.capacity: int = capacity
@@ -50,7 +50,7 @@ class FeatureMemory:
         self.sequence: int = 0
 
     def prefetch(self, payments: list[Ids]) -> None:
-        """Bring the profiles of all these entity tuples into memory, with one load."""
+        """Load the profiles of these entity tuples in one call."""
         store = self.store
         if store is None:
             return
@@ -72,11 +72,11 @@ class FeatureMemory:
                 profile.restore(kept[1])
             self._enter(slot, key[1], profile)
 
-    def observe(self, payment: Transaction) -> list[float]:
-        """Return the features of the payment, then remember it.
+    def extract_and_update(self, payment: Transaction) -> list[float]:
+        """Return the features of a payment, then update its profiles.
 
-        One whose features raise an error is remembered too: so does whoever feeds it again after a restart,
-        and so will replays when the error is mended.
+        Profiles are updated even where the features raise an error, as they are when the event is reapplied
+        after a restart or replayed once the error is fixed.
         """
         profiles = self._profiles(payment.entities)
         try:
@@ -84,37 +84,39 @@ class FeatureMemory:
         finally:
             self.extractor.update(profiles, payment)
 
-    def remember_again(self, payment: Transaction) -> None:
-        """Let those profiles remember the payment that had not seen it when they were saved."""
-        self.extractor.update(self._unaware(payment.entities), payment)
+    def reapply_payment(self, payment: Transaction) -> None:
+        """Reapply a logged payment to every profile whose checkpoint predates it."""
+        self.extractor.update(self._stale_profiles(payment.entities), payment)
 
-    def learn(self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None) -> None:
+    def apply_label(
+        self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None
+    ) -> None:
         """Remember a label of a payment with these entities, at the moment it became known.
 
         supersedes_known_at: when the label that it supersedes became known.
         """
-        self.extractor.learn(
+        self.extractor.apply_label(
             self._profiles(ids), known_at, fraud=fraud, supersedes_known_at=supersedes_known_at
         )
 
-    def learn_again(
+    def reapply_label(
         self, ids: Ids, known_at: int, *, fraud: bool, supersedes_known_at: int | None = None
     ) -> None:
-        """Let those profiles learn the label that had not seen it when they were saved."""
-        self.extractor.learn(
-            self._unaware(ids), known_at, fraud=fraud, supersedes_known_at=supersedes_known_at
+        """Reapply a logged label to every profile whose checkpoint predates it."""
+        self.extractor.apply_label(
+            self._stale_profiles(ids), known_at, fraud=fraud, supersedes_known_at=supersedes_known_at
         )
 
     def save_all(self) -> set[ProfileKey]:
-        """Save every changed profile; return those that somebody else has changed meanwhile."""
+        """Save every changed profile; return the keys that another writer has changed meanwhile."""
         return self.save_changed_before(self.sequence + 1)
 
     def save_changed_before(self, sequence: int, most: int = ALL) -> set[ProfileKey]:
-        """Save the profiles whose first unsaved change came before the event of that number.
+        """Save the profiles whose oldest unsaved change precedes an event.
 
-        most: of each kind of entity, those whose change has waited longest.  Return those that were not
-        saved, because somebody else has changed them since they were loaded.  They are forgotten here: who
-        feeds the events again changes only them.
+        most: maximum number of each entity, oldest change first.  Returns the keys that were not saved
+        because another writer has changed them since they were loaded; they are evicted, so that reapplying
+        the events changes them alone.
         """
         store = self.store
         refused: set[ProfileKey] = set()
@@ -131,14 +133,14 @@ class FeatureMemory:
                     break
                 saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
         if len(saved) > 0:
-            # What the store fails to take is still noted as changed.
+            # What the store fails to take stays marked as changed.
             refused = store.save(saved)
-            self._settle(saved, refused)
+            self._mark_saved(saved, refused)
             self._shrink()
         return refused
 
-    def _settle(self, saved: dict[ProfileKey, bytes], refused: set[ProfileKey]) -> None:
-        """Note what the saved profiles have seen by now, and drop those that have to be loaded anew."""
+    def _mark_saved(self, saved: dict[ProfileKey, bytes], refused: set[ProfileKey]) -> None:
+        """Mark profiles as saved at the current event, and evict those that have to be loaded anew."""
         for key in saved:
             slot = self.indexes.index(key[0])
             cached = self.cached[slot]
@@ -150,20 +152,20 @@ class FeatureMemory:
             else:
                 cached[key[1]].saved_at = self.sequence
 
-    def unsaved_since(self) -> int:
-        """Return the number of the event that made the oldest unsaved change, or of the next event."""
+    def oldest_unsaved_seq(self) -> int:
+        """Return the number of the event with the oldest unsaved change; of the next one if all is saved."""
         oldest = self.sequence + 1
         for slot, unsaved in enumerate(self.unsaved):
             if len(unsaved) > 0:
                 oldest = min(oldest, self.changed[slot][unsaved[0]])
         return oldest
 
-    def part(self, extractor: Extractor, slots: list[int]) -> FeatureMemory:
-        """Return a memory of some of the kinds, over the same profiles: what one changes, the other sees.
+    def part(self, extractor: Extractor, slots: list[int]) -> ProfileCache:
+        """Return a view of some entities over the same profiles.
 
-        extractor: of just these kinds.  Each of the two is told the number of the event in hand.
+        extractor: of just these entities.  `sequence` has to be set in both.
         """
-        part = FeatureMemory(extractor, self.store, self.capacity)
+        part = ProfileCache(extractor, self.store, self.capacity)
         part.cached = [self.cached[slot] for slot in slots]
         part.changed = [self.changed[slot] for slot in slots]
         part.unsaved = [self.unsaved[slot] for slot in slots]
@@ -175,7 +177,7 @@ class FeatureMemory:
         return sum([len(cached) for cached in self.cached])
 
     def _profiles(self, ids: Ids) -> list[Profile | None]:
-        """Return the profiles of these entities, which are about to change."""
+        """Return the profiles of these entities and mark them as changed."""
         profiles: list[Profile | None] = []
         for slot in range(len(self.indexes)):
             profile = self._find(slot, ids)
@@ -184,8 +186,8 @@ class FeatureMemory:
             profiles.append(profile)
         return profiles
 
-    def _unaware(self, ids: Ids) -> list[Profile | None]:
-        """Return those of the profiles that had not seen the event in hand when they were saved."""
+    def _stale_profiles(self, ids: Ids) -> list[Profile | None]:
+        """Return the profiles whose checkpoint predates the current event, marked as changed; else None."""
         profiles: list[Profile | None] = []
         for slot in range(len(self.indexes)):
             profile = self._find(slot, ids)
@@ -203,7 +205,7 @@ class FeatureMemory:
         cached = self.cached[slot]
         profile = cached.get(entity_id)
         if profile is None:
-            # With a store, a profile that is not in memory may still be at rest there.
+            # A profile that is not in memory may still be in the store.
             self.prefetch([ids])
             profile = cached.get(entity_id)
             if profile is None:
@@ -222,7 +224,7 @@ class FeatureMemory:
         self.arrived[slot].append(entity_id)
 
     def _shrink(self) -> None:
-        """Drop saved profiles, the oldest ones of the kinds that have most, until the capacity is kept."""
+        """Evict saved profiles, oldest first, from the entities that have most, down to the capacity."""
         surplus = self.size() - self.capacity
         if surplus <= 0:
             return
@@ -231,16 +233,16 @@ class FeatureMemory:
             surplus -= self._drop(slot, surplus)
 
     def _drop(self, slot: int, most: int) -> int:
-        """Drop so many profiles of a kind, if they can go; return how many did."""
+        """Evict up to `most` profiles of an entity; return how many were evicted."""
         cached, changed, arrived = self.cached[slot], self.changed[slot], self.arrived[slot]
         dropped = 0
-        # If many of the first ones cannot go yet, the next save goes on looking.
+        # If many of the first ones are not saved yet, the next save continues.
         for _ in range(min(len(arrived), 2 * most + LOOKED_AT)):
             if dropped >= most:
                 break
             entity_id = arrived.popleft()
             if entity_id in changed:
-                # It cannot go yet; by then it is one of the later ones.
+                # Not saved yet: it becomes one of the latest.
                 arrived.append(entity_id)
             elif entity_id in cached:
                 del cached[entity_id]

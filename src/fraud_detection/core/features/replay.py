@@ -1,4 +1,4 @@
-"""Send history through the same code that serves, with every label held back until it was known."""
+"""Replay history through the feature code that serves, with every label applied when it became known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
 from fraud_detection.core.events import HISTORY, Label, Transaction
-from fraud_detection.core.features.profile_cache import FeatureMemory, Ids
+from fraud_detection.core.features.profile_cache import Ids, ProfileCache
 
 LOG = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class PastPayment(msgspec.Struct, frozen=True):
         return self.corrections[-1] if self.corrections else (self.fraud, self.known_at)
 
 
-class DueLabel(msgspec.Struct, frozen=True, order=True):
+class PendingLabel(msgspec.Struct, frozen=True, order=True):
     """A label on its way: it may be learned from `available_from` on, and counts at `known_at`.
 
     supersedes_known_at: when the label that it supersedes became known.
@@ -82,36 +82,36 @@ class DueLabel(msgspec.Struct, frozen=True, order=True):
     supersedes_known_at: int | None = None
 
 
-def due_labels(past: PastPayment, number: int) -> list[DueLabel]:
-    """Return the labels of a payment; equal times are learned in the order of their numbers.
+def pending_labels(past: PastPayment, number: int) -> list[PendingLabel]:
+    """Return the labels of a payment; labels of equal time are applied in the order of their numbers.
 
     number: of the first of them.
     """
-    due: list[DueLabel] = []
+    due: list[PendingLabel] = []
     for label in past.labels():
         supersedes_known_at = due[-1].known_at if due else None
         told = (label.transaction_id, past.payment.entities, label.fraud, label.known_at, supersedes_known_at)
-        due.append(DueLabel(label.available_from, number + len(due), *told))
+        due.append(PendingLabel(label.available_from, number + len(due), *told))
     return due
 
 
-def observed(memory: FeatureMemory, payment: Transaction) -> list[float]:
-    """Return the features of a past payment, then remember it.
+def extract_or_missing(memory: ProfileCache, payment: Transaction) -> list[float]:
+    """Return the features of a historical payment, then update its profiles.
 
-    All are missing where they raise an error, as they are for the live payment; the log says which.
+    All are missing where extraction raises an error, as they are when serving; the error is logged.
     """
     try:
-        return memory.observe(payment)
+        return memory.extract_and_update(payment)
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
-        return missing(payment, error, len(memory.extractor.definitions))
+        return missing_row(payment, error, len(memory.extractor.definitions))
 
 
-def missing(payment: Transaction, error: Exception, features: int) -> list[float]:
-    """Report an error with the features of a past payment, and return so many of which all are missing."""
+def missing_row(payment: Transaction, error: Exception, features: int) -> list[float]:
+    """Log an error in the features of a historical payment; return a row of missing values."""
     LOG.error(
-        "an error of the program with the features of past payment %s: they are missing, others are made. "
+        "internal error in the features of historical payment %s: its features are missing. "
         "Please report it:\n%s",
         payment.transaction_id,
         Failure(payment.transaction_id, b"", error).trace,
@@ -121,43 +121,43 @@ def missing(payment: Transaction, error: Exception, features: int) -> list[float
 
 
 class Replay:
-    """Replays payments in the order given; before each, the labels that were known by then.
+    """Replays payments in order; applies before each the labels that were known by then.
 
-    After the last payment `due` still holds the labels that become known later, as a heap.
+    After the last payment `pending_labels` is a heap of the labels that become known later.
     """
 
-    def __init__(self, memory: FeatureMemory) -> None:
-        """Feed `memory`."""
+    def __init__(self, memory: ProfileCache) -> None:
+        """Take the profiles to update."""
         self.memory = memory
-        self.due: list[DueLabel] = []
+        self.pending_labels: list[PendingLabel] = []
         self.seen = 0
 
     def rows(self, history: Iterable[PastPayment]) -> Iterator[list[float]]:
         """Yield one feature row a payment, as it would have been served."""
         for past in history:
-            self.learn_until(past.payment.event_time)
-            row = observed(self.memory, past.payment)
-            self.expect(past)
+            self.apply_labels_until(past.payment.event_time)
+            row = extract_or_missing(self.memory, past.payment)
+            self.hold_labels_back(past)
             yield row
 
-    def learn_until(self, time_ms: int) -> None:
-        """Learn every label that was known at `time_ms`."""
-        due = self.due
+    def apply_labels_until(self, time_ms: int) -> None:
+        """Apply every label that was known at `time_ms`."""
+        due = self.pending_labels
         while due and due[0].available_from <= time_ms:
             label = heapq.heappop(due)
-            self.memory.learn(
+            self.memory.apply_label(
                 label.ids, label.known_at, fraud=label.fraud, supersedes_known_at=label.supersedes_known_at
             )
 
-    def still_due(self) -> list[Label]:
-        """Return the labels that are held back, the latest first."""
+    def still_pending(self) -> list[Label]:
+        """Return the labels that are not applied yet, latest first."""
         return [
             Label(due.transaction_id, due.fraud, due.known_at, HISTORY)
-            for due in sorted(self.due, reverse=True)
+            for due in sorted(self.pending_labels, reverse=True)
         ]
 
-    def expect(self, past: PastPayment) -> None:
-        """Hold the labels of a payment back until they were known."""
-        for label in due_labels(past, self.seen):
+    def hold_labels_back(self, past: PastPayment) -> None:
+        """Schedule the labels of a payment for when they become known."""
+        for label in pending_labels(past, self.seen):
             self.seen += 1
-            heapq.heappush(self.due, label)
+            heapq.heappush(self.pending_labels, label)

@@ -25,7 +25,7 @@ from fraud_detection.adapters.aws.clients import client
 from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.aws.sagemaker_endpoint import NOTHING, SageMakerScorer
 from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, Unsaved
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, Unsaved
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, RetryError
 from fraud_detection.core.outcomes import Outcome
@@ -123,14 +123,14 @@ class Processor:
         dynamodb = clients("dynamodb")
         self.entities = list(self.engine.project.schema.entities)
         self.profiles = profile_store(settings, settings.profiles_table, self.entities, clients)
-        self.ledger = DynamoLedger(
+        self.dedup_index = DynamoDedupIndex(
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
         self.counts = LaneCounts(dynamodb, settings.decisions_table)
         self.decline_cap = LaneDeclineCap(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
-        self.results = ResultMaker(self.entities, self.log, self.ledger, self.profiles)
+        self.results = ResultMaker(self.entities, self.log, self.dedup_index, self.profiles)
         self.say = say
         self._clock = SteadyClock()
 
@@ -175,24 +175,24 @@ class Processor:
 
     def _review(self, lane: str, record: Record, error: Exception) -> None:
         """Send one payment to review without profiles or model, so that the shard goes on."""
-        pipeline = self.engine.pipeline(None, self.ledger)
+        pipeline = self.engine.pipeline(None, self.dedup_index)
         outcome, failure = pipeline.without_memory(record.data, error, *places_of(lane, [record]))
         results = self.results.make([record], [outcome], "", [failure])
         self.quarantine.put(results.aside)
         # Else the next batch would meet it again where it finishes this one.
-        others = [one for one in self.ledger.unsaved() if one.place != record.place]
-        self.ledger.record(results.kept, [], [])
-        self.ledger.note_unsaved(others)
+        others = [one for one in self.dedup_index.unsaved() if one.place != record.place]
+        self.dedup_index.record(results.kept, [], [])
+        self.dedup_index.note_unsaved(others)
         for one in results.lines:
             self.say(one)
         self.say(self.log.batch(Batch(lane, {}, results.since_put_ms, 0, []), [outcome], NOTHING))
 
     def _decide(self, lane: str, records: Sequence[Record]) -> None:
-        self.profiles.lane = self.ledger.lane = lane
+        self.profiles.lane = self.dedup_index.lane = lane
         settings = self.engine.project.decline_cap
-        self.ledger.counts = None if settings is None else self.counts
+        self.dedup_index.counts = None if settings is None else self.counts
         self.decline_cap = LaneDeclineCap(settings, self.counts)
-        self.ledger.forget()
+        self.dedup_index.forget()
         self.scorer.forget()
         began = time.perf_counter()
         later = self._finish(records)
@@ -200,14 +200,14 @@ class Processor:
         answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
         decided = time.perf_counter()
         self.decline_cap.begin(pipeline)
-        self.ledger.note_unsaved([*begun(records, outcomes), *later])
+        self.dedup_index.note_unsaved([*begun(records, outcomes), *later])
         results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
         self.quarantine.put(results.aside)
-        self.ledger.record(results.kept, results.labels, results.redundant)
+        self.dedup_index.record(results.kept, results.labels, results.redundant)
         kept = time.perf_counter()
         overtaken = self._save(pipeline, records, outcomes)
         self.decline_cap.end(pipeline)
-        self.ledger.note_unsaved(later)
+        self.dedup_index.note_unsaved(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for one in results.lines:
@@ -234,12 +234,12 @@ class Processor:
         Return what lies behind this batch: it was begun with it before, and comes again.
         """
         first, last = records[0].sequence, records[-1].sequence
-        unsaved = self.ledger.unsaved()
+        unsaved = self.dedup_index.unsaved()
         earlier = [
             Record.at(one.place, event, one.transaction_id)
             for one in unsaved
             if sequence_of(one.place) < first
-            and (event := one.label or self.ledger.event(one.transaction_id))
+            and (event := one.label or self.dedup_index.event(one.transaction_id))
         ]
         if earlier:
             pipeline, outcomes = self._take_in(earlier)
@@ -249,7 +249,7 @@ class Processor:
 
     def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
-        pipeline = self.engine.pipeline(self.profiles, self.ledger)
+        pipeline = self.engine.pipeline(self.profiles, self.dedup_index)
         self.decline_cap.join(pipeline)
         pipeline.parser.bounds.arrived(self._clock.now_ms())
         return pipeline, self._process(pipeline, records)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fraud_detection.adapters.aws.s3_quarantine import SetAside
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoLedger, KeptDecision
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, KeptDecision
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Label, Quarantined
@@ -31,11 +31,11 @@ class ResultMaker:
     """Makes the results of batches, with what the ledger and the profiles know at that moment."""
 
     def __init__(
-        self, entities: Sequence[str], log: DecisionLog, ledger: DynamoLedger, profiles: LaneStore
+        self, entities: Sequence[str], log: DecisionLog, dedup_index: DynamoDedupIndex, profiles: LaneStore
     ) -> None:
         """Take the names of the entities in the order of the schema, and who is asked."""
         self._entities, self._log = list(entities), log
-        self._ledger, self._profiles = ledger, profiles
+        self._dedup_index, self._profiles = dedup_index, profiles
 
     def make(
         self,
@@ -53,14 +53,14 @@ class ResultMaker:
             if failure is None and isinstance(outcome, Quarantined) and _is_failure(outcome):
                 failure = by_raw.get(record.data)
             if failure is not None:
-                results.lines.append(self._log.failed(self._ledger.lane, record.place, failure))
-                results.aside.append(failed_aside(self._ledger.lane, record, failure))
+                results.lines.append(self._log.failed(self._dedup_index.lane, record.place, failure))
+                results.aside.append(failed_aside(self._dedup_index.lane, record, failure))
             if failure is None or isinstance(outcome, Decided):
                 self._add(results, record, outcome, model)
         return results
 
     def _add(self, results: Results, record: Record, outcome: Outcome, model: str) -> None:
-        lane = self._ledger.lane
+        lane = self._dedup_index.lane
         if isinstance(outcome, Decided):
             decision, waited_ms = self._kept(record, outcome, model)
             results.kept.append(decision)
@@ -74,11 +74,11 @@ class ResultMaker:
             results.aside.append(set_aside(lane, record, outcome))
             results.lines.append(self._log.quarantined(lane, record.place, outcome))
         elif not outcome.is_label:
-            again = self._ledger.again(outcome.transaction_id, record.sequence)
+            again = self._dedup_index.again(outcome.transaction_id, record.sequence)
             results.lines += [] if again is None else [again.line.encode()]
 
     def _kept(self, record: Record, outcome: Decided, model: str) -> tuple[KeptDecision, float]:
-        payment, lane = outcome.payment, self._ledger.lane
+        payment, lane = outcome.payment, self._dedup_index.lane
         ids = dict(zip(self._entities, payment.entities, strict=True))
         known = {name: one for name, one in ids.items() if one is not None}
         versions = {

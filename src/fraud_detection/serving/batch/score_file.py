@@ -18,7 +18,7 @@ import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch, is_object, open_file, open_source
 from fraud_detection.adapters.files.source_identity import recognised
-from fraud_detection.adapters.in_memory import MemoryLedger
+from fraud_detection.adapters.in_memory import MemoryDedupIndex
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label
 from fraud_detection.core.features.replay import PastPayment, Replay
@@ -26,7 +26,7 @@ from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Event, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import content_digest
-from fraud_detection.core.ports import First
+from fraud_detection.core.ports import FirstDelivery
 from fraud_detection.core.sources import KnownSource
 from fraud_detection.engine.counters import Tally
 from fraud_detection.engine.decision_json import outcome_line
@@ -132,8 +132,8 @@ class _Scoring:
         textual: bool,
         apart: AbstractSet[str] = frozenset(),
     ) -> None:
-        self.ledger = MemoryLedger()
-        self.pipeline: Pipeline = engine.pipeline(None, self.ledger, textual=textual)
+        self.dedup_index = MemoryDedupIndex()
+        self.pipeline: Pipeline = engine.pipeline(None, self.dedup_index, textual=textual)
         self.tally = Tally()
         self._warm_up(history, apart)
 
@@ -149,11 +149,11 @@ class _Scoring:
         for outcome in processed.log:
             if isinstance(outcome, Decided):
                 one = outcome.payment
-                self.ledger.note_payment(one.transaction_id, one.entities, First(outcome.raw))
+                self.dedup_index.note_payment(one.transaction_id, one.entities, FirstDelivery(outcome.raw))
             elif isinstance(outcome, AppliedLabel):
-                self.ledger.note_label(outcome.label)
+                self.dedup_index.note_label(outcome.label)
             elif isinstance(outcome, RedundantLabel):
-                self.ledger.note_beside(outcome.label)
+                self.dedup_index.note_beside(outcome.label)
         return processed.outcomes
 
     def _warm_up(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
@@ -167,10 +167,10 @@ class _Scoring:
             for _ in replay.rows([past]):
                 one = past.payment
                 digest = content_digest(one)
-                self.ledger.note_payment(one.transaction_id, one.entities, First(digest=digest))
+                self.dedup_index.note_payment(one.transaction_id, one.entities, FirstDelivery(digest=digest))
         for past in to_come:
-            replay.expect(past)
-        self.pipeline.due = replay.still_due()
+            replay.hold_labels_back(past)
+        self.pipeline.pending_labels = replay.still_pending()
 
 
 def _read(engine: Engine, path: Path, progress: Progress, known: Sequence[KnownSource]) -> list[Row]:

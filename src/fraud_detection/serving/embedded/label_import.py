@@ -56,7 +56,7 @@ def into_state(service: EmbeddedService, file: Path, progress: Progress) -> Impo
     for batch in label_batches(file):
         for row, outcome in enumerate(service.take(batch, name), start=done + 1):
             _count(found, row, outcome)
-        service.catch_up()
+        service.run_deferred_work()
         done += len(batch.events)
         progress(f"learning labels: {done:,}", 0.0)
     progress(f"learning labels: {done:,}", 1.0)

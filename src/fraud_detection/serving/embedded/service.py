@@ -24,7 +24,7 @@ from fraud_detection.serving.reapply import remember_past, tell_failure
 from fraud_detection.serving.steady_clock import SteadyClock
 
 SAVE_AFTER_EVENTS = 50_000
-BEHIND_EVENTS = 8
+MIN_DEFERRED_EVENTS = 8
 """So many events later, what was put off is done: few enough that the next payment hardly waits for it."""
 IDS_AN_EVENT = 32
 """So many ids of earlier payments are learned an event: a million in half a minute at 1,000/s."""
@@ -37,7 +37,7 @@ WARN_EVERY_MS = 60_000
 class EmbeddedService:
     """Decides batches and commits them; a batch is answered only after its commit.
 
-    What needs not be done before the answer is left to `catch_up`.
+    What needs not be done before the answer is left to `run_deferred_work`.
 
     save_after_events: a changed profile is saved so many events later, with all that it has seen by
     then; a restart has at most that many events to remember again.
@@ -51,14 +51,14 @@ class EmbeddedService:
         self.state_file = state_file
         self.save_after_events = save_after_events
         self.tally = Tally()
-        self._behind = 0
+        self._deferred_events = 0
         self._clock = SteadyClock()
         self._check_shape()
         pipeline.parser.drift.restore(
-            state_file.progress.surveyed, state_file.progress.surveyed_labels, state_file.drift()
+            state_file.checkpoint.surveyed, state_file.checkpoint.surveyed_labels, state_file.drift()
         )
-        pipeline.latest = state_file.progress.latest
-        pipeline.due = state_file.ledger.due(pipeline.latest)
+        pipeline.watermark = state_file.checkpoint.watermark
+        pipeline.pending_labels = state_file.dedup_index.pending_labels(pipeline.watermark)
         self._counted = 0
         if pipeline.decision_engine.decline_cap is not None:
             pipeline.decision_engine.decline_cap = self._shared(
@@ -134,10 +134,10 @@ class EmbeddedService:
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
             tell_failure(failure)
-        self.state_file.note_place(source, batch.position, batch.digest)
+        self.state_file.set_offset(source, batch.offset, batch.fingerprint)
         self.state_file.quarantine.note(processed.outcomes, batch.identities, now_ms)
         try:
-            self._keep(processed.log)
+            self._commit(processed.log)
         except RetryError as error:
             raise NotCommittedError(str(error), processed.outcomes) from error.__cause__
         finally:
@@ -145,24 +145,28 @@ class EmbeddedService:
             self._measure(processed.outcomes, time.perf_counter() - start)
         return processed.outcomes
 
-    def _keep(self, log: Sequence[Outcome]) -> None:
+    def _commit(self, log: Sequence[Outcome]) -> None:
         pipeline = self.pipeline
-        self._behind += len(log)
-        self.state_file.keep(log, pipeline.memory.unsaved_since(), pipeline.latest, pipeline.parser.drift)
+        self._deferred_events += len(log)
+        self.state_file.commit(
+            log, pipeline.memory.oldest_unsaved_seq(), pipeline.watermark, pipeline.parser.drift
+        )
 
-    def catch_up(self) -> None:
+    def run_deferred_work(self) -> None:
         """Do what was put off until answers were given, if there is enough of it.
 
         Moves decisions from the journal into the tables, saves profiles, learns ids of earlier payments, and
         collects garbage.
         """
-        if self._behind < BEHIND_EVENTS:
+        if self._deferred_events < MIN_DEFERRED_EVENTS:
             return
         # No event changes more than one profile of a kind: so many saved keep pace with those changed.
-        self.state_file.settle()
-        self.pipeline.memory.save_changed_before(self.state_file.seq - self.save_after_events, self._behind)
-        self.state_file.ledger.enter_from_tables(IDS_AN_EVENT * self._behind)
-        self._behind = 0
+        self.state_file.flush()
+        self.pipeline.memory.save_changed_before(
+            self.state_file.seq - self.save_after_events, self._deferred_events
+        )
+        self.state_file.dedup_index.enter_from_tables(IDS_AN_EVENT * self._deferred_events)
+        self._deferred_events = 0
         if self.state_file.seq - self._counted >= decline_counts.SAVE_AFTER_EVENTS:
             self._save_counts()
         sweep()
@@ -176,16 +180,16 @@ class EmbeddedService:
         replay = Replay(self.pipeline.memory)
         for _ in replay.rows(history):
             on_payment()
-        settle(self.state_file, replay, history)
-        self.pipeline.due = self.state_file.ledger.due(self.pipeline.latest)
+        store_replayed_history(self.state_file, replay, history)
+        self.pipeline.pending_labels = self.state_file.dedup_index.pending_labels(self.pipeline.watermark)
 
     def close(self) -> None:
         """Save the profiles and close the state file."""
-        self.state_file.settle()
+        self.state_file.flush()
         memory = self.pipeline.memory
         with self.state_file.transaction():
             memory.save_all()
-            self.state_file.note_progress(memory.unsaved_since())
+            self.state_file.store_checkpoint(memory.oldest_unsaved_seq())
             decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
         self.state_file.close()
 
@@ -197,7 +201,7 @@ class EmbeddedService:
         """Keep what was declined so far, so that a restart counts the rest alone."""
         self._counted = self.state_file.seq
         if self.pipeline.decision_engine.decline_cap is not None:
-            self.state_file.settle()
+            self.state_file.flush()
             with self.state_file.transaction():
                 decline_counts.save(self.pipeline.decision_engine.decline_cap, self.state_file)
 
@@ -224,7 +228,7 @@ class EmbeddedService:
         # Another parser, because these events are in the tallies of drift already.
         parser = Parser(self.pipeline.parser.schema)
         count = 0
-        for past in self.state_file.since(self.state_file.progress.saved_before - 1):
+        for past in self.state_file.since(self.state_file.checkpoint.recovery_from_seq - 1):
             count += 1
             memory.sequence = past.seq
             remember_past(memory, parser, past)
@@ -257,7 +261,7 @@ class EmbeddedService:
         )
 
 
-def settle(
+def store_replayed_history(
     state_file: StateFile, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
 ) -> None:
     """Let a state file begin where a replay of history ended.
@@ -270,10 +274,10 @@ def settle(
     replay.memory.store = state_file
     with state_file.transaction():
         state_file.put_meta("history", len(history))
-        due = replay.still_due()
-        state_file.ledger.note_history(history, due)
+        pending_labels = replay.still_pending()
+        state_file.dedup_index.store_history(history, pending_labels)
         if not labels_follow:
-            state_file.ledger.note_due(due)
+            state_file.dedup_index.store_pending_labels(pending_labels)
         replay.memory.save_all()
 
 

@@ -70,7 +70,9 @@ def open_released_service(
 def _over(state: Path, engine: Engine, *, textual: bool, synchronous: str, wait_s: float) -> EmbeddedService:
     with opening(state):
         state_file = StateFile(state, synchronous=synchronous, wait_s=wait_s)
-        return EmbeddedService(engine.pipeline(state_file, state_file.ledger, textual=textual), state_file)
+        return EmbeddedService(
+            engine.pipeline(state_file, state_file.dedup_index, textual=textual), state_file
+        )
 
 
 def log_recovered(service: EmbeddedService) -> None:
@@ -93,7 +95,7 @@ def warm_up(service: EmbeddedService, project: Project, history_path: Path, prog
 
     service.warm_up(payments, count)
     if history.source is not None:
-        service.state_file.note_source(history.source)
+        service.state_file.store_source(history.source)
     progress(f"remembering history: {done:,} payments", 1.0)
     return done
 
@@ -113,7 +115,7 @@ def run_stream(
     it is gone, or cannot be written when the end is asked for.
     """
     opened = open_source(source, growing=True)
-    name, start = place_in(service, source, opened)
+    name, start = offset_in(service, source, opened)
     look_at = 0.0
     with few_collections():
         for batch in opened.batches(start, BATCH):
@@ -125,10 +127,10 @@ def run_stream(
                 refuse_lost(service)
             show(_decided(service, batch, name, stop) if batch.events else [])
             try:
-                service.catch_up()
+                service.run_deferred_work()
             except RetryError as error:
                 message = "%s; nothing is lost: the decisions are in the journal"
-                LOG.warning(message, error, extra={"event": "catch_up_failed"})
+                LOG.warning(message, error, extra={"event": "deferred_work_failed"})
             if releases is not None:
                 releases.look()
             if stop.asked:
@@ -179,16 +181,16 @@ def refuse_lost(service: EmbeddedService) -> None:
         raise RetryError(trouble)
 
 
-def place_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str, int]:
+def offset_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str, int]:
     """Return the name under which a source is known, and the place that was reached in it before."""
     if isinstance(opened, Pipe):
         # It has no place that survives a restart: each process begins anew.
         return source, 0
     found = recognised(opened, service.state_file.sources(opened.beginning))
-    if service.state_file.note_source(found, str(Path(source).resolve())):
+    if service.state_file.store_source(found, str(Path(source).resolve())):
         message = "%s is not the file that was read before under this name: reading it from its beginning"
         LOG.warning(message, source, extra={"event": "source_replaced"})
-    return found.name, found.position
+    return found.name, found.offset
 
 
 def _carries_label(service: EmbeddedService, raw: bytes) -> bool:

@@ -119,7 +119,7 @@ class RequestBatcher:
         def told(answers: list[Answer] | RetryError) -> None:
             if done is not None:
                 done()
-            _settle(future, answers)
+            _resolve(future, answers)
 
         self.ask(events, told, sender, identities)
         return future
@@ -132,7 +132,7 @@ class RequestBatcher:
         self.health.check()
         with self.health.guarded:
             self.service.take(batch, source)
-        self._catch_up()
+        self._run_deferred_work()
 
     def find(self, transaction_id: str) -> Told | None:
         """Return the decision on a payment; None where it was never decided."""
@@ -175,7 +175,7 @@ class RequestBatcher:
                 self._refuse(asked, refusal)
             return
         # Behind the answers, which the loop writes first.
-        loop.call_soon(self._catch_up)
+        loop.call_soon(self._run_deferred_work)
 
     def _answer(self, batch: Sequence[tuple[bytes, str | None, _Asked]]) -> None:
         events, identities = [event for event, _, _ in batch], [identity for _, identity, _ in batch]
@@ -201,14 +201,14 @@ class RequestBatcher:
         for asked in dict.fromkeys(asked for _, _, asked in waiting):
             asked.refuse(error)
 
-    def _catch_up(self) -> None:
+    def _run_deferred_work(self) -> None:
         if self.health.broken is not None:
             return
         try:
-            self.service.catch_up()
+            self.service.run_deferred_work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
             message = "%s; nothing is lost: the decisions are in the journal"
-            LOG.warning(message, self.health.met(error), extra={"event": "catch_up_failed"})
+            LOG.warning(message, self.health.met(error), extra={"event": "deferred_work_failed"})
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):
@@ -253,7 +253,7 @@ class _Asked:
             self.tell(error)
 
 
-def _settle(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:
+def _resolve(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:
     if future.done():
         # Whoever asked has gone; the decisions stand, and are told when they are asked again.
         return

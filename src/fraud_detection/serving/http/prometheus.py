@@ -98,7 +98,7 @@ def _behind(requests: RequestBatcher) -> Iterator[str]:
     memory = requests.service.pipeline.memory
     help_text = "Events that a restart has to remember again: their profiles are not saved yet."
     yield from head("fraud_unsaved_events", "gauge", help_text)
-    yield f"fraud_unsaved_events {memory.sequence + 1 - memory.unsaved_since()}"
+    yield f"fraud_unsaved_events {memory.sequence + 1 - memory.oldest_unsaved_seq()}"
 
 
 def head(name: str, kind: str, help_text: str) -> list[str]:

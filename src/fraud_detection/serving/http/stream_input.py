@@ -23,7 +23,7 @@ from fraud_detection.adapters.http.connection_limit import MAX_CONNECTIONS
 from fraud_detection.adapters.http.server import serve_on
 from fraud_detection.core.errors import RetryError
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
-from fraud_detection.serving.embedded.stream_runner import place_in
+from fraud_detection.serving.embedded.stream_runner import offset_in
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
 
@@ -48,7 +48,7 @@ class SideSource:
         self._background = engine.state_file.background
         self._requests, self._source = requests, source
         self._opened = open_source(source, growing=True)
-        self._name, self._start_at = place_in(engine, source, self._opened)
+        self._name, self._start_at = offset_in(engine, source, self._opened)
         self._thread: threading.Thread | None = None
         self._stopping = self._background.part(STREAM, essential=False).stopping
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,7 +81,7 @@ class SideSource:
                     if self._behind_since is None:
                         self._behind_since = time.monotonic()
                     self._hand_over(batch)
-                    self._start_at = batch.position
+                    self._start_at = batch.offset
                     part.recovered()
                 if len(batch.events) < BATCH:
                     # There was no more when it was read.

@@ -17,11 +17,11 @@ from typing import Any, cast
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.core.ports import First
+from fraud_detection.core.ports import FirstDelivery
 
 Held = dict[str, set[int]]
 """Ids that other workers may have, and which workers."""
@@ -58,11 +58,17 @@ class Claims:
         own: int,
         boards: Sequence[SharedIds],
         files: Mapping[int, StateFile],
-        ledger: SqliteLedger,
+        dedup_index: SqliteDedupIndex,
         ask: Ask,
     ) -> None:
         """Take what this worker owns, and how it asks."""
-        self._own, self._board, self._files, self._ledger, self._ask = own, boards[own], files, ledger, ask
+        self._own, self._board, self._files, self._dedup_index, self._ask = (
+            own,
+            boards[own],
+            files,
+            dedup_index,
+            ask,
+        )
         self._boards = dict(enumerate(boards))
         self._others = [(worker, board) for worker, board in self._boards.items() if worker != own]
         self._deciding: dict[str, int] = {}
@@ -110,23 +116,23 @@ class Claims:
                 self._deciding[one] = left
                 continue
             if one not in self._asking:
-                self._ledger.elsewhere.pop(one, None)
+                self._dedup_index.elsewhere.pop(one, None)
             if (released := self._released.pop(one, None)) is not None:
                 released.set()
 
-    async def answer(self, other: int, what: str, body: Any) -> First | list[str] | None:  # noqa: ANN401 - as asked
+    async def answer(self, other: int, what: str, body: Any) -> FirstDelivery | list[str] | None:  # noqa: ANN401 - as asked
         """Tell another worker what was decided here under an id, or which payments are known here."""
         return self._known_here(body) if what == KNOWS else await self._decided(other, body)
 
-    async def deciders(self, told_of: Mapping[str, set[int | None]]) -> dict[str, int]:
+    async def deciders(self, labelled: Mapping[str, set[int | None]]) -> dict[str, int]:
         """Return which workers know payments, where these may be others than the owners of their labels.
 
-        told_of: those owners, None where a label does not tell.
+        labelled: those owners, None where a label does not tell.
 
         Raises RetryError where a worker that may know one does not answer.
         """
         asked: dict[int, list[str]] = {}
-        for one, owners in told_of.items():
+        for one, owners in labelled.items():
             for worker in self._holders(one, but=owners if len(owners) == 1 else ()):
                 asked.setdefault(worker, []).append(one)
         answers = await asyncio.gather(*(self._ask_who_knows(*each) for each in asked.items()))
@@ -138,9 +144,9 @@ class Claims:
         return cast("list[str]", await self._ask(worker, KNOWS, ids))
 
     def _known_here(self, ids: Sequence[str]) -> list[str]:
-        return list(self._ledger.entities(ids))
+        return list(self._dedup_index.entities(ids))
 
-    async def _decided(self, other: int, one: str) -> First | None:
+    async def _decided(self, other: int, one: str) -> FirstDelivery | None:
         """Return what was decided here under an id; what is in hand is waited for."""
         while True:
             if one in self._deciding:
@@ -152,7 +158,7 @@ class Claims:
                 break
             else:
                 await asking.clear.wait()
-        return self._ledger.first([one]).get(one)
+        return self._dedup_index.first([one]).get(one)
 
     def _holders(self, one: str, but: Collection[int | None]) -> set[int]:
         boards = self._boards.items()
@@ -183,7 +189,7 @@ class Claims:
         if board.is_complete() or worker == self._own:
             return False
         with reading(f"the state file of worker {worker}"):
-            return bool(self._files[worker].ledger.first([one]))
+            return bool(self._files[worker].dedup_index.first([one]))
 
     def _doubt(self, ids: Sequence[str], keys: Collection[str], before: Sequence[Claim]) -> Claim:
         doubt = Claim(ids, keys, before)
@@ -201,7 +207,7 @@ class Claims:
             answers = await asyncio.gather(*(self._ask(other, DECIDED, one) for one, other in asked))
             for (one, _), first in zip(asked, answers, strict=True):
                 if first is not None:
-                    self._ledger.elsewhere[one] = msgspec.convert(first, First)
+                    self._dedup_index.elsewhere[one] = msgspec.convert(first, FirstDelivery)
             held, claim.gave_way = claim.gave_way, {}
 
     def _end(self, claim: Claim) -> None:
@@ -211,5 +217,5 @@ class Claims:
                     del found[key]
         for one in claim.ids:
             if one not in self._deciding:
-                self._ledger.elsewhere.pop(one, None)
+                self._dedup_index.elsewhere.pop(one, None)
         claim.clear.set()

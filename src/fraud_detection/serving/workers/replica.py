@@ -26,12 +26,16 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
-from fraud_detection.core.features.replay import PastPayment, Replay, observed
+from fraud_detection.core.features.profile_cache import ProfileCache
+from fraud_detection.core.features.replay import PastPayment, Replay, extract_or_missing
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
-from fraud_detection.serving.embedded.service import SAVE_AFTER_EVENTS, EmbeddedService, settle
+from fraud_detection.serving.embedded.service import (
+    SAVE_AFTER_EVENTS,
+    EmbeddedService,
+    store_replayed_history,
+)
 from fraud_detection.serving.reapply import remember_past
 from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
@@ -62,7 +66,7 @@ class WorkerService(EmbeddedService):
         board: CountBoard | None = None,
     ) -> None:
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
-        pipeline = engine.pipeline(state_file, state_file.ledger)
+        pipeline = engine.pipeline(state_file, state_file.dedup_index)
         self.worker, self.others, self._board = worker, others, board
         self.committed: Callable[[Mark], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
@@ -89,9 +93,11 @@ class WorkerService(EmbeddedService):
         until = part[-1].seq
         self._put_down(worker, until)
         self._take_in(part, self.state_file.seq)
-        self._behind += len(part)
+        self._deferred_events += len(part)
         self.reached[worker] = until
-        self._learn_due(max((past.known_at for past in part if past.event is not None), default=-1))
+        self._apply_matured_labels(
+            max((past.known_at for past in part if past.event is not None), default=-1)
+        )
         return [past.seq for past in part]
 
     def warm_up_own(self, history: Sequence[PastPayment], ownership: Ownership) -> None:
@@ -102,18 +108,18 @@ class WorkerService(EmbeddedService):
         """
         replay, mine = Replay(self.pipeline.memory), []
         for past in history:
-            replay.learn_until(past.payment.event_time)
+            replay.apply_labels_until(past.payment.event_time)
             if ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker:
-                observed(self.pipeline.memory, past.payment)
+                extract_or_missing(self.pipeline.memory, past.payment)
                 mine.append(past)
-                replay.expect(past)
+                replay.hold_labels_back(past)
             else:
-                observed(self.shared, past.payment)
-                replay.expect(without_ordering(past))
+                extract_or_missing(self.shared, past.payment)
+                replay.hold_labels_back(without_ordering(past))
         own = {past.payment.transaction_id for past in mine}
-        replay.due = [label for label in replay.due if label.transaction_id in own]
-        settle(self.state_file, replay, mine)
-        self.pipeline.due = self.state_file.ledger.due(self.pipeline.latest)
+        replay.pending_labels = [label for label in replay.pending_labels if label.transaction_id in own]
+        store_replayed_history(self.state_file, replay, mine)
+        self.pipeline.pending_labels = self.state_file.dedup_index.pending_labels(self.pipeline.watermark)
 
     def close(self) -> None:
         """Save the profiles and close the files."""
@@ -147,23 +153,23 @@ class WorkerService(EmbeddedService):
 
     def _put_down(self, worker: int, until: int) -> None:
         """Commit the reference first: what fails here was not taken in, and is tried again as a whole."""
-        self.state_file.settle()
+        self.state_file.flush()
         before = self.state_file.seq
         try:
             with self.state_file.transaction():
                 self.state_file.seq += 1
                 self.log.note(Followed(self.state_file.seq, worker, self.reached[worker], until))
-                self.state_file.note_progress(self.pipeline.memory.unsaved_since())
+                self.state_file.store_checkpoint(self.pipeline.memory.oldest_unsaved_seq())
         except RetryError:
             self.state_file.seq = before
             raise
 
-    def _learn_due(self, time_ms: int) -> None:
+    def _apply_matured_labels(self, time_ms: int) -> None:
         """Learn own labels of history that have become known by a time which another's payments tell."""
         pipeline = self.pipeline
-        if not pipeline.due or pipeline.due[-1].known_at > time_ms:
+        if not pipeline.pending_labels or pipeline.pending_labels[-1].known_at > time_ms:
             return
-        self._keep(pipeline.learn_due(time_ms))
+        self._commit(pipeline.apply_matured_labels(time_ms))
         self.committed((self.state_file.seq, time.monotonic()))
 
     def _take_in(self, part: Sequence[PastEvent], number: int) -> None:
@@ -175,7 +181,7 @@ class WorkerService(EmbeddedService):
     def _recover(self) -> int:
         """Remember own events and parts of the others' again, in the order of this worker's log."""
         memory, count = self.pipeline.memory, 0
-        first = self.state_file.progress.saved_before
+        first = self.state_file.checkpoint.recovery_from_seq
         own: Iterator[PastEvent | Followed] = self.state_file.since(first - 1)
         for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
             if isinstance(one, Followed):
@@ -190,7 +196,7 @@ class WorkerService(EmbeddedService):
         return count
 
 
-def shared_profiles(engine: Engine, memory: FeatureMemory) -> FeatureMemory:
+def shared_profiles(engine: Engine, memory: ProfileCache) -> ProfileCache:
     """Return a memory of the same profiles without those of the ordering entity.
 
     What one of the two changes, the other sees; the number of the event in hand is set in both.

@@ -91,7 +91,7 @@ class Following:
         """Take in one part; return whether there may be more."""
         try:
             numbers = self.service.follow(other)
-            self.service.catch_up()
+            self.service.run_deferred_work()
         except RetryError as error:
             # The next look tries the same part again, or what it has put off.
             self.retries += 1

@@ -55,8 +55,8 @@ class Together:
         self._shares: dict[str, tuple[Caller, Caller]] = {}
         self.drained: set[int] = set()
         self._tasks: set[asyncio.Task[list[Reply]]] = set()
-        files, ledger = following.service.others, following.service.state_file.ledger
-        self.claims = Claims(self.own, boards, files, ledger, self._ask)
+        files, dedup_index = following.service.others, following.service.state_file.dedup_index
+        self.claims = Claims(self.own, boards, files, dedup_index, self._ask)
         self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
 
     async def take(
@@ -193,11 +193,11 @@ class Together:
         # A label may come in one list with its payment, of which the first one stands.
         payments = [one for one in reversed(places) if one.transaction_id is not None and not one.is_label]
         listed = {str(one.transaction_id): one.owner for one in payments}
-        told_of: dict[str, set[int | None]] = {}
+        labelled: dict[str, set[int | None]] = {}
         for label in labels.values():
             one = str(label.transaction_id)
-            told_of.setdefault(one, set()).update({label.owner, listed.get(one, label.owner)})
-        known = listed | await self.claims.deciders(told_of)
+            labelled.setdefault(one, set()).update({label.owner, listed.get(one, label.owner)})
+        known = listed | await self.claims.deciders(labelled)
         owners = {at: known.get(str(one.transaction_id), one.owner) for at, one in labels.items()}
         return {at: NOBODY if owner is None else owner for at, owner in owners.items()}
 

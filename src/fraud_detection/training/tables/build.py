@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.category_encoding import Vocabulary, learn_vocabulary
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.fingerprint import fingerprint
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import PastPayment, Replay
 from fraud_detection.core.project_schema import LabelSource, Project
 from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries, boundaries
@@ -24,7 +24,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     project: Project,
     history: History,
     progress: Progress,
-    learn_until: int | None = None,
+    apply_labels_until: int | None = None,
     *,
     vocabulary: Vocabulary | None = None,
     exact: bool = False,
@@ -33,7 +33,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     """Replay the history; return every payment's features, as they would have been served, and the replay.
 
     The replay's memory is as a live engine's would be at the end of history.
-    learn_until: the categories are learned from payments before that time in ms, and the table is not
+    apply_labels_until: the categories are learned from payments before that time in ms, and the table is not
     cut into slices; without it both follow the project's split.
     vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
     exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
@@ -44,14 +44,14 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         (past.payment.event_time for past in history.payments), np.int64, len(history.payments)
     )
     delay_ms = project.schema.label.delay.ms if project.schema.label else 0
-    if learn_until is None:
+    if apply_labels_until is None:
         cut = _slices(project, history, times, delay_ms, for_training=for_training)
     else:
-        until = learn_until
+        until = apply_labels_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
     if vocabulary is None:
         vocabulary = _vocabulary(project, history.payments, cut)
-    replay = Replay(FeatureMemory(Extractor(project, vocabulary)))
+    replay = Replay(ProfileCache(Extractor(project, vocabulary)))
     matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(

@@ -19,8 +19,8 @@ from fraud_detection.core.sources import KnownSource
 lines_of_a_file = st.lists(st.text('ab{}" \t', max_size=12).map(str.encode), max_size=20)
 
 
-def events(source: Source, position: int = 0, most: int = 2) -> list[bytes]:
-    return [event for batch in source.batches(position, most) for event in batch.events]
+def events(source: Source, offset: int = 0, most: int = 2) -> list[bytes]:
+    return [event for batch in source.batches(offset, most) for event in batch.events]
 
 
 def names(source: Source) -> list[str | None]:
@@ -40,7 +40,7 @@ def test_reading_on_from_any_place_gives_the_rest(
     done = 0
     for batch in source.batches(0, 3):
         done += len(batch.events)
-        assert events(source, batch.position) == events(source)[done:]
+        assert events(source, batch.offset) == events(source)[done:]
 
 
 def table(path: Path, values: list[object]) -> Path:
@@ -67,16 +67,16 @@ def test_a_file_is_a_known_source_if_it_begins_with_what_was_read_of_it(
     opened = open_file(table(tmp_path / f"one.{suffix}", read))
     *_, last = itertools.islice(opened.batches(0, most), reached)
     done = min(most * reached, len(read))
-    known = KnownSource(opened.name, last.position, last.digest, last.position)
+    known = KnownSource(opened.name, last.offset, last.fingerprint, last.offset)
     other = open_file(table(tmp_path / f"other.{suffix}", then))
     found = recognised(other, [known])
     if then[:done] == read[:done]:
         assert found == known
-        rest = [name for batch in other.batches(found.position, most) for name in batch.identities or []]
+        rest = [name for batch in other.batches(found.offset, most) for name in batch.identities or []]
         both = names(open_file(tmp_path / f"one.{suffix}"))[:done] + rest
         assert len(set(both)) == len(both) == len(then)
     else:
-        assert found.position == 0
+        assert found.offset == 0
         assert not {*names(other)} & {*names(opened)}
 
 
@@ -89,8 +89,8 @@ def test_a_file_that_is_as_a_source_was_at_first_sight_is_that_source(tmp_path: 
     *_, last = grown.batches(0, 9)
     old = open_file(table(tmp_path / f"backup.{suffix}", [1, 1, 2]))
     assert names(old) == events_of_first
-    found = recognised(old, [KnownSource(name, last.position, last.digest, last.position)])
-    assert events(old, found.position) == []
+    found = recognised(old, [KnownSource(name, last.offset, last.fingerprint, last.offset)])
+    assert events(old, found.offset) == []
 
 
 def test_a_last_line_that_is_still_being_written_is_left_for_the_next_time(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_last_line_that_is_still_being_written_is_left_for_the_next_time(tmp_p
     (batch,) = source.batches(0, 10)
     assert (batch.events, source.unfinished) == ([b'{"id": 1}'], True)
     path.write_bytes(b'{"id": 1}\n{"id": 2, "amount": 3}\n')
-    assert events(source, batch.position) == [b'{"id": 2, "amount": 3}']
+    assert events(source, batch.offset) == [b'{"id": 2, "amount": 3}']
 
 
 def test_a_whole_last_line_without_an_end_is_read(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_whole_last_line_without_an_end_is_read(tmp_path: Path) -> None:
     (batch,) = source.batches(0, 10)
     assert (batch.events, source.unfinished) == ([b'{"id": 1}', b'{"id": 2}'], False)
     path.write_bytes(b'{"id": 1}\n{"id": 2}\n{"id": 3}\n')
-    assert events(source, batch.position) == [b'{"id": 3}']
+    assert events(source, batch.offset) == [b'{"id": 3}']
 
 
 def test_a_file_that_is_finished_hands_on_even_what_is_broken(tmp_path: Path) -> None:

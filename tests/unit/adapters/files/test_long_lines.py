@@ -40,8 +40,8 @@ def test_a_line_is_told_alike_however_it_arrives(size: int, end: bytes, tmp_path
     assert len(from_file) == 3
     assert (from_file[0], from_file[2]) == (SMALL, SMALL)
     for batch in batches:
-        assert batch.digest == hashlib.sha256(content[: batch.position]).hexdigest()[:32]
-    assert batches[-1].position == len(content)
+        assert batch.fingerprint == hashlib.sha256(content[: batch.offset]).hexdigest()[:32]
+    assert batches[-1].offset == len(content)
     for step in (len(content), 65_536, 4_099):
         cutter = LineCutter()
         arrived = [line for at in range(0, len(content), step) for line in cutter.of(content[at : at + step])]

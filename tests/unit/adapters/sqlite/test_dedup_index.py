@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
-from fraud_detection.core.ports import First
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
+from fraud_detection.core.ports import FirstDelivery
 from tests.conftest import SmallWorld
 from tests.states import open_service
 
@@ -27,19 +27,19 @@ def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the
         known, new = [*of_stream, "of-history", "~"], [f"new-{number}" for number in range(200)]
         asked: list[str] = []
         db.set_trace_callback(asked.append)
-        ledger = SqliteLedger(db, lambda: None)
+        dedup_index = SqliteDedupIndex(db, lambda: None)
         steps = 0
         while True:
-            assert ledger.look_up([*known, *new], []).taken_in == dict.fromkeys(known, 0)
+            assert dedup_index.batch_state([*known, *new], []).already_processed == dict.fromkeys(known, 0)
             asked.clear()
-            ledger.enter_from_tables(17)
+            dedup_index.enter_from_tables(17)
             if not asked:
                 break
             steps += 1
         assert steps == 1 + len(known) // 17
         assert len(of_stream) > 100
         for one in new:
-            ledger.look_up([one], [])
+            dedup_index.batch_state([one], [])
         assert len(asked) <= len(new) // 20
 
 
@@ -49,13 +49,13 @@ def test_what_is_decided_but_not_in_the_tables_yet_is_known(tmp_path: Path) -> N
         db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB)")
         rows = [("early", b"1"), ("late", b"2")]
 
-        def settle() -> None:
+        def flush() -> None:
             db.executemany("INSERT INTO decisions VALUES (?, ?)", rows)
 
-        ledger = SqliteLedger(db, settle)
-        ledger.enter(["early"])
-        ledger.enter_from_tables(10)
-        ledger.enter(["late"])
-        known = ledger.look_up(["late", "new", "early"], [])
-        assert known.taken_in == {"early": 0, "late": 0}
-        assert known.first == {"early": First(b"1"), "late": First(b"2")}
+        dedup_index = SqliteDedupIndex(db, flush)
+        dedup_index.enter(["early"])
+        dedup_index.enter_from_tables(10)
+        dedup_index.enter(["late"])
+        known = dedup_index.batch_state(["late", "new", "early"], [])
+        assert known.already_processed == {"early": 0, "late": 0}
+        assert known.first == {"early": FirstDelivery(b"1"), "late": FirstDelivery(b"2")}

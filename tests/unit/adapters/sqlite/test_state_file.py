@@ -20,11 +20,11 @@ from tests.conftest import SmallWorld
 from tests.states import open_service, opened
 
 
-def one_by_one(service: EmbeddedService, events: list[bytes], *, catch_up: bool = False) -> None:
+def one_by_one(service: EmbeddedService, events: list[bytes], *, run_deferred_work: bool = False) -> None:
     for event in events:
         service.take(Batch([event], None, 0), "test")
-        if catch_up:
-            service.catch_up()
+        if run_deferred_work:
+            service.run_deferred_work()
 
 
 def in_tables(state: Path) -> list[tuple[Any, ...]]:
@@ -50,7 +50,7 @@ def impatient(world: SmallWorld, state: Path) -> EmbeddedService:
     engine = open_service(world.bundle, state)
     engine[1].state_file.close()
     state_file = opened(state, wait_s=0.01)
-    return EmbeddedService(engine[0].pipeline(state_file, state_file.ledger), state_file)
+    return EmbeddedService(engine[0].pipeline(state_file, state_file.dedup_index), state_file)
 
 
 def test_the_tables_are_the_same_by_the_journal_and_without_it(
@@ -58,7 +58,7 @@ def test_the_tables_are_the_same_by_the_journal_and_without_it(
 ) -> None:
     singly, at_once = tmp_path / "singly.db", tmp_path / "at_once.db"
     service = open_service(small_world.bundle, singly)[1]
-    one_by_one(service, events, catch_up=True)
+    one_by_one(service, events, run_deferred_work=True)
     service.close()
     service = open_service(small_world.bundle, at_once)[1]
     service.take(Batch(events, None, 0), "test")
@@ -101,15 +101,15 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
     state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
     for start in (0, taken):
         service = open_service(small_world.bundle, state)[1]
-        one_by_one(service, events[start : start + taken], catch_up=True)
+        one_by_one(service, events[start : start + taken], run_deferred_work=True)
         one_by_one(service, events[start + taken : start + taken + 3])
         reader = StateFile(state, reading=True)
         seen = list(reader.since(0))
         reader.close()
         service.state_file.close()  # as a kill would leave it
-        settled = opened(state)
-        assert list(settled.since(0)) == seen
-        settled.close()
+        flushed = opened(state)
+        assert list(flushed.since(0)) == seen
+        flushed.close()
     service = open_service(small_world.bundle, at_once)[1]
     service.take(Batch(events[: taken + 3], None, 0), "test")
     service.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
@@ -151,11 +151,11 @@ def test_profiles_that_could_not_be_saved_are_saved_later(
     service = impatient(small_world, state)
     service.save_after_events = 0
     one_by_one(service, events[:60])
-    before = service.pipeline.memory.unsaved_since()
+    before = service.pipeline.memory.oldest_unsaved_seq()
     with held(state), pytest.raises(RetryError):
-        service.catch_up()
-    assert service.pipeline.memory.unsaved_since() == before
-    service.state_file.settle()
+        service.run_deferred_work()
+    assert service.pipeline.memory.oldest_unsaved_seq() == before
+    service.state_file.flush()
     assert service.pipeline.memory.save_changed_before(service.state_file.seq + 1) == set()
-    assert service.pipeline.memory.unsaved_since() == service.state_file.seq + 1
+    assert service.pipeline.memory.oldest_unsaved_seq() == service.state_file.seq + 1
     service.close()

@@ -16,7 +16,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.geography import distance_km
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.ports import StateStore
 from fraud_detection.core.project_schema import FieldSource
 from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
@@ -26,8 +26,8 @@ ROOMY = msgspec.structs.replace(PROJECT, features=msgspec.structs.replace(PROJEC
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
-def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> FeatureMemory:
-    return FeatureMemory(Extractor(PROJECT, VOCABULARY), store, capacity)
+def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> ProfileCache:
+    return ProfileCache(Extractor(PROJECT, VOCABULARY), store, capacity)
 
 
 def named(values: list[float]) -> dict[str, float]:
@@ -53,7 +53,7 @@ def in_window(earlier: list[Transaction], entity: int, one: Transaction, length:
 def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) -> None:
     engine = memory()
     for position, one in enumerate(stream):
-        row = named(engine.observe(one))
+        row = named(engine.extract_and_update(one))
         for name, length in WINDOWS.items():
             check_card_window(row, name, in_window(stream[:position], 0, one, length), one)
 
@@ -61,9 +61,9 @@ def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) 
 @settings(deadline=None)
 @given(streams())
 def test_others_are_counted_over_the_same_payments_as_the_window(stream: list[Transaction]) -> None:
-    engine = FeatureMemory(Extractor(ROOMY, VOCABULARY))
+    engine = ProfileCache(Extractor(ROOMY, VOCABULARY))
     for position, one in enumerate(stream):
-        row = named(engine.observe(one))
+        row = named(engine.extract_and_update(one))
         if one.entities[0] is None:
             continue
         for name, length in (("1d", DAY), ("30d", 30 * DAY)):
@@ -104,9 +104,9 @@ def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
     for order in (stream, shuffled):
         engine = memory()
         for one in order:
-            engine.observe(one)
+            engine.extract_and_update(one)
         probe = payment(999, START + 41 * DAY, 100, "a", "m")
-        rows.append(engine.observe(probe))
+        rows.append(engine.extract_and_update(probe))
     assert same(*rows)
 
 
@@ -121,7 +121,7 @@ def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
         if number % every == 0:
             restless.save_all()
             restless = memory(store=store)
-        assert same(restless.observe(one), steady.observe(one))
+        assert same(restless.extract_and_update(one), steady.extract_and_update(one))
 
 
 @settings(deadline=None)
@@ -129,7 +129,7 @@ def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
 def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
     steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
     for one in stream:
-        assert same(cramped.observe(one), steady.observe(one))
+        assert same(cramped.extract_and_update(one), steady.extract_and_update(one))
         cramped.save_all()
         assert cramped.size() == 0
 
@@ -138,14 +138,14 @@ def test_the_oldest_saved_profiles_make_room_and_what_is_unsaved_stays() -> None
     engine = memory(store=MemoryStore(), capacity=10)
     for number in range(20):
         engine.sequence = number
-        engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+        engine.extract_and_update(payment(number, START + number, 5, card=f"c{number}"))
     # Half is saved; the later half has still to be.
     engine.save_changed_before(10)
-    assert (engine.size(), engine.unsaved_since()) == (10, 10)
+    assert (engine.size(), engine.oldest_unsaved_seq()) == (10, 10)
     assert set(engine.cached[0]) == {f"c{number}" for number in range(10, 20)}
     engine.save_all()
     assert engine.size() == 10
-    assert engine.unsaved_since() == engine.sequence + 1
+    assert engine.oldest_unsaved_seq() == engine.sequence + 1
 
 
 def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
@@ -155,9 +155,9 @@ def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
         began = time.process_time()
         for number in numbers:
             engine.sequence = number
-            engine.observe(payment(number, START + number, 5, card=f"c{number}"))
+            engine.extract_and_update(payment(number, START + number, 5, card=f"c{number}"))
             engine.save_changed_before(number - 1_000, 4)
-            engine.unsaved_since()
+            engine.oldest_unsaved_seq()
         return time.process_time() - began
 
     seconds(range(1_500))
@@ -167,7 +167,7 @@ def test_saving_behind_costs_the_same_however_much_was_saved_before() -> None:
 
 
 def test_a_payment_does_not_see_itself() -> None:
-    row = named(memory().observe(payment(1, START, 500)))
+    row = named(memory().extract_and_update(payment(1, START, 500)))
     assert row["card_count_1h"] == 0
     assert row["card_merchant_first_seen"] == 1
     assert math.isnan(row["card_seconds_since_last"])
@@ -175,8 +175,8 @@ def test_a_payment_does_not_see_itself() -> None:
 
 def test_the_second_payment_sees_the_first() -> None:
     engine = memory()
-    engine.observe(payment(1, START, 500))
-    row = named(engine.observe(payment(2, START + 60_000, 1500)))
+    engine.extract_and_update(payment(1, START, 500))
+    row = named(engine.extract_and_update(payment(2, START + 60_000, 1500)))
     assert row["card_count_1h"] == 1
     assert row["card_amount_ratio_1h"] == 3.0
     assert row["card_seconds_since_last"] == 60
@@ -187,19 +187,19 @@ def test_the_second_payment_sees_the_first() -> None:
 def test_a_missing_entity_is_missing_and_not_a_new_one() -> None:
     engine = memory()
     for number in range(3):
-        row = named(engine.observe(payment(number, START + number, 100, card=None, merchant=None)))
+        row = named(engine.extract_and_update(payment(number, START + number, 100, card=None, merchant=None)))
         assert all(math.isnan(value) for name, value in row.items() if name.startswith(("card", "merchant")))
     assert engine.size() == 0
 
 
 def test_a_label_counts_from_the_moment_it_became_known() -> None:
     engine = memory()
-    engine.observe(payment(1, START, 500))
-    before = named(engine.observe(payment(2, START + 2 * DAY, 500)))
-    engine.learn(("c", "m"), START + 3 * DAY, fraud=True)
-    engine.learn(("c", "m"), START + 3 * DAY, fraud=False)
-    after = named(engine.observe(payment(3, START + 3 * DAY + HOUR, 500)))
-    later = named(engine.observe(payment(4, START + 5 * DAY, 500)))
+    engine.extract_and_update(payment(1, START, 500))
+    before = named(engine.extract_and_update(payment(2, START + 2 * DAY, 500)))
+    engine.apply_label(("c", "m"), START + 3 * DAY, fraud=True)
+    engine.apply_label(("c", "m"), START + 3 * DAY, fraud=False)
+    after = named(engine.extract_and_update(payment(3, START + 3 * DAY + HOUR, 500)))
+    later = named(engine.extract_and_update(payment(4, START + 5 * DAY, 500)))
     assert (before["card_fraud_count_1d"], after["card_fraud_count_1d"], later["card_fraud_count_1d"]) == (
         0,
         1,
@@ -211,10 +211,10 @@ def test_a_label_counts_from_the_moment_it_became_known() -> None:
 
 def test_a_late_payment_is_seen_with_what_its_card_has_done_meanwhile() -> None:
     engine = memory()
-    engine.observe(payment(1, START + 10 * DAY, 500))
-    late = named(engine.observe(payment(2, START + 9 * DAY + HOUR, 700)))
+    engine.extract_and_update(payment(1, START + 10 * DAY, 500))
+    late = named(engine.extract_and_update(payment(2, START + 9 * DAY + HOUR, 700)))
     assert (late["card_count_1h"], late["card_seconds_since_last"]) == (1, 0)
-    after = named(engine.observe(payment(3, START + 10 * DAY, 500)))
+    after = named(engine.extract_and_update(payment(3, START + 10 * DAY, 500)))
     assert (after["card_count_1h"], after["card_count_30d"], after["card_amount_sum_30d"]) == (1, 2, 12.0)
 
 
@@ -223,37 +223,37 @@ def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(ahead: int) 
     engine, clean = memory(), memory()
     for number in range(ahead):
         future = START + (20_000 + 40 * number) * DAY
-        engine.observe(payment(900 + number, future, 100_000))
-        engine.learn(("c", "m"), future, fraud=True)
+        engine.extract_and_update(payment(900 + number, future, 100_000))
+        engine.apply_label(("c", "m"), future, fraud=True)
     for number in range(8):
         one = payment(number, START + number * 60_000, 100)
         told = START + number * 60_000
         for each in (engine, clean):
-            each.learn(("c", "m"), told, fraud=number % 2 == 0)
-        row, expected = engine.observe(one), clean.observe(one)
+            each.apply_label(("c", "m"), told, fraud=number % 2 == 0)
+        row, expected = engine.extract_and_update(one), clean.extract_and_update(one)
         names = [name for name in named(row) if "merchant" not in name or "fraud" in name]
         assert same([named(row)[name] for name in names], [named(expected)[name] for name in names])
 
 
 def test_speed_is_distance_over_time_since_the_last_place() -> None:
     engine = memory()
-    engine.observe(payment(10, START, 500))
-    row = named(engine.observe(payment(20, START + 2 * HOUR, 500)))
+    engine.extract_and_update(payment(10, START, 500))
+    row = named(engine.extract_and_update(payment(20, START + 2 * HOUR, 500)))
     assert row["card_speed_kmh"] == pytest.approx(distance_km(10, 10, 20, 20) / 2)
 
 
 def test_categories_have_a_code_and_a_frequency_and_new_ones_are_unknown() -> None:
     engine = memory()
-    known = named(engine.observe(payment(1, START, 500)))
+    known = named(engine.extract_and_update(payment(1, START, 500)))
     new = Transaction("t", START, 5, ("c", "m"), (), ("fax",))
     missing = Transaction("t", START, 5, ("c", "m"), (), (None,))
     assert (known["channel_code"], known["channel_frequency"]) == (0, 0.75)
-    assert named(engine.observe(new))["channel_code"] == -1
-    assert math.isnan(named(engine.observe(missing))["channel_code"])
+    assert named(engine.extract_and_update(new))["channel_code"] == -1
+    assert math.isnan(named(engine.extract_and_update(missing))["channel_code"])
 
 
 def test_the_calendar_follows_the_event() -> None:
-    row = named(memory().observe(payment(1, START + 23 * HOUR, 500)))
+    row = named(memory().extract_and_update(payment(1, START + 23 * HOUR, 500)))
     assert (row["hour"], row["weekday"], row["is_night"]) == (23, 3, 1)
 
 

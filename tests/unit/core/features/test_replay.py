@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.profile_cache import FeatureMemory
+from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import PastPayment, Replay
 from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment
 
@@ -41,7 +41,7 @@ def pane(time_ms: int) -> int:
 @given(drawn)
 def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
     past = history(rows)
-    replay = Replay(FeatureMemory(Extractor(PROJECT, {})))
+    replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     names = [feature.name for feature in replay.memory.extractor.definitions]
     for position, values in enumerate(replay.rows(past)):
         row, one = dict(zip(names, values, strict=True)), past[position].payment
@@ -61,13 +61,13 @@ def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
 @given(drawn)
 def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
     past = history(rows)
-    replay = Replay(FeatureMemory(Extractor(PROJECT, {})))
+    replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     list(replay.rows(past))
     end = past[-1].payment.event_time if past else 0
     known_before = {
         one.payment.transaction_id for one in past[:-1] if one.fraud is not None and one.known_at <= end
     }
     labelled = {one.payment.transaction_id for one in past if one.fraud is not None}
-    due = replay.still_due()
+    due = replay.still_pending()
     assert {label.transaction_id for label in due} == labelled - known_before
     assert [label.known_at for label in due] == sorted((label.known_at for label in due), reverse=True)

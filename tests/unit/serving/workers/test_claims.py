@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
-from fraud_detection.adapters.sqlite.dedup_index import SqliteLedger
+from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.core.errors import RetryError
-from fraud_detection.core.ports import First
+from fraud_detection.core.ports import FirstDelivery
 from fraud_detection.serving.workers.claims import Ask, Claims
 
 WORKERS = 3
@@ -28,9 +28,9 @@ class Crew:
     def __init__(self, stack: ExitStack, seed: int, *, all_seen: bool) -> None:
         self.chance = Random(seed)
         self.boards = [SharedIds(shared_memory(one)) for one in range(WORKERS)]
-        self.ledgers = [stack.enter_context(ledger(board)) for board in self.boards]
+        self.dedup_indexes = [stack.enter_context(dedup_index(board)) for board in self.boards]
         self.claims = [
-            Claims(one, self.boards, {}, self.ledgers[one], self._asker(one)) for one in range(WORKERS)
+            Claims(one, self.boards, {}, self.dedup_indexes[one], self._asker(one)) for one in range(WORKERS)
         ]
         self.dead: set[int] = set()
         self.decided: list[tuple[str, int]] = []
@@ -56,7 +56,7 @@ class Crew:
             await asyncio.sleep(0)
 
     async def take(self, worker: int, ids: Sequence[str], number: int = 0, key: str = "") -> str:
-        claims, found = self.claims[worker], self.ledgers[worker]
+        claims, found = self.claims[worker], self.dedup_indexes[worker]
         claim = claims.claim(ids, lambda: {*ids, f"\n{key or number}"})
         try:
             if claim is not None:
@@ -64,7 +64,7 @@ class Crew:
         except RetryError:
             return "refused"
         # From here on as in the engine: one request after the other, the look-up right before the decision.
-        mine = {one for one in ids if not found.look_up([one], []).taken_in}
+        mine = {one for one in ids if not found.batch_state([one], []).already_processed}
         if self.chance.random() < 0.1:
             mine = set()
         self.order.append(number)
@@ -78,11 +78,11 @@ class Crew:
 
 
 @contextlib.contextmanager
-def ledger(board: SharedIds) -> Iterator[SqliteLedger]:
+def dedup_index(board: SharedIds) -> Iterator[SqliteDedupIndex]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE decisions (transaction_id TEXT PRIMARY KEY, event BLOB, entities BLOB)")
         db.execute("CREATE TABLE history (transaction_id TEXT, content BLOB, entities BLOB)")
-        found = SqliteLedger(db, lambda: None, board)
+        found = SqliteDedupIndex(db, lambda: None, board)
         found.enter_from_tables(1)
         yield found
 
@@ -104,7 +104,7 @@ def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bo
             assert set(asyncio.run(run(crew))) == {"answered"}
             assert max(Counter(one for one, _ in crew.decided).values()) == 1
             assert {one for one, _ in crew.decided} == set(IDS)
-            for claims, found in zip(crew.claims, crew.ledgers, strict=True):
+            for claims, found in zip(crew.claims, crew.dedup_indexes, strict=True):
                 assert not any((claims._deciding, claims._asking, claims._doubtful, claims._released))
                 assert not found.elsewhere
 
@@ -115,8 +115,8 @@ def test_who_has_decided_tells_what() -> None:
         claim = crew.claims[0].claim(["a", "b"], set)
         assert claim is not None
         await crew.claims[0].cleared(claim)
-        assert crew.ledgers[0].elsewhere == {"a": First(b"\x01")}
-        assert crew.ledgers[0].look_up(["a", "b"], []).first == {"a": First(b"\x01")}
+        assert crew.dedup_indexes[0].elsewhere == {"a": FirstDelivery(b"\x01")}
+        assert crew.dedup_indexes[0].batch_state(["a", "b"], []).first == {"a": FirstDelivery(b"\x01")}
         crew.claims[0].release(["a", "b"])
         assert await crew.claims[2].deciders({"a": {0}, "b": {None}, "c": {0}}) == {"a": 1}
         assert await crew.claims[2].deciders({"a": {1}}) == {}

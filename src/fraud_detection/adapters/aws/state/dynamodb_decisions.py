@@ -30,7 +30,7 @@ from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts
 from fraud_detection.adapters.aws.state.dynamodb_labels import DynamoLabels
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Label
-from fraud_detection.core.ports import First, Known
+from fraud_detection.core.ports import BatchState, FirstDelivery
 
 HISTORY = "history"
 """The lane of payments that were never decided by the stream."""
@@ -78,8 +78,8 @@ class Unsaved(msgspec.Struct, frozen=True, array_like=True):
     decided: bool = False
 
 
-class DynamoLedger:
-    """A Ledger over two tables with the key `id`; `lane` is the shard whose events are being decided."""
+class DynamoDedupIndex:
+    """A DedupIndex over two tables with the key `id`; `lane` is the shard whose events are being decided."""
 
     def __init__(self, client: Any, decisions: str, labels: str, days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client and the names of the tables.
@@ -98,26 +98,26 @@ class DynamoLedger:
         self._kept.clear()
         self._labels.forget()
 
-    def look_up(self, payments: Sequence[str], told_of: Sequence[str]) -> Known:
+    def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of.
 
         Numbers are those of this lane's events; what came by another lane has none.
         """
-        ids = [*payments, *told_of]
+        ids = [*payments, *labelled]
         self._read_decisions(ids)
         self._labels.read(ids)
         kept = {one: self._kept[one] for one in ids if one in self._kept}
-        return Known(
+        return BatchState(
             {
                 one: kept[one].sequence if kept[one].lane == self.lane else 0
                 for one in payments
                 if one in kept
             },
-            {one: kept[one].entities for one in told_of if one in kept},
+            {one: kept[one].entities for one in labelled if one in kept},
             self._labels.of(ids, self.lane, redundant=False),
             self._labels.of(ids, self.lane, redundant=True),
             {one for one in payments if one in kept and kept[one].declined},
-            first={one: First(kept[one].event, kept[one].content) for one in payments if one in kept},
+            first={one: FirstDelivery(kept[one].event, kept[one].content) for one in payments if one in kept},
         )
 
     def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
@@ -230,7 +230,7 @@ class DynamoLedger:
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def note_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
+    def store_history(self, payments: Iterable[tuple[str, Ids, bytes]]) -> None:
         """Enter payments taken in before the stream began, with the digests of their content.
 
         A label that comes finds their entities.
