@@ -17,7 +17,7 @@ from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.demo.emerging_fraud import NoveltySettings, changed_world
+from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, changed_world
 from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.history.load import read_history
 from fraud_detection.simulator.history_file import write_history
@@ -47,12 +47,12 @@ def compared(world: SimulatorSettings, folder: Path) -> tuple[float, float, int]
     make_features(project, past, folder / "features.parquet", silent, as_of=as_of)
     given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
     final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
-    judged = read_bundle(folder / str(final.manifest.judged))
+    evaluated = read_bundle(folder / str(final.manifest.evaluated_as))
     vocabulary = final.contents.features.vocabulary
     table, _ = feature_table(project, read_history(project, past, silent), silent, vocabulary=vocabulary)
     later = table.slice(as_of, as_of + 7 * WEEKS * DAY)
     rows = later.take(later.label >= 0)
-    return average_precision(judged, rows), average_precision(final, rows), int((rows.label == 1).sum())
+    return average_precision(evaluated, rows), average_precision(final, rows), int((rows.label == 1).sum())
 
 
 def main() -> None:
@@ -67,11 +67,11 @@ def main() -> None:
     for seed in range(1, arguments.seeds + 1):
         plain = SimulatorSettings(seed=seed, cards=arguments.cards, days=TRAINED + 7 * WEEKS)
         with tempfile.TemporaryDirectory() as name:
-            novel = NoveltySettings(plain, "card_testing", BEGINS, 0.4, Path(name))
+            novel = EmergingFraudSettings(plain, "card_testing", BEGINS, 0.4, Path(name))
         for words, world in (("as ever", plain), ("a new kind of fraud", changed_world(novel))):
             with tempfile.TemporaryDirectory() as name:
-                judged, again, frauds = compared(world, Path(name))
-            sys.stdout.write(f"{seed} {words:24} {frauds:6,}   {judged:.4f}   {again:.4f}\n")
+                evaluated, again, frauds = compared(world, Path(name))
+            sys.stdout.write(f"{seed} {words:24} {frauds:6,}   {evaluated:.4f}   {again:.4f}\n")
             sys.stdout.flush()
 
 

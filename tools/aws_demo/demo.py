@@ -32,7 +32,7 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.demo.demo import DemoSettings, demo_project, learn
 from fraud_detection.demo.truth import Answer, Quality, quality
 from fraud_detection.deployment import apply as applying
-from fraud_detection.deployment.backfill_profiles import warm_up
+from fraud_detection.deployment.backfill_profiles import backfill_profiles
 from fraud_detection.deployment.logs import CloudTally, entries
 from fraud_detection.deployment.package import package
 from fraud_detection.deployment.release import Release, prepare
@@ -184,7 +184,7 @@ def fill(
     )
     dedup_index = DynamoDedupIndex(dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"])
     profiles.lane = dedup_index.lane = HISTORY
-    warm_up(bundle, history, profiles, dedup_index, progress)
+    backfill_profiles(bundle, history, profiles, dedup_index, progress)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ AT_RANDOM = 8
 """So many proposals explore before the others follow what was good."""
 
 
-class Knob(msgspec.Struct, frozen=True):
+class SearchParameter(msgspec.Struct, frozen=True):
     """A setting that may be turned between two values.
 
     whole: only integers.  by_factor: what counts is by how many times a value is larger.
@@ -40,7 +40,7 @@ class Knob(msgspec.Struct, frozen=True):
 class OptunaTuner:
     """Proposes values for knobs by a tree-structured Parzen estimator."""
 
-    def __init__(self, knobs: Sequence[Knob], seed: int) -> None:
+    def __init__(self, parameters: Sequence[SearchParameter], seed: int) -> None:
         """Begin a search; raise ConfigError where Optuna is not installed."""
         try:
             import optuna  # noqa: PLC0415 - takes a moment, seldom needed
@@ -50,16 +50,16 @@ class OptunaTuner:
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
-        self._knobs = {knob.name: knob for knob in knobs}
+        self._knobs = {parameter.name: parameter for parameter in parameters}
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=AT_RANDOM)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._space = {knob.name: self._range(knob) for knob in knobs}
+        self._space = {parameter.name: self._range(parameter) for parameter in parameters}
         self._open: optuna.Trial | None = None
 
-    def know(self, values: Mapping[str, float], worth: float) -> None:
+    def know(self, values: Mapping[str, float], score: float) -> None:
         """Take note of values that were tried already; what is out of range counts as its end."""
         near = {name: self._plain(name, self._knobs[name].within(value)) for name, value in values.items()}
-        trial = self._optuna.trial.create_trial(params=near, distributions=self._space, value=worth)
+        trial = self._optuna.trial.create_trial(params=near, distributions=self._space, value=score)
         self._study.add_trial(trial)
 
     def propose(self) -> dict[str, float]:
@@ -67,17 +67,19 @@ class OptunaTuner:
         self._open = self._study.ask(self._space)
         return {name: self._plain(name, value) for name, value in self._open.params.items()}
 
-    def answer(self, worth: float) -> None:
+    def answer(self, score: float) -> None:
         """Say what the proposed values were worth; more is better."""
         if self._open is None:
             raise ValueError("nothing was proposed")
-        self._study.tell(self._open, worth)
+        self._study.tell(self._open, score)
         self._open = None
 
     def _plain(self, name: str, value: float) -> float:
         return int(value) if self._knobs[name].whole else float(f"{value:.{DIGITS}g}")
 
-    def _range(self, knob: Knob) -> optuna.distributions.BaseDistribution:
-        if knob.whole:
-            return self._optuna.distributions.IntDistribution(int(knob.low), int(knob.high))
-        return self._optuna.distributions.FloatDistribution(knob.low, knob.high, log=knob.by_factor)
+    def _range(self, parameter: SearchParameter) -> optuna.distributions.BaseDistribution:
+        if parameter.whole:
+            return self._optuna.distributions.IntDistribution(int(parameter.low), int(parameter.high))
+        return self._optuna.distributions.FloatDistribution(
+            parameter.low, parameter.high, log=parameter.by_factor
+        )

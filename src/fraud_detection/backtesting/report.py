@@ -17,7 +17,7 @@ from fraud_detection.backtesting.replay import (
 )
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
-from fraud_detection.core.score.archive import beside_as_judged, read_bundle
+from fraud_detection.core.score.archive import evaluated_bundle, read_bundle
 from fraud_detection.evaluation.compare import compare
 from fraud_detection.evaluation.comparison import Report, Variant
 from fraud_detection.evaluation.slices import iso
@@ -112,7 +112,7 @@ def _evaluated(table: PastTable, settings: BacktestSettings) -> tuple[Path, tupl
     A bundle that was fitted again leaves no payment behind it whose label is in.
     """
     asked = read_bundle(settings.bundle)
-    beside = beside_as_judged(settings.bundle.parent, asked)
+    beside = evaluated_bundle(settings.bundle.parent, asked)
     known = settings.as_of or table.info.as_of or table.latest_news()
     begin = learned_until(asked)
     is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start

@@ -19,12 +19,12 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.core.project_schema import Project
-from fraud_detection.core.score.archive import beside_as_judged, read_bundle
+from fraud_detection.core.score.archive import evaluated_bundle, read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.comparison import Report
 from fraud_detection.history.load import History, Progress, read_history, refuse_empty
-from fraud_detection.training.evaluate import judge
-from fraud_detection.training.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.training.evaluate import evaluate_slice
+from fraud_detection.training.fit import Learned, Slices, leakage_suspects, learn, refit
 from fraud_detection.training.make_bundle import make_bundle, make_refitted
 from fraud_detection.training.stages import keep_table
 from fraud_detection.training.tables.build import feature_table
@@ -33,11 +33,11 @@ from fraud_detection.training.tune import Budget, Tuned, tune
 from fraud_detection.training.workflow import (
     EvaluateReport,
     checked_scorer,
-    doubts_of,
     evaluate,
     score_test,
     store_bundle,
     tracker,
+    warnings_of,
 )
 
 TABLE = "features.parquet"
@@ -74,12 +74,12 @@ class Retrained(msgspec.Struct, frozen=True):
 
     bundle: Bundle
     directory: Path
-    judged: Bundle
+    evaluated: Bundle
     tuned: Tuned
     challenger: dict[str, float]
     champion: dict[str, float] | None
-    suspects: dict[str, float]
-    doubts: tuple[str, ...]
+    leakage_suspects: dict[str, float]
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
     report: Report | None
     tracked: str | None
@@ -100,26 +100,26 @@ def retrain(
     tuned = tune(dataset, project.model, [champion.contents.project.model], settings.budget, progress)
     better = msgspec.structs.replace(project, model=tuned.settings)
     learned = learn(slices, better.model, lambda share: progress("growing trees", share))
-    judged = make_bundle(better, slices, learned)
-    store_bundle(judged, settings.out / judged.name)
+    evaluated = make_bundle(better, slices, learned)
+    store_bundle(evaluated, settings.out / evaluated.name)
     progress("growing trees", 1.0)
-    evaluation = settings.out / f"{judged.name}.evaluation"
-    found = evaluate(better, table, settings.out / judged.name, evaluation, progress=progress)
-    notes, figures, report = _beside(project, champion, judged, settings, dataset, progress, say)
+    evaluation = settings.out / f"{evaluated.name}.evaluation"
+    found = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
+    notes, figures, report = _beside(project, champion, evaluated, settings, dataset, progress, say)
     again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
-    bundle = make_refitted(judged, slices, again)
+    bundle = make_refitted(evaluated, slices, again)
     directory = settings.out / bundle.name
     store_bundle(bundle, directory)
     progress("fitting again", 1.0)
     return Retrained(
         bundle=bundle,
         directory=directory,
-        judged=judged,
+        evaluated=evaluated,
         tuned=tuned,
         challenger=found.metrics,
         champion=figures,
-        suspects=suspects(slices.train),
-        doubts=doubts_of(slices, learned, bundle),
+        leakage_suspects=leakage_suspects(slices.train),
+        warnings=warnings_of(slices, learned, bundle),
         notes=notes,
         report=report,
         tracked=_tracked(better, bundle, directory, learned, found) if settings.tracking else None,
@@ -184,7 +184,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
     """Judge the champion on the same rows, and decide them again by both."""
     # What it had learned when it was judged leaves more of the past to judge it on.
-    path = _as_judged(champion, settings) or settings.champion
+    path = _evaluated_bundle(champion, settings) or settings.champion
     champion = read_bundle(path)
     problem = _why_not(champion, bundle, dataset)
     if problem:
@@ -192,7 +192,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     cut = dataset.info.boundaries
     scorer = checked_scorer(champion, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, champion, scorer)
-    figures = judge(scored, champion.manifest.cutoffs, project.costs, project.model.seed)
+    figures = evaluate_slice(scored, champion.manifest.cutoffs, project.costs, project.model.seed)
     tried = BacktestSettings(
         changes=(change_file(bundle, champion, settings.out),),
         bundle=path,
@@ -203,15 +203,15 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     return (), figures, backtest(project, tried, progress, say)
 
 
-def _as_judged(champion: Bundle, settings: RetrainSettings) -> Path | None:
+def _evaluated_bundle(champion: Bundle, settings: RetrainSettings) -> Path | None:
     """Return where the bundle is as which the champion was judged: in --out, or where training put it."""
     places = (settings.out, settings.out.parent, settings.champion.parent)
-    return next(filter(None, (beside_as_judged(place, champion) for place in places)), None)
+    return next(filter(None, (evaluated_bundle(place, champion) for place in places)), None)
 
 
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
     """Return why the champion cannot be judged on the test slice; empty where it can."""
-    judged = champion.manifest.judged
+    evaluated = champion.manifest.evaluated_as
     if bundle.name == champion.name:
         return "as it was judged the challenger is the champion: only payments after the test slice are new"
     if champion.manifest.fingerprint != dataset.info.fingerprint:
@@ -220,6 +220,10 @@ def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
         return (
             "the champion has learned from labels of the test slice, so its figures would be too good: "
             "compare them on later payments, in the shadow"
-            + (f"; as it was judged it is bundle {judged}: copy its folder into --out" if judged else "")
+            + (
+                f"; as it was judged it is bundle {evaluated}: copy its folder into --out"
+                if evaluated
+                else ""
+            )
         )
     return ""

@@ -178,10 +178,10 @@ class Split(Settings, frozen=True):
     """How history is cut by time: train | gap | validation | gap | test.
 
     A gap is as long as the label delay.  test_from: the first day of the test slice, instead of a share.
-    warm_up: the first part of history fills the windows and is not learned from.
+    burn_in: the first part of history fills the windows and is not learned from.
     """
 
-    warm_up: Duration = msgspec.field(default_factory=lambda: Duration.parse("0d"))
+    burn_in: Duration = msgspec.field(default_factory=lambda: Duration.parse("0d"))
     validation_share: Share = 0.15
     test_share: Share = 0.2
     test_from: dt.date | None = None

@@ -16,15 +16,15 @@ from fraud_detection.history.load import Progress, read_history
 from fraud_detection.simulator.drift import Drift, parse_drift
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.world import DAY, ScenarioSettings, SimulatorSettings
-from fraud_detection.training.emerging_fraud import Question, Week, novelty
-from fraud_detection.training.prequential import Plan
+from fraud_detection.training.emerging_fraud import Question, Week, emerging_fraud
+from fraud_detection.training.prequential import WalkForwardPlan
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Dataset
 
 WEEK_DAYS = 7
 
 
-class NoveltySettings(msgspec.Struct, frozen=True):
+class EmergingFraudSettings(msgspec.Struct, frozen=True):
     """The world, the kind of fraud that begins on `from_day` with `weight`, and where its files are put.
 
     drift: changes of behaviour, in the language of `fraud generate live --drift`.
@@ -40,15 +40,17 @@ class NoveltySettings(msgspec.Struct, frozen=True):
     drift: tuple[str, ...] = ()
 
 
-def watch(settings: NoveltySettings, project: Project, progress: Progress) -> list[Week]:
+def watch(settings: EmergingFraudSettings, project: Project, progress: Progress) -> list[Week]:
     """Make the world, replay it, and return what is found of the new kind in each week since it began."""
     question = Question(settings.kind, plan_of(settings, project), settings.review_share)
     weeks = weeks_of(settings, question.plan)
     dataset, kinds = replayed(settings, project, progress)
-    return novelty(dataset, kinds, weeks, question, project.model, progress)
+    return emerging_fraud(dataset, kinds, weeks, question, project.model, progress)
 
 
-def replayed(settings: NoveltySettings, project: Project, progress: Progress) -> tuple[Dataset, np.ndarray]:
+def replayed(
+    settings: EmergingFraudSettings, project: Project, progress: Progress
+) -> tuple[Dataset, np.ndarray]:
     """Make the world and replay it; return its table, and the kind of fraud that each payment is."""
     world, drifts = changed_world(settings), behaviour_drifts(settings.drift)
     settings.directory.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def replayed(settings: NoveltySettings, project: Project, progress: Progress) ->
     return dataset, _kinds(dataset, truth)
 
 
-def changed_world(settings: NoveltySettings) -> SimulatorSettings:
+def changed_world(settings: EmergingFraudSettings) -> SimulatorSettings:
     """Return the world with the new kind switched on late; raise ConfigError for a kind it does not know."""
     scenarios = settings.world.scenarios
     known = [field.name for field in msgspec.structs.fields(scenarios)]
@@ -83,13 +85,13 @@ def behaviour_drifts(texts: Sequence[str]) -> list[Drift]:
     return drifts
 
 
-def plan_of(settings: NoveltySettings, project: Project) -> Plan:
+def plan_of(settings: EmergingFraudSettings, project: Project) -> WalkForwardPlan:
     """Return the days of each part; the delay is that of the project's labels."""
     delay = project.schema.label.delay.ms if project.schema.label else 0
-    return Plan(WEEK_DAYS, -(-delay // DAY), WEEK_DAYS, settings.history_days)
+    return WalkForwardPlan(WEEK_DAYS, -(-delay // DAY), WEEK_DAYS, settings.history_days)
 
 
-def weeks_of(settings: NoveltySettings, plan: Plan) -> list[dt.date]:
+def weeks_of(settings: EmergingFraudSettings, plan: WalkForwardPlan) -> list[dt.date]:
     """Return the first day of each whole week from the new kind's first day on."""
     needed = plan.history_days + plan.delay_days
     if settings.from_day < needed or settings.from_day + WEEK_DAYS > settings.world.days:

@@ -23,7 +23,7 @@ PROFILES_A_STEP = 500
 TOLD_EVERY = 4096
 
 
-class Warmed(msgspec.Struct, frozen=True):
+class BackfillResult(msgspec.Struct, frozen=True):
     """What was written: profiles, and payments that may come again or whose labels are still to come."""
 
     payments: int
@@ -31,9 +31,9 @@ class Warmed(msgspec.Struct, frozen=True):
     noted: int
 
 
-def warm_up(
+def backfill_profiles(
     bundle: Bundle, path: Path, store: StateStore, dedup_index: DynamoDedupIndex, progress: Progress
-) -> Warmed:
+) -> BackfillResult:
     """Take a file of past payments in; the stream tells the labels that were not known by its end.
 
     It may be interrupted and started again.  Raises ConfigError when payments of a stream have already
@@ -58,7 +58,7 @@ def warm_up(
         progress(f"noting payments that may be told of: {at:,} of {len(noted):,}", at / len(noted))
         dedup_index.store_history(part)
     progress(f"noting payments that may be told of: {len(noted):,}", 1.0)
-    return Warmed(len(history), replay.memory.size(), len(noted))
+    return BackfillResult(len(history), replay.memory.size(), len(noted))
 
 
 def _open_ended(replay: Replay, history: Sequence[PastPayment], late_ms: int) -> list[PastPayment]:

@@ -49,7 +49,7 @@ def boundaries(event_time: np.ndarray, split: Split, delay_ms: int) -> Boundarie
     share = split.validation_share * ordered.size / max(before.size, 1)
     validation_until = test_from - delay_ms
     validation_from = _quantile(before, 1 - min(share, 0.5), test_from)
-    first = int(ordered[0]) + split.warm_up.ms
+    first = int(ordered[0]) + split.burn_in.ms
     cut = Boundaries(
         first, validation_from - delay_ms, validation_from, validation_until, test_from, int(ordered[-1]) + 1
     )
@@ -109,7 +109,7 @@ def _refuse_empty(cut: Boundaries, ordered: np.ndarray, split: Split) -> None:
         days = (ordered[-1] - ordered[0]) / 86_400_000
         raise ConfigError(
             f"no payments are left for {', '.join(empty)}: those with mature labels span {days:.1f} days, "
-            f"in which a warm-up of {split.warm_up} and two gaps of the label delay must fit; give more "
+            f"in which a burn-in of {split.burn_in} and two gaps of the label delay must fit; give more "
             "history, or a smaller `schema.label.delay`, or other values in `split`, or, where the labels "
             "are of a later moment than the last payment, that moment with --as-of"
         )

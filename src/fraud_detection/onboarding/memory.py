@@ -99,8 +99,8 @@ def propose_split(board: Board, when: When, parties: list[Party]) -> Split:
     """Return the split; a long history first fills its windows before it is learned from."""
     settings: dict[str, object] = {}
     if when.days >= _LONG_DAYS and board.rows >= _MANY_ROWS and any(party.returns for party in parties):
-        settings["warm_up"] = "30d"
-        board.say("split.warm_up", "30d: the first month only fills the windows")
+        settings["burn_in"] = "30d"
+        board.say("split.burn_in", "30d: the first month only fills the windows")
     if board.overrides.test_from is not None:
         settings["test_from"] = _test_from(when, board.overrides.test_from)
     return decode(settings, Split, "split")

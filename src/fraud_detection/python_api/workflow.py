@@ -153,7 +153,7 @@ def train(
         make_features(project, as_file(payments, Path(folder), "payments"), out, tell)
     work = train_evaluate_and_refit if refit else train_and_evaluate
     trained, judged = work(project, out, target, target.parent / "evaluation", tell, tracking=False)
-    return Training(Bundle(target), judged.metrics, judged.pictures, trained.doubts)
+    return Training(Bundle(target), judged.metrics, judged.pictures, trained.warnings)
 
 
 def backtest(

@@ -19,7 +19,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
-from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.serving.workers.ownership import Ownership, mark_shards, refuse_other_workers, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
 
@@ -67,7 +67,7 @@ def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progr
         state_file = StateFile(drafts[0])
         service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
         with few_collections():
-            count = warm_up(service, engine.project, history, progress)
+            count = preload_history(service, engine.project, history, progress)
         service.close()
         return count
     payments = read_history(engine.project, history, progress).payments
@@ -76,7 +76,7 @@ def _remember(drafts: list[Path], engine: Engine, history: Path, progress: Progr
         progress(f"remembering history: worker {worker} of {len(drafts)}", worker / len(drafts))
         own = WorkerService(engine, worker, StateFile(draft), {})
         with few_collections():
-            own.warm_up_own(payments, ownership)
+            own.preload_own_history(payments, ownership)
         own.close()
     progress(f"remembering history: {len(payments):,} payments", 1.0)
     return len(payments)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.evaluation.measures import DAY_MS
-from fraud_detection.training.prequential import Fold, Models, Plan, learn_fold
+from fraud_detection.training.prequential import Fold, Models, WalkForwardPlan, learn_fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ class Question:
     """What is asked: the new kind's name, the days of each part, the share of payments that is reviewed."""
 
     kind: str
-    plan: Plan
+    plan: WalkForwardPlan
     review_share: float = 0.01
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Question:
             raise ConfigError(f"novelty: the share to review lies between 0 and 1, got {self.review_share}")
 
 
-def novelty(
+def emerging_fraud(
     dataset: Dataset,
     kinds: np.ndarray,
     weeks: Sequence[dt.date],

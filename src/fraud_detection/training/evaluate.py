@@ -60,7 +60,7 @@ class Scored:
         return Scored(self.rows.take(known), self.score[known], self.label[known], self.days)
 
 
-def judge(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str, float]:
+def evaluate_slice(scored: Scored, cutoffs: Cutoffs, costs: Costs, seed: int) -> dict[str, float]:
     """Return every figure, rounded to 6 digits; NaN where a figure has no meaning.
 
     `*_low` and `*_high` bound a 95 % interval; `amount_only_*` is what the amount alone reaches.

@@ -89,7 +89,7 @@ class Refit:
 
 def refit(
     dataset: Dataset,
-    judged: Learned,
+    evaluated: Learned,
     settings: Model,
     progress: Callable[[float], None] | None = None,
     as_of: int | None = None,
@@ -106,9 +106,9 @@ def refit(
         as_of = int(dataset.event_time.max())
     until = as_of - info.delay_ms + 1
     rows = dataset.slice(info.boundaries.train_from, until).labelled(as_of)
-    counted = msgspec.structs.replace(settings, rounds=judged.rounds)
+    counted = msgspec.structs.replace(settings, rounds=evaluated.rounds)
     model = fit(sample(rows), None, counted, progress).model
-    return Refit(Learned(model, judged.calibration, judged.rounds), rows, until, as_of)
+    return Refit(Learned(model, evaluated.calibration, evaluated.rounds), rows, until, as_of)
 
 
 def sample(rows: Dataset) -> Sample:
@@ -122,7 +122,7 @@ def sample(rows: Dataset) -> Sample:
     return Sample(own.features, own.label, weight, tuple(own.info.names))
 
 
-def suspects(train: Dataset) -> dict[str, float]:
+def leakage_suspects(train: Dataset) -> dict[str, float]:
     """Return the features that alone rank nearly all frauds right, with their AUC.
 
     Payments rarely make it that easy: such a feature usually knows the label.

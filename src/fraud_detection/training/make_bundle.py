@@ -19,7 +19,7 @@ from fraud_detection.core.score.bundle import (
     assemble,
 )
 from fraud_detection.evaluation.cutoffs import choose
-from fraud_detection.training.evaluate import Scored, judge
+from fraud_detection.training.evaluate import Scored, evaluate_slice
 from fraud_detection.training.reference import SCORE_EDGES, distribution, reference, vectors
 from fraud_detection.training.report.model_card import model_card
 
@@ -43,7 +43,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
         scored.days,
         weight=scored.weight,
     )
-    figures = judge(scored, cutoffs, project.costs, project.model.seed)
+    figures = evaluate_slice(scored, cutoffs, project.costs, project.model.seed)
     metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
     normal = reference(slices.train, distribution(scored.score, SCORE_EDGES))
     periods = _periods(info.boundaries)
@@ -69,14 +69,14 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
     return assemble(contents, draft)
 
 
-def make_refitted(judged: Bundle, slices: Slices, again: Refit) -> Bundle:
+def make_refitted(evaluated: Bundle, slices: Slices, again: Refit) -> Bundle:
     """Return the bundle that was judged with the trees that were fitted again in place of its own."""
-    was, before = judged.manifest, judged.contents
+    was, before = evaluated.manifest, evaluated.contents
     normal = reference(again.rows, before.reference.score)
     periods = msgspec.structs.replace(
         was.periods, train_until=iso(again.until), labels_as_of=iso(again.as_of)
     )
-    draft = msgspec.structs.replace(was, name="", periods=periods, files={}, judged=was.name)
+    draft = msgspec.structs.replace(was, name="", periods=periods, files={}, evaluated_as=was.name)
     contents = msgspec.structs.replace(
         before,
         model=again.learned.model,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WalkForwardPlan:
     """How many days each part takes; history ends where the train days end.
 
     seeds: of how many models the log-odds are averaged; each more costs its time and gains less.
@@ -53,7 +53,7 @@ class Plan:
 class Fold:
     """The moments of one start, in ms since 1970 UTC.
 
-    >>> fold = Fold.of(dt.date(1970, 3, 1), Plan())
+    >>> fold = Fold.of(dt.date(1970, 3, 1), WalkForwardPlan())
     >>> fold.history_from // DAY_MS, fold.stop_from // DAY_MS, fold.until // DAY_MS
     (10, 59, 66)
     >>> fold.test_from // DAY_MS, fold.test_until // DAY_MS
@@ -67,7 +67,7 @@ class Fold:
     test_until: int
 
     @classmethod
-    def of(cls, start: dt.date, plan: Plan) -> Fold:
+    def of(cls, start: dt.date, plan: WalkForwardPlan) -> Fold:
         """Lay the plan's days along the calendar."""
         first = (start - dt.date(1970, 1, 1)).days
         until = first + plan.train_days
@@ -91,16 +91,16 @@ class Scores:
 
 def prequential(
     dataset: Dataset,
-    starts: Sequence[dt.date],
-    plan: Plan,
+    start_dates: Sequence[dt.date],
+    plan: WalkForwardPlan,
     settings: Model,
     progress: Callable[[str, float], None] | None = None,
 ) -> Scores:
     """Score every payment of every fold's test days, each fold by models of its own."""
     parts = []
-    for number, start in enumerate(starts):
+    for number, start in enumerate(start_dates):
         if progress:
-            progress(f"fold {start}", number / len(starts))
+            progress(f"fold {start}", number / len(start_dates))
         parts.append(_fold(dataset, start, plan, settings))
     return Scores(*(np.concatenate([getattr(p, name) for p in parts]) for name in Scores.__slots__))
 
@@ -136,7 +136,7 @@ def learn_fold(dataset: Dataset, fold: Fold, settings: Model, seeds: int) -> Mod
     return Models(tuple(XGBoostScorer(model, threads=settings.threads) for model in models))
 
 
-def _fold(dataset: Dataset, start: dt.date, plan: Plan, settings: Model) -> Scores:
+def _fold(dataset: Dataset, start: dt.date, plan: WalkForwardPlan, settings: Model) -> Scores:
     fold = Fold.of(start, plan)
     test = dataset.slice(fold.test_from, fold.test_until)
     known = len(dataset.slice(fold.history_from, fold.until).labelled(fold.test_from))

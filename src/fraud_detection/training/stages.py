@@ -113,13 +113,13 @@ def train_evaluate_and_refit(
     project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
 ) -> tuple[TrainReport, EvaluateReport]:
     """Train a bundle, judge it on the test slice, and fit it again on that slice too."""
-    trained, judged = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
+    trained, evaluated = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
     trained = refit_bundle(trained, features, progress=progress)
     if tracking:
         kept = tracker(project)
         trained = replace(trained, tracked=kept.trained(trained.bundle, bundle, trained.rounds))
-        kept.evaluated(trained.bundle.name, judged.metrics, judged.pictures)
-    return trained, judged
+        kept.evaluated(trained.bundle.name, evaluated.metrics, evaluated.pictures)
+    return trained, evaluated
 
 
 def _features_report(history: History, dataset: Dataset) -> FeaturesReport:

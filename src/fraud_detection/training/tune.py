@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.optuna_tuner import Knob, OptunaTuner
+from fraud_detection.adapters.optuna_tuner import OptunaTuner, SearchParameter
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model
 from fraud_detection.evaluation.measures import DAY_MS, Ranking
@@ -29,13 +29,13 @@ FOLDS = 3
 MODELS = 2
 """Of a fold, which are averaged: one alone would tell luck from skill less well."""
 MAX_MS = 7 * DAY_MS
-KNOBS = (
-    Knob("max_depth", 3, 8, whole=True),
-    Knob("learning_rate", 0.03, 0.3, by_factor=True),
-    Knob("min_child_weight", 0.5, 30, by_factor=True),
-    Knob("subsample", 0.5, 1),
-    Knob("colsample", 0.3, 1),
-    Knob("reg_lambda", 0.5, 50, by_factor=True),
+SEARCH_SPACE = (
+    SearchParameter("max_depth", 3, 8, whole=True),
+    SearchParameter("learning_rate", 0.03, 0.3, by_factor=True),
+    SearchParameter("min_child_weight", 0.5, 30, by_factor=True),
+    SearchParameter("subsample", 0.5, 1),
+    SearchParameter("colsample", 0.3, 1),
+    SearchParameter("reg_lambda", 0.5, 50, by_factor=True),
 )
 
 
@@ -57,8 +57,8 @@ class Tuned(msgspec.Struct, frozen=True):
 
     settings: Model
     trials: int = 0
-    worth: float = math.nan
-    worth_today: float = math.nan
+    score: float = math.nan
+    baseline_score: float = math.nan
 
 
 def folds(cut: Boundaries, delay_ms: int) -> list[Fold]:
@@ -99,26 +99,26 @@ def tune(
     if budget.trials < 1:
         return Tuned(today)
     usable = _usable(dataset)
-    tuner = OptunaTuner(KNOBS, today.seed)
+    tuner = OptunaTuner(SEARCH_SPACE, today.seed)
     given = [today, *(changed for one in more if (changed := _turned(today, _values(one))) != today)]
     until = math.inf if budget.minutes is None else time.monotonic() + 60 * budget.minutes
     tried: list[tuple[float, Model]] = []
     while len(tried) < budget.trials and (not tried or time.monotonic() < until):
         is_given = len(tried) < len(given)
         settings = given[len(tried)] if is_given else _turned(today, tuner.propose())
-        worth = float(np.mean([fold_worth(dataset, fold, settings) for fold in usable]))
+        score = float(np.mean([fold_score(dataset, fold, settings) for fold in usable]))
         if is_given:
-            tuner.know(_values(settings), worth)
+            tuner.know(_values(settings), score)
         else:
-            tuner.answer(worth)
-        tried.append((worth, settings))
+            tuner.answer(score)
+        tried.append((score, settings))
         progress(f"tuning: {len(tried):,} settings tried", (len(tried) - 1) / budget.trials)
     progress(f"tuning: {len(tried):,} settings tried", 1.0)
-    worth, best = max(tried, key=lambda one: one[0])
-    return Tuned(best, len(tried), worth, tried[0][0])
+    score, best = max(tried, key=lambda one: one[0])
+    return Tuned(best, len(tried), score, tried[0][0])
 
 
-def fold_worth(dataset: Dataset, fold: Fold, settings: Model) -> float:
+def fold_score(dataset: Dataset, fold: Fold, settings: Model) -> float:
     """Return the average precision in a fold's days of models that learned before them."""
     test = dataset.slice(fold.test_from, fold.test_until)
     label = test.labels(dataset.info.boundaries.test_from)
@@ -153,7 +153,7 @@ def _has_frauds(dataset: Dataset, span: tuple[int, int], as_of: int) -> bool:
 
 
 def _values(settings: Model) -> dict[str, float]:
-    return {knob.name: getattr(settings, knob.name) for knob in KNOBS}
+    return {parameter.name: getattr(settings, parameter.name) for parameter in SEARCH_SPACE}
 
 
 def _turned(settings: Model, values: Mapping[str, float]) -> Model:

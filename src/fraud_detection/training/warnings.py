@@ -13,7 +13,7 @@ FEW_FRAUDS = 30
 MAX_STOPPED = 0.5
 
 
-def doubts(
+def training_warnings(
     frauds: int, score: np.ndarray, cutoffs: Cutoffs, weight: np.ndarray | None = None
 ) -> tuple[str, ...]:
     """Return what is doubtful, a sentence each.
@@ -23,9 +23,9 @@ def doubts(
 
     >>> from fraud_detection.core.score.bundle import Cutoffs
     >>> cutoffs = Cutoffs(review_at=0.5, decline_at=0.9)
-    >>> doubts(500, np.array([0.1, 0.6, 0.01]), cutoffs)
+    >>> training_warnings(500, np.array([0.1, 0.6, 0.01]), cutoffs)
     ()
-    >>> len(doubts(3, np.array([0.6, 0.6, 0.6]), cutoffs))
+    >>> len(training_warnings(3, np.array([0.6, 0.6, 0.6]), cutoffs))
     3
     """
     found = []

@@ -15,14 +15,14 @@ from fraud_detection.adapters.xgboost.bundle_trial import mark_tried, trusted_sc
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
-from fraud_detection.core.score.archive import beside_as_judged, read_bundle, write_bundle
+from fraud_detection.core.score.archive import evaluated_bundle, read_bundle, write_bundle
 from fraud_detection.core.score.bundle import encode
-from fraud_detection.training.evaluate import EVER, Scored, judge
-from fraud_detection.training.fit import Learned, Slices, learn, refit, suspects
+from fraud_detection.training.evaluate import EVER, Scored, evaluate_slice
+from fraud_detection.training.fit import Learned, Slices, leakage_suspects, learn, refit
 from fraud_detection.training.make_bundle import iso, make_bundle, make_refitted
 from fraud_detection.training.report.pictures import draw
 from fraud_detection.training.tables.dataset import read_dataset
-from fraud_detection.training.warnings import doubts
+from fraud_detection.training.warnings import training_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ class TrainReport:
     """What `train` made.
 
     metrics: of the validation slice.  suspects: features that alone rank nearly all frauds right.
-    doubts: why the training should not be trusted, a sentence each.
+    warnings: why the training should not be trusted, a sentence each.
     tracked: the version in the model registry, None when nothing was tracked.
     """
 
@@ -51,8 +51,8 @@ class TrainReport:
     rounds: int
     train_rows: int
     validation_rows: int
-    suspects: dict[str, float]
-    doubts: tuple[str, ...]
+    leakage_suspects: dict[str, float]
+    warnings: tuple[str, ...]
     tracked: str | None
 
 
@@ -108,8 +108,8 @@ def train(
         rounds=learned.rounds,
         train_rows=len(slices.train),
         validation_rows=len(slices.validation),
-        suspects=suspects(slices.train),
-        doubts=doubts_of(slices, learned, bundle),
+        leakage_suspects=leakage_suspects(slices.train),
+        warnings=warnings_of(slices, learned, bundle),
         tracked=tracker(project).trained(bundle, bundle_dir, learned.rounds) if tracking else None,
     )
 
@@ -122,13 +122,13 @@ def refit_bundle(
     That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
     in ms by which labels are in, where it is another than the table tells.
     """
-    tell, judged = progress or _silent, trained.bundle
+    tell, evaluated = progress or _silent, trained.bundle
     dataset = read_dataset(features_path)
-    was = Learned(judged.contents.model, judged.manifest.calibration, trained.rounds)
-    settings = judged.contents.project.model
+    was = Learned(evaluated.contents.model, evaluated.manifest.calibration, trained.rounds)
+    settings = evaluated.contents.project.model
     again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
-    bundle = make_refitted(judged, Slices.of(dataset), again)
-    write_bundle(judged, trained.directory.parent / judged.name)
+    bundle = make_refitted(evaluated, Slices.of(dataset), again)
+    write_bundle(evaluated, trained.directory.parent / evaluated.name)
     archive = store_bundle(bundle, trained.directory)
     tell("fitting again", 1.0)
     return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
@@ -158,14 +158,14 @@ def evaluate(
     tell("reading features", 0.0)
     dataset = read_dataset(features_path)
     asked = bundle = read_bundle(bundle_path)
-    beside = beside_as_judged(bundle_path.parent, bundle)
+    beside = evaluated_bundle(bundle_path.parent, bundle)
     if beside is not None and bundle.manifest.periods.labels_as_of > iso(dataset.info.boundaries.test_from):
         bundle = read_bundle(beside)
     scorer = checked_scorer(bundle, dataset.info.fingerprint, project.model.threads)
     scored = score_test(dataset, bundle, scorer)
     tell("reading features", 1.0)
     tell("measuring", 0.0)
-    metrics = judge(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
+    metrics = evaluate_slice(scored, bundle.manifest.cutoffs, project.costs, project.model.seed)
     metrics["immature_count"] = float(len(dataset.slice(_test_until(dataset.info), EVER)))
     tell("measuring", 1.0)
     tell("drawing", 0.0)
@@ -192,12 +192,12 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
     """Score what of the test slice has its labels in, with every label that history holds."""
     cut = dataset.info.boundaries
-    learned_until, judged = bundle.manifest.periods.labels_as_of, bundle.manifest.judged
+    learned_until, evaluated = bundle.manifest.periods.labels_as_of, bundle.manifest.evaluated_as
     if learned_until > iso(cut.test_from):
         raise ConfigError(
             f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
-            + (f", or the bundle {judged} that it was judged as, beside it" if judged else "")
+            + (f", or the bundle {evaluated} that it was judged as, beside it" if evaluated else "")
         )
     span = (cut.test_from, _test_until(dataset.info))
     if span[1] <= span[0]:
@@ -218,10 +218,12 @@ def _test_until(info: FeatureTableInfo) -> int:
     return until if info.mature_until is None else min(until, info.mature_until)
 
 
-def doubts_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
+def warnings_of(slices: Slices, learned: Learned, bundle: Bundle) -> tuple[str, ...]:
     """Return why a training should not be trusted, a sentence each."""
     score = np.array(learned.scorer(threads=1).score(slices.traffic.features))
-    return doubts(int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight)
+    return training_warnings(
+        int((slices.train.label == 1).sum()), score, bundle.manifest.cutoffs, slices.traffic.weight
+    )
 
 
 def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:

@@ -133,7 +133,7 @@ def made(small: SmallWorld, state: Path) -> World:
     )
     engines = [load_engine(small.bundle, project) for project in (first, second, small.project)]
     service = service_over(engines[0], state)
-    service.warm_up(read_history(small.project, small.history, quiet).payments, lambda: None)
+    service.preload_history(read_history(small.project, small.history, quiet).payments, lambda: None)
     serve(service, events[:800])
     service.state_file.close()
     service = service_over(engines[0], state)
@@ -405,7 +405,7 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     past = read_history(world.small.project, world.small.history, quiet).payments
     for service in services:
         service.answer_by(engine)
-        service.warm_up_own(past, ownership)
+        service.preload_own_history(past, ownership)
     spread(services, ownership, world.events[:300], random.Random(4))
     for service in services:
         service.close()

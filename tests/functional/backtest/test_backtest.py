@@ -210,7 +210,7 @@ def test_a_table_is_made_once_and_again_only_for_other_history_or_other_features
 def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tmp_path: Path) -> None:
     """A model of another month has other codes for the same categories; the table serves both."""
     project = msgspec.structs.replace(
-        small_world.project, split=Split(warm_up=Duration.parse("3d"), validation_share=0.1, test_share=0.1)
+        small_world.project, split=Split(burn_in=Duration.parse("3d"), validation_share=0.1, test_share=0.1)
     )
     table, bundle = tmp_path / "f.parquet", tmp_path / "bundle"
     make_features(project, small_world.history, table, silent)

@@ -33,7 +33,7 @@ from fraud_detection.history.load import read_history
 from fraud_detection.project.loader import load_project
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
-from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.world import SimulatorSettings
@@ -113,13 +113,13 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
 ) -> None:
     made = bank.folder / "challengers" / found["bundle"]
     champion, challenger = (read_bundle(one) for one in (bank.champion, made))
-    judged = read_bundle(bank.folder / "challengers" / found["judged"])
-    assert challenger.manifest.judged == judged.name
+    evaluated = read_bundle(bank.folder / "challengers" / found["evaluated"])
+    assert challenger.manifest.evaluated_as == evaluated.name
     assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
     assert challenger.manifest.fingerprint == champion.manifest.fingerprint
     assert challenger.contents.features.vocabulary == champion.contents.features.vocabulary
     assert found["trials"] == 2
-    assert found["worth"] >= found["worth_today"]
+    assert found["score"] >= found["baseline_score"]
     table = read_dataset(bank.folder / "challengers" / "features.parquet")
     cut, as_of = table.info.boundaries, table.info.as_of
     assert as_of == int(table.event_time.max())
@@ -131,20 +131,20 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     bank: Bank, found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = bank.folder / "challengers"
-    final, judged = (read_bundle(out / found[name]) for name in ("bundle", "judged"))
+    final, evaluated = (read_bundle(out / found[name]) for name in ("bundle", "evaluated"))
     table = read_dataset(out / "features.parquet")
     cut, info = table.info.boundaries, table.info
     assert info.as_of is not None
-    assert judged.manifest.periods.labels_as_of == moment(cut.test_from)
-    assert judged.manifest.judged is None
+    assert evaluated.manifest.periods.labels_as_of == moment(cut.test_from)
+    assert evaluated.manifest.evaluated_as is None
     assert final.manifest.periods.labels_as_of == moment(info.as_of)
     assert final.manifest.periods.train_until == moment(info.as_of - info.delay_ms + 1)
-    assert final.manifest.calibration == judged.manifest.calibration
-    assert final.manifest.cutoffs == judged.manifest.cutoffs
+    assert final.manifest.calibration == evaluated.manifest.calibration
+    assert final.manifest.cutoffs == evaluated.manifest.cutoffs
     # A naive recount of what it may have learned from.
     mature = (table.event_time >= cut.train_from) & (table.event_time <= info.as_of - info.delay_ms)
     told = (table.label >= 0) & (table.known_at <= info.as_of)
-    assert final.contents.reference.rows == (mature & told).sum() > judged.contents.reference.rows
+    assert final.contents.reference.rows == (mature & told).sum() > evaluated.contents.reference.rows
     # Verdicts on payments of the test slice, told in time, teach it and not the one that is judged there.
     late = (table.event_time >= cut.test_from) & mature & (table.label == 1)
     assert late.sum() > 5
@@ -155,14 +155,14 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
     told_late = tmp_path / "late.jsonl"
     told_late.write_text("\n".join(map(json.dumps, rows)))
     again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told_late}")
-    assert again["judged"] == found["judged"]
+    assert again["evaluated"] == found["evaluated"]
     assert again["bundle"] != found["bundle"]
     # Nobody is told figures of a slice that it has learned.
     given = [f"--config={bank.config}", f"--features={out / 'features.parquet'}", "--no-tracking"]
     capsys.readouterr()
     asked = [f"--bundle={out / found['bundle']}", f"--out={tmp_path / 'judged'}"]
     assert main(["evaluate", "--plain", *given, *asked]) == 0
-    assert f"these are the figures of {found['judged']}" in capsys.readouterr().err
+    assert f"these are the figures of {found['evaluated']}" in capsys.readouterr().err
     alone = shutil.copytree(out / found["bundle"], tmp_path / "alone" / "bundle")
     assert main(["evaluate", "--plain", *given, f"--bundle={alone}", asked[1]]) == 2
     assert "the figures would be too good" in capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_a_champion_that_was_fitted_again_is_judged_as_it_was_when_it_was_judged
     alone = f"--bundle={tmp_path / 'alone' / 'bundle'}"
     assert main(["retrain", *given, alone, f"--out={tmp_path / 'elsewhere' / 'out'}"]) == 0
     said = capsys.readouterr().err
-    assert f"as it was judged it is bundle {found['judged']}: copy its folder into --out" in said
+    assert f"as it was judged it is bundle {found['evaluated']}: copy its folder into --out" in said
     assert json.loads(figures.read_text())["champion"] is None
     assert main(["retrain", *given, f"--bundle={out / found['bundle']}", f"--out={out}"]) == 0
     told = json.loads(figures.read_text())
@@ -201,7 +201,7 @@ def test_both_are_judged_on_the_same_rows_and_the_backtest_says_what_would_chang
         assert found["champion"][name] == found["challenger"][name], name
     assert found["champion"]["average_precision"] != found["challenger"]["average_precision"]
     (variant,) = found["backtest"]["variants"]
-    assert variant["name"] == f"challenger-{found['judged']}"
+    assert variant["name"] == f"challenger-{found['evaluated']}"
     (note,) = found["backtest"]["notes"]
     assert "the table was made as of then" in note
     whole = variant["comparison"]["traffic"]
@@ -402,7 +402,7 @@ def test_payments_that_go_on_as_before_have_not_drifted(
     bank = msgspec.structs.replace(bank, champion=champion)
     state = tmp_path / "state.db"
     service = open_service(champion, state)[1]
-    warm_up(service, bank.project, bank.history, lambda *_: None)
+    preload_history(service, bank.project, bank.history, lambda *_: None)
     service.close()
     decided(bank, state, events)
     found = drift_of(read_bundle(champion), [state], latest_time([state]) or 0)

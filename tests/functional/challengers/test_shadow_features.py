@@ -32,7 +32,7 @@ from fraud_detection.core.project_schema import AmountSource, EntityFeatures, En
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
-from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
@@ -204,7 +204,7 @@ def trial(
     registry = named(short_world, challenger, root / "live")
     state, alone = root / "state.db", root / "alone.db"
     _, service, follower = open_released_service(registry, state)
-    warm_up(service, short_world.project, short_world.history, lambda *_: None)
+    preload_history(service, short_world.project, short_world.history, lambda *_: None)
     (config_id,) = lifecycle.current(registry).shadows
     serve(service, events[:EARLY])
     early = service.state_file.seq
@@ -213,7 +213,7 @@ def trial(
     follower.close()
     _, project = lifecycle.content_of(registry, config_id)
     other = open_service(challenger, alone, project=project)[1]
-    warm_up(other, project, short_world.history, lambda *_: None)
+    preload_history(other, project, short_world.history, lambda *_: None)
     serve(other, events)
     other.close()
     return Trial(registry, config_id, challenger, short_world.history, state, alone, early)
@@ -273,7 +273,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     caplog.set_level(logging.INFO)
     registry, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
     _, server, follower = open_released_service(registry, state)
-    warm_up(server, short_world.project, short_world.history, lambda *_: None)
+    preload_history(server, short_world.project, short_world.history, lambda *_: None)
     follower.close()
     serve(server, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.

@@ -224,7 +224,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
         (("schema-report",), "no such state file"),
         (("generate", "live", "--to", "carrier://x"), "--to carrier://x"),
         (("generate", "live", "--to", "x", "--drift", "nonsense"), "nonsense"),
-        (("prequential", "--starts", "soon", "--config", "good.yaml"), "--starts"),
+        (("prequential", "--start-dates", "soon", "--config", "good.yaml"), "--start-dates"),
         (("parity", "--events", "0"), "--events"),
         (("init", "--dat"), "see `fraud init --help`"),
         (

@@ -253,8 +253,8 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
         (
             "tune",
             (
-                "from fraud_detection.adapters.optuna_tuner import Knob, OptunaTuner;"
-                "print(OptunaTuner([Knob('depth', 1, 8, whole=True)], 7).propose())"
+                "from fraud_detection.adapters.optuna_tuner import SearchParameter, OptunaTuner;"
+                "print(OptunaTuner([SearchParameter('depth', 1, 8, whole=True)], 7).propose())"
             ),
         ),
     ],

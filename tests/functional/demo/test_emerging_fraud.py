@@ -12,10 +12,10 @@ import pytest
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.demo.emerging_fraud import NoveltySettings, plan_of, replayed, weeks_of
+from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, plan_of, replayed, weeks_of
 from fraud_detection.simulator.world import SimulatorSettings
-from fraud_detection.training.emerging_fraud import Question, Week, novelty
-from fraud_detection.training.prequential import Plan
+from fraud_detection.training.emerging_fraud import Question, Week, emerging_fraud
+from fraud_detection.training.prequential import WalkForwardPlan
 from fraud_detection.training.tables.dataset import Dataset
 from tests.smaller import few_features
 
@@ -23,7 +23,7 @@ PROJECT: Project = msgspec.structs.replace(
     few_features(demo_project()), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)
 )
 WORLD = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_share=0.03)
-SETTINGS = NoveltySettings(
+SETTINGS = EmergingFraudSettings(
     WORLD, "account_takeover", from_day=56, weight=0.6, directory=Path(), history_days=42, review_share=0.01
 )
 DAY = 86_400_000
@@ -37,12 +37,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.ndarray
 
 def asked(dataset: Dataset, kinds: np.ndarray, weeks: int = 8, **changes: int) -> list[Week]:
     plan = plan_of(SETTINGS, PROJECT)
-    question = Question("account_takeover", Plan(**{**_fields(plan), **changes}), SETTINGS.review_share)
-    return novelty(dataset, kinds, weeks_of(SETTINGS, plan)[:weeks], question, PROJECT.model)
+    question = Question(
+        "account_takeover", WalkForwardPlan(**{**_fields(plan), **changes}), SETTINGS.review_share
+    )
+    return emerging_fraud(dataset, kinds, weeks_of(SETTINGS, plan)[:weeks], question, PROJECT.model)
 
 
-def _fields(plan: Plan) -> dict[str, int]:
-    return {name: getattr(plan, name) for name in Plan.__slots__}
+def _fields(plan: WalkForwardPlan) -> dict[str, int]:
+    return {name: getattr(plan, name) for name in WalkForwardPlan.__slots__}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, Dynam
 from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.deployment.backfill_profiles import Warmed, warm_up
+from fraud_detection.deployment.backfill_profiles import BackfillResult, backfill_profiles
 from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
@@ -38,10 +38,10 @@ def test_history_comes_first_in_every_store(
         store.lane = lane
         return store
 
-    def warm() -> Warmed:
+    def warm() -> BackfillResult:
         dedup_index = DynamoDedupIndex(dynamo, "decisions", "labels")
         dedup_index.lane = HISTORY
-        return warm_up(bundle, history, process(HISTORY), dedup_index, lambda *_: None)
+        return backfill_profiles(bundle, history, process(HISTORY), dedup_index, lambda *_: None)
 
     first = warm()
     assert len(dynamo.tables["profiles"]) + len(features.groups[GROUP]) == first.profiles

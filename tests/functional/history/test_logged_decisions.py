@@ -24,7 +24,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
-from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
@@ -85,7 +85,7 @@ def state(
     """Return the state file of a service that remembers history and has decided all events, labels too."""
     path = tmp_path_factory.mktemp("decided") / "state.db"
     service = open_service(small_world.bundle, path, project=project)[1]
-    warm_up(service, project, before, lambda *_: None)
+    preload_history(service, project, before, lambda *_: None)
     serve(service, events)
     service.close()
     return path
@@ -221,7 +221,7 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
 ) -> None:
     del key
     service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
-    warm_up(service, project, before, lambda *_: None)
+    preload_history(service, project, before, lambda *_: None)
     stream = late_labels(events, by=1_500)
     serve(service, stream)
     service.close()

@@ -151,7 +151,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
 def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path: Path) -> None:
     service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     payment = Parser(small_world.project.schema).parse(raw(SMALL))
-    service.warm_up([PastPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
+    service.preload_history([PastPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
     copy, conflict = service.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
     assert isinstance(copy, Repeated)
     assert isinstance(conflict, Conflict)
@@ -161,7 +161,7 @@ def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path:
 def test_a_file_of_its_own_history_has_no_conflict(small_world: SmallWorld, tmp_path: Path) -> None:
     service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     history = read_history(small_world.project, small_world.history, lambda *_: None)
-    service.warm_up(history.payments[:500], lambda: None)
+    service.preload_history(history.payments[:500], lambda: None)
     rows = list(rows_of(small_world, 500))
     outcomes = service.take(Batch(rows, None, 1), "test")
     assert not any(isinstance(one, Conflict) for one in outcomes)

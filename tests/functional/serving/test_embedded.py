@@ -170,12 +170,12 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
 def test_history_is_taken_in_once(small_world: SmallWorld, tmp_path: Path) -> None:
     service, history = service_at(small_world, tmp_path / "state.db"), small_world.history
     past = read_history(small_world.project, history, lambda *_: None).payments[:500]
-    service.warm_up(past, lambda: None)
+    service.preload_history(past, lambda: None)
     service.state_file.close()
     again = service_at(small_world, tmp_path / "state.db")
     assert has_past(again.state_file)
     with pytest.raises(ConfigError, match="in use"):
-        again.warm_up(past, lambda: None)
+        again.preload_history(past, lambda: None)
     again.state_file.close()
 
 

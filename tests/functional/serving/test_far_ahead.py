@@ -15,7 +15,7 @@ from fraud_detection.core.events import Quarantined
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.history.load import read_history
-from fraud_detection.serving.embedded.stream_runner import warm_up
+from fraud_detection.serving.embedded.stream_runner import preload_history
 from tests.conftest import SmallWorld
 from tests.states import open_service
 
@@ -70,7 +70,7 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
     found = []
     for number, events in enumerate(with_far_ahead):
         engine, service = open_service(small_world.bundle, tmp_path / f"{number}.db")
-        warm_up(service, engine.project, latest, lambda *_: None)
+        preload_history(service, engine.project, latest, lambda *_: None)
         due = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
         decided = [one for one in outcomes if isinstance(one, Decided)]

@@ -135,7 +135,7 @@ HISTORY = [
 
 def test_labels_of_history_are_learned_when_the_stream_comes_to_their_time(tmp_path: Path) -> None:
     service = open_service(tmp_path / "s.db")
-    service.warm_up(HISTORY, lambda: None)
+    service.preload_history(HISTORY, lambda: None)
     assert risk(service, serve(service, [paid(10, 9)])[0]) == (1, 1.0)
     assert risk(service, serve(service, [paid(11, 11)])[0]) == (1, 1.0)
     service.state_file.close()
@@ -151,7 +151,7 @@ def test_a_label_of_history_that_the_stream_tells_too_counts_once_and_can_be_cor
     tmp_path: Path,
 ) -> None:
     service = open_service(tmp_path / "s.db")
-    service.warm_up(HISTORY, lambda: None)
+    service.preload_history(HISTORY, lambda: None)
     serve(service, [told(2, 10, fraud=True), told(1, 10, fraud=False)])
     assert risk(service, serve(service, [paid(11, 13)])[0]) == (1, 0.5)
     service.close()
@@ -161,7 +161,7 @@ def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tm
     service = open_service(tmp_path / "s.db")
     payment = Parser(SCHEMA).parse(paid(3, 8))
     assert isinstance(payment, Transaction)
-    service.warm_up([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
+    service.preload_history([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
     serve(service, [paid(3, 8)])
     assert (service.tally.decided, service.tally.repeated, service.tally.repeated_labels) == (0, 1, 0)
     service.close()

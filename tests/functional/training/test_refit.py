@@ -42,10 +42,10 @@ def test_evaluate_takes_the_bundle_that_was_judged_and_says_so(
     monkeypatch.chdir(refitted)
     table = "build/features.parquet"
     assert main(["evaluate", "--no-tracking", "--features", table, "--json", "e.json"]) == 0
-    judged = read_bundle(refitted / "build/bundle").manifest.judged
+    evaluated = read_bundle(refitted / "build/bundle").manifest.evaluated_as
     said = capsys.readouterr().err
-    assert judged is not None
-    assert f"these are the figures of {judged}" in said
+    assert evaluated is not None
+    assert f"these are the figures of {evaluated}" in said
     trained, evaluated = (json.loads((refitted / name).read_bytes()) for name in ("t.json", "e.json"))
     assert trained == evaluated
 
@@ -60,8 +60,8 @@ def test_a_backtest_takes_the_bundle_that_was_judged_on_its_test_slice_and_says_
     data = ["--data", str(small_world.history)]
     assert main(["backtest", "--change", "lower.yaml", *data, "--json", "b.json"]) == 0
     report = json.loads((refitted / "b.json").read_bytes())
-    judged = read_bundle(refitted / "build/bundle").manifest.judged
-    assert report["bundle"] == judged
+    evaluated = read_bundle(refitted / "build/bundle").manifest.evaluated_as
+    assert report["bundle"] == evaluated
     assert "was fitted again on this history" in capsys.readouterr().out
     test_slice = json.loads((refitted / "t.json").read_bytes())["payments_count"]
     assert report["variants"][0]["comparison"]["traffic"]["payments"] >= test_slice

@@ -100,7 +100,7 @@ def alone(world: SmallWorld, events: list[bytes], state: Path, past: Past = ()) 
     """Return the profiles of one process that took all of it."""
     _, service = open_service(world.bundle, state)
     if past:
-        service.warm_up(past, lambda: None)
+        service.preload_history(past, lambda: None)
     for event in events:
         service.take(Batch([event], None, 0), "test")
     found = contents(service.pipeline.memory)
@@ -243,7 +243,7 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     # In the end one worker hears of the time by the other's payments alone.
     events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
     for service in services:
-        service.warm_up_own(past, ownership)
+        service.preload_own_history(past, ownership)
     due = sum(len(service.pipeline.pending_labels) for service in services)
     for place, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")

@@ -21,7 +21,7 @@ WRITERS = [
     ["train", "--data=payments.csv", "--no-tracking", "--bundle=link.new", "--json=link"],
     ["features", "--data=payments.csv", "--out=link"],
     ["evaluate", "--json=link"],
-    ["prequential", "--data=payments.csv", "--starts=2026-01-20", "--out=link"],
+    ["prequential", "--data=payments.csv", "--start-dates=2026-01-20", "--out=link"],
     ["generate", "history", "--cards=10", "--days=5", "--out=link"],
     ["generate", "history", "--cards=10", "--days=5", "--out=history.csv", "--truth=link"],
     ["generate", "live", "--seconds=1", "--to=link"],

@@ -18,10 +18,10 @@ from fraud_detection.evaluation.intervals import share_interval
 from fraud_detection.evaluation.measures import Ranking, answers, brier
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.calibrate import fit_calibration
-from fraud_detection.training.evaluate import EVER, Scored, judge
+from fraud_detection.training.evaluate import EVER, Scored, evaluate_slice
 from fraud_detection.training.fit import Slices, learn
 from fraud_detection.training.tables.dataset import Dataset
-from fraud_detection.training.warnings import doubts
+from fraud_detection.training.warnings import training_warnings
 from tests.unit.training.history import DAY, START, history, project
 
 SHARE = 0.1
@@ -64,8 +64,8 @@ def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not
     least, near = 0.95 - 3 * math.sqrt(0.95 * 0.05 / count), 0.03 * math.sqrt(120 / count)
     expected = truth()
     worlds = [seen(seed) for seed in range(count)]
-    weighted = [judge(one, NEW, COSTS, seed=1) for one, _ in worlds]
-    naive = [judge(one, NEW, COSTS, seed=1) for _, one in worlds[: count // 3]]
+    weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in worlds]
+    naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in worlds[: count // 3]]
     for name in ("precision", "recall"):
         inside = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in weighted]
         assert np.mean(inside) >= least, name
@@ -115,7 +115,7 @@ def test_every_figure_of_weighted_payments_is_that_of_payments_repeated() -> Non
     score = np.round(1 / (1 + np.exp(-rng.normal(-4 + 3 * (dataset.label == 1), 1.5))), 2)
     one = Scored.between(replace(dataset, weight=weight.astype(float)), score, SPAN, EVER)
     many = Scored.between(repeated(dataset, weight), np.repeat(score, weight), SPAN, EVER)
-    found, expected = judge(one, NEW, COSTS, seed=1), judge(many, NEW, COSTS, seed=1)
+    found, expected = evaluate_slice(one, NEW, COSTS, seed=1), evaluate_slice(many, NEW, COSTS, seed=1)
     same = [
         name
         for name in expected
@@ -186,6 +186,6 @@ def test_cutoffs_are_those_of_the_payments_that_the_seen_ones_stand_for() -> Non
 
 def test_it_is_said_when_nobody_stands_for_those_that_were_stopped() -> None:
     score, cutoffs = np.array([0.1, 0.2, 0.9]), Cutoffs(review_at=0.5, decline_at=0.95)
-    (words,) = doubts(500, score, cutoffs, np.array([1.0, 1.0, 0.0]))
+    (words,) = training_warnings(500, score, cutoffs, np.array([1.0, 1.0, 0.0]))
     assert "1 payments were stopped and none is in the control group" in words
-    assert doubts(500, score, cutoffs, np.array([1.0, 0.0, 50.0])) == ()
+    assert training_warnings(500, score, cutoffs, np.array([1.0, 0.0, 50.0])) == ()

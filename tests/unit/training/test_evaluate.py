@@ -8,7 +8,7 @@ import pytest
 from fraud_detection.core.project_schema import Costs
 from fraud_detection.core.score.bundle import Cutoffs
 from fraud_detection.evaluation.time_split import UNKNOWN
-from fraud_detection.training.evaluate import EVER, Scored, judge, money, savings
+from fraud_detection.training.evaluate import EVER, Scored, evaluate_slice, money, savings
 from tests.unit.training.history import DAY, START, history
 
 COSTS = Costs()
@@ -59,15 +59,15 @@ def test_the_savings_curve_is_the_saving_of_each_cutoff() -> None:
 def test_unlabelled_payments_fill_the_reviewers_day_and_change_no_other_figure() -> None:
     one = scored()
     known = one.labelled()
-    whole, part = judge(one, CUTOFFS, COSTS, seed=1), judge(known, CUTOFFS, COSTS, seed=1)
+    whole, part = evaluate_slice(one, CUTOFFS, COSTS, seed=1), evaluate_slice(known, CUTOFFS, COSTS, seed=1)
     different = {name for name in whole if whole[name] != part[name]}
     assert different == {"payments_count", "unlabelled_count", "reviews_per_day", "declines_per_day"}
     assert whole["unlabelled_count"] == (one.label == UNKNOWN).sum() > 0
 
 
 def test_figures_are_rounded_and_the_same_every_time() -> None:
-    figures = judge(scored(), CUTOFFS, COSTS, seed=1)
-    assert figures == judge(scored(), CUTOFFS, COSTS, seed=1)
+    figures = evaluate_slice(scored(), CUTOFFS, COSTS, seed=1)
+    assert figures == evaluate_slice(scored(), CUTOFFS, COSTS, seed=1)
     assert all(round(value, 6) == value for value in figures.values())
     assert figures["average_precision_low"] < figures["average_precision"] < figures["average_precision_high"]
     assert figures["average_precision"] > figures["amount_only_average_precision"]
@@ -76,7 +76,7 @@ def test_figures_are_rounded_and_the_same_every_time() -> None:
 def test_a_slice_without_a_fraud_is_judged_with_the_figures_that_still_mean_something() -> None:
     one = scored()
     good = Scored(one.rows, one.score, np.where(one.label == 1, 0, one.label), one.days)
-    figures = judge(good, CUTOFFS, COSTS, seed=1)
+    figures = evaluate_slice(good, CUTOFFS, COSTS, seed=1)
     assert math.isnan(figures["auc"])
     assert figures["accuracy_always_legitimate"] == 1
     assert figures["money_saved_major_units"] < 0

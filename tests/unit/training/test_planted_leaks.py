@@ -14,9 +14,9 @@ from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.emerging_fraud import Question, Watcher
 from fraud_detection.training.fit import Slices, learn, refit
 from fraud_detection.training.make_bundle import make_bundle
-from fraud_detection.training.prequential import Plan
+from fraud_detection.training.prequential import WalkForwardPlan
 from fraud_detection.training.tables.dataset import Correction, Dataset
-from fraud_detection.training.tune import fold_worth, folds
+from fraud_detection.training.tune import fold_score, folds
 from tests.unit.training.history import DAY, history, project
 
 SETTINGS = Model(rounds=15, early_stopping=5, max_depth=3, threads=1)
@@ -52,7 +52,7 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
     cut = dataset.info.boundaries
     fold = folds(cut, dataset.info.delay_ms)[-1]
     worth = [
-        fold_worth(one, fold, SETTINGS)
+        fold_score(one, fold, SETTINGS)
         for one in (
             dataset,
             taken_back(dataset, cut.test_from + 1),
@@ -95,7 +95,7 @@ def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> N
 def test_the_cutoff_of_a_week_is_chosen_without_the_week_itself() -> None:
     dataset = history()
     fold = folds(dataset.info.boundaries, dataset.info.delay_ms)[0]
-    question = Question("any", Plan(7, 7, 7, 40, seeds=1), review_share=0.05)
+    question = Question("any", WalkForwardPlan(7, 7, 7, 40, seeds=1), review_share=0.05)
     garbled = dataset.features.copy()
     garbled[dataset.event_time >= fold.test_from] *= 9
     assert (dataset.event_time >= fold.test_from).sum() > 500

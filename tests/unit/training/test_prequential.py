@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.training.prequential import Fold, Plan, learn_fold, prequential
+from fraud_detection.training.prequential import Fold, WalkForwardPlan, learn_fold, prequential
 from tests.unit.training.history import DAY, START, history, project, spoilt_after, told_late
 
-PLAN = Plan(train_days=7, delay_days=7, test_days=7, history_days=28)
+PLAN = WalkForwardPlan(train_days=7, delay_days=7, test_days=7, history_days=28)
 FIRST = dt.date(2026, 2, 5)
 SETTINGS = project().model
 
 
 def test_every_payment_of_the_test_days_is_scored_once_in_each_fold() -> None:
     dataset = history(4000)
-    starts = [FIRST, FIRST + dt.timedelta(days=7)]
-    found = prequential(dataset, starts, PLAN, SETTINGS).columns("TRANSACTION_ID")
+    start_dates = [FIRST, FIRST + dt.timedelta(days=7)]
+    found = prequential(dataset, start_dates, PLAN, SETTINGS).columns("TRANSACTION_ID")
     first = START + (FIRST - dt.date(2026, 1, 1)).days * DAY
-    for number, start in enumerate(starts):
+    for number, start in enumerate(start_dates):
         test = dataset.slice(first + (14 + 7 * number) * DAY, first + (21 + 7 * number) * DAY)
         mine = found["fold"] == start.isoformat()
         assert found["TRANSACTION_ID"][mine].tolist() == [int(one) for one in test.transaction_id]
@@ -59,7 +59,7 @@ def test_ids_that_are_no_plain_numbers_stay_text() -> None:
 
 def test_a_plan_without_history_before_the_train_days_is_refused() -> None:
     with pytest.raises(ConfigError, match="need history_days > train_days"):
-        Plan(train_days=7, history_days=7)
+        WalkForwardPlan(train_days=7, history_days=7)
 
 
 def test_models_of_different_seeds_are_averaged_in_log_odds() -> None:
@@ -74,7 +74,7 @@ def test_models_of_different_seeds_are_averaged_in_log_odds() -> None:
 
 def test_a_fold_without_a_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="days and seeds must be positive"):
-        Plan(seeds=0)
+        WalkForwardPlan(seeds=0)
 
 
 def test_a_start_outside_history_is_refused() -> None:

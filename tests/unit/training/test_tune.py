@@ -16,7 +16,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.tables.dataset import Dataset
-from fraud_detection.training.tune import KNOBS, Budget, Tuned, fold_worth, folds, tune
+from fraud_detection.training.tune import SEARCH_SPACE, Budget, Tuned, fold_score, folds, tune
 from tests.unit.training.history import DAY, history, project, spoilt_after, told_late
 
 TODAY: Model = msgspec.structs.replace(project().model, rounds=15, early_stopping=5)
@@ -42,9 +42,9 @@ def test_a_label_that_was_not_known_by_a_fold_is_not_learned_and_a_planted_one_s
     assert late.sum() > 20
     silent = replace(dataset, label=np.where(late, 0, dataset.label).astype(np.int8))
     planted = replace(dataset, known_at=np.where(late, dataset.event_time, dataset.known_at))
-    honest = fold_worth(dataset, fold, TODAY)
-    assert fold_worth(silent, fold, TODAY) == honest
-    assert fold_worth(planted, fold, TODAY) != honest
+    honest = fold_score(dataset, fold, TODAY)
+    assert fold_score(silent, fold, TODAY) == honest
+    assert fold_score(planted, fold, TODAY) != honest
 
 
 def test_folds_keep_the_delay_and_do_not_overlap_and_end_before_the_test_slice() -> None:
@@ -64,10 +64,10 @@ def test_the_same_seed_and_trials_find_the_same_settings(trials: int) -> None:
     one = tuned(dataset, trials)
     assert one == tuned(dataset, trials)
     assert one.trials == trials
-    assert one.worth >= one.worth_today
-    for knob in KNOBS:
-        value = getattr(one.settings, knob.name)
-        assert knob.low <= value <= knob.high or one.settings == TODAY
+    assert one.score >= one.baseline_score
+    for parameter in SEARCH_SPACE:
+        value = getattr(one.settings, parameter.name)
+        assert parameter.low <= value <= parameter.high or one.settings == TODAY
 
 
 def test_the_settings_of_today_and_of_the_champion_are_tried_first_and_stand_when_nothing_is_better() -> None:
@@ -94,12 +94,12 @@ def test_a_history_without_frauds_to_find_is_refused() -> None:
 
 
 def test_proposals_stay_in_range_and_move_to_what_was_good() -> None:
-    tuner = OptunaTuner(KNOBS, seed=3)
-    tuner.know({knob.name: knob.high * 10 for knob in KNOBS}, worth=-5.0)
+    tuner = OptunaTuner(SEARCH_SPACE, seed=3)
+    tuner.know({parameter.name: parameter.high * 10 for parameter in SEARCH_SPACE}, score=-5.0)
     depths = []
     for _ in range(40):
         values = tuner.propose()
-        assert all(knob.low <= values[knob.name] <= knob.high for knob in KNOBS)
+        assert all(parameter.low <= values[parameter.name] <= parameter.high for parameter in SEARCH_SPACE)
         assert isinstance(values["max_depth"], int)
         depths.append(values["max_depth"])
         tuner.answer(-abs(values["max_depth"] - 6.0) - abs(values["subsample"] - 0.9))

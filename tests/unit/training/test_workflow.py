@@ -13,7 +13,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle, write_bundle
 from fraud_detection.core.score.bundle import Cutoffs, assemble
 from fraud_detection.evaluation.time_split import UNKNOWN
-from fraud_detection.training.fit import Slices, suspects
+from fraud_detection.training.fit import Slices, leakage_suspects
 from fraud_detection.training.tables.dataset import Dataset, read_dataset, write_dataset
 from fraud_detection.training.workflow import TrainReport, checked_scorer, evaluate, train
 from tests.unit.training.history import DAY, history, project, spoilt_after
@@ -91,10 +91,10 @@ def test_slices_that_are_nearer_than_the_label_delay_are_refused(edge: str) -> N
 
 def test_a_feature_that_knows_the_label_is_named(report: TrainReport) -> None:
     dataset = history()
-    assert report.suspects == {}
+    assert report.leakage_suspects == {}
     leaking = dataset.features.copy()
     leaking[:, 4] = -dataset.label + 0.01 * leaking[:, 4]
-    found = suspects(Slices.of(replace(dataset, features=leaking)).train)
+    found = leakage_suspects(Slices.of(replace(dataset, features=leaking)).train)
     assert list(found) == ["noise"]
     assert found["noise"] > 0.98
 

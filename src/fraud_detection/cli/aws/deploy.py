@@ -93,7 +93,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoDedupIndex
     from fraud_detection.cli.aws.cloud import open_cloud, outputs_of
     from fraud_detection.core.score.archive import read_bundle
-    from fraud_detection.deployment.backfill_profiles import warm_up
+    from fraud_detection.deployment.backfill_profiles import backfill_profiles
     from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, profile_store
 
     deployment, cloud = open_cloud(settings)
@@ -112,13 +112,13 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
         dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.keep.decisions
     )
     profiles.lane = dedup_index.lane = HISTORY
-    warmed = warm_up(found, history, profiles, dedup_index, output.screen.progress)
+    result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
     output.screen.say(
-        f"{warmed.payments:,} past payments: {warmed.profiles:,} profiles written, "
-        f"{warmed.noted:,} payments noted"
+        f"{result.payments:,} past payments: {result.profiles:,} profiles written, "
+        f"{result.noted:,} payments noted"
     )
-    output.write(msgspec.to_builtins(warmed))
+    output.write(msgspec.to_builtins(result))
 
 
 @deploy.command("redrive")

@@ -16,7 +16,7 @@ from fraud_detection.cli.extras import require, tracks
 from fraud_detection.cli.printing import Figures, Output, print_line
 from fraud_detection.cli.release.backtest import lines
 from fraud_detection.cli.train.quality import NAMES, told
-from fraud_detection.cli.train.training import past_file, say_doubts
+from fraud_detection.cli.train.training import past_file, say_warnings
 from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _young_challenger(registry: ReleaseRegistry | None, older_than_ms: int | Non
 
 
 def _tell(screen: Terminal, found: Retrained) -> None:
-    say_doubts(screen, found.suspects, (*found.doubts, *found.notes))
+    say_warnings(screen, found.leakage_suspects, (*found.warnings, *found.notes))
     if found.tuned.trials:
         print_line(
-            f"tuned: average precision {found.tuned.worth:.4f} in place of {found.tuned.worth_today:.4f} on "
-            f"folds before the test slice, {found.tuned.trials} settings tried"
+            f"tuned: average precision {found.tuned.score:.4f} in place of {found.tuned.baseline_score:.4f} "
+            f"on folds before the test slice, {found.tuned.trials} settings tried"
         )
     print_line(f"{'on the latest mature slice':44}{'champion':>12}{'challenger':>12}")
     for name, words in NAMES.items():
@@ -159,7 +159,7 @@ def _tell(screen: Terminal, found: Retrained) -> None:
         for line in lines(found.report):
             print_line(line)
     print_line(
-        f"challenger {found.bundle.name} in {found.directory}: judged as {found.judged.name}, then fitted "
+        f"challenger {found.bundle.name} in {found.directory}: judged as {found.evaluated.name}, then fitted "
         f"again on payments until {found.bundle.manifest.periods.train_until}"
     )
 
@@ -191,10 +191,10 @@ def _figures(reasons: list[Reason], found: Retrained, shadow: str | None) -> Fig
         "due": True,
         "reasons": [msgspec.to_builtins(one) for one in reasons],
         "bundle": found.bundle.name,
-        "judged": found.judged.name,
+        "evaluated": found.evaluated.name,
         "trials": found.tuned.trials,
-        "worth": found.tuned.worth,
-        "worth_today": found.tuned.worth_today,
+        "score": found.tuned.score,
+        "baseline_score": found.tuned.baseline_score,
         "challenger": dict(found.challenger),
         "champion": None if found.champion is None else dict(found.champion),
         "backtest": msgspec.to_builtins(found.report),

@@ -52,11 +52,11 @@ def emerging_fraud(
     import msgspec
 
     from fraud_detection.demo.demo import beyond_the_clock, demo_project
-    from fraud_detection.demo.emerging_fraud import NoveltySettings, watch
+    from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, watch
     from fraud_detection.training.report import plots
 
     screen = output.screen
-    settings = NoveltySettings(
+    settings = EmergingFraudSettings(
         world=simulation(simulated),
         kind=kind,
         from_day=from_day,
@@ -71,7 +71,7 @@ def emerging_fraud(
     print_line(table(weeks))
     if chart is not None:
         chart.parent.mkdir(parents=True, exist_ok=True)
-        plots.write(plots.novelty(settings.kind, weeks), chart)
+        plots.write(plots.emerging_fraud(settings.kind, weeks), chart)
         screen.say(f"chart in {chart}")
     output.write({"kind": settings.kind, "weeks": msgspec.to_builtins(weeks)})
 

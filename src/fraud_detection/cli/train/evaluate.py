@@ -44,7 +44,7 @@ def evaluate(
 @command("prequential")
 @options.config
 @options.data
-@click.option("--starts", required=True, help="FirstDelivery train days, YYYY-MM-DD,YYYY-MM-DD,...")
+@click.option("--start-dates", required=True, help="FirstDelivery train days, YYYY-MM-DD,YYYY-MM-DD,...")
 @click.option("--train-days", type=int, default=7, help="Days that each model learns from.")
 @click.option("--delay-days", type=int, default=7, help="Days until labels are known.")
 @click.option("--test-days", type=int, default=7, help="Days that each model scores.")
@@ -60,7 +60,7 @@ def prequential(
     *,
     config: Path,
     data: Path | None,
-    starts: str,
+    start_dates: str,
     train_days: int,
     delay_days: int,
     test_days: int,
@@ -76,8 +76,8 @@ def prequential(
     from fraud_detection.training.tables.build import feature_table
 
     project, screen = open_project(config), output.screen
-    plan = folds.Plan(train_days, delay_days, test_days, history_days, seeds)
-    days = [_day(text) for text in starts.split(",")]
+    plan = folds.WalkForwardPlan(train_days, delay_days, test_days, history_days, seeds)
+    days = [_day(text) for text in start_dates.split(",")]
     past = data or Path(project.history)
     history = read_history(project, past, screen.progress)
     refuse_empty(history, past)
@@ -97,4 +97,4 @@ def _day(text: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text.strip())
     except ValueError:
-        raise ConfigError(f"--starts: expected dates such as 2026-08-01, got {text!r}") from None
+        raise ConfigError(f"--start-dates: expected dates such as 2026-08-01, got {text!r}") from None

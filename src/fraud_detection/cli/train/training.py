@@ -74,7 +74,7 @@ def train(
     if features is not None and not refit:
         trained = workflow.train(project, features, bundle, progress=screen.progress, tracking=tracking)
         screen.finish()
-        say_doubts(screen, trained.suspects, trained.doubts)
+        say_warnings(screen, trained.leakage_suspects, trained.warnings)
         screen.say(f"bundle {trained.bundle.name} in {bundle}")
         output.write(dict(trained.metrics))
         return
@@ -83,12 +83,12 @@ def train(
         make_table(project, past, features, screen)
     evaluation = bundle.parent / "evaluation"
     work = stages.train_evaluate_and_refit if refit else stages.train_and_evaluate
-    trained, judged = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
+    trained, evaluated = work(project, features, bundle, evaluation, screen.progress, tracking=tracking)
     screen.finish()
-    say_doubts(screen, trained.suspects, trained.doubts)
-    say_metrics(screen, project, judged.metrics, evaluation)
+    say_warnings(screen, trained.leakage_suspects, trained.warnings)
+    say_metrics(screen, project, evaluated.metrics, evaluation)
     _say_bundle(screen, trained, bundle)
-    output.write(dict(judged.metrics))
+    output.write(dict(evaluated.metrics))
 
 
 def past_file(project: Project, past: options.Past) -> Path | None:
@@ -137,22 +137,22 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     return f"{words}; nothing is told of later than that: if the labels are, say of when with --as-of"
 
 
-def say_doubts(screen: Terminal, suspects: Mapping[str, float], doubts: Iterable[str]) -> None:
+def say_warnings(screen: Terminal, leakage_suspects: Mapping[str, float], warnings: Iterable[str]) -> None:
     """Warn of features that may know the outcome, and of whatever else makes a model doubtful."""
-    for name, separation in suspects.items():
+    for name, separation in leakage_suspects.items():
         screen.say(
             f"warning: `{name}` alone ranks {100 * separation:.1f} % of frauds right: "
             "does it know the outcome?"
         )
-    for doubt in doubts:
-        screen.say(f"warning: {doubt}")
+    for warning in warnings:
+        screen.say(f"warning: {warning}")
 
 
 def _say_bundle(screen: Terminal, trained: TrainReport, bundle: Path) -> None:
     manifest = trained.bundle.manifest
-    if manifest.judged is not None:
+    if manifest.evaluated_as is not None:
         screen.say(
-            f"these are the figures of {manifest.judged}; then it was fitted again on payments until "
+            f"these are the figures of {manifest.evaluated_as}; then it was fitted again on payments until "
             f"{manifest.periods.train_until}"
         )
     screen.say(

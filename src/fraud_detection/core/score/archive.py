@@ -48,13 +48,13 @@ def write_bundle(bundle: Bundle, directory: Path) -> Path:
     return _write_archive(bundle, directory.with_name(directory.name + SUFFIX))
 
 
-def beside_as_judged(folder: Path, bundle: Bundle) -> Path | None:
+def evaluated_bundle(folder: Path, bundle: Bundle) -> Path | None:
     """Return where in a folder the bundle is as which this one was judged before it was fitted again.
 
     None where it was not fitted again, or the other is not there.
     """
-    judged = bundle.manifest.judged
-    place = None if judged is None else folder / judged
+    evaluated = bundle.manifest.evaluated_as
+    place = None if evaluated is None else folder / evaluated
     return place if place is not None and place.is_dir() else None
 
 

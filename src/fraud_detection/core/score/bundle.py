@@ -63,7 +63,8 @@ class Manifest(Part, frozen=True, omit_defaults=True):
 
     name: the first 12 hex digits of the hash of this manifest with an empty name.
     metrics: of the validation slice; the test slice is judged later, by `fraud evaluate`.
-    judged: where the trees were fitted again, the bundle whose calibration, cut-offs and metrics these are.
+    evaluated_as: where the trees were fitted again, the bundle whose calibration, cut-offs and metrics these
+    are.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Manifest(Part, frozen=True, omit_defaults=True):
     metrics: dict[str, float]
     files: dict[str, str]
     format: int
-    judged: str | None = None
+    evaluated_as: str | None = None
 
 
 class FeatureSet(Part, frozen=True):

@@ -135,7 +135,7 @@ class _Scoring:
         self.dedup_index = MemoryDedupIndex()
         self.pipeline: Pipeline = engine.pipeline(None, self.dedup_index, textual=textual)
         self.tally = Tally()
-        self._warm_up(history, apart)
+        self._preload_history(history, apart)
 
     def take(self, events: list[Event], identities: Sequence[str | None] | None) -> list[Outcome]:
         self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
@@ -156,7 +156,7 @@ class _Scoring:
                 self.dedup_index.note_beside(outcome.label)
         return processed.outcomes
 
-    def _warm_up(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
+    def _preload_history(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
         """Remember the past; the payments `apart` are still to come, only their labels are kept."""
         replay = Replay(self.pipeline.memory)
         to_come = []

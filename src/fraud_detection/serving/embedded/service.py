@@ -171,7 +171,7 @@ class EmbeddedService:
             self._save_counts()
         sweep()
 
-    def warm_up(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
+    def preload_history(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
         """Remember payments of the past without deciding them; none of them will be decided later.
 
         Their labels are learned when they became known, those that were not known by the end of

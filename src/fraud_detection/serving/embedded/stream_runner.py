@@ -82,7 +82,9 @@ def log_recovered(service: EmbeddedService) -> None:
         LOG.info(message, f"{service.recovered:,}", extra={"event": "recovered", "events": service.recovered})
 
 
-def warm_up(service: EmbeddedService, project: Project, history_path: Path, progress: Progress) -> int:
+def preload_history(
+    service: EmbeddedService, project: Project, history_path: Path, progress: Progress
+) -> int:
     """Remember a file of past payments; return how many there were."""
     history = read_history(project, history_path, progress)
     payments, done = history.payments, 0
@@ -93,7 +95,7 @@ def warm_up(service: EmbeddedService, project: Project, history_path: Path, prog
         if done % 5_000 == 0:
             progress(f"remembering history: {done:,} payments", done / len(payments))
 
-    service.warm_up(payments, count)
+    service.preload_history(payments, count)
     if history.source is not None:
         service.state_file.store_source(history.source)
     progress(f"remembering history: {done:,} payments", 1.0)

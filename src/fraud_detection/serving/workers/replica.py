@@ -100,7 +100,7 @@ class WorkerService(EmbeddedService):
         )
         return [past.seq for past in part]
 
-    def warm_up_own(self, history: Sequence[PastPayment], ownership: Ownership) -> None:
+    def preload_own_history(self, history: Sequence[PastPayment], ownership: Ownership) -> None:
         """Remember payments of the past: the own ones wholly, of the others' what the shared profiles see.
 
         The labels that are not known by the end of history are learned by the owner of their payment, and

@@ -36,7 +36,7 @@ def model_card(
     cutoffs: Cutoffs,
     metrics: Mapping[str, float],
     reference: Reference,
-    judged: str | None = None,
+    evaluated: str | None = None,
 ) -> str:
     """Return the card as Markdown; the same training gives the same text.
 
@@ -51,7 +51,7 @@ def model_card(
             "or to score payments of another kind than those it learned from.",
             "",
             *_learned(periods, reference),
-            *_quality(metrics, judged),
+            *_quality(metrics, evaluated),
             *_cutoffs(project, cutoffs),
             *_features(reference.features),
             *_limits(project),
@@ -82,10 +82,10 @@ def _learned(periods: Periods, reference: Reference) -> list[str]:
     ]
 
 
-def _quality(metrics: Mapping[str, float], judged: str | None) -> list[str]:
+def _quality(metrics: Mapping[str, float], evaluated: str | None) -> list[str]:
     again = [
-        f"They are those of bundle {judged}, which had not learned these payments. Then as many trees were",
-        "fitted on all payments whose labels were in; calibration and cut-offs are still those of that one.",
+        f"They are those of bundle {evaluated}, which had not learned these payments. Then the model was",
+        "refit on all payments with mature labels; calibration and cut-offs are still those of that bundle.",
         "",
     ]
     rows = [(words, f"{metrics[name]:.4g}") for name, words in _WORDS.items() if name in metrics]
@@ -95,7 +95,7 @@ def _quality(metrics: Mapping[str, float], judged: str | None) -> list[str]:
         "On the validation slice, which also stopped the training and set calibration and cut-offs, so these",
         "figures are friendly. `fraud evaluate` judges the later test slice, which nothing was chosen on.",
         "",
-        *(again if judged else ()),
+        *(again if evaluated else ()),
         *_table(("measure", "value"), rows),
         "",
     ]

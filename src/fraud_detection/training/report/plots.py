@@ -189,7 +189,7 @@ def score_by_class(score: np.ndarray, label: np.ndarray, cutoffs: Cutoffs) -> Fi
 
 
 @mpl.rc_context(_STYLE)
-def novelty(kind: str, weeks: Sequence[Week]) -> Figure:
+def emerging_fraud(kind: str, weeks: Sequence[Week]) -> Figure:
     """Draw, by week since a new kind of fraud began, the share of it that is found and that is known."""
     since = np.arange(1, len(weeks) + 1)
     lines = (
