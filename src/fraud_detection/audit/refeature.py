@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed
 from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
 from fraud_detection.audit.explanation_record import Difference, Replayed
@@ -21,7 +21,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import Ids, ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay, extract_or_missing
+from fraud_detection.core.features.replay import HistoricalPayment, Replay, extract_or_missing
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
 from fraud_detection.serving.workers.ownership import Ownership, Shard
@@ -47,7 +47,7 @@ class Replaying:
         self.ids = payment.entities
         self.history = self.events = 0
 
-    def take_history(self, history: Sequence[PastPayment], progress: Progress) -> None:
+    def take_history(self, history: Sequence[HistoricalPayment], progress: Progress) -> None:
         """Remember history, with the labels that were known by its end."""
         replay = Replay(self.memory)
         for number, past in enumerate(history, start=1):
@@ -65,7 +65,7 @@ class Replaying:
         if history:
             replay.apply_labels_until(history[-1].payment.event_time)
 
-    def take(self, past: PastEvent, memory: ProfileCache) -> None:
+    def take(self, past: LoggedEvent, memory: ProfileCache) -> None:
         """Remember an event of a log."""
         if not self.is_near(past.ids):
             return
@@ -83,7 +83,7 @@ class Replaying:
         """Tell whether these entities share one with the payment."""
         return any(one is not None and one == own for one, own in zip(ids, self.ids, strict=False))
 
-    def _owns(self, past: PastPayment) -> bool:
+    def _owns(self, past: HistoricalPayment) -> bool:
         if self.ownership is None:
             return True
         return self.ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker
@@ -94,7 +94,7 @@ def replay_features(
     others: Mapping[int, Record],
     stored: StoredDecision,
     engine: Engine,
-    history: Sequence[PastPayment],
+    history: Sequence[HistoricalPayment],
     progress: Progress,
 ) -> Replayed:
     """Make the features again; raise ConfigError when history or a worker's file is missing.
@@ -108,9 +108,9 @@ def replay_features(
         raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
     replaying = Replaying(engine, shard, payment)
     replaying.take_history(history, progress)
-    own: Iterator[PastEvent | Followed] = record.since(0)
+    own: Iterator[LoggedEvent | Followed] = record.since(0)
     for number, one in enumerate(heapq.merge(own, record.followed(), key=attrgetter("seq"))):
-        if isinstance(one, PastEvent) and one.event is not None and one.seq == stored.seq:
+        if isinstance(one, LoggedEvent) and one.event is not None and one.seq == stored.seq:
             break
         if isinstance(one, Followed):
             _take_part(replaying, one, others)
@@ -130,7 +130,7 @@ def shard_of(record: Record) -> Shard | None:
     return None if kept is None else msgspec.convert(kept, Shard)
 
 
-def _refuse_other_history(record: Record, shard: Shard | None, history: Sequence[PastPayment]) -> None:
+def _refuse_other_history(record: Record, shard: Shard | None, history: Sequence[HistoricalPayment]) -> None:
     kept = record.meta("history") or 0
     # A worker counts its own payments alone.
     if bool(kept) != bool(history) or (shard is None and kept != len(history)):

@@ -38,7 +38,7 @@ from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.weights import are_equal
 from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import Change, apply_change
-from fraud_detection.training.tables.historical_rows import PastRows, PastTable
+from fraud_detection.training.tables.historical_rows import HistoricalRows, HistoricalTable
 
 BASELINE = "baseline"
 """The name of the side that nothing is changed on."""
@@ -134,7 +134,7 @@ class _DecidedPayments:
     card: CategoricalBuilder = field(default_factory=CategoricalBuilder)
     segments: list[CategoricalBuilder] = field(default_factory=list)
 
-    def take(self, rows: PastRows) -> None:
+    def take(self, rows: HistoricalRows) -> None:
         self.segments = self.segments or [CategoricalBuilder() for _ in self.categories]
         self.ids += [payment.transaction_id for payment in rows.payments]
         self.times.extend([payment.event_time for payment in rows.payments])
@@ -193,7 +193,7 @@ def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[A
 
 
 def redecide_history(
-    table: PastTable, arms: Sequence[Arm], window: Window, progress: Progress
+    table: HistoricalTable, arms: Sequence[Arm], window: Window, progress: Progress
 ) -> tuple[EvaluationSet, list[ArmDecisions]]:
     """Let every side decide the payments of the window; return them, and each side's answers."""
     start, stop = np.searchsorted(table.times(), (window.start, window.end)).tolist()
@@ -218,7 +218,7 @@ def _by_model(arms: Sequence[Arm]) -> Mapping[Model, list[Arm]]:
     return grouped
 
 
-def _scored(model: Model, engine: Engine, rows: PastRows) -> tuple[list[array[float]], list[float]]:
+def _scored(model: Model, engine: Engine, rows: HistoricalRows) -> tuple[list[array[float]], list[float]]:
     """Return the features of each payment as this bundle serves them, and its scores.
 
     What a payment says by itself is read anew: another bundle has other codes for the same categories.
@@ -253,7 +253,7 @@ def learned_until(bundle: Bundle) -> int:
 
 
 def window_of(
-    table: PastTable, bundle: Bundle, start: int | None, end: int | None, as_of: int | None
+    table: HistoricalTable, bundle: Bundle, start: int | None, end: int | None, as_of: int | None
 ) -> Window:
     """Return the time to decide again, cut to whole days that the table has.
 
@@ -266,7 +266,7 @@ def window_of(
             f"{table.path}: was made as of an earlier moment than --as-of; make it anew by `fraud features`"
         )
     asked = kept if as_of is None else as_of
-    known = table.latest_news() if asked is None else asked
+    known = table.latest_known_at() if asked is None else asked
     times = table.times()
     first, last = int(times[0]) // DAY_MS * DAY_MS, (int(times[-1]) // DAY_MS + 1) * DAY_MS
     begin = learned_until(bundle) if start is None else start

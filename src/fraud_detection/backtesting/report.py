@@ -25,7 +25,7 @@ from fraud_detection.history.load import Progress
 from fraud_detection.project.change_set import described, load_change
 from fraud_detection.training.stages import check_same_features, make_features
 from fraud_detection.training.tables.cache import ready_table
-from fraud_detection.training.tables.historical_rows import PastTable
+from fraud_detection.training.tables.historical_rows import HistoricalTable
 
 KEPT_TABLE = Path("build/features.parquet")
 
@@ -58,7 +58,7 @@ def backtest(
         raise ConfigError("a backtest needs labels: declare `schema.label` in the project file")
     changes = [load_change(path) for path in settings.changes]
     arms_of(project, settings.bundle, changes)  # what cannot decide is refused before the long work
-    table = PastTable(_table(project, settings, progress, say), project.schema)
+    table = HistoricalTable(_table(project, settings, progress, say), project.schema)
     bundle, instead = _evaluated(table, settings)
     arms = arms_of(project, bundle, changes)
     window = window_of(table, arms[0].model.bundle, settings.start, settings.end, settings.as_of)
@@ -106,14 +106,14 @@ def _table(
     )
 
 
-def _evaluated(table: PastTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
+def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
     """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
 
     A bundle that was fitted again leaves no payment behind it whose label is in.
     """
     asked = read_bundle(settings.bundle)
     beside = evaluated_bundle(settings.bundle.parent, asked)
-    known = settings.as_of or table.info.as_of or table.latest_news()
+    known = settings.as_of or table.info.as_of or table.latest_known_at()
     begin = learned_until(asked)
     is_later = begin + table.info.delay_ms < known if settings.start is None else begin <= settings.start
     if beside is None or is_later:
@@ -125,14 +125,14 @@ def _evaluated(table: PastTable, settings: BacktestSettings) -> tuple[Path, tupl
     return beside, (note,)
 
 
-def _moment(table: PastTable, asked: int | None, window: Window) -> Iterator[str]:
+def _moment(table: HistoricalTable, asked: int | None, window: Window) -> Iterator[str]:
     """Say which moment was taken for now, and why, where nobody named one."""
     info, evaluated = table.info, f"Judged as of {iso(window.as_of)}"
     if asked is not None:
         return
     if info.as_of is not None:
         yield f"{evaluated}: the table was made as of then."
-    elif info.told_until is None:
+    elif info.known_until is None:
         yield (
             f"{evaluated}, the last payment: an older version made the table, and it does not tell which "
             "labels say when they became known. Make it anew with `fraud features`, or name the moment with "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fraud_detection.adapters.sqlite.decided_payments import PastDecision
+from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecision
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.backtesting.replay import learned_until, messages_of
 from fraud_detection.core.errors import ConfigError
@@ -29,7 +29,7 @@ from fraud_detection.evaluation.evaluation_set import (
 from fraud_detection.evaluation.measures import DAY_MS
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.evaluation.weights import are_equal
-from fraud_detection.history.logged_decisions import Decided, weight_of
+from fraud_detection.history.logged_decisions import DecisionHistory, weight_of
 
 CHAMPION = "champion"
 OTHERS = "a canary, a champion with another bundle, or a service that does not follow this folder"
@@ -52,7 +52,7 @@ class ChampionPeriod:
     capacity: float | None = None
     messages: Mapping[str, str] = field(default_factory=dict)
 
-    def has(self, decision: PastDecision) -> bool:
+    def has(self, decision: LoggedDecision) -> bool:
         """Tell whether the champion made a decision, and none of OTHERS."""
         if decision.bundle != self.bundle:
             return False
@@ -100,8 +100,8 @@ def live_traffic(
             f"the shadow {config_id} has decided nothing yet of payments after {_iso(since)}, until when "
             "labels taught its bundle"
         )
-    pasts = {state: Decided(state) for state in states}
-    moment = max(latest_news(one) for one in pasts.values()) if as_of is None else as_of
+    pasts = {state: DecisionHistory(state) for state in states}
+    moment = max(latest_known_at(one) for one in pasts.values()) if as_of is None else as_of
     for state, past in pasts.items():
         _join(pairs, past, shadowed[state], engine, moment, period)
     if not pairs.payments and pairs.left_out:
@@ -128,14 +128,14 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
         return {one.transaction_id: one for one in log.decisions(config_id, since)}
 
 
-def latest_news(decided: Decided) -> int:
+def latest_known_at(decided: DecisionHistory) -> int:
     """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
     return max([decided.past.watermark, *(label.available_from for label in decided.past.labels)])
 
 
 def _join(
     pairs: PairedDecisions,
-    decided: Decided,
+    decided: DecisionHistory,
     shadowed: Mapping[str, ShadowDecision],
     engine: Engine,
     as_of: int,

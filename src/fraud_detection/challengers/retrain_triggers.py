@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fraud_detection.adapters.sqlite.decided_payments import PastDecision, StatePast
+from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecision, LoggedDecisionReader
 from fraud_detection.backtesting.replay import learned_until
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.measures import DAY_MS
@@ -89,7 +89,7 @@ def latest_time(states: Sequence[Path]) -> int | None:
     """Return the latest event time of the state files in ms, None without a payment."""
     found = []
     for path in state_files(states):
-        past = StatePast(path)
+        past = LoggedDecisionReader(path)
         found.append(past.watermark)
         past.close()
     return max([time_ms for time_ms in found if time_ms >= 0], default=None)
@@ -113,10 +113,10 @@ def drift_of(champion: Bundle, states: Sequence[Path], now_ms: int) -> Drift:
     return Drift(len(matrix), score, payments, follows)
 
 
-def _recent(path: Path, now_ms: int) -> list[PastDecision]:
+def _recent(path: Path, now_ms: int) -> list[LoggedDecision]:
     """Return the latest decisions of a file, no more than MAX_PAYMENTS."""
-    past = StatePast(path)
-    found: list[PastDecision] = []
+    past = LoggedDecisionReader(path)
+    found: list[LoggedDecision] = []
     for one in past.recent(now_ms - RECENT_DAYS * DAY_MS):
         if one.event_time <= now_ms:
             found.append(one)

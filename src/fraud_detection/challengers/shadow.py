@@ -19,7 +19,7 @@ import msgspec
 
 from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.host.gc_tuning import sweep
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.shadow_log import ShadowDecision, ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.challengers.shadow_features import OwnRows, Rows, ServedRows, next_part
@@ -61,7 +61,7 @@ class Shadow:
         """Remember the next part of what came before it; return how many events, 0 when all is remembered."""
         return next(self._past, 0)
 
-    def decide(self, part: Sequence[PastEvent]) -> int:
+    def decide(self, part: Sequence[LoggedEvent]) -> int:
         """Decide the payments of a part of the log, and keep that; return how many they are."""
         rows = self._rows.take(part)
         start = time.perf_counter()

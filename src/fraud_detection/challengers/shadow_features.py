@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.state_file import MAX_ENTRIES, MAX_ROWS, StateFile
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
@@ -33,7 +33,7 @@ RECENT = 2 * MAX_ROWS * MAX_ENTRIES
 class Row(NamedTuple):
     """An event of the log that is a payment, as it was read, and its features."""
 
-    past: PastEvent
+    past: LoggedEvent
     payment: Transaction
     features: array[float]
 
@@ -49,13 +49,13 @@ class Rows(Protocol):
     def remember(self) -> Iterator[int]:
         """Remember what came before the shadow; yield how many events were, part by part."""
 
-    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Return the rows of the payments in the next part of the log, in order."""
 
 
-def next_part(state_file: StateFile, place: int, until: int | None = None) -> list[PastEvent]:
+def next_part(state_file: StateFile, place: int, until: int | None = None) -> list[LoggedEvent]:
     """Return the events after `place` in a log, some hundred at most, and none after `until`."""
-    part: list[PastEvent] = []
+    part: list[LoggedEvent] = []
     for past in state_file.since(place):
         if until is not None and past.seq > until:
             break
@@ -87,7 +87,7 @@ class ServedRows:
         """Remember nothing: rows that were served are made."""
         return iter(())
 
-    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Return the stored rows; raise ConfigError when other features were served."""
         paid = [past for past in part if past.event is not None]
         for bundle in {past.bundle for past in paid}:
@@ -168,7 +168,7 @@ class OwnRows:
             extra={"event": "shadow_remembered", "config_id": self._config_id},
         )
 
-    def take(self, part: Sequence[PastEvent]) -> list[Row]:
+    def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Remember the part and return a row for each payment that the shadow's schema can read."""
         self._refuse_late_history()
         rows: list[Row] = []
@@ -188,7 +188,7 @@ class OwnRows:
         self._of_history = {past.payment.transaction_id: past.payment.entities for past in payments}
         self._progress(f"remembering history: {len(payments):,} payments", 1.0)
 
-    def _payment(self, past: PastEvent) -> Transaction | None:
+    def _payment(self, past: LoggedEvent) -> Transaction | None:
         """Learn a label; return a payment, None where a service would have refused it."""
         self._memory.sequence = past.seq
         if past.event is None:
@@ -222,7 +222,7 @@ class OwnRows:
             return payment.entities if isinstance(payment, Transaction) else None
         return None
 
-    def _leave_out(self, past: PastEvent, error: RejectError) -> None:
+    def _leave_out(self, past: LoggedEvent, error: RejectError) -> None:
         self._refused += 1
         if self._refused == 1:
             LOG.warning(
@@ -273,7 +273,7 @@ class OwnRows:
             )
 
 
-def _read(parser: Parser, past: PastEvent, config_id: str) -> Transaction:
+def _read(parser: Parser, past: LoggedEvent, config_id: str) -> Transaction:
     read = parser.parse(past.event or b"", past.transaction_id)
     if not isinstance(read, Transaction):
         raise ConfigError(f"the project file of shadow {config_id} takes payment {past.seq} for a label")

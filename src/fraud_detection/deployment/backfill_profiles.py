@@ -13,7 +13,7 @@ from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.parse.content import content_digest
 from fraud_detection.core.ports import ProfileKey, StateStore
 from fraud_detection.core.score.bundle import Bundle
@@ -61,7 +61,9 @@ def backfill_profiles(
     return BackfillResult(len(history), replay.memory.size(), len(noted))
 
 
-def _open_ended(replay: Replay, history: Sequence[PastPayment], late_ms: int) -> list[PastPayment]:
+def _open_ended(
+    replay: Replay, history: Sequence[HistoricalPayment], late_ms: int
+) -> list[HistoricalPayment]:
     """Return the payments whose labels are still to come, and those so young that they may come again."""
     due = {label.transaction_id for label in replay.still_pending()}
     recent = history[-1].payment.event_time - late_ms

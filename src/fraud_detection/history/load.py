@@ -15,8 +15,8 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.sources import KnownSource
 from fraud_detection.history.label_file import label_events
-from fraud_detection.history.logged_decisions import Decided, state_files
-from fraud_detection.history.reader import History, PastReader, refuse_misfit
+from fraud_detection.history.logged_decisions import DecisionHistory, state_files
+from fraud_detection.history.reader import History, HistoryReader, refuse_misfit
 
 __all__ = ["History", "Progress", "is_textual", "read_history", "refuse_empty"]
 
@@ -46,7 +46,7 @@ def read_history(
     as_of: leave out whatever happened or became known after that moment in ms.  Raises ConfigError when most
     of the rows cannot be read: then the project file does not fit.
     """
-    reader = PastReader(project.schema, textual=path is not None and is_textual(path))
+    reader = HistoryReader(project.schema, textual=path is not None and is_textual(path))
     with few_collections():
         if path is not None:
             _read_file(reader, path, progress, states)
@@ -60,7 +60,7 @@ def read_history(
     return reader.finished(project.schema, as_of)
 
 
-def _read_file(reader: PastReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
+def _read_file(reader: HistoryReader, path: Path, progress: Progress, states: Sequence[Path]) -> None:
     rows, opened = 0, open_file(path)
     recognised(opened, list(_known_sources(states, opened.beginning)))
     # Also where the schema declares an id: a row without one is known by its place.
@@ -81,7 +81,7 @@ def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSour
             yield from state_file.sources(beginning)
 
 
-def _read_labels(reader: PastReader, path: Path) -> None:
+def _read_labels(reader: HistoryReader, path: Path) -> None:
     refused, rows = len(reader.history.refused), 0
     for raw in label_events(path):
         reader.take(raw, None)
@@ -95,11 +95,11 @@ def _read_labels(reader: PastReader, path: Path) -> None:
         )
 
 
-def _read_state(reader: PastReader, path: Path, progress: Progress) -> None:
-    decided = Decided(path)
+def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
+    decided = DecisionHistory(path)
     rows, told = 0, decided.past.labels
     for decision, eligibility in decided.decisions():
-        reader.take_decided(decision, eligibility)
+        reader.add_logged_decision(decision, eligibility)
         rows += 1
         if rows % READ_ROWS == 0:
             progress(f"reading {path.name}: {rows:,} decisions", 0.0)

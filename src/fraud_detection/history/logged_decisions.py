@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.decided_payments import PastDecision, StatePast
+from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecision, LoggedDecisionReader
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
 
@@ -29,7 +29,7 @@ class ControlGroupEligibility(msgspec.Struct, frozen=True):
 
 
 def weight_of(
-    decision: PastDecision, amount: int | None, eligibility: ControlGroupEligibility | None
+    decision: LoggedDecision, amount: int | None, eligibility: ControlGroupEligibility | None
 ) -> float:
     """Return for how many payments a decided one stands in what is learned and measured.
 
@@ -37,7 +37,7 @@ def weight_of(
     stopped and was eligible for the control group stands for none: the control group stands for it, and its
     own label comes from people who saw the score.  One that was not eligible counts by the label it has.
 
-    >>> stopped = PastDecision("t1", 0, 1, 0.7, "[]", "b", b"", b"", "s", None, None)
+    >>> stopped = LoggedDecision("t1", 0, 1, 0.7, "[]", "b", b"", b"", "s", None, None)
     >>> eligibility = ControlGroupEligibility(max_amount=5_000, deny_lists=frozenset())
     >>> weight_of(stopped, 100, eligibility), weight_of(stopped, 9_999, eligibility)
     (0.0, 1.0)
@@ -81,17 +81,17 @@ def state_files(named: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-class Decided:
+class DecisionHistory:
     """One state file, with the lots of the configurations that answered."""
 
     def __init__(self, path: Path) -> None:
         """Open the file; raise ConfigError when it is none of this version."""
-        self.past = StatePast(path)
+        self.past = LoggedDecisionReader(path)
         self._eligibility = {
             name: eligibility_of(content, name) for name, content in self.past.configurations.items()
         }
 
-    def decisions(self) -> Iterator[tuple[PastDecision, ControlGroupEligibility | None]]:
+    def decisions(self) -> Iterator[tuple[LoggedDecision, ControlGroupEligibility | None]]:
         """Yield each decision with the eligibility for its control group; close the file after the last."""
         for decision in self.past.decisions():
             yield decision, self._eligibility.get(decision.config_id)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.decided_payments import PastDecision
+from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecision
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label, Transaction
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import differing_fields
 from fraud_detection.core.project_schema import Schema
@@ -28,23 +28,23 @@ class History(msgspec.Struct):
     About half a kilobyte of memory a payment.
     refused: path and reason of each row that cannot be read.  repeated: rows left out because their id came
     before.  conflicts: those of them whose content is not that of the first.
-    strays: labels without their payment.
+    unmatched_labels: number of labels without their payment.
     decided: payments out of state files.  weights: of payments that do not stand for themselves alone.
     empty: declared fields without a readable value in any row, as path in the project file and field.
     as_of: the moment in ms after which nothing is known; None where the file tells all.
     source: the file that they were read from.
-    told_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
+    known_until: then the last moment in ms that the file tells of: of a payment, or of a label that says
     itself when it became known.
     """
 
-    payments: list[PastPayment] = []
+    payments: list[HistoricalPayment] = []
     refused: list[tuple[str, str]] = []
     repeated: int = 0
     conflicts: int = 0
-    strays: int = 0
+    unmatched_labels: int = 0
     empty: list[tuple[str, str]] = []
     as_of: int | None = None
-    told_until: int | None = None
+    known_until: int | None = None
     decided: int = 0
     weights: dict[str, float] = {}
     source: KnownSource | None = None
@@ -62,7 +62,7 @@ def refuse_misfit(path: Path, history: History, rows: int) -> None:
         )
 
 
-class PastReader:
+class HistoryReader:
     """Takes rows of files and decisions one by one, and joins what belongs together when all are there."""
 
     def __init__(self, schema: Schema, *, textual: bool = False) -> None:
@@ -73,7 +73,7 @@ class PastReader:
         # The places of the payments in the history, which is put in order at the end.
         self.seen: dict[str, int] = {}
         self.labels: dict[str, list[Label]] = {}
-        self.told_in_rows = -1
+        self.known_until_in_rows = -1
 
     def take(self, raw: bytes, identity: str | None) -> None:
         """Take a payment with what its row says of its label, or a label."""
@@ -84,7 +84,7 @@ class PastReader:
                 self.labels.setdefault(label.transaction_id, []).append(label)
                 return
             payment = self.parser.record(event, identity)
-            past = PastPayment(
+            past = HistoricalPayment(
                 payment,
                 self.parser.labels.verdict(event),
                 self.parser.labels.known_at(event, payment.event_time),
@@ -96,9 +96,11 @@ class PastReader:
             return
         self.history.payments.append(past)
         if past.fraud is not None and self.parser.labels.tells_when(event):
-            self.told_in_rows = max(self.told_in_rows, past.known_at)
+            self.known_until_in_rows = max(self.known_until_in_rows, past.known_at)
 
-    def take_decided(self, decision: PastDecision, eligibility: ControlGroupEligibility | None) -> None:
+    def add_logged_decision(
+        self, decision: LoggedDecision, eligibility: ControlGroupEligibility | None
+    ) -> None:
         """Take a payment that was decided; what its own row says of its label nobody was told."""
         one = decision.transaction_id
         try:
@@ -112,7 +114,7 @@ class PastReader:
             self.history.weights[one] = weight
         if self._is_repeated(payment):
             return
-        self.history.payments.append(PastPayment(payment, None, payment.event_time))
+        self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
 
     def _is_repeated(self, payment: Transaction) -> bool:
         """Tell whether the id came before, and note it where it did not."""
@@ -138,17 +140,17 @@ class PastReader:
             if not history.payments:
                 raise ConfigError("no payment is left: all of them are after --as-of")
         history.as_of = as_of
-        history.told_until = self._told_until() if as_of is None else None
-        history.strays = len(labels.keys() - self.seen.keys())
+        history.known_until = self._known_until() if as_of is None else None
+        history.unmatched_labels = len(labels.keys() - self.seen.keys())
         history.payments.sort(key=lambda past: past.payment.event_time)
         history.empty = list(_empty_fields(schema, [past.payment for past in history.payments]))
         return history
 
-    def _told_until(self) -> int | None:
+    def _known_until(self) -> int | None:
         joined = [told for one, told in self.labels.items() if one in self.seen]
         apart = (label.available_from for told in joined for label in told)
         latest = max((past.payment.event_time for past in self.history.payments), default=None)
-        return None if latest is None else max([latest, self.told_in_rows, *apart])
+        return None if latest is None else max([latest, self.known_until_in_rows, *apart])
 
 
 def _empty_fields(schema: Schema, payments: Sequence[Transaction]) -> Iterator[tuple[str, str]]:

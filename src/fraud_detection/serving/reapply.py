@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, Failure
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.profile_cache import ProfileCache
@@ -13,7 +13,7 @@ from fraud_detection.core.parse import Parser
 LOG = logging.getLogger(__name__)
 
 
-def remember_past(memory: ProfileCache, parser: Parser, past: PastEvent) -> None:
+def remember_past(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> None:
     """Let the profiles that had not seen an event of a log when they were saved take it in."""
     if past.event is None:
         memory.reapply_label(

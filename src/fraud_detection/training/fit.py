@@ -101,7 +101,7 @@ def refit(
     """
     info = dataset.info
     if as_of is None:
-        as_of = info.told_until if info.as_of is None else info.as_of
+        as_of = info.known_until if info.as_of is None else info.as_of
     if as_of is None:
         as_of = int(dataset.event_time.max())
     until = as_of - info.delay_ms + 1

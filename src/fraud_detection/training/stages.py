@@ -40,7 +40,7 @@ class FeaturesReport(msgspec.Struct, frozen=True):
     payments: int
     refused: int
     repeated: int
-    strays: int
+    unmatched_labels: int
     labelled: int
     frauds: int
     features: int
@@ -127,7 +127,7 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         payments=len(history.payments),
         refused=len(history.refused),
         repeated=history.repeated,
-        strays=history.strays,
+        unmatched_labels=history.unmatched_labels,
         labelled=int((dataset.label != UNKNOWN).sum()),
         frauds=int((dataset.label == 1).sum()),
         features=len(dataset.info.features),
@@ -136,6 +136,6 @@ def _features_report(history: History, dataset: Dataset) -> FeaturesReport:
         control_group=int((dataset.weight > 1).sum()),
         left_out=int((dataset.weight == 0).sum()),
         immature=len(dataset.slice(dataset.info.boundaries.test_until, EVER)),
-        moment=history.told_until if history.as_of is None else history.as_of,
+        moment=history.known_until if history.as_of is None else history.as_of,
         conflicts=history.conflicts,
     )

@@ -32,7 +32,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.tables.cache import ready_table, why_not
 from fraud_detection.training.tables.dataset import read_dataset, read_info
-from fraud_detection.training.tables.historical_rows import PastTable
+from fraud_detection.training.tables.historical_rows import HistoricalTable
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld
 from tests.root import ROOT
@@ -58,7 +58,7 @@ def silent(*_: object) -> None:
 def decided(
     world: SmallWorld, changes: list[Change], **window: int
 ) -> tuple[EvaluationSet, list[ArmDecisions]]:
-    table = PastTable(world.features, world.project.schema)
+    table = HistoricalTable(world.features, world.project.schema)
     whole = window_of(table, read_bundle(world.bundle), 0, None, None)
     asked = replace(whole, **window)
     return redecide_history(table, arms_of(world.project, world.bundle, changes), asked, silent)
@@ -218,7 +218,7 @@ def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tm
     assert read_info(table).vocabulary != read_info(small_world.features).vocabulary
     (tmp_path / "new.yaml").write_text("name: new\nbundle: bundle\n")
     change = load_change(tmp_path / "new.yaml")
-    past = PastTable(small_world.features, small_world.project.schema)
+    past = HistoricalTable(small_world.features, small_world.project.schema)
     window = window_of(past, read_bundle(small_world.bundle), None, None, None)
     # It learned from the earlier ones, and would look better there than it is.
     assert window.start >= learned_until(read_bundle(small_world.bundle)) > int(past.times()[0])

@@ -47,7 +47,7 @@ def test_label_lines_are_joined_to_their_payments(tmp_path: Path) -> None:
     history = read(tmp_path / "h.jsonl", rows)
     assert [past.payment.transaction_id for past in history.payments] == ["a", "b"]
     assert [[label.fraud for label in past.labels()] for past in history.payments] == [[False, True], [True]]
-    assert (history.strays, [path for path, _ in history.refused]) == (1, ["$.label_known_at"])
+    assert (history.unmatched_labels, [path for path, _ in history.refused]) == (1, ["$.label_known_at"])
 
 
 def test_a_field_that_no_row_fills_in_is_refused_for_training(tmp_path: Path) -> None:

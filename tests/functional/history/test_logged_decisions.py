@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.decided_payments import StatePast
+from fraud_detection.adapters.sqlite.logged_decisions import LoggedDecisionReader
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import ControlGroupSettings, ListEntry, ListSettings, RuleSettings
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.evaluation.time_split import UNKNOWN
@@ -274,14 +274,14 @@ def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for
     # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
     serve(service, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
     service.close()
-    (told,) = StatePast(tmp_path / "state.db").labels
+    (told,) = LoggedDecisionReader(tmp_path / "state.db").labels
     assert max(times) - told.ingested_at < 0.1 * (max(times) - min(times))
     assert told.ingested_at <= max(times)
     assert told.available_from > told.known_at
 
 
-def _by_date(past: PastPayment) -> PastPayment:
-    return PastPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
+def _by_date(past: HistoricalPayment) -> HistoricalPayment:
+    return HistoricalPayment(past.payment, past.fraud, *past.dated[:1] or [past.known_at])
 
 
 def test_a_service_at_work_is_read_up_to_its_latest_answer(

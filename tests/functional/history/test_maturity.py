@@ -204,7 +204,7 @@ def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_a
     bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
     columns, metadata = read_columns(small_world.features)
     info = json.loads(metadata[METADATA_KEY])
-    del info["told_until"]
+    del info["known_until"]
     old = tmp_path / "f.parquet"
     write_columns(old, columns, {METADATA_KEY: json.dumps(info)})
     bench.data.unlink()
@@ -217,4 +217,4 @@ def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_a
     assert "Make it anew with `fraud features`" in report["notes"][0]
     again = Bench(small_world, tmp_path, rows, dates=lambda _: True)
     assert moment_of(again.backtest()) > bench.last + DELAY
-    assert read_info(old).told_until is not None
+    assert read_info(old).known_until is not None

@@ -14,7 +14,7 @@ import pytest
 
 from fraud_detection.cli.look_back.parity import _events
 from fraud_detection.core.decoding import to_plain
-from fraud_detection.training.tables.historical_rows import PastTable
+from fraud_detection.training.tables.historical_rows import HistoricalTable
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Served
 from tests.functional.serving.test_poison_payments import MANY, POISON, decide, events
@@ -86,8 +86,8 @@ def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> Non
 
 @pytest.mark.long
 def test_a_change_is_tried_on_all_others(small_world: SmallWorld, tmp_path: Path) -> None:
-    table = PastTable(small_world.features, small_world.project.schema)
-    rows = next(iter(table.batches(0, 50, table.latest_news())))
+    table = HistoricalTable(small_world.features, small_world.project.schema)
+    rows = next(iter(table.batches(0, 50, table.latest_known_at())))
     one = rows.payments[20].transaction_id
     change = tmp_path / "change.yaml"
     change.write_text("name: more\nrules: [{name: dear, when: amount > 100, action: review}]\n")

@@ -18,7 +18,7 @@ from fraud_detection.adapters.files.tables import open_table
 from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.cli.main import main
 from fraud_detection.core.events import Conflict
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.outcomes import Decided, Repeated
 from fraud_detection.core.parse import Parser
 from fraud_detection.history.load import read_history
@@ -151,7 +151,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
 def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path: Path) -> None:
     service = open_service(small_world.bundle, tmp_path / "state.db")[1]
     payment = Parser(small_world.project.schema).parse(raw(SMALL))
-    service.preload_history([PastPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
+    service.preload_history([HistoricalPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
     copy, conflict = service.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
     assert isinstance(copy, Repeated)
     assert isinstance(conflict, Conflict)

@@ -19,7 +19,7 @@ from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.events import Label, Transaction
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import IdSource
@@ -122,8 +122,8 @@ def test_what_a_payment_sees_is_the_standing_labels_whatever_came_in_which_order
     service.state_file.close()
 
 
-def past(number: int, day: float, *, fraud: bool | None, known: float) -> PastPayment:
-    return PastPayment(payment(number, START + int(day * DAY), 500), fraud, START + int(known * DAY))
+def past(number: int, day: float, *, fraud: bool | None, known: float) -> HistoricalPayment:
+    return HistoricalPayment(payment(number, START + int(day * DAY), 500), fraud, START + int(known * DAY))
 
 
 HISTORY = [
@@ -161,7 +161,7 @@ def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tm
     service = open_service(tmp_path / "s.db")
     payment = Parser(SCHEMA).parse(paid(3, 8))
     assert isinstance(payment, Transaction)
-    service.preload_history([*HISTORY[:2], PastPayment(payment, None, 0)], lambda: None)
+    service.preload_history([*HISTORY[:2], HistoricalPayment(payment, None, 0)], lambda: None)
     serve(service, [paid(3, 8)])
     assert (service.tally.decided, service.tally.repeated, service.tally.repeated_labels) == (0, 1, 0)
     service.close()

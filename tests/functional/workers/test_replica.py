@@ -15,13 +15,13 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import read_history
@@ -34,7 +34,7 @@ from tests.conftest import SmallWorld
 from tests.states import open_service, opened, short_history
 
 WORKERS = 2
-Past = Sequence[PastPayment]
+Past = Sequence[HistoricalPayment]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def recounted(engine: Engine, service: WorkerService) -> int:
     """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
     memory, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
     shared = shared_profiles(engine, memory)
-    own: Iterator[PastEvent | Followed] = service.state_file.since(0)
+    own: Iterator[LoggedEvent | Followed] = service.state_file.since(0)
     for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
         memory.sequence = shared.sequence = one.seq
         if isinstance(one, Followed):

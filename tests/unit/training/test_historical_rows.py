@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from fraud_detection.adapters.files.tables import read_columns, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.project_schema import FieldSource, Project
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.history.load import History
 from fraud_detection.training.stages import keep_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import METADATA_KEY, Correction, read_dataset
-from fraud_detection.training.tables.historical_rows import DECLARED, PastTable, current_labels
+from fraud_detection.training.tables.historical_rows import DECLARED, HistoricalTable, current_labels
 from tests.unit.core.features.worlds import DAY, PROJECT, START
 
 WITH_NUMBER: Project = msgspec.structs.replace(
@@ -34,7 +34,7 @@ def past(rows: list[tuple[int | None, str | None, str | None, float, str | None]
     filled = [*rows, *[(100, "c", "m", 1.0, "web")] * (LAST - len(rows))]
     return History(
         payments=[
-            PastPayment(
+            HistoricalPayment(
                 Transaction(f"t{day}", START + day * DAY, cents, (card, merchant), (age,), (channel,)),
                 fraud=day % 3 == 0,
                 known_at=START + (day + 7) * DAY,
@@ -66,7 +66,7 @@ def test_payments_and_features_come_back_as_they_were_served(
     history = past(rows)
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
     keep_table(path, WITH_NUMBER, dataset, history, [])
-    table = PastTable(path, WITH_NUMBER.schema)
+    table = HistoricalTable(path, WITH_NUMBER.schema)
     (again,) = table.batches(0, LAST, START + 90 * DAY)
     for one, other in zip(again.payments, history.payments, strict=True):
         # NaN is like nothing, not even itself.
@@ -82,7 +82,7 @@ def test_any_stretch_of_rows_can_be_read(tmp_path: Path) -> None:
     history = past([])
     dataset, _ = feature_table(WITH_NUMBER, history, lambda *_: None, exact=True)
     keep_table(tmp_path / "f.parquet", WITH_NUMBER, dataset, history, [])
-    table = PastTable(tmp_path / "f.parquet", WITH_NUMBER.schema)
+    table = HistoricalTable(tmp_path / "f.parquet", WITH_NUMBER.schema)
     for start, stop in ((0, 1), (3, 17), (39, 40), (0, 40)):
         found = [one for part in table.batches(start, stop, 0) for one in part.payments]
         assert [one.transaction_id for one in found] == [f"t{n}" for n in range(start, stop)]
@@ -97,7 +97,7 @@ def test_a_table_that_keeps_no_declared_fields_is_refused_with_what_to_do(tmp_pa
     bare = {name: values for name, values in columns.items() if not name.startswith(DECLARED)}
     write_columns(tmp_path / "old.parquet", bare, metadata)
     with pytest.raises(ConfigError, match=r"does not keep what its payments declared.*`fraud features`"):
-        PastTable(tmp_path / "old.parquet", WITH_NUMBER.schema)
+        HistoricalTable(tmp_path / "old.parquet", WITH_NUMBER.schema)
     assert len(read_dataset(tmp_path / "old.parquet")) == LAST
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.project_schema import Model
 from fraud_detection.evaluation.time_split import UNKNOWN
 from fraud_detection.training.emerging_fraud import Question, Watcher
@@ -65,7 +65,7 @@ def test_settings_are_tuned_by_no_correction_that_comes_when_the_test_begins() -
 def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_others_stand_for() -> None:
     dataset = history()
     told = int(dataset.event_time[-1]) - 3 * DAY
-    dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, told_until=told))
+    dataset = replace(dataset, info=msgspec.structs.replace(dataset.info, known_until=told))
     judged = learn(Slices.of(dataset), SETTINGS)
     plain = refit(dataset, judged, SETTINGS)
     assert plain.as_of == told
@@ -83,7 +83,7 @@ def test_what_is_fitted_again_knows_no_correction_of_later_and_no_payment_that_o
 
 
 def test_a_payment_as_it_was_known_at_a_moment_has_no_correction_of_later() -> None:
-    past = PastPayment(
+    past = HistoricalPayment(
         Transaction("t1", 0, 100), fraud=True, known_at=5, corrections=((False, 9), (True, 20))
     )
     assert past.known_by(4).fraud is None

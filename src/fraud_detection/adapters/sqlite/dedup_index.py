@@ -12,7 +12,7 @@ import msgspec
 from fraud_detection.adapters.sqlite.bloom_filter import IdFilter
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.events import HISTORY, Label
-from fraud_detection.core.features.replay import PastPayment
+from fraud_detection.core.features.replay import HistoricalPayment
 from fraud_detection.core.parse.content import content_digest
 from fraud_detection.core.ports import BatchState, FirstDelivery
 
@@ -108,7 +108,7 @@ class SqliteDedupIndex:
         rows = where_in(self._db, transaction_ids, of_stream, of_history)
         return {one: tuple(msgspec.msgpack.decode(ids)) for one, ids in rows}
 
-    def store_history(self, payments: Iterable[PastPayment], pending_labels: Sequence[Label]) -> None:
+    def store_history(self, payments: Iterable[HistoricalPayment], pending_labels: Sequence[Label]) -> None:
         """Store historical payments; `pending_labels` are not applied yet.  Call inside a transaction."""
         to_come = {(label.transaction_id, label.known_at) for label in pending_labels}
         rows = (self._history_row(past, to_come) for past in payments)
@@ -146,7 +146,7 @@ class SqliteDedupIndex:
             found[bool(redundant)].setdefault(one, []).append(Label(one, bool(fraud), known_at, source))
         return found
 
-    def _history_row(self, past: PastPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
+    def _history_row(self, past: HistoricalPayment, to_come: set[tuple[str, int]]) -> tuple[object, ...]:
         one = past.payment.transaction_id
         told = [label for label in past.labels() if (one, label.known_at) not in to_come]
         fraud, known_at = (told[-1].fraud, told[-1].known_at) if told else (None, None)

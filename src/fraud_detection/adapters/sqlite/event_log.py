@@ -11,7 +11,7 @@ from fraud_detection.adapters.sqlite.dedup_index import Ids, SqliteDedupIndex
 from fraud_detection.adapters.sqlite.journal import Entry
 
 
-class PastEvent(msgspec.Struct, frozen=True):
+class LoggedEvent(msgspec.Struct, frozen=True):
     """An event of the log: a payment (with `event` and its served `features`) or a label (with `fraud`).
 
     supersedes_known_at: when the label that it supersedes became known, in ms.  bundle: the
@@ -29,7 +29,7 @@ class PastEvent(msgspec.Struct, frozen=True):
     bundle: str = ""
 
 
-def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int) -> Iterator[PastEvent]:
+def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int) -> Iterator[LoggedEvent]:
     """Yield what the tables hold of payments and labels after `seq`, in order."""
     query = """
         SELECT seq AS at, 0 AS number, transaction_id, event, entities, 0, event_time, features, NULL, bundle
@@ -42,20 +42,20 @@ def tables_since(db: sqlite3.Connection, dedup_index: SqliteDedupIndex, seq: int
         query, {"seq": seq}
     ):
         owner = _owner(dedup_index, one) if ids is None else _ids(ids)
-        yield PastEvent(
+        yield LoggedEvent(
             at, one, event, owner, bool(fraud), time_ms, features or b"", supersedes_known_at, bundle
         )
 
 
-def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: int) -> Iterator[PastEvent]:
+def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: int) -> Iterator[LoggedEvent]:
     """Yield the same of entries that are in the journal alone; they are later than all in the tables."""
     owners: dict[str, Ids] = {}
-    found: list[PastEvent] = []
+    found: list[LoggedEvent] = []
     for entry in waiting:
         for at, one, time_ms, _, _, _, _, bundle, ids, event, features, *_ in entry.decisions:
             owners[one] = _ids(ids)
             found.append(
-                PastEvent(
+                LoggedEvent(
                     at,
                     one,
                     event,
@@ -72,7 +72,7 @@ def journal_since(waiting: Sequence[Entry], dedup_index: SqliteDedupIndex, seq: 
                 continue
             owner = owners.get(one) or _owner(dedup_index, one)
             found.append(
-                PastEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
+                LoggedEvent(applied_at, one, None, owner, bool(fraud), known_at, b"", supersedes_known_at)
             )
     yield from (past for past in sorted(found, key=lambda past: past.seq) if past.seq > seq)
 

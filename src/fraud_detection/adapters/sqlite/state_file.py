@@ -23,7 +23,7 @@ from fraud_detection.adapters.sqlite.checkpointer import WalMerger
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, StateConnection
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.errors import opening, passes
-from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.quarantine import SqliteQuarantine
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
@@ -244,7 +244,7 @@ class StateFile(StateConnection):
             self._db.executemany(SAVE, rows)
         return set()
 
-    def since(self, seq: int) -> Iterator[PastEvent]:
+    def since(self, seq: int) -> Iterator[LoggedEvent]:
         """Yield payments and labels after `seq`, in the order in which they were remembered.
 
         A reader sees the file as it is at the first of them.

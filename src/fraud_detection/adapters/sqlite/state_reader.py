@@ -15,7 +15,7 @@ import msgspec
 
 from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
-from fraud_detection.adapters.sqlite.event_log import PastEvent, journal_since, tables_since
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
 from fraud_detection.adapters.sqlite.replication_log import Followed
 from fraud_detection.adapters.sqlite.tables import check_format
@@ -196,7 +196,7 @@ class Record:
         """Yield all that was kept, in order, with the links that it carries and should carry."""
         yield from links(self._db, _waiting_rows(self.waiting))
 
-    def since(self, seq: int) -> Iterator[PastEvent]:
+    def since(self, seq: int) -> Iterator[LoggedEvent]:
         """Yield payments and labels after a number, in the order in which they were remembered."""
         yield from tables_since(self._db, self.dedup_index, seq)
         yield from journal_since(self.waiting, self.dedup_index, seq)

@@ -106,7 +106,7 @@ def make_table(project: Project, past: options.Past, out: Path, screen: Terminal
     )
     screen.say(
         f"{report.payments:,} payments ({report.refused:,} rows refused, {report.repeated:,} repeated, "
-        f"{report.strays:,} labels without their payment), "
+        f"{report.unmatched_labels:,} labels without their payment), "
         f"{report.labelled:,} labelled, {report.frauds:,} frauds, {report.features} features"
     )
     if report.conflicts:

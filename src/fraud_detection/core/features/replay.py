@@ -16,7 +16,7 @@ from fraud_detection.core.features.profile_cache import Ids, ProfileCache
 LOG = logging.getLogger(__name__)
 
 
-class PastPayment(msgspec.Struct, frozen=True):
+class HistoricalPayment(msgspec.Struct, frozen=True):
     """A payment of history with its label: None where none ever came; known_at in ms.
 
     corrections: verdicts that each took the one before back, with the time they became known.
@@ -42,7 +42,7 @@ class PastPayment(msgspec.Struct, frozen=True):
             for (fraud, known_at), dated in zip(told, self.dated, strict=True)
         ]
 
-    def with_labels(self, told: Sequence[Label]) -> PastPayment:
+    def with_labels(self, told: Sequence[Label]) -> HistoricalPayment:
         """Return the payment with labels that came apart from it, as a stream would have learned them."""
         current: list[Label] = []
         for label in sorted([*self.labels(), *told], key=lambda label: label.available_from):
@@ -53,14 +53,14 @@ class PastPayment(msgspec.Struct, frozen=True):
         first, *later = [(label.fraud, label.available_from) for label in current]
         is_late = any(label.known_at < label.available_from for label in current)
         dated = tuple(label.known_at for label in current) if is_late else ()
-        return PastPayment(self.payment, first[0], first[1], tuple(later), dated)
+        return HistoricalPayment(self.payment, first[0], first[1], tuple(later), dated)
 
-    def known_by(self, as_of: int) -> PastPayment:
+    def known_by(self, as_of: int) -> HistoricalPayment:
         """Return the payment as somebody knew it at a moment in ms: without what became known later."""
         if self.fraud is None or self.known_at > as_of:
-            return PastPayment(self.payment, None, self.known_at)
+            return HistoricalPayment(self.payment, None, self.known_at)
         later = tuple(one for one in self.corrections if one[1] <= as_of)
-        return PastPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
+        return HistoricalPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
 
     def current_label(self) -> tuple[bool | None, int]:
         """Return the verdict that stands at the end of history, and when it became known in ms."""
@@ -82,7 +82,7 @@ class PendingLabel(msgspec.Struct, frozen=True, order=True):
     supersedes_known_at: int | None = None
 
 
-def pending_labels(past: PastPayment, number: int) -> list[PendingLabel]:
+def pending_labels(past: HistoricalPayment, number: int) -> list[PendingLabel]:
     """Return the labels of a payment; labels of equal time are applied in the order of their numbers.
 
     number: of the first of them.
@@ -132,7 +132,7 @@ class Replay:
         self.pending_labels: list[PendingLabel] = []
         self.seen = 0
 
-    def rows(self, history: Iterable[PastPayment]) -> Iterator[list[float]]:
+    def rows(self, history: Iterable[HistoricalPayment]) -> Iterator[list[float]]:
         """Yield one feature row a payment, as it would have been served."""
         for past in history:
             self.apply_labels_until(past.payment.event_time)
@@ -156,7 +156,7 @@ class Replay:
             for due in sorted(self.pending_labels, reverse=True)
         ]
 
-    def hold_labels_back(self, past: PastPayment) -> None:
+    def hold_labels_back(self, past: HistoricalPayment) -> None:
         """Schedule the labels of a payment for when they become known."""
         for label in pending_labels(past, self.seen):
             self.seen += 1

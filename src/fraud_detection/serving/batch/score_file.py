@@ -21,7 +21,7 @@ from fraud_detection.adapters.files.source_identity import recognised
 from fraud_detection.adapters.in_memory import MemoryDedupIndex
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Event, Outcome, RedundantLabel, Repeated
 from fraud_detection.core.parse import Parser
@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     label: Label | None = None
 
 
-def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[PastPayment] = ()) -> Tally:
+def score_pipe(engine: Engine, out: BinaryIO, history: Iterable[HistoricalPayment] = ()) -> Tally:
     """Decide events from standard input as they come, one line out for each line in that is not blank.
 
     Raises ConfigError when the first line is no JSON object: then it is a file of another kind.
@@ -127,7 +127,7 @@ class _Scoring:
     def __init__(
         self,
         engine: Engine,
-        history: Iterable[PastPayment],
+        history: Iterable[HistoricalPayment],
         *,
         textual: bool,
         apart: AbstractSet[str] = frozenset(),
@@ -156,7 +156,7 @@ class _Scoring:
                 self.dedup_index.note_beside(outcome.label)
         return processed.outcomes
 
-    def _preload_history(self, history: Iterable[PastPayment], apart: AbstractSet[str]) -> None:
+    def _preload_history(self, history: Iterable[HistoricalPayment], apart: AbstractSet[str]) -> None:
         """Remember the past; the payments `apart` are still to come, only their labels are kept."""
         replay = Replay(self.pipeline.memory)
         to_come = []

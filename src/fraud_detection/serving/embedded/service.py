@@ -11,7 +11,7 @@ from fraud_detection.adapters.host.gc_tuning import sweep
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import ConfigError, RetryError
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.metrics import PERSIST, LatencyHistogram
 from fraud_detection.core.outcomes import Decided, NotCommittedError, Outcome
 from fraud_detection.core.parse import Parser
@@ -171,7 +171,7 @@ class EmbeddedService:
             self._save_counts()
         sweep()
 
-    def preload_history(self, history: Sequence[PastPayment], on_payment: Callable[[], None]) -> None:
+    def preload_history(self, history: Sequence[HistoricalPayment], on_payment: Callable[[], None]) -> None:
         """Remember payments of the past without deciding them; none of them will be decided later.
 
         Their labels are learned when they became known, those that were not known by the end of
@@ -262,7 +262,11 @@ class EmbeddedService:
 
 
 def store_replayed_history(
-    state_file: StateFile, replay: Replay, history: Sequence[PastPayment], *, labels_follow: bool = False
+    state_file: StateFile,
+    replay: Replay,
+    history: Sequence[HistoricalPayment],
+    *,
+    labels_follow: bool = False,
 ) -> None:
     """Let a state file begin where a replay of history ended.
 

@@ -20,14 +20,14 @@ import msgspec
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.errors import reading
-from fraud_detection.adapters.sqlite.event_log import PastEvent
+from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay, extract_or_missing
+from fraud_detection.core.features.replay import HistoricalPayment, Replay, extract_or_missing
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.core.parse import Parser
 from fraud_detection.engine.engine import Engine
@@ -100,7 +100,7 @@ class WorkerService(EmbeddedService):
         )
         return [past.seq for past in part]
 
-    def preload_own_history(self, history: Sequence[PastPayment], ownership: Ownership) -> None:
+    def preload_own_history(self, history: Sequence[HistoricalPayment], ownership: Ownership) -> None:
         """Remember payments of the past: the own ones wholly, of the others' what the shared profiles see.
 
         The labels that are not known by the end of history are learned by the owner of their payment, and
@@ -135,12 +135,12 @@ class WorkerService(EmbeddedService):
             return decline_cap
         return WorkerDeclineCap(decline_cap.settings, self._board, decline_cap.counts())
 
-    def _read(self, worker: int, after: int, until: int | None = None) -> list[PastEvent]:
+    def _read(self, worker: int, after: int, until: int | None = None) -> list[LoggedEvent]:
         """Return the next events of another's log, and never half of those that share a number.
 
         Raises RetryError when that file cannot be read.
         """
-        part: list[PastEvent] = []
+        part: list[LoggedEvent] = []
         with reading(f"the state file of worker {worker}"):
             for past in self.others[worker].since(after):
                 if until is None:
@@ -172,7 +172,7 @@ class WorkerService(EmbeddedService):
         self._commit(pipeline.apply_matured_labels(time_ms))
         self.committed((self.state_file.seq, time.monotonic()))
 
-    def _take_in(self, part: Sequence[PastEvent], number: int) -> None:
+    def _take_in(self, part: Sequence[LoggedEvent], number: int) -> None:
         self.pipeline.memory.sequence = self.shared.sequence = number
         self.shared.prefetch([past.ids for past in part])
         for past in part:
@@ -182,7 +182,7 @@ class WorkerService(EmbeddedService):
         """Remember own events and parts of the others' again, in the order of this worker's log."""
         memory, count = self.pipeline.memory, 0
         first = self.state_file.checkpoint.recovery_from_seq
-        own: Iterator[PastEvent | Followed] = self.state_file.since(first - 1)
+        own: Iterator[LoggedEvent | Followed] = self.state_file.since(first - 1)
         for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
             if isinstance(one, Followed):
                 part = self._read(one.worker, one.after, one.until)
@@ -208,7 +208,7 @@ def shared_profiles(engine: Engine, memory: ProfileCache) -> ProfileCache:
     return memory.part(extractor, slots)
 
 
-def without_ordering(past: PastPayment) -> PastPayment:
+def without_ordering(past: HistoricalPayment) -> HistoricalPayment:
     """Return the payment as its labels are learned by those who do not own it."""
     ids = past.payment.entities
     masked = (*ids[:ORDERING], None, *ids[ORDERING + 1 :]) if ids else ids

@@ -13,7 +13,7 @@ from fraud_detection.core.features.category_encoding import Vocabulary, learn_vo
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.project_schema import LabelSource, Project
 from fraud_detection.evaluation.time_split import UNKNOWN, Boundaries, boundaries
 from fraud_detection.history.load import READ_ROWS, History, Progress
@@ -61,7 +61,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
         vocabulary=vocabulary,
         delay_ms=delay_ms,
         as_of=history.as_of,
-        told_until=history.told_until,
+        known_until=history.known_until,
     )
     return _dataset(project, history, times, matrix, info), replay
 
@@ -71,7 +71,7 @@ def _slices(
 ) -> Boundaries:
     if for_training and all(past.fraud is None for past in history.payments):
         raise ConfigError(_no_labels(project.schema.label))
-    moment = history.told_until if history.as_of is None else history.as_of
+    moment = history.known_until if history.as_of is None else history.as_of
     try:
         return boundaries(_mature(times, moment, delay_ms), project.split, delay_ms)
     except ConfigError:
@@ -102,14 +102,14 @@ def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:
     return mature
 
 
-def _vocabulary(project: Project, payments: Sequence[PastPayment], cut: Boundaries) -> Vocabulary:
+def _vocabulary(project: Project, payments: Sequence[HistoricalPayment], cut: Boundaries) -> Vocabulary:
     """Learn the categories from payments that training may see, and from no later ones."""
     learned = (past.payment for past in payments if past.payment.event_time < cut.train_until)
     return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
 
 
 def _replayed(
-    replay: Replay, payments: Sequence[PastPayment], progress: Progress, *, exact: bool
+    replay: Replay, payments: Sequence[HistoricalPayment], progress: Progress, *, exact: bool
 ) -> np.ndarray:
     kind = np.float64 if exact else np.float32
     values: array[float] = array("d" if exact else "f")
@@ -147,7 +147,7 @@ def _dataset(
     )
 
 
-def _corrections(past: PastPayment) -> str:
+def _corrections(past: HistoricalPayment) -> str:
     return Correction.write([Correction(int(fraud), known_at) for fraud, known_at in past.corrections])
 
 
@@ -155,6 +155,6 @@ def _major(amount: int | None, scale: float) -> float:
     return float("nan") if amount is None else amount / scale
 
 
-def _ordering_entity(past: PastPayment) -> str:
+def _ordering_entity(past: HistoricalPayment) -> str:
     ids = past.payment.entities
     return (ids[0] or "") if ids else ""

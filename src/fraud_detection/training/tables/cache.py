@@ -46,7 +46,7 @@ def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:
 def _other_past(project: Project, info: FeatureTableInfo, files: Sequence[Path]) -> str:
     if info.as_of is not None:
         return "it was made as of an earlier moment"
-    if info.told_until is None:
+    if info.known_until is None:
         return "it does not tell which labels say when they became known"
     return "" if info.source == source_of(project.schema, files) else "it was made of other history"
 

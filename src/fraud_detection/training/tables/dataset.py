@@ -36,8 +36,8 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     vocabulary: the codes of the categories, as the replay left them.
     delay_ms: how long after a payment its label usually becomes known.
     as_of: the moment in ms by which all this was known; None where history was told to its end.
-    told_until: then the last moment in ms that history tells of: of a payment, or of a label that says itself
-    when it became known; None in tables of before, which do not tell.
+    known_until: then the last moment in ms that history tells of: of a payment, or of a label that says
+    itself when it became known; None in tables of before, which do not tell.
     source: a hash of the files and of the schema that the payments were read by; "" where that was not kept.
     """
 
@@ -48,12 +48,12 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     delay_ms: int
     as_of: int | None = None
     source: str = ""
-    told_until: int | None = None
+    known_until: int | None = None
 
     @property
     def mature_until(self) -> int | None:
         """Return from which moment in ms on labels cannot be in; None where the table does not tell."""
-        moment = self.told_until if self.as_of is None else self.as_of
+        moment = self.known_until if self.as_of is None else self.as_of
         return None if moment is None else moment - self.delay_ms + 1
 
     @property

@@ -51,7 +51,7 @@ def declared_columns(
 
 
 @dataclass(frozen=True, slots=True)
-class PastRows:
+class HistoricalRows:
     """Some payments, in order of time.
 
     amount: float64 major units, NaN where none.  label, known_at: the verdict that stood at the moment that
@@ -68,7 +68,7 @@ class PastRows:
     features: np.ndarray
 
 
-class PastTable:
+class HistoricalTable:
     """A feature table that keeps what its payments declared."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
@@ -89,15 +89,15 @@ class PastTable:
         """Return the event times of all payments, in order, int64 ms."""
         return typed("event_time", read_columns(self.path, ["event_time"])[0]["event_time"])
 
-    def latest_news(self) -> int:
+    def latest_known_at(self) -> int:
         """Return the last moment in ms of which somebody told: of a payment, or when a label became known.
 
         A label that does not say when it became known tells nothing: its time is reckoned by the delay.
         """
-        told = self.info.told_until
+        told = self.info.known_until
         return int(self.times()[-1]) if told is None else told
 
-    def batches(self, start: int, stop: int, as_of: int) -> Iterator[PastRows]:
+    def batches(self, start: int, stop: int, as_of: int) -> Iterator[HistoricalRows]:
         """Yield the payments from row `start` until before row `stop`, as somebody knew them at `as_of`."""
         names = [*COLUMNS, *self._declared, *self._features]
         for columns in read_batches(self.path, names, start, stop, AT_ONCE):
@@ -107,7 +107,7 @@ class PastTable:
             features = [np.asarray(columns[name], np.float64) for name in self._features]
             payments = self._payments(columns, amount)
             weight = typed("weight", columns["weight"])
-            yield PastRows(payments, amount, label, known_at, weight, np.column_stack(features))
+            yield HistoricalRows(payments, amount, label, known_at, weight, np.column_stack(features))
 
     def _payments(
         self, columns: Mapping[str, np.ndarray | list[object]], amount: np.ndarray

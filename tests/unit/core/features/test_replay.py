@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
-from fraud_detection.core.features.replay import PastPayment, Replay
+from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment
 
 Drawn = list[tuple[int, int, bool | None, str]]
@@ -24,10 +24,10 @@ drawn = st.lists(
 )
 
 
-def history(rows: Drawn) -> list[PastPayment]:
+def history(rows: Drawn) -> list[HistoricalPayment]:
     """Return payments in order of time; each label becomes known some hours after its payment."""
     past = [
-        PastPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
+        HistoricalPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
         for n, (hour, later, fraud, card) in enumerate(rows)
     ]
     return sorted(past, key=lambda one: one.payment.event_time)

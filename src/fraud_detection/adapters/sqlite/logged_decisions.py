@@ -28,7 +28,7 @@ COLUMNS = """
     config_id, counterfactual_action, sampling_rate, caller, notes, chain"""
 
 
-class PastDecision(msgspec.Struct, frozen=True, gc=False):
+class LoggedDecision(msgspec.Struct, frozen=True, gc=False):
     """A payment that was decided: its raw event, and how it was answered.
 
     reasons: as JSON.  features: the served values, float64, as bytes.  counterfactual_action, sampling_rate:
@@ -53,7 +53,7 @@ class PastDecision(msgspec.Struct, frozen=True, gc=False):
         return [code for _, code, _ in msgspec.json.decode(self.reasons, type=list[tuple[str, str, str]])]
 
 
-class StatePast:
+class LoggedDecisionReader:
     """A state file as it is when this is made."""
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ class StatePast:
         """Close the file."""
         self._state_file.close()
 
-    def decisions(self) -> Iterator[PastDecision]:
+    def decisions(self) -> Iterator[LoggedDecision]:
         """Yield all decisions, in the order in which they were taken."""
         done = 0
         query = f"SELECT {COLUMNS} FROM decisions WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - our own columns
@@ -133,7 +133,7 @@ class StatePast:
         for entry in self._waiting:
             yield from (_decision(row) for row in entry.decisions)
 
-    def recent(self, since: int) -> Iterator[PastDecision]:
+    def recent(self, since: int) -> Iterator[LoggedDecision]:
         """Yield the decisions on payments from `since` on, in ms, the latest first.
 
         Stops where a whole page of decisions is older: a payment that came later than that is missed.
@@ -157,7 +157,7 @@ class StatePast:
         )
 
 
-def _decision(row: tuple[object, ...]) -> PastDecision:
+def _decision(row: tuple[object, ...]) -> LoggedDecision:
     (
         _,
         one,
@@ -188,4 +188,4 @@ def _decision(row: tuple[object, ...]) -> PastDecision:
         counterfactual_action,
         sampling_rate,
     )
-    return PastDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`
+    return LoggedDecision(*told)  # type: ignore[arg-type]  # SQLite's columns have the types of `TABLES`
