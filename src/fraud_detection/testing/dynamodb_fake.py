@@ -42,8 +42,9 @@ class FakeDynamo:
 
     Unlike moto's server it refuses what AWS documents as refused: more than 25 writes, no writes, no keys
     ("BatchWriteItem", "BatchGetItem"), an item that an update makes larger than 400 KB, a set that is empty
-    or repeats a string ("Supported data types").  It writes none of the items of a call of which it refuses
-    one, and takes statements with parameters, to which moto answers with an internal error.
+    or repeats a string ("Supported data types and naming rules in Amazon DynamoDB").  It writes none of the
+    items of a call of which it refuses one, and takes statements with parameters, to which moto answers with
+    an internal error.
 
     >>> from fraud_detection.adapters.aws.state.dynamodb_batches import batch_get, batch_put
     >>> dynamo = FakeDynamo({"cases": "id"})

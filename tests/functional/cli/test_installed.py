@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,6 +69,32 @@ def third_party_imports() -> dict[str, set[Path]]:
                 if root and root not in sys.stdlib_module_names and root != "fraud_detection":
                     found.setdefault(root, set()).add(path)
     return found
+
+
+OF_A_CHECKOUT = ("benchmarks", "tests", "tools")
+"""Packages that lie beside `src`, and never in the wheel."""
+
+
+def named_modules(path: Path) -> set[str]:
+    """Return every module that a file imports, or names in a text as what is loaded later is named."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= set(re.findall(r"\A(?:-m )?(\w+(?:\.\w+)+)(?::\w+)?\Z", node.value))
+    return found
+
+
+@pytest.mark.parametrize("package", OF_A_CHECKOUT)
+def test_the_package_names_no_module_of_the_checkout_around_it(package: str) -> None:
+    modules = {path: named_modules(path) for path in (ROOT / "src/fraud_detection").rglob("*.py")}
+    assert len(modules) > 200
+    assert not [
+        path for path, names in modules.items() if {one.partition(".")[0] for one in names} & {package}
+    ]
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -135,6 +162,58 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     assert len((tmp_path / "decisions.jsonl").read_text().splitlines()) == 200
     assert rows[0]["transaction_id"] in done.stdout
     assert "Usage: fraud serve" in done.stdout
+
+
+Words = tuple[str, ...]
+
+
+def commands_in(told: str) -> list[str]:
+    """Return the commands that a help lists, in whatever groups."""
+    if "COMMAND" not in told.partition("\n")[0]:
+        return []
+    _, *parts = re.split(r"(?m)^(\S.*):$", told)
+    sections = zip(parts[::2], parts[1::2], strict=True)
+    listed = [text for title, text in sections if title not in {"Options", "Arguments"}]
+    return [name for text in listed for name in re.findall(r"(?m)^  ([a-z][a-z-]*)(?:  |$)", text)]
+
+
+def every_command(helps: Callable[[list[Words]], list[str]]) -> set[Words]:
+    """Ask for the help of `fraud`, of every command in it, and so on; return all commands.
+
+    helps: gives the help of each command.
+    """
+    found: set[Words] = set()
+    asked: list[Words] = [()]
+    while asked:
+        texts = helps(asked)
+        for words, told in zip(asked, texts, strict=True):
+            assert told.startswith(" ".join(["Usage: fraud", *words, ""])), words
+            assert "--help" in told
+        found |= set(asked)
+        asked = [
+            (*words, name) for words, told in zip(asked, texts, strict=True) for name in commands_in(told)
+        ]
+    return found - {()}
+
+
+README_COMMANDS = {
+    tuple(words)
+    for row in (ROOT / "README.md").read_text().splitlines()
+    if row.startswith("| `fraud ")
+    for words in [re.findall(r"[a-z-]+", row.split("`")[1])[1:]]
+}
+
+
+def test_every_command_of_the_help_says_what_it_does_without_any_library_of_an_extra(tmp_path: Path) -> None:
+    def helps(commands: list[Words]) -> list[str]:
+        asked = [(*words, "--help") for words in commands]
+        done = without(f"{LIBRARIES},{','.join(OF_A_CHECKOUT)}", *asked, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return re.split(r"(?m)^(?=Usage: )", done.stdout)[1:]
+
+    found = every_command(helps)
+    assert found >= README_COMMANDS
+    assert len(found) > 30
 
 
 @pytest.mark.parametrize(
@@ -234,6 +313,44 @@ def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
         done = run(fraud, *arguments, folder=tmp_path)
         assert done.returncode == 0, (arguments, done.stderr)
     assert "Traceback" not in run(fraud, "serve", "--bundle", "nowhere", folder=tmp_path).stderr
+
+
+EVERY_MODULE = """
+import json, pkgutil, sys
+from importlib import import_module
+import fraud_detection
+
+missing = {}
+for found in pkgutil.walk_packages(fraud_detection.__path__, "fraud_detection."):
+    if not found.name.endswith("__main__"):
+        try:
+            import_module(found.name)
+        except ModuleNotFoundError as error:
+            missing[found.name] = error.name.partition(".")[0]
+print(json.dumps({"missing": missing, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+"""Imports every module of the package; says which could not be, for want of what, and all that was loaded."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_wheel_alone_tells_the_help_of_every_command_and_needs_nothing_of_a_checkout(
+    wheel: Path, tmp_path: Path
+) -> None:
+    fraud = installed(wheel, tmp_path / "environment")
+
+    def helps(commands: list[Words]) -> list[str]:
+        done = [run(fraud, *words, "--help", folder=tmp_path) for words in commands]
+        assert [one.stderr for one in done if one.returncode or one.stderr] == []
+        return [one.stdout for one in done]
+
+    assert every_command(helps) >= README_COMMANDS
+    done = run(fraud.with_name("python"), "-I", "-c", EVERY_MODULE, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "fraud_detection" in told["loaded"]
+    assert not set(told["loaded"]) & set(OF_A_CHECKOUT)
+    assert set(told["missing"].values()) <= EXTRAS.keys()
 
 
 @pytest.mark.long

@@ -165,6 +165,8 @@ def test_the_limits_are_those_of_aws_own_description() -> None:
     assert most("kinesis", "GetRecordsInputLimit") == kinesis_fake.MAX_GET_RECORDS
     assert most("sagemaker-runtime", "BodyBlob") == aws_fakes.MAX_BODY_BYTES
     assert most("dynamodb", "PartiQLBatchRequest") == dynamodb_fake.MAX_STATEMENTS
+    assert most("dynamodb", "WriteRequests") == dynamodb_fake.MAX_PUTS
+    assert most("dynamodb", "KeyList") == dynamodb_fake.MAX_KEYS
     # What is sent stays below what is taken.
     assert kinesis_producer.MAX_BYTES <= kinesis_fake.MAX_PUT_BYTES
     assert kinesis_producer.MAX_RECORD_BYTES <= kinesis_fake.MAX_RECORD_BYTES
