@@ -11,7 +11,6 @@ from typing import Any, cast
 import click
 
 from fraud_detection.cli.options import PATH
-from fraud_detection.cli.paths import check_paths
 from fraud_detection.core.errors import FraudDetectionError
 
 REFUSED = 2
@@ -65,6 +64,7 @@ class Command(click.Command):
             return INTERRUPTED
 
     def _call(self, options: dict[str, Any]) -> int:
+        from fraud_detection.cli.paths import check_paths
         from fraud_detection.cli.printing import Output
 
         check_paths(options)

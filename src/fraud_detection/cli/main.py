@@ -38,24 +38,24 @@ COMMANDS = {
         "score": ("serve.score:score", "Decide a file once: a line of JSON for each row."),
         "run": ("serve.run:run", "Decide a stream, with durable state in one SQLite file."),
         "serve": ("serve.serve:serve", "Decide payments over HTTP while the customer waits."),
-        "state": ("serve.state:state", "Make a state file."),
+        "state": ("serve.state:state", "Create a state file."),
         "api-key": ("serve.api_key:api_key", "Make an API key for `fraud serve` and print it, once."),
-        "label": ("serve.labels:label", "Import what became of past payments."),
+        "label": ("serve.labels:label", "Import labels of past payments."),
         "schema-report": (
             "serve.schema_report:schema_report",
-            "Show how events differ from the declared schema, since when, in what share.",
+            "Report schema drift: what differs, since when, in what share of events.",
         ),
     },
     "Release": {
-        "release": ("release.release:release", "Release what decides, from one moment to the next."),
-        "rollback": ("release.release:rollback", "Bring back what decided before, everywhere."),
+        "release": ("release.release:release", "Release changes, canaries and shadows; show the releases."),
+        "rollback": ("release.release:rollback", "Roll back to the previous release."),
         "backtest": (
             "release.backtest:backtest",
-            "Try a change on history: what would differ, in frauds, customers, reviews and money.",
+            "Backtest a change on history: frauds, customers, reviews and money.",
         ),
         "shadow": (
             "release.shadow:shadow",
-            "Let the shadows decide every live payment too, without an answer to anybody.",
+            "Run the shadows: decide every live payment, without effect.",
         ),
         "compare": (
             "release.compare:compare",
@@ -70,17 +70,17 @@ COMMANDS = {
     "Look back": {
         "explain": (
             "look_back.explain:explain",
-            "Make a past decision again, bit-identical, and explain it.",
+            "Explain a past decision, and redecide it bit-identically.",
         ),
-        "audit": ("look_back.audit:audit", "Prove that what was decided was not changed since."),
+        "audit": ("look_back.audit:audit", "Verify that the log of decisions is intact."),
         "parity": (
             "look_back.parity:parity",
-            "Serve a stream, replay its log, and compare every feature value to the last bit.",
+            "Compare served and replayed features, bit by bit.",
         ),
     },
     "AWS": {
-        "deploy": ("aws.deploy:deploy", "Make, change and remove the system on AWS."),
-        "status": ("aws.status:status", "Print how the system on AWS does."),
+        "deploy": ("aws.deploy:deploy", "Deploy, update and remove the system on AWS."),
+        "status": ("aws.status:status", "Print the status of the system on AWS."),
         "logs": ("aws.status:logs", "Print the decisions of the system on AWS."),
     },
 }

@@ -101,12 +101,12 @@ DURATION = Parsed("duration", duration)
 
 config = click.option("--config", type=PATH, default=PROJECT_FILE, metavar="FILE", help="The project file.")
 own_config = click.option(
-    "--config", type=PATH, metavar="FILE", help="A project file to decide by, instead of the bundle's."
+    "--config", type=PATH, metavar="FILE", help="Project file to decide by, instead of the bundle's own."
 )
 bundle = click.option("--bundle", type=PATH, default=BUNDLE, help="The bundle.")
 any_bundle = click.option("--bundle", type=PATH, show_default=str(BUNDLE), help="The bundle.")
 registry = click.option(
-    "--registry", type=PATH, metavar="DIR", help="Decide by what is released there, and follow it."
+    "--registry", type=PATH, metavar="DIR", help="Decide by this release registry, and follow its releases."
 )
 own_registry = click.option(
     "--registry", type=PATH, default=REGISTRY, metavar="DIR", help="The release registry."
@@ -116,12 +116,14 @@ all_states = click.option(
     "--state", type=PATH, default=STATE, help="The state file, or the name of all workers'."
 )
 data = click.option("--data", type=PATH, help="File of past payments (`history` in the project file).")
-labels = click.option("--labels", type=PATH, multiple=True, metavar="FILE", help="More labels, repeatable.")
+labels = click.option(
+    "--labels", type=PATH, multiple=True, metavar="FILE", help="File of more labels, repeatable."
+)
 as_of = click.option(
     "--as-of",
     type=MOMENT,
     metavar="TIME",
-    help="Know nothing later, such as 2026-03-01 or 2026-03-01T12:00Z.",
+    help="Label cut-off, such as 2026-03-01 or 2026-03-01T12:00Z.",
 )
 
 logged_states = click.option(
@@ -129,31 +131,31 @@ logged_states = click.option(
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="State file whose decided payments and labels follow --data, repeatable.",
+    help="State file whose logged decisions and labels follow --data, repeatable.",
 )
-author = click.option("--author", metavar="NAME", help="Who wants it (the user of this process).")
+author = click.option("--author", metavar="NAME", help="Author of the release (the user of this process).")
 service_states = click.option(
     "--state",
     type=PATH,
     multiple=True,
     default=[STATE],
     metavar="FILE",
-    help="A state file that payments are decided with, repeatable.",
+    help="State file of a running service, repeatable.",
 )
 log_format = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="Lines of the log, each with its time and level.",
+    help="Format of the log.",
 )
 synchronous = click.option(
     "--synchronous",
     type=click.Choice(["normal", "full"]),
     default="normal",
-    help="`full` survives a loss of power.",
+    help="Durability: `full` survives a loss of power.",
 )
 accept_loss = click.option(
-    "--accept-loss", is_flag=True, help="Go on with a state file though answers are gone from it."
+    "--accept-loss", is_flag=True, help="Open a state file although decisions are lost from it."
 )
 settings = click.option(
     "--settings", type=PATH, default=Path("deploy.yaml"), help="Settings of the environment."
@@ -185,22 +187,22 @@ def gathered(name: str, kind: Callable[..., object], *several: Decorator) -> Dec
 
 def simulated(days: int | None = None) -> Decorator:
     """Let a command say what is simulated; days: of history, where not the simulator's own default."""
-    words = "How many days the history has." if days else "How many days the history has (90)."
+    words = "Days of history." if days else "Days of history (90)."
     return gathered(
         "simulated",
         Simulated,
-        click.option("--seed", type=int, default=7, help="Of the simulation."),
-        click.option("--cards", type=int, help="How many cards there are (5,000)."),
+        click.option("--seed", type=int, default=7, help="Seed of the simulation."),
+        click.option("--cards", type=int, help="Number of simulated cards (5,000)."),
         click.option("--days", type=int, default=days, help=words),
     )
 
 
 def compared(function: Function) -> Function:
     """Let a command say which shadow is compared with the champion, on which decisions."""
-    config_id = click.option("--config-id", metavar="NAME", help="Which shadow (the only one).")
-    known = click.option(
-        "--as-of", type=MOMENT, metavar="TIME", help="By when labels were known (all that are)."
+    config_id = click.option(
+        "--config-id", metavar="NAME", help="Configuration of the shadow (the only one)."
     )
+    known = click.option("--as-of", type=MOMENT, metavar="TIME", help="Label cut-off (none).")
     return config_id(service_states(known(function)))
 
 
@@ -211,6 +213,6 @@ releasing = gathered(
     ReleaseRequest,
     own_registry,
     author,
-    click.option("--reason", required=True, metavar="WORDS", help="Why."),
+    click.option("--reason", required=True, metavar="WORDS", help="Reason of the release."),
     no_tracking,
 )

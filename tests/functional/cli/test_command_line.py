@@ -69,7 +69,7 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
     own = {name for name in done.stderr.split() if name.startswith("fraud_detection.cli.")}
-    assert own == {f"fraud_detection.cli.{name}" for name in ("main", "command", "options", "paths")}
+    assert own == {f"fraud_detection.cli.{name}" for name in ("main", "command", "options")}
 
 
 @pytest.mark.parametrize("name", fraud.commands)

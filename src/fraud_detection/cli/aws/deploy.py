@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from fraud_detection.deployment.plan import Plan
     from fraud_detection.deployment.settings import Deployment
 
-image_option = click.option("--image", help="Of the container, in ECR (`image` in the settings).")
+image_option = click.option("--image", help="Image of the container, in ECR (`image` in the settings).")
 
 
 @group("deploy")
 def deploy() -> None:
-    """Make, change and remove the system on AWS."""
+    """Deploy, update and remove the system on AWS."""
 
 
 @deploy.command("plan")
@@ -31,7 +31,7 @@ def deploy() -> None:
 @options.bundle
 @image_option
 def plan(output: Output, *, settings: Path, bundle: Path, image: str | None) -> None:
-    """Print what apply would change, and why; change nothing."""
+    """Print what `apply` would change, and why."""
     from fraud_detection.cli.aws.cloud import open_cloud, release_of
     from fraud_detection.deployment import apply as applying
 
@@ -46,7 +46,7 @@ def plan(output: Output, *, settings: Path, bundle: Path, image: str | None) -> 
 @options.bundle
 @image_option
 def apply(output: Output, *, settings: Path, bundle: Path, image: str | None) -> None:
-    """Make AWS what the settings say, or leave it as it was."""
+    """Apply the settings to AWS, or roll back."""
     from fraud_detection.cli.aws.cloud import open_cloud, release_of
     from fraud_detection.deployment import apply as applying
 
@@ -64,11 +64,11 @@ def apply(output: Output, *, settings: Path, bundle: Path, image: str | None) ->
 
 @deploy.command("destroy")
 @options.settings
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not prompt.")
 def destroy(output: Output, *, settings: Path, yes: bool) -> None:
     """Remove the environment with all its data.
 
-    The name is asked for, where --yes is not given.
+    It asks for the name, unless --yes is given.
     """
     from fraud_detection.cli.aws.cloud import open_cloud
     from fraud_detection.deployment import apply as applying
@@ -84,9 +84,9 @@ def destroy(output: Output, *, settings: Path, yes: bool) -> None:
 @deploy.command("backfill")
 @options.settings
 @options.bundle
-@click.option("--history", type=options.PATH, required=True, help="Past payments to remember.")
+@click.option("--history", type=options.PATH, required=True, help="File of historical payments.")
 def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> None:
-    """Fill the profiles from past payments, before the stream begins."""
+    """Backfill the profiles from historical payments, before the stream starts."""
     import msgspec
 
     from fraud_detection.adapters.aws.clients import client

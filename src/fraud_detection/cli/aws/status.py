@@ -19,7 +19,7 @@ LOCAL_OVERLAP_MS = 1_000
 @command("status")
 @options.settings
 def status(output: Output, *, settings: Path) -> None:
-    """Print how the system on AWS does."""
+    """Print the status of the system on AWS."""
     import msgspec
 
     from fraud_detection.adapters.aws.clients import patient_client
@@ -42,16 +42,20 @@ def status(output: Output, *, settings: Path) -> None:
 
 @command("logs")
 @options.settings
-@click.option("--follow", is_flag=True, help="Go on as they come, until interrupted.")
+@click.option("--follow", is_flag=True, help="Follow the log until interrupted.")
 @click.option(
-    "--since", type=options.DURATION, default="10m", metavar="AGE", help="How far back, such as 10m, 1h, 2d."
+    "--since",
+    type=options.DURATION,
+    default="10m",
+    metavar="AGE",
+    help="Age of the oldest line, such as 10m, 1h, 2d.",
 )
 @click.option(
     "--only",
     type=click.Choice(["approve", "review", "decline", "quarantined", "retry"]),
-    help="Lines of one kind.",
+    help="Only lines of this kind.",
 )
-@click.option("--raw", is_flag=True, help="Whole lines of JSON, as they were logged.")
+@click.option("--raw", is_flag=True, help="Print the JSON as it was logged.")
 def logs(_output: Output, *, settings: Path, follow: bool, since: int, only: str | None, raw: bool) -> None:
     """Print the decisions of the system on AWS."""
     import msgspec

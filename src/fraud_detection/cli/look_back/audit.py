@@ -21,7 +21,7 @@ BROKEN = 1
 
 @group("audit")
 def audit() -> None:
-    """Prove that what was decided was not changed since."""
+    """Verify that the log of decisions is intact."""
 
 
 @audit.command("verify")
@@ -30,13 +30,13 @@ def audit() -> None:
     "--anchor",
     type=options.PATH,
     metavar="FILE",
-    help="Compare with the chain heads anchored there, and anchor the latest.",
+    help="Verify against the chain heads in FILE, and append the current one.",
 )
 @click.option(
-    "--verify-against", type=options.PATH, metavar="FILE", help="Compare with the chain heads anchored there."
+    "--verify-against", type=options.PATH, metavar="FILE", help="Verify against the chain heads in FILE."
 )
 def verify(output: Output, *, state: Path, anchor: Path | None, verify_against: Path | None) -> int:
-    """Check the hash chain of everything that a state file stores; exit code 1 where it is broken."""
+    """Verify the hash chain of a state file; exit code 1 where it was tampered with."""
     import msgspec
 
     from fraud_detection.audit import verify as auditing

@@ -31,15 +31,13 @@ HEADINGS = {"approve": "approved", "review": "sent to review", "decline": "decli
     multiple=True,
     default=[options.BUNDLE],
     metavar="PATH",
-    help="Where the bundle may lie that decided, repeatable.",
+    help="Where to look for the bundle that decided, repeatable.",
 )
-@click.option(
-    "--registry", type=options.PATH, metavar="DIR", help="A release registry, which stores bundles."
-)
+@click.option("--registry", type=options.PATH, metavar="DIR", help="Release registry to look for it.")
 @click.option("--replay", is_flag=True, help="Recompute the features too, from the log.")
-@click.option("--history", type=options.PATH, help="What the state file began with, for --replay.")
-@click.option("--top", type=int, default=5, help="Features to show for and against.")
-@click.option("--all-features", is_flag=True, help="Show what every feature said.")
+@click.option("--history", type=options.PATH, help="History that the state file began with, for --replay.")
+@click.option("--top", type=int, default=5, help="Number of features to show for and against.")
+@click.option("--all-features", is_flag=True, help="Show every feature.")
 def explain(
     output: Output,
     *,
@@ -52,9 +50,9 @@ def explain(
     top: int,
     all_features: bool,
 ) -> int:
-    """Make a past decision again, bit-identical, and explain it.
+    """Explain a past decision, and redecide it bit-identically.
 
-    ID is that of the transaction.  Exit code 1 when it does not come out again, or was never seen.
+    ID is that of the transaction.  Exit code 1 where the decision differs, or the payment was never seen.
     """
     from fraud_detection.audit import explain as auditing
     from fraud_detection.core.id_text import whole

@@ -17,12 +17,12 @@ VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
 
 
 @command("parity")
-@click.option("--events", type=int, default=1_000_000, help="How many.")
-@click.option("--seed", type=int, default=7, help="Of the simulation.")
+@click.option("--events", type=int, default=1_000_000, help="Number of events.")
+@click.option("--seed", type=int, default=7, help="Seed of the simulation.")
 def parity(output: Output, *, events: int, seed: int) -> None:
-    """Serve a stream, replay its log, and compare every feature value to the last bit.
+    """Compare served and replayed features, bit by bit.
 
-    Refused, with exit code 2, when a single bit differs.
+    A stream is served and its log replayed; exit code 2 where a single bit differs.
     """
     import msgspec
 

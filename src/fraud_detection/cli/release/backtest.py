@@ -32,18 +32,16 @@ if TYPE_CHECKING:
     "start",
     type=options.MOMENT,
     metavar="TIME",
-    help="FirstDelivery day or time to decide again (end of training).",
+    help="Start of the period (end of training).",
 )
 @click.option(
-    "--to", "end", type=options.MOMENT, metavar="TIME", help="Until before this day or time (end of history)."
+    "--to", "end", type=options.MOMENT, metavar="TIME", help="End of the period, exclusive (end of history)."
 )
 @options.data
 @options.labels
 @options.as_of
-@click.option(
-    "--features", type=options.PATH, help="A table of features, as it is; with --data it is made there."
-)
-@click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="The bundle in force.")
+@click.option("--features", type=options.PATH, help="Feature table to use; with --data it is written there.")
+@click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Bundle of the baseline.")
 @click.option("--out", type=options.PATH, default=Path("build/backtest"), help="Folder of the report.")
 def backtest(
     output: Output,
@@ -59,7 +57,7 @@ def backtest(
     bundle: Path,
     out: Path,
 ) -> None:
-    """Try a change on history: what would differ, in frauds, customers, reviews and money."""
+    """Backtest a change on history: frauds, customers, reviews and money."""
     import msgspec
 
     from fraud_detection.backtesting import report as work

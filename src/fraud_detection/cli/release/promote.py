@@ -15,7 +15,7 @@ from fraud_detection.core.errors import ConfigError
 
 @command("promote")
 @options.compared
-@click.option("--force", is_flag=True, help="Even if the gate is shut; the release says so.")
+@click.option("--force", is_flag=True, help="Promote although it fails the gate; the release records it.")
 @options.releasing
 def promote(
     output: Output,

@@ -14,7 +14,7 @@ from fraud_detection.core.errors import ConfigError
 
 @group("release")
 def release() -> None:
-    """Release what decides, from one moment to the next."""
+    """Release changes, canaries and shadows; show the releases."""
 
 
 @release.command("start")
@@ -46,7 +46,7 @@ def start(
 @click.argument("change", type=options.PATH)
 @options.releasing
 def change_(output: Output, *, change: Path, request: options.ReleaseRequest) -> None:
-    """Release other rules, lists, cut-offs or limits.
+    """Release a change of rules, lists, policy or caps.
 
     CHANGE is YAML with blocks of the project file.
     """
@@ -69,8 +69,8 @@ def change_(output: Output, *, change: Path, request: options.ReleaseRequest) ->
 
 @release.command("canary")
 @click.argument("change", type=options.PATH, required=False)
-@click.option("--share", type=float, default=0.05, help="Of the cards.")
-@click.option("--stop", is_flag=True, help="End the canary.")
+@click.option("--share", type=float, default=0.05, help="Share of cards.")
+@click.option("--stop", is_flag=True, help="Stop the canary.")
 @options.releasing
 def canary(
     output: Output,
@@ -80,7 +80,7 @@ def canary(
     stop: bool,
     request: options.ReleaseRequest,
 ) -> None:
-    """Let a change decide a share of the cards.
+    """Let a canary decide a share of the cards, or stop it.
 
     CHANGE is YAML with blocks of the project file.
     """
@@ -103,7 +103,7 @@ def canary(
 
 @release.command("shadow")
 @click.argument("change", type=options.PATH, nargs=-1)
-@click.option("--stop", multiple=True, metavar="CONFIG_ID", help="End one, repeatable.")
+@click.option("--stop", multiple=True, metavar="CONFIG_ID", help="Stop this shadow, repeatable.")
 @options.releasing
 def shadow(
     output: Output,
@@ -112,7 +112,7 @@ def shadow(
     stop: tuple[str, ...],
     request: options.ReleaseRequest,
 ) -> None:
-    """Let changes decide in shadow mode, or end that.
+    """Add configurations in shadow mode, or stop some.
 
     CHANGE is YAML with blocks of the project file.
     """
@@ -135,7 +135,7 @@ def shadow(
 @command("rollback")
 @options.releasing
 def rollback(output: Output, *, request: options.ReleaseRequest) -> None:
-    """Bring back what decided before, everywhere."""
+    """Roll back to the previous release."""
     from fraud_detection.cli.release.announce import announce, author
     from fraud_detection.releases import lifecycle
     from fraud_detection.releases.registry import ReleaseRegistry
@@ -144,11 +144,11 @@ def rollback(output: Output, *, request: options.ReleaseRequest) -> None:
 
 
 @release.command("show")
-@click.option("--last", type=int, default=20, help="How many.")
-@click.option("--model-registry", is_flag=True, help="Tell MLflow again who the champion is.")
+@click.option("--last", type=int, default=20, help="Number of events.")
+@click.option("--model-registry", is_flag=True, help="Update the champion in MLflow's model registry.")
 @options.own_registry
 def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> None:
-    """Print the releases, and who decides by which; report evidence that was changed."""
+    """Print the releases, the services that follow them, and evidence that was tampered with."""
     import msgspec
 
     from fraud_detection.cli.release.announce import line, update_model_registry

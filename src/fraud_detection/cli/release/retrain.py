@@ -32,17 +32,20 @@ if TYPE_CHECKING:
 @options.past
 @click.option("--bundle", type=options.PATH, help=f"The champion ({options.BUNDLE}, or that of --registry).")
 @click.option(
-    "--registry", type=options.PATH, metavar="DIR", help="What is released: its champion, its shadows."
+    "--registry", type=options.PATH, metavar="DIR", help="Release registry: its champion, its shadows."
 )
 @options.author
-@click.option("--trials", type=click.IntRange(min=0), default=30, help="Settings to try, 0 for none.")
-@click.option("--minutes", type=float, help="No trial begins later; without it, no limit.")
-@click.option("--when-older-than", type=options.DURATION, metavar="AGE", help="Of labels, such as 7d.")
-@click.option("--when-drifted", is_flag=True, help="Payments of --state have changed.")
-@click.option("--new-features", is_flag=True, help="Learn categories and features anew.")
+@click.option("--trials", type=click.IntRange(min=0), default=30, help="Trials of tuning, 0 for none.")
+@click.option("--minutes", type=float, help="Minutes after which no trial begins (no limit).")
 @click.option(
-    "--out", type=options.PATH, default=Path("build/challengers"), help="Where challengers are put."
+    "--when-older-than",
+    type=options.DURATION,
+    metavar="AGE",
+    help="Retrain when its labels are older, such as 7d.",
 )
+@click.option("--when-drifted", is_flag=True, help="Retrain when payments of --state have drifted.")
+@click.option("--new-features", is_flag=True, help="Rebuild categories and features.")
+@click.option("--out", type=options.PATH, default=Path("build/challengers"), help="Folder of challengers.")
 @options.no_tracking
 def retrain(
     output: Output,

@@ -22,16 +22,16 @@ LOG = logging.getLogger(__name__)
     "--history",
     type=options.PATH,
     metavar="FILE",
-    help="What the state file began with, for shadows with features of their own.",
+    help="History that the state file began with, for shadows with other features.",
 )
-@click.option("--exit-when-idle", is_flag=True, help="End when all that is there is decided.")
+@click.option("--exit-when-idle", is_flag=True, help="Exit when every logged payment is decided.")
 @options.log_format
 def shadow(
     output: Output, *, registry: Path, state: tuple[Path, ...], history: Path | None, exit_when_idle: bool
 ) -> None:
-    """Let the shadows decide every live payment too, without an answer to anybody.
+    """Run the shadows: decide every live payment, without effect.
 
-    It ends when it is told to stop, or when all is decided.
+    It runs until it is interrupted, or with --exit-when-idle until all is decided.
     """
     from fraud_detection.adapters.host.gc_tuning import few_collections
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals

@@ -15,9 +15,9 @@ from fraud_detection.core.errors import ConfigError
 
 @command("api-key")
 @click.argument("name")
-@click.option("--roles", default="decide,read", help="Of decide, read, label, operate.")
-@click.option("--rate-limit", type=float, metavar="N", help="Events a second at most.")
-@click.option("--keys", type=options.PATH, default=Path("keys.yaml"), help="Where it is stored.")
+@click.option("--roles", default="decide,read", help="Rights, of decide, read, label, operate.")
+@click.option("--rate-limit", type=float, metavar="N", help="Events a second (unlimited).")
+@click.option("--keys", type=options.PATH, default=Path("keys.yaml"), help="File to store it in.")
 def api_key(_output: Output, *, name: str, roles: str, rate_limit: float | None, keys: Path) -> None:
     """Make an API key for `fraud serve` and print it, once.
 

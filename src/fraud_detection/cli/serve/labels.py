@@ -25,15 +25,15 @@ MAX_REFUSALS = 5
 
 @group("label")
 def label() -> None:
-    """Import what became of past payments."""
+    """Import labels of past payments."""
 
 
 @label.command("import")
 @click.argument("file", type=options.PATH)
 @options.bundle
 @options.state
-@click.option("--to", metavar="URL", help="A running `fraud serve`, instead of a state file.")
-@click.option("--key", metavar="KEY", help="For --to; or FRAUD_KEY in the environment.")
+@click.option("--to", metavar="URL", help="URL of a running `fraud serve`, instead of a state file.")
+@click.option("--key", metavar="KEY", help="API key for --to (environment variable FRAUD_KEY).")
 @options.accept_loss
 def import_labels(
     output: Output,

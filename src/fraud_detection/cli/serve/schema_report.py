@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 @command("schema-report")
 @options.state
-@click.option("--source", type=options.PATH, help="A file to look through, instead of --state.")
-@click.option("--bundle", type=options.PATH, help="For its schema and known categories, with --source.")
+@click.option("--source", type=options.PATH, help="File of events to survey, instead of --state.")
+@click.option(
+    "--bundle", type=options.PATH, help="Bundle whose schema and categories are compared with --source."
+)
 @options.config
 def schema_report(
     output: Output, *, state: Path, source: Path | None, bundle: Path | None, config: Path
 ) -> None:
-    """Show how events differ from the declared schema, since when, in what share."""
+    """Report schema drift: what differs, since when, in what share of events."""
     import msgspec
 
     from fraud_detection.core.parse.drift_report import describe

@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 @click.argument("file")
 @options.bundle
 @options.own_config
-@click.option("--history", type=options.PATH, help="Past payments to remember first.")
+@click.option("--history", type=options.PATH, help="File of historical payments to load first.")
 @click.option("--out", default="-", help="Where to write decisions; - for standard output.")
 @options.log_format
 def score(

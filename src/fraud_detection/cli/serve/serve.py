@@ -23,21 +23,23 @@ LOG = logging.getLogger(__name__)
 @command("serve")
 @options.decided_by
 @options.state
-@click.option("--source", help="Events to decide beside the requests: a file, or - for a pipe.")
+@click.option("--source", help="Background stream input: a file, or - for a pipe.")
 @click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option("--port", type=int, default=8000, help="The port to listen on.")
-@options.workers("Processes that share the work.")
-@click.option("--keys", type=options.PATH, metavar="FILE", help="Who may ask, see `fraud api-key`.")
-@click.option("--certificate", type=options.PATH, metavar="FILE", help="For TLS, in PEM.")
-@click.option("--private-key", type=options.PATH, metavar="FILE", help="Of the certificate, in PEM.")
-@click.option("--max-queue", type=int, default=2000, help="Events that may wait; more are refused at once.")
+@options.workers("Number of worker processes.")
+@click.option("--keys", type=options.PATH, metavar="FILE", help="File of API keys, see `fraud api-key`.")
+@click.option("--certificate", type=options.PATH, metavar="FILE", help="TLS certificate, in PEM.")
+@click.option(
+    "--private-key", type=options.PATH, metavar="FILE", help="Private key of the certificate, in PEM."
+)
+@click.option("--max-queue", type=int, default=2000, help="Events in the queue; more are refused at once.")
 @options.log_format
 @click.option(
     "--max-connections",
     type=click.IntRange(min=1),
     default=1000,
     metavar="N",
-    help="That may be open, of each worker; one more is answered 503 and closed.",
+    help="Open connections per worker; one more is answered 503 and closed.",
 )
 @options.synchronous
 @options.accept_loss
@@ -60,7 +62,7 @@ def serve(
 ) -> None:
     """Decide payments over HTTP while the customer waits.
 
-    It ends when it is told to stop; what was taken is answered first.
+    On SIGTERM it answers what it has accepted, and exits.
     """
     from fraud_detection.adapters.http.server import make_room
     from fraud_detection.serving.http.api_keys import load_keys

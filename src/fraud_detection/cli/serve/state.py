@@ -13,14 +13,14 @@ from fraud_detection.cli.printing import Output
 
 @group("state")
 def state() -> None:
-    """Make a state file."""
+    """Create a state file."""
 
 
 @state.command("create")
 @click.argument("path", type=options.PATH, default=options.STATE)
-@click.option("--history", type=options.PATH, help="Past payments that it remembers.")
+@click.option("--history", type=options.PATH, help="File of historical payments to load.")
 @options.decided_by
-@options.workers("Make one for each of so many workers.")
+@options.workers("Number of workers, with a state file each.")
 def create(
     output: Output,
     *,
@@ -29,7 +29,7 @@ def create(
     by: options.DecidedBy,
     workers: int,
 ) -> None:
-    """Make a new state file for `fraud run` or `fraud serve`, and end."""
+    """Create a state file for `fraud run` or `fraud serve`."""
     from fraud_detection.cli.serve.opening import engine_of
     from fraud_detection.serving.create_state import new_state
 

@@ -21,19 +21,19 @@ HEADINGS = ("week of", "frauds", "found", "never retrained", "other kinds", "kno
 
 
 @command("emerging-fraud")
-@click.option("--kind", default="card_testing", help="What begins late.")
-@click.option("--from-day", type=int, default=98, help="The day on which it begins.")
-@click.option("--weight", type=float, default=0.2, help="How much of it, see docs/simulator.md.")
+@click.option("--kind", default="card_testing", help="Kind of fraud that emerges.")
+@click.option("--from-day", type=int, default=98, help="Day on which it emerges.")
+@click.option("--weight", type=float, default=0.2, help="Its weight, see docs/simulator.md.")
 @options.drift
-@click.option("--review-share", type=float, default=0.01, help="Of payments.")
-@click.option("--history-days", type=int, default=56, help="That each model learns from.")
+@click.option("--review-share", type=float, default=0.01, help="Share of payments that are reviewed.")
+@click.option("--history-days", type=int, default=56, help="Days that each model is trained on.")
 @click.option(
     "--directory",
     type=options.PATH,
     default=Path("build/emerging-fraud"),
-    help="Where its simulation is put.",
+    help="Output directory.",
 )
-@click.option("--chart", type=options.PATH, metavar="FILE", help="Draw it into a PNG file.")
+@click.option("--chart", type=options.PATH, metavar="FILE", help="PNG file to draw the chart into.")
 @options.simulated(182)
 def emerging_fraud(
     output: Output,

@@ -17,9 +17,11 @@ from fraud_detection.core.errors import ConfigError
 
 @command("evaluate")
 @options.config
-@click.option("--features", type=options.PATH, default=options.FEATURES, help="Table of features.")
+@click.option("--features", type=options.PATH, default=options.FEATURES, help="Feature table.")
 @options.bundle
-@click.option("--out", type=options.PATH, default=Path("build/evaluation"), help="Figures and plots.")
+@click.option(
+    "--out", type=options.PATH, default=Path("build/evaluation"), help="Folder of the figures and plots."
+)
 @options.no_tracking
 def evaluate(
     output: Output, *, config: Path, features: Path, bundle: Path, out: Path, no_tracking: bool
@@ -44,16 +46,17 @@ def evaluate(
 @command("prequential")
 @options.config
 @options.data
-@click.option("--start-dates", required=True, help="FirstDelivery train days, YYYY-MM-DD,YYYY-MM-DD,...")
-@click.option("--train-days", type=int, default=7, help="Days that each model learns from.")
-@click.option("--delay-days", type=int, default=7, help="Days until labels are known.")
+@click.option("--start-dates", required=True, help="Start dates, YYYY-MM-DD,YYYY-MM-DD,...")
+@click.option("--train-days", type=int, default=7, help="Days that each model is trained on.")
+@click.option("--delay-days", type=int, default=7, help="Label delay in days.")
 @click.option("--test-days", type=int, default=7, help="Days that each model scores.")
+@click.option("--history-days", type=int, default=56, help="Days of history before the training days.")
+@click.option("--seeds", type=int, default=2, help="Models per fold, whose scores are averaged.")
 @click.option(
-    "--history-days", type=int, default=56, help="Days of payments before those that a model learns."
-)
-@click.option("--seeds", type=int, default=2, help="Models a fold that are averaged.")
-@click.option(
-    "--out", type=options.PATH, default=Path("scores.parquet"), help="Fold, id and score of each payment."
+    "--out",
+    type=options.PATH,
+    default=Path("scores.parquet"),
+    help="Table of fold, id and score per payment.",
 )
 def prequential(
     output: Output,

@@ -45,7 +45,7 @@ def features(
 @command("train")
 @options.config
 @options.past
-@click.option("--features", type=options.PATH, help="A ready table of features, instead of --data.")
+@click.option("--features", type=options.PATH, help="Feature table to train on, instead of --data.")
 @click.option("--bundle", type=options.PATH, default=options.BUNDLE, help="Where to write the bundle.")
 @click.option("--refit", is_flag=True, help="Evaluate it, then refit it on all data.")
 @options.no_tracking

@@ -25,10 +25,10 @@ HEADINGS = ("declined", "amount", "score", "because")
 
 
 @command("demo")
-@click.option("--seconds", type=float, default=60.0, help="How long to stream.")
+@click.option("--seconds", type=float, default=60.0, help="Seconds to stream.")
 @click.option("--rate", type=float, default=1000.0, help="Payments a second.")
 @options.simulated()
-@click.option("--directory", type=options.PATH, default=Path("build/demo"), help="Where everything is put.")
+@click.option("--directory", type=options.PATH, default=Path("build/demo"), help="Output directory.")
 @options.drift
 def demo(
     output: Output,

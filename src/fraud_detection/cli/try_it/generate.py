@@ -25,7 +25,7 @@ def generate() -> None:
 
 @generate.command("history")
 @click.option("--out", type=options.PATH, default=Path("data/history.parquet"), help="Parquet or CSV.")
-@click.option("--truth", type=options.PATH, help="Where to write the truth behind the labels.")
+@click.option("--truth", type=options.PATH, help="Where to write the ground truth.")
 @options.simulated()
 def history(output: Output, *, out: Path, truth: Path | None, simulated: options.Simulated) -> None:
     """Write a labelled file of past payments."""
@@ -51,8 +51,8 @@ def history(output: Output, *, out: Path, truth: Path | None, simulated: options
 @generate.command("live")
 @click.option("--rate", type=float, default=1000.0, help="Payments a second.")
 @click.option("--to", default="-", help="A file, - for standard output, or kinesis://STREAM.")
-@click.option("--seconds", type=float, help="How long; without it, until interrupted.")
-@click.option("--events", type=int, help="How many payments.")
+@click.option("--seconds", type=float, help="Seconds to stream (until interrupted).")
+@click.option("--events", type=int, help="Number of payments (unlimited).")
 @options.drift
 @click.option("--late-share", type=float, help="Share of late events.")
 @click.option("--repeat-share", type=float, help="Share of repeated events.")

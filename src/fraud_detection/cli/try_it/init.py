@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--data", type=options.PATH, required=True, help="CSV, Parquet or JSON Lines.")
 @click.option("--out", type=options.PATH, default=options.PROJECT_FILE, help="Where to write it.")
 @click.option("--force", is_flag=True, help="Replace a project file that is there.")
-@click.option("--yes", is_flag=True, help="Ask nothing: take the best guess, or refuse.")
+@click.option("--yes", is_flag=True, help="Never prompt: take the best proposal, or refuse.")
 @click.option("--id", "id_column", help="Column of the transaction's id.")
 @click.option("--time", "time_column", help="Column of the event time.")
 @click.option("--time-format", help="auto, number, or a strptime pattern.")
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--label-known-at", help="Column of the time the label became known.")
 @click.option("--label-delay", help="How long until labels are known, such as 7d.")
 @click.option("--place", help="Columns LATITUDE,LONGITUDE.")
-@click.option("--test-from", help="FirstDelivery day of the test slice, YYYY-MM-DD.")
+@click.option("--test-from", help="First day of the test slice, YYYY-MM-DD.")
 @click.option(
     "--entity",
     multiple=True,
