@@ -264,7 +264,10 @@ CHANGES = {
     "reasons": ('reasons = \'[["decline","score","because"]]\'', {"reasons", "chain"}),
     "entities": ("entities = x'94a161c0c0c0'", {"entities", "chain"}),
     "event_time": ("event_time = event_time + 1", {"event_time", "chain"}),
-    "share": ("counterfactual_action = 2, share = 0.5", {"counterfactual_action", "share", "chain"}),
+    "sampling_rate": (
+        "counterfactual_action = 2, sampling_rate = 0.5",
+        {"counterfactual_action", "sampling_rate", "chain"},
+    ),
     "chain": ("chain = x'00'", {"chain"}),
 }
 
