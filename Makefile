@@ -40,12 +40,14 @@ FORGET_COMPILED = find src \( -name '*.so' -o -name '*.pyd' \) -delete; rm -f $(
 QUIETLY := --quiet --disable-pip-version-check --no-compile
 BYTECODE := -m compileall -qq -j 0 -x '/tests?/'
 
+DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-config $(UPGRADE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream peers parity reproduce mlflow lock lock-peers \
+.PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream docs peers parity reproduce mlflow lock lock-peers \
 	pure clean
 
 help: ## Print this list
@@ -79,6 +81,7 @@ check: $(BUILT) ## Lint, formatting, types, import contracts; changes nothing
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/pre-commit validate-config
+	$(DOCS)
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github/workflows
 
 format: $(BUILT) ## Format the code and apply safe fixes
@@ -105,6 +108,9 @@ reproduce: $(BUILT) ## Remake every result from the seed (dvc repro)
 	# Once more by itself: its figures are committed, so it is skipped on a clone, and nothing would be compared.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --single-item --force evaluate
 	git diff --exit-code -- evaluation/metrics.json  # the committed figures, or this fails
+
+docs: $(BUILT) ## Build the docs site into build/site, which a browser reads without a network
+	$(DOCS)
 
 mlflow: $(BUILT) ## Open the MLflow pages on the local runs
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db $(ARGS)
