@@ -48,8 +48,10 @@ def compared(world: SimulatorSettings, folder: Path) -> tuple[float, float, int]
     given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
     final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
     evaluated = read_bundle(folder / str(final.manifest.evaluated_as))
-    vocabulary = final.contents.features.vocabulary
-    table, _ = feature_table(project, read_history(project, past, silent), silent, vocabulary=vocabulary)
+    category_encoding = final.contents.features.category_encoding
+    table, _ = feature_table(
+        project, read_history(project, past, silent), silent, category_encoding=category_encoding
+    )
     later = table.slice(as_of, as_of + 7 * WEEKS * DAY)
     rows = later.take(later.label >= 0)
     return average_precision(evaluated, rows), average_precision(final, rows), int((rows.label == 1).sum())

@@ -152,7 +152,7 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
         dedup_index = DynamoDedupIndex(
             one.clients("dynamodb"), one.outputs["DecisionsTable"], one.outputs["LabelsTable"]
         )
-        truth = Truth(demo_project(), bundle.contents.features.vocabulary, came)
+        truth = Truth(demo_project(), bundle.contents.features.category_encoding, came)
         decisions = list(dedup_index.decisions())
         kept = Random(1).sample(decisions, min(LOOKED_AT, len(decisions)))
         stale = sorted(truth.unseen_s(decision, one.saved) for decision in kept)

@@ -53,8 +53,8 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     few_us, many_us: of a payment until its answer; *_whole_us: in the mean, with what is put off until then.
     ratio, ratio_whole: of many to few, over the turns; the spread holds eighty of a hundred turns.
     cold_us: the first payment of an entity since the start, which loads its profile.  entity_bytes: in
-    memory, so many MB a million.  bound_*: of a profile that is full in every window and has all its
-    neighbours.
+    memory, so many MB a million.  bound_*: of a profile that is full in every window and keeps as
+    many distinct ids as it may.
     """
 
     few: int
@@ -200,11 +200,11 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
     in_memory, at_rest = 0.0, 0
     tracemalloc.start()
     for entity in service.pipeline.memory.extractor.entities:
-        encoded = msgspec.msgpack.encode(full_profile(entity.plan).dump())
+        encoded = msgspec.msgpack.encode(full_profile(entity.plan).to_list())
         before, kept = tracemalloc.get_traced_memory()[0], []
         for _ in range(FULL):
             one = Profile(entity.plan)
-            one.restore(msgspec.msgpack.decode(encoded))
+            one.load_list(msgspec.msgpack.decode(encoded))
             kept.append(one)
         in_memory = max(in_memory, (tracemalloc.get_traced_memory()[0] - before) / len(kept))
         at_rest = max(at_rest, len(encoded))
@@ -213,16 +213,18 @@ def bound(service: EmbeddedService) -> tuple[float, int]:
 
 
 def full_profile(plan: ProfilePlan) -> Profile:
-    """Return a profile with a payment and a label in every pane of its windows, and all its neighbours."""
+    """Return a profile that is full: every bucket of its windows, and every distinct id that it may keep."""
     profile = Profile(plan)
     fed = ((plan.windows, profile.add_payment, LARGE), (plan.risk, profile.add_label, 1))
     for windows, add, amount in fed:
-        lengths = windows or [plan.panes]
-        for time_ms in range(EPOCH_MS, EPOCH_MS + max(lengths) + 1, max(min(lengths) // plan.panes, 1)):
+        lengths = windows or [plan.bucket_count]
+        for time_ms in range(
+            EPOCH_MS, EPOCH_MS + max(lengths) + 1, max(min(lengths) // plan.bucket_count, 1)
+        ):
             add(time_ms, amount)
-    for neighbours in profile.neighbours:
+    for distinct_ids in profile.distinct_ids:
         for other in range(plan.limit):
-            neighbours.add(EPOCH_MS + other, (1 << 32) - 1 - other)
+            distinct_ids.add(EPOCH_MS + other, (1 << 32) - 1 - other)
     return profile
 
 

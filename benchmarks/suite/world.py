@@ -158,8 +158,8 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
         for slot, entity in enumerate(extractor.entities)
     ]
     total, done = sum(len(ids) for _, _, ids, _ in kept), 0
-    for slot, index, ids, neighbours in kept:
-        renamed = [_renamed(others, names) for others in neighbours]
+    for slot, index, ids, distinct_ids in kept:
+        renamed = [_renamed(others, names) for others in distinct_ids]
         for start in range(0, len(ids), GROUP):
             group = ids[start : start + GROUP]
             memory = ProfileCache(extractor, state_file)
@@ -177,13 +177,13 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
 
 
 def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
-    """Return a profile at rest with other neighbours; nobody has seen an event of its own yet."""
-    seen = [neighbours.last_seen for neighbours in profile.neighbours]
-    for neighbours, new in zip(profile.neighbours, renamed, strict=True):
-        neighbours.last_seen = {new.get(key, key): at for key, at in neighbours.last_seen.items()}
-    content = msgspec.msgpack.encode([0, profile.dump()])
-    for neighbours, old in zip(profile.neighbours, seen, strict=True):
-        neighbours.last_seen = old
+    """Return a saved profile with other distinct ids; nobody has seen an event of its own yet."""
+    seen = [distinct_ids.last_seen for distinct_ids in profile.distinct_ids]
+    for distinct_ids, new in zip(profile.distinct_ids, renamed, strict=True):
+        distinct_ids.last_seen = {new.get(key, key): at for key, at in distinct_ids.last_seen.items()}
+    content = msgspec.msgpack.encode([0, profile.to_list()])
+    for distinct_ids, old in zip(profile.distinct_ids, seen, strict=True):
+        distinct_ids.last_seen = old
     return content
 
 

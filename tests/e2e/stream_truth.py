@@ -115,9 +115,11 @@ def _read(parser: Parser, record: StreamRecord) -> Transaction | Label | None:
 class Truth:
     """The stream as it came, and what follows from it."""
 
-    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]], came: list[Event]) -> None:
+    def __init__(
+        self, project: Project, category_encoding: dict[str, dict[str, float]], came: list[Event]
+    ) -> None:
         self.came = came
-        self.extractor = Extractor(project, vocabulary)
+        self.extractor = Extractor(project, category_encoding)
         self.entities = list(project.schema.entities)
         self.first: dict[str, Event] = {}
         self._payments: dict[str, Transaction] = {}
@@ -159,7 +161,7 @@ class Truth:
                 alone[slot] = profile = Profile(entity.plan)
                 for past in self._of_entity[entity.index, one]:
                     self._take(alone, past)
-                return msgspec.msgpack.encode(profile.dump())
+                return msgspec.msgpack.encode(profile.to_list())
         return None
 
     def unseen_s(self, kept: KeptDecision, saved: SavedProfiles) -> float:

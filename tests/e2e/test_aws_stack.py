@@ -112,13 +112,13 @@ def play(
                     assert site.mapping.drained(TIMEOUT_S), services.tail()
                     seconds = time.monotonic() - began
         progress = site.mapping.progress.values()
-        vocabulary = bundle.contents.features.vocabulary
+        category_encoding = bundle.contents.features.category_encoding
         came = events(world.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
         assert len(came) == len(sent)
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         bucket = Objects(clients("s3"), outputs["Bucket"])
         return Day(
-            truth=Truth(world.project, vocabulary, came),
+            truth=Truth(world.project, category_encoding, came),
             decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
             quarantine=[one for key in bucket.keys(PREFIX) for one in read_set_aside(key, bucket.get(key))],

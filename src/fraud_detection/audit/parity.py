@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite.tables import create_state
 from fraud_detection.core.decide.policy import Policy
 from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.features.category_encoding import Vocabulary
+from fraud_detection.core.features.category_encoding import CategoryEncoding
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import extract_or_missing
@@ -56,7 +56,7 @@ class ParityReport(msgspec.Struct):
 
 def check_parity(
     project: Project,
-    vocabulary: Vocabulary,
+    category_encoding: CategoryEncoding,
     events: Iterable[bytes],
     expected: int,
     state: Path,
@@ -65,8 +65,8 @@ def check_parity(
     """Serve the events into a new state file, replay its log, and compare; `expected` are announced."""
     report = ParityReport()
     create_state(state)
-    _serve(partial(_open, project, vocabulary, state), events, expected, progress, report)
-    _replay(project, vocabulary, state, progress, report)
+    _serve(partial(_open, project, category_encoding, state), events, expected, progress, report)
+    _replay(project, category_encoding, state, progress, report)
     return report
 
 
@@ -94,10 +94,14 @@ def _serve(
 
 
 def _replay(
-    project: Project, vocabulary: Vocabulary, state: Path, progress: Progress, report: ParityReport
+    project: Project,
+    category_encoding: CategoryEncoding,
+    state: Path,
+    progress: Progress,
+    report: ParityReport,
 ) -> None:
     state_file, parser = StateFile(state, reading=True), Parser(project.schema)
-    memory = ProfileCache(Extractor(project, vocabulary))
+    memory = ProfileCache(Extractor(project, category_encoding))
     for past in state_file.since(0):
         if past.event is None:
             memory.apply_label(
@@ -125,13 +129,13 @@ def _compare(replayed: bytes, served: bytes, report: ParityReport) -> None:
         report.values_different += sum(replayed[at : at + width] != served[at : at + width] for at in starts)
 
 
-def _open(project: Project, vocabulary: Vocabulary, state: Path) -> EmbeddedService:
-    extractor = Extractor(project, vocabulary)
+def _open(project: Project, category_encoding: CategoryEncoding, state: Path) -> EmbeddedService:
+    extractor = Extractor(project, category_encoding)
     names = [feature.name for feature in extractor.definitions]
     strategy = DecisionStrategy(Policy("parity", 1.0, 1.0), compile_rules((), project.schema, names))
     state_file = StateFile(state)
     memory = ProfileCache(extractor, state_file, CAPACITY)
-    pipeline = Pipeline(Parser(project.schema, vocabulary), memory, strategy, state_file.dedup_index)
+    pipeline = Pipeline(Parser(project.schema, category_encoding), memory, strategy, state_file.dedup_index)
     return EmbeddedService(pipeline, state_file, save_after_events=20_000)
 
 

@@ -121,7 +121,7 @@ def _has_key(project: Project) -> bool:
 
 
 def _event(engine: Engine, stored: StoredDecision) -> Transaction:
-    parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+    parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
     try:
         read = parser.parse(stored.event, stored.transaction_id)
     except RejectError as error:

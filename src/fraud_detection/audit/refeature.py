@@ -39,7 +39,9 @@ class Replaying:
 
         shard: which of several workers decided; None where one process did.
         """
-        self.memory = ProfileCache(Extractor(engine.project, engine.bundle.contents.features.vocabulary))
+        self.memory = ProfileCache(
+            Extractor(engine.project, engine.bundle.contents.features.category_encoding)
+        )
         self.shared = shared_profiles(engine, self.memory)
         self.parser = Parser(engine.project.schema)
         self.ownership = None if shard is None else Ownership(engine.project.schema, shard.workers)

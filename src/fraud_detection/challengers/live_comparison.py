@@ -142,7 +142,7 @@ def _join(
     period: ChampionPeriod,
 ) -> None:
     """Take what both have decided by a moment, in order of the log."""
-    parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+    parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
     known = {label.transaction_id: label for label in decided.past.labels if label.available_from <= as_of}
     for decision, eligibility in decided.decisions():
         one = shadowed.get(decision.transaction_id)

@@ -128,7 +128,7 @@ def retrain(
 
 def check_same_features(project: Project, champion: Bundle, settings: RetrainSettings) -> None:
     """Raise ConfigError when the champion's features are to stay and the project file asks for others."""
-    own = fingerprint(project, champion.contents.features.vocabulary)
+    own = fingerprint(project, champion.contents.features.category_encoding)
     if not settings.new_features and own != champion.manifest.fingerprint:
         raise ConfigError(
             f"the project file asks for other features (fingerprint {own}) than the champion {champion.name} "
@@ -166,8 +166,8 @@ def _table(project: Project, champion: Bundle, settings: RetrainSettings, progre
     history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
     refuse_empty(history, settings.data or settings.states[0])
     as_of_last_payment(history)
-    vocabulary = None if settings.new_features else champion.contents.features.vocabulary
-    dataset, _ = feature_table(project, history, progress, vocabulary=vocabulary, exact=True)
+    category_encoding = None if settings.new_features else champion.contents.features.category_encoding
+    dataset, _ = feature_table(project, history, progress, category_encoding=category_encoding, exact=True)
     settings.out.mkdir(parents=True, exist_ok=True)
     keep_table(settings.out / TABLE, project, dataset, history, [])
     return read_dataset(settings.out / TABLE)

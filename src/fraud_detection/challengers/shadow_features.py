@@ -81,7 +81,7 @@ class ServedRows:
             engine.bundle.manifest.fingerprint,
         )
         self._fingerprint_of = fingerprint_of
-        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
 
     def remember(self) -> Iterator[int]:
         """Remember nothing: rows that were served are made."""
@@ -129,7 +129,7 @@ class OwnRows:
         self._project, self._config_id = engine.project, engine.configuration.config_id
         self._state_file, self._history, self._until = state_file, history, until
         self._progress = progress
-        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.vocabulary)
+        self._parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
         self._memory = ProfileCache(engine.extractor)
         self._began: int | None = state_file.meta("history", None)
         self._refuse_other_beginning()

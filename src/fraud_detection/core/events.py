@@ -215,7 +215,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 class FeatureDefinition(msgspec.Struct, frozen=True):
     """The name of a feature, and how a person says its value.
 
-    template: a sentence with {value} and {usual}, for reason codes.
+    template: a sentence with {value} and {typical}, for reason codes.
     unit: how to print the numbers: count, money, share, seconds, number, flag or code.
     """
 

@@ -87,9 +87,9 @@ class BatchState(msgspec.Struct):
         Why the one before is the one to subtract.  `labels` has only those that superseded the current one
         when they came (`Label.supersedes`): each has the other verdict than the one before it, and is no
         older. So they form one row in which verdicts alternate, one stands at a time, and it is the latest.
-        Its time and the opposite of the correction's verdict are all that a risk window needs: a pane counts
-        equal values, and whichever of them is subtracted, the same is left.  Where the pane of that time has
-        been forgotten, the label was forgotten with it, or never entered, and nothing is subtracted.  The
+        Its time and the opposite of the correction's verdict are all that a risk window needs: a bucket has
+        equal values, and whichever of them is subtracted, the same is left.  Where that bucket was
+        forgotten, the label was forgotten with it, or never entered, and nothing is subtracted.  The
         pairs depend only on the order of the payment's labels, so a profile that takes them in again after a
         restart, or in another process, takes back the same ones.
         """

@@ -150,17 +150,17 @@ class EntityFeatures(Settings, frozen=True):
     statistics: tuple[Statistic, ...] = ("count", "sum", "mean", "std", "max")
     distinct: dict[Name, tuple[Duration, ...]] = msgspec.field(default_factory=dict)
     first_seen: tuple[Name, ...] = ()
-    since_last: bool = True
+    time_since_last: bool = True
     speed: bool = False
     risk: tuple[Duration, ...] = ()
 
 
 class Features(Settings, frozen=True):
-    """Which features to make.  Memory per entity is bounded by `panes` and `neighbours`.
+    """Which features to make.  Memory per entity is bounded by `buckets` and `max_distinct_ids`.
 
-    panes: a window is cut into so many equal panes; it forgets a pane at a time.
-    neighbours: how many other ids an entity remembers for distinct counts and first_seen.
-    vocabulary: how many values of a category get a code of their own.
+    buckets: the number of equal buckets of a window, which expires one bucket at a time.
+    max_distinct_ids: the number of other ids an entity keeps for distinct counts and first_seen.
+    max_category_values: the number of values of a category that get a code of their own.
     night: from and until which hour it is night, in local hours of the event's offset.
     late: how late a payment may come; it is then seen with what its entities have done meanwhile.
     """
@@ -169,9 +169,9 @@ class Features(Settings, frozen=True):
     calendar: tuple[Literal["hour", "weekday", "night"], ...] = ("hour", "weekday", "night")
     night: tuple[Hour, Hour] = (22, 6)
     late: Duration = msgspec.field(default_factory=lambda: Duration.parse("1d"))
-    panes: Annotated[int, Meta(ge=2, le=1000)] = 24
-    neighbours: Annotated[int, Meta(ge=1, le=4096)] = 64
-    vocabulary: Annotated[int, Meta(ge=1, le=10000)] = 200
+    buckets: Annotated[int, Meta(ge=2, le=1000)] = 24
+    max_distinct_ids: Annotated[int, Meta(ge=1, le=4096)] = 64
+    max_category_values: Annotated[int, Meta(ge=1, le=10000)] = 200
 
 
 class Split(Settings, frozen=True):

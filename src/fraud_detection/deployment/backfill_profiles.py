@@ -41,7 +41,7 @@ def backfill_profiles(
     """
     project = bundle.contents.project
     history = read_history(project, path, progress).payments
-    replay = Replay(ProfileCache(Extractor(project, bundle.contents.features.vocabulary)))
+    replay = Replay(ProfileCache(Extractor(project, bundle.contents.features.category_encoding)))
     with few_collections():
         for number, _ in enumerate(replay.rows(history), start=1):
             if number % TOLD_EVERY == 0:

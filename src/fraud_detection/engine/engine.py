@@ -85,8 +85,8 @@ class Engine(msgspec.Struct, frozen=True):
         self, store: StateStore | None, dedup_index: DedupIndex, *, textual: bool = False
     ) -> Pipeline:
         """Return the whole path, over the given state."""
-        vocabulary = self.bundle.contents.features.vocabulary
-        parser = Parser(self.project.schema, vocabulary, textual=textual)
+        category_encoding = self.bundle.contents.features.category_encoding
+        parser = Parser(self.project.schema, category_encoding, textual=textual)
         pipeline = Pipeline(parser, ProfileCache(self.extractor, store), self.strategy, dedup_index)
         if self.project.decline_cap is not None:
             pipeline.decision_engine.decline_cap = DeclineCap(self.project.decline_cap)
@@ -103,11 +103,11 @@ def make_engine(
     would name the same project otherwise.
     """
     today = project or bundle.contents.project
-    vocabulary = bundle.contents.features.vocabulary
-    bundle.check_fingerprint(fingerprint(today, vocabulary))
+    category_encoding = bundle.contents.features.category_encoding
+    bundle.check_fingerprint(fingerprint(today, category_encoding))
     configuration = configuration or Configuration.of(bundle.name, today)
     strategy = _strategy(today, bundle, scorer, configuration)
-    return Engine(today, bundle, Extractor(today, vocabulary), strategy, configuration)
+    return Engine(today, bundle, Extractor(today, category_encoding), strategy, configuration)
 
 
 def _strategy(
@@ -117,13 +117,16 @@ def _strategy(
     features = bundle.contents.features
     review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
     decline_at = cutoffs.decline_at if settings.decline_at is None else settings.decline_at
-    usual = [math.nan if one.usual is None else one.usual for one in bundle.contents.reference.features]
-    values = {f"{name}_code": list(shares) for name, shares in features.vocabulary.items()}
+    typical = [
+        math.nan if one.typical_value is None else one.typical_value
+        for one in bundle.contents.reference.features
+    ]
+    values = {f"{name}_code": list(shares) for name, shares in features.category_encoding.items()}
     return DecisionStrategy(
         Policy(settings.name, review_at, decline_at),
         compile_rules(project.rules, project.schema, features.names, project.lists),
         scorer,
-        Reasons(features.definitions, usual, values),
+        Reasons(features.definitions, typical, values),
         settings.reasons,
         bundle.name,
         configuration.config_id,

@@ -14,7 +14,7 @@ from fraud_detection.onboarding.entity_candidates import Party, is_personal_name
 from fraud_detection.onboarding.missing_values import category_source
 from fraud_detection.onboarding.names import Namer
 
-VOCABULARY = 200
+MAX_CATEGORY_VALUES = 200
 
 _COVERED = 0.95
 _STANDS_FOR = 0.5
@@ -98,13 +98,15 @@ def _stands_for(profile: Profile, leader: Party | None) -> str | None:
 def _is_number(profile: Profile) -> bool:
     if profile.kind != "number":
         return False
-    return not (profile.whole and CODES & set(words(profile.name)) and profile.distinct <= VOCABULARY)
+    return not (
+        profile.whole and CODES & set(words(profile.name)) and profile.distinct <= MAX_CATEGORY_VALUES
+    )
 
 
 def _is_category(profile: Profile) -> bool:
-    if profile.distinct <= VOCABULARY:
+    if profile.distinct <= MAX_CATEGORY_VALUES:
         return True
-    most = np.sort(profile.counts)[-VOCABULARY:].sum()
+    most = np.sort(profile.counts)[-MAX_CATEGORY_VALUES:].sum()
     return profile.numeric == 0 and bool(most >= _COVERED * profile.present)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fraud_detection.core.decide.rules import compile_rules
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.extract import Extractor
-from fraud_detection.core.features.monotonicity import directions
+from fraud_detection.core.features.monotonicity import monotonic_constraints
 from fraud_detection.core.project_schema import Project
 from fraud_detection.project.loader import load_project
 
@@ -18,7 +18,7 @@ def open_project(path: Path) -> Project:
     try:
         names = [feature.name for feature in Extractor(project, {}).definitions]
         compile_rules(project.rules, project.schema, names)
-        directions(project.model.monotone, names)
+        monotonic_constraints(project.model.monotone, names)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return project

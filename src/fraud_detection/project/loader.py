@@ -102,7 +102,7 @@ def _sources(schema: Schema) -> Iterator[tuple[str, FieldSource]]:
 
 
 def _memory(project: Project, name: str, entity: EntityFeatures) -> Iterator[str]:
-    schema, panes = project.schema, project.features.panes
+    schema, buckets = project.schema, project.features.buckets
     known = ", ".join(schema.entities) or "none"
     if name not in schema.entities:
         yield f"no entity `{name}` in the schema (there are: {known})"
@@ -112,13 +112,13 @@ def _memory(project: Project, name: str, entity: EntityFeatures) -> Iterator[str
         yield "speed needs `schema.place`"
     if entity.risk and schema.label is None:
         yield "risk needs `schema.label`"
-    yield from _windows(entity, panes)
+    yield from _windows(entity, buckets)
 
 
-def _windows(entity: EntityFeatures, panes: int) -> Iterator[str]:
+def _windows(entity: EntityFeatures, buckets: int) -> Iterator[str]:
     for window in itertools.chain(entity.windows, entity.risk, *entity.distinct.values()):
-        if window.ms == 0 or window.ms % panes:
-            yield f"a window of {window} cannot be cut into {panes} panes of whole milliseconds"
+        if window.ms == 0 or window.ms % buckets:
+            yield f"a window of {window} cannot be cut into {buckets} buckets of whole milliseconds"
     listed: list[Sequence[Hashable]] = [entity.windows, entity.statistics, entity.first_seen, entity.risk]
     for values in itertools.chain(listed, entity.distinct.values()):
         if problem := _repeated(values):

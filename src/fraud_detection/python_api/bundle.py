@@ -80,7 +80,7 @@ class Bundle:
     @property
     def category_encoding(self) -> dict[str, dict[str, float]]:
         """Return the code of each known category, by field."""
-        return self._engine.bundle.contents.features.vocabulary
+        return self._engine.bundle.contents.features.category_encoding
 
     def score(self, payments: object, history: object = None, progress: Progress | None = None) -> Any:  # noqa: ANN401 - a frame of the caller's library
         """Decide a frame or a file of payments, each as it would have been decided live.

@@ -128,7 +128,7 @@ def features(
         history = read_history(project, file, tell)
         refuse_empty(history, file)
         end = max(past.payment.event_time for past in history.payments) + 1
-        table, _ = feature_table(project, history, tell, end, vocabulary=encoding, exact=True)
+        table, _ = feature_table(project, history, tell, end, category_encoding=encoding, exact=True)
         keep_table(out, project, table, history, [])
         return as_given(out, payments)
 

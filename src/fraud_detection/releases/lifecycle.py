@@ -195,7 +195,7 @@ def shadow_project(bundle: Bundle, current: Project) -> Project:
     Raises ConfigError when it reads ids, times or labels in another way: the decision log has these as the
     services have read them.
     """
-    if fingerprint(current, bundle.contents.features.vocabulary) == bundle.manifest.fingerprint:
+    if fingerprint(current, bundle.contents.features.category_encoding) == bundle.manifest.fingerprint:
         return current
     own = bundle.contents.project
     for name, (ours, theirs) in _identity_fields(own.schema, current.schema).items():

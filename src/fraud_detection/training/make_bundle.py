@@ -106,7 +106,9 @@ def _validated(slices: Slices, learned: Learned, threads: int) -> Scored:
 
 def _feature_set(info: FeatureTableInfo) -> FeatureSet:
     return FeatureSet(
-        fingerprint=info.fingerprint, definitions=tuple(info.features), vocabulary=info.vocabulary
+        fingerprint=info.fingerprint,
+        definitions=tuple(info.features),
+        category_encoding=info.category_encoding,
     )
 
 

@@ -1,4 +1,4 @@
-"""What was normal in training: the yardstick of later drift checks, and the 'usual' of reasons."""
+"""What was normal in training: the yardstick of later drift checks, and the typical values in reasons."""
 
 from __future__ import annotations
 
@@ -67,13 +67,16 @@ def vectors(rows: Dataset, scorer: XGBoostScorer) -> Vectors:
 def _feature(definition: FeatureDefinition, values: np.ndarray, good: np.ndarray) -> FeatureReference:
     present = values[~np.isnan(values)]
     quantiles = np.quantile(present, QUANTILES, method="inverted_cdf").tolist() if present.size else ()
-    usual = _usual(good[~np.isnan(good)], definition.unit)
+    typical_value = _typical_value(good[~np.isnan(good)], definition.unit)
     return FeatureReference(
-        name=definition.name, usual=usual, quantiles=tuple(quantiles), distribution=distribution(values)
+        name=definition.name,
+        typical_value=typical_value,
+        quantiles=tuple(quantiles),
+        distribution=distribution(values),
     )
 
 
-def _usual(present: np.ndarray, unit: str) -> float | None:
+def _typical_value(present: np.ndarray, unit: str) -> float | None:
     if not present.size:
         return None
     if unit == "code":

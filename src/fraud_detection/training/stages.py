@@ -91,7 +91,7 @@ def keep_table(
 def check_same_features(project: Project, table: Path) -> None:
     """Raise ConfigError when a table was made of other features than the project's."""
     info = read_info(table)
-    own = fingerprint(project, info.vocabulary)
+    own = fingerprint(project, info.category_encoding)
     if own != info.fingerprint:
         raise ConfigError(
             f"{table}: was made of other features than those of the project file (fingerprint "

@@ -291,7 +291,7 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
 ) -> None:
     bundle = read_bundle(small_world.bundle)
-    extractor = Extractor(small_world.project, bundle.contents.features.vocabulary)
+    extractor = Extractor(small_world.project, bundle.contents.features.category_encoding)
     of_card = [
         place
         for place, one in enumerate(extractor.definitions)

@@ -201,7 +201,7 @@ def test_a_table_is_made_once_and_again_only_for_other_history_or_other_features
     other = tmp_path / "other.parquet"
     other.write_bytes(history.read_bytes() + b" ")
     assert why_not(project, table, [other]) == "it was made of other history"
-    fewer = msgspec.structs.replace(project, features=msgspec.structs.replace(project.features, panes=12))
+    fewer = msgspec.structs.replace(project, features=msgspec.structs.replace(project.features, buckets=12))
     assert why_not(fewer, table, [history]) == "it was made of other features"
     with pytest.raises(ConfigError, match="is no feature table"):
         why_not(project, history, [history])
@@ -215,7 +215,7 @@ def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tm
     table, bundle = tmp_path / "f.parquet", tmp_path / "bundle"
     make_features(project, small_world.history, table, silent)
     train(project, table, bundle)
-    assert read_info(table).vocabulary != read_info(small_world.features).vocabulary
+    assert read_info(table).category_encoding != read_info(small_world.features).category_encoding
     (tmp_path / "new.yaml").write_text("name: new\nbundle: bundle\n")
     change = load_change(tmp_path / "new.yaml")
     past = HistoricalTable(small_world.features, small_world.project.schema)

@@ -117,7 +117,7 @@ def test_a_challenger_learns_what_has_matured_since_and_keeps_the_champions_feat
     assert challenger.manifest.evaluated_as == evaluated.name
     assert challenger.manifest.periods.labels_as_of > champion.manifest.periods.labels_as_of
     assert challenger.manifest.fingerprint == champion.manifest.fingerprint
-    assert challenger.contents.features.vocabulary == champion.contents.features.vocabulary
+    assert challenger.contents.features.category_encoding == champion.contents.features.category_encoding
     assert found["trials"] == 2
     assert found["score"] >= found["baseline_score"]
     table = read_dataset(bank.folder / "challengers" / "features.parquet")

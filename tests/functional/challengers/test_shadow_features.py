@@ -442,10 +442,10 @@ def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWor
 def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
     small_world: SmallWorld, events: list[bytes], tmp_path: Path
 ) -> None:
-    """Another vocabulary leaves the profiles as they are: a service takes such a bundle at its next start."""
-    fewer = msgspec.structs.replace(small_world.project.features, vocabulary=3)
+    """Another category encoding keeps the profiles: a server takes such a bundle when it starts again."""
+    fewer = msgspec.structs.replace(small_world.project.features, max_category_values=3)
     project = msgspec.structs.replace(small_world.project, features=fewer)
-    vocabulary = trained(project, small_world.history, tmp_path)
+    category_encoding = trained(project, small_world.history, tmp_path)
     registry, state = ReleaseRegistry(tmp_path / "live"), tmp_path / "state.db"
     lifecycle.start(registry, read_bundle(small_world.bundle), small_world.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
@@ -458,14 +458,14 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
         serve(service, events[:half])
         service.close()
         to_the_end(shadows)
-        service = open_service(vocabulary, state)[1]
+        service = open_service(category_encoding, state)[1]
         serve(service, events[half:])
         service.close()
         with pytest.raises(
             ConfigError, match=r"is not in the registry .*let the service follow that registry"
         ):
             shadows.step()
-        registry.store_bundle(read_bundle(vocabulary))
+        registry.store_bundle(read_bundle(category_encoding))
         with pytest.raises(ConfigError, match="answers now, whose features are others"):
             shadows.step()
     with closing(Shadows(registry, [state])) as shadows:

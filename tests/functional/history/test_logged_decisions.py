@@ -103,8 +103,10 @@ def decisions(state: Path) -> dict[str, tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def dataset(small_world: SmallWorld, before: Path, state: Path) -> Dataset:
     history = read_history(small_world.project, before, lambda *_: None, (), None, [state])
-    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
-    return feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+    category_encoding = read_bundle(small_world.bundle).contents.features.category_encoding
+    return feature_table(small_world.project, history, lambda *_: None, category_encoding=category_encoding)[
+        0
+    ]
 
 
 def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
@@ -236,8 +238,10 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
             reached = max(reached, ms(told["event_time"]))
     files = (before, lambda *_: None, (), None, [tmp_path / "state.db"])
     history = read_history(small_world.project, *files)
-    vocabulary = read_bundle(small_world.bundle).contents.features.vocabulary
-    table = feature_table(small_world.project, history, lambda *_: None, vocabulary=vocabulary)[0]
+    category_encoding = read_bundle(small_world.bundle).contents.features.category_encoding
+    table = feature_table(small_world.project, history, lambda *_: None, category_encoding=category_encoding)[
+        0
+    ]
     taken, late = decisions(tmp_path / "state.db"), 0
     with sqlite3.connect(tmp_path / "state.db") as db:
         dates = dict(db.execute("SELECT transaction_id, known_at FROM labels"))
@@ -251,7 +255,7 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     assert late > 20
     # Somebody who goes by the dates alone sees other features than those that were served: a leak.
     naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
-    leaky = feature_table(small_world.project, naive, lambda *_: None, vocabulary=vocabulary)[0]
+    leaky = feature_table(small_world.project, naive, lambda *_: None, category_encoding=category_encoding)[0]
     assert not np.array_equal(leaky.features, table.features, equal_nan=True)
     # As of a moment between its date and its coming, a label is not there.
     of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}

@@ -88,7 +88,7 @@ def contents(memory: ProfileCache) -> list[dict[str, object]]:
     for slot, index in enumerate(memory.indexes):
         at_rest = {one for (one,) in store.rows("SELECT id FROM profiles WHERE entity = ?", (index,))}
         memory.prefetch([_ids(index, one) for one in at_rest])
-        found.append({one: profile.dump() for one, profile in sorted(memory.cached[slot].items())})
+        found.append({one: profile.to_list() for one, profile in sorted(memory.cached[slot].items())})
     return found
 
 

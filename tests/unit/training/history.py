@@ -18,12 +18,12 @@ DELAY = 7 * DAY
 SPLIT = Split(validation_share=0.2, test_share=0.2)
 
 FEATURES = [
-    FeatureDefinition("amount", "amount {value}, usually {usual}", "money"),
-    FeatureDefinition("card_count_1d", "{value} payments in the last day, usually {usual}", "count"),
-    FeatureDefinition("terminal_fraud_share_7d", "{value} fraud here, usually {usual}", "share"),
-    FeatureDefinition("channel", "channel {value}, usually {usual}", "code"),
-    FeatureDefinition("noise", "noise {value}, usually {usual}", "number"),
-    FeatureDefinition("never", "never seen {value}, usually {usual}", "number"),
+    FeatureDefinition("amount", "amount {value}, usually {typical}", "money"),
+    FeatureDefinition("card_count_1d", "{value} payments in the last day, usually {typical}", "count"),
+    FeatureDefinition("terminal_fraud_share_7d", "{value} fraud here, usually {typical}", "share"),
+    FeatureDefinition("channel", "channel {value}, usually {typical}", "code"),
+    FeatureDefinition("noise", "noise {value}, usually {typical}", "number"),
+    FeatureDefinition("never", "never seen {value}, usually {typical}", "number"),
 ]
 
 
@@ -57,7 +57,7 @@ def history(payments: int = 6000, days: int = 80, seed: int = 1, unlabelled: flo
         fingerprint="0123456789abcdef",
         features=FEATURES,
         boundaries=boundaries(event_time, SPLIT, DELAY),
-        vocabulary={"channel": {"web": 0.5, "shop": 0.3, "app": 0.2}},
+        category_encoding={"channel": {"web": 0.5, "shop": 0.3, "app": 0.2}},
         delay_ms=DELAY,
     )
     return Dataset(

@@ -168,15 +168,15 @@ def test_cutoffs_of_the_settings_reach_the_bundle(folder: Path, tmp_path: Path, 
 
 def test_the_reference_says_what_was_usual(report: TrainReport) -> None:
     rows = Slices.of(history()).train
-    usual = {feature.name: feature for feature in report.bundle.contents.reference.features}
+    typical_value = {feature.name: feature for feature in report.bundle.contents.reference.features}
     good = rows.features[rows.label == 0]
-    assert usual["amount"].usual == pytest.approx(float(np.median(good[:, 0])))
-    assert usual["channel"].usual == np.bincount(good[:, 3].astype(int)).argmax()
-    assert usual["never"].usual is None
-    assert usual["never"].distribution.missing == 1
+    assert typical_value["amount"].typical_value == pytest.approx(float(np.median(good[:, 0])))
+    assert typical_value["channel"].typical_value == np.bincount(good[:, 3].astype(int)).argmax()
+    assert typical_value["never"].typical_value is None
+    assert typical_value["never"].distribution.missing == 1
     missing = np.isnan(rows.features[:, 2]).mean()
-    assert usual["terminal_fraud_share_7d"].distribution.missing == pytest.approx(missing, abs=1e-6)
-    for feature in usual.values():
+    assert typical_value["terminal_fraud_share_7d"].distribution.missing == pytest.approx(missing, abs=1e-6)
+    for feature in typical_value.values():
         assert sum(feature.distribution.shares) == pytest.approx(1, abs=1e-4)
         assert len(feature.distribution.shares) == len(feature.distribution.edges) + 1
 

@@ -1,6 +1,6 @@
 """Keep Python's garbage collector away from the profiles.
 
-It walks every living object again and again, and millions of panes make it the largest cost of
+It walks every living object again and again, and millions of buckets make it the largest cost of
 a payment.  Profiles hold no cycles, so counting references frees them; what little cyclic
 garbage there is (tracebacks) is collected among the young objects only, at `sweep`.
 """

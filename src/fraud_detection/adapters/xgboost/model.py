@@ -14,7 +14,7 @@ from fraud_detection.adapters.xgboost.lean_import import without_scikit_learn
 from fraud_detection.adapters.xgboost.shap_tables import ShapTables
 from fraud_detection.adapters.xgboost.tree_walk import TreeWalk, as_matrix
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.monotonicity import directions
+from fraud_detection.core.features.monotonicity import monotonic_constraints
 from fraud_detection.core.score.calibration import Calibration
 
 with without_scikit_learn():
@@ -239,7 +239,7 @@ def _parameters(train: Sample, settings: Model) -> dict[str, Any]:
 def _constraints(train: Sample, settings: Model) -> dict[str, tuple[int, ...]]:
     if not settings.monotone:
         return {}
-    return {"monotone_constraints": tuple(directions(settings.monotone, train.names))}
+    return {"monotone_constraints": tuple(monotonic_constraints(settings.monotone, train.names))}
 
 
 def _refuse_one_class(train: Sample) -> None:

@@ -13,7 +13,7 @@ from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output
 from fraud_detection.core.errors import ConfigError, FraudDetectionError
 
-VOCABULARY = {"channel": {"in_store": 0.6, "online": 0.4}}
+CATEGORY_ENCODING = {"channel": {"in_store": 0.6, "online": 0.4}}
 
 
 @command("parity")
@@ -36,7 +36,7 @@ def parity(output: Output, *, events: int, seed: int) -> None:
         state = Path(folder) / "parity.db"
         stream = _events(seed, events)
         report = check_parity(
-            beyond_the_clock(demo_project()), VOCABULARY, stream, events, state, screen.progress
+            beyond_the_clock(demo_project()), CATEGORY_ENCODING, stream, events, state, screen.progress
         )
     screen.finish()
     screen.say(

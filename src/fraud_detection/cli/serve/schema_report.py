@@ -64,4 +64,4 @@ def _surveyed(source: Path, bundle: Path | None, config: Path) -> SchemaDrift:
     if bundle is None:
         return survey(open_project(config), source, {})
     engine = load_engine(bundle)
-    return survey(engine.project, source, engine.bundle.contents.features.vocabulary)
+    return survey(engine.project, source, engine.bundle.contents.features.category_encoding)

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from fraud_detection.core.events import Transaction
 
-Vocabulary = dict[str, dict[str, float]]
+CategoryEncoding = dict[str, dict[str, float]]
 
 
-def learn_vocabulary(names: Sequence[str], payments: Iterable[Transaction], limit: int) -> Vocabulary:
+def learn_category_encoding(
+    names: Sequence[str], payments: Iterable[Transaction], limit: int
+) -> CategoryEncoding:
     """Return for each category its `limit` most frequent values, with their share of payments.
 
     Values of equal frequency stand in alphabetical order, so that the result does not
     depend on the order of the payments.
 
     >>> payments = [Transaction("1", 0, 0, categories=("web",)), Transaction("2", 0, 0, categories=(None,))]
-    >>> learn_vocabulary(["channel"], payments, 10)
+    >>> learn_category_encoding(["channel"], payments, 10)
     {'channel': {'web': 0.5}}
     """
     tallies: list[Counter[str | None]] = [Counter() for _ in names]

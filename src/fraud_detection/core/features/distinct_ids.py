@@ -1,15 +1,15 @@
-"""Which other ids an entity was seen with, in bounded memory."""
+"""The distinct ids that an entity was seen with, such as the merchants of a card, in bounded memory."""
 
 from __future__ import annotations
 
 
-class Neighbours:
-    """Which other ids an entity was seen with, and when last: at most `limit`, the latest ones.
+class DistinctIds:
+    """The latest `limit` distinct ids that an entity was seen with, each with its latest time.
 
     Ids are kept as 32-bit checksums.  Keeping the latest `limit` is the same in any order of
     arrival, because an id's last time only ever grows.
 
-    >>> merchants = Neighbours(limit=2)
+    >>> merchants = DistinctIds(limit=2)
     >>> for time, merchant in [(1, 11), (2, 22), (3, 33)]:
     ...     merchants.add(time, merchant)
     >>> merchants.knows(11), merchants.since(0), merchants.since(2)
@@ -22,7 +22,7 @@ class Neighbours:
         self.last_seen: dict[int, int] = {}
 
     def add(self, time_ms: int, other: int) -> None:
-        """Remember that `other` was seen at `time_ms`."""
+        """Record that `other` was seen at `time_ms`."""
         last_seen = self.last_seen
         if last_seen.get(other, -1) < time_ms:
             last_seen[other] = time_ms
@@ -41,12 +41,12 @@ class Neighbours:
         """Return the same for several times, in one walk."""
         counts = [0] * len(times_ms)
         for seen in self.last_seen.values():
-            for place, time_ms in enumerate(times_ms):
+            for index, time_ms in enumerate(times_ms):
                 if seen > time_ms:
-                    counts[place] += 1
+                    counts[index] += 1
         return counts
 
-    def dump(self) -> list[int]:
+    def to_list(self) -> list[int]:
         """Return the latest time, then each id with how long before that it was seen, by id."""
         latest = 0
         for seen in self.last_seen.values():
@@ -57,8 +57,8 @@ class Neighbours:
             flat.append(latest - self.last_seen[other])
         return flat
 
-    def restore(self, flat: list[int]) -> None:
-        """Take back what `dump` returned; the neighbours must be new."""
+    def load_list(self, flat: list[int]) -> None:
+        """Load what `to_list` returned; the set must be empty."""
         for at in range(1, len(flat), 2):
             self.last_seen[flat[at]] = flat[0] - flat[at + 1]
 

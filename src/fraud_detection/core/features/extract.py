@@ -1,12 +1,12 @@
-"""The only feature code: read the features of a payment, then let the payment be remembered.
+"""The only feature code: compute the features of a payment from its profiles, then update the profiles.
 
 `Extractor.extract` reads the profiles as they were before the payment and changes
 nothing; `Extractor.update` adds it; `Extractor.apply_label` adds a label at the time it became
 known.  Live services and the replay of history call the same three.
 
-A window is read at the payment's own time.  What its entity has done since, by up to
-`features.late`, is known when a payment that arrives late is decided, so it counts too; what is
-dated later still is a clock that runs ahead, and blinds nobody.
+A window is read at the payment's own event time.  When a late payment is decided, later payments of its
+entity are known already and count too, as far as `features.late` ahead; payments dated further ahead come
+from a wrong clock and are left out.
 """
 
 from __future__ import annotations
@@ -40,38 +40,38 @@ STATISTICS: Final = ("count", "sum", "mean", "min", "max", "std", "zscore", "rat
 
 
 class EntityExtractor:
-    """Reads and feeds the profiles of one kind of entity.
+    """Reads and updates the profiles of one kind of entity.
 
-    index is the entity's position in `Transaction.entities`; others are the positions of
-    its neighbours.
+    index: the entity's position in `Transaction.entities`.  others: the positions of the entities
+    whose ids its profile keeps.
     """
 
     def __init__(self, name: str, project: Project) -> None:
         """Lay out the profile and the features of the entity `name`."""
         settings: EntityFeatures = project.features.entities[name]
         positions = list(project.schema.entities)
-        neighbours = sorted({*settings.distinct, *settings.first_seen}, key=positions.index)
+        related = sorted({*settings.distinct, *settings.first_seen}, key=positions.index)
         self.name: str = name
         self.index: int = positions.index(name)
-        self.others: list[int] = [positions.index(other) for other in neighbours]
+        self.others: list[int] = [positions.index(other) for other in related]
         self.distinct: list[list[int]] = [
-            [w.ms for w in settings.distinct.get(other, ())] for other in neighbours
+            [w.ms for w in settings.distinct.get(other, ())] for other in related
         ]
-        self.first_seen: list[bool] = [other in settings.first_seen for other in neighbours]
+        self.first_seen: list[bool] = [other in settings.first_seen for other in related]
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
-        self.since_last: bool = settings.since_last
+        self.time_since_last: bool = settings.time_since_last
         self.speed: bool = settings.speed
         self.late_ms: int = project.features.late.ms
         self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
         self.plan: ProfilePlan = ProfilePlan(
             [window.ms for window in settings.windows],
             [window.ms for window in settings.risk],
-            len(neighbours),
-            project.features.panes,
-            project.features.neighbours,
+            len(related),
+            project.features.buckets,
+            project.features.max_distinct_ids,
         )
         self.definitions: list[FeatureDefinition] = feature_names.entity_features(
-            name, settings, neighbours, [STATISTICS[code] for code in self.statistics]
+            name, settings, related, [STATISTICS[code] for code in self.statistics]
         )
         self.width: int = len(self.definitions)
         most = max(len(self.plan.windows), len(self.plan.risk))
@@ -91,22 +91,22 @@ class EntityExtractor:
         amount = payment.amount
         value: float = NAN if amount is None else amount / self.scale
         read_each(profile.windows, time_ms, until, self.scratch)
-        for place in range(len(profile.windows)):
-            self._read_window(self.scratch[place], value, row)
-        if self.since_last:
+        for index in range(len(profile.windows)):
+            self._read_window(self.scratch[index], value, row)
+        if self.time_since_last:
             last = profile.seen.until(until)
             row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
         if self.speed:
             row.append(speed_kmh(profile.place_until(until), time_ms, payment.place))
-        self._read_neighbours(profile, keys, time_ms, row)
+        self._read_distinct_ids(profile, keys, time_ms, row)
         read_each(profile.risk, time_ms, until, self.scratch)
-        for place in range(len(profile.risk)):
-            aggregate = self.scratch[place]
+        for index in range(len(profile.risk)):
+            aggregate = self.scratch[index]
             row.append(float(aggregate.total))
             row.append(aggregate.total / aggregate.count if aggregate.count > 0 else NAN)
 
     def update(self, profile: Profile, payment: Transaction, keys: list[int]) -> None:
-        """Let the profile remember the payment."""
+        """Add the payment to the profile."""
         time_ms: int = payment.event_time
         amount = payment.amount
         profile.add_payment(time_ms, 0 if amount is None else amount)
@@ -115,7 +115,7 @@ class EntityExtractor:
             profile.add_place(time_ms, place[0], place[1])
         for slot, other in enumerate(self.others):
             if keys[other] >= 0:
-                profile.neighbours[slot].add(time_ms, keys[other])
+                profile.distinct_ids[slot].add(time_ms, keys[other])
 
     def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
         count = aggregate.count
@@ -141,30 +141,31 @@ class EntityExtractor:
             else:
                 row.append(value * count / total if total > 0.0 else NAN)
 
-    def _read_neighbours(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
+    def _read_distinct_ids(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
         for slot, other in enumerate(self.others):
-            neighbours = profile.neighbours[slot]
+            distinct_ids = profile.distinct_ids[slot]
             if len(self.distinct[slot]) > 0:
-                for count in neighbours.since_each(self._begins(slot, now)):
+                for count in distinct_ids.since_each(self._begins(slot, now)):
                     row.append(float(count))
             if self.first_seen[slot]:
                 if keys[other] < 0:
                     row.append(NAN)
                 else:
-                    row.append(0.0 if neighbours.knows(keys[other]) else 1.0)
+                    row.append(0.0 if distinct_ids.knows(keys[other]) else 1.0)
 
     def _begins(self, slot: int, now: int) -> list[int]:
-        """Return the last moment before each of the windows in which others are counted."""
-        # The same panes as those of the windows over payments, so that both speak of the same payments.
-        panes = self.plan.panes
-        return [(now // (one // panes) - panes + 1) * (one // panes) - 1 for one in self.distinct[slot]]
+        """Return the last ms before each of the windows in which distinct ids are counted."""
+        # The same buckets as those of the windows over payments, so that both cover the same payments.
+        count = self.plan.bucket_count
+        widths = [length // count for length in self.distinct[slot]]
+        return [(now // width - count + 1) * width - 1 for width in widths]
 
 
 class PaymentExtractor:
-    """Reads what the payment says by itself: amount, calendar, numbers, categories."""
+    """Features of the payment alone: amount, calendar, numbers, categories."""
 
-    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
-        """Take the vocabulary: for each category its values, most frequent first, with their shares."""
+    def __init__(self, project: Project, category_encoding: dict[str, dict[str, float]]) -> None:
+        """Build the extractor; for `category_encoding` see `learn_category_encoding`."""
         settings = project.features
         offset = project.schema.event_time.utc_offset_hours
         self.scale: float = 10.0 ** (project.schema.amount.decimals if project.schema.amount else 0)
@@ -181,7 +182,7 @@ class PaymentExtractor:
         self.definitions += [feature_names.calendar_feature(part) for part in self.calendar]
         self.definitions += [feature_names.number_feature(name) for name in project.schema.numbers]
         for name in project.schema.categories:
-            shares = vocabulary.get(name, {})
+            shares = category_encoding.get(name, {})
             self.codes.append({value: float(code) for code, value in enumerate(shares)})
             self.shares.append(shares)
             self.definitions += feature_names.category_features(name)
@@ -227,14 +228,14 @@ class Extractor:
     payment names no such entity.
     """
 
-    def __init__(self, project: Project, vocabulary: dict[str, dict[str, float]]) -> None:
-        """Build the extractors; `vocabulary` maps category -> value -> share of training payments."""
+    def __init__(self, project: Project, category_encoding: dict[str, dict[str, float]]) -> None:
+        """Build the extractors; `category_encoding` maps category -> value -> share of training payments."""
         self.entities: list[EntityExtractor] = [
             EntityExtractor(name, project)
             for name in project.schema.entities
             if name in project.features.entities
         ]
-        self.payment: PaymentExtractor = PaymentExtractor(project, vocabulary)
+        self.payment: PaymentExtractor = PaymentExtractor(project, category_encoding)
         self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
         for entity in self.entities:
             self.definitions += entity.definitions
@@ -243,7 +244,7 @@ class Extractor:
         self.packed = struct.Struct(f"{len(self.definitions)}d").pack
 
     def extract(self, profiles: list[Profile | None], payment: Transaction) -> list[float]:
-        """Return the feature values, in the order of `definitions`, before the payment is remembered."""
+        """Return the feature values, in the order of `definitions`, before the payment is added."""
         row: list[float] = []
         keys = entity_keys(payment)
         self.payment.read(payment, row)
@@ -252,7 +253,7 @@ class Extractor:
         return row
 
     def update(self, profiles: list[Profile | None], payment: Transaction) -> None:
-        """Let every profile remember the payment."""
+        """Add the payment to every profile."""
         keys = entity_keys(payment)
         for position, entity in enumerate(self.entities):
             profile = profiles[position]
@@ -267,7 +268,7 @@ class Extractor:
         fraud: bool,
         supersedes_known_at: int | None = None,
     ) -> None:
-        """Let every profile remember a label, at the moment it became known.
+        """Add a label to every profile, at the moment it became known.
 
         supersedes_known_at: when the label that it supersedes became known, None where there
         is none.

@@ -7,14 +7,14 @@ import hashlib
 import msgspec
 
 from fraud_detection.core.decoding import to_plain
-from fraud_detection.core.features.category_encoding import Vocabulary
+from fraud_detection.core.features.category_encoding import CategoryEncoding
 from fraud_detection.core.project_schema import FieldSource, Project, Schema
 
 SEMANTICS = 2
 """Raised whenever the code of a feature changes what it computes."""
 
 
-def fingerprint(project: Project, vocabulary: Vocabulary) -> str:
+def fingerprint(project: Project, category_encoding: CategoryEncoding) -> str:
     """Return a hash over everything that determines the feature values of a payment.
 
     Aliases and ignored fields are left out: they change how a value is found, not what it means.
@@ -30,7 +30,7 @@ def fingerprint(project: Project, vocabulary: Vocabulary) -> str:
         schema.event_time.utc_offset_hours,
         sorted({word.strip().lower() for word in schema.missing}),
         {name: sorted(source.keep) for name, source in _sources(schema).items() if source.keep},
-        vocabulary,
+        category_encoding,
     ]
     return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]
 

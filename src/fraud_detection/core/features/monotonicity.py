@@ -14,13 +14,13 @@ from fraud_detection.core.errors import ConfigError
 SIGNS = {"up": 1, "down": -1}
 
 
-def directions(monotone: Mapping[str, str], names: Sequence[str]) -> list[int]:
+def monotonic_constraints(monotone: Mapping[str, str], names: Sequence[str]) -> list[int]:
     """Return for each feature 1 (the score may only rise with it), -1 (only fall) or 0 (either).
 
     monotone: names of features, in which `*` stands for any characters, to 'up' or 'down'.  Raises
     ConfigError for a name that no feature has, and for a feature that would have to do both.
 
-    >>> directions({"terminal_fraud_rate_*": "up"}, ["amount", "terminal_fraud_rate_7d"])
+    >>> monotonic_constraints({"terminal_fraud_rate_*": "up"}, ["amount", "terminal_fraud_rate_7d"])
     [0, 1]
     """
     found = [0] * len(names)

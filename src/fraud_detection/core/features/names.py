@@ -1,4 +1,4 @@
-"""The names of features, and how a person says their values.
+"""Feature names, and the sentences of their values in reason codes.
 
 Names are made of what they mean: entity, measure, statistic, window.
 """
@@ -16,42 +16,42 @@ _SPANS = {"m": "minutes", "h": "hours", "d": "days", "s": "seconds"}
 _STATISTICS = {
     "count": (
         "{entity}_count_{window}",
-        "{{value}} payments on this {entity} in {span}, usually {{usual}}",
+        "{{value}} payments on this {entity} in {span}, usually {{typical}}",
         "count",
     ),
     "sum": (
         "{entity}_amount_sum_{window}",
-        "{{value}} spent on this {entity} in {span}, usually {{usual}}",
+        "{{value}} spent on this {entity} in {span}, usually {{typical}}",
         "money",
     ),
     "mean": (
         "{entity}_amount_mean_{window}",
-        "mean amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "mean amount on this {entity} in {span} {{value}}, usually {{typical}}",
         "money",
     ),
     "min": (
         "{entity}_amount_min_{window}",
-        "smallest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "smallest amount on this {entity} in {span} {{value}}, usually {{typical}}",
         "money",
     ),
     "max": (
         "{entity}_amount_max_{window}",
-        "largest amount on this {entity} in {span} {{value}}, usually {{usual}}",
+        "largest amount on this {entity} in {span} {{value}}, usually {{typical}}",
         "money",
     ),
     "std": (
         "{entity}_amount_std_{window}",
-        "spread of amounts on this {entity} in {span} {{value}}, usually {{usual}}",
+        "spread of amounts on this {entity} in {span} {{value}}, usually {{typical}}",
         "money",
     ),
     "zscore": (
         "{entity}_amount_zscore_{window}",
-        "amount {{value}} standard deviations from the mean of this {entity} in {span}, usually {{usual}}",
+        "amount {{value}} standard deviations from the mean of this {entity} in {span}, usually {{typical}}",
         "number",
     ),
     "ratio": (
         "{entity}_amount_ratio_{window}",
-        "amount {{value}} times the mean of this {entity} in {span}, usually {{usual}}",
+        "amount {{value}} times the mean of this {entity} in {span}, usually {{typical}}",
         "number",
     ),
 }
@@ -84,7 +84,7 @@ def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefini
     >>> distinct_feature("card", "merchant", Duration.parse("7d")).name
     'card_merchant_distinct_7d'
     """
-    template = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{usual}}"
+    template = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{typical}}"
     return FeatureDefinition(f"{entity}_{other}_distinct_{window}", template, "count")
 
 
@@ -95,15 +95,15 @@ def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
     )
 
 
-def since_last_feature(entity: str) -> FeatureDefinition:
+def time_since_last_feature(entity: str) -> FeatureDefinition:
     """Describe the time since the entity's latest payment."""
-    template = f"{{value}} since the last payment on this {entity}, usually {{usual}}"
+    template = f"{{value}} since the last payment on this {entity}, usually {{typical}}"
     return FeatureDefinition(f"{entity}_seconds_since_last", template, "seconds")
 
 
 def speed_feature(entity: str) -> FeatureDefinition:
     """Describe the speed between the last two places."""
-    template = f"{{value}} km/h needed since the last place of this {entity}, usually {{usual}}"
+    template = f"{{value}} km/h needed since the last place of this {entity}, usually {{typical}}"
     return FeatureDefinition(f"{entity}_speed_kmh", template, "number")
 
 
@@ -116,11 +116,13 @@ def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
     when = f"became known on this {entity} in {span(window)}"
     return [
         FeatureDefinition(
-            f"{entity}_fraud_count_{window}", f"{{value}} confirmed frauds {when}, usually {{usual}}", "count"
+            f"{entity}_fraud_count_{window}",
+            f"{{value}} confirmed frauds {when}, usually {{typical}}",
+            "count",
         ),
         FeatureDefinition(
             f"{entity}_fraud_rate_{window}",
-            f"share of frauds among the labels that {when} {{value}}, usually {{usual}}",
+            f"share of frauds among the labels that {when} {{value}}, usually {{typical}}",
             "share",
         ),
     ]
@@ -128,19 +130,19 @@ def risk_features(entity: str, window: Duration) -> list[FeatureDefinition]:
 
 def amount_feature() -> FeatureDefinition:
     """Describe the amount itself."""
-    return FeatureDefinition("amount", "amount {value}, usually {usual}", "money")
+    return FeatureDefinition("amount", "amount {value}, usually {typical}", "money")
 
 
 def calendar_feature(part: str) -> FeatureDefinition:
     """Describe the hour, the weekday (Monday is 0) or whether it is night."""
     if part == "night":
         return FeatureDefinition("is_night", "paid at night: {value}", "flag")
-    return FeatureDefinition(part, f"{part} {{value}}, usually {{usual}}", "count")
+    return FeatureDefinition(part, f"{part} {{value}}, usually {{typical}}", "count")
 
 
 def number_feature(name: str) -> FeatureDefinition:
     """Describe a numeric attribute."""
-    return FeatureDefinition(name, f"{name.replace('_', ' ')} {{value}}, usually {{usual}}", "number")
+    return FeatureDefinition(name, f"{name.replace('_', ' ')} {{value}}, usually {{typical}}", "number")
 
 
 def category_features(name: str) -> list[FeatureDefinition]:
@@ -149,23 +151,25 @@ def category_features(name: str) -> list[FeatureDefinition]:
     return [
         FeatureDefinition(f"{name}_code", f"unusual {said}", "code"),
         FeatureDefinition(
-            f"{name}_frequency", f"this {said} makes up {{value}} of payments, usually {{usual}}", "share"
+            f"{name}_frequency",
+            f"this {said} makes up {{value}} of payments, usually {{typical}}",
+            "share",
         ),
     ]
 
 
 def entity_features(
-    name: str, settings: EntityFeatures, neighbours: Sequence[str], statistics: Sequence[str]
+    name: str, settings: EntityFeatures, related: Sequence[str], statistics: Sequence[str]
 ) -> list[FeatureDefinition]:
     """Describe all features of one kind of entity, in the order in which they are read."""
     made = [
         window_feature(name, statistic, window) for window in settings.windows for statistic in statistics
     ]
-    if settings.since_last:
-        made.append(since_last_feature(name))
+    if settings.time_since_last:
+        made.append(time_since_last_feature(name))
     if settings.speed:
         made.append(speed_feature(name))
-    for other in neighbours:
+    for other in related:
         made += [distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
         if other in settings.first_seen:
             made.append(first_seen_feature(name, other))

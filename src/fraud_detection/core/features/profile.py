@@ -1,8 +1,8 @@
-"""The memory of one entity: what is remembered of a card, a terminal, a device.
+"""Profile: the windows, distinct ids, and latest times and places of one card, terminal or device.
 
-A profile is a function of the set of payments and labels that it took in, not of their
-order.  Its size is bounded by its plan: at most `panes` panes a window, and three more for payments
-that are ahead of the others, and `neighbours` ids a kind of neighbour.
+A profile is a function of the set of payments and labels that were added, not of their order.  Its size is
+bounded by its plan: at most `bucket_count` buckets a window, three more for payments dated ahead of the
+others, and `limit` distinct ids for each related entity.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.distinct_ids import Neighbours
-from fraud_detection.core.features.windows import Window, add_to_each, dump_each, new_windows, restore_each
+from fraud_detection.core.features.distinct_ids import DistinctIds
+from fraud_detection.core.features.windows import Window, add_to_each, load_lists, new_windows, to_lists
 
 LAYOUT: Final = 2
-"""Raised whenever `dump` writes another layout."""
+"""Raised whenever `to_list` writes another layout."""
 
 SPARE: Final = 4
 """How many of the latest times are kept.  Windows forget what is too old for the earliest of them, so
@@ -75,19 +75,21 @@ class Latest:
 
 
 class ProfilePlan:
-    """The shape of a profile: which windows and neighbours it keeps, and how much of each."""
+    """The shape of a profile: which windows and distinct ids it keeps, and how many of each."""
 
-    def __init__(self, windows: list[int], risk: list[int], neighbours: int, panes: int, limit: int) -> None:
-        """Lengths in ms; `neighbours` is the number of kinds of neighbours, `limit` the ids kept of each."""
+    def __init__(
+        self, windows: list[int], risk: list[int], related: int, bucket_count: int, limit: int
+    ) -> None:
+        """Lengths in ms; `related`: the entities whose ids are kept, at most `limit` ids of each."""
         self.windows: list[int] = windows
         self.risk: list[int] = risk
-        self.neighbours: int = neighbours
-        self.panes: int = panes
+        self.related: int = related
+        self.bucket_count: int = bucket_count
         self.limit: int = limit
 
 
 class Profile:
-    """One entity's windows over payments, windows over labels, neighbours, and last time and place."""
+    """One entity's windows over payments, windows over labels, distinct ids, and latest times and places."""
 
     def __init__(self, plan: ProfilePlan) -> None:
         """Start with nothing seen."""
@@ -95,9 +97,9 @@ class Profile:
         self.seen: Latest = Latest()
         self.told: Latest = Latest()
         self.places: list[Place] = []
-        self.windows: list[Window] = new_windows(plan.windows, plan.panes)
-        self.risk: list[Window] = new_windows(plan.risk, plan.panes)
-        self.neighbours: list[Neighbours] = [Neighbours(plan.limit) for _ in range(plan.neighbours)]
+        self.windows: list[Window] = new_windows(plan.windows, plan.bucket_count)
+        self.risk: list[Window] = new_windows(plan.risk, plan.bucket_count)
+        self.distinct_ids: list[DistinctIds] = [DistinctIds(plan.limit) for _ in range(plan.related)]
 
     def add_payment(self, time_ms: int, amount: int) -> None:
         """Count a payment of `amount` minor units."""
@@ -131,22 +133,22 @@ class Profile:
         for window in self.risk:
             window.take_back(known_at, fraud)
 
-    def dump(self) -> list[object]:
+    def to_list(self) -> list[object]:
         """Return the whole content as plain lists and numbers."""
         return [
             LAYOUT,
             self.seen.times,
             self.told.times,
             [[place.time_ms, place.latitude, place.longitude] for place in self.places],
-            dump_each(self.windows),
-            dump_each(self.risk),
-            [neighbours.dump() for neighbours in self.neighbours],
+            to_lists(self.windows),
+            to_lists(self.risk),
+            [distinct_ids.to_list() for distinct_ids in self.distinct_ids],
         ]
 
-    def restore(self, content: list[Any]) -> None:
-        """Take back what `dump` returned; the profile must be new and of the same plan.
+    def load_list(self, content: list[Any]) -> None:
+        """Load what `to_list` returned; the profile must be new and of the same plan.
 
-        Raises ConfigError for what another version has written.
+        Raises ConfigError where another version has written it.
         """
         if content[0] != LAYOUT:
             raise ConfigError(
@@ -156,7 +158,7 @@ class Profile:
         self.seen.times = content[1]
         self.told.times = content[2]
         self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
-        restore_each(self.windows, content[4])
-        restore_each(self.risk, content[5])
-        for neighbours, flat in zip(self.neighbours, content[6], strict=True):
-            neighbours.restore(flat)
+        load_lists(self.windows, content[4])
+        load_lists(self.risk, content[5])
+        for distinct_ids, flat in zip(self.distinct_ids, content[6], strict=True):
+            distinct_ids.load_list(flat)

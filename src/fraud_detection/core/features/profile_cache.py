@@ -69,7 +69,7 @@ class ProfileCache:
             if content is not None:
                 kept = msgspec.msgpack.decode(content)
                 profile.saved_at = int(kept[0])
-                profile.restore(kept[1])
+                profile.load_list(kept[1])
             self._enter(slot, key[1], profile)
 
     def extract_and_update(self, payment: Transaction) -> list[float]:
@@ -131,7 +131,7 @@ class ProfileCache:
             for count, entity_id in enumerate(self.unsaved[slot]):
                 if changed[entity_id] >= sequence or count >= most:
                     break
-                saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].dump()])
+                saved[(index, entity_id)] = msgspec.msgpack.encode([number, cached[entity_id].to_list()])
         if len(saved) > 0:
             # What the store fails to take stays marked as changed.
             refused = store.save(saved)

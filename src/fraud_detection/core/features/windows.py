@@ -1,15 +1,16 @@
 """Trailing windows over one entity's payments, in bounded memory and exact arithmetic.
 
-A window of length W is cut into k equal panes on a fixed grid.  Asked at time t it
-answers for the current pane and the k - 1 before it: between W - W/k and W back.
+A window of length W is cut into k equal buckets on a fixed grid.  Read at time t, it
+covers the current bucket and the k - 1 before it: between W - W/k and W back.
 Values are whole numbers, so sums are exact in any order, and a payment goes into the
-pane of its own event time.  The content is therefore a function of the *set* of
+bucket of its own event time.  The content is therefore a function of the *set* of
 payments that were added, not of the order in which they came.
 
-Most readings need no walk over the panes: the aggregate of all of them is kept, and what does not count at
-the time of the reading is left out of it.  For count, sum and sum of squares that is subtraction, exact in
-whole numbers however often it is done, where floats would drift.  A minimum cannot be subtracted from; but
-a pane that has not the extreme of all does not change it by going, so only the one that has it costs a walk.
+Most reads need no walk over the buckets: the aggregate of all of them is kept, and the buckets outside the
+window at the time of the read are subtracted from it.  Count, sum and sum of squares are whole numbers, so
+subtraction stays exact however often it is done, where floats would drift.  A minimum cannot be subtracted;
+but removing a bucket that does not hold the extreme leaves it as it is, so only the bucket that holds it
+costs a walk.
 
 Nothing here reads a clock, and reading changes nothing:
 
@@ -29,7 +30,7 @@ from typing import Final
 
 _LOW_BITS: Final = (1 << 62) - 1
 _SINGLE: Final = 0
-"""Stands in a dump for the count of a pane with one value."""
+"""Stands in the list form for the count of a bucket with one value."""
 
 
 class Aggregate:
@@ -44,8 +45,8 @@ class Aggregate:
         self.high: int = 0
 
 
-class Pane:
-    """What fell into one pane of the grid."""
+class Bucket:
+    """Aggregate of the values in one bucket of the grid."""
 
     def __init__(self, number: int, value: int) -> None:
         """Start with the first value."""
@@ -66,19 +67,19 @@ class Pane:
 
 
 class Window:
-    """A trailing window of `length_ms`, in panes; `forget` bounds how many are kept.
+    """A trailing window of `length_ms`, in buckets; `forget` bounds how many are kept.
 
-    What is kept is a function of the set of what was added and of the latest `forget`, because what is
-    forgotten once is not taken in again.
+    Its content is a function of the set of added values and of the latest `forget`: a bucket that has
+    expired is never filled again.
     """
 
-    def __init__(self, length_ms: int, panes: int) -> None:
-        """Start empty; `length_ms` must be a multiple of `panes`."""
-        self.pane_ms: int = length_ms // panes
-        self.panes: int = panes
-        self.gone: int = -1
-        self.kept: list[Pane] = []
-        # The aggregate of all kept panes, so that most readings need not walk over them.
+    def __init__(self, length_ms: int, bucket_count: int) -> None:
+        """Start empty; `length_ms` must be a multiple of `bucket_count`."""
+        self.bucket_ms: int = length_ms // bucket_count
+        self.bucket_count: int = bucket_count
+        self.last_expired: int = -1
+        self.buckets: list[Bucket] = []
+        # The aggregate of all kept buckets, so that most reads need no walk over them.
         self.count: int = 0
         self.total: int = 0
         self.squares: int = 0
@@ -86,9 +87,9 @@ class Window:
         self.high: int = 0
 
     def add(self, time_ms: int, value: int) -> None:
-        """Put `value` into the pane of `time_ms`, unless that has been forgotten."""
-        number = time_ms // self.pane_ms
-        if number <= self.gone:
+        """Put `value` into the bucket of `time_ms`, unless that bucket has expired."""
+        number = time_ms // self.bucket_ms
+        if number <= self.last_expired:
             return
         if self.count == 0:
             self.low = value
@@ -99,46 +100,46 @@ class Window:
         self.count += 1
         self.total += value
         self.squares += value * value
-        kept = self.kept
-        size = len(kept)
-        if size > 0 and kept[size - 1].number == number:
-            kept[size - 1].add(value)
-        elif size == 0 or kept[size - 1].number < number:
-            kept.append(Pane(number, value))
+        buckets = self.buckets
+        size = len(buckets)
+        if size > 0 and buckets[size - 1].number == number:
+            buckets[size - 1].add(value)
+        elif size == 0 or buckets[size - 1].number < number:
+            buckets.append(Bucket(number, value))
         else:
             self._add_late(number, value)
 
     def forget(self, time_ms: int) -> None:
-        """Forget for good what no reading at `time_ms` or later would count."""
-        gone = time_ms // self.pane_ms - self.panes
-        if gone <= self.gone:
+        """Drop the buckets that no read at `time_ms` or later would count."""
+        last_expired = time_ms // self.bucket_ms - self.bucket_count
+        if last_expired <= self.last_expired:
             return
-        self.gone = gone
-        kept = self.kept
-        if len(kept) == 0 or kept[0].number > gone:
+        self.last_expired = last_expired
+        buckets = self.buckets
+        if len(buckets) == 0 or buckets[0].number > last_expired:
             return
         expired = 0
-        for pane in kept:
-            if pane.number > gone:
+        for bucket in buckets:
+            if bucket.number > last_expired:
                 break
             expired += 1
-        del kept[:expired]
-        self._sum_up()
+        del buckets[:expired]
+        self._recompute()
 
     def take_back(self, time_ms: int, value: int) -> None:
         """Undo one `add` of the same time and value, unless that has already left the window.
 
         Extremes cannot be undone; they keep what was once seen.
         """
-        number = time_ms // self.pane_ms
-        for place, pane in enumerate(self.kept):
-            if pane.number == number:
-                pane.count -= 1
-                pane.total -= value
-                pane.squares -= value * value
-                if pane.count == 0:
-                    del self.kept[place]
-                self._sum_up()
+        number = time_ms // self.bucket_ms
+        for index, bucket in enumerate(self.buckets):
+            if bucket.number == number:
+                bucket.count -= 1
+                bucket.total -= value
+                bucket.squares -= value * value
+                if bucket.count == 0:
+                    del self.buckets[index]
+                self._recompute()
                 return
 
     def at(self, now_ms: int) -> Aggregate:
@@ -148,9 +149,9 @@ class Window:
         return result
 
     def read(self, now_ms: int, until_ms: int, result: Aggregate) -> None:
-        """Put the aggregate of the window that ends at `now_ms` into `result`, which may be used again.
+        """Write the aggregate of the window that ends at `now_ms` into `result`, which may be reused.
 
-        What is later than `now_ms` counts too, up to the pane of `until_ms`.
+        Values later than `now_ms` count too, up to the bucket of `until_ms`.
         """
         result.count = self.count
         result.total = self.total
@@ -159,142 +160,142 @@ class Window:
         result.high = self.high
         if self.count == 0:
             return
-        gone = now_ms // self.pane_ms - self.panes
-        last = until_ms // self.pane_ms
-        kept = self.kept
-        newest = kept[len(kept) - 1].number
-        if newest <= gone:
+        last_expired = now_ms // self.bucket_ms - self.bucket_count
+        last = until_ms // self.bucket_ms
+        buckets = self.buckets
+        newest = buckets[len(buckets) - 1].number
+        if newest <= last_expired:
             result.count = 0
             result.total = 0
             result.squares = 0
-        elif kept[0].number <= gone or newest > last:
-            self._leave_out(gone, last, result)
+        elif buckets[0].number <= last_expired or newest > last:
+            self._subtract_outside(last_expired, last, result)
 
-    def _leave_out(self, gone: int, last: int, result: Aggregate) -> None:
-        """Take the panes up to number `gone` and those after `last` out of `result`, which holds all."""
-        kept = self.kept
-        first, end = 0, len(kept)
+    def _subtract_outside(self, last_expired: int, last: int, result: Aggregate) -> None:
+        """Subtract the buckets up to `last_expired` and those after `last` from `result`, which holds all."""
+        buckets = self.buckets
+        first, end = 0, len(buckets)
         extreme = False
-        while first < end and kept[first].number <= gone:
-            extreme = self._take_out(kept[first], result) or extreme
+        while first < end and buckets[first].number <= last_expired:
+            extreme = self._subtract(buckets[first], result) or extreme
             first += 1
-        while end > first and kept[end - 1].number > last:
+        while end > first and buckets[end - 1].number > last:
             end -= 1
-            extreme = self._take_out(kept[end], result) or extreme
+            extreme = self._subtract(buckets[end], result) or extreme
         if extreme:
             self._extremes(first, end, result)
 
-    def _take_out(self, pane: Pane, result: Aggregate) -> bool:
-        """Take one pane out; return whether the extremes may have been in it."""
-        result.count -= pane.count
-        result.total -= pane.total
-        result.squares -= pane.squares
-        return pane.low == self.low or pane.high == self.high
+    def _subtract(self, bucket: Bucket, result: Aggregate) -> bool:
+        """Subtract one bucket; return whether it may have held the extremes."""
+        result.count -= bucket.count
+        result.total -= bucket.total
+        result.squares -= bucket.squares
+        return bucket.low == self.low or bucket.high == self.high
 
     def _extremes(self, first: int, end: int, result: Aggregate) -> None:
-        """Put the extremes of the panes from place `first` to before `end` into `result`."""
-        kept = self.kept
+        """Put the extremes of the buckets from index `first` to before `end` into `result`."""
+        buckets = self.buckets
         if first < end:
-            result.low = kept[first].low
-            result.high = kept[first].high
-            for place in range(first + 1, end):
-                pane = kept[place]
-                result.low = min(result.low, pane.low)
-                result.high = max(result.high, pane.high)
+            result.low = buckets[first].low
+            result.high = buckets[first].high
+            for index in range(first + 1, end):
+                bucket = buckets[index]
+                result.low = min(result.low, bucket.low)
+                result.high = max(result.high, bucket.high)
 
-    def dump(self) -> list[int]:
+    def to_list(self) -> list[int]:
         """Return the whole content as a flat list of 64-bit integers.
 
-        Most panes hold one value, which says all of them; their numbers are told as distances.
+        A bucket of one value is stored as that value; bucket numbers are stored as differences.
         """
-        flat = [self.gone]
-        before = self.gone
-        for pane in self.kept:
-            flat.append(pane.number - before)
-            before = pane.number
-            # One that has lost another by `take_back` still has the other's extremes.
-            if pane.count == 1 and pane.low == pane.high:
+        flat = [self.last_expired]
+        before = self.last_expired
+        for bucket in self.buckets:
+            flat.append(bucket.number - before)
+            before = bucket.number
+            # A bucket that lost a value to `take_back` still has that value's extremes.
+            if bucket.count == 1 and bucket.low == bucket.high:
                 flat.append(_SINGLE)
-                flat.append(pane.total)
+                flat.append(bucket.total)
             else:
-                flat.append(pane.count)
-                flat.append(pane.low)
-                flat.append(pane.high)
+                flat.append(bucket.count)
+                flat.append(bucket.low)
+                flat.append(bucket.high)
                 # Sums of large amounts need more than 64 bits, so they are stored in two halves.
-                flat.append(pane.total >> 62)
-                flat.append(pane.total & _LOW_BITS)
-                flat.append(pane.squares >> 62)
-                flat.append(pane.squares & _LOW_BITS)
+                flat.append(bucket.total >> 62)
+                flat.append(bucket.total & _LOW_BITS)
+                flat.append(bucket.squares >> 62)
+                flat.append(bucket.squares & _LOW_BITS)
         return flat
 
-    def restore(self, flat: list[int]) -> None:
-        """Take back what `dump` returned; the window must be new."""
-        self.gone = flat[0]
-        before = self.gone
+    def load_list(self, flat: list[int]) -> None:
+        """Load what `to_list` returned; the window must be empty."""
+        self.last_expired = flat[0]
+        before = self.last_expired
         at = 1
         while at < len(flat):
             before += flat[at]
             count = flat[at + 1]
-            pane = Pane(before, flat[at + 2])
+            bucket = Bucket(before, flat[at + 2])
             at += 3
             if count != _SINGLE:
-                pane.count = count
-                pane.high = flat[at]
-                pane.total = (flat[at + 1] << 62) | flat[at + 2]
-                pane.squares = (flat[at + 3] << 62) | flat[at + 4]
+                bucket.count = count
+                bucket.high = flat[at]
+                bucket.total = (flat[at + 1] << 62) | flat[at + 2]
+                bucket.squares = (flat[at + 3] << 62) | flat[at + 4]
                 at += 5
-            self.kept.append(pane)
-        self._sum_up()
+            self.buckets.append(bucket)
+        self._recompute()
 
-    def _sum_up(self) -> None:
-        """Make the aggregate anew from the panes."""
-        whole = Aggregate()
-        for pane in self.kept:
-            whole.count += pane.count
-            whole.total += pane.total
-            whole.squares += pane.squares
-        self._extremes(0, len(self.kept), whole)
-        self.count = whole.count
-        self.total = whole.total
-        self.squares = whole.squares
-        self.low = whole.low
-        self.high = whole.high
+    def _recompute(self) -> None:
+        """Recompute the aggregate from the buckets."""
+        total = Aggregate()
+        for bucket in self.buckets:
+            total.count += bucket.count
+            total.total += bucket.total
+            total.squares += bucket.squares
+        self._extremes(0, len(self.buckets), total)
+        self.count = total.count
+        self.total = total.total
+        self.squares = total.squares
+        self.low = total.low
+        self.high = total.high
 
     def _add_late(self, number: int, value: int) -> None:
-        kept = self.kept
-        place = len(kept)
-        while place > 0 and kept[place - 1].number > number:
-            place -= 1
-        if place > 0 and kept[place - 1].number == number:
-            kept[place - 1].add(value)
+        buckets = self.buckets
+        index = len(buckets)
+        while index > 0 and buckets[index - 1].number > number:
+            index -= 1
+        if index > 0 and buckets[index - 1].number == number:
+            buckets[index - 1].add(value)
         else:
-            kept.insert(place, Pane(number, value))
+            buckets.insert(index, Bucket(number, value))
 
 
-def new_windows(lengths_ms: list[int], panes: int) -> list[Window]:
+def new_windows(lengths_ms: list[int], bucket_count: int) -> list[Window]:
     """Return an empty window of each length."""
-    return [Window(length, panes) for length in lengths_ms]
+    return [Window(length, bucket_count) for length in lengths_ms]
 
 
 def add_to_each(windows: list[Window], time_ms: int, value: int, settled_ms: int) -> None:
-    """Add a value to each window, and forget what no reading at `settled_ms` or later would count."""
+    """Add a value to each window, and drop the buckets that no read at `settled_ms` or later would count."""
     for window in windows:
         window.add(time_ms, value)
         window.forget(settled_ms)
 
 
 def read_each(windows: list[Window], now_ms: int, until_ms: int, results: list[Aggregate]) -> None:
-    """Put the aggregate of each window into the result of the same place, see `Window.read`."""
-    for place, window in enumerate(windows):
-        window.read(now_ms, until_ms, results[place])
+    """Put the aggregate of each window into the result of the same index, see `Window.read`."""
+    for index, window in enumerate(windows):
+        window.read(now_ms, until_ms, results[index])
 
 
-def dump_each(windows: list[Window]) -> list[list[int]]:
+def to_lists(windows: list[Window]) -> list[list[int]]:
     """Return the content of each window."""
-    return [window.dump() for window in windows]
+    return [window.to_list() for window in windows]
 
 
-def restore_each(windows: list[Window], flats: list[list[int]]) -> None:
-    """Take back what `dump_each` returned; the windows must be new."""
+def load_lists(windows: list[Window], flats: list[list[int]]) -> None:
+    """Take back what `to_lists` returned; the windows must be empty."""
     for window, flat in zip(windows, flats, strict=True):
-        window.restore(flat)
+        window.load_list(flat)

@@ -44,16 +44,20 @@ BOM_WORDS: Final = "byte-order mark"
 class Parser:
     """Turns raw events into transactions and labels, and keeps the tallies in `drift`.
 
-    vocabulary: category -> known values; without one no value counts as unknown.
+    category_encoding: category -> known values; without one no value counts as unknown.
     textual: the source holds nothing but text (CSV), so that text is no drift of type.
     """
 
     def __init__(
-        self, schema: Schema, vocabulary: dict[str, dict[str, float]] | None = None, *, textual: bool = False
+        self,
+        schema: Schema,
+        category_encoding: dict[str, dict[str, float]] | None = None,
+        *,
+        textual: bool = False,
     ) -> None:
         """Resolve the schema once."""
         self.textual: bool = textual
-        known = vocabulary or {}
+        known = category_encoding or {}
         self.drift: SchemaDrift = SchemaDrift()
         self.schema: Schema = schema
         self.missing: Missing = Missing(schema.missing)

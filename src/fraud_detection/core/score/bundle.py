@@ -84,7 +84,7 @@ class FeatureSet(Part, frozen=True):
 
     fingerprint: str
     definitions: tuple[FeatureDefinition, ...]
-    vocabulary: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    category_encoding: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -26,11 +26,12 @@ _VALUE_TITLES: Final = {"seconds": "time", "money": "money"}
 
 
 class Reasons:
-    """The features' definitions and their usual values, ready to word the reasons for a payment.
+    """The features' definitions and their typical values, ready to word the reasons for a payment.
 
-    >>> count = FeatureDefinition("card_count_1h", "{value} payments on this card, usually {usual}", "count")
-    >>> amount = FeatureDefinition("amount", "amount {value}, usually {usual}", "money")
-    >>> reasons = Reasons([count, amount], usual=[1.0, 43.5])
+    >>> template = "{value} payments on this card, usually {typical}"
+    >>> count = FeatureDefinition("card_count_1h", template, "count")
+    >>> amount = FeatureDefinition("amount", "amount {value}, usually {typical}", "money")
+    >>> reasons = Reasons([count, amount], typical_value=[1.0, 43.5])
     >>> [reason.message for reason in reasons.top([12.0, 1999.9], [0.4, 2.1], 2, Action.REVIEW)]
     ['amount 1,999.90, usually 43.50', '12 payments on this card, usually 1']
 
@@ -43,20 +44,20 @@ class Reasons:
     def __init__(
         self,
         definitions: Sequence[FeatureDefinition],
-        usual: Sequence[float],
+        typical_value: Sequence[float],
         categories: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Take the features in order, and each one's median on legitimate payments, NaN if unknown.
 
         categories: for features of the unit 'code', the values that the codes 0, 1, 2 ... stand for.
         """
-        if len(usual) != len(definitions):
-            message = f"{len(definitions)} features, but {len(usual)} usual values: this is not one bundle"
+        if len(typical_value) != len(definitions):
+            message = f"{len(definitions)} features, {len(typical_value)} typical values: not one bundle"
             raise ConfigError(message)
         known = categories or {}
         self._said = [
             _Said(definition, value, known.get(definition.name, ()))
-            for definition, value in zip(definitions, usual, strict=True)
+            for definition, value in zip(definitions, typical_value, strict=True)
         ]
 
     def top(
@@ -70,8 +71,8 @@ class Reasons:
     def sentences(self, values: Sequence[float]) -> list[str]:
         """Return what every feature says of a payment, in their order.
 
-        >>> age = FeatureDefinition("age", "{value} since the last payment, usually {usual}", "seconds")
-        >>> Reasons([age], usual=[7200.0]).sentences([90.0])
+        >>> age = FeatureDefinition("age", "{value} since the last payment, usually {typical}", "seconds")
+        >>> Reasons([age], typical_value=[7200.0]).sentences([90.0])
         ['90 seconds since the last payment, usually 2 hours']
         """
         return [said.message(value) for said, value in zip(self._said, values, strict=True)]
@@ -80,7 +81,7 @@ class Reasons:
 def title(definition: FeatureDefinition) -> str:
     """Say what a feature is about, without a value of it.
 
-    >>> title(FeatureDefinition("age", "{value} since the last payment, usually {usual}", "seconds"))
+    >>> title(FeatureDefinition("age", "{value} since the last payment, usually {typical}", "seconds"))
     'time since the last payment'
     """
     template = definition.template.partition(", ")[0]
@@ -92,32 +93,34 @@ def title(definition: FeatureDefinition) -> str:
 class _Said:
     """One feature, as a person says it; the sentences are made ready at start."""
 
-    def __init__(self, definition: FeatureDefinition, usual: float, categories: Sequence[str]) -> None:
+    def __init__(
+        self, definition: FeatureDefinition, typical_value: float, categories: Sequence[str]
+    ) -> None:
         self.name = definition.name
         self.format = _formatter(definition, categories)
         # A median of codes says nothing: they are numbered by how frequent they are.
-        known = not (math.isnan(usual) or definition.unit == "code")
-        said = self.format(usual) if known else None
-        self.present = _with_usual(definition.template, said)
-        self.absent = _with_usual(_without_value(definition.template), said)
+        known = not (math.isnan(typical_value) or definition.unit == "code")
+        said = self.format(typical_value) if known else None
+        self.present = _with_typical_value(definition.template, said)
+        self.absent = _with_typical_value(_without_value(definition.template), said)
 
     def message(self, value: float) -> str:
         return self.absent if math.isnan(value) else self.present.replace("{value}", self.format(value))
 
 
-def _with_usual(template: str, usual: str | None) -> str:
-    """Fill in {usual}; where it is unknown, leave out the clause that is about nothing else."""
-    if usual is not None:
-        return template.replace("{usual}", usual)
-    kept = [clause for clause in template.split(", ") if "{usual}" not in clause or "{value}" in clause]
-    return ", ".join(kept).replace("{usual}", NOT_KNOWN)
+def _with_typical_value(template: str, typical_value: str | None) -> str:
+    """Fill in {typical}; where it is unknown, leave out the clause that is about nothing else."""
+    if typical_value is not None:
+        return template.replace("{typical}", typical_value)
+    kept = [clause for clause in template.split(", ") if "{typical}" not in clause or "{value}" in clause]
+    return ", ".join(kept).replace("{typical}", NOT_KNOWN)
 
 
 def _without_value(template: str) -> str:
     """Say that the value is missing, whatever the sentence.
 
-    >>> _without_value("{value} since the last payment, usually {usual}")
-    'since the last payment: not known, usually {usual}'
+    >>> _without_value("{value} since the last payment, usually {typical}")
+    'since the last payment: not known, usually {typical}'
     >>> _without_value("amount {value} times the mean")
     'amount … times the mean: not known'
     """

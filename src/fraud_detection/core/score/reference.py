@@ -23,12 +23,12 @@ class Distribution(Part, frozen=True):
 class FeatureReference(Part, frozen=True):
     """How one feature looked in training.
 
-    usual: the median of legitimate payments (of a code: the most frequent one), None where all missed.
+    typical_value: the median of legitimate payments (of a code: the most frequent one), None where all miss.
     quantiles: at 0, 1, 5, 25, 50, 75, 95, 99 and 100 %; empty where all missed.
     """
 
     name: str
-    usual: float | None
+    typical_value: float | None
     quantiles: tuple[float, ...]
     distribution: Distribution
 

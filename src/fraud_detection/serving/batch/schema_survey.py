@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import open_file
 from fraud_detection.core.errors import RejectError
-from fraud_detection.core.features.category_encoding import Vocabulary
+from fraud_detection.core.features.category_encoding import CategoryEncoding
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.core.project_schema import Project
@@ -18,9 +18,9 @@ from fraud_detection.history.load import is_textual
 BATCH = 4096
 
 
-def survey(project: Project, path: Path, vocabulary: Vocabulary) -> SchemaDrift:
+def survey(project: Project, path: Path, category_encoding: CategoryEncoding) -> SchemaDrift:
     """Parse every event of the file and return the tallies; nothing else is done with them."""
-    parser = Parser(project.schema, vocabulary, textual=is_textual(path))
+    parser = Parser(project.schema, category_encoding, textual=is_textual(path))
     parser.bounds.arrived(int(time.time() * 1000))
     for batch in open_file(path).batches(0, BATCH):
         for raw, identity in zip(batch.events, batch.identities or itertools.repeat(None), strict=False):

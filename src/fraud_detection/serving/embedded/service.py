@@ -210,7 +210,8 @@ class EmbeddedService:
         extractor = self.pipeline.memory.extractor
         shape = [one.name for one in extractor.definitions]
         shape += [
-            f"{entity.plan.panes} panes, {entity.plan.limit} neighbours" for entity in extractor.entities
+            f"{entity.plan.bucket_count} buckets, {entity.plan.limit} distinct ids"
+            for entity in extractor.entities
         ]
         kept = self.state_file.meta("shape", None)
         if kept is None:

@@ -203,7 +203,7 @@ def shared_profiles(engine: Engine, memory: ProfileCache) -> ProfileCache:
     """
     entities = memory.extractor.entities
     slots = [slot for slot, entity in enumerate(entities) if entity.index != ORDERING]
-    extractor = Extractor(engine.project, engine.bundle.contents.features.vocabulary)
+    extractor = Extractor(engine.project, engine.bundle.contents.features.category_encoding)
     extractor.entities = [entities[slot] for slot in slots]
     return memory.part(extractor, slots)
 

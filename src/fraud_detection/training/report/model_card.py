@@ -120,12 +120,12 @@ def _features(features: Iterable[FeatureReference]) -> list[str]:
     rows = [
         (
             f"`{feature.name}`",
-            "-" if feature.usual is None else f"{feature.usual:.4g}",
+            "-" if feature.typical_value is None else f"{feature.typical_value:.4g}",
             f"{100 * feature.distribution.missing:.3g} %",
         )
         for feature in features
     ]
-    return ["## Features", "", *_table(("feature", "usual value", "missing"), rows), ""]
+    return ["## Features", "", *_table(("feature", "typical value", "missing"), rows), ""]
 
 
 def _limits(project: Project) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.core.features.category_encoding import Vocabulary, learn_vocabulary
+from fraud_detection.core.features.category_encoding import CategoryEncoding, learn_category_encoding
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.features.profile_cache import ProfileCache
@@ -26,7 +26,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     progress: Progress,
     apply_labels_until: int | None = None,
     *,
-    vocabulary: Vocabulary | None = None,
+    category_encoding: CategoryEncoding | None = None,
     exact: bool = False,
     for_training: bool = True,
 ) -> tuple[Dataset, Replay]:
@@ -35,7 +35,7 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     The replay's memory is as a live engine's would be at the end of history.
     apply_labels_until: the categories are learned from payments before that time in ms, and the table is not
     cut into slices; without it both follow the project's split.
-    vocabulary: of a bundle whose features these are to be, instead of one that is learned anew.
+    category_encoding: that of a bundle whose features these are to be; learned anew where it is None.
     exact: keep the values as they would have been served, in twice the memory, not as a model reads them.
     for_training: refuse a history that is too short for slices whose labels are in; else they are cut as if
     all were.
@@ -49,16 +49,16 @@ def feature_table(  # noqa: PLR0913 - what is replayed, and what the table is fo
     else:
         until = apply_labels_until
         cut = Boundaries(int(times[0]), until, until, until, until, int(times[-1]) + 1)
-    if vocabulary is None:
-        vocabulary = _vocabulary(project, history.payments, cut)
-    replay = Replay(ProfileCache(Extractor(project, vocabulary)))
+    if category_encoding is None:
+        category_encoding = _category_encoding(project, history.payments, cut)
+    replay = Replay(ProfileCache(Extractor(project, category_encoding)))
     matrix = _replayed(replay, history.payments, progress, exact=exact)
     definitions = replay.memory.extractor.definitions
     info = FeatureTableInfo(
-        fingerprint=fingerprint(project, vocabulary),
+        fingerprint=fingerprint(project, category_encoding),
         features=definitions,
         boundaries=cut,
-        vocabulary=vocabulary,
+        category_encoding=category_encoding,
         delay_ms=delay_ms,
         as_of=history.as_of,
         known_until=history.known_until,
@@ -102,10 +102,14 @@ def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:
     return mature
 
 
-def _vocabulary(project: Project, payments: Sequence[HistoricalPayment], cut: Boundaries) -> Vocabulary:
+def _category_encoding(
+    project: Project, payments: Sequence[HistoricalPayment], cut: Boundaries
+) -> CategoryEncoding:
     """Learn the categories from payments that training may see, and from no later ones."""
     learned = (past.payment for past in payments if past.payment.event_time < cut.train_until)
-    return learn_vocabulary(list(project.schema.categories), learned, project.features.vocabulary)
+    return learn_category_encoding(
+        list(project.schema.categories), learned, project.features.max_category_values
+    )
 
 
 def _replayed(

@@ -36,7 +36,7 @@ def why_not(project: Project, table: Path, files: Sequence[Path]) -> str:
     if not table.exists():
         return "there is none yet"
     info = read_info(table)
-    if fingerprint(project, info.vocabulary) != info.fingerprint:
+    if fingerprint(project, info.category_encoding) != info.fingerprint:
         return "it was made of other features"
     if not any(name.startswith(DECLARED) for name in column_names(table)):
         return "it does not keep what payments declared"

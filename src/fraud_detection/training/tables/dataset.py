@@ -33,7 +33,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     """What the file says about itself.
 
     fingerprint: of the feature code and settings that made the columns.
-    vocabulary: the codes of the categories, as the replay left them.
+    category_encoding: the codes of the category values, as the replay left them.
     delay_ms: how long after a payment its label usually becomes known.
     as_of: the moment in ms by which all this was known; None where history was told to its end.
     known_until: then the last moment in ms that history tells of: of a payment, or of a label that says
@@ -44,7 +44,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
     fingerprint: str
     features: list[FeatureDefinition]
     boundaries: Boundaries
-    vocabulary: dict[str, dict[str, float]]
+    category_encoding: dict[str, dict[str, float]]
     delay_ms: int
     as_of: int | None = None
     source: str = ""

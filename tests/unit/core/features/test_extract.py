@@ -21,17 +21,19 @@ from fraud_detection.core.ports import StateStore
 from fraud_detection.core.project_schema import FieldSource
 from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
 
-VOCABULARY = {"channel": {"web": 0.75, "shop": 0.25}}
-ROOMY = msgspec.structs.replace(PROJECT, features=msgspec.structs.replace(PROJECT.features, neighbours=64))
+CATEGORY_ENCODING = {"channel": {"web": 0.75, "shop": 0.25}}
+ROOMY = msgspec.structs.replace(
+    PROJECT, features=msgspec.structs.replace(PROJECT.features, max_distinct_ids=64)
+)
 WINDOWS = {"1h": HOUR, "1d": DAY, "30d": 30 * DAY}
 
 
 def memory(store: StateStore | None = None, capacity: int = 2_000_000) -> ProfileCache:
-    return ProfileCache(Extractor(PROJECT, VOCABULARY), store, capacity)
+    return ProfileCache(Extractor(PROJECT, CATEGORY_ENCODING), store, capacity)
 
 
 def named(values: list[float]) -> dict[str, float]:
-    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    names = [feature.name for feature in Extractor(PROJECT, CATEGORY_ENCODING).definitions]
     return dict(zip(names, values, strict=True))
 
 
@@ -42,10 +44,10 @@ def same(left: list[float], right: list[float]) -> bool:
 def in_window(earlier: list[Transaction], entity: int, one: Transaction, length: int) -> list[int]:
     """Recount by the documented rule: what is up to a day later counts, and what is forgotten does not."""
     own = [p for p in earlier if p.entities[entity] == one.entities[entity]]
-    pane, now = length // 24, one.event_time
+    bucket, now = length // 24, one.event_time
     settled = sorted(p.event_time for p in own)[-4] if len(own) >= 4 else 0
-    first = max(now, settled) // pane - 24
-    return [p.amount or 0 for p in own if first < p.event_time // pane <= (now + DAY) // pane]
+    first = max(now, settled) // bucket - 24
+    return [p.amount or 0 for p in own if first < p.event_time // bucket <= (now + DAY) // bucket]
 
 
 @settings(deadline=None)
@@ -61,17 +63,17 @@ def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) 
 @settings(deadline=None)
 @given(streams())
 def test_others_are_counted_over_the_same_payments_as_the_window(stream: list[Transaction]) -> None:
-    engine = ProfileCache(Extractor(ROOMY, VOCABULARY))
+    engine = ProfileCache(Extractor(ROOMY, CATEGORY_ENCODING))
     for position, one in enumerate(stream):
         row = named(engine.extract_and_update(one))
         if one.entities[0] is None:
             continue
         for name, length in (("1d", DAY), ("30d", 30 * DAY)):
-            pane = length // 24
+            bucket = length // 24
             others = {
                 p.entities[1]
                 for p in stream[:position]
-                if p.entities[0] == one.entities[0] and p.event_time // pane > one.event_time // pane - 24
+                if p.entities[0] == one.entities[0] and p.event_time // bucket > one.event_time // bucket - 24
             }
             assert row[f"card_merchant_distinct_{name}"] == len(others - {None})
 
@@ -258,7 +260,7 @@ def test_the_calendar_follows_the_event() -> None:
 
 
 def test_no_two_features_share_a_name() -> None:
-    names = [feature.name for feature in Extractor(PROJECT, VOCABULARY).definitions]
+    names = [feature.name for feature in Extractor(PROJECT, CATEGORY_ENCODING).definitions]
     assert len(set(names)) == len(names)
 
 

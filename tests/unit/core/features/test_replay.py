@@ -33,7 +33,7 @@ def history(rows: Drawn) -> list[HistoricalPayment]:
     return sorted(past, key=lambda one: one.payment.event_time)
 
 
-def pane(time_ms: int) -> int:
+def bucket(time_ms: int) -> int:
     return time_ms // (30 * DAY // 24)
 
 
@@ -51,7 +51,7 @@ def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
             if other.fraud is not None
             and other.known_at <= one.event_time
             and other.payment.entities[0] == one.entities[0]
-            and pane(other.known_at) > pane(one.event_time) - 24
+            and bucket(other.known_at) > bucket(one.event_time) - 24
         ]
         assert row["card_fraud_count_30d"] == sum(told)
         rate = row["card_fraud_rate_30d"]

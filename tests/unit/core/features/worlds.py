@@ -24,7 +24,7 @@ PROJECT = decode(
             "label": {"field": "fraud"},
         },
         "features": {
-            "neighbours": 3,
+            "max_distinct_ids": 3,
             "entities": {
                 "card": {
                     "windows": ["1h", "1d", "30d"],

@@ -67,14 +67,15 @@ def example(model: bytes = b"\x00trees") -> Bundle:
         features=FeatureSet(
             fingerprint="f1",
             definitions=tuple(FeatureDefinition(name, "{value}", "count") for name in names),
-            vocabulary={"channel": {"web": 0.7, "app": 0.3}},
+            category_encoding={"channel": {"web": 0.7, "app": 0.3}},
         ),
         project=project,
         reference=Reference(
             rows=10,
             fraud_share=0.1,
             features=tuple(
-                FeatureReference(name=name, usual=1.0, quantiles=(), distribution=shape) for name in names
+                FeatureReference(name=name, typical_value=1.0, quantiles=(), distribution=shape)
+                for name in names
             ),
             score=shape,
         ),

@@ -12,7 +12,7 @@ from fraud_detection.core.score.reasons import UNITS, Reasons
 
 NAN = math.nan
 COUNT = FeatureDefinition(
-    "card_count_1h", "{value} payments on this card in the last hour, usually {usual}", "count"
+    "card_count_1h", "{value} payments on this card in the last hour, usually {typical}", "count"
 )
 REASONS = Reasons([FeatureDefinition(f"f{position}", "{value}", "count") for position in range(6)], [0.0] * 6)
 
@@ -20,8 +20,8 @@ rows = st.lists(st.floats() | st.sampled_from([0.0, 1.0]), min_size=6, max_size=
 units = st.sampled_from([*UNITS, "code"])
 
 
-def said(value: float, unit: str = "count", words: str = "{value}", usual: float = NAN) -> str:
-    reasons = Reasons([FeatureDefinition("f", words, unit)], [usual])
+def said(value: float, unit: str = "count", words: str = "{value}", typical_value: float = NAN) -> str:
+    reasons = Reasons([FeatureDefinition("f", words, unit)], [typical_value])
     (reason,) = reasons.top([value], [1.0], 1, Action.REVIEW)
     return reason.message
 
@@ -40,9 +40,14 @@ def test_a_reason_has_the_feature_s_name_its_words_and_the_decision_s_action(act
     assert Reasons([COUNT], [1.0]).top([12.0], [0.7], 3, action) == [expected]
 
 
-@given(units, st.floats(), st.floats(), st.sampled_from(["{value} so, usually {usual}", "so {value}", "so"]))
-def test_any_value_can_be_said(unit: str, value: float, usual: float, words: str) -> None:
-    sentence = said(value, unit, words, usual)
+@given(
+    units,
+    st.floats(),
+    st.floats(),
+    st.sampled_from(["{value} so, usually {typical}", "so {value}", "so"]),
+)
+def test_any_value_can_be_said(unit: str, value: float, typical_value: float, words: str) -> None:
+    sentence = said(value, unit, words, typical_value)
     assert "so" in sentence
     assert "{" not in sentence
     assert "nan" not in sentence
@@ -84,32 +89,32 @@ def test_a_value_is_said_in_its_unit(unit: str, value: float, expected: str) -> 
 
 
 def test_what_is_usual_is_said_in_the_same_unit() -> None:
-    words = "{value} spent on this card, usually {usual}"
-    assert said(1234.5, "money", words, usual=40.0) == "1,234.50 spent on this card, usually 40.00"
+    words = "{value} spent on this card, usually {typical}"
+    assert said(1234.5, "money", words, typical_value=40.0) == "1,234.50 spent on this card, usually 40.00"
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("{value} payments on this card, usually {usual}", "3 payments on this card"),
-        ("{value} payments, usually {usual}, on this card", "3 payments, on this card"),
-        ("{value} payments instead of {usual}", "3 payments instead of not known"),
+        ("{value} payments on this card, usually {typical}", "3 payments on this card"),
+        ("{value} payments, usually {typical}, on this card", "3 payments, on this card"),
+        ("{value} payments instead of {typical}", "3 payments instead of not known"),
     ],
 )
 def test_an_unknown_usual_value_is_left_out(words: str, expected: str) -> None:
-    assert said(3.0, "count", words, usual=NAN) == expected
+    assert said(3.0, "count", words, typical_value=NAN) == expected
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (
-            "{value} since the last payment on this card, usually {usual}",
+            "{value} since the last payment on this card, usually {typical}",
             "since the last payment on this card: not known, usually 2",
         ),
-        ("amount {value}, usually {usual}", "amount: not known, usually 2"),
+        ("amount {value}, usually {typical}", "amount: not known, usually 2"),
         (
-            "amount {value} times the mean of this card, usually {usual}",
+            "amount {value} times the mean of this card, usually {typical}",
             "amount … times the mean of this card: not known, usually 2",
         ),
         ("first payment of this card here: {value}", "first payment of this card here: not known"),
@@ -117,11 +122,11 @@ def test_an_unknown_usual_value_is_left_out(words: str, expected: str) -> None:
     ],
 )
 def test_a_missing_value_is_said_to_be_not_known(words: str, expected: str) -> None:
-    assert said(NAN, "number", words, usual=2.0) == expected
+    assert said(NAN, "number", words, typical_value=2.0) == expected
 
 
 def test_a_code_is_said_as_the_category_it_stands_for() -> None:
-    definition = FeatureDefinition("channel_code", "channel {value}, usually {usual}", "code")
+    definition = FeatureDefinition("channel_code", "channel {value}, usually {typical}", "code")
     reasons = Reasons([definition], [0.0], {"channel_code": ["chip", "web"]})
     assert [reasons.top([code], [1.0], 1, Action.REVIEW)[0].message for code in (0.0, 1.0, -1.0, 7.0)] == [
         "channel chip",
@@ -137,7 +142,7 @@ def test_contributions_of_another_width_are_a_bug_and_no_reasons() -> None:
 
 
 def test_usual_values_of_another_width_are_refused() -> None:
-    with pytest.raises(ConfigError, match="1 features, but 2 usual values"):
+    with pytest.raises(ConfigError, match="1 features, 2 typical values"):
         Reasons([COUNT], [1.0, 2.0])
 
 
