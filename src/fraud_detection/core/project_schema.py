@@ -54,7 +54,7 @@ class EntitySource(FieldSource, frozen=True):
 
 
 class TimeParts(Settings, frozen=True):
-    """A date that stands in pieces; months and weekdays as numbers or English names."""
+    """A date that is split over fields; months and weekdays as numbers or English names."""
 
     year: str
     month: str

@@ -4,7 +4,7 @@ Not here: reading the finished project file (`project`).  Imports `core`; only `
 `propose.py`.
 """
 
-from fraud_detection.onboarding.column_assignment import Overrides, Question, Remark
+from fraud_detection.onboarding.column_assignment import Finding, Overrides, Question
 from fraud_detection.onboarding.propose import Proposal, propose
 
-__all__ = ["Overrides", "Proposal", "Question", "Remark", "propose"]
+__all__ = ["Finding", "Overrides", "Proposal", "Question", "propose"]

@@ -1,4 +1,4 @@
-"""Guess which column is the amount of money, and how it is written."""
+"""Infer which column is the amount of money, and how it is written."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import AmountSource, Costs
-from fraud_detection.onboarding.column_assignment import Board, best
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
 from fraud_detection.onboarding.column_keywords import AMOUNT, NOT_AMOUNT, words
 from fraud_detection.onboarding.columns import Profile, means_missing
 
 WHERE = "schema.amount"
 
 _HALF = 0.5
-_USUAL, _LARGE = 1e12, 1e15
-"""Bounds of what is possible: the usual one, and one that still leaves exact sums of cents."""
+_DEFAULT_LIMIT, _LARGE_LIMIT = 1e12, 1e15
+"""Largest amounts that are accepted: by default, and the limit of exact sums of cents."""
 _SAME = 1e-9
 _ALMOST_ALL = 0.999
 _PROBES = 50
@@ -29,62 +29,62 @@ _CURRENCY = r"(?:[$€£¥₹]|[A-Za-z]{3})"
 _MONEY = re.compile(rf"-?\s*(?:[$€£¥₹]\s*|[A-Za-z]{{3}}\s+)?{_SUM}(?:\s*{_CURRENCY})?|\({_SUM}\)")
 
 
-def guess_amount(board: Board) -> AmountSource | None:
-    """Take the amount off the board, if there is one."""
-    profile = _column(board)
+def infer_amount(columns: ColumnAssignment) -> AmountSource | None:
+    """Assign the amount column, if there is one."""
+    profile = _column(columns)
     if profile is None:
-        _say_none(board)
+        _report_none(columns)
         return None
     if profile.kind != "number" or looks_like_money(profile):
-        said = board.overrides.amount is not None
-        where = f"--amount {profile.name}" if said else f"{board.origin}: the amount `{profile.name}`"
+        said = columns.overrides.amount is not None
+        where = f"--amount {profile.name}" if said else f"{columns.origin}: the amount `{profile.name}`"
         raise ConfigError(f"{where}: {not_numbers(profile)}")
     low, high = float(profile.finite.min()), float(profile.finite.max())
-    _refuse_reversed(board, profile)
-    board.take(profile, WHERE, f"numbers from {low:,.10g} to {high:,.10g}{_unreadable(profile)}")
+    _check_sign(columns, profile)
+    columns.assign(profile, WHERE, f"numbers from {low:,.10g} to {high:,.10g}{_unreadable(profile)}")
     if low < 0:
-        board.say(
+        columns.add_finding(
             f"{WHERE}.minimum",
             "some amounts are below zero, so that is allowed: refunds pass as payments",
             "likely",
         )
-    bound = _LARGE if max(-low, high) > _USUAL / 10 else _USUAL
+    bound = _LARGE_LIMIT if max(-low, high) > _DEFAULT_LIMIT / 10 else _DEFAULT_LIMIT
     return AmountSource(
         field=profile.name,
-        decimals=_decimals(profile) if bound == _USUAL else 2,
+        decimals=_decimals(profile) if bound == _DEFAULT_LIMIT else 2,
         minimum=-bound if low < 0 else 0.0,
         maximum=bound,
     )
 
 
-def _say_none(board: Board) -> None:
-    board.say(WHERE, "no column: windows count payments only; name one with --amount", "likely")
-    usual = Costs()
-    board.say(
+def _report_none(columns: ColumnAssignment) -> None:
+    columns.add_finding(WHERE, "no column: windows count payments only; name one with --amount", "likely")
+    defaults = Costs()
+    columns.add_finding(
         "costs",
-        f"without an amount every missed fraud costs {usual.missed_fraud_fixed:g} and every review "
-        f"{usual.review:g}, and what is worth a review follows from that; write what they cost you",
+        f"without an amount every missed fraud costs {defaults.missed_fraud_fixed:g} and every review "
+        f"{defaults.review:g}, and what is worth a review follows from that; write what they cost you",
         "unsure",
     )
 
 
-def _refuse_reversed(board: Board, profile: Profile) -> None:
-    """Refuse amounts most of which are below zero: a missed fraud would cost less than nothing."""
+def _check_sign(columns: ColumnAssignment, profile: Profile) -> None:
+    """Check that most amounts are above zero: a missed fraud would cost less than nothing."""
     by_row = profile.by_row
     below = float((by_row[np.isfinite(by_row)] < 0).mean())
     if below > _HALF:
         raise ConfigError(
-            f"{board.origin}: {below:.0%} of the amounts in `{profile.name}` are below zero, as on a bank "
+            f"{columns.origin}: {below:.0%} of the amounts in `{profile.name}` are below zero, as on a bank "
             "statement, but a payment must be above zero: turn the signs round (only refunds are below zero "
             f"then), or do without with --ignore {profile.name}"
         )
 
 
-def _column(board: Board) -> Profile | None:
-    if board.overrides.amount is not None:
-        return board.profiles[board.overrides.amount]
-    rivals = best((_fitness(profile), profile) for profile in board.free.values())
-    return board.pick(rivals, WHERE, "--amount", "the amount")
+def _column(columns: ColumnAssignment) -> Profile | None:
+    if columns.overrides.amount is not None:
+        return columns.profiles[columns.overrides.amount]
+    rivals = best((_fitness(profile), profile) for profile in columns.unassigned.values())
+    return columns.pick(rivals, WHERE, "--amount", "the amount")
 
 
 def _fitness(profile: Profile) -> float:
@@ -119,7 +119,7 @@ def _strange(profile: Profile) -> list[str]:
 def _decimals(profile: Profile) -> int:
     """Return how many digits after the point the amounts need: at least 2, at most 6."""
     sizes = np.abs(profile.finite)
-    sizes = sizes[sizes < _USUAL]
+    sizes = sizes[sizes < _DEFAULT_LIMIT]
     same = _SAME * np.maximum(sizes, 1)
     enough = (digits for digits in range(2, 6) if _nearly_all(np.abs(sizes - sizes.round(digits)) < same))
     return next(enough, 6)

@@ -1,4 +1,4 @@
-"""Guess which of the remaining columns are numbers, categories, or of no use."""
+"""Infer which of the remaining columns are numbers, which are categories, and which are of no use."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ import numpy as np
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import FieldSource
 from fraud_detection.onboarding.amounts import looks_like_money, not_numbers
-from fraud_detection.onboarding.column_assignment import Board, listed
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, listed
 from fraud_detection.onboarding.column_keywords import CODES, ID, PERSONAL, PROTECTED, THINGS, words
 from fraud_detection.onboarding.columns import MOSTLY, Profile, follows
-from fraud_detection.onboarding.entity_candidates import Party, is_personal_name
+from fraud_detection.onboarding.entity_candidates import EntityCandidate, is_personal_name
 from fraud_detection.onboarding.missing_values import category_source
 from fraud_detection.onboarding.names import Namer
 
 MAX_CATEGORY_VALUES = 200
 
 _COVERED = 0.95
-_STANDS_FOR = 0.5
-_ONE_TO_ONE = 0.95
+_ONE_TO_ONE_CODE = 0.5
+_ONE_TO_ONE_NUMBER = 0.95
 _ALL_DIFFERENT = 0.999
 _MANY = 50
 _HALF = 0.5
 
 
-def guess_attributes(
-    board: Board, parties: list[Party]
+def infer_attributes(
+    columns: ColumnAssignment, entities: list[EntityCandidate]
 ) -> tuple[dict[str, FieldSource], dict[str, FieldSource]]:
-    """Give every column that remains a use as number or category, or a reason why it has none."""
-    leader = next((party for party in parties if party.returns), None)
-    numbers, categories = [*_forced_numbers(board)], [*board.overrides.categories]
-    for profile in list(board.free.values()):
-        useless = _useless(profile) or _personal(profile) or _stands_for(profile, leader)
+    """Assign every remaining column as number or category, or ignore it with the reason."""
+    leader = next((entity for entity in entities if entity.returns), None)
+    numbers, categories = [*_forced_numbers(columns)], [*columns.overrides.categories]
+    for profile in list(columns.unassigned.values()):
+        useless = _useless(profile) or _personal(profile) or _one_to_one(profile, leader)
         if useless is None and _is_number(profile):
             numbers.append(profile.name)
         elif useless is None and _is_category(profile):
             categories.append(profile.name)
         else:
-            board.ignore(profile, useless or _no_use(profile))
-    _remark(board, numbers, categories)
-    name = Namer(party.name for party in parties)
-    named = {name.category(column): category_source(board.profiles[column]) for column in categories}
+            columns.ignore(profile, useless or _no_use(profile))
+    _add_findings(columns, numbers, categories)
+    name = Namer(entity.name for entity in entities)
+    named = {name.category(column): category_source(columns.profiles[column]) for column in categories}
     return {name.number(column): FieldSource(field=column) for column in numbers}, named
 
 
-def _forced_numbers(board: Board) -> tuple[str, ...]:
-    for name in board.overrides.numbers:
-        if not len(board.profiles[name].finite):
+def _forced_numbers(columns: ColumnAssignment) -> tuple[str, ...]:
+    for name in columns.overrides.numbers:
+        if not len(columns.profiles[name].finite):
             raise ConfigError(
-                f"--number {name}: none of its values is a number: {board.profiles[name].examples}"
+                f"--number {name}: none of its values is a number: {columns.profiles[name].examples}"
             )
-    return board.overrides.numbers
+    return columns.overrides.numbers
 
 
 def _useless(profile: Profile) -> str | None:
@@ -70,8 +70,8 @@ def _is_id(profile: Profile) -> bool:
 
 
 def _personal(profile: Profile) -> str | None:
-    told = PERSONAL & set(words(profile.name)) and (profile.kind == "text" or profile.unique > _HALF)
-    if is_personal_name(profile) or (told and profile.distinct > _MANY):
+    named = PERSONAL & set(words(profile.name)) and (profile.kind == "text" or profile.unique > _HALF)
+    if is_personal_name(profile) or (named and profile.distinct > _MANY):
         return "personal data that says who somebody is, not what the payment is like"
     if profile.kind == "text" and sum("@" in text for text in profile.texts[:_MANY]) > _HALF * min(
         profile.distinct, _MANY
@@ -80,18 +80,16 @@ def _personal(profile: Profile) -> str | None:
     return None
 
 
-def _stands_for(profile: Profile, leader: Party | None) -> str | None:
-    """Tell whether the column is one entity's trait and nearly names it: a model would learn it by heart."""
+def _one_to_one(profile: Profile, leader: EntityCandidate | None) -> str | None:
+    """Return why the column is nearly one to one with the entity, so that a model would memorise entities."""
     if leader is None or profile.distinct <= _MANY:
         return None
     is_code = profile.kind == "text" or CODES & set(words(profile.name))
-    limit = _STANDS_FOR if is_code else _ONE_TO_ONE
+    limit = _ONE_TO_ONE_CODE if is_code else _ONE_TO_ONE_NUMBER
     if not profile.whole and profile.kind == "number":
         return None
     if profile.distinct >= limit * leader.profile.distinct and follows(profile, leader.profile):
-        return (
-            f"one value for each {leader.name}, nearly naming it: a model would learn {leader.name}s by heart"
-        )
+        return f"nearly one to one with {leader.name}: a model would memorise single {leader.name}s"
     return None
 
 
@@ -123,16 +121,16 @@ def _is_protected(name: str) -> bool:
     return bool(parts & PROTECTED) and not parts & THINGS
 
 
-def _remark(board: Board, numbers: list[str], categories: list[str]) -> None:
+def _add_findings(columns: ColumnAssignment, numbers: list[str], categories: list[str]) -> None:
     for where, names in (("schema.numbers", numbers), ("schema.categories", categories)):
         if names:
-            board.say(where, f"{len(names)}: {listed(names)}")
-    partly = [name for name in numbers if MOSTLY <= board.profiles[name].numeric < 1]
+            columns.add_finding(where, f"{len(names)}: {listed(names)}")
+    partly = [name for name in numbers if MOSTLY <= columns.profiles[name].numeric < 1]
     if partly:
-        board.say(
+        columns.add_finding(
             "schema.numbers", f"some values are no numbers and count as missing: {listed(partly)}", "likely"
         )
     protected = [name for name in (*numbers, *categories) if _is_protected(name)]
     if protected:
         advice = "traits of people; make sure that you may decide by them, or --ignore them"
-        board.say("schema", f"{listed(protected)}: {advice}")
+        columns.add_finding("schema", f"{listed(protected)}: {advice}")

@@ -1,7 +1,7 @@
-"""What is known and decided while guessing: the columns, those still free, and every remark.
+"""Assign a role in the project file to each column, with a finding that gives the reason.
 
-Whoever guesses takes columns off the board and says why; nothing is taken twice, and
-nothing leaves without a word.
+Each step of the inference assigns or ignores columns that are still unassigned; no column is assigned twice,
+and none is dropped without a finding.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Unit = Literal["s", "m", "h", "d"]
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the user said; it beats every guess.
+    """Flags of the user; they override every inference.
 
-    entities: name -> column, in order, instead of the guessed ones; place: the columns of
+    entities: name -> column, in order, instead of the inferred ones; place: the columns of
     latitude and longitude; label_delay such as '7d'; test_from such as '2020-06-21'.
     """
 
@@ -47,7 +47,7 @@ class Overrides:
     test_from: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse flags that contradict each other.
+        """Check that no two flags contradict each other.
 
         >>> Overrides(entities={"card": "card_id"}, no_entities=True)
         Traceback (most recent call last):
@@ -70,15 +70,15 @@ drop one of the two
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something the data does not tell; the answer is what `flag` would have said.
+    """A question that the data leaves open; the answer has the meaning of `flag`.
 
-    default is what is taken when nobody answers; without one, `refusal` is the error.
-    where: the path in the project file.  Without options, any text may be answered.
+    default: used where nobody answers; without one, `refusal` is the error message.
+    where: the path in the project file.  Without options, any text is a valid answer.
     """
 
     where: str
     flag: str
-    words: str
+    text: str
     options: tuple[str, ...] = ()
     default: str | None = None
     refusal: str = ""
@@ -88,25 +88,25 @@ Ask = Callable[[Question], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """One guess and its reason; `where` is a path in the project file, or says what is ignored.
+class Finding:
+    """One inference and its reason; `where` is a path in the project file, or names the ignored column.
 
-    >>> str(Remark("schema.amount", "`amt`: its name says amount", "likely"))
+    >>> str(Finding("schema.amount", "`amt`: its name says amount", "likely"))
     'schema.amount: `amt`: its name says amount (likely)'
     """
 
     where: str
-    words: str
+    text: str
     confidence: Confidence = "sure"
 
     def __str__(self) -> str:
-        """Return the remark as one line."""
+        """Return the finding as one line."""
         doubt = "" if self.confidence == "sure" else f" ({self.confidence})"
-        return f"{self.where}: {self.words}{doubt}"
+        return f"{self.where}: {self.text}{doubt}"
 
 
-class Board:
-    """The columns of one file, and what was said of them so far."""
+class ColumnAssignment:
+    """The columns of one file: which are assigned, ignored or unassigned, and the findings so far."""
 
     def __init__(
         self,
@@ -117,17 +117,17 @@ class Board:
         overrides: Overrides,
         ask: Ask | None = None,
     ) -> None:
-        """Set the columns that flags name aside at once, so that no guess takes them."""
+        """Reserve the columns that flags name, so that no inference assigns them."""
         self.origin = origin
         self.profiles = {profile.name: profile for profile in profiles}
         self.instants = instants
         self.rows = rows
         self.overrides = overrides
         self.ask = ask
-        self.remarks: list[Remark] = []
+        self.findings: list[Finding] = []
         self.ignored: dict[str, str] = {}
-        self.free = dict(self.profiles)
-        self._set_aside()
+        self.unassigned = dict(self.profiles)
+        self._apply_overrides()
 
     def named(self, name: str, flag: str) -> Profile:
         """Return the column that a flag names; raise ConfigError with the nearest name if there is none."""
@@ -138,30 +138,30 @@ class Board:
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {listed(self.profiles)}"
         raise ConfigError(f"{flag}: {self.origin} has no column {name!r}; {hint}")
 
-    def take(self, profile: Profile, where: str, words: str, confidence: Confidence = "sure") -> None:
-        """Give the column its role in the project file."""
-        self.free.pop(profile.name, None)
-        self.say(where, f"`{profile.name}`: {words}", confidence)
+    def assign(self, profile: Profile, where: str, text: str, confidence: Confidence = "sure") -> None:
+        """Assign the column to a path of the project file."""
+        self.unassigned.pop(profile.name, None)
+        self.add_finding(where, f"`{profile.name}`: {text}", confidence)
 
-    def ignore(self, profile: Profile, words: str) -> None:
-        """Put the column under `schema.ignored`, and say why."""
-        self.free.pop(profile.name, None)
-        self.ignored[profile.name] = words
-        self.say(f"ignored `{profile.name}`", words)
+    def ignore(self, profile: Profile, text: str) -> None:
+        """Put the column under `schema.ignored`, with the reason."""
+        self.unassigned.pop(profile.name, None)
+        self.ignored[profile.name] = text
+        self.add_finding(f"ignored `{profile.name}`", text)
 
-    def say(self, where: str, words: str, confidence: Confidence = "sure") -> None:
-        """Keep a remark."""
-        self.remarks.append(Remark(where, words, confidence))
+    def add_finding(self, where: str, text: str, confidence: Confidence = "sure") -> None:
+        """Record a finding."""
+        self.findings.append(Finding(where, text, confidence))
 
     def choose(self, question: Question) -> str:
         """Return the user's answer, or the default; raise ConfigError where there is neither."""
         answer = self.ask(question).strip() if self.ask is not None else ""
         if not answer and question.default is not None:
-            taken = f"{question.words} Taken: {question.default!r}; say otherwise with {question.flag}"
-            self.say(question.where, taken, "unsure")
+            taken = f"{question.text} Taken: {question.default!r}; override it with {question.flag}"
+            self.add_finding(question.where, taken, "unsure")
             return question.default
         if not answer:
-            raise ConfigError(f"{self.origin}: {question.refusal or question.words}")
+            raise ConfigError(f"{self.origin}: {question.refusal or question.text}")
         if question.options and answer not in question.options:
             raise ConfigError(f"{question.flag}: got {answer!r}, expected one of: {listed(question.options)}")
         return answer
@@ -175,15 +175,15 @@ class Board:
         question = Question(where, flag, f"Which is {what}: {listed}?", names, names[0])
         return self.profiles[self.choose(question)]
 
-    def _set_aside(self) -> None:
-        """Check all names in the flags."""
+    def _apply_overrides(self) -> None:
+        """Check the columns that flags name, and reserve them."""
         overrides = self.overrides
         for flag, name in _columns_in(overrides):
             self.named(name, flag)
         for name in overrides.ignore:
-            self.ignore(self.profiles[name], "you said so")
+            self.ignore(self.profiles[name], "named by a flag")
         for flag, name in _columns_in(overrides):
-            self.free.pop(name, None)
+            self.unassigned.pop(name, None)
             if flag != "--ignore" and name in self.ignored:
                 raise ConfigError(
                     f"{flag} {name}: the same column is ignored by --ignore; drop one of the two"

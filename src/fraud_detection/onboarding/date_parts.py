@@ -1,4 +1,4 @@
-"""Find a date that stands in several columns: year, month, and day or week and weekday."""
+"""Detect a date that is split over several columns: year, month, and day or week and weekday."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPELLINGS = {
 
 
 def find_parts(names: Iterable[str]) -> TimeParts | None:
-    """Find the columns whose names differ only in the piece of the date that they name.
+    """Find the columns whose names differ only in the part of the date that they name.
 
     >>> find_parts(["Month", "MonthClaimed", "DayOfWeek", "DayOfWeekClaimed", "AgeOfVehicle", "Year"])
     TimeParts(year='Year', month='Month', day=None, week_of_month=None, day_of_week='DayOfWeek')
@@ -39,22 +39,22 @@ def find_parts(names: Iterable[str]) -> TimeParts | None:
     """
     dates: dict[str, dict[str, str]] = {}
     for name in names:
-        for piece, rest in _readings(name):
-            dates.setdefault(rest, {}).setdefault(piece, name)
-    whole = [pieces for _, pieces in sorted(dates.items()) if {"year", "month"} <= pieces.keys()]
+        for part, rest in _readings(name):
+            dates.setdefault(rest, {}).setdefault(part, name)
+    whole = [parts for _, parts in sorted(dates.items()) if {"year", "month"} <= parts.keys()]
     return TimeParts(**whole[0]) if whole else None
 
 
 def join(profiles: Mapping[str, Profile], parts: TimeParts) -> Floats:
-    """Return the day of each row in milliseconds, NaN where the pieces make none."""
+    """Return the day of each row in milliseconds, NaN where the parts make no date."""
     columns = [None if name is None else _by_row(profiles[name]) for name in msgspec.structs.astuple(parts)]
     count = profiles[parts.year].rows
     rows = zip(*(column if column is not None else [None] * count for column in columns), strict=True)
-    return np.array([_day(pieces) for pieces in rows])
+    return np.array([_day(values) for values in rows])
 
 
 def _readings(name: str) -> list[tuple[str, str]]:
-    """Return each piece that the name may speak of, with the words that are left of the name."""
+    """Return the date part that the name may mean, with the remaining words of the name."""
     joined = f" {' '.join(words(name))} "
     longest = max((s for s in _SPELLINGS if f" {s} " in joined), key=len, default=None)
     if longest is None:
@@ -68,8 +68,8 @@ def _by_row(profile: Profile) -> list[object]:
     return [values[code] for code in profile.codes]
 
 
-def _day(pieces: tuple[object, ...]) -> float:
-    year, month, day, week, weekday = pieces
+def _day(values: tuple[object, ...]) -> float:
+    year, month, day, week, weekday = values
     try:
         return float(from_parts(year, month, day, week, weekday, dt.UTC))
     except (RejectError, ValueError, OverflowError):

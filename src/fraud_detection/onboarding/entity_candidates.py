@@ -1,4 +1,4 @@
-"""Guess the entities: ids that payments share, such as cards, merchants and devices."""
+"""Infer the entities: ids that payments share, such as cards, merchants and devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import EntitySource
-from fraud_detection.onboarding.column_assignment import Board
+from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.column_keywords import ENTITIES, ID, PAYERS, entity_of, identifier, words
 from fraud_detection.onboarding.columns import Profile, repeats, same_partition
 from fraud_detection.onboarding.ids import like_ids
@@ -20,14 +20,14 @@ _MIN_IDS = 13
 """Fewer different values are a category rather than ids."""
 _MAX_ENTITIES = 8
 _SELDOM = 0.02
-"""Entities whose ids come back more seldom than this, per payment, are remembered for nothing."""
+"""Entities whose ids come back more seldom than this, per payment, get no profile."""
 _NAME = re.compile(r"[^\W\d_]+([ .'-]+[^\W\d_]+){0,4}\.?")
 _PLASTIC = re.compile(r"\d{13,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
-    """An entity: its column, and in how many other payments its id occurs, on average."""
+class EntityCandidate:
+    """A column of entity ids, and in how many other payments an id occurs on average."""
 
     name: str
     profile: Profile
@@ -40,68 +40,70 @@ class Party:
 
     @property
     def returns(self) -> bool:
-        """Tell whether its ids come back often enough to be worth remembering."""
+        """Tell whether its ids come back often enough to be worth a profile."""
         return self.repeats >= _SELDOM
 
 
-def guess_entities(board: Board) -> list[Party]:
-    """Take the entities off the board, the one that orders the stream first."""
-    candidates = _candidates(board)
-    if board.overrides.no_entities or board.overrides.entities:
-        parties = _named_entities(board)
-        _leave_out(board, candidates)
-        return parties
-    parties = _without_doubles(board, _ordered(_best_of_each(candidates)))
-    _leave_out(board, parties[_MAX_ENTITIES:])
-    for place, party in enumerate(parties[:_MAX_ENTITIES]):
-        board.take(party.profile, f"{WHERE}.{party.name}", _party_words(party, first=place == 0))
-    if not parties:
-        board.say(WHERE, "no column looks like ids that payments share (--entity)", "likely")
-    return parties[:_MAX_ENTITIES]
+def infer_entities(columns: ColumnAssignment) -> list[EntityCandidate]:
+    """Assign the entities; the first one orders the stream."""
+    candidates = _candidates(columns)
+    if columns.overrides.no_entities or columns.overrides.entities:
+        entities = _named_entities(columns)
+        _ignore_others(columns, candidates)
+        return entities
+    entities = _without_duplicates(columns, _ordered(_best_of_each(candidates)))
+    _ignore_others(columns, entities[_MAX_ENTITIES:])
+    for place, entity in enumerate(entities[:_MAX_ENTITIES]):
+        columns.assign(entity.profile, f"{WHERE}.{entity.name}", _entity_finding(entity, first=place == 0))
+    if not entities:
+        columns.add_finding(WHERE, "no column looks like ids that payments share (--entity)", "likely")
+    return entities[:_MAX_ENTITIES]
 
 
-def _leave_out(board: Board, parties: Iterable[Party]) -> None:
+def _ignore_others(columns: ColumnAssignment, entities: Iterable[EntityCandidate]) -> None:
     """Ignore columns of ids that are no entity: as numbers or categories they would say nothing."""
-    for party in parties:
-        how = f"--entity {party.name}={party.profile.name}"
-        board.ignore(party.profile, f"ids of a {party.name}, not among the entities; use them with {how}")
+    for entity in entities:
+        how = f"--entity {entity.name}={entity.profile.name}"
+        columns.ignore(entity.profile, f"ids of a {entity.name}, not among the entities; use them with {how}")
 
 
-def entity_sources(parties: Iterable[Party]) -> dict[str, EntitySource]:
+def entity_sources(entities: Iterable[EntityCandidate]) -> dict[str, EntitySource]:
     """Return the entities as the schema declares them; the ordering one is required if it is never missing.
 
     Otherwise a payment whose card key is misspelt would be decided as one of no card.
     """
     return {
-        party.name: EntitySource(field=party.profile.name, required=place == 0 and not party.profile.missing)
-        for place, party in enumerate(parties)
+        entity.name: EntitySource(
+            field=entity.profile.name, required=place == 0 and not entity.profile.missing
+        )
+        for place, entity in enumerate(entities)
     }
 
 
-def _named_entities(board: Board) -> list[Party]:
-    if board.overrides.no_entities:
-        board.say(WHERE, "none, as you said: the model works on attributes alone")
+def _named_entities(columns: ColumnAssignment) -> list[EntityCandidate]:
+    if columns.overrides.no_entities:
+        columns.add_finding(WHERE, "none, by --no-entities: the model works on attributes alone")
         return []
-    parties = []
-    for name, column in board.overrides.entities.items():
+    entities = []
+    for name, column in columns.overrides.entities.items():
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise ConfigError(
                 f"--entity {name}={column}: names are lower-case letters, digits and _, such as card_2"
             )
-        profile = board.profiles[column]
-        parties.append(Party(name, profile, repeats(profile, board.rows)))
-        board.take(profile, f"{WHERE}.{name}", "you said so")
-    return parties
+        profile = columns.profiles[column]
+        entities.append(EntityCandidate(name, profile, repeats(profile, columns.rows)))
+        columns.assign(profile, f"{WHERE}.{name}", "named by a flag")
+    return entities
 
 
-def _candidates(board: Board) -> list[Party]:
+def _candidates(columns: ColumnAssignment) -> list[EntityCandidate]:
     return [
-        Party(_entity_name(board, name), profile, repeats(profile, board.rows))
-        for profile in board.free.values()
+        EntityCandidate(_entity_name(columns, name), profile, repeats(profile, columns.rows))
+        for profile in columns.unassigned.values()
         if (name := entity_of(profile.name)) is not None
         and like_ids(profile)
         and (profile.kind == "text" or _only_named(profile))
-        and profile.name not in board.instants
+        and profile.name not in columns.instants
         and profile.distinct >= _MIN_IDS
         and not is_personal_name(profile)
     ]
@@ -112,12 +114,12 @@ def _only_named(profile: Profile) -> bool:
     return all(word in ENTITIES or word in ID or word.isdigit() for word in words(profile.name))
 
 
-def _entity_name(board: Board, name: str) -> str:
+def _entity_name(columns: ColumnAssignment, name: str) -> str:
     """Call an entity that is merely called 'entity' what a constant column of types calls it."""
     if name != "entity":
         return name
     kinds = [
-        p for p in board.profiles.values() if set(words(p.name)) == {"entity", "type"} and p.distinct == 1
+        p for p in columns.profiles.values() if set(words(p.name)) == {"entity", "type"} and p.distinct == 1
     ]
     said = identifier(kinds[0].texts[0]) if kinds else name
     return ENTITIES.get(said, said)
@@ -132,52 +134,52 @@ def is_personal_name(profile: Profile) -> bool:
     return bool(named) and all(_NAME.fullmatch(text.strip()) for text in profile.texts[:50])
 
 
-def _best_of_each(candidates: list[Party]) -> list[Party]:
+def _best_of_each(candidates: list[EntityCandidate]) -> list[EntityCandidate]:
     """Keep one column for each name of an entity: the one that looks most like its id."""
 
-    def fitness(party: Party) -> tuple[bool, bool, int]:
-        parts = set(words(party.profile.name))
-        return bool(parts & ID), party.profile.missing == 0, party.profile.distinct
+    def fitness(entity: EntityCandidate) -> tuple[bool, bool, int]:
+        parts = set(words(entity.profile.name))
+        return bool(parts & ID), entity.profile.missing == 0, entity.profile.distinct
 
     by_name = itertools.groupby(
-        sorted(candidates, key=lambda party: party.name), key=lambda party: party.name
+        sorted(candidates, key=lambda entity: entity.name), key=lambda entity: entity.name
     )
     return [max(group, key=fitness) for _, group in by_name]
 
 
-def _ordered(parties: list[Party]) -> list[Party]:
+def _ordered(entities: list[EntityCandidate]) -> list[EntityCandidate]:
     """Put those that pay, and come back, first."""
 
-    def rank(party: Party) -> tuple[bool, int, str]:
-        return not party.returns, PAYERS.index(party.name) if party.pays else len(PAYERS), party.name
+    def rank(entity: EntityCandidate) -> tuple[bool, int, str]:
+        return not entity.returns, PAYERS.index(entity.name) if entity.pays else len(PAYERS), entity.name
 
-    return sorted(parties, key=rank)
+    return sorted(entities, key=rank)
 
 
-def _without_doubles(board: Board, parties: list[Party]) -> list[Party]:
+def _without_duplicates(columns: ColumnAssignment, entities: list[EntityCandidate]) -> list[EntityCandidate]:
     """Drop entities that always go together with an earlier one."""
-    kept: list[Party] = []
-    for party in parties:
-        twin = next((p for p in kept if p.returns and same_partition(p.profile, party.profile)), None)
+    kept: list[EntityCandidate] = []
+    for entity in entities:
+        twin = next((p for p in kept if p.returns and same_partition(p.profile, entity.profile)), None)
         if twin is None:
-            kept.append(party)
+            kept.append(entity)
         else:
-            board.ignore(
-                party.profile,
+            columns.ignore(
+                entity.profile,
                 f"goes one to one with `{twin.profile.name}`, so it adds nothing here; if it can change, "
-                f"use it with --entity {party.name}={party.profile.name}",
+                f"use it with --entity {entity.name}={entity.profile.name}",
             )
     return kept
 
 
-def _party_words(party: Party, *, first: bool) -> str:
-    said = f"{party.profile.distinct:,} ids in the sample"
-    if party.returns:
-        said += f"; a payment shares its id with {party.repeats:,.1f} others on average"
+def _entity_finding(entity: EntityCandidate, *, first: bool) -> str:
+    said = f"{entity.profile.distinct:,} ids in the sample"
+    if entity.returns:
+        said += f"; a payment shares its id with {entity.repeats:,.1f} others on average"
     else:
-        said += " that hardly ever come back, so nothing is remembered of them"
-    if party.name == "card" and all(_PLASTIC.fullmatch(text) for text in party.profile.texts[:20]):
+        said += " that hardly ever come back, so they get no profile"
+    if entity.name == "card" and all(_PLASTIC.fullmatch(text) for text in entity.profile.texts[:20]):
         said += "; they look like full card numbers: replace them by tokens before they reach this system"
-    if party.name == "email":
+    if entity.name == "email":
         said += "; personal data, used because payments share it: a hash of it does as well"
     return f"{said}; it orders the stream" if first else said

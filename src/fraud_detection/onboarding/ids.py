@@ -1,10 +1,10 @@
-"""Guess the transaction's id, and tell ids from numbers that only count the rows."""
+"""Infer the transaction id, and tell ids from row numbers."""
 
 from __future__ import annotations
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import IdSource
-from fraud_detection.onboarding.column_assignment import Board, best
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
 from fraud_detection.onboarding.column_keywords import EVENT, ID, words
 from fraud_detection.onboarding.columns import Profile, counts_rows, different
 
@@ -17,60 +17,62 @@ _MAX_MISSING = 0.5
 """Rows without an id are known by their place; what most rows lack is no id of payments."""
 
 
-def guess_id(board: Board) -> IdSource:
-    """Take the transaction's id off the board, if there is one; ignore columns that number the rows."""
-    chosen = _column(board)
+def infer_id(columns: ColumnAssignment) -> IdSource:
+    """Assign the transaction id, if there is one; ignore columns that number the rows."""
+    chosen = _column(columns)
     if chosen is not None:
-        board.take(chosen, WHERE, _unique_words(chosen, different(chosen, board.rows)))
-    elif (repeated := _repeated(board)) is not None:
-        _leave_out(board, repeated)
+        columns.assign(chosen, WHERE, _unique_words(chosen, different(chosen, columns.rows)))
+    elif (repeated := _repeated(columns)) is not None:
+        _ignore_repeated_id(columns, repeated)
     else:
-        board.say(WHERE, "no column: a payment is known by its place in its source", "likely")
-    for profile in list(board.free.values()):
-        if counts_rows(profile, board.rows):
-            board.ignore(profile, "counts the rows, and says nothing about a payment")
+        columns.add_finding(WHERE, "no column: a payment is known by its place in its source", "likely")
+    for profile in list(columns.unassigned.values()):
+        if counts_rows(profile, columns.rows):
+            columns.ignore(profile, "counts the rows, and says nothing about a payment")
     return IdSource(field=chosen.name if chosen is not None else None)
 
 
-def _column(board: Board) -> Profile | None:
-    if board.overrides.id is not None:
-        return _named(board, board.profiles[board.overrides.id])
-    return next(iter(best((_fitness(board, one, _NEARLY_ALL), one) for one in board.free.values())), None)
+def _column(columns: ColumnAssignment) -> Profile | None:
+    if columns.overrides.id is not None:
+        return _named(columns, columns.profiles[columns.overrides.id])
+    return next(
+        iter(best((_fitness(columns, one, _NEARLY_ALL), one) for one in columns.unassigned.values())), None
+    )
 
 
-def _repeated(board: Board) -> Profile | None:
+def _repeated(columns: ColumnAssignment) -> Profile | None:
     """Return a column that is called an id, but is not different in quite all rows."""
-    named = [profile for profile in board.free.values() if ID & set(words(profile.name))]
-    return next(iter(best((_fitness(board, profile, _MAX_SHARE), profile) for profile in named)), None)
+    named = [profile for profile in columns.unassigned.values() if ID & set(words(profile.name))]
+    return next(iter(best((_fitness(columns, profile, _MAX_SHARE), profile) for profile in named)), None)
 
 
-def _named(board: Board, profile: Profile) -> Profile:
-    share = different(profile, board.rows)
+def _named(columns: ColumnAssignment, profile: Profile) -> Profile:
+    share = different(profile, columns.rows)
     if profile.present and share < _MAX_SHARE:
         raise ConfigError(
-            f"--id {profile.name}: only {share:.2%} of the rows of {board.origin} have a value of their own "
+            f"--id {profile.name}: only {share:.2%} of the rows of {columns.origin} have their own value "
             "there, and the others would be dropped as copies; name the column that differs from payment to "
             "payment, or leave --id out"
         )
     return profile
 
 
-def _leave_out(board: Board, profile: Profile) -> None:
-    """Say that rows may be copies: only who knows the data can tell a repeated id from a wrong one."""
-    share, often = 1 - different(profile, board.rows), profile.texts[int(profile.counts.argmax())][:30]
-    board.say(
+def _ignore_repeated_id(columns: ColumnAssignment, profile: Profile) -> None:
+    """Report that rows may be copies: only a person can tell a repeated id from a wrong one."""
+    share, often = 1 - different(profile, columns.rows), profile.texts[int(profile.counts.argmax())][:30]
+    columns.add_finding(
         WHERE,
         f"no column: `{profile.name}` looks like the id, but {share:.2%} of the rows repeat one "
         f"(such as {often!r}); each row counts on its own; if rows of one id are copies, count "
         f"them once with --id {profile.name}",
         "unsure",
     )
-    board.ignore(profile, f"looks like the transaction's id, but repeats (--id {profile.name})")
+    columns.ignore(profile, f"looks like the transaction's id, but repeats (--id {profile.name})")
 
 
-def _fitness(board: Board, profile: Profile, least: float) -> int:
+def _fitness(columns: ColumnAssignment, profile: Profile, least: float) -> int:
     parts = set(words(profile.name))
-    if different(profile, board.rows) < least or profile.missing > _MAX_MISSING or not like_ids(profile):
+    if different(profile, columns.rows) < least or profile.missing > _MAX_MISSING or not like_ids(profile):
         return 0
     about_payment = bool(parts & EVENT) or parts <= ID
     return (2 * bool(parts & EVENT) + 2 * bool(parts & ID) + bool(parts <= ID)) if about_payment else 0

@@ -1,4 +1,4 @@
-"""Find out which values of a label mean fraud and which legitimate; ask where they may mean the opposite."""
+"""Infer which label values mean fraud and which legitimate; ask where they may mean the opposite."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.onboarding.column_assignment import Board, Question, listed
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, listed
 from fraud_detection.onboarding.column_keywords import LEGITIMATE, words
 from fraud_detection.onboarding.columns import Floats, Profile, spread
 
@@ -34,8 +34,8 @@ _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """The values that mean fraud, and legitimate, in the parser's lower case; others mean 'not known'."""
+class LabelValues:
+    """The values, in lower case, that mean fraud and legitimate; all others mean 'unlabelled'."""
 
     positive: tuple[str, ...]
     negative: tuple[str, ...]
@@ -50,22 +50,24 @@ class Meaning:
         return 0.0 if text in self.negative else math.nan
 
 
-def find_meaning(board: Board, profile: Profile) -> Meaning:
-    """Return what the values mean; raise ConfigError with the flag where they do not say it."""
+def find_label_values(columns: ColumnAssignment, profile: Profile) -> LabelValues:
+    """Return the meaning of the values; raise ConfigError with the flag to use where it is unclear."""
     texts = sorted({*lowered(profile.texts)})
     if not texts:
         raise ConfigError(
             f"--label {profile.name}: the column never has a value; name another, or say --no-label"
         )
-    if board.overrides.label_positive or board.overrides.label_negative:
-        return _by_flags(board, profile, texts)
+    if columns.overrides.label_positive or columns.overrides.label_negative:
+        return _by_flags(columns, profile, texts)
     positive = tuple(text for text in texts if text in POSITIVE)
     negative = tuple(text for text in texts if text in NEGATIVE)
     if {*texts} - POSITIVE - NEGATIVE - UNKNOWN or not (positive or negative):
-        return _asked(board, profile, texts, _unclear(profile, texts))
-    usual = Meaning(with_numbers(positive or ("1", "fraud", "true", "yes")), with_numbers(negative or ("0",)))
-    doubt = _doubt(profile, texts, usual)
-    return usual if doubt is None else _asked(board, profile, texts, doubt)
+        return _asked(columns, profile, texts, _unclear(profile, texts))
+    inferred = LabelValues(
+        with_numbers(positive or ("1", "fraud", "true", "yes")), with_numbers(negative or ("0",))
+    )
+    doubt = _doubt(profile, texts, inferred)
+    return inferred if doubt is None else _asked(columns, profile, texts, doubt)
 
 
 def lowered(values: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def lowered(values: tuple[str, ...] | list[str]) -> tuple[str, ...]:
 
 
 def with_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Let '1' stand for '1.0' too, and the other way round.
+    """Add '1.0' to '1', '0.0' to '0', and the reverse.
 
     >>> with_numbers(("1",)), with_numbers(("yes",))
     (('1', '1.0'), ('yes',))
@@ -83,11 +85,11 @@ def with_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({*values, *(pairs[value] for value in values if value in pairs)}))
 
 
-def _by_flags(board: Board, profile: Profile, texts: list[str]) -> Meaning:
-    """Follow the flags; what only one of them leaves out means the other, unless it means 'not known'."""
+def _by_flags(columns: ColumnAssignment, profile: Profile, texts: list[str]) -> LabelValues:
+    """Follow the flags; with one flag, the other values get the other meaning, or mean 'unlabelled'."""
     said = {
-        "--label-positive": lowered(board.overrides.label_positive),
-        "--label-negative": lowered(board.overrides.label_negative),
+        "--label-positive": lowered(columns.overrides.label_positive),
+        "--label-negative": lowered(columns.overrides.label_negative),
     }
     positive, negative = (with_numbers(values) for values in said.values())
     if both := {*positive} & {*negative}:
@@ -95,27 +97,27 @@ def _by_flags(board: Board, profile: Profile, texts: list[str]) -> Meaning:
             f"--label-positive and --label-negative contradict each other: both name {min(both)!r}; "
             "drop one of the two"
         )
-    _refuse_absent(board, profile, said, texts)
+    _check_values_occur(columns, profile, said, texts)
     rest = with_numbers(tuple(text for text in texts if text not in {*positive, *negative, *UNKNOWN}))
     rest = rest or with_numbers(("1",) if "0" in (*positive, *negative) else ("0",))
-    return Meaning(positive or rest, negative or rest)
+    return LabelValues(positive or rest, negative or rest)
 
 
-def _refuse_absent(
-    board: Board, profile: Profile, said: dict[str, tuple[str, ...]], texts: list[str]
+def _check_values_occur(
+    columns: ColumnAssignment, profile: Profile, said: dict[str, tuple[str, ...]], texts: list[str]
 ) -> None:
-    """Refuse values that no row has; a sample may lack a rare one, but not all that were said."""
+    """Check that some row has the values; a sample may lack a rare one, but not all of them."""
     absent = [
         (flag, value)
         for flag, values in said.items()
         for value in values
         if not {*with_numbers((value,))} & {*texts}
     ]
-    whole = profile.rows >= board.rows
+    whole = profile.rows >= columns.rows
     if absent and (whole or len(absent) == sum(map(len, said.values()))):
         flag, value = absent[0]
         raise ConfigError(
-            f"{flag} {value}: no {'row' if whole else 'sampled row'} of {board.origin} has it in "
+            f"{flag} {value}: no {'row' if whole else 'sampled row'} of {columns.origin} has it in "
             f"`{profile.name}`; name one of its values: {listed(texts, MAX_VALUES)}"
         )
 
@@ -128,18 +130,18 @@ def _unclear(profile: Profile, texts: list[str]) -> str:
     )
 
 
-def _doubt(profile: Profile, texts: list[str], usual: Meaning) -> str | None:
-    """Return why the usual meaning may be wrong here, None where nothing speaks against it."""
+def _doubt(profile: Profile, texts: list[str], inferred: LabelValues) -> str | None:
+    """Return why the inferred meaning may be wrong here; None where nothing contradicts it."""
     if {*texts} <= _YES | _NO | UNKNOWN and LEGITIMATE & set(words(profile.name)):
         return (
             f"the name of the label `{profile.name}` speaks of legitimate payments: say which of "
             f"{listed(texts)} means fraud (--label-positive VALUE), or name another column with --label"
         )
-    by_row = usual.by_row(profile)
+    by_row = inferred.by_row(profile)
     share = float(np.nanmean(by_row)) if np.isfinite(by_row).any() else 0.0
     if share <= _HALF:
         return None
-    value = next(text for text in texts if text in usual.positive)
+    value = next(text for text in texts if text in inferred.positive)
     return (
         f"in the label `{profile.name}`, {value} would mean fraud in {share:.2%} of the labelled rows: say "
         f"--label-positive {value} if it does, --label-negative {value} if it means legitimate, or name "
@@ -147,9 +149,9 @@ def _doubt(profile: Profile, texts: list[str], usual: Meaning) -> str | None:
     )
 
 
-def _asked(board: Board, profile: Profile, texts: list[str], refusal: str) -> Meaning:
+def _asked(columns: ColumnAssignment, profile: Profile, texts: list[str], refusal: str) -> LabelValues:
     if len(texts) > MAX_VALUES:
-        raise ConfigError(f"{board.origin}: {refusal} (or name another column with --label)")
+        raise ConfigError(f"{columns.origin}: {refusal} (or name another column with --label)")
     asked = f"Which of {listed(texts)} means fraud in `{profile.name}`?"
-    answer = board.choose(Question(WHERE, "--label-positive", asked, tuple(texts), None, refusal))
-    return Meaning((answer,), tuple(text for text in texts if text not in (answer, *UNKNOWN)))
+    answer = columns.choose(Question(WHERE, "--label-positive", asked, tuple(texts), None, refusal))
+    return LabelValues((answer,), tuple(text for text in texts if text not in (answer, *UNKNOWN)))

@@ -1,4 +1,4 @@
-"""Guess the label: its column, and when it becomes known."""
+"""Infer the label: its column, its values, and when it becomes known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fraud_detection.core.decoding import Duration
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import LabelSource
-from fraud_detection.onboarding.column_assignment import Board, best
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, best
 from fraud_detection.onboarding.column_keywords import LABEL, LABEL_TIME, NOT_LABEL, words
 from fraud_detection.onboarding.columns import Floats, Profile
 from fraud_detection.onboarding.label_values import (
@@ -19,67 +19,67 @@ from fraud_detection.onboarding.label_values import (
     POSITIVE,
     UNKNOWN,
     WHERE,
-    Meaning,
-    find_meaning,
+    LabelValues,
+    find_label_values,
     lowered,
 )
-from fraud_detection.onboarding.time_column import DAY_MS, When
+from fraud_detection.onboarding.time_column import DAY_MS, TimeColumn
 from fraud_detection.onboarding.times import Instants
 
-USUAL_DELAY = "7d"
+DEFAULT_DELAY = "7d"
 _SHORTER = ("3d", "1d", "12h", "6h", "1h", "10m", "1m", "1s")
 _SHARE_OF_FILE = 10
 _LATER = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class LabelColumn:
     """The chosen label, and by row 1 for fraud, 0 for legitimate, NaN for unlabelled."""
 
     source: LabelSource
     by_row: Floats
 
 
-def guess_label(board: Board, when: When) -> Truth | None:
-    """Take the label off the board; None where the file has none."""
-    profile = _column(board)
+def infer_label(columns: ColumnAssignment, time_column: TimeColumn) -> LabelColumn | None:
+    """Assign the label column; None where the file has none."""
+    profile = _column(columns)
     if profile is None:
-        _say_none(board)
+        _report_none(columns)
         return None
-    meaning = find_meaning(board, profile)
-    by_row = meaning.by_row(profile)
-    board.take(profile, WHERE, _said(by_row, meaning))
-    known_at = _known_at(board, when, by_row)
-    delay = _delay(board, when, by_row, known_at)
+    label_values = find_label_values(columns, profile)
+    by_row = label_values.by_row(profile)
+    columns.assign(profile, WHERE, _said(by_row, label_values))
+    known_at = _known_at(columns, time_column, by_row)
+    delay = _delay(columns, time_column, by_row, known_at)
     source = LabelSource(
         field=profile.name,
-        positive=meaning.positive,
-        negative=meaning.negative,
+        positive=label_values.positive,
+        negative=label_values.negative,
         known_at=known_at[0] if known_at is not None else None,
         delay=delay,
     )
-    return Truth(source, by_row)
+    return LabelColumn(source, by_row)
 
 
-def _say_none(board: Board) -> None:
-    """Say that there is no label, and why; refuse flags that speak of one."""
-    if board.overrides.label_positive or board.overrides.label_negative:
+def _report_none(columns: ColumnAssignment) -> None:
+    """Report that there is no label, and why; raise ConfigError for flags about one."""
+    if columns.overrides.label_positive or columns.overrides.label_negative:
         raise ConfigError(
-            f"--label-positive, --label-negative: {board.origin} has no column that looks like a label; "
+            f"--label-positive, --label-negative: {columns.origin} has no column that looks like a label; "
             "name it with --label"
         )
-    empty = next((p.name for p in board.free.values() if p.kind == "empty" and _named(p) > 1), None)
+    empty = next((p.name for p in columns.unassigned.values() if p.kind == "empty" and _named(p) > 1), None)
     why = "no column looks like a label" if empty is None else f"`{empty}` never has a value"
-    board.say(WHERE, f"{why}: nothing can be trained; name a column with --label", "likely")
+    columns.add_finding(WHERE, f"{why}: nothing can be trained; name a column with --label", "likely")
 
 
-def _column(board: Board) -> Profile | None:
-    if board.overrides.label is not None:
-        return board.profiles[board.overrides.label]
-    if board.overrides.no_label:
+def _column(columns: ColumnAssignment) -> Profile | None:
+    if columns.overrides.label is not None:
+        return columns.profiles[columns.overrides.label]
+    if columns.overrides.no_label:
         return None
-    rivals = best((_fitness(profile), profile) for profile in board.free.values())
-    return board.pick(rivals, WHERE, "--label", "the label")
+    rivals = best((_fitness(profile), profile) for profile in columns.unassigned.values())
+    return columns.pick(rivals, WHERE, "--label", "the label")
 
 
 def _fitness(profile: Profile) -> float:
@@ -99,65 +99,69 @@ def _named(profile: Profile) -> int:
     return 0 if NOT_LABEL & set(parts) else max((LABEL.get(part, 0) for part in parts), default=0)
 
 
-def _said(by_row: Floats, meaning: Meaning) -> str:
+def _said(by_row: Floats, values: LabelValues) -> str:
     labelled = np.isfinite(by_row)
     share = f"{np.nanmean(by_row):.2%}" if labelled.any() else "none"
     none = f"; {1 - labelled.mean():.0%} of rows are unlabelled" if not labelled.all() else ""
-    said = (
-        f"{'/'.join(meaning.positive)} means fraud ({share}), {'/'.join(meaning.negative)} legitimate{none}"
-    )
+    said = f"{'/'.join(values.positive)} means fraud ({share}), {'/'.join(values.negative)} legitimate{none}"
     return said if np.nansum(by_row) else f"{said}; the sample holds no fraud, so check that the file does"
 
 
-def _known_at(board: Board, when: When, by_row: Floats) -> tuple[str, Floats] | None:
+def _known_at(
+    columns: ColumnAssignment, time_column: TimeColumn, by_row: Floats
+) -> tuple[str, Floats] | None:
     """Return the column that says when the label became known, and the delays of the frauds."""
-    named = board.overrides.label_known_at
-    candidates = [named] if named else [name for name in board.free if LABEL_TIME & set(words(name))]
+    named = columns.overrides.label_known_at
+    candidates = [named] if named else [name for name in columns.unassigned if LABEL_TIME & set(words(name))]
     for name in candidates:
-        instants = board.instants.get(name)
+        instants = columns.instants.get(name)
         if instants is not None:
-            delays = (instants.by_row - when.by_row)[by_row == 1]
-            if _is_known_at(board, name, instants, delays[np.isfinite(delays)], when):
+            delays = (instants.by_row - time_column.by_row)[by_row == 1]
+            if _is_known_at(columns, name, instants, delays[np.isfinite(delays)], time_column):
                 return name, delays[np.isfinite(delays)]
     if named:
         raise ConfigError(
-            f"--label-known-at {named}: {board.origin} holds no times there that the schema can read"
+            f"--label-known-at {named}: {columns.origin} holds no times there that the schema can read"
         )
     return None
 
 
-def _is_known_at(board: Board, name: str, instants: Instants, delays: Floats, when: When) -> bool:
-    profile = board.profiles[name]
-    if instants.source.format != when.source.format:
-        board.ignore(profile, "a time of the label, but written otherwise than the time of the payment")
+def _is_known_at(
+    columns: ColumnAssignment, name: str, instants: Instants, delays: Floats, time_column: TimeColumn
+) -> bool:
+    profile = columns.profiles[name]
+    if instants.source.format != time_column.source.format:
+        columns.ignore(profile, "a time of the label, but written otherwise than the time of the payment")
         return False
-    if board.overrides.label_known_at is None and not (len(delays) and (delays > 0).mean() >= _LATER):
-        board.ignore(
+    if columns.overrides.label_known_at is None and not (len(delays) and (delays > 0).mean() >= _LATER):
+        columns.ignore(
             profile,
             "a time of the label, but no later than the payment: labels would seem to be known at once",
         )
         return False
-    board.take(profile, f"{WHERE}.known_at", "when the label became known")
+    columns.assign(profile, f"{WHERE}.known_at", "when the label became known")
     return True
 
 
-def _delay(board: Board, when: When, by_row: Floats, known_at: tuple[str, Floats] | None) -> Duration:
-    if board.overrides.label_delay is not None:
-        return _said_delay(board, when, board.overrides.label_delay)
+def _delay(
+    columns: ColumnAssignment, time_column: TimeColumn, by_row: Floats, known_at: tuple[str, Floats] | None
+) -> Duration:
+    if columns.overrides.label_delay is not None:
+        return _said_delay(columns, time_column, columns.overrides.label_delay)
     if known_at is not None and len(known_at[1]):
         days = max(1, math.ceil(float(np.quantile(known_at[1], 0.9)) / DAY_MS))
-        board.say(f"{WHERE}.delay", f"{days}d: nine of ten frauds were known by then")
+        columns.add_finding(f"{WHERE}.delay", f"{days}d: nine of ten frauds were known by then")
         return Duration.parse(f"{days}d")
-    delay = fitting_delay(when.days)
-    if delay != USUAL_DELAY:
-        board.say(
+    delay = fitting_delay(time_column.days)
+    if delay != DEFAULT_DELAY:
+        columns.add_finding(
             f"{WHERE}.delay",
-            f"the file is only {when.days:.1f} days long, so labels are taken to be known after {delay}; "
+            f"the file is only {time_column.days:.1f} days long, so labels are assumed known after {delay}; "
             "say how late they really are with --label-delay",
             "unsure",
         )
     elif np.isfinite(by_row).any():
-        board.say(
+        columns.add_finding(
             f"{WHERE}.delay",
             f"nothing says when labels become known; {delay} assumed (--label-delay)",
             "likely",
@@ -166,22 +170,22 @@ def _delay(board: Board, when: When, by_row: Floats, known_at: tuple[str, Floats
 
 
 def fitting_delay(days: float) -> str:
-    """Return the usual delay, or a shorter one that leaves a short file something to learn from.
+    """Return the default label delay, or a shorter one that leaves a short file something to train on.
 
     >>> fitting_delay(365), fitting_delay(5)
     ('7d', '12h')
     """
     room = days * DAY_MS / _SHARE_OF_FILE
-    fitting = (text for text in (USUAL_DELAY, *_SHORTER) if Duration.parse(text).ms <= room)
+    fitting = (text for text in (DEFAULT_DELAY, *_SHORTER) if Duration.parse(text).ms <= room)
     return next(fitting, _SHORTER[-1])
 
 
-def _said_delay(board: Board, when: When, text: str) -> Duration:
+def _said_delay(columns: ColumnAssignment, time_column: TimeColumn, text: str) -> Duration:
     try:
         delay = Duration.parse(text)
     except ValueError as error:
         raise ConfigError(f"--label-delay: {error}") from None
-    if 3 * delay.ms > when.days * DAY_MS:
-        room = f"{text} is long for a file of {when.days:.1f} days: little is left to learn from"
-        board.say(f"{WHERE}.delay", room, "unsure")
+    if 3 * delay.ms > time_column.days * DAY_MS:
+        room = f"{text} is long for a file of {time_column.days:.1f} days: little is left to learn from"
+        columns.add_finding(f"{WHERE}.delay", room, "unsure")
     return delay

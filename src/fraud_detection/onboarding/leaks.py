@@ -1,4 +1,4 @@
-"""Suspect columns that know the answer: by their names, or because one alone separates the label."""
+"""Detect label leakage: columns whose name, or whose values alone, give the label away."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Final
 
 import numpy as np
 
-from fraud_detection.onboarding.column_assignment import Board
+from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.column_keywords import AFTERWARDS, HISTORY, words
 from fraud_detection.onboarding.columns import Floats, Integers, Profile, spread
-from fraud_detection.onboarding.labels import Truth
+from fraud_detection.onboarding.labels import LabelColumn
 
 TOO_GOOD: Final = 0.99
 _MIN_ROWS: Final = 10
 _MAX_VALUES: Final = 5_000
 
 
-def ignore_leaks(board: Board, truth: Truth | None) -> None:
-    """Ignore every free column with a value that is probably filled in after the payment."""
-    for profile in [profile for profile in board.free.values() if profile.kind != "empty"]:
-        suspicion = _by_name(profile) or _by_values(profile, truth)
+def ignore_leaks(columns: ColumnAssignment, label: LabelColumn | None) -> None:
+    """Ignore every unassigned column that is probably filled in after the payment."""
+    for profile in [profile for profile in columns.unassigned.values() if profile.kind != "empty"]:
+        suspicion = _by_name(profile) or _by_values(profile, label)
         if suspicion is not None:
-            board.ignore(
+            columns.ignore(
                 profile, f"probably a leak: {suspicion}; if it is not, use {_flag(profile)} {profile.name}"
             )
 
@@ -34,59 +34,59 @@ def _by_name(profile: Profile) -> str | None:
     parts = set(words(profile.name))
     if parts & HISTORY:
         return None
-    told = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
-    return f"its name says {told[0]!r}, which is known only after the payment" if told else None
+    found = sorted(parts & AFTERWARDS) or ["new balance"] * ({"new", "balance"} <= parts)
+    return f"its name says {found[0]!r}, which is known only after the payment" if found else None
 
 
-def _by_values(profile: Profile, truth: Truth | None) -> str | None:
-    if truth is None:
+def _by_values(profile: Profile, label: LabelColumn | None) -> str | None:
+    if label is None:
         return None
-    area = separation(profile, truth.by_row)
+    area = separation(profile, label.by_row)
     if area < TOO_GOOD:
         return None
     return f"alone it tells fraud from legitimate almost perfectly (area under ROC {area:.3f})"
 
 
-def separation(profile: Profile, truth: Floats) -> float:
+def separation(profile: Profile, labels: Floats) -> float:
     """Return how well the column alone ranks frauds: 0.5 is chance, 1 is perfect.
 
     Numbers rank as they are, or the other way round, a missing one before all others.
     Texts rank by their share of frauds in every other row, and are judged on the rest.
 
     >>> from fraud_detection.onboarding.columns import profile
-    >>> truth = np.array([0.0, 1.0] * 50)
+    >>> labels = np.array([0.0, 1.0] * 50)
     >>> loss, number = profile("loss", ["", "9.5"] * 50), profile("number", range(100))
-    >>> separation(loss, truth), separation(number, truth) < 0.6
+    >>> separation(loss, labels), separation(number, labels) < 0.6
     (1.0, True)
     """
-    known = np.isfinite(truth)
-    if min((truth[known] == 1).sum(), (truth[known] == 0).sum()) < _MIN_ROWS or profile.distinct == 0:
+    known = np.isfinite(labels)
+    if min((labels[known] == 1).sum(), (labels[known] == 0).sum()) < _MIN_ROWS or profile.distinct == 0:
         return 0.5
     if profile.kind == "number":
         ranked = np.nan_to_num(profile.by_row, nan=-np.inf, posinf=np.inf, neginf=-np.inf)[known]
-        found = area(ranked, truth[known])
+        found = area(ranked, labels[known])
         return max(found, 1 - found)
     if profile.distinct > _MAX_VALUES:
         return 0.5
-    return _of_texts(profile.codes[known] + 1, profile.distinct + 1, truth[known])
+    return _of_texts(profile.codes[known] + 1, profile.distinct + 1, labels[known])
 
 
-def _of_texts(codes: Integers, values: int, truth: Floats) -> float:
-    learn, judge = _halves(truth)
+def _of_texts(codes: Integers, values: int, labels: Floats) -> float:
+    learn, judge = _halves(labels)
     counts = np.bincount(codes[learn], minlength=values)
-    frauds = np.bincount(codes[learn], weights=truth[learn], minlength=values)
-    base = truth[learn].mean()
+    frauds = np.bincount(codes[learn], weights=labels[learn], minlength=values)
+    base = labels[learn].mean()
     share = (frauds + base) / (counts + 1)
-    return area(spread(share, codes)[judge], truth[judge])
+    return area(spread(share, codes)[judge], labels[judge])
 
 
-def _halves(truth: Floats) -> tuple[Integers, Integers]:
+def _halves(labels: Floats) -> tuple[Integers, Integers]:
     """Deal frauds, and legitimate rows, out alternately to two halves."""
-    order = np.argsort(truth, kind="stable")
+    order = np.argsort(labels, kind="stable")
     return order[::2], order[1::2]
 
 
-def area(scores: Floats, truth: Floats) -> float:
+def area(scores: Floats, labels: Floats) -> float:
     """Return the area under the ROC curve; equal scores count half.
 
     >>> area(np.array([0.1, 0.4, 0.4, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
@@ -94,7 +94,7 @@ def area(scores: Floats, truth: Floats) -> float:
     """
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    frauds = truth == 1
+    frauds = labels == 1
     positive, negative = int(frauds.sum()), int((~frauds).sum())
     if not positive or not negative:
         return 0.5

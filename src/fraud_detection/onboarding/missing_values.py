@@ -1,11 +1,11 @@
-"""Say which words stand for a value that is not there, and in what share of the rows they do."""
+"""Report the words that mean a missing value, and the share of rows that have them."""
 
 from __future__ import annotations
 
 import re
 
 from fraud_detection.core.project_schema import WORDS_FOR_MISSING, FieldSource
-from fraud_detection.onboarding.column_assignment import Board
+from fraud_detection.onboarding.column_assignment import ColumnAssignment
 from fraud_detection.onboarding.columns import Profile
 
 WHERE = "schema.missing"
@@ -17,11 +17,11 @@ _CODE = re.compile("[A-Z]{2}")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,3}")
 
 
-def say_what_is_missing(board: Board) -> None:
-    """Write the words into the project file, with what is found of them."""
+def report_missing_words(columns: ColumnAssignment) -> None:
+    """Record the words for a missing value, and how often the sample has them."""
     most: dict[str, float] = {}
     where: dict[str, str] = {}
-    for profile in board.profiles.values():
+    for profile in columns.profiles.values():
         for word, count in profile.words.items():
             share = count / max(profile.rows, 1)
             if share > most.get(word, 0.0):
@@ -29,7 +29,7 @@ def say_what_is_missing(board: Board) -> None:
                 most[word] = share
     found = "; at most: " + ", ".join(where[word] for word in sorted(most, key=lambda one: -most[one]))
     said = found if most else "; none of them occurs in the sample"
-    board.say(WHERE, f"{len(WORDS_FOR_MISSING)} words stand for a value that is not there{said}")
+    columns.add_finding(WHERE, f"{len(WORDS_FOR_MISSING)} words stand for a value that is not there{said}")
 
 
 def category_source(profile: Profile) -> FieldSource:
@@ -47,11 +47,11 @@ def category_source(profile: Profile) -> FieldSource:
     return FieldSource(field=profile.name, keep=tuple(keep))
 
 
-def warn_of_lost_digits(board: Board, profile: Profile, where: str) -> None:
+def warn_of_lost_digits(columns: ColumnAssignment, profile: Profile, where: str) -> None:
     """Warn of ids that a spreadsheet has rounded: several of them are one now."""
     lost = [text for text in profile.texts if _SCIENTIFIC.fullmatch(text.strip())]
     if lost:
-        board.say(
+        columns.add_finding(
             where,
             f"`{profile.name}`: {len(lost):,} ids are in scientific notation, such as {lost[0]!r}: "
             "a spreadsheet has rounded them, and different ids have become one; export them again as text",

@@ -9,7 +9,7 @@ import yaml
 
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.project_schema import Project
-from fraud_detection.onboarding.column_assignment import Remark
+from fraud_detection.onboarding.column_assignment import Finding
 
 _HEAD = """\
 # The project file: what the columns of {origin} mean, and what is made of them.
@@ -19,37 +19,37 @@ _HEAD = """\
 _WIDTH = 2**30
 
 
-def to_yaml(project: Project, origin: str, remarks: Iterable[Remark], ignored: Mapping[str, str]) -> str:
+def to_yaml(project: Project, origin: str, findings: Iterable[Finding], ignored: Mapping[str, str]) -> str:
     """Return the text; `load_project` reads the very same project from it."""
     comments: dict[str, str] = {}
-    for remark in remarks:
-        said = _one_line(str(remark).removeprefix(f"{remark.where}: "))
-        comments[remark.where] = f"{comments[remark.where]}; {said}" if remark.where in comments else said
+    for finding in findings:
+        said = _one_line(str(finding).removeprefix(f"{finding.where}: "))
+        comments[finding.where] = f"{comments[finding.where]}; {said}" if finding.where in comments else said
     comments |= {f"schema.ignored.{name}": _one_line(why) for name, why in ignored.items()}
     body = to_plain(project)
-    body["schema"] = _told(project.schema, "schema", comments)
+    body["schema"] = _non_default(project.schema, "schema", comments)
     return _HEAD.format(origin=_one_line(origin)) + "\n".join(_lines(body, "", comments)) + "\n"
 
 
-def _told(value: object, path: str, comments: Mapping[str, str]) -> object:
-    """Return settings without those that are as usual, so that what was found can be seen.
+def _non_default(value: object, path: str, comments: Mapping[str, str]) -> object:
+    """Return settings without those that are at their defaults, so that what was found can be seen.
 
-    What a comment speaks of is kept.
+    Settings with a comment are kept.
 
     >>> from fraud_detection.core.project_schema import AmountSource
-    >>> _told(AmountSource(field="amt", minimum=None), "", {"decimals": "a guess"})
+    >>> _non_default(AmountSource(field="amt", minimum=None), "", {"decimals": "inferred"})
     {'field': 'amt', 'decimals': 2, 'minimum': None}
     """
     if isinstance(value, Mapping):
-        return {key: _told(inner, join(path, key), comments) for key, inner in value.items()}
+        return {key: _non_default(inner, join(path, key), comments) for key, inner in value.items()}
     if not isinstance(value, msgspec.Struct):
         return to_plain(value)
-    told: dict[str, object] = {}
+    stated: dict[str, object] = {}
     for field in msgspec.structs.fields(value):
         here, inner = join(path, field.name), getattr(value, field.name)
-        if inner != _usual(field) or here in comments:
-            told[field.name] = _told(inner, here, comments)
-    return told
+        if inner != _default(field) or here in comments:
+            stated[field.name] = _non_default(inner, here, comments)
+    return stated
 
 
 def join(path: str, key: str) -> str:
@@ -61,7 +61,7 @@ def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _usual(field: msgspec.structs.FieldInfo) -> object:
+def _default(field: msgspec.structs.FieldInfo) -> object:
     return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 

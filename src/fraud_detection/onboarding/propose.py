@@ -1,6 +1,6 @@
-"""Propose a project for a file of payments: profile its columns, guess their roles, prove it on the sample.
+"""Propose a project for a file of payments: profile its columns, infer their roles, try it on the sample.
 
-Nothing is written and nothing printed; the caller shows the remarks and keeps the text.
+It writes and prints nothing; the caller shows the findings and writes the text.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Protocol
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project, Schema
-from fraud_detection.onboarding.amounts import guess_amount
-from fraud_detection.onboarding.attributes import guess_attributes
-from fraud_detection.onboarding.column_assignment import Ask, Board, Overrides, Remark
+from fraud_detection.onboarding.amounts import infer_amount
+from fraud_detection.onboarding.attributes import infer_attributes
+from fraud_detection.onboarding.column_assignment import Ask, ColumnAssignment, Finding, Overrides
 from fraud_detection.onboarding.column_keywords import identifier
 from fraud_detection.onboarding.columns import profile
-from fraud_detection.onboarding.entity_candidates import entity_sources, guess_entities
-from fraud_detection.onboarding.ids import guess_id
-from fraud_detection.onboarding.labels import guess_label
+from fraud_detection.onboarding.entity_candidates import entity_sources, infer_entities
+from fraud_detection.onboarding.ids import infer_id
+from fraud_detection.onboarding.labels import infer_label
 from fraud_detection.onboarding.leaks import ignore_leaks
-from fraud_detection.onboarding.memory import Ground, propose_features, propose_split
-from fraud_detection.onboarding.missing_values import say_what_is_missing, warn_of_lost_digits
-from fraud_detection.onboarding.places import guess_place
+from fraud_detection.onboarding.memory import FeatureInputs, propose_features, propose_split
+from fraud_detection.onboarding.missing_values import report_missing_words, warn_of_lost_digits
+from fraud_detection.onboarding.places import infer_place
 from fraud_detection.onboarding.project_text import to_yaml
-from fraud_detection.onboarding.time_column import guess_time, ignore_other_times
+from fraud_detection.onboarding.time_column import ignore_other_times, infer_time
 from fraud_detection.onboarding.times import find_instants
 
 SAMPLE_ROWS = 50_000
@@ -37,7 +37,7 @@ _REFUSED = 0.5
 
 
 class DataFile(Protocol):
-    """A file of payments, as much of it as a guess needs."""
+    """A file of payments, as much of it as the inference needs."""
 
     path: Path
     names: tuple[str, ...]
@@ -60,69 +60,75 @@ class Proposal:
     """
 
     project: Project
-    remarks: tuple[Remark, ...]
+    findings: tuple[Finding, ...]
     ignored: dict[str, str]
     yaml_text: str
 
 
 def propose(table: DataFile, overrides: Overrides | None = None, ask: Ask | None = None) -> Proposal:
-    """Guess a project; raise ConfigError with the flag to use where nothing can be guessed.
+    """Infer a project; raise ConfigError with the flag to use where the data leaves a role open.
 
     ask: answers a question, '' for its default; None where nobody can be asked.
     """
     sample = table.sample(min(SAMPLE_ROWS, SAMPLE_CELLS // len(table.names)))
-    board = _board(table, sample, overrides or Overrides(), ask)
-    project = _project(table, board)
-    _prove(table, board, project, sample)
-    text = to_yaml(project, str(table.path), board.remarks, board.ignored)
-    return Proposal(project, tuple(board.remarks), board.ignored, text)
+    columns = _column_assignment(table, sample, overrides or Overrides(), ask)
+    project = _project(table, columns)
+    _prove(table, columns, project, sample)
+    text = to_yaml(project, str(table.path), columns.findings, columns.ignored)
+    return Proposal(project, tuple(columns.findings), columns.ignored, text)
 
 
-def _board(table: DataFile, sample: dict[str, list[object]], overrides: Overrides, ask: Ask | None) -> Board:
+def _column_assignment(
+    table: DataFile, sample: dict[str, list[object]], overrides: Overrides, ask: Ask | None
+) -> ColumnAssignment:
     profiles = [profile(name, values, is_time=name in table.times) for name, values in sample.items()]
     found = {column.name: find_instants(column) for column in profiles}
     instants = {name: times for name, times in found.items() if times is not None}
-    return Board(str(table.path), profiles, instants, table.rows, overrides, ask)
+    return ColumnAssignment(str(table.path), profiles, instants, table.rows, overrides, ask)
 
 
-def _project(table: DataFile, board: Board) -> Project:
-    """Guess in the order in which one role excludes another."""
-    when = guess_time(board)
-    truth = guess_label(board, when)
-    transaction_id = guess_id(board)
-    parties = guess_entities(board)
-    for party in parties:
-        warn_of_lost_digits(board, party.profile, f"schema.entities.{party.name}")
+def _project(table: DataFile, columns: ColumnAssignment) -> Project:
+    """Infer the roles in the order in which one excludes another."""
+    time_column = infer_time(columns)
+    label_column = infer_label(columns, time_column)
+    transaction_id = infer_id(columns)
+    entities = infer_entities(columns)
+    for entity in entities:
+        warn_of_lost_digits(columns, entity.profile, f"schema.entities.{entity.name}")
     if transaction_id.field is not None:
-        warn_of_lost_digits(board, board.profiles[transaction_id.field], "schema.transaction_id")
-    place = guess_place(board, parties)
-    amount = guess_amount(board)
-    ignore_other_times(board, when)
-    ignore_leaks(board, truth)
-    say_what_is_missing(board)
-    numbers, categories = guess_attributes(board, parties)
-    ground = Ground(when, amount=amount is not None, label=truth is not None, place=place is not None)
+        warn_of_lost_digits(columns, columns.profiles[transaction_id.field], "schema.transaction_id")
+    place = infer_place(columns, entities)
+    amount = infer_amount(columns)
+    ignore_other_times(columns, time_column)
+    ignore_leaks(columns, label_column)
+    report_missing_words(columns)
+    numbers, categories = infer_attributes(columns, entities)
+    inputs = FeatureInputs(
+        time_column, amount=amount is not None, label=label_column is not None, place=place is not None
+    )
     schema = Schema(
-        event_time=when.source,
+        event_time=time_column.source,
         transaction_id=transaction_id,
         amount=amount,
-        entities=entity_sources(parties),
+        entities=entity_sources(entities),
         numbers=numbers,
         categories=categories,
         place=place,
-        label=truth.source if truth is not None else None,
-        ignored=tuple(board.ignored),
+        label=label_column.source if label_column is not None else None,
+        ignored=tuple(columns.ignored),
     )
     return Project(
         project=identifier(table.path.stem),
         schema=schema,
         history=str(table.path),
-        features=propose_features(ground, parties),
-        split=propose_split(board, when, parties),
+        features=propose_features(inputs, entities),
+        split=propose_split(columns, time_column, entities),
     )
 
 
-def _prove(table: DataFile, board: Board, project: Project, sample: dict[str, list[object]]) -> None:
+def _prove(
+    table: DataFile, columns: ColumnAssignment, project: Project, sample: dict[str, list[object]]
+) -> None:
     """Read part of the sample by the proposal, and say how much of it would be set aside."""
     parser = Parser(project.schema, textual=table.textual)
     rows = _rows(sample, TRIED_CELLS // len(sample))
@@ -134,7 +140,9 @@ def _prove(table: DataFile, board: Board, project: Project, sample: dict[str, li
         )
     for path, count in Counter(error.path for error in refusals).most_common(3):
         example = next(error for error in refusals if error.path == path)
-        board.say("rows", f"{count} of {len(rows)} rows tried would be set aside, for example: {example}")
+        columns.add_finding(
+            "rows", f"{count} of {len(rows)} rows tried would be set aside, for example: {example}"
+        )
 
 
 def _rows(sample: dict[str, list[object]], most: int) -> list[dict[str, object]]:

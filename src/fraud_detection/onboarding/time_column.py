@@ -1,4 +1,4 @@
-"""Guess which column, or which pieces, are the time of the payment."""
+"""Infer which column, or which date parts, are the time of the payment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.times import TimeBounds
 from fraud_detection.core.project_schema import TimeSource
-from fraud_detection.onboarding.column_assignment import Board, Question, Unit
+from fraud_detection.onboarding.column_assignment import ColumnAssignment, Question, Unit
 from fraud_detection.onboarding.column_keywords import EVENT, NOT_EVENT_TIME, TIME, words
 from fraud_detection.onboarding.columns import Floats, Profile
 from fraud_detection.onboarding.date_parts import find_parts, join
@@ -45,7 +45,7 @@ _MIN_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class TimeColumn:
     """The chosen time: its source, and milliseconds by row (NaN where there is none).
 
     counted: from an arbitrary origin, so that dates mean nothing.
@@ -76,27 +76,27 @@ class When:
         return first, last
 
 
-def guess_time(board: Board) -> When:
+def infer_time(columns: ColumnAssignment) -> TimeColumn:
     """Take the time of the payment off the board; raise ConfigError with the flag where there is none."""
-    if board.overrides.time is not None:
-        return _checked(board, _named(board, board.profiles[board.overrides.time]))
-    when = _from_column(board) or _from_pieces(board) or _from_counter(board)
-    if when is None:
-        when = _named(board, board.profiles[board.choose(_unknown(board))])
-    return _checked(board, when)
+    if columns.overrides.time is not None:
+        return _checked(columns, _named(columns, columns.profiles[columns.overrides.time]))
+    time_column = _from_column(columns) or _from_parts(columns) or _from_counter(columns)
+    if time_column is None:
+        time_column = _named(columns, columns.profiles[columns.choose(_unknown(columns))])
+    return _checked(columns, time_column)
 
 
-def ignore_other_times(board: Board, when: When) -> None:
+def ignore_other_times(columns: ColumnAssignment, time_column: TimeColumn) -> None:
     """Ignore the times that remain: they say the same, or come later, or belong to something else."""
-    for profile in list(board.free.values()):
-        instants = board.instants.get(profile.name)
+    for profile in list(columns.unassigned.values()):
+        instants = columns.instants.get(profile.name)
         named = profile.kind == "text" or profile.is_time or TIME & set(words(profile.name))
         if instants is not None and named:
-            board.ignore(profile, _why_not(instants, when))
+            columns.ignore(profile, _why_not(instants, time_column))
 
 
-def _why_not(instants: Instants, when: When) -> str:
-    gap = _gap(instants.by_row, when.by_row)
+def _why_not(instants: Instants, time_column: TimeColumn) -> str:
+    gap = _gap(instants.by_row, time_column.by_row)
     if len(gap) and np.ptp(gap) <= DAY_MS:
         return "says the same as the time of the payment"
     if len(gap) and (gap > 0).mean() > _NEEDED:
@@ -110,17 +110,21 @@ def _gap(one: Floats, other: Floats) -> Floats:
     return finite
 
 
-def _from_column(board: Board) -> When | None:
+def _from_column(columns: ColumnAssignment) -> TimeColumn | None:
     """Use the column that looks most like the time; ask where two that differ look nearly alike."""
-    usable = [p for p in board.free.values() if p.name in board.instants and _usable(board.instants[p.name])]
-    fits = [(_fitness(profile, board.instants[profile.name]), profile) for profile in usable]
+    usable = [
+        p
+        for p in columns.unassigned.values()
+        if p.name in columns.instants and _usable(columns.instants[p.name])
+    ]
+    fits = [(_fitness(profile, columns.instants[profile.name]), profile) for profile in usable]
     fits = sorted((fit for fit in fits if fit[0] > 0), key=lambda fit: -fit[0])
     if not fits:
         return None
     highest, first = fits[0]
-    rivals = [one for fitness, one in fits[1:] if highest - fitness < 1 and _differ(board, first, one)]
-    chosen = board.pick([first, *rivals], WHERE, "--time", "the time of the payment") or first
-    return _as_written(board, chosen, board.instants[chosen.name])
+    rivals = [one for fitness, one in fits[1:] if highest - fitness < 1 and _differ(columns, first, one)]
+    chosen = columns.pick([first, *rivals], WHERE, "--time", "the time of the payment") or first
+    return _as_written(columns, chosen, columns.instants[chosen.name])
 
 
 def _usable(instants: Instants) -> bool:
@@ -134,26 +138,28 @@ def _fitness(profile: Profile, instants: Instants) -> float:
     return points + 0.5 * (profile.kind == "text" or profile.is_time) + (profile.distinct > 1)
 
 
-def _differ(board: Board, one: Profile, other: Profile) -> bool:
-    gap = _gap(board.instants[one.name].by_row, board.instants[other.name].by_row)
+def _differ(columns: ColumnAssignment, one: Profile, other: Profile) -> bool:
+    gap = _gap(columns.instants[one.name].by_row, columns.instants[other.name].by_row)
     return not len(gap) or float(np.ptp(gap)) > DAY_MS
 
 
-def _as_written(board: Board, profile: Profile, instants: Instants) -> When:
+def _as_written(columns: ColumnAssignment, profile: Profile, instants: Instants) -> TimeColumn:
     """Use the column by the format that was found, or said, or is asked for."""
-    if board.overrides.time_format is not None:
-        instants = _forced(profile, board.overrides.time_format)
+    if columns.overrides.time_format is not None:
+        instants = _forced(profile, columns.overrides.time_format)
     elif instants.other is not None:
-        instants = _day_or_month(board, profile, instants)
-    told = board.overrides.time is not None or (EVENT | TIME) & set(words(profile.name))
-    board.take(profile, WHERE, f"{instants.words}, to the {instants.grain}", "sure" if told else "likely")
-    return When(instants.source, instants.by_row)
+        instants = _day_or_month(columns, profile, instants)
+    named = columns.overrides.time is not None or (EVENT | TIME) & set(words(profile.name))
+    columns.assign(
+        profile, WHERE, f"{instants.description}, to the {instants.grain}", "sure" if named else "likely"
+    )
+    return TimeColumn(instants.source, instants.by_row)
 
 
-def _day_or_month(board: Board, profile: Profile, instants: Instants) -> Instants:
+def _day_or_month(columns: ColumnAssignment, profile: Profile, instants: Instants) -> Instants:
     formats = (instants.source.format, instants.other or "")
     which = f"`{profile.name}` can be read as {formats[0]!r} and as {formats[1]!r}; which is right?"
-    return _forced(profile, board.choose(Question(WHERE, "--time-format", which, formats, formats[0])))
+    return _forced(profile, columns.choose(Question(WHERE, "--time-format", which, formats, formats[0])))
 
 
 def _forced(profile: Profile, pattern: str) -> Instants:
@@ -166,23 +172,23 @@ def _forced(profile: Profile, pattern: str) -> Instants:
     return instants
 
 
-def _named(board: Board, profile: Profile) -> When:
+def _named(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
     """Use the column that the user names, as a time or else as a counter."""
-    pattern, unit = board.overrides.time_format, board.overrides.time_unit
-    instants = board.instants.get(profile.name) if pattern is None else _forced(profile, pattern)
+    pattern, unit = columns.overrides.time_format, columns.overrides.time_unit
+    instants = columns.instants.get(profile.name) if pattern is None else _forced(profile, pattern)
     if instants is not None and unit is None:
-        return _as_written(board, profile, instants)
+        return _as_written(columns, profile, instants)
     if profile.kind == "number":
-        return _counted(board, profile)
+        return _counted(columns, profile)
     raise ConfigError(
         f"--time {profile.name}: cannot be read as a time: {profile.examples}; write ISO 8601 "
         "(2026-01-31T12:00:00Z), or give the pattern, such as --time-format '%d/%m/%Y %H:%M'"
     )
 
 
-def _from_counter(board: Board) -> When | None:
-    counter = next((profile for profile in board.free.values() if _is_counter(profile)), None)
-    return _counted(board, counter) if counter is not None else None
+def _from_counter(columns: ColumnAssignment) -> TimeColumn | None:
+    counter = next((profile for profile in columns.unassigned.values() if _is_counter(profile)), None)
+    return _counted(columns, counter) if counter is not None else None
 
 
 def _is_counter(profile: Profile) -> bool:
@@ -193,26 +199,26 @@ def _is_counter(profile: Profile) -> bool:
     return only_time and float(profile.finite.max()) >= _WITHIN.get(words(profile.name)[-1], 0)
 
 
-def _counted(board: Board, profile: Profile) -> When:
-    said = board.overrides.time_unit
-    unit = said or _unit_of(profile) or _ask_unit(board, profile)
+def _counted(columns: ColumnAssignment, profile: Profile) -> TimeColumn:
+    said = columns.overrides.time_unit
+    unit = said or _unit_of(profile) or _ask_unit(columns, profile)
     source = TimeSource(field=profile.name, format="number", unit=unit, origin=COUNTED_FROM)
     instants = read(profile, source, f"a number, taken to count {_UNITS[unit]}")
     if instants is None:
         raise ConfigError(f"--time {profile.name}: too few values are numbers: {profile.examples}")
     reason = (
-        f"{instants.words} (another unit: --time-unit) from an arbitrary origin, {COUNTED_FROM}; "
+        f"{instants.description} (another unit: --time-unit) from an arbitrary origin, {COUNTED_FROM}; "
         "dates and weekdays mean nothing"
     )
-    board.take(profile, WHERE, reason, "sure" if said else "likely")
-    return When(source, instants.by_row, counted=True)
+    columns.assign(profile, WHERE, reason, "sure" if said else "likely")
+    return TimeColumn(source, instants.by_row, counted=True)
 
 
 def _unit_of(profile: Profile) -> Unit | None:
     return next((_COUNTERS[word] for word in reversed(words(profile.name)) if word in _COUNTERS), None)
 
 
-def _ask_unit(board: Board, profile: Profile) -> Unit:
+def _ask_unit(columns: ColumnAssignment, profile: Profile) -> Unit:
     question = Question(
         WHERE,
         "--time-unit",
@@ -220,42 +226,45 @@ def _ask_unit(board: Board, profile: Profile) -> Unit:
         tuple(_UNITS),
         refusal=f"`{profile.name}` counts from an unknown time: give its unit with --time-unit s, m, h or d",
     )
-    return cast("Unit", board.choose(question))
+    return cast("Unit", columns.choose(question))
 
 
-def _from_pieces(board: Board) -> When | None:
-    parts = find_parts(board.free)
-    by_row = join(board.profiles, parts) if parts is not None else np.empty(0)
+def _from_parts(columns: ColumnAssignment) -> TimeColumn | None:
+    parts = find_parts(columns.unassigned)
+    by_row = join(columns.profiles, parts) if parts is not None else np.empty(0)
     if parts is None or np.isfinite(by_row).mean() < _NEEDED:
         return None
     for name in msgspec.structs.astuple(parts):
         if name is not None:
-            board.take(board.profiles[name], WHERE, "a piece of the date")
-    return When(TimeSource(parts=parts), by_row)
+            columns.assign(columns.profiles[name], WHERE, "a part of the date")
+    return TimeColumn(TimeSource(parts=parts), by_row)
 
 
-def _unknown(board: Board) -> Question:
+def _unknown(columns: ColumnAssignment) -> Question:
     return Question(
         WHERE,
         "--time",
         "No column looks like a time. Which column is the time of the payment?",
-        tuple(board.free),
+        tuple(columns.unassigned),
         refusal=(
-            "no column looks like a time (ISO 8601, a count since 1970, a date in pieces such as year and "
+            "no column looks like a time (ISO 8601, a count since 1970, a date in parts such as year and "
             "month, or a counter such as `step`); name it with --time COLUMN"
         ),
     )
 
 
-def _checked(board: Board, when: When) -> When:
+def _checked(columns: ColumnAssignment, time_column: TimeColumn) -> TimeColumn:
     """Refuse if too few rows have a usable time."""
-    good = _in_bounds(when.source, when.by_row)
+    source = time_column.source
+    good = _in_bounds(source, time_column.by_row)
     if good.mean() < _NEEDED:
         raise ConfigError(
-            f"{board.origin}: only {good.mean():.0%} of rows have a time from {when.source.earliest} to "
-            f"{when.source.latest}; name another column with --time, or give its format with --time-format"
+            f"{columns.origin}: only {good.mean():.0%} of rows have a time from {source.earliest} to "
+            f"{source.latest}; name another column with --time, or give its format with --time-format"
         )
-    return When(when.source, np.where(good > 0, when.by_row, np.nan), counted=when.counted)
+    return TimeColumn(
+        time_column.source, np.where(good > 0, time_column.by_row, np.nan), counted=time_column.counted
+    )
 
 
 def _in_bounds(source: TimeSource, by_row: Floats) -> Floats:

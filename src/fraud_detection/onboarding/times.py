@@ -64,7 +64,7 @@ class Instants:
 
     source: TimeSource
     by_row: Floats
-    words: str
+    description: str
     other: str | None = None
 
     @property
@@ -87,7 +87,8 @@ def find_instants(profile: Profile) -> Instants | None:
     """Return how the column writes times, None where it holds none.
 
     >>> from fraud_detection.onboarding.columns import profile as column
-    >>> [find_instants(column("t", [value])).words for value in ("2026-01-31", "31/01/2026", 1767225600)]
+    >>> examples = ("2026-01-31", "31/01/2026", 1767225600)
+    >>> [find_instants(column("t", [value])).description for value in examples]
     ['ISO dates and times', "dates written '%d/%m/%Y'", 'seconds since 1970']
     """
     if profile.is_time:
@@ -97,13 +98,13 @@ def find_instants(profile: Profile) -> Instants | None:
     return _textual(profile) if profile.kind == "text" else None
 
 
-def read(profile: Profile, source: TimeSource, said: str, other: str | None = None) -> Instants | None:
+def read(profile: Profile, source: TimeSource, description: str, other: str | None = None) -> Instants | None:
     """Read all values by a format; return None if too few can be read."""
     by_value = _read_all(profile.values, source)
     weight = profile.counts[np.isfinite(by_value)].sum() / max(profile.present, 1)
     if weight < _READABLE:
         return None
-    return Instants(source, spread(by_value, profile.codes), said, other)
+    return Instants(source, spread(by_value, profile.codes), description, other)
 
 
 def _textual(profile: Profile) -> Instants | None:

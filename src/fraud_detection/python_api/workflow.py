@@ -104,7 +104,7 @@ def propose(payments: object, **given: Any) -> Proposal:  # noqa: ANN401 - the o
     with TemporaryDirectory(prefix="fraud-") as folder:
         opened = open_table(as_file(payments, Path(folder), "payments"))
         found = onboarding.propose(opened, onboarding.Overrides(**given))
-    return Proposal(found.project, found.yaml_text, tuple(map(str, found.remarks)))
+    return Proposal(found.project, found.yaml_text, tuple(map(str, found.findings)))
 
 
 def load_project(path: Path | str) -> Project:

@@ -1,4 +1,4 @@
-"""Small files of payments in many shapes, and a guess at each."""
+"""Small files of payments in many shapes, and the project inferred for each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_csv(folder: Path, columns: Columns) -> Path:
     return path
 
 
-def guess(folder: Path, columns: Columns, flags: Overrides | None = None, ask: Ask | None = None) -> Proposal:
+def infer(folder: Path, columns: Columns, flags: Overrides | None = None, ask: Ask | None = None) -> Proposal:
     """Write columns, and propose a project that passes every check."""
     return checked(propose(open_table(write_csv(folder, columns)), flags, ask), folder, list(columns))
 
@@ -92,4 +92,4 @@ def mentions(value: object) -> set[str]:
 
 def said(proposal: Proposal, where: str) -> str:
     """Return all that was said of one path of the project file."""
-    return "; ".join(str(remark) for remark in proposal.remarks if remark.where == where)
+    return "; ".join(str(finding) for finding in proposal.findings if finding.where == where)

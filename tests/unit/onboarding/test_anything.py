@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.core.errors import ConfigError
-from fraud_detection.onboarding import Proposal, Remark, propose
+from fraud_detection.onboarding import Finding, Proposal, propose
 from fraud_detection.onboarding.project_text import to_yaml
 from fraud_detection.project.loader import load_project
 from tests.unit.onboarding.files import checked, payments
@@ -103,7 +103,7 @@ ORDINARY = propose(AnyTable(payments(60))).project
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["schema", "schema.event_time", "split", "schema.label"]))
 def test_no_comment_changes_what_the_text_says(origin: str, words: str, where: str) -> None:
-    text = to_yaml(ORDINARY, origin, [Remark(where, words)], {})
+    text = to_yaml(ORDINARY, origin, [Finding(where, words)], {})
 
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / "params.yaml"

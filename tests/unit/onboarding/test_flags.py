@@ -1,4 +1,4 @@
-"""A flag beats every guess, or is refused with what to do."""
+"""A flag overrides every inference, or is refused with what to do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides
-from tests.unit.onboarding.files import ROWS, guess, payments
+from tests.unit.onboarding.files import ROWS, infer, payments
 
 
-def test_flags_beat_every_guess(tmp_path: Path) -> None:
+def test_flags_override_every_inference(tmp_path: Path) -> None:
     flags = Overrides(
         id="note",
         amount="fee",
@@ -25,7 +25,7 @@ def test_flags_beat_every_guess(tmp_path: Path) -> None:
     )
     columns = payments() | {"note": [f"n{n}" for n in range(ROWS)], "fee": [n % 9 for n in range(ROWS)]}
 
-    project = guess(tmp_path, columns, flags).project
+    project = infer(tmp_path, columns, flags).project
 
     assert project.schema.transaction_id.field == "note"
     assert project.schema.amount is not None
@@ -41,7 +41,7 @@ def test_no_entities_leaves_no_ids_among_the_attributes(tmp_path: Path) -> None:
     columns = payments()
     columns["customer_id"] = [n % 30 for n in range(ROWS)]
 
-    proposal = guess(tmp_path, columns, Overrides(no_entities=True))
+    proposal = infer(tmp_path, columns, Overrides(no_entities=True))
 
     assert proposal.project.schema.entities == {}
     assert {"card_id", "merchant_id", "customer_id"} <= set(proposal.ignored)
@@ -80,12 +80,12 @@ def test_a_flag_that_cannot_be_followed_is_refused(tmp_path: Path, flags: Overri
     columns["channel"][:200] = ["web"] * 200
 
     with pytest.raises(ConfigError, match=words):
-        guess(tmp_path, columns, flags)
+        infer(tmp_path, columns, flags)
 
 
 @pytest.mark.parametrize("day", ["2026-01-02", "2026-04-03"])
 def test_every_day_that_leaves_something_on_both_sides_can_begin_the_test(tmp_path: Path, day: str) -> None:
-    assert str(guess(tmp_path, payments(), Overrides(test_from=day)).project.split.test_from) == day
+    assert str(infer(tmp_path, payments(), Overrides(test_from=day)).project.split.test_from) == day
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,20 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, propose
-from tests.unit.onboarding.files import ROWS, guess, payments, said, without
+from tests.unit.onboarding.files import ROWS, infer, payments, said, without
 
 
 def test_ids_of_which_some_repeat_are_told_with_the_flag_that_counts_them_once(tmp_path: Path) -> None:
     columns = {name: [*values, *values[:20]] for name, values in payments().items()}
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
     told = said(proposal, "schema.transaction_id")
     assert "4.76% of the rows repeat one (such as 't00000')" in told
     assert "--id transaction_id (unsure)" in told
 
-    schema = guess(tmp_path, columns, Overrides(id="transaction_id")).project.schema
+    schema = infer(tmp_path, columns, Overrides(id="transaction_id")).project.schema
     assert schema.transaction_id.field == "transaction_id"
 
 
@@ -35,7 +35,7 @@ def test_an_id_that_some_rows_lack_is_the_id_and_no_number_to_learn_from(
     columns = without("transaction_id")
     columns["txn"] = [*ids]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     schema = proposal.project.schema
     assert schema.transaction_id.field == "txn"
@@ -48,7 +48,7 @@ def test_a_column_that_counts_the_rows_is_left_out_though_some_lack_it(tmp_path:
     columns = payments()
     columns["nr"] = [None if n % 30 == 0 else n for n in range(ROWS)]
 
-    schema = guess(tmp_path, columns).project.schema
+    schema = infer(tmp_path, columns).project.schema
 
     assert "nr" in schema.ignored
     assert "nr" not in schema.numbers
@@ -79,7 +79,7 @@ def test_amounts_written_for_people_are_refused_alike_however_few(
     ]
 
     with pytest.raises(ConfigError, match=r"the amount `amount`: expected numbers, got .* without currency"):
-        guess(tmp_path, columns)
+        infer(tmp_path, columns)
 
 
 def test_amounts_with_a_decimal_comma_are_refused_with_what_to_change(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_amounts_with_a_decimal_comma_are_refused_with_what_to_change(tmp_path: 
     columns["amount"] = [f"{amount}".replace(".", ",") for amount in columns["amount"]]
 
     with pytest.raises(ConfigError, match="decimal point"):
-        guess(tmp_path, columns)
+        infer(tmp_path, columns)
 
 
 def test_thousands_are_refused_though_small_amounts_have_none(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_thousands_are_refused_though_small_amounts_have_none(tmp_path: Path) ->
     columns["amount"] = [f"{10 * float(str(amount)):,.2f}" for amount in columns["amount"]]
 
     with pytest.raises(ConfigError, match=r"got '\d,\d{3}\.\d\d'.* separators"):
-        guess(tmp_path, columns)
+        infer(tmp_path, columns)
 
 
 def test_words_for_missing_among_amounts_are_no_money(tmp_path: Path) -> None:
     columns = payments()
     columns["amount"][3] = "N/A"
 
-    assert guess(tmp_path, columns).project.schema.amount is not None
+    assert infer(tmp_path, columns).project.schema.amount is not None
 
 
 def test_amounts_below_zero_as_on_a_bank_statement_are_refused(tmp_path: Path) -> None:
@@ -110,17 +110,17 @@ def test_amounts_below_zero_as_on_a_bank_statement_are_refused(tmp_path: Path) -
     columns["amount"] = [-float(str(amount)) for amount in columns["amount"]]
 
     with pytest.raises(ConfigError, match=r"100% of the amounts in `amount` are below zero.*turn the signs"):
-        guess(tmp_path, columns)
+        infer(tmp_path, columns)
 
-    assert guess(tmp_path, columns, Overrides(ignore=("amount",))).project.schema.amount is None
+    assert infer(tmp_path, columns, Overrides(ignore=("amount",))).project.schema.amount is None
 
 
 def test_without_an_amount_the_costs_are_said_to_be_those_of_nobody(tmp_path: Path) -> None:
     columns = payments()
-    assert not said(guess(tmp_path, columns), "costs")
+    assert not said(infer(tmp_path, columns), "costs")
     del columns["amount"]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert "every missed fraud costs 20" in said(proposal, "costs")
     assert "every missed fraud costs 20" in proposal.yaml_text
@@ -130,7 +130,7 @@ def test_refunds_lift_the_lower_bound(tmp_path: Path) -> None:
     columns = payments()
     columns["amount"][3] = -12.5
 
-    amount = guess(tmp_path, columns).project.schema.amount
+    amount = infer(tmp_path, columns).project.schema.amount
 
     assert amount is not None
     assert amount.minimum is not None
@@ -140,7 +140,7 @@ def test_refunds_lift_the_lower_bound(tmp_path: Path) -> None:
 def test_amounts_keep_the_digits_that_they_need(tmp_path: Path) -> None:
     columns = payments() | {"amount": [f"0.00{n:03}" for n in range(ROWS)]}
 
-    amount = guess(tmp_path, columns).project.schema.amount
+    amount = infer(tmp_path, columns).project.schema.amount
 
     assert amount is not None
     assert amount.decimals == 5

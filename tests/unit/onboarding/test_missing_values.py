@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.onboarding.column_assignment import Overrides
-from tests.unit.onboarding.files import ROWS, guess, payments
+from tests.unit.onboarding.files import ROWS, infer, payments
 
 
 @pytest.mark.parametrize("word", ["NULL", "nan", "N/A", "unknown", "-"])
@@ -16,8 +16,8 @@ def test_words_for_missing_are_told_with_their_share_and_missing_to_the_proposed
 ) -> None:
     columns = payments()
     columns["card_id"] = [word if n % 4 == 0 else f"c{n % 40}" for n in range(ROWS)]
-    proposal = guess(tmp_path, columns, Overrides())
-    (said,) = [one.words for one in proposal.remarks if one.where == "schema.missing"]
+    proposal = infer(tmp_path, columns, Overrides())
+    (said,) = [one.text for one in proposal.findings if one.where == "schema.missing"]
     assert f"'{word.lower()}' in 25.0% of `card_id`" in said
     assert word.lower() in proposal.project.schema.missing
     assert not proposal.project.schema.entities["card"].required
@@ -27,15 +27,15 @@ def test_words_for_missing_are_told_with_their_share_and_missing_to_the_proposed
 def test_the_ordering_entity_is_required_where_it_is_never_missing(tmp_path: Path) -> None:
     columns = payments()
     columns["card_id"] = [f"c{n % 40}" for n in range(ROWS)]
-    entities = guess(tmp_path, columns, Overrides()).project.schema.entities
+    entities = infer(tmp_path, columns, Overrides()).project.schema.entities
     assert [one.required for one in entities.values()] == [True, *[False] * (len(entities) - 1)]
 
 
 def test_ids_in_scientific_notation_are_told(tmp_path: Path) -> None:
     columns = payments()
     columns["card_id"] = [f"{4 + n % 40 / 100:.2f}E+15" for n in range(ROWS)]
-    proposal = guess(tmp_path, columns, Overrides(entities={"card": "card_id"}))
-    assert any("scientific notation" in str(one) for one in proposal.remarks)
+    proposal = infer(tmp_path, columns, Overrides(entities={"card": "card_id"}))
+    assert any("scientific notation" in str(one) for one in proposal.findings)
     assert not any(
-        "scientific notation" in str(one) for one in guess(tmp_path, payments(), Overrides()).remarks
+        "scientific notation" in str(one) for one in infer(tmp_path, payments(), Overrides()).findings
     )

@@ -9,33 +9,33 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, Question
-from tests.unit.onboarding.files import ROWS, answering, guess, payments, said, times, without
+from tests.unit.onboarding.files import ROWS, answering, infer, payments, said, times, without
 
 
 class TestTime:
     def test_without_a_time_the_refusal_names_the_flag(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"no column looks like a time .* --time COLUMN"):
-            guess(tmp_path, without("event_time"))
+            infer(tmp_path, without("event_time"))
 
     def test_a_birthday_is_no_time_of_a_payment(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no column looks like a time"):
-            guess(tmp_path, without("event_time") | {"date_of_birth": [text[:10] for text in times()]})
+            infer(tmp_path, without("event_time") | {"date_of_birth": [text[:10] for text in times()]})
 
     def test_an_hour_of_the_day_counts_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no column looks like a time"):
-            guess(tmp_path, without("event_time") | {"hour": [n % 24 for n in range(ROWS)]})
+            infer(tmp_path, without("event_time") | {"hour": [n % 24 for n in range(ROWS)]})
 
     def test_a_named_number_needs_a_unit(self, tmp_path: Path) -> None:
         columns = without("event_time") | {"tick": [n // 3 for n in range(ROWS)]}
 
         with pytest.raises(ConfigError, match="--time-unit"):
-            guess(tmp_path, columns, Overrides(time="tick"))
+            infer(tmp_path, columns, Overrides(time="tick"))
 
-        source = guess(tmp_path, columns, Overrides(time="tick", time_unit="m")).project.schema.event_time
+        source = infer(tmp_path, columns, Overrides(time="tick", time_unit="m")).project.schema.event_time
         assert (source.format, source.unit) == ("number", "m")
 
     def test_a_step_counts_hours_from_an_origin_that_is_said_to_be_arbitrary(self, tmp_path: Path) -> None:
-        proposal = guess(tmp_path, without("event_time") | {"step": [n // 4 for n in range(ROWS)]})
+        proposal = infer(tmp_path, without("event_time") | {"step": [n // 4 for n in range(ROWS)]})
 
         assert proposal.project.schema.event_time.unit == "h"
         assert "arbitrary" in said(proposal, "schema.event_time")
@@ -49,7 +49,7 @@ class TestTime:
             "month_of_birth": [n % 12 + 1 for n in range(ROWS)],
         }
 
-        parts = guess(tmp_path, columns).project.schema.event_time.parts
+        parts = infer(tmp_path, columns).project.schema.event_time.parts
 
         assert parts is not None
         assert (parts.year, parts.month, parts.day) == ("tx_year", "tx_month", "tx_day")
@@ -57,17 +57,19 @@ class TestTime:
     def test_whole_numbers_such_as_20260131_are_dates(self, tmp_path: Path) -> None:
         columns = without("event_time") | {"date": [text[:10].replace("-", "") for text in times()]}
 
-        assert guess(tmp_path, columns).project.schema.event_time.format == "%Y%m%d"
+        assert infer(tmp_path, columns).project.schema.event_time.format == "%Y%m%d"
 
     def test_the_order_of_the_rows_tells_days_from_months(self, tmp_path: Path) -> None:
         days = [(month, day) for month in range(1, 11) for day in (3, 5, 8, 12) for _ in range(10)]
         rising = [f"{day:02}/{month:02}/2026 10:30" for month, day in days]
 
-        proposal = guess(tmp_path, payments() | {"event_time": rising})
+        proposal = infer(tmp_path, payments() | {"event_time": rising})
 
         assert proposal.project.schema.event_time.format == "%d/%m/%Y %H:%M"
         assert not [
-            remark for remark in proposal.remarks if remark.confidence == "unsure" and "right" in remark.words
+            finding
+            for finding in proposal.findings
+            if finding.confidence == "unsure" and "right" in finding.text
         ]
 
     def test_days_and_months_that_cannot_be_told_apart_are_asked_for(self, tmp_path: Path) -> None:
@@ -75,22 +77,22 @@ class TestTime:
         asked: list[Question] = []
         ask = answering({"--time-format": "%d/%m/%Y"}, asked)
 
-        proposal = guess(tmp_path, payments() | {"event_time": either}, ask=ask)
+        proposal = infer(tmp_path, payments() | {"event_time": either}, ask=ask)
 
         assert [question.flag for question in asked] == ["--time-format"]
         assert proposal.project.schema.event_time.format == "%d/%m/%Y"
 
-    def test_where_nobody_answers_the_guess_is_said_to_be_unsure(self, tmp_path: Path) -> None:
+    def test_where_nobody_answers_the_finding_is_unsure(self, tmp_path: Path) -> None:
         either = ["03/04/2026", "04/03/2026", "05/06/2026", "02/01/2026"] * 100
 
-        proposal = guess(tmp_path, payments() | {"event_time": either})
+        proposal = infer(tmp_path, payments() | {"event_time": either})
 
         assert "--time-format" in said(proposal, "schema.event_time")
         assert "(unsure)" in said(proposal, "schema.event_time")
 
     def test_a_wrong_pattern_is_refused_with_examples(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"--time-format .* such as '2026"):
-            guess(tmp_path, payments(), Overrides(time="event_time", time_format="%d.%m.%Y"))
+            infer(tmp_path, payments(), Overrides(time="event_time", time_format="%d.%m.%Y"))
 
     def test_two_different_times_are_asked_for(self, tmp_path: Path) -> None:
         other = times()
@@ -98,7 +100,7 @@ class TestTime:
         asked: list[Question] = []
         ask = answering({"--time": "order_time"}, asked)
 
-        proposal = guess(tmp_path, payments() | {"order_time": other}, ask=ask)
+        proposal = infer(tmp_path, payments() | {"order_time": other}, ask=ask)
 
         assert asked[0].options == ("event_time", "order_time")
         assert proposal.project.schema.event_time.field == "order_time"
@@ -106,7 +108,7 @@ class TestTime:
     def test_a_later_time_is_not_known_when_it_is_decided(self, tmp_path: Path) -> None:
         later = [text.replace("2026-", f"20{27 + n % 3}-") for n, text in enumerate(times())]
 
-        proposal = guess(tmp_path, payments() | {"settled_at": later})
+        proposal = infer(tmp_path, payments() | {"settled_at": later})
 
         assert "after the payment" in proposal.ignored["settled_at"]
 
@@ -116,9 +118,9 @@ class TestLabel:
         columns = payments() | {"is_fraud": [["a", "b", "c"][n % 3] for n in range(ROWS)]}
 
         with pytest.raises(ConfigError, match=r"`is_fraud` has the values a, b, c: .*--label-positive"):
-            guess(tmp_path, columns)
+            infer(tmp_path, columns)
 
-        label = guess(
+        label = infer(
             tmp_path, columns, Overrides(label_positive=("B",), label_negative=("a",))
         ).project.schema.label
         assert label is not None
@@ -128,7 +130,7 @@ class TestLabel:
         columns = payments() | {"is_fraud": [["1", "2", "unknown"][n % 3] for n in range(ROWS)]}
         ask = answering({"--label-positive": "1"}, [])
 
-        label = guess(tmp_path, columns, ask=ask).project.schema.label
+        label = infer(tmp_path, columns, ask=ask).project.schema.label
 
         assert label is not None
         assert (label.positive, label.negative) == (("1",), ("2",))
@@ -137,20 +139,20 @@ class TestLabel:
         columns = payments() | {"is_fraud": [["a", "b", "c"][n % 3] for n in range(ROWS)]}
 
         with pytest.raises(ConfigError, match="--label-positive: got 'z', expected one of: a, b, c"):
-            guess(tmp_path, columns, ask=lambda _: "z")
+            infer(tmp_path, columns, ask=lambda _: "z")
 
     def test_words_for_not_known_are_left_unlabelled(self, tmp_path: Path) -> None:
         columns = payments() | {
             "is_fraud": [["fraud", "legit", "pending", "legit"][n % 4] for n in range(ROWS)]
         }
 
-        label = guess(tmp_path, columns).project.schema.label
+        label = infer(tmp_path, columns).project.schema.label
 
         assert label is not None
         assert "pending" not in (*label.positive, *label.negative)
 
     def test_a_file_without_label_can_be_declared_so(self, tmp_path: Path) -> None:
-        proposal = guess(tmp_path, payments(), Overrides(no_label=True))
+        proposal = infer(tmp_path, payments(), Overrides(no_label=True))
 
         assert proposal.project.schema.label is None
         assert "is_fraud" in proposal.ignored
@@ -163,14 +165,14 @@ class TestLabel:
             for text, fraud in zip(times(), columns["is_fraud"], strict=True)
         ]
 
-        label = guess(tmp_path, columns).project.schema.label
+        label = infer(tmp_path, columns).project.schema.label
 
         assert label is not None
         assert label.known_at == "fraud_reported_at"
         assert str(label.delay) == "365d"
 
     def test_a_time_of_the_label_that_is_no_later_is_not_believed(self, tmp_path: Path) -> None:
-        proposal = guess(tmp_path, payments() | {"label_timestamp": times()})
+        proposal = infer(tmp_path, payments() | {"label_timestamp": times()})
 
         assert proposal.project.schema.label is not None
         assert proposal.project.schema.label.known_at is None
@@ -182,31 +184,31 @@ class TestLeaks:
         "name", ["newbalanceOrig", "balance_after", "isFlagged", "refunded", "fraud_score"]
     )
     def test_names_of_what_is_known_later_are_suspected(self, tmp_path: Path, name: str) -> None:
-        proposal = guess(tmp_path, payments() | {name: [n % 17 for n in range(ROWS)]})
+        proposal = infer(tmp_path, payments() | {name: [n % 17 for n in range(ROWS)]})
 
         assert "probably a leak" in proposal.ignored[name]
         assert f"--number {name}" in proposal.ignored[name]
 
     @pytest.mark.parametrize("name", ["refunds_count_30d", "oldbalanceOrg", "previous_chargebacks"])
     def test_names_of_history_are_not(self, tmp_path: Path, name: str) -> None:
-        assert name not in guess(tmp_path, payments() | {name: [n % 17 for n in range(ROWS)]}).ignored
+        assert name not in infer(tmp_path, payments() | {name: [n % 17 for n in range(ROWS)]}).ignored
 
     def test_a_number_that_separates_the_label_is_suspected(self, tmp_path: Path) -> None:
         columns = payments()
         columns["loss"] = [3 * (fraud == 1) + 0.1 * (n % 7) for n, fraud in enumerate(columns["is_fraud"])]
 
-        assert "almost perfectly" in guess(tmp_path, columns).ignored["loss"]
+        assert "almost perfectly" in infer(tmp_path, columns).ignored["loss"]
 
     def test_a_text_that_separates_the_label_is_suspected(self, tmp_path: Path) -> None:
         columns = payments()
         columns["case"] = [f"case {n % 3}" if fraud else "" for n, fraud in enumerate(columns["is_fraud"])]
 
-        assert "almost perfectly" in guess(tmp_path, columns).ignored["case"]
+        assert "almost perfectly" in infer(tmp_path, columns).ignored["case"]
 
     def test_a_flag_uses_a_suspect_all_the_same(self, tmp_path: Path) -> None:
         columns = payments() | {"balance_after": [n % 17 for n in range(ROWS)]}
 
-        project = guess(tmp_path, columns, Overrides(numbers=("balance_after",))).project
+        project = infer(tmp_path, columns, Overrides(numbers=("balance_after",))).project
 
         assert "balance_after" in project.schema.numbers
 
@@ -217,7 +219,7 @@ class TestLeaks:
             "home_address": [f"{n} High Street" for n in range(ROWS)],
         }
 
-        proposal = guess(tmp_path, columns)
+        proposal = infer(tmp_path, columns)
 
         assert {"first", "customer_name", "home_address"} == set(proposal.ignored)
         assert "personal" in proposal.ignored["customer_name"]
@@ -228,7 +230,7 @@ class TestLeaks:
         columns["card_id"] = [f"c{dice.randrange(100)}" for _ in range(4_000)]
         columns["town"] = [f"town {int(str(card)[1:]) // 1.5:.0f}" for card in columns["card_id"]]
 
-        assert "by heart" in guess(tmp_path, columns).ignored["town"]
+        assert "memorise" in infer(tmp_path, columns).ignored["town"]
 
 
 class TestEntities:
@@ -236,7 +238,7 @@ class TestEntities:
         columns = payments()
         columns["customer_email"] = [f"{card}@example.org" for card in columns["card_id"]]
 
-        proposal = guess(tmp_path, columns)
+        proposal = infer(tmp_path, columns)
 
         assert "email" not in proposal.project.schema.entities
         assert "--entity email=customer_email" in proposal.ignored["customer_email"]
@@ -245,7 +247,7 @@ class TestEntities:
         dice = random.Random(5)
         columns = payments() | {"customer_email": [f"p{dice.randrange(50)}@example.org" for _ in range(ROWS)]}
 
-        proposal = guess(tmp_path, columns)
+        proposal = infer(tmp_path, columns)
 
         assert proposal.project.schema.entities["email"].field == "customer_email"
         assert "personal data" in said(proposal, "schema.entities.email")
@@ -256,7 +258,7 @@ class TestEntities:
             4_000_000_000_000_000 + int(str(card)[1:]) for card in columns.pop("card_id")
         ]
 
-        assert "tokens" in said(guess(tmp_path, columns), "schema.entities.card")
+        assert "tokens" in said(infer(tmp_path, columns), "schema.entities.card")
 
     def test_a_place_that_moves_gives_a_speed(self, tmp_path: Path) -> None:
         dice = random.Random(4)
@@ -266,7 +268,7 @@ class TestEntities:
         columns["merch_lat"] = [dice.uniform(40, 50) for _ in range(ROWS)]
         columns["merch_lon"] = [dice.uniform(0, 10) for _ in range(ROWS)]
 
-        proposal = guess(tmp_path, columns)
+        proposal = infer(tmp_path, columns)
 
         assert proposal.project.schema.place is not None
         assert proposal.project.schema.place.latitude == "merch_lat"
@@ -274,7 +276,7 @@ class TestEntities:
         assert "never changes" in proposal.ignored["home_lat"]
 
     def test_the_ordering_entity_remembers_whom_it_met(self, tmp_path: Path) -> None:
-        card = guess(tmp_path, payments()).project.features.entities["card"]
+        card = infer(tmp_path, payments()).project.features.entities["card"]
 
         assert set(card.distinct) == {"merchant"}
         assert card.first_seen == ("merchant",)
@@ -283,18 +285,18 @@ class TestEntities:
 
 class TestWhatIsSaid:
     def test_every_ignored_column_is_said_aloud_with_its_reason(self, tmp_path: Path) -> None:
-        proposal = guess(tmp_path, payments() | {"balance_after": [n % 17 for n in range(ROWS)]})
+        proposal = infer(tmp_path, payments() | {"balance_after": [n % 17 for n in range(ROWS)]})
 
         assert said(proposal, "ignored `balance_after`").endswith(proposal.ignored["balance_after"])
 
     def test_reasons_stand_as_comments_above_what_they_speak_of(self, tmp_path: Path) -> None:
-        lines = guess(tmp_path, payments()).yaml_text.splitlines()
+        lines = infer(tmp_path, payments()).yaml_text.splitlines()
 
         above = lines[lines.index("  amount:") - 1]
         assert above.startswith("  # `amount`: numbers from")
 
-    def test_a_guess_is_written_down_even_where_it_is_the_usual_value(self, tmp_path: Path) -> None:
-        proposal = guess(tmp_path, payments())
+    def test_a_finding_is_written_even_where_it_is_the_default(self, tmp_path: Path) -> None:
+        proposal = infer(tmp_path, payments())
 
         assert "(likely)" in said(proposal, "schema.label.delay")
         assert "    delay: 7d\n" in proposal.yaml_text

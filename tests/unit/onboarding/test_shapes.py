@@ -14,11 +14,11 @@ import pytest
 from fraud_detection.adapters.files.tables import open_table, write_columns
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.onboarding import Overrides, propose
-from tests.unit.onboarding.files import ROWS, Columns, checked, guess, payments, said, times, write_csv
+from tests.unit.onboarding.files import ROWS, Columns, checked, infer, payments, said, times, write_csv
 
 
 def test_an_ordinary_file_is_understood_whole(tmp_path: Path) -> None:
-    schema = guess(tmp_path, payments()).project.schema
+    schema = infer(tmp_path, payments()).project.schema
 
     assert schema.transaction_id.field == "transaction_id"
     assert schema.event_time.field == "event_time"
@@ -37,13 +37,13 @@ def test_an_ordinary_file_is_understood_whole(tmp_path: Path) -> None:
 def test_the_card_orders_the_stream_wherever_its_column_stands(tmp_path: Path) -> None:
     columns = dict(reversed(payments().items()))
 
-    assert next(iter(guess(tmp_path, columns).project.schema.entities)) == "card"
+    assert next(iter(infer(tmp_path, columns).project.schema.entities)) == "card"
 
 
 def test_two_columns_are_enough(tmp_path: Path) -> None:
     columns: Columns = {"when": times(), "amount": [n % 7 for n in range(ROWS)]}
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.event_time.field == "when"
     assert proposal.project.schema.amount is not None
@@ -82,7 +82,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
 def test_with_only_dates_no_window_is_shorter_than_a_day(tmp_path: Path) -> None:
     columns = payments() | {"event_time": [text[:10] for text in times()]}
 
-    features = guess(tmp_path, columns).project.features
+    features = infer(tmp_path, columns).project.features
 
     windows = [window for entity in features.entities.values() for window in (*entity.windows, *entity.risk)]
     assert windows
@@ -93,7 +93,7 @@ def test_with_only_dates_no_window_is_shorter_than_a_day(tmp_path: Path) -> None
 def test_with_minutes_a_card_has_short_windows(tmp_path: Path) -> None:
     columns = payments() | {"event_time": times(seconds=1_800)}
 
-    entities = guess(tmp_path, columns).project.features.entities
+    entities = infer(tmp_path, columns).project.features.entities
 
     assert str(entities["card"].windows[0]) == "5m"
     assert str(entities["merchant"].windows[0]) == "1h"
@@ -103,7 +103,7 @@ def test_times_with_the_name_of_their_zone_are_read(tmp_path: Path) -> None:
     columns = payments()
     columns["event_time"] = [f"{text[:10]} {text[11:19]} UTC" for text in times()]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert "ISO dates and times, to the second" in said(proposal, "schema.event_time")
     assert not said(proposal, "rows")
@@ -113,7 +113,7 @@ def test_milliseconds_with_a_fraction_are_read_to_the_last_row(tmp_path: Path) -
     columns = payments()
     columns["event_time"] = [f"{1_768_082_000_000 + 10_007 * n}.0" for n in range(ROWS)]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert "milliseconds since 1970" in said(proposal, "schema.event_time")
     assert not said(proposal, "rows")
@@ -124,7 +124,7 @@ def test_counts_since_1970_are_read_in_any_unit(tmp_path: Path, scale: int) -> N
     seconds = [round(dt.datetime.fromisoformat(text).timestamp()) for text in times()]
     columns = payments() | {"event_time": [second * scale for second in seconds]}
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.event_time.field == "event_time"
     assert proposal.project.schema.event_time.format == "auto"
@@ -134,7 +134,7 @@ def test_counts_since_1970_are_read_in_any_unit(tmp_path: Path, scale: int) -> N
 def test_a_full_time_beats_a_date_and_the_other_is_called_the_same(tmp_path: Path) -> None:
     columns = {"trans_date": [text[:10] for text in times()]} | payments()
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.event_time.field == "event_time"
     assert "says the same" in proposal.ignored["trans_date"]
@@ -144,7 +144,7 @@ def test_without_an_id_rows_are_numbered(tmp_path: Path) -> None:
     columns = payments()
     del columns["transaction_id"]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.transaction_id.field is None
     assert "known by its place" in said(proposal, "schema.transaction_id")
@@ -167,7 +167,7 @@ def test_a_label_may_be_written_in_many_ways(tmp_path: Path, fraud: str, legitim
     columns = payments()
     columns["is_fraud"] = [fraud if value else legitimate for value in columns["is_fraud"]]
 
-    label = guess(tmp_path, columns).project.schema.label
+    label = infer(tmp_path, columns).project.schema.label
 
     assert label is not None
     assert fraud.lower() in label.positive
@@ -178,7 +178,7 @@ def test_an_empty_label_is_neither_fraud_nor_legitimate(tmp_path: Path) -> None:
     columns = payments()
     columns["is_fraud"] = ["" if n % 2 else value for n, value in enumerate(columns["is_fraud"])]
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.label is not None
     assert "" not in (*proposal.project.schema.label.positive, *proposal.project.schema.label.negative)
@@ -200,7 +200,7 @@ def test_a_few_strings_among_numbers_count_as_missing(tmp_path: Path) -> None:
         "age": ["n/a" if n % 50 == 0 else "?!" if n % 20 == 0 else n % 60 for n in range(ROWS)]
     }
 
-    proposal = guess(tmp_path, columns)
+    proposal = infer(tmp_path, columns)
 
     assert proposal.project.schema.numbers["age"].field == "age"
     assert "no numbers" in said(proposal, "schema.numbers")
@@ -209,7 +209,7 @@ def test_a_few_strings_among_numbers_count_as_missing(tmp_path: Path) -> None:
 def test_a_column_half_of_text_and_half_of_numbers_is_left_out_with_advice(tmp_path: Path) -> None:
     mixed = [f"x{n}" if n % 3 == 0 else n for n in range(ROWS)]
 
-    proposal = guess(tmp_path, payments() | {"mixed": mixed})
+    proposal = infer(tmp_path, payments() | {"mixed": mixed})
 
     assert "--number mixed" in proposal.ignored["mixed"]
 
@@ -218,24 +218,24 @@ def test_a_column_half_of_text_and_half_of_numbers_is_left_out_with_advice(tmp_p
 def test_an_age_in_days_is_no_trait_of_a_person(tmp_path: Path, name: str) -> None:
     columns = payments() | {name: [n % 70 for n in range(ROWS)]}
 
-    assert "traits of people" not in said(guess(tmp_path, columns), "schema")
+    assert "traits of people" not in said(infer(tmp_path, columns), "schema")
 
 
 def test_an_age_is_a_trait_of_a_person(tmp_path: Path) -> None:
     columns = payments() | {"customer_age": [n % 70 for n in range(ROWS)]}
 
-    assert "customer_age: traits of people" in said(guess(tmp_path, columns), "schema")
+    assert "customer_age: traits of people" in said(infer(tmp_path, columns), "schema")
 
 
 def test_columns_without_values_or_with_one_are_left_out(tmp_path: Path) -> None:
-    proposal = guess(tmp_path, payments() | {"nothing": [""] * ROWS, "country": ["FR"] * ROWS})
+    proposal = infer(tmp_path, payments() | {"nothing": [""] * ROWS, "country": ["FR"] * ROWS})
 
     assert "never has a value" in proposal.ignored["nothing"]
     assert "always the same" in proposal.ignored["country"]
 
 
 def test_one_row_is_enough_to_propose_something(tmp_path: Path) -> None:
-    assert guess(tmp_path, payments(1)).project.schema.event_time.field == "event_time"
+    assert infer(tmp_path, payments(1)).project.schema.event_time.field == "event_time"
 
 
 def test_nested_values_are_left_out(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_nested_values_are_left_out(tmp_path: Path) -> None:
 def test_ids_that_never_come_back_have_no_memory(tmp_path: Path) -> None:
     columns = payments() | {"card_id": [f"c{n}" for n in range(ROWS)]}
 
-    project = guess(tmp_path, columns).project
+    project = infer(tmp_path, columns).project
 
     assert set(project.schema.entities) == {"card", "merchant"}
     assert set(project.features.entities) == {"merchant"}
@@ -262,15 +262,15 @@ def test_without_entities_the_attributes_remain(tmp_path: Path) -> None:
     columns = payments()
     del columns["card_id"], columns["merchant_id"]
 
-    project = guess(tmp_path, columns).project
+    project = infer(tmp_path, columns).project
 
     assert project.schema.entities == {}
     assert project.features.entities == {}
     assert project.schema.categories
 
 
-def test_a_short_file_gets_a_short_delay_that_is_said_to_be_a_guess(tmp_path: Path) -> None:
-    proposal = guess(tmp_path, payments() | {"event_time": times(seconds=900)})
+def test_a_short_file_gets_a_short_delay_that_is_reported_as_unsure(tmp_path: Path) -> None:
+    proposal = infer(tmp_path, payments() | {"event_time": times(seconds=900)})
 
     assert proposal.project.schema.label is not None
     assert proposal.project.schema.label.delay.ms <= 12 * 3_600_000
@@ -297,4 +297,4 @@ def test_a_file_whose_rows_cannot_be_read_is_refused(tmp_path: Path) -> None:
     columns = payments() | {"paid": ["" if n % 3 else f"{n}" for n in range(ROWS)]}
 
     with pytest.raises(ConfigError, match="rows cannot be read, the first because"):
-        guess(tmp_path, columns, Overrides(amount="paid"))
+        infer(tmp_path, columns, Overrides(amount="paid"))

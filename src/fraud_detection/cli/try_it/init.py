@@ -100,13 +100,13 @@ def init(
     )
     asks = sys.stdin.isatty() and not (yes or output.plain)
     proposal = propose(open_table(data), overrides, _ask if asks else None)
-    for remark in proposal.remarks:
-        output.screen.say(str(remark))
+    for finding in proposal.findings:
+        output.screen.say(str(finding))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(proposal.yaml_text, encoding="utf-8")
     output.screen.say(f"\nwrote {out}: read it, change what is wrong, then `fraud train --config {out}`")
     output.write(
-        {"columns_ignored": len(proposal.ignored), "remarks": [str(one) for one in proposal.remarks]}
+        {"columns_ignored": len(proposal.ignored), "findings": [str(one) for one in proposal.findings]}
     )
 
 
@@ -124,9 +124,9 @@ def _ask(question: Question) -> str:
     default = f" (enter for {question.default})" if question.default is not None else ""
     while True:
         try:
-            answer = input(f"{question.words}{options}{default}: ").strip()
+            answer = input(f"{question.text}{options}{default}: ").strip()
         except EOFError:
-            raise ConfigError(f"{question.words}: nobody answered; say it with {question.flag}") from None
+            raise ConfigError(f"{question.text}: nobody answered; say it with {question.flag}") from None
         if (
             not question.options
             or answer in question.options
