@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,15 @@ from fraud_detection.adapters.aws.state.dynamodb_batches import (
     insertion,
 )
 from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts
+from fraud_detection.adapters.aws.state.dynamodb_decisions import (
+    PART_BYTES,
+    DynamoDedupIndex,
+    KeptDecision,
+    Unsaved,
+)
 from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
-from fraud_detection.core.errors import ConfigError
+from fraud_detection.core.errors import ConfigError, RetryError
+from fraud_detection.core.events import Label
 from fraud_detection.testing.dynamodb_fake import MAX_ITEM_BYTES, MAX_KEY_BYTES, FakeDynamo
 
 NUMBERS = count(1)
@@ -29,11 +37,12 @@ SECONDS_A_DAY = 86_400
 
 
 class World(msgspec.Struct):
-    """A client, where it leads, and a new table for profiles (`k`) and one for others (`id`)."""
+    """A client, where it leads, and new tables: for profiles (key `k`), labels and others (key `id`)."""
 
     on: str
     client: Any
     profiles: str
+    labels: str
     others: str
 
 
@@ -43,7 +52,7 @@ ON = ["fake", "local", pytest.param("moto", marks=pytest.mark.long)]
 @pytest.fixture(params=ON)
 def world(request: pytest.FixtureRequest) -> World:
     number = next(NUMBERS)
-    keys = {f"profiles-{number}": "k", f"others-{number}": "id"}
+    keys = {f"profiles-{number}": "k", f"labels-{number}": "id", f"others-{number}": "id"}
     if request.param == "fake":
         return World("fake", FakeDynamo(keys), *keys)
     client = request.getfixturevalue(request.param)("dynamodb")
@@ -208,6 +217,44 @@ class TestSets:
             LaneCounts(world.client, world.others).take(lane, lanes, {})
         (kept,) = batch_get(world.client, world.others, [item(LANES)])
         assert set(kept["lanes"]["SS"]) == {"a", "b"}
+
+
+class TestDecisions:
+    def index(self, world: World, lane: str = "shardId-000000000001") -> DynamoDedupIndex:
+        found = DynamoDedupIndex(world.client, world.others, world.labels, days=30)
+        found.lane = lane
+        return found
+
+    def test_labels_are_known_to_another_process(self, world: World) -> None:
+        labels = [Label(f"p{n % 40}", fraud=bool(n % 3), known_at=n, sequence=n) for n in range(90)]
+        self.index(world).record([], labels[:60])
+        self.index(world).record([], [])
+        index = self.index(world)
+        index.batch_state([], [f"p{n}" for n in range(40)])
+        index.record([], labels[60:])
+        found = self.index(world).batch_state([], [f"p{n}" for n in range(50)]).labels
+        assert {one: [each.known_at for each in told] for one, told in found.items()} == {
+            f"p{n}": list(range(n, 90, 40)) for n in range(40)
+        }
+
+    def test_a_journal_larger_than_an_item_is_read_whole(self, world: World) -> None:
+        events = [Unsaved(str(n), f"p{n}", random.Random(n).randbytes(PART_BYTES // 2)) for n in range(5)]
+        self.index(world).note_unsaved(events)
+        assert self.index(world).unsaved() == events
+        assert self.index(world, "another lane").unsaved() == []
+        self.index(world).note_unsaved([])
+        assert self.index(world).unsaved() == []
+
+    def test_of_two_shards_that_decide_a_payment_one_is_refused(self, with_statements: World) -> None:
+        mine, theirs = (self.index(with_statements, lane) for lane in ("a", "b"))
+        decisions = [KeptDecision(f"p{n}", "{}", "b", n, (), b"", b"{}") for n in range(30)]
+        theirs.record(decisions[29:], [])
+        theirs.record(decisions[29:], [])  # as one whose answer was lost
+        with pytest.raises(RetryError, match="another shard"):
+            mine.record([msgspec.structs.replace(one, lane="a") for one in decisions], [])
+        assert self.index(with_statements, "b").batch_state(["p29", "p30"], []).already_processed == {
+            "p29": 29
+        }
 
 
 class TestStatements:
