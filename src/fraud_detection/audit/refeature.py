@@ -104,7 +104,7 @@ def replay_features(
     others: the other workers' files by their numbers.
     """
     shard = shard_of(record)
-    _refuse_other_history(record, shard, history)
+    _check_same_history(record, shard, history)
     payment = Parser(engine.project.schema).parse(stored.event, stored.transaction_id)
     if not isinstance(payment, Transaction):
         raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
@@ -132,7 +132,7 @@ def shard_of(record: Record) -> Shard | None:
     return None if kept is None else msgspec.convert(kept, Shard)
 
 
-def _refuse_other_history(record: Record, shard: Shard | None, history: Sequence[HistoricalPayment]) -> None:
+def _check_same_history(record: Record, shard: Shard | None, history: Sequence[HistoricalPayment]) -> None:
     kept = record.meta("history") or 0
     # A worker counts its own payments alone.
     if bool(kept) != bool(history) or (shard is None and kept != len(history)):

@@ -181,7 +181,7 @@ def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[A
             models[place] = Model(read_bundle(path), project.model.threads)
         return models[place]
 
-    _refuse_equal_names([change.name for change in changes])
+    _check_unique_names([change.name for change in changes])
     arms = [Arm(BASELINE, model(bundle), project)]
     for change in changes:
         own = bundle if change.bundle is None else Path(change.bundle)
@@ -240,7 +240,7 @@ def _scored(model: Model, engine: Engine, rows: HistoricalRows) -> tuple[list[ar
     return [array("d", row.tobytes()) for row in features], model.scorer.score(features)
 
 
-def _refuse_equal_names(names: Sequence[str]) -> None:
+def _check_unique_names(names: Sequence[str]) -> None:
     for place, name in enumerate(names):
         if name == BASELINE or name in names[:place]:
             taken = "what is in force" if name == BASELINE else "another change"

@@ -22,7 +22,7 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import evaluated_bundle, read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.evaluation.comparison import Report
-from fraud_detection.history.load import History, Progress, read_history, refuse_empty
+from fraud_detection.history.load import History, Progress, check_not_empty, read_history
 from fraud_detection.training.evaluate import evaluate_slice
 from fraud_detection.training.fit import Learned, Slices, leakage_suspects, learn, refit
 from fraud_detection.training.make_bundle import make_bundle, make_refitted
@@ -164,7 +164,7 @@ def _tracked(
 
 def _table(project: Project, champion: Bundle, settings: RetrainSettings, progress: Progress) -> Dataset:
     history = read_history(project, settings.data, progress, settings.labels, settings.as_of, settings.states)
-    refuse_empty(history, settings.data or settings.states[0])
+    check_not_empty(history, settings.data or settings.states[0])
     as_of_last_payment(history)
     category_encoding = None if settings.new_features else champion.contents.features.category_encoding
     dataset, _ = feature_table(project, history, progress, category_encoding=category_encoding, exact=True)

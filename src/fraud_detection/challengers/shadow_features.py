@@ -132,7 +132,7 @@ class OwnRows:
         self._parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
         self._memory = ProfileCache(engine.extractor)
         self._began: int | None = state_file.meta("history", None)
-        self._refuse_other_beginning()
+        self._check_same_start()
         self._of_history: dict[str, Ids] = {}
         self._most_recent = recent
         self._recent: dict[str, Ids] = {}
@@ -144,7 +144,7 @@ class OwnRows:
         start, events, payments = time.perf_counter(), 0, 0
         if self._history is not None:
             history = read_history(self._project, self._history, self._progress)
-            self._refuse_other_history(history)
+            self._check_same_history(history)
             payments = len(history.payments)
             yield from self._remember_history(history)
         place = 0
@@ -170,7 +170,7 @@ class OwnRows:
 
     def take(self, part: Sequence[LoggedEvent]) -> list[Row]:
         """Remember the part and return a row for each payment that the shadow's schema can read."""
-        self._refuse_late_history()
+        self._check_history_in_time()
         rows: list[Row] = []
         for past in part:
             payment = self._payment(past)
@@ -234,7 +234,7 @@ class OwnRows:
                 extra={"event": "payment_left_out", "config_id": self._config_id},
             )
 
-    def _refuse_other_beginning(self) -> None:
+    def _check_same_start(self) -> None:
         what = (
             f"the shadow {self._config_id} needs other features than the services have, and makes them itself"
         )
@@ -254,7 +254,7 @@ class OwnRows:
                 "leave out --history"
             )
 
-    def _refuse_other_history(self, history: History) -> None:
+    def _check_same_history(self, history: History) -> None:
         found = {past.payment.transaction_id for past in history.payments}
         kept = {row[0] for row in self._state_file.rows("SELECT transaction_id FROM history")}
         # What this schema refuses may have been read by the service's.
@@ -265,7 +265,7 @@ class OwnRows:
                 "the same file with --history"
             )
 
-    def _refuse_late_history(self) -> None:
+    def _check_history_in_time(self) -> None:
         if self._state_file.meta("history", None) != self._began:
             raise ConfigError(
                 f"{self._state_file.path}: has taken history in since the shadow {self._config_id} began; "

@@ -28,7 +28,7 @@ def check_paths(options: Mapping[str, object]) -> None:
         for other, taken in (*read, *kept, *written[:place]):
             if _same(path, taken):
                 raise ConfigError(f"{flag} {path}: is the same file as {other}; name another")
-        _refuse_unwritable(flag, path)
+        _check_writable(flag, path)
 
 
 def _named(options: Mapping[str, object], names: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
@@ -45,7 +45,7 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def _refuse_unwritable(flag: str, path: Path) -> None:
+def _check_writable(flag: str, path: Path) -> None:
     check_target(path, f"{flag} {path}")
     folder = path if path.is_dir() else path.parent
     try:

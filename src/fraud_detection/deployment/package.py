@@ -29,7 +29,7 @@ MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 def package(bundle: Bundle, function: Function) -> bytes:
     """Return the zip; raise ConfigError when the libraries installed here would not run there."""
-    refuse_other_machine(function, platform.system(), platform.machine(), sys.version_info[:2])
+    check_same_machine(function, platform.system(), platform.machine(), sys.version_info[:2])
     content: dict[str, bytes] = {}
     for module, path in modules(HANDLER.rpartition(".")[0]).items():
         content[_place(module, path)] = path.read_bytes()
@@ -39,10 +39,10 @@ def package(bundle: Bundle, function: Function) -> bytes:
     return zipped(content)
 
 
-def refuse_other_machine(function: Function, system: str, machine: str, version: tuple[int, int]) -> None:
+def check_same_machine(function: Function, system: str, machine: str, version: tuple[int, int]) -> None:
     """Raise ConfigError unless what is installed here runs there.
 
-    >>> refuse_other_machine(Function(), "Linux", "x86_64", (3, 11))
+    >>> check_same_machine(Function(), "Linux", "x86_64", (3, 11))
     """
     here = f"{system} {machine}, python{version[0]}.{version[1]}"
     wanted = f"Linux {MACHINES[function.architecture]}, {function.runtime}"

@@ -53,8 +53,8 @@ def boundaries(event_time: np.ndarray, split: Split, delay_ms: int) -> Boundarie
     cut = Boundaries(
         first, validation_from - delay_ms, validation_from, validation_until, test_from, int(ordered[-1]) + 1
     )
-    _refuse_test_from(split, ordered)
-    _refuse_empty(cut, ordered, split)
+    _check_test_from(split, ordered)
+    _check_parts_not_empty(cut, ordered, split)
     return cut
 
 
@@ -87,7 +87,7 @@ def _quantile(ordered: np.ndarray, share: float, otherwise: int) -> int:
     return int(ordered[min(int(share * ordered.size), ordered.size - 1)])
 
 
-def _refuse_test_from(split: Split, ordered: np.ndarray) -> None:
+def _check_test_from(split: Split, ordered: np.ndarray) -> None:
     first, last = (dt.datetime.fromtimestamp(int(time) / 1000, dt.UTC).date() for time in ordered[[0, -1]])
     if split.test_from is not None and not first < split.test_from <= last:
         raise ConfigError(
@@ -96,7 +96,7 @@ def _refuse_test_from(split: Split, ordered: np.ndarray) -> None:
         )
 
 
-def _refuse_empty(cut: Boundaries, ordered: np.ndarray, split: Split) -> None:
+def _check_parts_not_empty(cut: Boundaries, ordered: np.ndarray, split: Split) -> None:
     slices = {
         "train": (cut.train_from, cut.train_until),
         "validation": (cut.validation_from, cut.validation_until),

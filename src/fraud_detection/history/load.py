@@ -16,9 +16,9 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.sources import KnownSource
 from fraud_detection.history.label_file import label_events
 from fraud_detection.history.logged_decisions import DecisionHistory, state_files
-from fraud_detection.history.reader import History, HistoryReader, refuse_misfit
+from fraud_detection.history.reader import History, HistoryReader, check_schema_fits
 
-__all__ = ["History", "Progress", "is_textual", "read_history", "refuse_empty"]
+__all__ = ["History", "Progress", "check_not_empty", "is_textual", "read_history"]
 
 READ_ROWS = 4096
 
@@ -72,7 +72,7 @@ def _read_file(reader: HistoryReader, path: Path, progress: Progress, states: Se
         rows += len(batch.events)
         progress(f"reading {path.name}: {rows:,} rows", 0.0)
     progress(f"reading {path.name}: {rows:,} rows", 1.0)
-    refuse_misfit(path, reader.history, rows)
+    check_schema_fits(path, reader.history, rows)
 
 
 def _known_sources(states: Sequence[Path], beginning: str) -> Iterator[KnownSource]:
@@ -108,7 +108,7 @@ def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
     progress(f"reading {path.name}: {rows:,} decisions", 1.0)
 
 
-def refuse_empty(history: History, path: Path) -> None:
+def check_not_empty(history: History, path: Path) -> None:
     """Raise ConfigError when no row says anything of a declared field: nothing can be learned from it."""
     if history.empty:
         fields = ", ".join(f"`{field}` (at `{place}`)" for place, field in history.empty)

@@ -50,7 +50,7 @@ class History(msgspec.Struct):
     source: KnownSource | None = None
 
 
-def refuse_misfit(path: Path, history: History, rows: int) -> None:
+def check_schema_fits(path: Path, history: History, rows: int) -> None:
     """Raise ConfigError when most rows of a file cannot be read: then the project file does not fit."""
     if rows == 0:
         raise ConfigError(f"{path}: has no rows")

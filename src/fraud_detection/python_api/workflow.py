@@ -19,7 +19,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.evaluation.comparison import Report
 from fraud_detection.evaluation.report.page import page
-from fraud_detection.history.load import Progress, read_history, refuse_empty
+from fraud_detection.history.load import Progress, check_not_empty, read_history
 from fraud_detection.project.checks import open_project
 from fraud_detection.python_api.bundle import Bundle
 from fraud_detection.python_api.display import framed, pictures, table
@@ -126,7 +126,7 @@ def features(
     with TemporaryDirectory(prefix="fraud-") as folder:
         file, out = as_file(payments, Path(folder), "payments"), Path(folder) / "features.parquet"
         history = read_history(project, file, tell)
-        refuse_empty(history, file)
+        check_not_empty(history, file)
         end = max(past.payment.event_time for past in history.payments) + 1
         table, _ = feature_table(project, history, tell, end, category_encoding=encoding, exact=True)
         keep_table(out, project, table, history, [])

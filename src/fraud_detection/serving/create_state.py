@@ -20,7 +20,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import Progress, read_history
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import preload_history
-from fraud_detection.serving.workers.ownership import Ownership, mark_shards, refuse_other_workers, shard_path
+from fraud_detection.serving.workers.ownership import Ownership, check_worker_count, mark_shards, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
 
 MAKING = ".making"
@@ -41,7 +41,7 @@ def new_state(
     there already, or another process makes one.
     """
     paths = [state] if workers == 1 else [shard_path(state, one, workers) for one in range(workers)]
-    refuse_other_workers(state, workers)
+    check_worker_count(state, workers)
     for path in paths:
         if path.exists():
             raise ConfigError(f"{path}: is there already; name another file, or remove it if nobody needs it")

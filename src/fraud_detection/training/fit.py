@@ -41,8 +41,8 @@ class Slices:
     def of(cls, dataset: Dataset) -> Slices:
         """Cut by the table's own boundaries; refuse boundaries that would let the future in."""
         cut = dataset.info.boundaries
-        _refuse_overlap(dataset)
-        _refuse_frauds_alone(dataset)
+        _check_no_overlap(dataset)
+        _check_both_classes(dataset)
         traffic = dataset.slice(cut.validation_from, cut.validation_until)
         train = dataset.slice(cut.train_from, cut.train_until).labelled(cut.validation_from)
         validation = traffic.labelled(cut.test_from)
@@ -138,7 +138,7 @@ def _area(values: np.ndarray, label: np.ndarray) -> float:
     return max(area, 1 - area)
 
 
-def _refuse_frauds_alone(dataset: Dataset) -> None:
+def _check_both_classes(dataset: Dataset) -> None:
     frauds = int((dataset.label == 1).sum())
     if frauds and not (dataset.label == 0).any():
         raise ConfigError(
@@ -148,7 +148,7 @@ def _refuse_frauds_alone(dataset: Dataset) -> None:
         )
 
 
-def _refuse_overlap(dataset: Dataset) -> None:
+def _check_no_overlap(dataset: Dataset) -> None:
     cut, delay = dataset.info.boundaries, dataset.info.delay_ms
     for name, until, following in (
         ("training", cut.train_until, cut.validation_from),

@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.features.fingerprint import fingerprint
 from fraud_detection.core.project_schema import Project
 from fraud_detection.evaluation.time_split import UNKNOWN
-from fraud_detection.history.load import History, Progress, read_history, refuse_empty
+from fraud_detection.history.load import History, Progress, check_not_empty, read_history
 from fraud_detection.training.evaluate import EVER
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.cache import source_of
@@ -69,7 +69,7 @@ def make_features(  # noqa: PLR0913 - where the past is told, and by when
     It is told by a file, by state files, or by both.  for_training: see `feature_table`.
     """
     history = read_history(project, history_path, progress, labels, as_of, states)
-    refuse_empty(history, history_path or states[0])
+    check_not_empty(history, history_path or states[0])
     dataset, _ = feature_table(project, history, progress, exact=True, for_training=for_training)
     progress(f"writing {out.name}", 0.0)
     # A state file goes on growing: no table that was made of one is taken for ready later.

@@ -10,7 +10,7 @@ import pytest
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
-from fraud_detection.history.load import History, read_history, refuse_empty
+from fraud_detection.history.load import History, check_not_empty, read_history
 from fraud_detection.training.stages import check_same_features
 from tests.conftest import SmallWorld
 
@@ -56,8 +56,8 @@ def test_a_field_that_no_row_fills_in_is_refused_for_training(tmp_path: Path) ->
     with pytest.raises(
         ConfigError, match=r"no row has a readable value for `age` \(at `\$\.schema\.numbers\.age`"
     ):
-        refuse_empty(history, tmp_path / "h.jsonl")
-    refuse_empty(
+        check_not_empty(history, tmp_path / "h.jsonl")
+    check_not_empty(
         read(tmp_path / "h.jsonl", [*rows, {"id": "x", "time": "2026-01-02", "age": 1, "card": "c"}]),
         tmp_path,
     )

@@ -14,7 +14,7 @@ import pytest
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
-from fraud_detection.deployment.package import modules, package, refuse_other_machine
+from fraud_detection.deployment.package import check_same_machine, modules, package
 from fraud_detection.deployment.settings import Function
 from tests.conftest import SmallWorld
 
@@ -92,4 +92,4 @@ def test_libraries_of_another_machine_are_refused(
     system: str, machine: str, version: tuple[int, int]
 ) -> None:
     with pytest.raises(ConfigError, match=r"function runs on Linux x86_64, python3\.11"):
-        refuse_other_machine(Function(), system, machine, version)
+        check_same_machine(Function(), system, machine, version)

@@ -36,14 +36,14 @@ def attempt(call: Callable[..., dict[str, Any]], **asked: object) -> dict[str, A
     try:
         return call(**asked)
     except ClientError as error:
-        refuse_mistake(error)
+        check_mistake(error)
     except BotoCoreError:
         # Reading again does no harm, nor does putting the same things again.
         pass
     return None
 
 
-def refuse_mistake(error: ClientError) -> None:
+def check_mistake(error: ClientError) -> None:
     """Raise ConfigError at once for an answer that no waiting changes."""
     if error.response["Error"]["Code"] in MISTAKES:
         raise ConfigError(str(error)) from None

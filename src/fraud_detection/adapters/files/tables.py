@@ -72,17 +72,17 @@ write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
         ".ndjson": JsonTable,
         ".json": JsonTable,
     }
-    _refuse_what_is_no_file(path)
+    _check_is_file(path)
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         *most, last = kinds
         files = f"files that end in {path.suffix!r}" if path.suffix else "files without a suffix"
         raise ConfigError(f"{path}: cannot read {files}; write it as {', '.join(most)} or {last}")
-    _refuse_absent(path)
+    _check_exists(path)
     return kind(path)
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
+def _check_is_file(path: Path) -> None:
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name one file in it")
     if path == Path("-"):
@@ -91,7 +91,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
         )
 
 
-def _refuse_absent(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     if path.stat().st_size == 0:

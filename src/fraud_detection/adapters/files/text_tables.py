@@ -38,7 +38,7 @@ class CsvTable:
         """Read the header, and see that a row follows it."""
         self.path = path
         head = self._head()
-        _refuse_json(head, path)
+        _check_not_json(head, path)
         self._delimiter = delimiter(head)
         self.names = header(self._named(), path)
         if next(self._rows(), None) is None:
@@ -252,7 +252,7 @@ def known(wanted: Sequence[str], names: Sequence[str], path: Path) -> Sequence[s
     return wanted
 
 
-def _refuse_json(head: str, path: Path) -> None:
+def _check_not_json(head: str, path: Path) -> None:
     if _JSON.match(head):
         raise ConfigError(
             f"{path}: holds JSON, not CSV; name it {path.stem}.jsonl, with one JSON object a line"

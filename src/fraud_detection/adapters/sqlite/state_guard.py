@@ -184,7 +184,7 @@ class StateGuard:
         return self.path.with_name(self.path.name + suffix)
 
     def _check(self, path: Path) -> None:
-        _refuse_cut(self._lock, path)
+        _check_not_truncated(self._lock, path)
         loss = found_loss(self.path)
         if loss is not None:
             raise ConfigError(f"{path}: {loss.message}. {PUT_BACK}")
@@ -232,7 +232,7 @@ def accept_loss(path: Path) -> Loss | None:
     lock = StateLock(path)
     try:
         with opening(path):
-            _refuse_cut(lock, path)
+            _check_not_truncated(lock, path)
             loss = found_loss(lock.path)
             if loss is None:
                 return None
@@ -273,7 +273,7 @@ def adopt(source: Path, target: Path) -> None:
         os.close(folder)
 
 
-def _refuse_cut(lock: StateLock, path: Path) -> None:
+def _check_not_truncated(lock: StateLock, path: Path) -> None:
     missing = lock.missing_bytes()
     if missing:
         raise ConfigError(

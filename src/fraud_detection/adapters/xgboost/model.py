@@ -80,7 +80,7 @@ def fit(
 
     Equal samples and settings give equal bytes, with any number of threads.
     """
-    _refuse_one_class(train)
+    _check_two_classes(train)
     matrix = _matrix(train, settings)
     watched = []
     if later is not None:
@@ -138,14 +138,14 @@ class XGBoostScorer:
 
     def _walked(self, rows: Rows) -> list[float] | None:
         """Return the same without an array around few rows; None where it is left to XGBoost."""
-        self._refuse_other_widths(rows)
+        self._check_width(rows)
         if not len(rows):
             return []
         return self._walk.margins(rows) if len(rows) <= _FEW and self._walk is not None else None
 
     def contributions(self, rows: Rows) -> np.ndarray:
         """Return exact SHAP values, shape (rows, features), in log-odds before calibration."""
-        self._refuse_other_widths(rows)
+        self._check_width(rows)
         if not len(rows):
             return np.empty((0, self.width), np.float32)
         matrix = as_matrix(rows)
@@ -186,7 +186,7 @@ class XGBoostScorer:
         found = [tables.contributions(row) for row in probes]
         return tables if np.allclose(found, self._explain(probes), rtol=0, atol=_NOISE) else None
 
-    def _refuse_other_widths(self, rows: Rows) -> None:
+    def _check_width(self, rows: Rows) -> None:
         for row in rows if not isinstance(rows, np.ndarray) else rows[:1]:
             if len(row) != self.width:
                 raise ConfigError(f"the model has {self.width} features, a row has {len(row)} values")
@@ -242,7 +242,7 @@ def _constraints(train: Sample, settings: Model) -> dict[str, tuple[int, ...]]:
     return {"monotone_constraints": tuple(monotonic_constraints(settings.monotone, train.names))}
 
 
-def _refuse_one_class(train: Sample) -> None:
+def _check_two_classes(train: Sample) -> None:
     frauds = int(train.label.sum())
     if not 0 < frauds < train.label.size:
         raise ConfigError(

@@ -19,7 +19,7 @@ from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, s
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.http.stream_input import Listening, SideSource, serve_beside
-from fraud_detection.serving.workers.ownership import refuse_other_workers
+from fraud_detection.serving.workers.ownership import check_worker_count
 from fraud_detection.serving.workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def serve_alone(
 ) -> None:
     """Answer until asked to stop; keys: who may ask, None where everybody may."""
     state = Path(settings.state)
-    refuse_other_workers(state, settings.workers)
+    check_worker_count(state, settings.workers)
     engine, service, releases = opened(
         by, state, synchronous=settings.synchronous, accept_loss=accept_loss, wait_s=WAIT_S
     )

@@ -73,7 +73,7 @@ def prequential(
 ) -> None:
     """Train anew for each start date and score the days that follow."""
     from fraud_detection.adapters.files.tables import write_columns
-    from fraud_detection.history.load import read_history, refuse_empty
+    from fraud_detection.history.load import check_not_empty, read_history
     from fraud_detection.project.checks import open_project
     from fraud_detection.training import prequential as folds
     from fraud_detection.training.tables.build import feature_table
@@ -83,7 +83,7 @@ def prequential(
     days = [_day(text) for text in start_dates.split(",")]
     past = data or Path(project.history)
     history = read_history(project, past, screen.progress)
-    refuse_empty(history, past)
+    check_not_empty(history, past)
     # What the earliest fold may not know, no fold's categories may be made of.
     apply_labels_until = min(folds.Fold.of(day, plan).until for day in days)
     dataset, _ = feature_table(project, history, screen.progress, apply_labels_until)

@@ -97,7 +97,7 @@ def compile_rules(
     """
     fields = _fields(schema, feature_names)
     names = [(rule.name, f"$.rules[{place}]") for place, rule in enumerate(rules)]
-    _refuse_taken([*names, *((one.name, f"$.lists[{place}]") for place, one in enumerate(lists))])
+    _check_not_reserved([*names, *((one.name, f"$.lists[{place}]") for place, one in enumerate(lists))])
     texts = {name: field.read for name, field in fields.items() if isinstance(field, Text)}
     return RuleSet(
         [
@@ -112,7 +112,7 @@ def _verdict(rule: RuleSettings) -> Verdict:
     return Verdict(Action[rule.action.upper()], rule.name, rule.message or " ".join(rule.when.split()))
 
 
-def _refuse_taken(names: Sequence[tuple[str, str]]) -> None:
+def _check_not_reserved(names: Sequence[tuple[str, str]]) -> None:
     taken = dict.fromkeys(RESERVED, "a reason of the policy")
     for name, place in names:
         if name in taken:

@@ -239,7 +239,7 @@ class Extractor:
         self.definitions: list[FeatureDefinition] = list(self.payment.definitions)
         for entity in self.entities:
             self.definitions += entity.definitions
-        _refuse_equal_names([definition.name for definition in self.definitions])
+        _check_unique_names([definition.name for definition in self.definitions])
         # Of the values, as bytes: an array made of a list would ask for the type of each of them.
         self.packed = struct.Struct(f"{len(self.definitions)}d").pack
 
@@ -289,7 +289,7 @@ def entity_keys(payment: Transaction) -> list[int]:
     return keys
 
 
-def _refuse_equal_names(names: list[str]) -> None:
+def _check_unique_names(names: list[str]) -> None:
     for place, name in enumerate(names):
         if name in names[:place]:
             raise ConfigError(

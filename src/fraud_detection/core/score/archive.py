@@ -82,7 +82,7 @@ def unpack(data: bytes, origin: str, limit: int = MAX_BYTES) -> dict[str, bytes]
     try:
         with tarfile.open(fileobj=io.BytesIO(_unzipped(data, origin, limit)), mode="r:") as tar:
             for entry in tar:
-                _refuse_entry(entry, files, origin)
+                _check_entry(entry, files, origin)
                 stream = tar.extractfile(entry)
                 files[entry.name] = stream.read() if stream else b""
     except tarfile.TarError as error:
@@ -101,7 +101,7 @@ def _unzipped(data: bytes, origin: str, limit: int) -> bytes:
     return plain
 
 
-def _refuse_entry(entry: tarfile.TarInfo, seen: dict[str, bytes], origin: str) -> None:
+def _check_entry(entry: tarfile.TarInfo, seen: dict[str, bytes], origin: str) -> None:
     if entry.name != PurePosixPath(entry.name).name or entry.name == ".." or not entry.isfile():
         raise ConfigError(f"{origin}: holds {entry.name!r}, which is not a plain file at its top; refused")
     if entry.name in seen:

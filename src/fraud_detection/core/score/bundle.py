@@ -182,12 +182,12 @@ def from_files(files: Mapping[str, bytes], origin: str) -> Bundle:
     if MANIFEST not in files:
         raise ConfigError(f"{origin}: {MANIFEST} is missing: this is no bundle, or an incomplete copy of one")
     manifest = _manifest(files[MANIFEST], origin)
-    _refuse_strangers(manifest, files, origin)
+    _check_file_list(manifest, files, origin)
     for name, expected in manifest.files.items():
         if _sha256(files[name]) != expected:
             raise ConfigError(f"{origin}: {name} was changed: its SHA-256 is not the one in {MANIFEST}")
     bundle = Bundle(manifest=manifest, contents=_contents(files, origin))
-    _refuse_contradictions(bundle, origin)
+    _check_consistency(bundle, origin)
     return bundle
 
 
@@ -216,7 +216,7 @@ def _name(manifest: Manifest) -> str:
     return _sha256(encode(msgspec.structs.replace(manifest, name="")))[:12]
 
 
-def _refuse_strangers(manifest: Manifest, files: Mapping[str, bytes], origin: str) -> None:
+def _check_file_list(manifest: Manifest, files: Mapping[str, bytes], origin: str) -> None:
     present = files.keys() - {MANIFEST}
     missing = sorted((set(CONTENTS) | manifest.files.keys()) - present)
     if missing:
@@ -242,7 +242,7 @@ def _part(files: Mapping[str, bytes], name: str, kind: type[T], origin: str) -> 
     return decode(_json(files[name], where), kind, where)
 
 
-def _refuse_contradictions(bundle: Bundle, origin: str) -> None:
+def _check_consistency(bundle: Bundle, origin: str) -> None:
     features, vectors = bundle.contents.features, bundle.contents.vectors
     if features.fingerprint != bundle.manifest.fingerprint:
         raise ConfigError(f"{origin}: features.json and {MANIFEST} carry different fingerprints")

@@ -126,7 +126,7 @@ def run_stream(
                 LOG.warning(message, extra={"event": "labels_not_learned"})
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_EVERY_S
-                refuse_lost(service)
+                check_not_lost(service)
             show(_decided(service, batch, name, stop) if batch.events else [])
             try:
                 service.run_deferred_work()
@@ -156,7 +156,7 @@ def _decided(service: EmbeddedService, batch: Batch, name: str, stop: Stop) -> l
 
 def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Stop) -> None:
     message = None if error.__cause__ is None else advice(error.__cause__, service.state_file.database)
-    refuse_lost(service)
+    check_not_lost(service)
     LOG.error(
         "%s; nothing more is decided until it can be written",
         message or error,
@@ -164,7 +164,7 @@ def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Sto
     )
     while not stop.asked:
         time.sleep(TRY_EVERY_S)
-        refuse_lost(service)
+        check_not_lost(service)
         try:
             service.state_file.retry()
         except RetryError:
@@ -176,7 +176,7 @@ def _wait_until_committed(service: EmbeddedService, error: RetryError, stop: Sto
     raise error
 
 
-def refuse_lost(service: EmbeddedService) -> None:
+def check_not_lost(service: EmbeddedService) -> None:
     """Raise RetryError when the state file is not there any more, though nothing was decided meanwhile."""
     trouble = service.state_file.look()
     if trouble:

@@ -191,7 +191,7 @@ def kept_files(state: Path) -> list[Path]:
     return files
 
 
-def refuse_other_workers(state: Path, workers: int) -> None:
+def check_worker_count(state: Path, workers: int) -> None:
     """Raise ConfigError when another number of workers has left state under this name."""
     for path in sorted(state.parent.glob(f"{state.stem}.worker-*-of-*{state.suffix}")):
         found = path.name.removesuffix(state.suffix).rpartition("-of-")[2]
@@ -209,7 +209,7 @@ def refuse_other_workers(state: Path, workers: int) -> None:
 
 def check_shards(state: Path, workers: int) -> None:
     """Raise ConfigError unless the state files of all workers are there, and were made together."""
-    refuse_other_workers(state, workers)
+    check_worker_count(state, workers)
     paths = [shard_path(state, worker, workers) for worker in range(workers)]
     there = [path for path in paths if path.exists()]
     if not there:

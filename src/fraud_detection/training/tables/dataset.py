@@ -172,13 +172,13 @@ def read_dataset(path: Path) -> Dataset:
     """Read the table; raise ConfigError when it is no feature table or a column is missing."""
     info = read_info(path)
     features = [PREFIX + name for name in info.names]
-    refuse_missing(path, [*COLUMNS, *features])
+    check_columns_exist(path, [*COLUMNS, *features])
     columns = read_columns(path, COLUMNS)[0]
     named: dict[str, Any] = {name: typed(name, columns.pop(name)) for name in COLUMNS}
     return Dataset(**named, features=_matrix(path, features, len(named["event_time"])), info=info)
 
 
-def refuse_missing(path: Path, names: Sequence[str]) -> None:
+def check_columns_exist(path: Path, names: Sequence[str]) -> None:
     """Raise ConfigError when the table lacks one of the columns."""
     present = set(column_names(path))
     missing = [name for name in names if name not in present]

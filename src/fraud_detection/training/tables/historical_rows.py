@@ -22,8 +22,8 @@ from fraud_detection.training.tables.dataset import (
     COLUMNS,
     PREFIX,
     Correction,
+    check_columns_exist,
     read_info,
-    refuse_missing,
     typed,
 )
 
@@ -83,7 +83,7 @@ class HistoricalTable:
                 "asked about them; make it again with `fraud features`"
             )
         self._features = [PREFIX + name for name in self.info.names]
-        refuse_missing(path, [*COLUMNS, *self._features])
+        check_columns_exist(path, [*COLUMNS, *self._features])
 
     def times(self) -> np.ndarray:
         """Return the event times of all payments, in order, int64 ms."""

@@ -67,13 +67,13 @@ def _executed(client: Any, table: str, writes: Mapping[T, dict[str, Any]]) -> se
             }
             refused |= {key for key, error in troubles.items() if error["Code"] in STALE}
             writes = {key: writes[key] for key in troubles if key not in refused}
-            _refuse_mistakes(table, [error for key, error in troubles.items() if key in writes])
+            _check_mistakes(table, [error for key, error in troubles.items() if key in writes])
         if not writes:
             return refused
         time.sleep(next(waits))
 
 
-def _refuse_mistakes(table: str, errors: Sequence[Mapping[str, str]]) -> None:
+def _check_mistakes(table: str, errors: Sequence[Mapping[str, str]]) -> None:
     for error in errors:
         if error["Code"] not in BUSY:
             raise ConfigError(f"table {table}: {error['Code']}: {error.get('Message', '')}")
