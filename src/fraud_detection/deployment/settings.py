@@ -109,8 +109,8 @@ class Endpoint(Settings, frozen=True):
     capture: Share = 0.1
 
 
-class Keeping(Settings, frozen=True):
-    """How long what is written is kept, in days.
+class Retention(Settings, frozen=True):
+    """How long each kind of stored data is kept, in days.
 
     decisions: also how long a repeated payment is known as such.  profiles: since the last payment.
     """
@@ -128,7 +128,7 @@ class Alarms(Settings, frozen=True):
     email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
     decline_share, score_drift: of what the new model answers; drift is the population stability index against
     training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
-    to the endpoint, which holds all payments of a batch, up to 500.  behind_s: age of the oldest waiting
+    to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest waiting
     record.  Shares and drift count from `least` decisions a minute on; two shares have an alarm for slower
     streams too.  roll_back: false lets a repair go out while an alarm stands.
     """
@@ -138,7 +138,7 @@ class Alarms(Settings, frozen=True):
     degraded_share: Share = 0.05
     score_drift: Annotated[float, Meta(gt=0)] = 0.5
     request_latency_ms: Annotated[float, Meta(gt=0)] = 200.0
-    behind_s: Annotated[int, Meta(ge=1)] = 60
+    iterator_age_s: Annotated[int, Meta(ge=1)] = 60
     least: Count = 100
     error_share: Share = 0.05
     quarantined_share: Share = 0.05
@@ -162,7 +162,7 @@ class Deployment(Settings, frozen=True):
     batches: Batches = Batches()
     function: Function = Function()
     endpoint: Endpoint = Endpoint()
-    keep: Keeping = Keeping()
+    retention: Retention = Retention()
     alarms: Alarms = Alarms()
 
     @property

@@ -21,7 +21,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
     """The figures; rates and latencies are those of the last minute.
 
     model: the bundle that answered last, and `bundle` the one that was deployed: while a canary is out they
-    may differ.  behind_ms: the age of the oldest record that waited; None where AWS has not counted it.
+    may differ.  iterator_age_ms: the age of the oldest record that waited; None where AWS has not counted it.
     """
 
     stack: str
@@ -36,7 +36,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
     retries: int
     p50_ms: float
     p99_ms: float
-    behind_ms: float | None
+    iterator_age_ms: float | None
     failures: int
     alarms: dict[str, str]
     trouble: str = ""
@@ -46,7 +46,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
         risen = [name for name, state in self.alarms.items() if state == "ALARM"]
         silent = sum(state == "INSUFFICIENT_DATA" for state in self.alarms.values())
         quiet = f"none of {len(self.alarms)}" + (f", {silent} of them without data" if silent else "")
-        behind = "not counted" if self.behind_ms is None else f"{self.behind_ms / 1000:.1f} s"
+        behind = "not counted" if self.iterator_age_ms is None else f"{self.iterator_age_ms / 1000:.1f} s"
         latency = f"put to decision p50 {self.p50_ms:,.0f} ms, p99 {self.p99_ms:,.0f} ms"
         if not self.transactions_per_s:
             latency = "nothing was decided in the last minute"
@@ -93,7 +93,7 @@ def ask(
         retries=tally.retries,
         p50_ms=tally.put_ms.percentile_ms(50),
         p99_ms=tally.put_ms.percentile_ms(99),
-        behind_ms=watching.oldest_ms(settings.function_name),
+        iterator_age_ms=watching.oldest_ms(settings.function_name),
         failures=watching.waiting(outputs["Failures"]),
         alarms=watching.alarms(f"{settings.name}-"),
         trouble=tally.trouble,

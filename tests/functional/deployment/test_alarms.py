@@ -203,7 +203,7 @@ def payments_have_changed(scene: Scene) -> None:
 
 
 FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
-    (table_is_busy, {"BehindTime"}),
+    (table_is_busy, {"IteratorAge"}),
     (function_raises, {"FunctionErrors"}),
     (batches_are_given_up, {"FailuresWaiting"}),
     (other_encoding, {"QuarantinedShare"}),

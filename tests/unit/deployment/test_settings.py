@@ -23,7 +23,7 @@ REFUSED = {
     "function: {budget_ms: 9000, timeout_s: 10}": "at most half",
     "function: {reserved_concurrency: 3}": "3 invocations at once cannot serve 4 shards",
     "alarms: {latency_ms: 100}": "request_latency_ms",
-    "keep: {logs: 31}": "allowed here: 1, 3, 5",
+    "retention: {logs: 31}": "allowed here: 1, 3, 5",
     "image: fraud:latest": "expected one in ECR",
     "- environment": "deploy.yaml: [Ee]xpected",
 }

@@ -39,7 +39,7 @@ def endpoint(settings: Deployment, release: Release) -> Resources:
     """Return model, configuration, endpoint, and what scales it; none of it exists locally."""
     model = _model(settings, release)
     configuration = _configuration(settings, model)
-    log = {"LogGroupName": log_group(settings, release), "RetentionInDays": settings.keep.logs}
+    log = {"LogGroupName": log_group(settings, release), "RetentionInDays": settings.retention.logs}
     wanted: Resources = {
         "EndpointLog": resource("Logs::LogGroup", log, DeletionPolicy="Delete", UpdateReplacePolicy="Delete"),
         "EndpointRole": _role(settings, release),

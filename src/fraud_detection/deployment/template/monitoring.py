@@ -62,12 +62,12 @@ def _flow_alarms(settings: Deployment) -> Resources:
     counts = {"incoming": of_stream("IncomingRecords", settings)}
     counts |= {name: ours(name, settings) for name in taken}
     return {
-        "BehindTime": alarm(
+        "IteratorAge": alarm(
             settings,
-            "behind-time",
+            "iterator-age",
             "The oldest record waits too long: is the function failing, or is the stream too narrow?",
             of_function("IteratorAge", settings) | {"Statistic": "Maximum"},
-            1000 * settings.alarms.behind_s,
+            1000 * settings.alarms.iterator_age_s,
             periods=3,
         ),
         "FunctionErrors": alarm(

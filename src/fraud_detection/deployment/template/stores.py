@@ -145,7 +145,7 @@ def _table(settings: Deployment, name: str, key: str) -> Resource:
 def _lifecycle(settings: Deployment) -> list[dict[str, Any]]:
     old = {"NoncurrentVersionExpiration": {"NoncurrentDays": 90}}
     begun = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}
-    days = {"quarantine": settings.keep.quarantine, "capture": settings.keep.capture}
+    days = {"quarantine": settings.retention.quarantine, "capture": settings.retention.capture}
     return [
         {"Id": "old-versions", "Status": "Enabled", **old, **begun},
         *(

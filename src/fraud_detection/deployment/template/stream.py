@@ -56,7 +56,7 @@ def processor(settings: Deployment, release: Release) -> Resources:
     return {
         "ProcessorLog": resource(
             "Logs::LogGroup",
-            {"LogGroupName": settings.log_group, "RetentionInDays": settings.keep.logs},
+            {"LogGroupName": settings.log_group, "RetentionInDays": settings.retention.logs},
             DeletionPolicy="Delete",
             UpdateReplacePolicy="Delete",
         ),
@@ -94,8 +94,8 @@ def environment(settings: Deployment, release: Release) -> dict[str, object]:
         "FRAUD_DECISIONS_TABLE": ref("Decisions"),
         "FRAUD_LABELS_TABLE": ref("Labels"),
         "FRAUD_QUARANTINE_BUCKET": ref("Bucket"),
-        "FRAUD_PROFILES_DAYS": str(settings.keep.profiles),
-        "FRAUD_DECISIONS_DAYS": str(settings.keep.decisions),
+        "FRAUD_PROFILES_DAYS": str(settings.retention.profiles),
+        "FRAUD_DECISIONS_DAYS": str(settings.retention.decisions),
         "FRAUD_TOKEN_KEY": ref(TOKEN_KEY),
     }
     if taken := sorted(told.keys() & set(release.secrets)):
