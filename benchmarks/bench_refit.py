@@ -21,7 +21,7 @@ from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, changed_w
 from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.history.load import read_history
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.world import DAY, SimulatorSettings
+from fraud_detection.simulator.settings import DAY, SimulatorSettings
 from fraud_detection.training.stages import make_features, train_evaluate_and_refit
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Dataset

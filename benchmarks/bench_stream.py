@@ -35,7 +35,7 @@ from fraud_detection.core.score.protocol import JSON, write_request
 from fraud_detection.demo.demo import DemoSettings, demo_project, learn
 from fraud_detection.deployment.logs import entries
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
 from tools.aws_demo.demo import deployed, fill, local_settings
 from tools.local_aws.processes import LOOPBACK

@@ -31,7 +31,7 @@ from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 
 SEED = 7
 PAYMENTS = 3_000
@@ -46,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--directory", type=Path, default=Path("build/bench"), help="keeps the trained world")
     engine = load_engine(parser.parse_args().directory / "bundle")
-    options = LiveOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    options = LiveOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     stream = LiveStream(SimulatorSettings(seed=SEED), options)
     events = [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
     ownership = Ownership(engine.project.schema, 2)

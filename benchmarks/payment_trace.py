@@ -175,7 +175,7 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
 def traced(world: SmallWorld, folder: Path, serve: Serve) -> dict[str, Recorder]:
     """Return what was recorded of one payment of each outcome, by its name."""
     found: dict[str, Recorder] = {}
-    events = world.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = world.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
     with recorder.installed(), serve(world, folder, recorder) as ask:
         for number, event in enumerate(events):

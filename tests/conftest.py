@@ -14,7 +14,7 @@ import pytest
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.project_schema import Project
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from tests.made_once import made_once
 from tests.root import ROOT
 

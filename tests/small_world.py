@@ -9,7 +9,7 @@ import msgspec
 from fraud_detection.core.project_schema import Model
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
 from tests.conftest import SmallWorld

@@ -30,7 +30,7 @@ from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.embedded.stream_runner import open_service
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 
 Progress = Callable[[str, float], None]
 
@@ -62,7 +62,7 @@ class World(msgspec.Struct, frozen=True):
 
     def events(self, count: int) -> list[bytes]:
         """Return the first live payments, without labels, repeats and faults."""
-        options = LiveOptions(payments=count, labels="none", late_share=0, repeat_share=0, poison_share=0)
+        options = LiveOptions(payments=count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
         stream = LiveStream(self.settings, options)
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 

@@ -84,7 +84,7 @@ def play(
         batches={"retries": 1000},
         function={"budget_ms": 400, "timeout_s": 10},
     )
-    sent = world.live(payments, late_share=0.03, repeat_share=0.02, poison_share=0.015, labels="fraud")
+    sent = world.live(payments, late_share=0.03, repeat_share=0.02, malformed_share=0.015, labels="fraud")
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
         saved = SavedProfiles()

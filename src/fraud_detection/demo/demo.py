@@ -33,7 +33,7 @@ from fraud_detection.project.loader import load_project
 from fraud_detection.serving.embedded.service import EmbeddedService, store_replayed_history
 from fraud_detection.serving.embedded.stream_runner import BATCH, open_service
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.world import DAY, SimulatorSettings
+from fraud_detection.simulator.settings import DAY, SimulatorSettings
 from fraud_detection.training.stages import keep_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.workflow import refit_bundle, train

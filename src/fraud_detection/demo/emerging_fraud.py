@@ -15,7 +15,7 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.history.load import Progress, read_history
 from fraud_detection.simulator.drift import Drift, parse_drift
 from fraud_detection.simulator.history_file import write_history
-from fraud_detection.simulator.world import DAY, ScenarioSettings, SimulatorSettings
+from fraud_detection.simulator.settings import DAY, ScenarioSettings, SimulatorSettings
 from fraud_detection.training.emerging_fraud import Question, Week, emerging_fraud
 from fraud_detection.training.prequential import WalkForwardPlan
 from fraud_detection.training.tables.build import feature_table

@@ -13,8 +13,8 @@ from fraud_detection.core.parse import Parser
 from fraud_detection.core.project_schema import Project
 from fraud_detection.evaluation.cutoffs import prices
 from fraud_detection.evaluation.measures import Ranking
-from fraud_detection.simulator.truth import live_truth
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.ground_truth import live_ground_truth
+from fraud_detection.simulator.settings import SimulatorSettings
 
 MAX_TRUTHS_A_PAYMENT, MAX_TRUTHS_A_DAY = 3, 100_000
 """Where the search for the truth of decided payments gives up; one not found then is a bug and crashes."""
@@ -73,7 +73,7 @@ def _truth(world: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
     """Ask the simulator about every payment that was decided."""
     known: dict[str, bool] = {}
     missing = set(wanted)
-    for day in live_truth(world):
+    for day in live_ground_truth(world):
         known.update(day)
         missing -= day.keys()
         if not missing or len(known) > MAX_TRUTHS_A_PAYMENT * len(wanted) + MAX_TRUTHS_A_DAY:

@@ -128,9 +128,9 @@ class Alarms(Settings, frozen=True):
     email: who is told; null means nobody but the dashboard.  error_share: of the endpoint's requests.
     decline_share, score_drift: of what the new model answers; drift is the population stability index against
     training.  quarantined_share: of the events, those that cannot be read.  request_latency_ms: of a request
-    to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest waiting
-    record.  Shares and drift count from `least` decisions a minute on; two shares have an alarm for slower
-    streams too.  roll_back: false lets a repair go out while an alarm stands.
+    to the endpoint, which holds all payments of a batch, up to 500.  iterator_age_s: age of the oldest
+    record that waits.  Shares and drift count from `least` decisions a minute on; two shares have an alarm
+    for slower streams too.  roll_back: false lets a repair go out while an alarm stands.
     """
 
     email: str | None = None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fraud_detection.simulator.world import Codes, Flags, Floats, Ints
+    from fraud_detection.simulator.settings import Codes, Flags, Floats, Ints
 
 T = TypeVar("T", bound="Table")
 

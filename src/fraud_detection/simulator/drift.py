@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.population.naming import FIELDS
-from fraud_detection.simulator.world import Purpose, SimulatorSettings
+from fraud_detection.simulator.settings import Purpose, SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

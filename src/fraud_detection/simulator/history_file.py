@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fraud_detection.simulator.columns import Block
     from fraud_detection.simulator.drift import Drift
     from fraud_detection.simulator.population.opaque import Texts
-    from fraud_detection.simulator.world import Flags, SimulatorSettings
+    from fraud_detection.simulator.settings import Flags, SimulatorSettings
 
 SUFFIXES = (".parquet", ".csv")
 

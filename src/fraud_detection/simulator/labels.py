@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fraud_detection.simulator.world import DAY, HOUR, Ints, LabelSettings
+from fraud_detection.simulator.settings import DAY, HOUR, Ints, LabelSettings
 
 if TYPE_CHECKING:
     from fraud_detection.simulator.columns import Payments

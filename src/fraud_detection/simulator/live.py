@@ -2,7 +2,7 @@
 
 Pure: the same settings, options and start give the same bytes.  Payment k is due k / rate
 seconds after the start, whatever happens to those before it; a label is due with the first
-payment after the simulated moment at which it becomes known.  `pace` keeps the schedule.
+payment after the simulated moment at which it becomes known.  `keep_rate` keeps the schedule.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from msgspec import Meta
 
 from fraud_detection.core.decoding import Count, Settings, Share
-from fraud_detection.simulator.arrivals import Arrivals, Faults, Labels, Told, arrivals_of
 from fraud_detection.simulator.columns import joined
 from fraud_detection.simulator.drift import FieldDrift, parse_drift
 from fraud_detection.simulator.messages import EventWriter, Timed
 from fraud_detection.simulator.population.behaviour import behave
 from fraud_detection.simulator.population.entities import make_population
+from fraud_detection.simulator.schedule import Faults, KnownLabels, Labels, Schedule, schedule_of
+from fraud_detection.simulator.settings import DAY, Purpose, SimulatorSettings
 from fraud_detection.simulator.simulate import Simulation
-from fraud_detection.simulator.world import DAY, Purpose, SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class LiveOptions(Settings, frozen=True):
     """How the live stream is sent, and what is wrong with it.
 
     rate: payments a second, labels not counted.  payments, seconds: where it ends; never, without.
-    late_share arrive minutes to hours late, repeat_share twice, poison_share come a second
+    late_share arrive minutes to hours late, repeat_share twice, malformed_share come a second
     time broken, under another id.  drift: changes in the language of `drift`.
     """
 
@@ -44,7 +44,7 @@ class LiveOptions(Settings, frozen=True):
     labels: Literal["all", "fraud", "none"] = "all"
     late_share: Share = 0.01
     repeat_share: Share = 0.005
-    poison_share: Share = 0.001
+    malformed_share: Share = 0.001
     drift: tuple[str, ...] = ()
 
     @property
@@ -56,19 +56,19 @@ class LiveOptions(Settings, frozen=True):
     @property
     def faults(self) -> Faults:
         """Return the shares of payments that arrive in an odd way."""
-        return Faults(self.late_share, self.repeat_share, self.poison_share)
+        return Faults(self.late_share, self.repeat_share, self.malformed_share)
 
 
 class LiveStream:
-    """The live stream of a world: it begins on the day after the history, with its open labels."""
+    """The live stream of a simulation: it begins on the day after the history, with its open labels."""
 
     def __init__(self, settings: SimulatorSettings, options: LiveOptions) -> None:
-        """Check the options, and live through the history to know what is still open at its end."""
+        """Check the options, and simulate the history to know which labels are open at its end."""
         self._settings, self._options = settings, options
         self._drifts = [parse_drift(text) for text in options.drift]
         self._population = make_population(settings)
         self._simulated = Simulation(self._population).days()
-        self._position, self._waiting, self._labels = 0, Arrivals.none(), Labels(options.labels)
+        self._position, self._waiting, self._labels = 0, Schedule.none(), Labels(options.labels)
         for block in itertools.islice(self._simulated, settings.days):
             self._labels.add(block, settings.epoch + settings.days * DAY)
 
@@ -80,34 +80,36 @@ class LiveStream:
         fields = FieldDrift(self._drifts, self._settings)
         writer = EventWriter(self._population, fields, start_ms, self._options.rate)
         for day in itertools.count(self._settings.days):
-            arrivals, told = self._day(day)
-            yield from _chunks(writer, arrivals, told, self._position)
-            self._position += len(arrivals)
+            schedule, told = self._day(day)
+            yield from _chunks(writer, schedule, told, self._position)
+            self._position += len(schedule)
             if self._position >= self._options.most:
                 return
 
-    def _day(self, day: int) -> tuple[Arrivals, Told]:
+    def _day(self, day: int) -> tuple[Schedule, KnownLabels]:
         """Return what arrives, and becomes known, on one day; on the last one, until the last payment."""
         ends = self._settings.epoch + (day + 1) * DAY
         block = behave(self._population, next(self._simulated), self._drifts, self._position)
         self._labels.add(block)
-        new = arrivals_of(block, self._settings.generator(Purpose.LIVE, day), self._options.faults)
-        arrivals, self._waiting = joined([self._waiting, new]).in_order().until(ends)
+        new = schedule_of(block, self._settings.generator(Purpose.LIVE, day), self._options.faults)
+        schedule, self._waiting = joined([self._waiting, new]).in_order().until(ends)
         rest = self._options.most - self._position
-        if len(arrivals) >= rest:
-            arrivals = arrivals.pick(slice(int(rest)))
-            ends = int(arrivals.at[-1])
-        return arrivals, self._labels.until(ends)
+        if len(schedule) >= rest:
+            schedule = schedule.pick(slice(int(rest)))
+            ends = int(schedule.at[-1])
+        return schedule, self._labels.until(ends)
 
 
-def _chunks(writer: EventWriter, arrivals: Arrivals, told: Told, position: int) -> Iterator[list[Timed]]:
+def _chunks(
+    writer: EventWriter, schedule: Schedule, told: KnownLabels, position: int
+) -> Iterator[list[Timed]]:
     """Yield the payments and labels of a day in order; they are written as they are asked for."""
-    places = np.searchsorted(arrivals.at, told.known_at)
-    for start in range(0, max(len(arrivals), 1), _CHUNK):
+    places = np.searchsorted(schedule.at, told.known_at)
+    for start in range(0, max(len(schedule), 1), _CHUNK):
         end = start + _CHUNK
-        here = (places >= start) & ((places < end) | (end >= len(arrivals)))
-        numbers = np.arange(start, min(end, len(arrivals)))
-        payments = writer.payments(arrivals.pick(numbers), position + start)
+        here = (places >= start) & ((places < end) | (end >= len(schedule)))
+        numbers = np.arange(start, min(end, len(schedule)))
+        payments = writer.payments(schedule.pick(numbers), position + start)
         labels = writer.labels(told.pick(here), position + places[here])
         order = np.argsort(np.concatenate([places[here] * 2, numbers * 2 + 1]), kind="stable")
         both = labels + payments

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from fraud_detection.simulator.arrivals import Arrivals, Told, Way
 from fraud_detection.simulator.drift import LIVE_FIELDS, FieldDrift, Fields
 from fraud_detection.simulator.population.naming import Naming, Word
 from fraud_detection.simulator.population.opaque import Texts, combine, hexadecimal
+from fraud_detection.simulator.schedule import ArrivalKind, KnownLabels, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fraud_detection.simulator.columns import Block
     from fraud_detection.simulator.population.entities import Population
-    from fraud_detection.simulator.world import Flags, Floats, Ints
+    from fraud_detection.simulator.settings import Flags, Floats, Ints
 
 _BROKEN_SALT = 0xB0
 
@@ -31,7 +31,7 @@ class Timed(msgspec.Struct, frozen=True, gc=False):
     """One event and when it is due, in seconds after the start."""
 
     due_s: float
-    way: Way
+    arrival_kind: ArrivalKind
     data: bytes
 
 
@@ -73,30 +73,32 @@ class EventWriter:
         self._fields, self._start_ms, self._rate = fields, start_ms, rate
         self._encoder = msgspec.json.Encoder()
 
-    def payments(self, arrivals: Arrivals, position: int) -> list[Timed]:
+    def payments(self, schedule: Schedule, position: int) -> list[Timed]:
         """Return the events of payments that are the stream's number `position` and following."""
-        due = (np.arange(len(arrivals)) + position) / self._rate
+        due = (np.arange(len(schedule)) + position) / self._rate
         sent_at = np.rint(self._start_ms + due * 1000).astype(np.int64)
-        ways = [Way(way) for way in arrivals.way.tolist()]
-        events = map(PaymentEvent, *self._columns(arrivals.block, sent_at))
-        data = map(self._encode, events, ways, range(position, position + len(due)), arrivals.at.tolist())
-        return list(map(Timed, due.tolist(), ways, data))
+        arrival_kinds = [ArrivalKind(arrival_kind) for arrival_kind in schedule.arrival_kind.tolist()]
+        events = map(PaymentEvent, *self._columns(schedule.block, sent_at))
+        data = map(
+            self._encode, events, arrival_kinds, range(position, position + len(due)), schedule.at.tolist()
+        )
+        return list(map(Timed, due.tolist(), arrival_kinds, data))
 
-    def labels(self, told: Told, places: Ints) -> list[Timed]:
+    def labels(self, told: KnownLabels, places: Ints) -> list[Timed]:
         """Return the events of labels; each is due with the payment at its place."""
         times, codes = _iso(told.known_at), _decoded(hexadecimal(told.code))
         cards = _decoded(self._naming.cards(told.card, told.issue))
         events = map(LabelEvent, codes, cards, told.is_fraud.tolist(), times)
         return [
-            Timed(place / self._rate, Way.LABEL, self._encoder.encode(event))
+            Timed(place / self._rate, ArrivalKind.LABEL, self._encoder.encode(event))
             for place, event in zip(places.tolist(), events, strict=True)
         ]
 
-    def _encode(self, event: PaymentEvent, way: Way, position: int, time: int) -> bytes:
-        if way is not Way.BROKEN and self._fields.idle:
+    def _encode(self, event: PaymentEvent, arrival_kind: ArrivalKind, position: int, time: int) -> bytes:
+        if arrival_kind is not ArrivalKind.MALFORMED and self._fields.idle:
             return self._encoder.encode(event)
         fields = self._fields.change(msgspec.structs.asdict(event), position, time)
-        if way is not Way.BROKEN:
+        if arrival_kind is not ArrivalKind.MALFORMED:
             return self._encoder.encode(fields)
         return BREAKAGES[position % len(BREAKAGES)](fields)
 

@@ -1,4 +1,4 @@
-"""The simulator's service: a history into files, a live stream into a file or a pipe."""
+"""Entry points of the simulator: a history into files, a live stream into a file, a pipe or Kinesis."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import msgspec
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
-from fraud_detection.simulator.arrivals import Way
 from fraud_detection.simulator.history_file import HistorySummary, write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.pace import Ahead, Clock, Outbox, Receiver, SystemClock, pace
+from fraud_detection.simulator.rate_control import Ahead, Clock, Outbox, Receiver, SystemClock, keep_rate
+from fraud_detection.simulator.schedule import ArrivalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fraud_detection.simulator.world import SimulatorSettings
+    from fraud_detection.simulator.settings import SimulatorSettings
 
 STANDARD_OUTPUT = "-"
 
@@ -31,19 +31,19 @@ _TIMEOUT_S = 2.0
 class LiveSummary(msgspec.Struct, frozen=True):
     """What was sent.  payments: whole ones, each once; late ones are among them.
 
-    behind_s_max: the longest that an event waited for the receiver, after it was due.
+    max_lag_s: the longest that an event waited for the receiver, after it was due.
     ended_by: the limit that was set, an interrupt, or a receiver that went away.
     """
 
     payments: int
     late_payments: int
     repeated_payments: int
-    broken_payments: int
+    malformed_payments: int
     labels: int
     seconds: float
     payments_per_second: float
-    behind_s_max: float
-    waiting_events_max: int
+    max_lag_s: float
+    max_queue_events: int
     ended_by: Literal["limit", "interrupt", "receiver"]
 
 
@@ -74,12 +74,12 @@ def generate_live(
 def send(stream: LiveStream, receiver: Receiver, clock: Clock) -> LiveSummary:
     """Send a stream until it ends, the receiver goes away, or somebody interrupts."""
     began = clock.now() + _HEAD_START_S
-    sent: Counter[Way] = Counter()
+    sent: Counter[ArrivalKind] = Counter()
     ended_by: Literal["limit", "interrupt", "receiver"] = "limit"
     with Outbox(receiver, clock, began) as outbox, Ahead(stream.chunks(round(began * 1000))) as chunks:
         try:
-            for event in pace(chunks, clock, began, outbox):
-                sent[event.way] += 1
+            for event in keep_rate(chunks, clock, began, outbox):
+                sent[event.arrival_kind] += 1
         except KeyboardInterrupt:
             ended_by = "interrupt"
             outbox.patience_s = _TIMEOUT_S
@@ -136,18 +136,21 @@ class Descriptor:
 
 
 def _summary(
-    sent: Counter[Way], seconds: float, outbox: Outbox, ended_by: Literal["limit", "interrupt", "receiver"]
+    sent: Counter[ArrivalKind],
+    seconds: float,
+    outbox: Outbox,
+    ended_by: Literal["limit", "interrupt", "receiver"],
 ) -> LiveSummary:
-    slots = sum(count for way, count in sent.items() if way is not Way.LABEL)
+    slots = sum(count for arrival_kind, count in sent.items() if arrival_kind is not ArrivalKind.LABEL)
     return LiveSummary(
-        payments=sent[Way.ON_TIME] + sent[Way.LATE],
-        late_payments=sent[Way.LATE],
-        repeated_payments=sent[Way.REPEATED],
-        broken_payments=sent[Way.BROKEN],
-        labels=sent[Way.LABEL],
+        payments=sent[ArrivalKind.ON_TIME] + sent[ArrivalKind.LATE],
+        late_payments=sent[ArrivalKind.LATE],
+        repeated_payments=sent[ArrivalKind.REPEATED],
+        malformed_payments=sent[ArrivalKind.MALFORMED],
+        labels=sent[ArrivalKind.LABEL],
         seconds=seconds,
         payments_per_second=slots / max(seconds, 1e-9),
-        behind_s_max=outbox.behind_s_max,
-        waiting_events_max=outbox.waiting_events_max,
+        max_lag_s=outbox.max_lag_s,
+        max_queue_events=outbox.max_queue_events,
         ended_by=ended_by,
     )

@@ -16,7 +16,7 @@ from fraud_detection.simulator.columns import Payments, joined
 from fraud_detection.simulator.labels import report_delays
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.habits import SMALL, pay, scaled, when, where_to
-from fraud_detection.simulator.world import DAY, HOUR, MINUTE, SECOND
+from fraud_detection.simulator.settings import DAY, HOUR, MINUTE, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import numpy as np
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.habits import Presence, pay, spread_out, when
 from fraud_detection.simulator.population.opaque import mix
-from fraud_detection.simulator.world import DAY, HOUR, Ints
+from fraud_detection.simulator.settings import DAY, HOUR, Ints
 
 if TYPE_CHECKING:
     from fraud_detection.simulator.columns import Payments

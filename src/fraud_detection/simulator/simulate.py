@@ -1,4 +1,4 @@
-"""The world, day by day: honest payments, fraud among them, and their labels.
+"""Simulate day by day: honest payments, fraud among them, and their labels.
 
 `simulate` never ends by itself and keeps only what later days need, so that memory
 is bounded and a live stream is simply the days after the history.
@@ -18,7 +18,7 @@ from fraud_detection.simulator.population.habits import Presence, honest_day
 from fraud_detection.simulator.population.opaque import combine
 from fraud_detection.simulator.scenarios import KINDS, episode
 from fraud_detection.simulator.scene import Scene
-from fraud_detection.simulator.world import DAY, Ints, Purpose, ScenarioSettings, SimulatorSettings
+from fraud_detection.simulator.settings import DAY, Ints, Purpose, ScenarioSettings, SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -113,7 +113,7 @@ def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def made(small: SmallWorld, state: Path) -> World:
     """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
-    events = small.live(1_500, late_share=0.05, repeat_share=0.02, poison_share=0.02)
+    events = small.live(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
     told = [json.loads(event) for event in events if is_object(event)]
     cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
@@ -467,7 +467,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
 def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, poison_share=0.02)
+    state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, malformed_share=0.02)
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source=-"]
     command += [f"--bundle={small_world.bundle}", f"--state={new_file(state)}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
@@ -506,7 +506,7 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    events = small_world.live(12, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     latest = json.loads(events[-1])["transaction_id"]
     with served(small_world, state) as one:
         for number, event in enumerate(events, start=1):

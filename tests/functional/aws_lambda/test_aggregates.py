@@ -21,7 +21,7 @@ LANE = "shardId-000000000003"
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, late_share=0.05, repeat_share=0.04, poison_share=0.02)
+    return small_world.live(300, late_share=0.05, repeat_share=0.04, malformed_share=0.02)
 
 
 def delivered(datas: list[bytes]) -> list[Record]:

@@ -179,7 +179,7 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
 
 def payments(world: SmallWorld, count: int, **more: object) -> list[Record]:
     """Return so many payments of different cards, with more fields."""
-    live = map(json.loads, world.live(10, poison_share=0.0))
+    live = map(json.loads, world.live(10, malformed_share=0.0))
     one = next(plain for plain in live if plain.get("type") != "label")
     plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
     return [Record(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]

@@ -43,7 +43,7 @@ def project_of(world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP)
 
 def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
     """Return payments one second apart."""
-    live = [json.loads(event) for event in world.live(payments + 300, poison_share=0.0)]
+    live = [json.loads(event) for event in world.live(payments + 300, malformed_share=0.0)]
     found = [plain for plain in live if plain.get("type") != "label"][:payments]
     assert len(found) == payments
     times = range(START_MS, START_MS + 1_000 * payments, 1_000)

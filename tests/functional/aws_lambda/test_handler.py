@@ -164,7 +164,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(450, late_share=0.05, repeat_share=0.04, poison_share=0.03)
+    return small_world.live(450, late_share=0.05, repeat_share=0.04, malformed_share=0.03)
 
 
 def valid(world: SmallWorld, events: list[bytes]) -> dict[str, Transaction]:

@@ -36,7 +36,7 @@ from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions, LiveStream
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS
 from fraud_detection.training.tables.dataset import read_dataset
 from tests.smaller import few_features
@@ -340,7 +340,7 @@ def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def events() -> list[bytes]:
-    plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "poison_share": 0}
+    plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "malformed_share": 0}
     options = decode(plain, LiveOptions, "test")
     return [event.data.rstrip(b"\n") for chunk in LiveStream(WORLD, options).chunks(0) for event in chunk]
 

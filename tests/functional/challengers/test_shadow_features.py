@@ -181,7 +181,7 @@ def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def events(short_world: SmallWorld) -> list[bytes]:
-    shares = {"late_share": 0.03, "repeat_share": 0.02, "poison_share": 0.02}
+    shares = {"late_share": 0.03, "repeat_share": 0.02, "malformed_share": 0.02}
     return with_news(short_world.live(PAYMENTS, labels="fraud", **shares))
 
 

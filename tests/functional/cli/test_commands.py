@@ -98,7 +98,7 @@ def test_a_project_file_is_not_replaced_without_being_asked(payments_csv: Path, 
 def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    events = b"\n".join(small_world.live(500, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    events = b"\n".join(small_world.live(500, late_share=0, repeat_share=0, malformed_share=0, labels="none"))
     (tmp_path / "events.jsonl").write_bytes(events)
     by_file = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
     by_pipe = fraud("score", "-", "--bundle", small_world.bundle, folder=tmp_path, stdin=events)
@@ -119,7 +119,7 @@ def test_a_file_of_another_kind_on_standard_input_is_refused(
 def test_history_makes_the_features_of_the_next_file_warm(
     small_world: SmallWorld, latest: Path, tmp_path: Path
 ) -> None:
-    events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, poison_share=0, labels="none"))
+    events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, malformed_share=0, labels="none"))
     (tmp_path / "events.jsonl").write_bytes(events)
     common = ("events.jsonl", "--bundle", small_world.bundle)
     cold = fraud("score", *common, folder=tmp_path)
@@ -130,7 +130,7 @@ def test_history_makes_the_features_of_the_next_file_warm(
 
 def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_bytes(
-        small_world.live(1, labels="none", repeat_share=0, poison_share=0)[0]
+        small_world.live(1, labels="none", repeat_share=0, malformed_share=0)[0]
     )
     own = files("fraud_detection").joinpath("simulated.yaml").read_text()
     command = ("score", "events.jsonl", "--bundle", small_world.bundle)
@@ -143,7 +143,7 @@ def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld
 def test_payments_and_labels_that_come_twice_are_counted_apart(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    rows = small_world.live(60, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    rows = small_world.live(60, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2026-06-01"}'
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
@@ -184,7 +184,7 @@ def run_file(folder: Path, world: SmallWorld, *more: object) -> tuple[dict[str, 
 def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    lines = small_world.live(120, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    lines = small_world.live(120, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
     figures, said = run_file(tmp_path, small_world)
@@ -308,7 +308,7 @@ def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path:
 def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
     small_world: SmallWorld, tmp_path: Path, bad: int
 ) -> None:
-    events = small_world.live(200, late_share=0, repeat_share=0, poison_share=0, labels="none")
+    events = small_world.live(200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     scored = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)

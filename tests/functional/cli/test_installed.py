@@ -143,7 +143,9 @@ def test_the_plain_installation_trains_scores_serves_and_explains(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
     """From a file to a decision that is explained, with no library of an extra."""
-    rows = [json.loads(line) for line in small_world.live(200, labels="none", poison_share=0, late_share=0)]
+    rows = [
+        json.loads(line) for line in small_world.live(200, labels="none", malformed_share=0, late_share=0)
+    ]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, rows)))
     bundle, state = ("--bundle", "build/bundle"), ("--state", "s.db")
     done = without(

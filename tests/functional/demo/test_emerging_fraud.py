@@ -13,7 +13,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Model, Project
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, plan_of, replayed, weeks_of
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.training.emerging_fraud import Question, Week, emerging_fraud
 from fraud_detection.training.prequential import WalkForwardPlan
 from fraud_detection.training.tables.dataset import Dataset

@@ -36,7 +36,7 @@ Alarms = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def payments(small_world: SmallWorld) -> list[dict[str, Any]]:
-    live = map(json.loads, small_world.live(25 * BUSY, poison_share=0.0))
+    live = map(json.loads, small_world.live(25 * BUSY, malformed_share=0.0))
     return [one for one in live if one.get("type") != "label"]
 
 

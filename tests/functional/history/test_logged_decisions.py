@@ -44,7 +44,7 @@ def before(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(4_500, late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(4_500, late_share=0, repeat_share=0, malformed_share=0)
 
 
 def is_label(event: bytes) -> bool:

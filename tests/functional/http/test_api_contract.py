@@ -98,7 +98,7 @@ def open_to_all(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def payment(small_world: SmallWorld) -> Json:
-    found: Json = json.loads(small_world.live(1, labels="none", poison_share=0)[0])
+    found: Json = json.loads(small_world.live(1, labels="none", malformed_share=0)[0])
     return found
 
 

@@ -111,7 +111,7 @@ def replace(path: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def ready(one: Served, workers: int) -> bool:
 def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
     small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
-    events = small_world.live(20, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(20, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
     with served(small_world, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
@@ -191,7 +191,7 @@ def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
 def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
     small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = small_world.live(100, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(100, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
     _, service = open_service(small_world.bundle, tmp_path / "state.db")

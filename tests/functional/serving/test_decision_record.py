@@ -127,7 +127,7 @@ def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
     small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
-    live = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    live = small_world.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     services = Services(small_world, tmp_path, apart(live))
     assert len(services.events) == MANY
     records = {

@@ -31,7 +31,7 @@ def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def with_far_ahead(small_world: SmallWorld) -> tuple[list[bytes], list[bytes]]:
     """Return a stream, and the same with payments of 2099 of its own cards and merchants among it."""
-    events = small_world.live(400, labels="none", poison_share=0)
+    events = small_world.live(400, labels="none", malformed_share=0)
     mixed = []
     for number, event in enumerate(events):
         if number % 40 == 20:

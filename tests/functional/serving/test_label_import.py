@@ -47,7 +47,7 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def decided(world: SmallWorld, state: Path, count: int) -> list[dict[str, Any]]:
-    events = world.live(count, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = world.live(count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     service = open_service(world.bundle, state)[1]
     service.take(Batch(events, None, 0), "test")
     service.close()

@@ -52,7 +52,9 @@ def without_amount(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def live(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(PAYMENTS, late_share=0.05, repeat_share=0.03, poison_share=0.03, labels="fraud")
+    return small_world.live(
+        PAYMENTS, late_share=0.05, repeat_share=0.03, malformed_share=0.03, labels="fraud"
+    )
 
 
 @pytest.fixture(scope="module", params=TABLE, ids=lambda one: one.name)

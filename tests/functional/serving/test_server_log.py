@@ -107,7 +107,7 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
     small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
-    events = small_world.live(50, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(50, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     source.write_bytes(b"\n".join(events) + b'\n{"cut')
     lifecycle.set_shadows(registry, [(read_bundle(small_world.other), small_world.project)], ANN)
     common = [f"--registry={registry.path}", f"--state={state}", JSON]

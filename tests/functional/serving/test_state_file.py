@@ -41,7 +41,7 @@ FILES = ("", "-wal", SUFFIX)
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(400, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def service_at(world: SmallWorld, state: Path) -> EmbeddedService:

@@ -67,7 +67,7 @@ def _not_found(one: Served, **headers: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def test_a_worker_that_hangs_is_told_of_ended_and_started_again(

@@ -49,7 +49,7 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 def stream(world: SmallWorld, payments: int) -> list[bytes]:
     """Return payments and labels, without those that come twice: each is told once to its owner."""
-    return world.live(payments, late_share=0.05, repeat_share=0, poison_share=0.01)
+    return world.live(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
 
 
 def open_workers(
@@ -232,7 +232,7 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
     small_world: SmallWorld, engine: Engine, tmp_path: Path
 ) -> None:
-    events = small_world.live(600, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    events = small_world.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     history = short_history(small_world, tmp_path / "history.parquet")
     past = read_history(small_world.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)

@@ -115,7 +115,7 @@ def kept(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(400, labels="none", late_share=0, repeat_share=0, poison_share=0)
+    return small_world.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +330,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_world.live(700, labels="none", late_share=0, repeat_share=0, poison_share=0),
+        small_world.live(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
     )
     one = Served(small_world, state, TWO)
     one.wait()

@@ -8,8 +8,8 @@ import pytest
 
 from fraud_detection.simulator.columns import Block, joined
 from fraud_detection.simulator.population.entities import Population, make_population
+from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.simulate import simulate
-from fraud_detection.simulator.world import SimulatorSettings
 
 
 @pytest.fixture(scope="session")

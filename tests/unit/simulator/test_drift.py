@@ -14,14 +14,14 @@ from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.messages import PaymentEvent
 from fraud_detection.simulator.population.behaviour import behave
 from fraud_detection.simulator.population.entities import Population
-from fraud_detection.simulator.world import DAY, HOUR, SimulatorSettings
+from fraud_detection.simulator.settings import DAY, HOUR, SimulatorSettings
 
 SMALL = SimulatorSettings(cards=200, merchants=90, days=2)
 
 
 def payments(*drift: str, count: int = 400) -> list[dict[str, object]]:
     """Return the whole payments of a live stream, in the order of sending."""
-    options = LiveOptions(payments=count, drift=drift, labels="none", poison_share=0.0)
+    options = LiveOptions(payments=count, drift=drift, labels="none", malformed_share=0.0)
     events = itertools.chain.from_iterable(LiveStream(SMALL, options).chunks(1_000_000))
     return [msgspec.json.decode(event.data) for event in events]
 

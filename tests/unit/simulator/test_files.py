@@ -20,10 +20,10 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.simulator.drift import parse_drift
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.simulator.live import LiveOptions
-from fraud_detection.simulator.pace import FakeClock
 from fraud_detection.simulator.population.naming import FIELDS, TRUTH_FIELDS
+from fraud_detection.simulator.rate_control import FakeClock
 from fraud_detection.simulator.run import generate_history, generate_live
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 
 TOWN = SimulatorSettings(cards=300, merchants=90, days=12, fraud_share=0.02)
 
@@ -130,7 +130,7 @@ def test_live_events_go_to_a_file_one_a_line(tmp_path: Path) -> None:
     summary = generate_live(TOWN, str(path), LiveOptions(rate=100, seconds=20), FakeClock(1_000_000.0))
     lines = path.read_bytes().splitlines()
     assert summary.ended_by == "limit"
-    assert summary.payments + summary.repeated_payments + summary.broken_payments == 2_000
+    assert summary.payments + summary.repeated_payments + summary.malformed_payments == 2_000
     assert len(lines) == 2_000 + summary.labels
     assert json.loads(lines[0])["sent_at"] in range(1_000_000_000, 1_000_001_000)
     assert summary.seconds == pytest.approx(20, abs=0.1)
@@ -167,17 +167,17 @@ def test_an_interrupt_ends_the_stream_and_the_summary_is_told(tmp_path: Path) ->
     path = tmp_path / "live.jsonl"
     summary = generate_live(TOWN, str(path), LiveOptions(rate=100), Interrupted())
     assert summary.ended_by == "interrupt"
-    sent = (summary.payments, summary.labels, summary.repeated_payments, summary.broken_payments)
+    sent = (summary.payments, summary.labels, summary.repeated_payments, summary.malformed_payments)
     assert len(path.read_bytes().splitlines()) == sum(sent) > 400
 
 
 def test_standard_output_holds_events_and_nothing_else() -> None:
     program = (
         "from fraud_detection.simulator.live import LiveOptions\n"
-        "from fraud_detection.simulator.world import SimulatorSettings\n"
+        "from fraud_detection.simulator.settings import SimulatorSettings\n"
         "from fraud_detection.simulator.run import generate_live\n"
         "world = SimulatorSettings(cards=50, merchants=60, days=1)\n"
-        "generate_live(world, '-', LiveOptions(rate=1000, payments=20, labels='none', poison_share=0))\n"
+        "generate_live(world, '-', LiveOptions(rate=1000, payments=20, labels='none', malformed_share=0))\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - ours
     assert [list(json.loads(line))[:2] for line in run.stdout.splitlines()] == [

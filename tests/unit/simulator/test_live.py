@@ -9,17 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from fraud_detection.simulator.arrivals import Way
 from fraud_detection.simulator.columns import Block, joined
 from fraud_detection.simulator.live import LiveOptions, LiveStream
 from fraud_detection.simulator.messages import Timed
 from fraud_detection.simulator.population.opaque import hexadecimal
+from fraud_detection.simulator.schedule import ArrivalKind
+from fraud_detection.simulator.settings import DAY, SimulatorSettings
 from fraud_detection.simulator.simulate import simulate
-from fraud_detection.simulator.world import DAY, SimulatorSettings
 
 TOWN = SimulatorSettings(cards=300, merchants=90, days=20)
 START_MS = 1_700_000_000_000
-CLEAN: dict[str, Any] = {"late_share": 0.0, "repeat_share": 0.0, "poison_share": 0.0}
+CLEAN: dict[str, Any] = {"late_share": 0.0, "repeat_share": 0.0, "malformed_share": 0.0}
 
 
 def sent(settings: SimulatorSettings = TOWN, **options: Any) -> list[Timed]:  # noqa: ANN401 - any option
@@ -35,8 +35,8 @@ def ids(block: Block) -> list[str]:
     return [code.decode() for code in hexadecimal(block.code).tolist()]
 
 
-def decoded(events: list[Timed], *ways: Way) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(event.data) for event in events if event.way in ways]
+def decoded(events: list[Timed], *ways: ArrivalKind) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event.data) for event in events if event.arrival_kind in ways]
 
 
 def ms(text: str) -> int:
@@ -44,7 +44,7 @@ def ms(text: str) -> int:
 
 
 def test_the_live_stream_is_the_days_after_the_history() -> None:
-    live = [event["transaction_id"] for event in decoded(sent(**CLEAN), Way.ON_TIME)]
+    live = [event["transaction_id"] for event in decoded(sent(**CLEAN), ArrivalKind.ON_TIME)]
     assert live == ids(days(20, 40))[:1_500]
 
 
@@ -53,9 +53,9 @@ def test_a_stream_of_equal_settings_is_equal_byte_for_byte() -> None:
 
 
 def test_payment_k_is_due_k_over_rate_seconds_after_the_start() -> None:
-    payments = [event for event in sent() if event.way is not Way.LABEL]
+    payments = [event for event in sent() if event.arrival_kind is not ArrivalKind.LABEL]
     assert [event.due_s for event in payments] == [number / 50 for number in range(1_500)]
-    whole = [event for event in payments if event.way is Way.ON_TIME]
+    whole = [event for event in payments if event.arrival_kind is ArrivalKind.ON_TIME]
     for event in whole:
         assert msgspec.json.decode(event.data)["sent_at"] == START_MS + round(event.due_s * 1000)
 
@@ -70,7 +70,7 @@ def test_labels_are_told_when_simulated_time_passes_them() -> None:
     early, late = 0, 0
     for event in sent(**CLEAN):
         content = msgspec.json.decode(event.data)
-        if event.way is Way.LABEL:
+        if event.arrival_kind is ArrivalKind.LABEL:
             early += ms(content["label_known_at"]) < now
             late = ms(content["label_known_at"])
         else:
@@ -82,9 +82,9 @@ def test_labels_are_told_when_simulated_time_passes_them() -> None:
 def test_labels_of_history_that_were_open_at_its_end_are_told() -> None:
     history, begins = days(0, 20), TOWN.epoch + 20 * DAY
     events = sent(payments=2_600, **CLEAN)
-    last = ms(decoded(events, Way.ON_TIME)[-1]["event_time"])
+    last = ms(decoded(events, ArrivalKind.ON_TIME)[-1]["event_time"])
     expected = history.pick((history.known_at >= begins) & (history.known_at < last))
-    told = {label["transaction_id"]: label["is_fraud"] for label in decoded(events, Way.LABEL)}
+    told = {label["transaction_id"]: label["is_fraud"] for label in decoded(events, ArrivalKind.LABEL)}
     assert len(expected) > 1_000
     assert all(
         told[name] == fraud for name, fraud in zip(ids(expected), expected.is_fraud.tolist(), strict=True)
@@ -92,7 +92,7 @@ def test_labels_of_history_that_were_open_at_its_end_are_told() -> None:
 
 
 def test_no_label_is_told_twice_and_none_from_before_the_stream() -> None:
-    labels = decoded(sent(payments=5_000), Way.LABEL)
+    labels = decoded(sent(payments=5_000), ArrivalKind.LABEL)
     names = [label["transaction_id"] for label in labels]
     assert len(set(names)) == len(names)
     assert min(ms(label["label_known_at"]) for label in labels) >= TOWN.epoch + 20 * DAY
@@ -100,32 +100,34 @@ def test_no_label_is_told_twice_and_none_from_before_the_stream() -> None:
 
 
 def test_labels_can_be_left_out() -> None:
-    assert not decoded(sent(labels="none"), Way.LABEL)
-    assert {label["is_fraud"] for label in decoded(sent(labels="fraud", payments=3_000), Way.LABEL)} == {1}
+    assert not decoded(sent(labels="none"), ArrivalKind.LABEL)
+    assert {
+        label["is_fraud"] for label in decoded(sent(labels="fraud", payments=3_000), ArrivalKind.LABEL)
+    } == {1}
 
 
 def test_late_repeated_and_broken_payments_have_their_shares() -> None:
-    shares: dict[str, Any] = {"late_share": 0.1, "repeat_share": 0.05, "poison_share": 0.02}
+    shares: dict[str, Any] = {"late_share": 0.1, "repeat_share": 0.05, "malformed_share": 0.02}
     events = sent(payments=6_000, labels="none", **shares)
-    counts = collections.Counter(event.way for event in events)
-    whole = counts[Way.ON_TIME] + counts[Way.LATE]
-    assert counts[Way.LATE] / whole == pytest.approx(0.1, abs=0.02)
-    assert counts[Way.REPEATED] / whole == pytest.approx(0.05, abs=0.015)
-    assert counts[Way.BROKEN] / whole == pytest.approx(0.02, abs=0.01)
+    counts = collections.Counter(event.arrival_kind for event in events)
+    whole = counts[ArrivalKind.ON_TIME] + counts[ArrivalKind.LATE]
+    assert counts[ArrivalKind.LATE] / whole == pytest.approx(0.1, abs=0.02)
+    assert counts[ArrivalKind.REPEATED] / whole == pytest.approx(0.05, abs=0.015)
+    assert counts[ArrivalKind.MALFORMED] / whole == pytest.approx(0.02, abs=0.01)
 
 
 def test_late_payments_come_minutes_to_hours_out_of_order_and_none_is_lost() -> None:
-    events = sent(payments=3_000, late_share=0.2, repeat_share=0.0, poison_share=0.0)
+    events = sent(payments=3_000, late_share=0.2, repeat_share=0.0, malformed_share=0.0)
     newest, behind = 0, []
     for event in events:
-        if event.way in {Way.ON_TIME, Way.LATE}:
+        if event.arrival_kind in {ArrivalKind.ON_TIME, ArrivalKind.LATE}:
             time = ms(msgspec.json.decode(event.data)["event_time"])
-            behind += [newest - time] if event.way is Way.LATE else []
+            behind += [newest - time] if event.arrival_kind is ArrivalKind.LATE else []
             newest = max(newest, time)
-            assert event.way is Way.LATE or time == newest
+            assert event.arrival_kind is ArrivalKind.LATE or time == newest
     assert np.median(behind) > 30 * 60_000
     assert max(behind) <= 6 * 3_600_000
-    names = [event["transaction_id"] for event in decoded(events, Way.ON_TIME, Way.LATE)]
+    names = [event["transaction_id"] for event in decoded(events, ArrivalKind.ON_TIME, ArrivalKind.LATE)]
     assert len(set(names)) == len(names)
     assert set(ids(days(20, 25))) <= set(names)
 
@@ -134,10 +136,10 @@ def test_a_repetition_is_the_same_payment_later() -> None:
     events = sent(repeat_share=0.1, late_share=0.0)
     seen: dict[str, dict[str, Any]] = {}
     for event in events:
-        if event.way in {Way.ON_TIME, Way.REPEATED}:
+        if event.arrival_kind in {ArrivalKind.ON_TIME, ArrivalKind.REPEATED}:
             content = msgspec.json.decode(event.data)
             sent_at = content.pop("sent_at")
-            assert (content["transaction_id"] in seen) == (event.way is Way.REPEATED)
+            assert (content["transaction_id"] in seen) == (event.arrival_kind is ArrivalKind.REPEATED)
             assert seen.get(content["transaction_id"], content) == content
             assert sent_at >= START_MS
             seen[content["transaction_id"]] = content
@@ -155,16 +157,18 @@ def flaw(data: bytes, known: set[str]) -> str:
 
 
 def test_every_broken_event_is_broken_and_takes_no_good_ones_id() -> None:
-    events = sent(poison_share=0.2)
-    known = {event["transaction_id"] for event in decoded(events, Way.ON_TIME, Way.LATE)}
-    flaws = collections.Counter(flaw(event.data, known) for event in events if event.way is Way.BROKEN)
+    events = sent(malformed_share=0.2)
+    known = {event["transaction_id"] for event in decoded(events, ArrivalKind.ON_TIME, ArrivalKind.LATE)}
+    flaws = collections.Counter(
+        flaw(event.data, known) for event in events if event.arrival_kind is ArrivalKind.MALFORMED
+    )
     assert set(flaws) == {"no JSON", "no card_id", "no amount", "amount", "time"}
     assert not any(b"\n" in event.data for event in events)
 
 
 def test_the_stream_ends_after_its_payments_or_its_seconds() -> None:
-    assert sum(event.way is not Way.LABEL for event in sent(payments=77)) == 77
+    assert sum(event.arrival_kind is not ArrivalKind.LABEL for event in sent(payments=77)) == 77
     by_time = LiveOptions(rate=50, seconds=3)
     events = list(itertools.chain.from_iterable(LiveStream(TOWN, by_time).chunks(0)))
-    assert sum(event.way is not Way.LABEL for event in events) == 150
+    assert sum(event.arrival_kind is not ArrivalKind.LABEL for event in events) == 150
     assert max(event.due_s for event in events) < 3

@@ -9,7 +9,7 @@ from fraud_detection.simulator.population.entities import Population
 from fraud_detection.simulator.population.habits import Presence, pay
 from fraud_detection.simulator.scenarios import KINDS, episode
 from fraud_detection.simulator.scene import Scene
-from fraud_detection.simulator.world import DAY, HOUR
+from fraud_detection.simulator.settings import DAY, HOUR
 
 LIMIT = 5_000
 

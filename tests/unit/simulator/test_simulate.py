@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fraud_detection.simulator.columns import Block, joined
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.entities import Population
+from fraud_detection.simulator.settings import DAY, HOUR, Scenarios, ScenarioSettings, SimulatorSettings
 from fraud_detection.simulator.simulate import simulate
-from fraud_detection.simulator.world import DAY, HOUR, Scenarios, ScenarioSettings, SimulatorSettings
 
 SMALL = SimulatorSettings(cards=200, merchants=90, days=6)
 

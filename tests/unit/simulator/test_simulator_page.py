@@ -8,7 +8,7 @@ import pytest
 from fraud_detection.simulator.drift import BEHAVIOURS, KINDS, parse_drift
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.naming import FIELDS
-from fraud_detection.simulator.world import SimulatorSettings
+from fraud_detection.simulator.settings import SimulatorSettings
 from tests.root import ROOT
 
 PAGE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")

@@ -104,12 +104,12 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
             f"{bundle} is bundle {found.name}, but {deployment.name} runs {outputs['Bundle']}: apply it first"
         )
     entities = list(found.contents.project.schema.entities)
-    choice = ProfilesChoice(deployment.profiles, outputs["FeatureGroups"], deployment.keep.profiles)
+    choice = ProfilesChoice(deployment.profiles, outputs["FeatureGroups"], deployment.retention.profiles)
     profiles = profile_store(
         choice, outputs["ProfilesTable"], entities, lambda service: client(service, deployment.region)
     )
     dedup_index = DynamoDedupIndex(
-        dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.keep.decisions
+        dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.retention.decisions
     )
     profiles.lane = dedup_index.lane = HISTORY
     result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)

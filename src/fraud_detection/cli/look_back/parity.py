@@ -56,9 +56,9 @@ def parity(output: Output, *, events: int, seed: int) -> None:
 def _events(seed: int, events: int) -> Iterator[bytes]:
     """Yield the live stream of a simulation without waiting for its schedule."""
     from fraud_detection.simulator.live import LiveOptions, LiveStream
-    from fraud_detection.simulator.world import SimulatorSettings
+    from fraud_detection.simulator.settings import SimulatorSettings
 
-    faults = LiveOptions(late_share=0.05, repeat_share=0.02, poison_share=0.005)
+    faults = LiveOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
     stream = LiveStream(SimulatorSettings(seed=seed, days=1), faults)
     flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     yield from itertools.islice((event for event in flat if event.strip()), events)

@@ -15,7 +15,7 @@ from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fraud_detection.simulator.world import SimulatorSettings
+    from fraud_detection.simulator.settings import SimulatorSettings
 
 
 @group("generate")
@@ -56,7 +56,7 @@ def history(output: Output, *, out: Path, truth: Path | None, simulated: options
 @options.drift
 @click.option("--late-share", type=float, help="Share of late events.")
 @click.option("--repeat-share", type=float, help="Share of repeated events.")
-@click.option("--poison-share", type=float, help="Share of malformed events.")
+@click.option("--malformed-share", type=float, help="Share of malformed events.")
 @options.simulated()
 def live(
     output: Output,
@@ -68,7 +68,7 @@ def live(
     drift: tuple[str, ...],
     late_share: float | None,
     repeat_share: float | None,
-    poison_share: float | None,
+    malformed_share: float | None,
     simulated: options.Simulated,
 ) -> None:
     """Send payments and labels in real time, as JSON Lines."""
@@ -85,7 +85,7 @@ def live(
         "drift": drift,
         "late_share": late_share,
         "repeat_share": repeat_share,
-        "poison_share": poison_share,
+        "malformed_share": malformed_share,
     }
     settings = decode(_given(chosen), LiveOptions, "options")
     if to == "-" and sys.stdout.isatty():
@@ -95,7 +95,7 @@ def live(
     summary = generate_live(simulation(simulated), to, settings)
     print_line(
         f"sent {summary.payments:,} payments and {summary.labels:,} labels in {summary.seconds:.1f} s; "
-        f"the receiver was {summary.behind_s_max:.3f} s behind at most",
+        f"the receiver was {summary.max_lag_s:.3f} s behind at most",
         sys.stderr,
     )
     output.write(msgspec.to_builtins(summary))
@@ -104,7 +104,7 @@ def live(
 def simulation(simulated: options.Simulated) -> SimulatorSettings:
     """Return the simulation that the options ask for."""
     from fraud_detection.core.decoding import decode
-    from fraud_detection.simulator.world import SimulatorSettings
+    from fraud_detection.simulator.settings import SimulatorSettings
 
     return decode(_given(simulated._asdict()), SimulatorSettings, "options")
 

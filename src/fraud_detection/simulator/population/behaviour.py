@@ -17,7 +17,7 @@ from fraud_detection.simulator.columns import Block, Payments
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.entities import Population
 from fraud_detection.simulator.population.habits import pay, scaled
-from fraud_detection.simulator.world import DAY, HOUR, Flags, Purpose
+from fraud_detection.simulator.settings import DAY, HOUR, Flags, Purpose
 
 if TYPE_CHECKING:
     from fraud_detection.simulator.drift import Drift

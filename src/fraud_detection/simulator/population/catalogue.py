@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from fraud_detection.simulator.world import Floats, Ints
+    from fraud_detection.simulator.settings import Floats, Ints
 
 CHANNELS = ("in_store", "online", "atm", "recurring")
 IN_STORE, ONLINE, ATM, RECURRING = range(4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fraud_detection.simulator.world import Floats, Ints
+    from fraud_detection.simulator.settings import Floats, Ints
 
 
 class Grouped:

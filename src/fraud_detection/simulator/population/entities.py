@@ -13,7 +13,7 @@ import numpy as np
 from fraud_detection.simulator.population import catalogue
 from fraud_detection.simulator.population.choice import Grouped
 from fraud_detection.simulator.population.opaque import combine
-from fraud_detection.simulator.world import Codes, Flags, Floats, Ints, Purpose, SimulatorSettings
+from fraud_detection.simulator.settings import Codes, Flags, Floats, Ints, Purpose, SimulatorSettings
 
 CURRENCIES = ("EUR", "GBP", "CHF", "SEK")
 SHARED_SLOT = 2

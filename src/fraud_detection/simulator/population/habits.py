@@ -19,7 +19,7 @@ from fraud_detection.simulator.population.entities import (
     Population,
 )
 from fraud_detection.simulator.population.opaque import mix
-from fraud_detection.simulator.world import DAY, HOUR, MINUTE, SECOND, Codes, Flags, Floats, Ints
+from fraud_detection.simulator.settings import DAY, HOUR, MINUTE, SECOND, Codes, Flags, Floats, Ints
 
 SMALL = (50, 900)
 """Amounts, in cents, of honest bursts and of tested cards alike."""

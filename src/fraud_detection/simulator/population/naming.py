@@ -17,7 +17,7 @@ from fraud_detection.simulator.population.opaque import Texts, combine, hexadeci
 if TYPE_CHECKING:
     from fraud_detection.simulator.columns import Block
     from fraud_detection.simulator.population.entities import Population
-    from fraud_detection.simulator.world import Flags, Ints
+    from fraud_detection.simulator.settings import Flags, Ints
 
 FIELDS = (
     "transaction_id",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from fraud_detection.simulator.world import Codes
+    from fraud_detection.simulator.settings import Codes
 
 Texts = npt.NDArray[np.bytes_]
 

@@ -43,7 +43,7 @@ def held(state: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, late_share=0.05, repeat_share=0.05, poison_share=0.05)
+    return small_world.live(300, late_share=0.05, repeat_share=0.05, malformed_share=0.05)
 
 
 def impatient(world: SmallWorld, state: Path) -> EmbeddedService:

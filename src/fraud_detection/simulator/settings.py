@@ -1,4 +1,4 @@
-"""The settings of the simulated world, and its sources of chance.
+"""Settings of the simulation, and its seeded random generators.
 
 Two equal settings make the same payments, byte for byte.  Every purpose and every
 day has a generator of its own, so that the first days do not depend on how many
@@ -32,7 +32,7 @@ DAY = 24 * HOUR
 
 
 class Purpose(enum.IntEnum):
-    """What a source of chance is for; the number is part of the seed."""
+    """What a random generator is for; the number is part of the seed."""
 
     CITIES = 0
     MERCHANTS = 1
@@ -105,7 +105,7 @@ class NoiseSettings(Settings, frozen=True):
 
 
 class SimulatorSettings(Settings, frozen=True):
-    """The whole world.  Days are counted from `start`; day `days` is the first live one.
+    """All settings of a simulation.  Days are counted from `start`; day `days` is the first live one.
 
     payments_per_card is a mean over a day; fraud_share is the truth, before label noise.
     """
@@ -131,7 +131,7 @@ class SimulatorSettings(Settings, frozen=True):
         return self.start + dt.timedelta(days=day)
 
     def generator(self, purpose: Purpose, *keys: int) -> np.random.Generator:
-        """Return a source of chance of its own for one purpose (and day, and kind)."""
+        """Return a random generator of its own for one purpose (and day, and kind)."""
         return np.random.Generator(
             np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(purpose, *keys)))
         )

@@ -1,4 +1,4 @@
-"""When payments and labels reach the bank: most at once, some late, some twice, some broken.
+"""Arrival schedule of payments and labels: most on time, some late, some duplicated, some malformed.
 
 Simulated time only; `live` turns places in this order into times of sending.
 """
@@ -12,41 +12,41 @@ from typing import Literal
 import numpy as np
 
 from fraud_detection.simulator.columns import Block, Table, joined
-from fraud_detection.simulator.world import HOUR, MINUTE, SECOND, Codes, Ints
+from fraud_detection.simulator.settings import HOUR, MINUTE, SECOND, Codes, Ints
 
 _LATE = (2 * MINUTE, 6 * HOUR)
 _AGAIN = (SECOND, 30 * MINUTE)
 
 
-class Way(enum.IntEnum):
-    """How an event comes: as it should, late, as a repetition, broken - or it is a label."""
+class ArrivalKind(enum.IntEnum):
+    """How an event arrives: on time, late, duplicated or malformed; or it is a label."""
 
     ON_TIME = 0
     LATE = 1
     REPEATED = 2
-    BROKEN = 3
+    MALFORMED = 3
     LABEL = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals(Table):
-    """Payments in the order of arrival.  at: simulated ms."""
+class Schedule(Table):
+    """Payments in the order of arrival.  at: simulated ms.  arrival_kind: an `ArrivalKind`."""
 
     at: Ints
-    way: Ints
+    arrival_kind: Ints
     block: Block
 
     @classmethod
-    def none(cls) -> Arrivals:
+    def none(cls) -> Schedule:
         """Return no arrivals."""
         empty = np.empty(0, dtype=np.int64)
         return cls(empty, empty, Block.none())
 
-    def in_order(self) -> Arrivals:
+    def in_order(self) -> Schedule:
         """Return the arrivals sorted by time."""
         return self.pick(np.argsort(self.at, kind="stable"))
 
-    def until(self, moment: int) -> tuple[Arrivals, Arrivals]:
+    def until(self, moment: int) -> tuple[Schedule, Schedule]:
         """Return those before a moment, and the others."""
         place = int(np.searchsorted(self.at, moment))
         return self.pick(slice(place)), self.pick(slice(place, None))
@@ -61,23 +61,25 @@ class Faults:
     broken: float
 
 
-def arrivals_of(block: Block, rng: np.random.Generator, faults: Faults) -> Arrivals:
+def schedule_of(block: Block, rng: np.random.Generator, faults: Faults) -> Schedule:
     """Return when the payments of a day arrive; late ones and repetitions may be of the next day."""
     count, draws = len(block), rng.random((3, len(block)))
     late = draws[0] < faults.late
     at = block.payments.time + np.where(late, rng.integers(*_LATE, count), 0)
-    first = Arrivals(at, np.where(late, Way.LATE, Way.ON_TIME), block)
+    first = Schedule(at, np.where(late, ArrivalKind.LATE, ArrivalKind.ON_TIME), block)
     second, broken = first.pick(draws[1] < faults.repeated), first.pick(draws[2] < faults.broken)
     again = replace(
         second,
         at=second.at + rng.integers(*_AGAIN, len(second)),
-        way=np.full_like(second.way, Way.REPEATED),
+        arrival_kind=np.full_like(second.arrival_kind, ArrivalKind.REPEATED),
     )
-    return joined([first, again, replace(broken, way=np.full_like(broken.way, Way.BROKEN))])
+    return joined(
+        [first, again, replace(broken, arrival_kind=np.full_like(broken.arrival_kind, ArrivalKind.MALFORMED))]
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Table):
+class KnownLabels(Table):
     """Labels: of which payment of which card, what it was, and when that becomes known."""
 
     known_at: Ints
@@ -94,17 +96,17 @@ class Labels:
         """Take which labels are told at all."""
         empty = np.empty(0, dtype=np.int64)
         self._wanted = wanted
-        self._waiting = Told(empty, empty.astype(np.uint64), empty, empty, empty)
+        self._waiting = KnownLabels(empty, empty.astype(np.uint64), empty, empty, empty)
 
     def add(self, block: Block, begins: int = 0) -> None:
         """Remember the labels of a block; those known before `begins` are told already."""
         wanted = {"all": block.is_fraud >= 0, "fraud": block.is_fraud > 0, "none": block.is_fraud < 0}
         chosen = wanted[self._wanted] & (block.known_at >= begins)
         card, issue = block.payments.card[chosen], block.payments.issue[chosen]
-        new = Told(block.known_at[chosen], block.code[chosen], block.is_fraud[chosen], card, issue)
+        new = KnownLabels(block.known_at[chosen], block.code[chosen], block.is_fraud[chosen], card, issue)
         self._waiting = joined([self._waiting, new])
 
-    def until(self, moment: int) -> Told:
+    def until(self, moment: int) -> KnownLabels:
         """Return, and forget, the labels that become known before a moment, in order."""
         ready = self._waiting.known_at < moment
         told = self._waiting.pick(ready)

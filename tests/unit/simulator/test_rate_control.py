@@ -7,19 +7,26 @@ from collections.abc import Iterator
 import pytest
 
 from fraud_detection.core.errors import RetryError
-from fraud_detection.simulator.arrivals import Way
 from fraud_detection.simulator.messages import Timed
-from fraud_detection.simulator.pace import Ahead, FakeClock, FakeReceiver, Outbox, SystemClock, pace
+from fraud_detection.simulator.rate_control import (
+    Ahead,
+    FakeClock,
+    FakeReceiver,
+    Outbox,
+    SystemClock,
+    keep_rate,
+)
+from fraud_detection.simulator.schedule import ArrivalKind
 
 
 def events(count: int, rate: float = 100.0) -> list[Timed]:
-    return [Timed(number / rate, Way.ON_TIME, b"event %d" % number) for number in range(count)]
+    return [Timed(number / rate, ArrivalKind.ON_TIME, b"event %d" % number) for number in range(count)]
 
 
 def test_each_event_is_handed_on_when_it_is_due() -> None:
     clock, receiver = FakeClock(1_000.0), FakeReceiver()
     with Outbox(receiver, clock, 1_005.0) as outbox:
-        moments = [clock.now() for _ in pace([events(300)], clock, 1_005.0, outbox)]
+        moments = [clock.now() for _ in keep_rate([events(300)], clock, 1_005.0, outbox)]
     assert moments == pytest.approx([1_005.0 + number / 100 for number in range(300)])
     assert receiver.lines == [event.data for event in events(300)]
     assert receiver.closed
@@ -29,14 +36,14 @@ def test_a_receiver_that_stands_still_does_not_hold_up_the_schedule() -> None:
     clock, receiver = FakeClock(), FakeReceiver()
     receiver.flowing.clear()
     with Outbox(receiver, clock, 0.0) as outbox:
-        sent = list(pace([events(5_000)], clock, 0.0, outbox))
+        sent = list(keep_rate([events(5_000)], clock, 0.0, outbox))
         assert clock.now() == pytest.approx(49.99)
         assert receiver.lines == []
         receiver.flowing.set()
     assert len(sent) == 5_000
     assert receiver.lines == [event.data for event in events(5_000)]
-    assert outbox.waiting_events_max > 3_900
-    assert outbox.behind_s_max == pytest.approx(49.99, abs=0.1)
+    assert outbox.max_queue_events > 3_900
+    assert outbox.max_lag_s == pytest.approx(49.99, abs=0.1)
 
 
 def test_a_slow_receiver_does_not_slow_down_the_machines_clock_either() -> None:
@@ -48,17 +55,17 @@ def test_a_slow_receiver_does_not_slow_down_the_machines_clock_either() -> None:
     clock, receiver = SystemClock(), Slow()
     began = clock.now()
     with Outbox(receiver, clock, began) as outbox:
-        list(pace([events(60, rate=200.0)], clock, began, outbox))
+        list(keep_rate([events(60, rate=200.0)], clock, began, outbox))
         paced = clock.now() - began
     assert 59 / 200 <= paced < 2
     assert len(receiver.lines) == 60
-    assert outbox.behind_s_max > 0.1
+    assert outbox.max_lag_s > 0.1
 
 
 def test_a_schedule_that_fell_behind_catches_up_without_sleeping() -> None:
     clock, receiver = FakeClock(), FakeReceiver()
     with Outbox(receiver, clock, -10.0) as outbox:
-        list(pace([events(500)], clock, -10.0, outbox))
+        list(keep_rate([events(500)], clock, -10.0, outbox))
     assert clock.now() == 0
     assert len(receiver.lines) == 500
 
@@ -67,13 +74,13 @@ def endless() -> Iterator[list[Timed]]:
     """Yield events for ever, some of real time apart, so that writing can happen in between."""
     for number in itertools.count():
         time.sleep(0.0005)
-        yield [Timed(number / 10, Way.ON_TIME, b"x")]
+        yield [Timed(number / 10, ArrivalKind.ON_TIME, b"x")]
 
 
 def send(receiver: FakeReceiver) -> Outbox:
     clock = FakeClock()
     with Outbox(receiver, clock, 0.0) as outbox:
-        list(pace(endless(), clock, 0.0, outbox))
+        list(keep_rate(endless(), clock, 0.0, outbox))
     return outbox
 
 
@@ -126,4 +133,4 @@ def test_a_receiver_whose_patience_is_over_ends_the_stream_with_its_reason() -> 
 
     clock, receiver = FakeClock(), Full()
     with pytest.raises(RetryError, match="no room for"), Outbox(receiver, clock, 0.0) as outbox:
-        list(pace([events(10)], clock, 0.0, outbox))
+        list(keep_rate([events(10)], clock, 0.0, outbox))

@@ -1,7 +1,7 @@
-"""Keep a schedule of events, whatever the receiver does: the only part that sleeps and writes.
+"""Rate control: send each event when it is due, however slow the receiver is.  Only this part sleeps.
 
 Three threads share the work, so that none holds up another: `Ahead` makes events before
-they are due, `pace` waits until each is due and hands it on, `Outbox` writes.  Between the
+they are due, `keep_rate` waits until each is due and hands it on, `Outbox` writes.  Between the
 last two stands a queue without a bound: a slow receiver finds its events waiting, late.
 """
 
@@ -122,8 +122,8 @@ class Outbox:
     def __init__(self, receiver: Receiver, clock: Clock, began: float, patience_s: float = 1e9) -> None:
         """Take where to write, and when the schedule began."""
         self.gone = False
-        self.behind_s_max = 0.0
-        self.waiting_events_max = 0
+        self.max_lag_s = 0.0
+        self.max_queue_events = 0
         self.patience_s = patience_s
         self._receiver, self._clock, self._began = receiver, clock, began
         self._queue: queue.SimpleQueue[Timed | None] = queue.SimpleQueue()
@@ -133,7 +133,7 @@ class Outbox:
     def put(self, event: Timed) -> None:
         """Hand on an event; never waits."""
         self._queue.put(event)
-        self.waiting_events_max = max(self.waiting_events_max, self._queue.qsize())
+        self.max_queue_events = max(self.max_queue_events, self._queue.qsize())
 
     def __enter__(self) -> Self:
         """Start writing."""
@@ -151,7 +151,7 @@ class Outbox:
         try:
             for events in iter(self._take, []):
                 self._receiver.write(b"".join([event.data + b"\n" for event in events]))
-                self.behind_s_max = max(self.behind_s_max, self._clock.now() - self._began - events[0].due_s)
+                self.max_lag_s = max(self.max_lag_s, self._clock.now() - self._began - events[0].due_s)
             self._receiver.close()
         except BrokenPipeError:
             self.gone = True
@@ -220,7 +220,7 @@ class Ahead(Generic[T]):
                 return
 
 
-def pace(chunks: Iterable[list[Timed]], clock: Clock, began: float, outbox: Outbox) -> Iterator[Timed]:
+def keep_rate(chunks: Iterable[list[Timed]], clock: Clock, began: float, outbox: Outbox) -> Iterator[Timed]:
     """Hand each event on when it is due, and yield it; end early when the receiver is gone."""
     for event in itertools.chain.from_iterable(chunks):
         while (wait := began + event.due_s - clock.now()) > 0 and not outbox.gone:

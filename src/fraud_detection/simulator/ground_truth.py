@@ -1,4 +1,4 @@
-"""What is true of the live days of a world: which payments are fraud, reported or not."""
+"""Ground truth of the days after the history: which payments are fraud, reported or not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from fraud_detection.simulator.population.entities import make_population
 from fraud_detection.simulator.population.naming import Naming
+from fraud_detection.simulator.settings import SimulatorSettings
 from fraud_detection.simulator.simulate import Simulation
-from fraud_detection.simulator.world import SimulatorSettings
 
 
-def live_truth(settings: SimulatorSettings) -> Iterator[dict[str, bool]]:
+def live_ground_truth(settings: SimulatorSettings) -> Iterator[dict[str, bool]]:
     """Yield, for each day after the history, transaction id -> whether it is fraud; without end."""
     population = make_population(settings)
     naming = Naming(population)
