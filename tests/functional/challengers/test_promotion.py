@@ -141,7 +141,7 @@ def test_to_approve_what_the_champion_stops_is_not_free_of_cost_because_nobody_h
     )
     said = capsys.readouterr().out
     assert f"no figure counts {found.comparison.unobserved.payments:,.0f} payments" in said
-    assert "FAILED  unseen" in said
+    assert "FAILED  unobserved" in said
 
 
 def test_a_comparison_counts_what_the_tables_say(trial: Trial, of_good: ShadowComparison) -> None:

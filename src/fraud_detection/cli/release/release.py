@@ -148,7 +148,10 @@ def rollback(output: Output, *, request: options.ReleaseRequest) -> None:
 @click.option("--model-registry", is_flag=True, help="Update the champion in MLflow's model registry.")
 @options.own_registry
 def show(output: Output, *, last: int, model_registry: bool, registry: Path) -> None:
-    """Print the releases, the services that follow them, and evidence that was tampered with."""
+    """Print the releases, and the services that follow them.
+
+    Exit code 2 where the evidence of a gate was tampered with.
+    """
     import msgspec
 
     from fraud_detection.cli.release.announce import line, update_model_registry
