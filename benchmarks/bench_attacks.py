@@ -23,7 +23,7 @@ import msgspec
 
 from benchmarks.attacker import ATTACKS
 from benchmarks.load_generator.load import Load, Plan
-from benchmarks.suite.beside import Session
+from benchmarks.suite.closed_loop import Session
 from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import World, prepared

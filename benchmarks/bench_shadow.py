@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.load_generator.load import Plan
-from benchmarks.suite.beside import Session
+from benchmarks.suite.closed_loop import Session
 from benchmarks.suite.machine import Machine, machine
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import World, prepared
@@ -70,10 +70,12 @@ def measure(world: World, rate: float, seconds: float, rounds: int) -> Figures:
         for _ in range(rounds):
             alone = session.run(plan).latencies
             with _shadow(registry, server.state):
-                beside = session.run(plan).latencies
+                with_shadow = session.run(plan).latencies
             with closing(ShadowLog(shadow_path(server.state), reading=True)) as log:
                 decided = len(log.decisions(lifecycle.current(registry).shadows[0]))
-            found.append(Round((alone.p50_ms, beside.p50_ms), (alone.p99_ms, beside.p99_ms), decided))
+            found.append(
+                Round((alone.p50_ms, with_shadow.p50_ms), (alone.p99_ms, with_shadow.p99_ms), decided)
+            )
     medians = [statistics.median(one.p99_ms[side] for one in found) for side in (0, 1)]
     return Figures(measured_on, rate, found, medians[1] / medians[0])
 

@@ -62,13 +62,13 @@ class Load(msgspec.Struct):
         loop = asyncio.get_running_loop()
         self.begin = time.perf_counter()
         lines = [
-            (await loop.create_connection(lambda: Line(self), "127.0.0.1", self.port))[1]
+            (await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.port))[1]
             for _ in range(self.connections)
         ]
         await asyncio.gather(*(line.over for line in lines))
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection: the next payment goes out when the last is answered, or later when it is due.
 
     As little work as possible, because the sender takes from the cores of those that it measures.

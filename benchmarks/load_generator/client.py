@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.load_generator.connection import Line, request_maker
+from benchmarks.load_generator.connection import Connection, request_maker
 from benchmarks.load_generator.load import Job, Load, Plan, Slice, read_bodies
 from benchmarks.load_generator.record import Record
 
@@ -51,8 +51,8 @@ class Client:
         self.end = job.plan.warm_up_s + job.plan.seconds
         self.record = Record(job.plan, tell)
         self.selector = selectors.DefaultSelector()
-        self.lines: list[Line] = []
-        self.free: deque[Line] = deque()
+        self.connections: list[Connection] = []
+        self.free: deque[Connection] = deque()
         self.waiting: deque[float] = deque()
         self.sent = 0
         for _ in range(job.plan.connections):
@@ -67,7 +67,10 @@ class Client:
         else:
             self._open_loop(due_times(self.plan, self.plan.rate))
         now = self._now()
-        for due in (*self.waiting, *(line.due for line in self.lines if line.due >= 0)):
+        for due in (
+            *self.waiting,
+            *(connection.due for connection in self.connections if connection.due >= 0),
+        ):
             self.record.failure(due, now, broken=False)
         self.record.close_slices(math.inf)
         return self.record.load(self.sent, (time.process_time() - cpu) / now)
@@ -84,7 +87,7 @@ class Client:
                 due, now = next(dues), self._now()
             self.record.waiting_max = max(self.record.waiting_max, len(self.waiting))
             # When the server has gone for good, nothing is kept waiting for it.
-            if not self.lines or (due == math.inf and self._is_over(now)):
+            if not self.connections or (due == math.inf and self._is_over(now)):
                 return
             self._receive(due - now)
 
@@ -96,60 +99,60 @@ class Client:
 
     def _is_over(self, now: float) -> bool:
         """Say whether all is answered, nobody is there to answer, or patience has ended."""
-        idle = not self.waiting and len(self.free) == len(self.lines)
-        return idle or not self.lines or now > self.end + self.plan.patience_s
+        idle = not self.waiting and len(self.free) == len(self.connections)
+        return idle or not self.connections or now > self.end + self.plan.patience_s
 
     def _receive(self, most_s: float) -> None:
         if most_s > 0:
             # The selector alone would round to whole milliseconds, and send that much late.
             select.select([self.selector], [], [], min(most_s, IDLE_S))
         for key, _ in self.selector.select(0):
-            line: Line = key.data
-            due = line.due
+            connection: Connection = key.data
+            due = connection.due
             try:
-                status = line.answer()
+                status = connection.answer()
             except OSError:
-                self._replace(line)
+                self._replace(connection)
                 continue
             if status is not None:
                 now = self._now()
                 self.record.answer(due, now, status)
-                self._next(line, now)
+                self._next(connection, now)
         self.record.close_slices(self._now())
 
-    def _next(self, line: Line, now: float) -> None:
+    def _next(self, connection: Connection, now: float) -> None:
         if self.waiting:
-            self._send(line, self.waiting.popleft())
+            self._send(connection, self.waiting.popleft())
         elif self.plan.rate is None and now < self.end and self.sent < self.most:
-            self._send(line, now)
+            self._send(connection, now)
         else:
-            self.free.append(line)
+            self.free.append(connection)
 
-    def _send(self, line: Line, due: float) -> None:
+    def _send(self, connection: Connection, due: float) -> None:
         number = self.sent
         self.sent += 1
         try:
-            line.send(self.requests(self.plan.first + number), due)
+            connection.send(self.requests(self.plan.first + number), due)
         except OSError:
-            self._replace(line)
+            self._replace(connection)
 
-    def _replace(self, line: Line) -> None:
-        """Count what was on a broken line, and connect anew where that is possible."""
-        if line.due >= 0:
-            self.record.failure(line.due, self._now(), broken=True)
-        elif line in self.free:
-            self.free.remove(line)
-        self.selector.unregister(line.socket)
-        line.socket.close()
-        self.lines.remove(line)
+    def _replace(self, connection: Connection) -> None:
+        """Count what was on a broken connection, and connect anew where that is possible."""
+        if connection.due >= 0:
+            self.record.failure(connection.due, self._now(), broken=True)
+        elif connection in self.free:
+            self.free.remove(connection)
+        self.selector.unregister(connection.socket)
+        connection.socket.close()
+        self.connections.remove(connection)
         with suppress(OSError):
             self._connect()
 
     def _connect(self) -> None:
-        line = Line(self.target)
-        self.selector.register(line.socket, selectors.EVENT_READ, line)
-        self.lines.append(line)
-        self.free.append(line)
+        connection = Connection(self.target)
+        self.selector.register(connection.socket, selectors.EVENT_READ, connection)
+        self.connections.append(connection)
+        self.free.append(connection)
 
     def _now(self) -> float:
         return time.perf_counter() - self.began

@@ -17,7 +17,7 @@ HEAD_END = b"\r\n\r\n"
 NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Line:
+class Connection:
     """A connection, and the request that is on it: when that was due, -1 while there is none."""
 
     def __init__(self, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""Rates upward until a server cannot hold them: the highest that it holds is the knee."""
+"""Rates upward until a server cannot hold them: the highest that it holds is the saturation rate."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """The steps in the order in which they were taken, and the knee.
+    """The steps in the order in which they were taken, and the saturation rate.
 
-    knee_per_s: 0 where not even the first rate was held.  client_bound: the client was late at the lowest
-    rate that was not held, so the server may hold more.  open_end: the highest rate that was tried was held.
+    saturation_per_s: 0 where not even the first rate was held.  client_bound: the client was late at the
+    lowest rate that was not held, so the server may hold more.  open_end: the highest rate tried was held.
     """
 
     bound_ms: float
-    knee_per_s: float
+    saturation_per_s: float
     client_bound: bool
     open_end: bool
     steps: list[Step]
@@ -53,7 +53,7 @@ def is_held(load: Load, bound_ms: float) -> bool:
     return in_time and not load.errors and load.answered_per_s >= HELD_SHARE * load.asked_per_s
 
 
-def find_knee(run: Callable[[float], Load], settings: SweepSettings) -> Sweep:
+def find_saturation(run: Callable[[float], Load], settings: SweepSettings) -> Sweep:
     """Return the highest rate that is held; `run` loads the server at a rate.
 
     A rate that was not held is tried once more: the machine may have stood still for reasons of its own.
@@ -68,23 +68,23 @@ def find_knee(run: Callable[[float], Load], settings: SweepSettings) -> Sweep:
                 return True
         return False
 
-    knee, failed = _climb(held, settings)
-    for _ in range(settings.halvings if knee and failed < math.inf else 0):
-        between = math.sqrt(knee * failed)
-        knee, failed = (between, failed) if held(between) else (knee, between)
+    saturation, failed = _climb(held, settings)
+    for _ in range(settings.halvings if saturation and failed < math.inf else 0):
+        between = math.sqrt(saturation * failed)
+        saturation, failed = (between, failed) if held(between) else (saturation, between)
     beyond = [one.load for one in steps if not one.held and one.load.asked_per_s == failed]
     late = bool(beyond) and all(load.client_bound for load in beyond)
-    return Sweep(settings.bound_ms, knee, late, failed == math.inf, steps)
+    return Sweep(settings.bound_ms, saturation, late, failed == math.inf, steps)
 
 
 def _climb(held: Callable[[float], bool], settings: SweepSettings) -> tuple[float, float]:
     """Return the highest rate that was held, and the next one, which was not: infinity where all were."""
-    knee = 0.0
+    saturation = 0.0
     for rate in _rates(settings):
         if not held(rate):
-            return knee, rate
-        knee = rate
-    return knee, math.inf
+            return saturation, rate
+        saturation = rate
+    return saturation, math.inf
 
 
 def _rates(settings: SweepSettings) -> Iterator[float]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from benchmarks.suite.beside import ratios
+from benchmarks.suite.closed_loop import ratios
 from benchmarks.suite.compare import measure_peers
 from benchmarks.suite.engine import measure_engine
 from benchmarks.suite.figures import QUICK, QUICK_SOAK, BenchSettings, Figures
@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
     "wanted",
     Wanted,
     click.option("--quick", is_flag=True, help="Few payments and a few seconds, to try it out."),
-    click.option("--peers", is_flag=True, help="Beside other servers with the same model."),
+    click.option("--peers", is_flag=True, help="ClosedLoop other servers with the same model."),
     click.option(
         "--environments", type=options.PATH, default=Path(".venv-peers"), help="Of the peers (`make peers`)."
     ),
@@ -84,9 +84,9 @@ def measured(wanted: Wanted, world: World, progress: Progress) -> Figures:
     engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
     scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
     served = measure_http(world, http, progress) if whole or what == "http" else None
-    beside = measure_peers(world, wanted.environments, http.closed, progress) if wanted.peers else None
-    compared = None if beside is None else ratios(beside[0], beside[1:])
-    parts = (engine, scale, served, beside, compared)
+    closed_loop = measure_peers(world, wanted.environments, http.closed, progress) if wanted.peers else None
+    compared = None if closed_loop is None else ratios(closed_loop[0], closed_loop[1:])
+    parts = (engine, scale, served, closed_loop, compared)
     return Figures(measured_on, wanted.quick, meter.elsewhere(), *parts)
 
 

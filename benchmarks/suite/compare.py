@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.suite.beside import Beside, BesideSettings, measure_servers
+from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, measure_servers
 from benchmarks.suite.peers.roster import peers
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import Progress, World
@@ -19,8 +19,8 @@ PAYMENTS = 600_000
 
 
 def measure_peers(
-    world: World, environments: Path, settings: BesideSettings, progress: Progress
-) -> list[Beside]:
+    world: World, environments: Path, settings: ClosedLoopSettings, progress: Progress
+) -> list[ClosedLoop]:
     """Return `fraud serve` and then every peer, each asked for the same payments.
 
     The peers get the features of the payments, which `fraud serve` has to make, and keep nothing.  Raises

@@ -36,7 +36,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     """More than the events after which a changed profile is saved, so that saving is in the figures."""
 
 
-class Spread(msgspec.Struct, frozen=True):
+class Dispersion(msgspec.Struct, frozen=True):
     """The median of several measurements, and the least and the greatest of them."""
 
     median: float
@@ -62,16 +62,16 @@ class EngineFigures(msgspec.Struct, frozen=True):
     """
 
     features: int
-    bulk_payments_per_s: Spread
+    bulk_payments_per_s: Dispersion
     stages_us: dict[str, Micros]
     profile_bytes_mean: float
     profile_bytes_max: int
     reviewed_or_declined_share: float
 
 
-def spread(values: Sequence[float]) -> Spread:
+def dispersion(values: Sequence[float]) -> Dispersion:
     """Return the median and the extremes."""
-    return Spread(statistics.median(values), min(values), max(values))
+    return Dispersion(statistics.median(values), min(values), max(values))
 
 
 def micros(histogram: LatencyHistogram) -> Micros:
@@ -96,7 +96,7 @@ def measure_engine(world: World, settings: EngineSettings, progress: Progress) -
     tally = service.tally
     return EngineFigures(
         features=len(service.pipeline.memory.extractor.definitions),
-        bulk_payments_per_s=spread(rates),
+        bulk_payments_per_s=dispersion(rates),
         stages_us=stages,
         profile_bytes_mean=mean,
         profile_bytes_max=largest,

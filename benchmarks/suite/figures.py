@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from benchmarks.load_generator.sweep import SweepSettings
-from benchmarks.suite.beside import Beside, BesideSettings, Ratio
+from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, Ratio
 from benchmarks.suite.engine import EngineFigures, EngineSettings
 from benchmarks.suite.http import HttpFigures, HttpSettings
 from benchmarks.suite.machine import Machine
@@ -35,7 +35,7 @@ QUICK = BenchSettings(
         starts=1,
         payments=20_000,
         sweep=SweepSettings(start=200.0, highest=800.0, factor=2.0, halvings=0),
-        closed=BesideSettings(seconds=0.5, warm_up_s=0.2, many=4),
+        closed=ClosedLoopSettings(seconds=0.5, warm_up_s=0.2, many=4),
     ),
 )
 """So little that the figures mean nothing; it shows that all of them can be measured here."""
@@ -56,5 +56,5 @@ class Figures(msgspec.Struct, frozen=True):
     engine: EngineFigures | None = None
     scale: ScaleFigures | None = None
     http: HttpFigures | None = None
-    peers: list[Beside] | None = None
+    peers: list[ClosedLoop] | None = None
     ratios: list[Ratio] | None = None

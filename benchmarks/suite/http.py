@@ -1,13 +1,13 @@
-"""The HTTP service under load: start-up, a fixed rate, rates up to the knee, and a closed loop."""
+"""The HTTP service under load: start-up, a fixed rate, rates up to the saturation rate, and a closed loop."""
 
 from __future__ import annotations
 
 import msgspec
 
 from benchmarks.load_generator.load import Load, Plan
-from benchmarks.load_generator.sweep import Sweep, SweepSettings, find_knee
-from benchmarks.suite.beside import Beside, BesideSettings, Session
-from benchmarks.suite.engine import Spread, spread
+from benchmarks.load_generator.sweep import Sweep, SweepSettings, find_saturation
+from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, Session
+from benchmarks.suite.engine import Dispersion, dispersion
 from benchmarks.suite.machine import Memory
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import Progress, World
@@ -26,28 +26,28 @@ class HttpSettings(msgspec.Struct, frozen=True):
     starts: int = 3
     payments: int = 1_200_000
     sweep: SweepSettings = SweepSettings()
-    closed: BesideSettings = BesideSettings()
+    closed: ClosedLoopSettings = ClosedLoopSettings()
 
 
 class Fixed(msgspec.Struct, frozen=True):
     """The same load at a fixed rate several times: percentiles in ms over the rounds, and every round."""
 
-    p50_ms: Spread
-    p99_ms: Spread
-    p99_9_ms: Spread
-    max_ms: Spread
+    p50_ms: Dispersion
+    p99_ms: Dispersion
+    p99_9_ms: Dispersion
+    max_ms: Dispersion
     rounds: list[Load]
 
 
 class HttpFigures(msgspec.Struct, frozen=True):
     """What was found; latencies since each request was due, but in the closed loop since it was sent."""
 
-    ready_s: Spread
-    first_decision_s: Spread
+    ready_s: Dispersion
+    first_decision_s: Dispersion
     even: Fixed
     poisson: Fixed
     sweep: Sweep
-    closed: Beside
+    closed: ClosedLoop
     memory: Memory
     state_mb: float
 
@@ -65,12 +65,12 @@ def measure_http(world: World, settings: HttpSettings, progress: Progress) -> Ht
     with FraudServer(world.bundle, world.state, payments) as server:
         session = Session(server.start())
         even, by_chance = (_fixed(session, settings, progress, poisson=poisson) for poisson in (False, True))
-        closed = session.beside(settings.closed)
+        closed = session.closed_loop(settings.closed)
         progress(f"closed loop: {closed.many.answered_per_s:,.0f}/s", 1.0)
         sweep = _sweep(session, settings, progress)
         return HttpFigures(
-            ready_s=spread([one.ready_s for one in starts]),
-            first_decision_s=spread([one.first_decision_s for one in starts]),
+            ready_s=dispersion([one.ready_s for one in starts]),
+            first_decision_s=dispersion([one.first_decision_s for one in starts]),
             even=even,
             poisson=by_chance,
             sweep=sweep,
@@ -89,7 +89,7 @@ def _fixed(session: Session, settings: HttpSettings, progress: Progress, *, pois
             settings.seconds, settings.rate, settings.connections, settings.warm_up_s, poisson=poisson
         )
         found.append(session.run(plan))
-    progress(f"{name}: p99 {spread([one.latencies.p99_ms for one in found]).median:.1f} ms", 1.0)
+    progress(f"{name}: p99 {dispersion([one.latencies.p99_ms for one in found]).median:.1f} ms", 1.0)
     return fixed(found)
 
 
@@ -97,10 +97,10 @@ def fixed(rounds: list[Load]) -> Fixed:
     """Return rounds with the spread of their percentiles."""
     times = [one.latencies for one in rounds]
     return Fixed(
-        p50_ms=spread([one.p50_ms for one in times]),
-        p99_ms=spread([one.p99_ms for one in times]),
-        p99_9_ms=spread([one.p99_9_ms for one in times]),
-        max_ms=spread([one.max_ms for one in times]),
+        p50_ms=dispersion([one.p50_ms for one in times]),
+        p99_ms=dispersion([one.p99_ms for one in times]),
+        p99_9_ms=dispersion([one.p99_9_ms for one in times]),
+        max_ms=dispersion([one.max_ms for one in times]),
         rounds=rounds,
     )
 
@@ -111,6 +111,6 @@ def _sweep(session: Session, settings: HttpSettings, progress: Progress) -> Swee
         progress(f"upward: {rate:,.0f}/s, p99 {found.latencies.p99_ms:.1f} ms", 0.0)
         return found
 
-    found = find_knee(run, settings.sweep)
-    progress(f"upward: the knee is at {found.knee_per_s:,.0f}/s", 1.0)
+    found = find_saturation(run, settings.sweep)
+    progress(f"upward: the saturation rate is at {found.saturation_per_s:,.0f}/s", 1.0)
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.load_generator.load import Latencies
 from benchmarks.load_generator.sweep import Sweep
-from benchmarks.suite.beside import Beside
+from benchmarks.suite.closed_loop import ClosedLoop
 from benchmarks.suite.figures import Figures
 from benchmarks.suite.report import rows, soak_rows, table
 from benchmarks.suite.soak import Minute, SoakFigures
@@ -95,13 +95,13 @@ def latency_by_rate(sweep: Sweep) -> str:
         for name, key in (("longest", "max_ms"), ("p99.9", "p99_9_ms"), ("p99", "p99_ms"), ("p50", "p50_ms"))
     ]
     marks = [Mark(f"p99 <= {sweep.bound_ms:g} ms", y=sweep.bound_ms)]
-    if sweep.knee_per_s:
-        marks.append(Mark(f"knee: {sweep.knee_per_s:,.0f}/s", x=sweep.knee_per_s))
+    if sweep.saturation_per_s:
+        marks.append(Mark(f"saturation rate: {sweep.saturation_per_s:,.0f}/s", x=sweep.saturation_per_s))
     title = "fraud serve, one worker: latency since each payment was due"
     return line_chart(title, Axis("payments a second", log=True), Axis("latency, ms", log=True), lines, marks)
 
 
-def peer_pictures(found: Sequence[Beside]) -> Iterator[tuple[str, str]]:
+def peer_pictures(found: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
     """Yield the charts of servers beside each other."""
     title = f"answers a second, {found[0].connections} connections"
     answers = [(one.name, one.many.answered_per_s) for one in found]

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from benchmarks.load_generator.load import Latencies, Load
-from benchmarks.suite.beside import Beside
-from benchmarks.suite.engine import BEHIND, TOTAL, EngineFigures, Micros, Spread
+from benchmarks.suite.closed_loop import ClosedLoop
+from benchmarks.suite.engine import BEHIND, TOTAL, Dispersion, EngineFigures, Micros
 from benchmarks.suite.figures import Figures
 from benchmarks.suite.http import Fixed, HttpFigures
 from benchmarks.suite.machine import Machine
@@ -32,7 +32,7 @@ def rows(figures: Figures) -> Iterator[Row]:
     if figures.http is not None:
         yield from http_rows(figures.http)
     for one in figures.peers or ():
-        yield from beside_rows(one, "beside the peers: ")
+        yield from closed_loop_rows(one, "beside the peers: ")
     for ratio in figures.ratios or ():
         yield (
             f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",
@@ -42,7 +42,7 @@ def rows(figures: Figures) -> Iterator[Row]:
 
 def engine_rows(found: EngineFigures) -> Iterator[Row]:
     """Yield the rows of the engine in this process."""
-    speed = f"{spread_words(found.bulk_payments_per_s)} payments/s"
+    speed = f"{dispersion_words(found.bulk_payments_per_s)} payments/s"
     yield f"in bulk, from a file, {found.features} features", speed
     for stage in (TOTAL, *(name for name in found.stages_us if name != TOTAL)):
         yield f"{STAGES.get(stage, f'of it, {stage}')}: {PERCENTILES}", micros_words(found.stages_us[stage])
@@ -64,7 +64,7 @@ def scale_rows(found: ScaleFigures) -> Iterator[Row]:
     yield "an entity that is full in every window: in memory, at rest", full
 
 
-def times_words(one: Spread) -> str:
+def times_words(one: Dispersion) -> str:
     """Return how many times, with the spread over the turns."""
     return f"{one.median:.2f} ({one.lowest:.2f} to {one.highest:.2f} of turns)"
 
@@ -76,15 +76,15 @@ def http_rows(found: HttpFigures) -> Iterator[Row]:
     for one, how in ((found.even, "at even distances"), (found.poisson, "by chance")):
         yield f"{one.rounds[0].asked_per_s:,.0f}/s over HTTP, {how}: {PERCENTILES}", fixed_words(one)
     sweep = found.sweep
-    knee = f"{sweep.knee_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
+    saturation = f"{sweep.saturation_per_s:,.0f}/s{' or more' if sweep.open_end else ''}"
     late = LATE if sweep.client_bound else ""
-    yield f"the highest rate with p99 <= {sweep.bound_ms:g} ms and no errors", f"{knee}{late}"
-    yield from beside_rows(found.closed)
+    yield f"the highest rate with p99 <= {sweep.bound_ms:g} ms and no errors", f"{saturation}{late}"
+    yield from closed_loop_rows(found.closed)
     memory = f"{found.memory.own_mb:,.0f} MB, and {found.memory.files_mb:,.0f} MB of mapped files"
     yield "memory of the server behind it all", memory
 
 
-def beside_rows(found: Beside, where: str = "") -> Iterator[Row]:
+def closed_loop_rows(found: ClosedLoop, where: str = "") -> Iterator[Row]:
     """Yield the rows of one server in a closed loop."""
     yield f"{where}{found.name}, one connection: {PERCENTILES}", latency_words(found.one)
     answers = f"{found.many.answered_per_s:,.0f}/s, {latency_words(found.many)}"
@@ -126,7 +126,7 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < MANY_MS else f"{value:,.0f}"
 
 
-def spread_words(one: Spread) -> str:
+def dispersion_words(one: Dispersion) -> str:
     """Return a median with its extremes."""
     return f"{one.median:,.0f} ({one.lowest:,.0f} to {one.highest:,.0f})"
 

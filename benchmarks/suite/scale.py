@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.suite.engine import Micros, Spread, micros, take_all, take_alone
+from benchmarks.suite.engine import Dispersion, Micros, micros, take_all, take_alone
 from benchmarks.suite.machine import memory_of
 from benchmarks.suite.world import Progress, World, alone, spread_over
 from fraud_detection.adapters.host.gc_tuning import few_collections
@@ -61,10 +61,10 @@ class ScaleFigures(msgspec.Struct, frozen=True):
     many: int
     few_us: Micros
     many_us: Micros
-    ratio: Spread
+    ratio: Dispersion
     few_whole_us: float
     many_whole_us: float
-    ratio_whole: Spread
+    ratio_whole: Dispersion
     cold_us: Micros
     entity_bytes: float
     bound_bytes_in_memory: float
@@ -188,11 +188,11 @@ def by_turns(few: Turns, many: Turns, turn: int) -> None:
             one.take(start, start + turn)
 
 
-def quotients(many: Sequence[float], few: Sequence[float]) -> Spread:
+def quotients(many: Sequence[float], few: Sequence[float]) -> Dispersion:
     """Return the median of the quotients of turns, and the bounds of the middle eighty of a hundred."""
     found = sorted(one / other for one, other in zip(many, few, strict=True))
     tenth = len(found) // 10
-    return Spread(statistics.median(found), found[tenth], found[-1 - tenth])
+    return Dispersion(statistics.median(found), found[tenth], found[-1 - tenth])
 
 
 def bound(service: EmbeddedService) -> tuple[float, int]:

@@ -175,7 +175,7 @@ class Peer:
         """Raise ConfigError unless it finds our scores: another model would be no comparison."""
         connection = HTTPConnection(target.host, target.port, timeout=self._patience_s)
         try:
-            for place in spread(self.work.scores, CHECKED):
+            for place in evenly(self.work.scores, CHECKED):
                 ours, theirs = self.work.scores[place], self._ask(connection, target, place)
                 # Written so that NaN fails too.
                 if not abs(theirs - ours) <= TOLERANCE:
@@ -202,10 +202,10 @@ class Peer:
         return ConfigError(f"{self.name}: {words}; nothing was measured. {self.log} ends in:\n{self.tail()}")
 
 
-def spread(scores: Sequence[float], count: int) -> list[int]:
+def evenly(scores: Sequence[float], count: int) -> list[int]:
     """Return the places of `count` scores from the lowest to the highest, evenly by rank.
 
-    >>> spread([0.3, 0.1, 0.2, 0.9], 2)
+    >>> evenly([0.3, 0.1, 0.2, 0.9], 2)
     [1, 3]
     """
     ranked = sorted(range(len(scores)), key=scores.__getitem__)

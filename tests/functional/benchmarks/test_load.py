@@ -17,7 +17,7 @@ from benchmarks.load_generator.client import due_times
 from benchmarks.load_generator.connection import request_maker
 from benchmarks.load_generator.load import HOLE, Plan, Slice, read_bodies, run_load, write_bodies
 from benchmarks.load_generator.record import latencies
-from benchmarks.load_generator.sweep import SweepSettings, find_knee
+from benchmarks.load_generator.sweep import SweepSettings, find_saturation
 from benchmarks.load_generator.target import Target
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.metrics import LatencyHistogram
@@ -180,7 +180,7 @@ def test_a_target_that_takes_each_body_once_is_never_asked_twice() -> None:
     assert sorted(server.bodies) == sorted(target.bodies)
 
 
-def test_the_knee_of_a_server_is_at_what_it_can_do() -> None:
+def test_the_saturation_rate_of_a_server_is_what_it_can_do() -> None:
     capacity, free = 300.0, [0.0]
 
     async def work(_: bytes) -> int:
@@ -190,11 +190,11 @@ def test_the_knee_of_a_server_is_at_what_it_can_do() -> None:
         return 200
 
     with serving(work) as (_, target):
-        found = find_knee(
+        found = find_saturation(
             lambda rate: run_load(target, Plan(seconds=1.0, rate=rate, connections=32, warm_up_s=0.1)),
             SweepSettings(start=100, highest=1_000, factor=1.5, halvings=2),
         )
-    assert 0.75 * capacity < found.knee_per_s < 1.15 * capacity
+    assert 0.75 * capacity < found.saturation_per_s < 1.15 * capacity
     assert not found.open_end
     assert any(not step.held and step.load.asked_per_s > capacity for step in found.steps)
 

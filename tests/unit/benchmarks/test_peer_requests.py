@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.suite.peers.kind import Kind, Model, Place
-from benchmarks.suite.peers.peer import spread
+from benchmarks.suite.peers.peer import evenly
 from benchmarks.suite.peers.roster import KINDS, work_of
 from fraud_detection.core.score.archive import read_bundle
 from tests.conftest import SmallWorld
@@ -103,7 +103,7 @@ def test_the_peers_are_given_the_scores_of_the_model_before_calibration(small_wo
 def test_the_rows_that_are_compared_reach_from_the_lowest_score_to_the_highest(
     scores: list[float], count: int
 ) -> None:
-    places = spread(scores, count)
+    places = evenly(scores, count)
     assert len(places) == len(set(places)) == min(count, len(scores))
     found = [scores[place] for place in places]
     assert found == sorted(found)

@@ -1,4 +1,4 @@
-"""The sweep finds the knee of what has one, and says so where it has none."""
+"""The sweep finds the saturation rate of what has one, and says so where it has none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.load_generator.load import Latencies, Load
-from benchmarks.load_generator.sweep import SweepSettings, find_knee, is_held
+from benchmarks.load_generator.sweep import SweepSettings, find_saturation, is_held
 
 
 def load(rate: float, p99_ms: float, *, answered: float = 1.0, wrong: int = 0, lag_ms: float = 0.0) -> Load:
@@ -18,12 +18,12 @@ def load(rate: float, p99_ms: float, *, answered: float = 1.0, wrong: int = 0, l
 
 
 @given(capacity=st.floats(120, 9_000))
-def test_the_knee_is_just_below_what_the_server_can_do(capacity: float) -> None:
+def test_the_saturation_rate_is_just_below_what_the_server_can_do(capacity: float) -> None:
     settings = SweepSettings(start=100, highest=10_000, factor=1.4, halvings=4)
-    found = find_knee(lambda rate: load(rate, 5.0 if rate <= capacity else 500.0), settings)
-    assert found.knee_per_s <= capacity
+    found = find_saturation(lambda rate: load(rate, 5.0 if rate <= capacity else 500.0), settings)
+    assert found.saturation_per_s <= capacity
     if not found.open_end:
-        assert capacity < found.knee_per_s * 1.4 ** (1 / 16) * 1.0001
+        assert capacity < found.saturation_per_s * 1.4 ** (1 / 16) * 1.0001
     else:
         assert capacity > 7_000
 
@@ -35,13 +35,13 @@ def test_one_bad_moment_is_no_knee() -> None:
         asked.append(rate)
         return load(rate, 500.0 if len(asked) == 2 or rate > 900 else 5.0)
 
-    found = find_knee(run, SweepSettings(start=100, highest=1_600, factor=2.0, halvings=0))
-    assert found.knee_per_s == 800
+    found = find_saturation(run, SweepSettings(start=100, highest=1_600, factor=2.0, halvings=0))
+    assert found.saturation_per_s == 800
     assert asked.count(200) == 2
 
 
 def test_nothing_held_is_a_knee_of_nothing() -> None:
-    assert find_knee(lambda rate: load(rate, 500.0), SweepSettings()).knee_per_s == 0
+    assert find_saturation(lambda rate: load(rate, 500.0), SweepSettings()).saturation_per_s == 0
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_rate_is_held_in_time_whole_and_without_errors(one: Load, held: bool) 
 
 
 def test_a_knee_where_the_client_was_late_is_marked() -> None:
-    found = find_knee(
+    found = find_saturation(
         lambda rate: load(rate, 5.0) if rate < 300 else load(rate, 500.0, lag_ms=400.0),
         SweepSettings(start=100, factor=2.0, halvings=1),
     )

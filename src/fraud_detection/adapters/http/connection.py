@@ -2,7 +2,8 @@
 
 uvicorn keeps the sockets, TLS, signals and the shutdown, and httptools reads the requests; what is left out
 is what ASGI needs for each request: a scope, a task, an event and two messages.  Measured in
-docs/adr/0008-a-line-of-our-own.md.  Answers may come in any order and are written in that of their requests.
+docs/adr/0008-a-custom-http-connection.md.  Answers may come in any order and are written in the order of the
+requests.
 
 Whatever a caller can make grow is bounded: what it sends (`http_reading`), requests in hand, answers that it
 does not read, and the time for each.  A piece that arrives is fed to the parser in slices: what cannot be

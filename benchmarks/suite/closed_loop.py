@@ -11,7 +11,7 @@ from benchmarks.load_generator.target import Server, Target
 from benchmarks.suite.world import Progress
 
 
-class BesideSettings(msgspec.Struct, frozen=True):
+class ClosedLoopSettings(msgspec.Struct, frozen=True):
     """How long each server is asked, and by how many connections at once."""
 
     seconds: float = 10.0
@@ -19,7 +19,7 @@ class BesideSettings(msgspec.Struct, frozen=True):
     many: int = 16
 
 
-class Beside(msgspec.Struct, frozen=True):
+class ClosedLoop(msgspec.Struct, frozen=True):
     """One server: by one connection, and by many; each asks again when it was answered.
 
     versions: of what it is made of, by package.
@@ -53,29 +53,31 @@ class Session:
         self.first += found.sent
         return found
 
-    def beside(self, settings: BesideSettings) -> Beside:
+    def closed_loop(self, settings: ClosedLoopSettings) -> ClosedLoop:
         """Ask by one connection, then by many."""
         one, many = (
             self.run(Plan(settings.seconds, connections=connections, warm_up_s=settings.warm_up_s))
             for connections in (1, settings.many)
         )
-        return Beside(self.target.name, settings.many, one, many)
+        return ClosedLoop(self.target.name, settings.many, one, many)
 
 
-def measure_servers(servers: Sequence[Server], settings: BesideSettings, progress: Progress) -> list[Beside]:
+def measure_servers(
+    servers: Sequence[Server], settings: ClosedLoopSettings, progress: Progress
+) -> list[ClosedLoop]:
     """Start, ask and stop one server after another."""
     found = []
     for place, server in enumerate(servers):
         progress(f"peers: {server.name}", place / len(servers))
         try:
-            found.append(Session(server.start()).beside(settings))
+            found.append(Session(server.start()).closed_loop(settings))
         finally:
             server.stop()
     progress("peers: all", 1.0)
     return found
 
 
-def ratios(ours: Beside, others: Sequence[Beside]) -> list[Ratio]:
+def ratios(ours: ClosedLoop, others: Sequence[ClosedLoop]) -> list[Ratio]:
     """Return how we compare with each; 0 where the other answered nothing."""
     return [
         Ratio(
