@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.suite.machine import machine
 from fraud_detection.adapters.host.background import Background
-from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from fraud_detection.adapters.sqlite.checkpointer import WalCheckpointer
 from fraud_detection.adapters.sqlite.connection import LOOK_EVERY_S
 
 ROUNDS = 2
@@ -37,7 +37,7 @@ def measure(path: Path, commits: int, rate: float, *, beside: bool) -> tuple[lis
     db.execute(f"PRAGMA wal_autocheckpoint = {0 if beside else BY_SQLITE:d}")
     db.execute("CREATE TABLE rows (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content BLOB NOT NULL)")
     db.execute("PRAGMA busy_timeout = 0")
-    merger = WalMerger(path).start(Background()) if beside else None
+    merger = WalCheckpointer(path).start(Background()) if beside else None
     taken, due = [], time.perf_counter()
     for _ in range(commits):
         row = (os.urandom(8).hex(), os.urandom(ROW_BYTES))

@@ -160,7 +160,7 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
         "backlog_records": len(sent),
         "backlog_records_per_s": len(sent) / seconds,
         "backlog_batch_records_mean": len(sent) / len(batches),
-        "overtaken_profiles_per_batch": sum(line["overtaken"] for line in batches) / len(batches),
+        "overtaken_profiles_per_batch": sum(line["write_conflicts"] for line in batches) / len(batches),
         "stale_share": sum(seconds > 0 for seconds in stale) / len(stale),
         "stale_p50_ms": 1000 * stale[len(stale) // 2],
         "stale_p99_ms": 1000 * stale[len(stale) * 99 // 100],
@@ -180,7 +180,7 @@ def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figu
         _drain(one)
         one.site.flush_logs()
         lines = one.lines()[warm:]
-    decisions = [line["since_put_ms"] for line in lines if line["type"] == "decision"]
+    decisions = [line["iterator_latency_ms"] for line in lines if line["type"] == "decision"]
     batches = [line for line in lines if line["type"] == "batch"]
     work = [line["stages_ms"] for line in batches]
     found = {"put_to_decision": decisions, "put_to_function": _waits(batches)}
@@ -194,7 +194,9 @@ def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figu
 
 def _waits(batches: list[dict[str, Any]]) -> list[float]:
     """Return how long each decided record waited before its batch came to the function."""
-    return [max(0.0, ms - line["stages_ms"]["decide"]) for line in batches for ms in line["since_put_ms"]]
+    return [
+        max(0.0, ms - line["stages_ms"]["decide"]) for line in batches for ms in line["iterator_latency_ms"]
+    ]
 
 
 def endpoint(bundle: Bundle, history: Path) -> Figures:
@@ -236,7 +238,7 @@ def report(figures: Figures, arguments: argparse.Namespace) -> str:
             f"{figures['backlog_records_per_s']:,.0f} records/s",
         ),
         (
-            "records a batch there; profiles overtaken by another shard a batch",
+            "records a batch there; profiles write_conflicts by another shard a batch",
             f"{figures['backlog_batch_records_mean']:.0f}; {figures['overtaken_profiles_per_batch']:.1f}",
         ),
         (

@@ -20,7 +20,7 @@ from typing import Any
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.http.server import run_loop
-from fraud_detection.adapters.ipc.rpc import Links
+from fraud_detection.adapters.ipc.rpc import RpcNode
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds, shared_memory
 from fraud_detection.adapters.sqlite.state_file import StateFile
@@ -51,7 +51,7 @@ def main() -> None:
     events = [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
     ownership = Ownership(engine.project.schema, 2)
     began = time.process_time()
-    owners = [ownership.place(event).owner for event in events]
+    owners = [ownership.route(event).owner for event in events]
     _print("tell its owner", time.process_time() - began, len(events))
     _claim()
     first = [event for event, owner in zip(events, owners, strict=True) if owner == 0]
@@ -92,7 +92,7 @@ def _decide_and_follow(engine: Engine, state: Path, events: list[bytes]) -> None
             services[0].take(Batch(batch, None, 0), "bench")
         _print(f"decide and commit, {size} together", time.process_time() - began, done)
         began = time.process_time()
-        while services[1].follow(0):
+        while services[1].replicate(0):
             pass
         _print("follow", time.process_time() - began, done)
     for service in services:
@@ -103,14 +103,14 @@ async def _round_trips(folder: Path, event: bytes) -> None:
     async def answer(_other: int, _what: str, body: Any) -> Any:  # noqa: ANN401 - as links have it
         return [[200, body[0]]]
 
-    both = [Links(own, 2, folder, answer, lambda _: None) for own in range(2)]
+    both = [RpcNode(own, 2, folder, answer, lambda _: None) for own in range(2)]
     for one in both:
         await one.open()
     await asyncio.sleep(1.0)
 
     async def ask() -> None:
         for _ in range(ROUND_TRIPS // UNDER_WAY):
-            await both[0].lines[1].ask("take", [event])
+            await both[0].clients[1].ask("take", [event])
 
     began = time.process_time()
     await asyncio.gather(*(ask() for _ in range(UNDER_WAY)))

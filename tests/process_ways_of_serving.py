@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import IO
 
-from fraud_detection.adapters.sqlite.replication_log import FollowLog
+from fraud_detection.adapters.sqlite.replication_log import ReplicationLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
@@ -38,8 +38,8 @@ from tests.ways_of_serving import (
     turns_of,
 )
 
-ONCE = EVERYTHING - {"repeated"}
-"""What a file of decisions holds after a kill: of repeated events the state keeps no trace."""
+ONCE = EVERYTHING - {"duplicate"}
+"""What a file of decisions holds after a kill: of duplicates the state keeps no trace."""
 
 
 def words_of(case: Case, folder: Path) -> list[str]:
@@ -109,7 +109,7 @@ def unread(pipe: IO[bytes] | None) -> int:
 
 
 def is_quiet(out: Path) -> bool:
-    """Tell whether a file is there and does not grow for a second: of repeated events it gets no line."""
+    """Tell whether a file is there and does not grow for a second: of duplicates it gets no line."""
     before = out.stat().st_size if out.exists() else 0
     time.sleep(1)
     return before > 0 and out.stat().st_size == before
@@ -170,7 +170,9 @@ class ServeWay:
             return all(
                 not any(
                     True
-                    for _ in state_files[other].since(FollowLog(state_files[own].database).reached(other))
+                    for _ in state_files[other].since(
+                        ReplicationLog(state_files[own].database).reached(other)
+                    )
                 )
                 for own in range(self.workers)
                 for other in range(self.workers)

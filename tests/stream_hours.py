@@ -18,14 +18,14 @@ from fraud_detection.deployment.settings import Deployment
 from fraud_detection.deployment.template.model import endpoint_name
 from fraud_detection.deployment.template.monitoring import VARIANT
 from fraud_detection.deployment.template.stream import stream_name
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.testing.aws_fakes import refusal
 from tests.cloudwatch import Metrics
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 
-LANE = "shardId-000000000000"
+SHARD = "shardId-000000000000"
 BATCH = 500
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1"
 
@@ -48,12 +48,14 @@ class StreamHours:
         self._asked = self.cloud.runtime.invoke_endpoint
         self.cloud.runtime.invoke_endpoint = self._measured  # type: ignore[method-assign]
         self.processor: Processor = self.cloud.processor()
-        self._backlog: list[tuple[int, Record]] = []
+        self._backlog: list[tuple[int, ShardEvent]] = []
         self._put = self._tried = self._size = self._given_up = self._logged = 0
 
     def minute(self, events: Iterable[bytes] = ()) -> None:
         """Let a minute pass in which these events come in."""
-        records = [(self.now, Record(str(FIRST + self._put + at), one, 1.0)) for at, one in enumerate(events)]
+        records = [
+            (self.now, ShardEvent(str(FIRST + self._put + at), one, 1.0)) for at, one in enumerate(events)
+        ]
         self._put += len(records)
         if records:
             self._measure("AWS/Kinesis", "IncomingRecords", [float(len(records))], StreamName=self._stream)
@@ -87,13 +89,13 @@ class StreamHours:
             self._backlog = self._backlog[len(batch) :]
             self._tried = self._size = 0
 
-    def _fails(self, records: list[Record], age_min: int) -> bool:
+    def _fails(self, records: list[ShardEvent], age_min: int) -> bool:
         """Invoke the function; tell whether the batch has to come again."""
         mine = {"FunctionName": self.settings.function_name}
         self._measure("AWS/Lambda", "IteratorAge", [60_000.0 * age_min], **mine)
         raised = False
         try:
-            failed = bool(self.processor.handle(LANE, records))
+            failed = bool(self.processor.handle(SHARD, records))
         except Exception:  # noqa: BLE001 - Lambda takes any error for the failure of the batch
             failed = raised = True
         self._measure("AWS/Lambda", "Errors", [float(raised)], **mine)

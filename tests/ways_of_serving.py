@@ -31,7 +31,7 @@ from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.decision_json import outcome_line
 from fraud_detection.engine.engine import Engine
-from fraud_detection.serving.aws_lambda.batch import Record as Arrived
+from fraud_detection.serving.aws_lambda.batch import ShardEvent as Arrived
 from fraud_detection.serving.aws_lambda.decision_log import without_value
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.serving.create_state import new_state
@@ -46,13 +46,13 @@ from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
-from tests.functional.workers.test_replica import follow_all
+from tests.functional.workers.test_replica import replicate_all
 from tests.states import opened
 
 Before = Literal["", "closed", "killed"]
 BEFORE: tuple[Before, ...] = ("", "closed", "killed")
 LOGGED = frozenset({"decision", "quarantined", "conflict"})
-"""What every service tells of; the log on AWS has no lines of labels and repeated events."""
+"""What every service tells of; the log on AWS has no lines of labels and duplicates."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -124,13 +124,13 @@ def plain(case: Case, line: bytes | str) -> tuple[str, str]:
     """Return kind and content of a record: all of it but the delivery, what was refused, and a drawn id."""
     record = msgspec.json.decode(line, type=Record)
     told = json.loads(encode(msgspec.structs.replace(record, delivery=None)))
-    kind = "repeated" if told.get("repeated") else told["type"]
+    kind = "duplicate" if told.get("duplicate") else told["type"]
     if "transaction_id" in told:
         told["transaction_id"] = case.known(told["transaction_id"])
     if kind == "quarantined":
         # The log on AWS may hold no value.
         told["reason"] = without_value(told["reason"])
-    if kind == "repeated":
+    if kind == "duplicate":
         # A caller is told the first decision again: `read_answer` looks at what it is.
         told = {"transaction_id": told["transaction_id"]}
     return kind, json.dumps(told, sort_keys=True)
@@ -147,8 +147,8 @@ class WayOfServing(Protocol):
         ...
 
 
-EVERYTHING = frozenset({*LOGGED, "label", "repeated"})
-TALLIED = ("decided", "repeated", "conflicts", "quarantined", "labels")
+EVERYTHING = frozenset({*LOGGED, "label", "duplicate"})
+TALLIED = ("decided", "duplicates", "conflicts", "quarantined", "labels")
 
 
 class Sitting:
@@ -311,7 +311,7 @@ def read_answer(case: Case, places: range, body: bytes, result: Result) -> None:
         result.told[place] = plain(case, answer)
         record = json.loads(answer)
         if record["type"] == "decision":
-            again = record.pop("repeated", False)
+            again = record.pop("duplicate", False)
             first = result.first.setdefault(record["transaction_id"], record)
             assert (first == record) if again else (first is record)
 
@@ -337,22 +337,22 @@ class LambdaWay:
         for part in cuts:
             if part.before:
                 processor = cloud.processor(bundle)
-            for lane, records in self._batches(case, part):
+            for shard, records in self._batches(case, part):
                 if self.again and chance.random() < 0.3:
-                    self._killed(cloud, cloud.processor(bundle), lane, records, chance)
+                    self._killed(cloud, cloud.processor(bundle), shard, records, chance)
                     processor = cloud.processor(bundle)
-                assert processor.handle(lane, records) == []
+                assert processor.handle(shard, records) == []
                 if self.again and chance.random() < 0.2:
-                    assert processor.handle(lane, records) == []
+                    assert processor.handle(shard, records) == []
         return self._result(case, cloud)
 
     def _batches(self, case: Case, part: Part) -> Iterator[tuple[str, list[Arrived]]]:
-        lanes = [(self._lane(case.events[place]), place) for place in range(part.start, part.stop)]
-        while lanes:
-            lane = lanes[0][0]
-            same = next((at for at, one in enumerate(lanes) if one[0] != lane), len(lanes))
-            yield lane, [Arrived(str(FIRST + place), case.events[place], 1.0) for _, place in lanes[:same]]
-            lanes = lanes[same:]
+        shards = [(self._lane(case.events[place]), place) for place in range(part.start, part.stop)]
+        while shards:
+            shard = shards[0][0]
+            same = next((at for at, one in enumerate(shards) if one[0] != shard), len(shards))
+            yield shard, [Arrived(str(FIRST + place), case.events[place], 1.0) for _, place in shards[:same]]
+            shards = shards[same:]
 
     def _lane(self, event: bytes) -> str:
         card = str(fields_of(event).get("card_id"))
@@ -360,7 +360,7 @@ class LambdaWay:
 
     @staticmethod
     def _killed(
-        cloud: Cloud, processor: Processor, lane: str, records: Sequence[Arrived], chance: Random
+        cloud: Cloud, processor: Processor, shard: str, records: Sequence[Arrived], chance: Random
     ) -> None:
         left = [chance.randint(0, 12)]
 
@@ -371,7 +371,7 @@ class LambdaWay:
 
         cloud.trouble(dies)
         with contextlib.suppress(Killed):
-            assert processor.handle(lane, records) == []
+            assert processor.handle(shard, records) == []
         cloud.trouble(lambda _: None)
 
     def _result(self, case: Case, cloud: Cloud) -> Result:
@@ -394,7 +394,7 @@ def log_result(case: Case, lines: Sequence[dict[str, Any]], places: dict[str, in
             assert result.told.setdefault(place, found) == found
         elif line["type"] == "batch":
             batches.update({name: line[name] for name in TALLIED})
-    # Told without labels: of repeated events this log counts payments and labels alike.
+    # Told without labels: of duplicates this log counts payments and labels alike.
     result.counts = taken_in(batches)
     return result
 
@@ -424,7 +424,7 @@ class WorkersWay:
                 clear(services, boards, worker, payments_of(ownership, events, identities))
                 outcomes = services[worker].take(Batch(events, identities, 0), "test")
                 services[worker].run_deferred_work()
-                follow_all(services)
+                replicate_all(services)
                 for place, one in zip(places, outcomes, strict=True):
                     result.told[place] = plain(case, outcome_line(one))
         for service in services:
@@ -453,7 +453,7 @@ class WorkersWay:
 
 
 def payments_of(ownership: Ownership, events: Sequence[bytes], identities: Sequence[str | None]) -> list[str]:
-    places = [ownership.place(*one) for one in zip(events, identities, strict=True)]
+    places = [ownership.route(*one) for one in zip(events, identities, strict=True)]
     return [one.transaction_id for one in places if one.transaction_id is not None and not one.is_label]
 
 
@@ -479,7 +479,7 @@ def turns_of(case: Case, ownership: Ownership, part: Part) -> Iterator[tuple[int
     """Yield runs of events that one worker owns; what nobody owns goes to the first."""
     owner, places = 0, list[int]()
     for place in range(part.start, part.stop):
-        found = ownership.place(case.events[place], f"place-{place}").owner or 0
+        found = ownership.route(case.events[place], f"place-{place}").owner or 0
         if places and found != owner:
             yield owner, places
             places = []

@@ -20,12 +20,12 @@ from fraud_detection.adapters.aws.state.dynamodb_batches import (
     execute,
     insertion,
 )
-from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts
+from fraud_detection.adapters.aws.state.dynamodb_counts import SHARDS, ShardCounts
 from fraud_detection.adapters.aws.state.dynamodb_decisions import (
     PART_BYTES,
+    DecisionItem,
     DynamoDedupIndex,
-    KeptDecision,
-    Unsaved,
+    UnfinishedEvent,
 )
 from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
 from fraud_detection.core.errors import ConfigError, RetryError
@@ -134,8 +134,8 @@ def change(verb: str, *strings: str) -> Call:
     return lambda client, table: client.update_item(
         TableName=table,
         Key=item("set"),
-        UpdateExpression=f"{verb} lanes :lanes",
-        ExpressionAttributeValues={":lanes": {"SS": list(strings)}},
+        UpdateExpression=f"{verb} shards :shards",
+        ExpressionAttributeValues={":shards": {"SS": list(strings)}},
     )
 
 
@@ -191,7 +191,7 @@ def test_a_table_that_is_not_there_is_named_so(world: World, call: Call) -> None
 class TestSets:
     def strings(self, world: World) -> set[str]:
         (found,) = batch_get(world.client, world.others, [item("set")])
-        return set(found.get("lanes", {}).get("SS", ()))
+        return set(found.get("shards", {}).get("SS", ()))
 
     def test_strings_are_added_and_taken_away(self, world: World) -> None:
         for verb, strings, left in [
@@ -212,46 +212,48 @@ class TestSets:
         assert batch_get(world.client, world.others, [item("set")]) == [item("set", d={"B": b"x"})]
 
     def test_each_lane_names_itself_once(self, world: World) -> None:
-        for lane in ("a", "b", "a"):
-            (lanes,) = batch_get(world.client, world.others, [item(LANES)]) or [{}]
-            LaneCounts(world.client, world.others).take(lane, lanes, {})
-        (kept,) = batch_get(world.client, world.others, [item(LANES)])
-        assert set(kept["lanes"]["SS"]) == {"a", "b"}
+        for shard in ("a", "b", "a"):
+            (shards,) = batch_get(world.client, world.others, [item(SHARDS)]) or [{}]
+            ShardCounts(world.client, world.others).take(shard, shards, {})
+        (kept,) = batch_get(world.client, world.others, [item(SHARDS)])
+        assert set(kept["shards"]["SS"]) == {"a", "b"}
 
 
 class TestDecisions:
-    def index(self, world: World, lane: str = "shardId-000000000001") -> DynamoDedupIndex:
+    def index(self, world: World, shard: str = "shardId-000000000001") -> DynamoDedupIndex:
         found = DynamoDedupIndex(world.client, world.others, world.labels, days=30)
-        found.lane = lane
+        found.shard = shard
         return found
 
     def test_labels_are_known_to_another_process(self, world: World) -> None:
         labels = [Label(f"p{n % 40}", fraud=bool(n % 3), known_at=n, sequence=n) for n in range(90)]
-        self.index(world).record([], labels[:60])
-        self.index(world).record([], [])
+        self.index(world).store([], labels[:60])
+        self.index(world).store([], [])
         index = self.index(world)
         index.batch_state([], [f"p{n}" for n in range(40)])
-        index.record([], labels[60:])
+        index.store([], labels[60:])
         found = self.index(world).batch_state([], [f"p{n}" for n in range(50)]).labels
         assert {one: [each.known_at for each in told] for one, told in found.items()} == {
             f"p{n}": list(range(n, 90, 40)) for n in range(40)
         }
 
     def test_a_journal_larger_than_an_item_is_read_whole(self, world: World) -> None:
-        events = [Unsaved(str(n), f"p{n}", random.Random(n).randbytes(PART_BYTES // 2)) for n in range(5)]
-        self.index(world).note_unsaved(events)
-        assert self.index(world).unsaved() == events
-        assert self.index(world, "another lane").unsaved() == []
-        self.index(world).note_unsaved([])
-        assert self.index(world).unsaved() == []
+        events = [
+            UnfinishedEvent(str(n), f"p{n}", random.Random(n).randbytes(PART_BYTES // 2)) for n in range(5)
+        ]
+        self.index(world).store_unfinished(events)
+        assert self.index(world).unfinished() == events
+        assert self.index(world, "another shard").unfinished() == []
+        self.index(world).store_unfinished([])
+        assert self.index(world).unfinished() == []
 
     def test_of_two_shards_that_decide_a_payment_one_is_refused(self, with_statements: World) -> None:
-        mine, theirs = (self.index(with_statements, lane) for lane in ("a", "b"))
-        decisions = [KeptDecision(f"p{n}", "{}", "b", n, (), b"", b"{}") for n in range(30)]
-        theirs.record(decisions[29:], [])
-        theirs.record(decisions[29:], [])  # as one whose answer was lost
+        mine, theirs = (self.index(with_statements, shard) for shard in ("a", "b"))
+        decisions = [DecisionItem(f"p{n}", "{}", "b", n, (), b"", b"{}") for n in range(30)]
+        theirs.store(decisions[29:], [])
+        theirs.store(decisions[29:], [])  # as one whose answer was lost
         with pytest.raises(RetryError, match="another shard"):
-            mine.record([msgspec.structs.replace(one, lane="a") for one in decisions], [])
+            mine.store([msgspec.structs.replace(one, shard="a") for one in decisions], [])
         assert self.index(with_statements, "b").batch_state(["p29", "p30"], []).already_processed == {
             "p29": 29
         }

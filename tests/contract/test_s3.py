@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside, read_set_aside
+from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quarantine, read_quarantined
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.testing.aws_fakes import MAX_LISTED, MAX_OBJECT_KEY_BYTES, FakeS3
 
@@ -82,11 +82,13 @@ def test_a_list_of_nothing_has_no_contents(bucket: tuple[Any, str]) -> None:
 
 
 def test_what_is_set_aside_is_read_again(bucket: tuple[Any, str]) -> None:
-    aside = [SetAside("shardId-000000000001", str(n), f"c{n}", "no JSON", "$", "e30=") for n in range(3)]
+    aside = [
+        QuarantinedEvent("shardId-000000000001", str(n), f"c{n}", "no JSON", "$", "e30=") for n in range(3)
+    ]
     S3Quarantine(*bucket).put(aside)
     objects = Objects(*bucket)
     (key,) = objects.keys("quarantine/")
-    (read,) = read_set_aside(key, objects.get(key))
+    (read,) = read_quarantined(key, objects.get(key))
     assert [place.sequence_number for place in read.places] == ["0", "1", "2"]
 
 
@@ -115,7 +117,7 @@ def test_a_bucket_that_is_not_there_is_a_mistake_or_retried_as_the_adapter_promi
     with pytest.raises(ConfigError, match="no-such-bucket"):
         Objects(client, "no-such-bucket").put("a", b"")
     with pytest.raises(RetryError, match="no-such-bucket"):
-        S3Quarantine(client, "no-such-bucket").put([SetAside("s", "1", "c", "no JSON", "$", "e30=")])
+        S3Quarantine(client, "no-such-bucket").put([QuarantinedEvent("s", "1", "c", "no JSON", "$", "e30=")])
 
 
 def test_a_key_has_at_most_1024_bytes(bucket: tuple[Any, str]) -> None:

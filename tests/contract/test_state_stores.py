@@ -16,7 +16,7 @@ from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
 from fraud_detection.adapters.aws.state.feature_store_profiles import FeatureStoreProfiles
 from fraud_detection.adapters.aws.state.feature_store_schema import record_id
 from fraud_detection.adapters.aws.state.routed_profiles import ORDERING, RoutedProfiles
-from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.aws.state.versioned_profiles import VersionedProfileStore
 from fraud_detection.adapters.in_memory import MemoryStore
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.parse.values import MAX_ID_LENGTH
@@ -28,27 +28,27 @@ from tests.states import opened
 ENTITIES = ["card", "merchant"]
 SHARED = 1 - ORDERING
 OF_SHARDS = {"dynamodb", "feature store", "routed"}
-"""Stores that many processes use at the same time, and whose profiles know what each lane has given."""
+"""Stores that many processes use at the same time, and whose profiles know what each shard has given."""
 
 
 class Traits(msgspec.Struct, frozen=True):
     """What a store promises beyond the port.
 
     lasts: what was saved outlives the process.  refuses: entities of which a save is refused that somebody
-    else's save has overtaken.  lanes: a profile comes with the number of this lane's last event.
+    else's save has write_conflicts.  shards: a profile comes with the number of this shard's last event.
     """
 
     lasts: bool = True
     refuses: frozenset[int] = frozenset()
-    lanes: bool = False
+    shards: bool = False
 
 
 TRAITS = {
     "memory": Traits(lasts=False),
     "sqlite": Traits(),
-    "dynamodb": Traits(refuses=frozenset({ORDERING, SHARED}), lanes=True),
-    "feature store": Traits(lanes=True),
-    "routed": Traits(refuses=frozenset({SHARED}), lanes=True),
+    "dynamodb": Traits(refuses=frozenset({ORDERING, SHARED}), shards=True),
+    "feature store": Traits(shards=True),
+    "routed": Traits(refuses=frozenset({SHARED}), shards=True),
 }
 NAMES = list(TRAITS)
 
@@ -74,16 +74,16 @@ class World:
         else:
             yield self.lane_store()
 
-    def lane_store(self, lane: str = "shardId-000000000001") -> LaneStore:
-        stores: dict[str, Callable[[], LaneStore]] = {
+    def lane_store(self, shard: str = "shardId-000000000001") -> VersionedProfileStore:
+        stores: dict[str, Callable[[], VersionedProfileStore]] = {
             "dynamodb": lambda: DynamoProfiles(self.dynamo, "profiles", ENTITIES),
             "feature store": lambda: FeatureStoreProfiles(self.features, "live", ENTITIES),
         }
         if self.name == "routed":
-            store: LaneStore = RoutedProfiles(stores["feature store"](), stores["dynamodb"]())
+            store: VersionedProfileStore = RoutedProfiles(stores["feature store"](), stores["dynamodb"]())
         else:
             store = stores[self.name]()
-        store.lane = lane
+        store.shard = shard
         return store
 
 
@@ -203,7 +203,7 @@ class TestEveryStore:
 
 class TestStoresOfShards:
     def test_every_store_of_shards_is_here(self) -> None:
-        assert {name for name, traits in TRAITS.items() if traits.lanes} == OF_SHARDS
+        assert {name for name, traits in TRAITS.items() if traits.shards} == OF_SHARDS
 
     @pytest.mark.parametrize("entity", [ORDERING, SHARED])
     def test_a_save_that_another_one_has_overtaken_is_refused_where_that_is_promised(
@@ -232,16 +232,16 @@ class TestStoresOfShards:
         promised = SHARED in TRAITS[shards.name].refuses
         assert refused == ({keys[3], keys[77]} if promised else set())
         left = shards.lane_store("c").load(keys)
-        overtaken = {key for key in keys if content(left[key]) == "theirs"}
-        assert overtaken == refused if promised else overtaken <= {keys[3], keys[77]}
+        write_conflicts = {key for key in keys if content(left[key]) == "theirs"}
+        assert write_conflicts == refused if promised else write_conflicts <= {keys[3], keys[77]}
 
     def test_each_lane_finds_its_own_number(self, shards: World) -> None:
         key = (SHARED, "one")
-        for lane, at in [("a", 5), ("b", 9), ("a", 6)]:
-            store = shards.lane_store(lane)
+        for shard, at in [("a", 5), ("b", 9), ("a", 6)]:
+            store = shards.lane_store(shard)
             store.load([key])
             store.save({key: profile(at, "x")})
-        found = {lane: number(shards.lane_store(lane).load([key])[key]) for lane in ("a", "b", "c")}
+        found = {shard: number(shards.lane_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
         assert found == {"a": 6, "b": 9, "c": 0}
 
     def test_the_version_counts_the_saves(self, shards: World) -> None:

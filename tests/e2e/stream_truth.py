@@ -15,7 +15,7 @@ import msgspec
 
 from fraud_detection.adapters.aws.kinesis_consumer import ShardReader, StreamRecord, list_shards
 from fraud_detection.adapters.aws.kpl import MAX_EVENTS
-from fraud_detection.adapters.aws.state.dynamodb_decisions import KeptDecision
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DecisionItem
 from fraud_detection.adapters.aws.state.versioned_profiles import NUMBER_BYTES
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.events import Label, Transaction
@@ -31,7 +31,7 @@ Seen = dict[str, int]
 class Event(msgspec.Struct, frozen=True):
     """A record that came: its shard, its number, when, and what it says; None for what says nothing."""
 
-    lane: str
+    shard: str
     number: int
     arrived_s: float
     data: bytes
@@ -68,7 +68,7 @@ def _written(one: dict[str, Any]) -> dict[str, Any]:
 def _seen(item: dict[str, Any]) -> Seen:
     stored = zlib.decompress(b64decode(item["c"]["B"]))
     seen, _ = msgspec.msgpack.decode(stored, type=tuple[dict[str, bytes], msgspec.Raw])
-    return {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") // MAX_EVENTS for lane, mark in seen.items()}
+    return {shard: int.from_bytes(mark[:NUMBER_BYTES], "big") // MAX_EVENTS for shard, mark in seen.items()}
 
 
 def log_lines(client: Any, group: str) -> Iterator[str]:  # noqa: ANN401 - boto3's client
@@ -99,8 +99,8 @@ def events(project: Project, found: Iterable[tuple[str, StreamRecord]]) -> list[
     """Return what the records say, by the order of their arrival in each shard."""
     parser = Parser(project.schema)
     return [
-        Event(lane, int(record.number), record.arrived_s, record.data, _read(parser, record))
-        for lane, record in found
+        Event(shard, int(record.number), record.arrived_s, record.data, _read(parser, record))
+        for shard, record in found
     ]
 
 
@@ -140,7 +140,7 @@ class Truth:
         """Return the records that say nothing."""
         return [event for event in self.came if event.item is None]
 
-    def row(self, kept: KeptDecision, saved: SavedProfiles) -> bytes:
+    def row(self, kept: DecisionItem, saved: SavedProfiles) -> bytes:
         """Return the features that a decision must have had, from the versions of profiles that it names."""
         payment = self._payments[kept.transaction_id]
         profiles: list[Profile | None] = [None for _ in self.extractor.entities]
@@ -164,7 +164,7 @@ class Truth:
                 return msgspec.msgpack.encode(profile.to_list())
         return None
 
-    def unseen_s(self, kept: KeptDecision, saved: SavedProfiles) -> float:
+    def unseen_s(self, kept: DecisionItem, saved: SavedProfiles) -> float:
         """Return how long before it the oldest event came that a profile did not know yet; 0 if none."""
         now, payment = self.first[kept.transaction_id], self._payments[kept.transaction_id]
         oldest = now.arrived_s
@@ -176,14 +176,14 @@ class Truth:
                 oldest = min([oldest, *(past.arrived_s for past in came)])
         return now.arrived_s - oldest
 
-    def _known(self, kept: KeptDecision, saved: SavedProfiles, index: int, one: str) -> list[Event]:
+    def _known(self, kept: DecisionItem, saved: SavedProfiles, index: int, one: str) -> list[Event]:
         """Return the events that a profile had taken in when it was read for a decision."""
         now, name = self.first[kept.transaction_id], self.entities[index]
         seen = saved.seen.get((f"{name}#{one}", kept.versions[name]), {})
         return [
             past
             for past in self._of_entity[index, one]
-            if past.number < (now.number if past.lane == now.lane else seen.get(past.lane, -1) + 1)
+            if past.number < (now.number if past.shard == now.shard else seen.get(past.shard, -1) + 1)
         ]
 
     def _effective(self) -> Iterator[Event]:
@@ -196,7 +196,7 @@ class Truth:
             elif isinstance(item, Label) and item.transaction_id in self.first:
                 before = current.get(item.transaction_id)
                 if item.supersedes(before):
-                    self._supersedes_known_at[event.lane, event.number] = (
+                    self._supersedes_known_at[event.shard, event.number] = (
                         None if before is None else before.known_at
                     )
                     current[item.transaction_id] = item
@@ -207,7 +207,7 @@ class Truth:
         if isinstance(past.item, Transaction):
             self.extractor.update(alone, past.item)
         elif past.item is not None:
-            supersedes_known_at = self._supersedes_known_at[past.lane, past.number]
+            supersedes_known_at = self._supersedes_known_at[past.shard, past.number]
             self.extractor.apply_label(
                 alone, past.item.known_at, fraud=past.item.fraud, supersedes_known_at=supersedes_known_at
             )

@@ -21,8 +21,8 @@ import pytest
 from fraud_detection.adapters.aws.clients import clients_of
 from fraud_detection.adapters.aws.kinesis_producer import KinesisProducer, KinesisReceiver
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.s3_quarantine import PREFIX, SetAside, read_set_aside
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, KeptDecision
+from fraud_detection.adapters.aws.s3_quarantine import PREFIX, QuarantinedEvent, read_quarantined
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DecisionItem, DynamoDedupIndex
 from fraud_detection.adapters.aws.state.versioned_profiles import unpack
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.logs import entries
@@ -55,9 +55,9 @@ class Day(msgspec.Struct):
     """One stream through a deployed stack, and all that is known of it afterwards."""
 
     truth: Truth
-    decisions: list[KeptDecision]
+    decisions: list[DecisionItem]
     log: list[dict[str, Any]]
-    quarantine: list[SetAside]
+    quarantine: list[QuarantinedEvent]
     failures: int
     saved: SavedProfiles
     profiles: dict[str, bytes]
@@ -121,7 +121,7 @@ def play(
             truth=Truth(world.project, category_encoding, came),
             decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
-            quarantine=[one for key in bucket.keys(PREFIX) for one in read_set_aside(key, bucket.get(key))],
+            quarantine=[one for key in bucket.keys(PREFIX) for one in read_quarantined(key, bucket.get(key))],
             failures=waiting(clients("sqs"), outputs["Failures"]),
             saved=saved,
             profiles=dict(stored(clients("dynamodb"), outputs["ProfilesTable"])),
@@ -258,16 +258,16 @@ def test_a_card_is_decided_in_the_order_in_which_its_payments_came(day: Day) -> 
     last: dict[str, tuple[str, int, int]] = {}
     for kept in sorted(day.decisions, key=lambda kept: kept.sequence):
         card = str(kept.entities[0])
-        lane, sequence, place = last.get(card, (kept.lane, -1, -1))
-        assert kept.lane == lane
+        shard, sequence, place = last.get(card, (kept.shard, -1, -1))
+        assert kept.shard == shard
         assert kept.sequence > sequence
         assert order[kept.event] > place
-        last[card] = (kept.lane, kept.sequence, order[kept.event])
+        last[card] = (kept.shard, kept.sequence, order[kept.event])
     assert len(last) > 100
 
 
 def test_each_poison_record_is_in_quarantine_with_its_reason_and_nothing_was_given_up(day: Day) -> None:
-    poison = {(event.lane, event.number): event.data for event in day.truth.poison}
+    poison = {(event.shard, event.number): event.data for event in day.truth.poison}
     set_aside = [
         ((one.shard, int(place.sequence_number)), one.event) for one in day.quarantine for place in one.places
     ]
@@ -294,7 +294,7 @@ def test_every_profile_has_taken_in_every_event_just_once(day: Day) -> None:
     assert touched == day.profiles.keys()
 
 
-def names_of(day: Day, kept: KeptDecision) -> list[str]:
+def names_of(day: Day, kept: DecisionItem) -> list[str]:
     ids = zip(day.truth.entities, kept.entities, strict=True)
     remembered = {day.truth.entities[entity.index] for entity in day.truth.extractor.entities}
     return [f"{name}#{one}" for name, one in ids if one is not None and name in remembered]

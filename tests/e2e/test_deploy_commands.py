@@ -22,7 +22,7 @@ import pytest
 from fraud_detection.adapters.aws.clients import client, clients_of, patient_client
 from fraud_detection.adapters.aws.cloudformation import Stack
 from fraud_detection.adapters.aws.kinesis_consumer import ShardReader
-from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside
+from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quarantine
 from fraud_detection.cli.main import main
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.identity import redriven_from
@@ -216,7 +216,7 @@ def test_what_was_set_aside_goes_into_the_stream_again_as_the_runbook_says(
     quarantine = S3Quarantine(clients("s3"), bucket)
     for shard in (0, 1):
         event = base64.b64encode(b"aside %d" % shard).decode()
-        kept = SetAside(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
+        kept = QuarantinedEvent(f"shardId-{shard:012d}", "1", "aside", "no amount", "$.amount", event)
         quarantine.put([kept, msgspec.structs.replace(kept, sequence_number="2")])
         quarantine.put([msgspec.structs.replace(kept, sequence_number="3", kind="conflict")])
     (block,) = [one for one in BLOCKS if one.page == "docs/runbook.md" and "--quarantine" in one.text]

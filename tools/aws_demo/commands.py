@@ -98,13 +98,13 @@ def summary(report: AwsDemoReport) -> str:
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in report.stages_ms.items())
     return f"""
 {report.transactions:,} transactions in = {report.decided:,} decided + {report.quarantined:,} quarantined \
-(and {report.repeated:,} repeated, {report.labels:,} labels)
+(and {report.duplicates:,} duplicates, {report.labels:,} labels)
 approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
 {report.transactions_per_s:,.0f} transactions/s; {report.degraded:,} without a score
 from the stream to the decision: p50 {figure(report.p50_ms, 0)} ms, p99 {figure(report.p99_ms, 0)} ms, \
 longest {figure(report.max_ms, 0)} ms (the stream was read every {report.poll_ms:.0f} ms)
 {report.batches:,} batches of {report.decisions_per_batch:.1f} decisions; mean ms a batch: {stages}; \
-{report.overtaken:,} profiles were overtaken by another shard and taken in again
+{report.write_conflicts:,} profiles were write_conflicts by another shard and taken in again
 {judged(report.quality)}
 first decision {report.seconds_to_first_decision:.1f} s after the start; \
 {report.given_up:,} records given up"""

@@ -64,7 +64,7 @@ class AwsDemoReport(msgspec.Struct):
     transactions: int
     decided: int
     quarantined: int
-    repeated: int
+    duplicates: int
     labels: int
     degraded: int
     approve: int
@@ -78,7 +78,7 @@ class AwsDemoReport(msgspec.Struct):
     batches: int
     decisions_per_batch: float
     stages_ms: dict[str, float]
-    overtaken: int
+    write_conflicts: int
     given_up: int
     seconds_to_first_decision: float
     quality: Quality
@@ -183,7 +183,7 @@ def fill(
         dynamodb, outputs["ProfilesTable"], list(bundle.contents.project.schema.entities)
     )
     dedup_index = DynamoDedupIndex(dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"])
-    profiles.lane = dedup_index.lane = HISTORY
+    profiles.shard = dedup_index.shard = HISTORY
     backfill_profiles(bundle, history, profiles, dedup_index, progress)
 
 
@@ -232,7 +232,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         transactions=tally.decided + tally.quarantined + tally.conflicts,
         decided=tally.decided,
         quarantined=tally.quarantined,
-        repeated=tally.repeated,
+        duplicates=tally.duplicates,
         labels=tally.labels,
         degraded=tally.degraded,
         approve=tally.actions["approve"],
@@ -246,7 +246,7 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         batches=tally.batches,
         decisions_per_batch=tally.decided / max(tally.batches, 1),
         stages_ms={stage: total / max(tally.batches, 1) for stage, total in tally.stages_ms.items()},
-        overtaken=tally.overtaken,
+        write_conflicts=tally.write_conflicts,
         given_up=sum(one.given_up for one in running.site.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
         quality=quality(demo_project(), settings.world, answers),

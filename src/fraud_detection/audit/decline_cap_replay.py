@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.errors import ConfigError
@@ -68,7 +68,7 @@ class AsThen(DeclineCap):
 
 
 def replay_decline_cap(
-    record: Record,
+    record: StateReader,
     stored: StoredDecision,
     project: Project,
     payment: Transaction,
@@ -97,7 +97,7 @@ def replay_decline_cap(
     )
 
 
-def _has_others(record: Record) -> bool:
+def _has_others(record: StateReader) -> bool:
     """Tell whether the file is that of one worker of several."""
     shard = record.meta("shard")
     return isinstance(shard, dict) and shard.get("workers", 1) > 1
@@ -115,7 +115,7 @@ def _told(stored: StoredDecision) -> str | None:
     return reasons[0][2] if reasons and reasons[0][1] == DECLINE_CAP else None
 
 
-def _of_others(record: Record, message: str) -> DeclineCapSettings | None:
+def _of_others(record: StateReader, message: str) -> DeclineCapSettings | None:
     for name, content in record.configurations().items():
         settings = Configuration(name, content).read()[1].decline_cap
         if settings is not None and DeclineCap(settings).message == message:

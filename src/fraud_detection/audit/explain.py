@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision, StoredLabel
+from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision, StoredLabel
 from fraud_detection.audit.explanation import label_told, story
 from fraud_detection.audit.explanation_record import LabelTold, Replayed, Story
 from fraud_detection.audit.redecide import Rebuilt, rebuild
@@ -81,7 +81,7 @@ def explain(
     files: one state file, or those of all workers.  Raises ConfigError when what it needs is not there.
     """
     with ExitStack() as stack:
-        records = [stack.enter_context(closing(Record(file))) for file in files]
+        records = [stack.enter_context(closing(StateReader(file))) for file in files]
         for record in records:
             stored = record.decision(transaction_id)
             if stored is not None:
@@ -90,7 +90,11 @@ def explain(
 
 
 def _decided(
-    record: Record, records: Sequence[Record], stored: StoredDecision, where: Where, progress: Progress
+    record: StateReader,
+    records: Sequence[StateReader],
+    stored: StoredDecision,
+    where: Where,
+    progress: Progress,
 ) -> Story:
     again = rebuild(record, stored, where.all_bundles())
     replayed = None
@@ -100,7 +104,7 @@ def _decided(
 
 
 def _replay(
-    record: Record, records: Sequence[Record], again: Rebuilt, where: Where, progress: Progress
+    record: StateReader, records: Sequence[StateReader], again: Rebuilt, where: Where, progress: Progress
 ) -> Replayed:
     history = (
         [] if where.history is None else read_history(again.engine.project, where.history, progress).payments
@@ -110,7 +114,7 @@ def _replay(
     return replay_features(record, others, again.stored, again.engine, history, progress)
 
 
-def _undecided(transaction_id: str, records: Sequence[Record]) -> Undecided:
+def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided:
     labels: list[StoredLabel] = []
     for record in records:
         labels += record.labels(transaction_id)
@@ -122,7 +126,7 @@ def _undecided(transaction_id: str, records: Sequence[Record]) -> Undecided:
     )
 
 
-def _refused(record: Record, transaction_id: str) -> Iterator[Refused]:
+def _refused(record: StateReader, transaction_id: str) -> Iterator[Refused]:
     for one in record.refused():
         if _names(one.event, transaction_id):
             text = one.event.decode(errors="replace")

@@ -1,6 +1,6 @@
 """Prove that what is served and what is replayed are the same, to the last bit.
 
-A stream with late, repeated, broken and out-of-order events is served through the
+A stream with late, duplicate, broken and out-of-order events is served through the
 embedded service, with durable state, profiles saved behind, a memory too small for all profiles, and
 restarts in the middle.  Its log is then replayed through plain memory, as training does,
 and every value of every row is compared.
@@ -46,7 +46,7 @@ class ParityReport(msgspec.Struct):
     events: int = 0
     transactions: int = 0
     labels: int = 0
-    repeated: int = 0
+    duplicates: int = 0
     quarantined: int = 0
     restarts: int = 0
     rows_compared: int = 0
@@ -142,7 +142,7 @@ def _open(project: Project, category_encoding: CategoryEncoding, state: Path) ->
 def _add(report: ParityReport, tally: Tally) -> None:
     report.transactions += tally.decided
     report.labels += tally.labels
-    report.repeated += tally.repeated
+    report.duplicates += tally.duplicates
     report.quarantined += tally.quarantined
 
 

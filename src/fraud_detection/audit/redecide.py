@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite import journal
-from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision
 from fraud_detection.adapters.xgboost.bundle_trial import trusted_scorer
 from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.audit.decline_cap_replay import AsThen, DeclineCapReplay, replay_decline_cap
@@ -56,7 +56,7 @@ class Rebuilt(msgspec.Struct):
     decline_cap: DeclineCapReplay | None = None
 
 
-def rebuild(record: Record, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
+def rebuild(record: StateReader, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
     """Decide a stored payment again.  Raises ConfigError where configuration, bundle or event cannot be read.
 
     bundles: where to look for the bundle that decided.
@@ -96,7 +96,7 @@ def find_bundle(name: str, paths: Sequence[Path]) -> Bundle:
     )
 
 
-def _configuration(record: Record, stored: StoredDecision) -> Configuration:
+def _configuration(record: StateReader, stored: StoredDecision) -> Configuration:
     content = record.configurations().get(stored.config_id)
     if content is None:
         raise ConfigError(
@@ -189,7 +189,7 @@ def _answer(again: Rebuilt, strategy: DecisionStrategy) -> Decision:
     return decision_engine.decide([again.payment], [again.values])[0]
 
 
-def _compare(record: Record, again: Rebuilt, configuration: Configuration) -> None:
+def _compare(record: StateReader, again: Rebuilt, configuration: Configuration) -> None:
     stored, found = again.stored, again.differences
     before = record.link_before(stored.seq)
     outcome = Decided(stored.event, again.payment, again.values, again.decision)

@@ -14,8 +14,8 @@ from operator import attrgetter
 import msgspec
 
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
-from fraud_detection.adapters.sqlite.replication_log import Followed
-from fraud_detection.adapters.sqlite.state_reader import Record, StoredDecision
+from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry
+from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision
 from fraud_detection.audit.explanation_record import Difference, Replayed
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
@@ -92,8 +92,8 @@ class Replaying:
 
 
 def replay_features(
-    record: Record,
-    others: Mapping[int, Record],
+    record: StateReader,
+    others: Mapping[int, StateReader],
     stored: StoredDecision,
     engine: Engine,
     history: Sequence[HistoricalPayment],
@@ -110,11 +110,11 @@ def replay_features(
         raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
     replaying = Replaying(engine, shard, payment)
     replaying.take_history(history, progress)
-    own: Iterator[LoggedEvent | Followed] = record.since(0)
-    for number, one in enumerate(heapq.merge(own, record.followed(), key=attrgetter("seq"))):
+    own: Iterator[LoggedEvent | ReplicationEntry] = record.since(0)
+    for number, one in enumerate(heapq.merge(own, record.replication_entries(), key=attrgetter("seq"))):
         if isinstance(one, LoggedEvent) and one.event is not None and one.seq == stored.seq:
             break
-        if isinstance(one, Followed):
+        if isinstance(one, ReplicationEntry):
             _take_part(replaying, one, others)
         else:
             replaying.take(one, replaying.memory)
@@ -126,13 +126,15 @@ def replay_features(
     return Replayed(replaying.history, replaying.events, len(row), list(_differences(names, values, row)))
 
 
-def shard_of(record: Record) -> Shard | None:
+def shard_of(record: StateReader) -> Shard | None:
     """Return which of several workers a file is of; None where one process keeps it."""
     kept = record.meta("shard")
     return None if kept is None else msgspec.convert(kept, Shard)
 
 
-def _check_same_history(record: Record, shard: Shard | None, history: Sequence[HistoricalPayment]) -> None:
+def _check_same_history(
+    record: StateReader, shard: Shard | None, history: Sequence[HistoricalPayment]
+) -> None:
     kept = record.meta("history") or 0
     # A worker counts its own payments alone.
     if bool(kept) != bool(history) or (shard is None and kept != len(history)):
@@ -142,7 +144,7 @@ def _check_same_history(record: Record, shard: Shard | None, history: Sequence[H
         )
 
 
-def _take_part(replaying: Replaying, part: Followed, others: Mapping[int, Record]) -> None:
+def _take_part(replaying: Replaying, part: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
     other = others.get(part.worker)
     if other is None:
         raise ConfigError(

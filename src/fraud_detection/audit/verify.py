@@ -16,7 +16,7 @@ import msgspec
 
 from fraud_detection.adapters.host.private_files import append_to
 from fraud_detection.adapters.sqlite.state_guard import LOSSES, Loss, found_loss
-from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.file_targets import check_target
 from fraud_detection.core.hash_chain import KINDS, START, Link
@@ -85,7 +85,7 @@ def verify(path: Path, notes: Sequence[Noted], progress: Progress) -> Verified:
 
     notes: of this file and of others; only those of a file of this name count.
     """
-    record = Record(path)
+    record = StateReader(path)
     try:
         loss = found_loss(path)
         found = Verified(path.name, dict.fromkeys(KINDS, 0))
@@ -117,7 +117,7 @@ def _tell_losses(found: Verified, loss: Loss | None, accepted: Sequence[dict[str
 class _Walk:
     """Judges the links of one file in order."""
 
-    def __init__(self, record: Record, found: Verified, notes: Sequence[Noted]) -> None:
+    def __init__(self, record: StateReader, found: Verified, notes: Sequence[Noted]) -> None:
         self.record, self.found = record, found
         self.configurations = set(record.configurations())
         self.notes: dict[int, list[Noted]] = {}

@@ -81,7 +81,7 @@ class DecisionRecord(
     control_group: ControlGroupRecord | None = None
     caller: Annotated[str, Meta(description="the name of the key that sent it")] = ""
     notes: Annotated[tuple[str, ...], Meta(description="what the sender should look at")] = ()
-    repeated: Annotated[bool, Meta(description="it was decided before")] = False
+    duplicate: Annotated[bool, Meta(description="it was decided before")] = False
     delivery: Delivery | None = None
 
 
@@ -119,13 +119,13 @@ class ConflictRecord(
 
 
 class DuplicateRecord(
-    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="repeated"
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="duplicate"
 ):
     """An event that had come before, where its first decision is not told again."""
 
     schema_version: Literal[2]
     transaction_id: str
-    repeated: bool
+    duplicate: bool
     delivery: Delivery | None = None
 
 
@@ -137,7 +137,7 @@ encode = msgspec.json.Encoder().encode
 
 
 def decision_record(
-    decision: Decision, event_time: int, delivery: Delivery | None = None, *, repeated: bool = False
+    decision: Decision, event_time: int, delivery: Delivery | None = None, *, duplicate: bool = False
 ) -> DecisionRecord:
     """Return the record of a decision; `event_time` is in ms."""
     reasons, let = decision.reasons, decision.control_group
@@ -154,7 +154,7 @@ def decision_record(
         None if let is None else _control_group(let),
         decision.caller,
         decision.notes,
-        repeated,
+        duplicate,
         delivery,
     )
 
@@ -177,7 +177,7 @@ def conflict_record(refused: Conflict, delivery: Delivery | None = None) -> Conf
 
 def duplicate_record(transaction_id: str, delivery: Delivery | None = None) -> DuplicateRecord:
     """Return the record of an event that had come before."""
-    return DuplicateRecord(SCHEMA_VERSION, transaction_id, repeated=True, delivery=delivery)
+    return DuplicateRecord(SCHEMA_VERSION, transaction_id, duplicate=True, delivery=delivery)
 
 
 def schemas(ref_template: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RedundantLabel(msgspec.Struct, gc=False):
     label: Label
 
 
-class Repeated(msgspec.Struct, gc=False):
+class Duplicate(msgspec.Struct, gc=False):
     """A payment or label that was processed before with the same content; the first one stands."""
 
     transaction_id: str
@@ -55,7 +55,7 @@ class Forbidden(msgspec.Struct, gc=False):
 
 Event = bytes | Label
 """A raw event, or a label that was parsed outside of the stream."""
-Outcome = Decided | AppliedLabel | RedundantLabel | Repeated | Quarantined | Forbidden
+Outcome = Decided | AppliedLabel | RedundantLabel | Duplicate | Quarantined | Forbidden
 Parsed = Transaction | Label | Quarantined | Forbidden
 
 

@@ -70,7 +70,7 @@ class DemoReport(msgspec.Struct):
     transactions: int
     decided: int
     quarantined: int
-    repeated: int
+    duplicates: int
     labels: int
     approve: int
     review: int
@@ -149,7 +149,7 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
         transactions=tally.transactions,
         decided=tally.decided,
         quarantined=tally.quarantined,
-        repeated=tally.repeated - tally.repeated_labels,
+        duplicates=tally.duplicates - tally.duplicate_labels,
         labels=tally.labels,
         approve=approve,
         review=review,

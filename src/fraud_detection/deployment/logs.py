@@ -17,7 +17,7 @@ class CloudTally(msgspec.Struct):
     """What the lines of a log say, added up.
 
     actions: decisions by answer.  again: decisions that were told more than once, because a batch that had
-    failed told them again.  overtaken: profiles that another shard had changed before they were saved.
+    failed told them again.  write_conflicts: profiles that another shard had changed before they were saved.
     seconds: of all batches, by stage, in ms.
     """
 
@@ -26,13 +26,13 @@ class CloudTally(msgspec.Struct):
     again: int = 0
     quarantined: int = 0
     conflicts: int = 0
-    repeated: int = 0
+    duplicates: int = 0
     labels: int = 0
     batches: int = 0
     retries: int = 0
-    overtaken: int = 0
+    write_conflicts: int = 0
     model: str = ""
-    trouble: str = ""
+    endpoint_error: str = ""
     put_ms: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     stages_ms: Counter[str] = msgspec.field(default_factory=Counter)
     decided_ids: set[str] = msgspec.field(default_factory=set)
@@ -55,10 +55,10 @@ class CloudTally(msgspec.Struct):
                 self.retries += 1
             case "batch":
                 self.batches += 1
-                self.repeated += entry["repeated"]
+                self.duplicates += entry["duplicates"]
                 self.labels += entry["labels"]
-                self.overtaken += entry["overtaken"]
-                self.trouble = entry["trouble"] or self.trouble
+                self.write_conflicts += entry["write_conflicts"]
+                self.endpoint_error = entry["endpoint_error"] or self.endpoint_error
                 self.stages_ms.update(entry["stages_ms"])
 
     def _decision(self, entry: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def message(entry: dict[str, Any]) -> str | None:
             where = f"{entry['delivery']['sequence_number']} of {entry['delivery']['shard']}"
             return f"internal_error {who}, {where}: {entry['error']}"
         case "retry":
-            return f"to be tried again from {entry['from']} of {entry['lane']}: {entry['error']}"
+            return f"to be tried again from {entry['from']} of {entry['shard']}: {entry['error']}"
         case _:
             return None
 

@@ -15,7 +15,7 @@ import msgspec
 
 from fraud_detection.adapters.aws.kinesis_producer import KinesisClient, KinesisProducer
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.s3_quarantine import PREFIX, Kind, read_set_aside
+from fraud_detection.adapters.aws.s3_quarantine import PREFIX, Kind, read_quarantined
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.identity import redriven_key
 
@@ -70,7 +70,7 @@ def redrive_quarantine(bucket: Objects, kinesis: KinesisClient, stream: str, bel
 def _put(key: str, content: bytes, noted: set[str], producer: KinesisProducer, done: PutAgain) -> set[str]:
     """Put what was not put before; return the places of these events."""
     put: set[str] = set()
-    for one in read_set_aside(key, content):
+    for one in read_quarantined(key, content):
         if one.kind in LEFT:
             done.left[one.kind] += one.count
             continue

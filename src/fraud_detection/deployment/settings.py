@@ -112,7 +112,7 @@ class Endpoint(Settings, frozen=True):
 class Retention(Settings, frozen=True):
     """How long each kind of stored data is kept, in days.
 
-    decisions: also how long a repeated payment is known as such.  profiles: since the last payment.
+    decisions: also how long a duplicate payment is known as such.  profiles: since the last payment.
     """
 
     logs: LogDays = 30

@@ -39,7 +39,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
     iterator_age_ms: float | None
     failures: int
     alarms: dict[str, str]
-    trouble: str = ""
+    endpoint_error: str = ""
 
     def __str__(self) -> str:
         """Return it as a person reads it."""
@@ -62,7 +62,7 @@ class CloudStatus(msgspec.Struct, frozen=True):
             f"given up   {self.failures:,} batches in the queue of failures",
             f"alarms     {', '.join(risen) or quiet}",
         ]
-        return "\n".join([*lines, *([f"trouble    {self.trouble}"] if self.trouble else [])])
+        return "\n".join([*lines, *([f"endpoint   {self.endpoint_error}"] if self.endpoint_error else [])])
 
 
 def ask(
@@ -96,5 +96,5 @@ def ask(
         iterator_age_ms=watching.oldest_ms(settings.function_name),
         failures=watching.waiting(outputs["Failures"]),
         alarms=watching.alarms(f"{settings.name}-"),
-        trouble=tally.trouble,
+        endpoint_error=tally.endpoint_error,
     )

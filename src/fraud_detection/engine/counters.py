@@ -6,7 +6,7 @@ import msgspec
 
 from fraud_detection.core.events import INTERNAL_ERROR, Conflict, Quarantined
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.core.outcomes import Decided, Forbidden, Outcome, Repeated
+from fraud_detection.core.outcomes import Decided, Duplicate, Forbidden, Outcome
 
 WORTH_A_WORD = 0.01
 """The share of quarantined events from which a person should look at the reason."""
@@ -33,13 +33,13 @@ class Tally(msgspec.Struct):
     transactions: int = 0
     decided: int = 0
     quarantined: int = 0
-    repeated: int = 0
+    duplicates: int = 0
     labels: int = 0
     refusals: dict[str, Refusal] = {}
     actions: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     engine: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
-    repeated_labels: int = 0
+    duplicate_labels: int = 0
     capped: int = 0
     control_group: int = 0
     conflicts: int = 0
@@ -65,9 +65,9 @@ class Tally(msgspec.Struct):
             self.quarantined += 1
             self.internal_errors += outcome.reason.startswith(INTERNAL_ERROR)
             self.refusals.setdefault(outcome.path, Refusal(outcome.reason)).count += 1
-        elif isinstance(outcome, Repeated):
-            self.repeated += 1
-            self.repeated_labels += outcome.is_label
+        elif isinstance(outcome, Duplicate):
+            self.duplicates += 1
+            self.duplicate_labels += outcome.is_label
         elif isinstance(outcome, Forbidden):
             self.forbidden += 1
         else:

@@ -13,7 +13,7 @@ from fraud_detection.core.decision_record import (
     quarantine_record,
 )
 from fraud_detection.core.events import Conflict, Decision, Label, Quarantined
-from fraud_detection.core.outcomes import Decided, Forbidden, Outcome, Repeated
+from fraud_detection.core.outcomes import Decided, Duplicate, Forbidden, Outcome
 
 
 def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
@@ -21,7 +21,7 @@ def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
     delivery = None if row is None else Delivery(row)
     if isinstance(outcome, Decided):
         return encode(decision_record(outcome.decision, outcome.payment.event_time, delivery)) + b"\n"
-    if isinstance(outcome, Repeated):
+    if isinstance(outcome, Duplicate):
         return encode(duplicate_record(outcome.transaction_id, delivery)) + b"\n"
     if isinstance(outcome, Forbidden):
         raise TypeError(

@@ -1,7 +1,7 @@
 """The pipeline of a payment: parse, features, score, decide.
 
 The only module that knows the order of the stages.  It returns an outcome for every event it is
-given, in order: decided, learned, repeated, in conflict or quarantined; it does no I/O of its own.
+given, in order: decided, label applied, duplicate, in conflict or quarantined; it does no I/O of its own.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from fraud_detection.core.metrics import FEATURES, LOOKUP, PARSE, StageTimes
 from fraud_detection.core.outcomes import (
     AppliedLabel,
     Decided,
+    Duplicate,
     Event,
     Forbidden,
     Outcome,
     Parsed,
     Processed,
     RedundantLabel,
-    Repeated,
     allowed,
     name_senders,
 )
@@ -196,7 +196,7 @@ class Pipeline:
                 return conflict
             if before == self.memory.sequence:
                 self._reapply(item, known)
-            return Repeated(item.transaction_id)
+            return Duplicate(item.transaction_id)
         values = array("d", self.memory.extractor.packed(*self.memory.extract_and_update(item)))
         payment = Decided(self.parser.kept(raw), item, values, _UNDECIDED)
         for label, supersedes_known_at in known.labels_up_to(item.transaction_id, self.memory.sequence):
@@ -239,7 +239,7 @@ class Pipeline:
         one = item.transaction_id
         self.failures.append(Failure(one, raw, error))
         if one in known.already_processed:
-            return Repeated(one)
+            return Duplicate(one)
         known.already_processed[one] = 0
         known.entities[one] = item.entities
         # The decline cap counts it where it stands, like every payment that is not declined.
@@ -294,7 +294,7 @@ class Pipeline:
                 ids, label.known_at, fraud=label.fraud, supersedes_known_at=supersedes_known_at
             )
 
-    def _apply_label(self, label: Label, known: BatchState) -> AppliedLabel | RedundantLabel | Repeated:
+    def _apply_label(self, label: Label, known: BatchState) -> AppliedLabel | RedundantLabel | Duplicate:
         one, sequence = label.transaction_id, self.memory.sequence
         ids, current = known.entities.get(one), known.current_label(one)
         for told, supersedes_known_at in known.labels_up_to(one, sequence):
@@ -304,7 +304,7 @@ class Pipeline:
                 )
         if not label.supersedes(current):
             if known.has_label(label):
-                return Repeated(one, is_label=True)
+                return Duplicate(one, is_label=True)
             known.redundant.setdefault(one, []).append(label)
             return RedundantLabel(label)
         known.labels.setdefault(one, []).append(label)

@@ -1,4 +1,4 @@
-"""Take the events of a log in again, and say which of them the program meets an error with."""
+"""Reapply logged events to profiles, and log those that raise an internal error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fraud_detection.core.parse import Parser
 LOG = logging.getLogger(__name__)
 
 
-def remember_past(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> None:
-    """Let the profiles that had not seen an event of a log when they were saved take it in."""
+def reapply_event(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> None:
+    """Reapply a logged event to every profile whose checkpoint predates it."""
     if past.event is None:
         memory.reapply_label(
             past.ids, past.known_at, fraud=past.fraud, supersedes_known_at=past.supersedes_known_at
@@ -29,10 +29,10 @@ def remember_past(memory: ProfileCache, parser: Parser, past: LoggedEvent) -> No
     except NOT_OF_ONE_EVENT:
         raise
     except Exception as error:  # noqa: BLE001 - it met this error before, when it was decided, and went to review
-        tell_failure(Failure(payment.transaction_id, past.event, error))
+        log_failure(Failure(payment.transaction_id, past.event, error))
 
 
-def tell_failure(failure: Failure) -> None:
+def log_failure(failure: Failure) -> None:
     """Say that an error which nobody foresaw was met with one event: a bug, to be reported."""
     LOG.error(
         "an error of the program with payment %s, which goes to review (internal_error), or is set aside "

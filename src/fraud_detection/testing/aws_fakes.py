@@ -40,11 +40,12 @@ class FakeS3:
     Unlike S3 it holds no versions and checks no checksums, and the token of a page is its last key.  Unlike
     moto's server it refuses a key of more than 1,024 bytes (AWS, "Naming Amazon S3 objects").
 
-    >>> from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside, read_set_aside
+    >>> from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quarantine
+    >>> from fraud_detection.adapters.aws.s3_quarantine import read_quarantined
     >>> s3 = FakeS3({"quarantine"})
-    >>> one = SetAside("shardId-000000000000", "7", "c1", "no JSON", "$", "e30=")
+    >>> one = QuarantinedEvent("shardId-000000000000", "7", "c1", "no JSON", "$", "e30=")
     >>> S3Quarantine(s3, "quarantine").put([one])
-    >>> [read.reason for (_, key), body in s3.objects.items() for read in read_set_aside(key, body)]
+    >>> [read.reason for (_, key), body in s3.objects.items() for read in read_quarantined(key, body)]
     ['no JSON']
     """
 

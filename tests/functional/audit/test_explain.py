@@ -39,11 +39,11 @@ from fraud_detection.history.load import read_history
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.workers.ownership import Ownership, kept_files
+from fraud_detection.serving.workers.ownership import Ownership, state_files_of
 from fraud_detection.serving.workers.replica import WorkerService
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import served
-from tests.functional.workers.test_replica import follow_all, open_workers, owner_of
+from tests.functional.workers.test_replica import open_workers, owner_of, replicate_all
 from tests.smaller import third_of_cards
 from tests.states import made as new_file
 from tests.states import opened
@@ -69,7 +69,7 @@ class World(msgspec.Struct):
     events: list[bytes]
 
     def explain(self, one: str, *bundles: Path, **more: Any) -> Story:  # noqa: ANN401 - of Where
-        told = explain(one, kept_files(self.state), Where(bundles or (self.small.bundle,), **more), quiet)
+        told = explain(one, state_files_of(self.state), Where(bundles or (self.small.bundle,), **more), quiet)
         assert isinstance(told, Story)
         return told
 
@@ -360,7 +360,7 @@ def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(world:
 
 
 def undecided(world: World, one: str) -> Undecided:
-    told = explain(one, kept_files(world.state), Where([world.small.bundle]), quiet)
+    told = explain(one, state_files_of(world.state), Where([world.small.bundle]), quiet)
     assert isinstance(told, Undecided)
     return told
 
@@ -395,7 +395,7 @@ def spread(
             service = services[owner_of(ownership, event, services)]
             service.take(Batch([event], None, 0), "test")
         if chance.random() < 0.5:
-            follow_all(services)
+            replicate_all(services)
 
 
 def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_followed(
@@ -413,8 +413,8 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     for service in services:
         service.close()
     both = World(world.small, state, [engine], world.events)
-    assert len(kept_files(state)) == 2
-    for path in kept_files(state):
+    assert len(state_files_of(state)) == 2
+    for path in state_files_of(state):
         assert verify(path, [], quiet).is_whole
         with closing(sqlite3.connect(path)) as db:
             ids = [one for (one,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from fraud_detection.serving.aws_lambda.batch import Record, records_of
+from fraud_detection.serving.aws_lambda.batch import ShardEvent, records_of
 from fraud_detection.testing.aws_fakes import refusal
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, calm, profiles, run, throttled
 from tests.unit.adapters.aws.kpl_aggregates import aggregate
 
-LANE = "shardId-000000000003"
+SHARD = "shardId-000000000003"
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def events(small_world: SmallWorld) -> list[bytes]:
     return small_world.live(300, late_share=0.05, repeat_share=0.04, malformed_share=0.02)
 
 
-def delivered(datas: list[bytes]) -> list[Record]:
+def delivered(datas: list[bytes]) -> list[ShardEvent]:
     """Return the records of a Lambda event, taken apart."""
     return records_of({"Records": [record(place, data) for place, data in enumerate(datas)]})
 
 
 def record(place: int, data: bytes) -> dict[str, Any]:
     return {
-        "eventID": f"{LANE}:{FIRST + place}",
+        "eventID": f"{SHARD}:{FIRST + place}",
         "kinesis": {
             "sequenceNumber": str(FIRST + place),
             "partitionKey": "a",
@@ -71,7 +71,7 @@ def refused(cloud: Cloud) -> list[bytes]:
 @pytest.fixture(scope="module")
 def alone(small_world: SmallWorld, events: list[bytes]) -> Cloud:
     cloud = Cloud(small_world)
-    assert run(cloud, {LANE: delivered(events)}, 1, calm) == 0
+    assert run(cloud, {SHARD: delivered(events)}, 1, calm) == 0
     return cloud
 
 
@@ -85,7 +85,7 @@ def test_aggregates_are_decided_as_their_events_alone(
     seed: int,
 ) -> None:
     cloud = Cloud(small_world)
-    run(cloud, {LANE: delivered(aggregated(events, seed))}, seed, trouble)
+    run(cloud, {SHARD: delivered(aggregated(events, seed))}, seed, trouble)
     assert answers(cloud) == answers(alone)
     assert profiles(cloud) == profiles(alone)
     assert refused(cloud) == refused(alone)
@@ -97,7 +97,7 @@ def test_each_event_of_an_aggregate_has_a_place_of_its_own(
     cloud = Cloud(small_world)
     payments = copies(events, 42)
     records = delivered([payments[0], aggregate([("k", one) for one in payments[1:41]]), payments[41]])
-    assert cloud.processor().handle(LANE, records) == []
+    assert cloud.processor().handle(SHARD, records) == []
     told = [one["delivery"]["sequence_number"] for one in cloud.told("decision")]
     assert told[0] == str(FIRST)
     assert told[-1] == str(FIRST + 2)
@@ -116,9 +116,9 @@ def test_what_failed_is_named_by_the_record_of_kinesis(small_world: SmallWorld, 
 
     cloud.trouble(busy_later)
     # The first 500 events of the aggregate were decided, its last ones were not.
-    assert processor.handle(LANE, records) == [str(FIRST)]
+    assert processor.handle(SHARD, records) == [str(FIRST)]
     cloud.trouble(lambda _: None)
-    assert processor.handle(LANE, records) == []
+    assert processor.handle(SHARD, records) == []
     assert len({one["transaction_id"] for one in cloud.told("decision")}) == len(cloud.decisions())
 
 
@@ -130,7 +130,7 @@ def test_a_broken_aggregate_is_set_aside_whole_with_the_true_reason(
 ) -> None:
     cloud = Cloud(small_world)
     broken = damage(aggregate([("k", one) for one in events[:5]]))
-    assert cloud.processor().handle(LANE, delivered([events[0], broken, events[6]])) == []
+    assert cloud.processor().handle(SHARD, delivered([events[0], broken, events[6]])) == []
     (one,) = cloud.aside()
     assert one.event == broken
     assert "Kinesis Producer Library" in one.reason
@@ -144,7 +144,7 @@ def test_of_an_aggregate_only_the_bad_event_is_set_aside(
     cloud = Cloud(small_world)
     good = [one for one in events[:30] if b'"label"' not in one][:3]
     data = aggregate([("a", good[0]), ("b", b"nonsense"), ("c", good[1])])
-    assert cloud.processor().handle(LANE, delivered([data])) == []
+    assert cloud.processor().handle(SHARD, delivered([data])) == []
     (one,) = cloud.aside()
     assert (one.event, one.partition_key, one.sequence_number) == (b"nonsense", "b", f"{FIRST}.1")
 
@@ -156,10 +156,10 @@ def test_an_invocation_without_time_leaves_the_rest_and_loses_nothing(
     many = copies(events, 1_100)
     datas = [aggregate([("k", one) for one in many[:300]]), aggregate([("k", one) for one in many[300:]])]
     processor = cloud.processor()
-    assert processor.handle(LANE, delivered(datas), lambda: 0.0) == [str(FIRST + 1)]
+    assert processor.handle(SHARD, delivered(datas), lambda: 0.0) == [str(FIRST + 1)]
     assert len(cloud.decisions()) == 300
     # Each time more is done, although the record comes whole again.
-    assert processor.handle(LANE, delivered(datas)[300:], lambda: 0.0) == [str(FIRST + 1)]
+    assert processor.handle(SHARD, delivered(datas)[300:], lambda: 0.0) == [str(FIRST + 1)]
     assert len(cloud.decisions()) == 800
-    assert processor.handle(LANE, delivered(datas)[300:]) == []
+    assert processor.handle(SHARD, delivered(datas)[300:]) == []
     assert cloud.decisions().keys() == {f"t{n}" for n in range(1_100)}

@@ -10,10 +10,10 @@ import pytest
 
 from fraud_detection.adapters.aws.kpl import MAX_EVENTS
 from fraud_detection.adapters.aws.sagemaker_endpoint import SageMakerScorer
-from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
+from fraud_detection.adapters.aws.state.dynamodb_decisions import UnfinishedEvent
 from fraud_detection.adapters.aws.state.dynamodb_labels import LABELS_A_PART
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.testing.aws_fakes import (
     MAX_BODY_BYTES,
     MAX_LOG_LINE_BYTES,
@@ -28,11 +28,11 @@ LABELS = 500
 TEXT_BYTES = 1_500
 
 
-def labels(start: int, count: int) -> list[Record]:
+def labels(start: int, count: int) -> list[ShardEvent]:
     """Return labels with much text that does not compress, one a record."""
     chance = random.Random(start)
     return [
-        Record(
+        ShardEvent(
             str(FIRST + number),
             json.dumps(
                 {
@@ -91,24 +91,24 @@ def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWor
     cloud = Cloud(small_world)
     processor = cloud.processor()
     dedup_index = processor.dedup_index
-    dedup_index.lane = "shard-1"
+    dedup_index.shard = "shard-1"
     many = labels(0, LABELS) + labels(LABELS, LABELS)
-    begun = [Unsaved(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
-    dedup_index.note_unsaved(begun)
+    unfinished_events = [UnfinishedEvent(one.number, f"t{at}", one.data) for at, one in enumerate(many)]
+    dedup_index.store_unfinished(unfinished_events)
     assert len(cloud.dynamo.tables["decisions"]) > 2
-    assert dedup_index.unsaved() == begun
-    dedup_index.note_unsaved([])
-    assert dedup_index.unsaved() == []
+    assert dedup_index.unfinished() == unfinished_events
+    dedup_index.store_unfinished([])
+    assert dedup_index.unfinished() == []
 
 
 SAYINGS = 5
 """How many parts of labels one payment has: as one item they would be larger than DynamoDB takes."""
 
 
-def sayings(start: int, count: int) -> list[Record]:
+def sayings(start: int, count: int) -> list[ShardEvent]:
     """Return labels that all speak of one payment, each of another day and source."""
     return [
-        Record(
+        ShardEvent(
             str(FIRST + number),
             json.dumps(
                 {
@@ -128,7 +128,7 @@ def sayings(start: int, count: int) -> list[Record]:
 def told(cloud: Cloud) -> list[int]:
     """Return the numbers of the labels of the payment, as another processor reads them."""
     dedup_index = cloud.processor().dedup_index
-    dedup_index.lane = "shard-1"
+    dedup_index.shard = "shard-1"
     found = dedup_index.batch_state([], ["t1"])
     return sorted(one.sequence // MAX_EVENTS - FIRST for one in found.labels["t1"] + found.redundant["t1"])
 
@@ -177,12 +177,12 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
     assert told(cloud) == list(range(1_200))
 
 
-def payments(world: SmallWorld, count: int, **more: object) -> list[Record]:
+def payments(world: SmallWorld, count: int, **more: object) -> list[ShardEvent]:
     """Return so many payments of different cards, with more fields."""
     live = map(json.loads, world.live(10, malformed_share=0.0))
     one = next(plain for plain in live if plain.get("type") != "label")
     plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
-    return [Record(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
+    return [ShardEvent(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
 
 
 def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_takes(
@@ -215,7 +215,7 @@ def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(small_world:
     assert 240_000 < max(len(one.data) for one in large) <= MAX_EVENT_BYTES
     assert cloud.processor().handle("shard-1", large) == []
     assert len(cloud.decisions()) == 20
-    huge = [Record(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]
+    huge = [ShardEvent(str(FIRST + 100 + at), b'{"x":"' + b"x" * ((1 << 20) - 300), 1.0) for at in range(5)]
     assert cloud.processor().handle("shard-1", huge) == []
     assert [one.count for one in cloud.aside()] == [5]
 

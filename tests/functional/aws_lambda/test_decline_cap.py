@@ -19,7 +19,7 @@ from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.project_schema import Project
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.testing.aws_fakes import refusal
@@ -33,7 +33,7 @@ START_MS = 1_790_000_000_000
 DECLINE_CAP = DeclineCapSettings(
     interval=Duration.parse("1h"), share=0.05, count=MAX_DECLINES, min_payments=100
 )
-LANE = "shardId-000000000000"
+SHARD = "shardId-000000000000"
 
 
 def project_of(world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP) -> Project:
@@ -99,8 +99,8 @@ class Stream:
         return {one for one, item in kept.items() if json.loads(item[1])["action"] == "decline"}
 
 
-def records_of(events: list[bytes], first: int = FIRST) -> list[Record]:
-    return [Record(str(first + place), event, 1.0) for place, event in enumerate(events)]
+def records_of(events: list[bytes], first: int = FIRST) -> list[ShardEvent]:
+    return [ShardEvent(str(first + place), event, 1.0) for place, event in enumerate(events)]
 
 
 def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
@@ -119,7 +119,7 @@ def test_the_same_payments_are_declined_however_the_stream_is_cut(
         if at % 50 == 0:
             # A cold start.
             processor = stream.processor()
-        assert processor.handle(LANE, records[at : at + size]) == []
+        assert processor.handle(SHARD, records[at : at + size]) == []
     assert stream.declined() == embedded
 
 
@@ -150,7 +150,7 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     while at < PAYMENTS:
         batch = records[at : at + chance.randint(1, 60)]
         try:
-            failed = processor.handle(LANE, batch)
+            failed = processor.handle(SHARD, batch)
         except Killed:
             processor, failed = stream.processor(), [batch[0].number]
         retries += bool(failed)
@@ -174,20 +174,20 @@ def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
         if left[0] < 0:
             raise Killed
 
-    assert stream.processor().handle(LANE, records[:200]) == []
+    assert stream.processor().handle(SHARD, records[:200]) == []
     stream.cloud.trouble(dies)
     with pytest.raises(Killed):
-        stream.processor().handle(LANE, records[200:300])
+        stream.processor().handle(SHARD, records[200:300])
     stream.cloud.trouble(lambda _: None)
     for at in range(300, PAYMENTS, 70):
-        assert stream.processor().handle(LANE, records[at : at + 70]) == []
+        assert stream.processor().handle(SHARD, records[at : at + 70]) == []
     assert len(stream.declined()) == MAX_DECLINES
 
 
-def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
+def shards_of(events: list[bytes], shards: int) -> dict[str, list[ShardEvent]]:
     return {
-        f"shardId-{lane:012d}": records_of(events[lane::lanes], FIRST + lane * 10_000_000)
-        for lane in range(lanes)
+        f"shardId-{shard:012d}": records_of(events[shard::shards], FIRST + shard * 10_000_000)
+        for shard in range(shards)
     }
 
 
@@ -195,11 +195,11 @@ def lanes_of(events: list[bytes], lanes: int) -> dict[str, list[Record]]:
 def test_four_shards_that_take_turns_decline_no_more_than_one(
     small_world: SmallWorld, events: list[bytes], size: int
 ) -> None:
-    stream, lanes = Stream(small_world), lanes_of(events, 4)
+    stream, shards = Stream(small_world), shards_of(events, 4)
     processor = stream.processor()
     for at in range(0, PAYMENTS // 4, size):
-        for lane, records in lanes.items():
-            assert processor.handle(lane, records[at : at + size]) == []
+        for shard, records in shards.items():
+            assert processor.handle(shard, records[at : at + size]) == []
     assert len(stream.declined()) == MAX_DECLINES
 
 
@@ -209,30 +209,30 @@ def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
     small_world: SmallWorld, events: list[bytes], moment: str, size: int
 ) -> None:
     """In the middle of each batch, the other shards begin and end batches of their own."""
-    stream, lanes, chance = Stream(small_world), lanes_of(events, 4), Random(size)
-    at, busy = dict.fromkeys(lanes, 0), set[str]()
+    stream, shards, chance = Stream(small_world), shards_of(events, 4), Random(size)
+    at, busy = dict.fromkeys(shards, 0), set[str]()
     declines: list[int] = []
 
-    def deliver(lane: str) -> None:
-        batch = lanes[lane][at[lane] : at[lane] + size]
-        at[lane] += len(batch)
-        busy.add(lane)
+    def deliver(shard: str) -> None:
+        batch = shards[shard][at[shard] : at[shard] + size]
+        at[shard] += len(batch)
+        busy.add(shard)
         before = Counter[str](line["action"] for line in stream.cloud.told("decision"))
-        assert stream.processor().handle(lane, batch) == []
-        busy.discard(lane)
+        assert stream.processor().handle(shard, batch) == []
+        busy.discard(shard)
         after = Counter[str](line["action"] for line in stream.cloud.told("decision"))
         declines.append(after["decline"] - before["decline"])
 
     def interfere(operation: str) -> None:
-        free = [lane for lane in lanes if lane not in busy and at[lane] < len(lanes[lane])]
+        free = [shard for shard in shards if shard not in busy and at[shard] < len(shards[shard])]
         if operation == moment and free and chance.random() < 0.5:
             deliver(chance.choice(free))
 
     stream.cloud.trouble(interfere)
     stream.cloud.runtime.trouble = lambda: interfere("InvokeEndpoint")
-    for lane, records in lanes.items():
-        while at[lane] < len(records):
-            deliver(lane)
+    for shard, records in shards.items():
+        while at[shard] < len(records):
+            deliver(shard)
     total = len(stream.declined())
     assert MAX_DECLINES <= total <= MAX_DECLINES + sum(sorted(declines)[-3:])
     assert len(stream.cloud.decisions()) == PAYMENTS
@@ -242,12 +242,12 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
     stream = Stream(small_world)
-    parent, children = records_of(events[:500]), lanes_of(events[500:], 2)
+    parent, children = records_of(events[:500]), shards_of(events[500:], 2)
     assert stream.processor().handle("shardId-000000000009", parent) == []
     declined = stream.declined()
     assert len(declined) == MAX_DECLINES
-    for lane, records in children.items():
-        assert stream.processor().handle(lane, records) == []
+    for shard, records in children.items():
+        assert stream.processor().handle(shard, records) == []
     assert stream.declined() == declined
     later = [json.loads(event) for event in events[500:600]]
     for place, plain in enumerate(later):
@@ -260,17 +260,17 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
 def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
-    def calls(decline_cap: DeclineCapSettings | None, size: int, lanes: int) -> Counter[str]:
+    def calls(decline_cap: DeclineCapSettings | None, size: int, count: int) -> Counter[str]:
         stream = Stream(small_world, DECLINE_CAP)
         stream.project = msgspec.structs.replace(stream.project, decline_cap=decline_cap)
         made = Counter[str]()
-        shards = lanes_of(events[: 80 * lanes], lanes)
+        shards = shards_of(events[: 80 * count], count)
         processor = stream.processor()
-        for lane, records in shards.items():
-            assert processor.handle(lane, records[:40]) == []
+        for shard, records in shards.items():
+            assert processor.handle(shard, records[:40]) == []
         stream.cloud.trouble(lambda operation: made.update([operation]), lambda _: None)
-        for lane, records in shards.items():
-            assert processor.handle(lane, records[40 : 40 + size]) == []
+        for shard, records in shards.items():
+            assert processor.handle(shard, records[40 : 40 + size]) == []
         return made
 
     for size in (1, 20, 40):
@@ -282,25 +282,25 @@ def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
 
 def test_another_interval_goes_on_from_what_was_counted(small_world: SmallWorld, events: list[bytes]) -> None:
     stream, records = Stream(small_world), records_of(events)
-    assert stream.processor().handle(LANE, records[:500]) == []
+    assert stream.processor().handle(SHARD, records[:500]) == []
     declined = stream.declined()
     day = msgspec.structs.replace(DECLINE_CAP, interval=Duration.parse("1d"))
     stream.project = project_of(small_world, day)
-    assert stream.processor().handle(LANE, records[500:]) == []
+    assert stream.processor().handle(SHARD, records[500:]) == []
     assert stream.declined() == declined
 
 
 def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
     small_world: SmallWorld, events: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream, lanes = Stream(small_world), lanes_of(events, 2)
-    (one, first), (other, second) = lanes.items()
+    stream, shards = Stream(small_world), shards_of(events, 2)
+    (one, first), (other, second) = shards.items()
     processor = stream.processor()
     assert processor.handle(one, first[:10]) == []
     assert processor.handle(other, second[:10]) == []
 
     def named() -> set[str]:
-        return set(stream.cloud.dynamo.tables["decisions"]["\n"]["lanes"]["SS"])
+        return set(stream.cloud.dynamo.tables["decisions"]["\n"]["shards"]["SS"])
 
     assert named() == {one, other}
     monkeypatch.setattr("fraud_detection.adapters.aws.state.dynamodb_counts.SILENT_DAYS", -1)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from fraud_detection.adapters.aws.s3_quarantine import SetAside, read_set_aside
+from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, read_quarantined
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Transaction
@@ -25,7 +25,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.core.score.protocol import JSON
 from fraud_detection.engine.engine import make_engine
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
 from fraud_detection.serving.aws_lambda.profile_store import profile_store
 from fraud_detection.serving.sagemaker.container import Endpoint
@@ -48,7 +48,7 @@ ENVIRONMENT = {
 Store = Literal["dynamodb", "feature-store"]
 STORES: list[Store] = ["dynamodb", "feature-store"]
 GROUP = "live-card"
-LANES = 4
+SHARDS = 4
 BATCH = 40
 FIRST = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
 
@@ -97,9 +97,9 @@ class Cloud:
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["type"] == kind]
 
-    def aside(self) -> list[SetAside]:
+    def aside(self) -> list[QuarantinedEvent]:
         """Return what was set aside, in all objects."""
-        return [one for (_, key), body in self.s3.objects.items() for one in read_set_aside(key, body)]
+        return [one for (_, key), body in self.s3.objects.items() for one in read_quarantined(key, body)]
 
     def decisions(self) -> dict[str, Any]:
         items = self.dynamo.tables.get("decisions", {})
@@ -110,13 +110,13 @@ class Cloud:
         }
 
 
-def places(set_aside: list[SetAside]) -> list[tuple[str, str]]:
+def places(set_aside: list[QuarantinedEvent]) -> list[tuple[str, str]]:
     return sorted((one.shard, place.sequence_number) for one in set_aside for place in one.places)
 
 
-def shards(events: list[bytes]) -> dict[str, list[Record]]:
+def by_shard(events: list[bytes]) -> dict[str, list[ShardEvent]]:
     """Lay the events out as Kinesis would: all of a card on one shard, with rising numbers."""
-    lanes: dict[str, list[Record]] = defaultdict(list)
+    laid_out: dict[str, list[ShardEvent]] = defaultdict(list)
     cards: dict[str, str] = {}
     for number, event in enumerate(events):
         try:
@@ -128,29 +128,29 @@ def shards(events: list[bytes]) -> dict[str, list[Record]]:
         if plain.get("type") != "label":
             cards[one] = card
         key = cards.get(one, one)
-        lane = f"shardId-{zlib.crc32(key.encode()) % LANES:012d}"
-        lanes[lane].append(Record(str(FIRST + number), event, 1.0))
-    return lanes
+        shard = f"shardId-{zlib.crc32(key.encode()) % SHARDS:012d}"
+        laid_out[shard].append(ShardEvent(str(FIRST + number), event, 1.0))
+    return laid_out
 
 
 def run(
-    cloud: Cloud, lanes: dict[str, list[Record]], seed: int, trouble: Callable[[Random, str], None]
+    cloud: Cloud, shards: dict[str, list[ShardEvent]], seed: int, trouble: Callable[[Random, str], None]
 ) -> int:
     """Deliver every shard in batches, each again until it succeeds; return how often it had to be."""
     chance, retries = Random(seed), 0
     cloud.trouble(lambda operation: trouble(chance, operation))
-    processor, at = cloud.processor(), dict.fromkeys(lanes, 0)
-    while any(at[lane] < len(records) for lane, records in lanes.items()):
-        lane = chance.choice([lane for lane, records in lanes.items() if at[lane] < len(records)])
+    processor, at = cloud.processor(), dict.fromkeys(shards, 0)
+    while any(at[shard] < len(records) for shard, records in shards.items()):
+        shard = chance.choice([shard for shard, records in shards.items() if at[shard] < len(records)])
         # Lambda may cut a batch differently when it comes again.
-        batch = lanes[lane][at[lane] : at[lane] + chance.randint(1, BATCH)]
+        batch = shards[shard][at[shard] : at[shard] + chance.randint(1, BATCH)]
         try:
-            failed = processor.handle(lane, batch)
+            failed = processor.handle(shard, batch)
         except Killed:
             processor, failed = cloud.processor(), [batch[0].number]
         assert failed in ([], [batch[0].number])
         retries += bool(failed)
-        at[lane] += 0 if failed else len(batch)
+        at[shard] += 0 if failed else len(batch)
     cloud.trouble(lambda _: None)
     return retries
 
@@ -207,7 +207,7 @@ def profiles(cloud: Cloud) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(small_world: SmallWorld, events: list[bytes]) -> Cloud:
     cloud = Cloud(small_world)
-    assert run(cloud, shards(events), 1, calm) == 0
+    assert run(cloud, by_shard(events), 1, calm) == 0
     return cloud
 
 
@@ -222,7 +222,7 @@ def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
     assert all(one.reason and one.path.startswith("$") for one in set_aside)
     sums = Counter[str]()
     for line in undisturbed.told("batch"):
-        sums.update({key: line[key] for key in ("records", "decided", "labels", "repeated", "quarantined")})
+        sums.update({key: line[key] for key in ("records", "decided", "labels", "duplicates", "quarantined")})
     assert sums["records"] == len(events) == sum(sums.values()) - sums["records"]
 
 
@@ -242,8 +242,8 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
     always = RuleSettings(name="always", when="amount >= 0", action="review")
     project = msgspec.structs.replace(small_world.project, rules=(always,))
     processor.engine = make_engine(read_bundle(small_world.bundle), processor.scorer, project)
-    (lane, records), *_ = shards(events).items()
-    assert processor.handle(lane, records[:BATCH]) == []
+    (shard, records), *_ = by_shard(events).items()
+    assert processor.handle(shard, records[:BATCH]) == []
     assert cloud.runtime.calls == 1
     lines = cloud.told("decision")
     assert lines
@@ -257,11 +257,11 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
 ) -> None:
     cloud = Cloud(small_world)
     processor = cloud.processor()
-    (lane, records), *_ = shards(events).items()
+    (shard, records), *_ = by_shard(events).items()
     behind = int(records[-1].number) + 1_000
-    again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(records[:BATCH])]
+    again = [ShardEvent(str(behind + place), one.data, 1.0) for place, one in enumerate(records[:BATCH])]
     for batch in (records[:BATCH], again):
-        assert processor.handle(lane, batch) == []
+        assert processor.handle(shard, batch) == []
     first, second = cloud.told("batch")
     assert first["answered"] == first["decided"] > 0
     assert sum(first[f"band{place}"] for place in range(4)) == first["answered"]
@@ -298,7 +298,7 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
         if one.name.startswith("card_") and "fraud" not in one.name
     ]
     kept, compared = undisturbed.decisions(), 0
-    for records in shards(events).values():
+    for records in by_shard(events).values():
         memory = ProfileCache(extractor)
         for one in valid(small_world, [record.data for record in records]).values():
             replayed = memory.extract_and_update(one)
@@ -315,7 +315,7 @@ def test_both_stores_serve_the_same_features_to_the_last_bit(
     small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
 ) -> None:
     cloud = Cloud(small_world, "feature-store")
-    assert run(cloud, shards(events), 1, calm) == 0
+    assert run(cloud, by_shard(events), 1, calm) == 0
     served, there = cloud.decisions(), undisturbed.decisions()
     assert {one: kept[5] for one, kept in served.items()} == {one: kept[5] for one, kept in there.items()}
     assert {one: kept[7] for one, kept in served.items()} == {one: kept[7] for one, kept in there.items()}
@@ -333,7 +333,7 @@ def test_batches_that_come_again_have_the_effect_of_one_delivery(
     seed: int,
 ) -> None:
     cloud = Cloud(small_world, store)
-    retries = run(cloud, shards(events), seed, trouble)
+    retries = run(cloud, by_shard(events), seed, trouble)
     assert retries > 0 or trouble is throttled
     assert profiles(cloud) == profiles(undisturbed)
     assert bool(cloud.features.groups[GROUP]) is (store == "feature-store")
@@ -348,24 +348,24 @@ def test_what_other_shards_change_meanwhile_is_not_lost(
     small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, store: Store
 ) -> None:
     """Before every save, a whole batch of another shard is decided by another process."""
-    cloud, lanes = Cloud(small_world, store), shards(events)
-    at, busy = dict.fromkeys(lanes, 0), [False]
+    cloud, shards = Cloud(small_world, store), by_shard(events)
+    at, busy = dict.fromkeys(shards, 0), [False]
 
-    def batch_of(lane: str) -> list[Record]:
-        return lanes[lane][at[lane] : at[lane] + BATCH]
+    def batch_of(shard: str) -> list[ShardEvent]:
+        return shards[shard][at[shard] : at[shard] + BATCH]
 
     def interfere(operation: str) -> None:
         if operation != "BatchExecuteStatement" or busy[0]:
             return
         busy[0] = True
-        other = next((lane for lane in lanes if lane != current and batch_of(lane)), None)
+        other = next((shard for shard in shards if shard != current and batch_of(shard)), None)
         if other is not None:
             assert cloud.processor().handle(other, batch_of(other)) == []
             at[other] += BATCH
         busy[0] = False
 
     cloud.dynamo.before = interfere
-    for current in lanes:
+    for current in shards:
         while batch := batch_of(current):
             assert cloud.processor().handle(current, batch) == []
             at[current] += BATCH
@@ -379,7 +379,7 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
 ) -> None:
     """Decisions are kept, profiles are not, or not all; the records come again later, with other numbers."""
     cloud, chance = Cloud(small_world), Random(seed)
-    lanes, given_up = shards(events), dict[str, list[Record]]()
+    shards, given_up = by_shard(events), dict[str, list[ShardEvent]]()
     allowed = [0]
 
     def busy(operation: str) -> None:
@@ -388,20 +388,20 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
             if allowed[0] < 0:
                 raise refusal("ProvisionedThroughputExceededException", operation)
 
-    for lane, records in lanes.items():
+    for shard, records in shards.items():
         victim = chance.randrange(0, len(records) - 2 * BATCH)
         for begin in range(0, len(records), BATCH):
             batch = records[begin : begin + BATCH]
             if begin <= victim < begin + BATCH:
                 cloud.dynamo.before, allowed[0] = busy, chance.randrange(0, 2)
-                assert cloud.processor().handle(lane, batch) == [batch[0].number]
-                cloud.dynamo.before, given_up[lane] = lambda _: None, batch
+                assert cloud.processor().handle(shard, batch) == [batch[0].number]
+                cloud.dynamo.before, given_up[shard] = lambda _: None, batch
             else:
-                assert cloud.processor().handle(lane, batch) == []
-    for lane, batch in given_up.items():
-        behind = int(lanes[lane][-1].number) + 1_000
-        again = [Record(str(behind + place), one.data, 1.0) for place, one in enumerate(batch)]
-        assert cloud.processor().handle(lane, again) == []
+                assert cloud.processor().handle(shard, batch) == []
+    for shard, batch in given_up.items():
+        behind = int(shards[shard][-1].number) + 1_000
+        again = [ShardEvent(str(behind + place), one.data, 1.0) for place, one in enumerate(batch)]
+        assert cloud.processor().handle(shard, again) == []
     assert profiles(cloud) == profiles(undisturbed)
     assert cloud.decisions().keys() == undisturbed.decisions().keys()
 
@@ -416,8 +416,8 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
         raise refusal(code, "InvokeEndpoint")
 
     cloud.runtime.trouble = trouble
-    (lane, records), *_ = shards(events).items()
-    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    (shard, records), *_ = by_shard(events).items()
+    assert cloud.processor().handle(shard, records[:BATCH]) == []
     lines = cloud.told("decision")
     assert lines
     assert all(
@@ -442,7 +442,7 @@ def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
     clouds = []
     for told in ([first], [first, second]):
         cloud = Cloud(small_world)
-        records = [Record(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
+        records = [ShardEvent(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
         for _ in range(2):  # at least once is what Lambda promises
             assert cloud.processor().handle("shardId-000000000000", records) == []
         clouds.append(cloud)
@@ -463,17 +463,17 @@ def test_a_store_that_stays_busy_ends_the_batch_and_loses_nothing(
     small_world: SmallWorld, events: list[bytes], store: Store, busy_one: str
 ) -> None:
     cloud = Cloud(small_world, store)
-    (lane, records), *_ = shards(events).items()
+    (shard, records), *_ = by_shard(events).items()
 
     def busy(operation: str) -> None:
         raise refusal("ThrottlingException", operation)
 
     getattr(cloud, busy_one).before = busy
-    assert cloud.processor().handle(lane, records[:BATCH]) == [records[0].number]
+    assert cloud.processor().handle(shard, records[:BATCH]) == [records[0].number]
     assert cloud.told("decision") == []
     assert cloud.told("retry")[0]["from"] == records[0].number
     getattr(cloud, busy_one).before = lambda _: None
-    assert cloud.processor().handle(lane, records[:BATCH]) == []
+    assert cloud.processor().handle(shard, records[:BATCH]) == []
     assert cloud.told("decision")
 
 

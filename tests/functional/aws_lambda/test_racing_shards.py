@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 
-LANES = {"c0": "shardId-000000000000", "c1": "shardId-000000000001"}
+SHARDS = {"c0": "shardId-000000000000", "c1": "shardId-000000000001"}
 PAYMENTS = 28
 """More than one call writes."""
 BOTH = frozenset({"x", "y"})
@@ -33,11 +33,11 @@ def payment(one: str, card: str, second: int) -> bytes:
     return json.dumps(event | {"event_time": f"2026-03-02T10:00:{second:02d}Z"}).encode()
 
 
-def batch(card: str) -> list[Record]:
+def batch(card: str) -> list[ShardEvent]:
     """Return payments of a card, of which two have ids that the other shard has too, in another order."""
     ids = [f"{card}-{number}" for number in range(PAYMENTS)]
     ids[3], ids[26] = ("x", "y") if card == "c0" else ("y", "x")
-    return [Record(str(FIRST + at), payment(one, card, at), 1.0) for at, one in enumerate(ids)]
+    return [ShardEvent(str(FIRST + at), payment(one, card, at), 1.0) for at, one in enumerate(ids)]
 
 
 class Race:
@@ -52,7 +52,7 @@ class Race:
         self.calls += 1
         if self.calls - 1 == self.at:
             mine, self.calls, self.at = self.calls, -(10**6), -1
-            assert self.cloud.processor().handle(LANES["c1"], batch("c1")) == []
+            assert self.cloud.processor().handle(SHARDS["c1"], batch("c1")) == []
             self.calls = mine
         elif self.calls - 1 == self.dies_at:
             raise Killed
@@ -62,14 +62,14 @@ class Race:
         for card in ("c0", "c1"):
             for _ in range(4):
                 with contextlib.suppress(Killed):
-                    if self.cloud.processor().handle(LANES[card], batch(card)) == []:
+                    if self.cloud.processor().handle(SHARDS[card], batch(card)) == []:
                         break
             else:
                 pytest.fail("it comes again and again")
 
 
-def features(cloud: Cloud, lane: str) -> dict[str, bytes]:
-    return {one: kept[5] for one, kept in cloud.decisions().items() if kept[2] == lane}
+def features(cloud: Cloud, shard: str) -> dict[str, bytes]:
+    return {one: kept[5] for one, kept in cloud.decisions().items() if kept[2] == shard}
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def alone(small_world: SmallWorld) -> Alone:
         cloud = Cloud(small_world)
         lost = BOTH - won
         records = [one for one in batch(card) if json.loads(one.data)["transaction_id"] not in lost]
-        assert cloud.processor().handle(LANES[card], records) == []
-        return features(cloud, LANES[card])
+        assert cloud.processor().handle(SHARDS[card], records) == []
+        return features(cloud, SHARDS[card])
 
     return decided
 
@@ -97,9 +97,9 @@ def assert_right(cloud: Cloud, alone: Alone) -> None:
     aside = {(one.shard, json.loads(one.event)["transaction_id"]) for one in cloud.aside()}
     assert {one.reason.partition(":")[0] for one in cloud.aside()} == {"conflict"}
     assert len(aside) == len(BOTH)
-    for card, lane in LANES.items():
-        mine = features(cloud, lane)
-        assert mine.keys() & BOTH | {one for where, one in aside if where == lane} == BOTH
+    for card, shard in SHARDS.items():
+        mine = features(cloud, shard)
+        assert mine.keys() & BOTH | {one for where, one in aside if where == shard} == BOTH
         assert mine == alone(card, frozenset(mine.keys() & BOTH))
 
 
@@ -108,13 +108,13 @@ def test_another_shard_may_decide_all_of_its_batch_between_any_two_calls(
     alone: Alone,
 ) -> None:
     whole = Race(small_world)
-    whole.cloud.processor().handle(LANES["c0"], batch("c0"))
+    whole.cloud.processor().handle(SHARDS["c0"], batch("c0"))
     winners = set()
     for at in range(whole.calls):
         race = Race(small_world, at)
         race.run()
         assert_right(race.cloud, alone)
-        winners.add(frozenset(features(race.cloud, LANES["c0"]).keys() & BOTH))
+        winners.add(frozenset(features(race.cloud, SHARDS["c0"]).keys() & BOTH))
     # The second shard comes before the first has written, and after; and it loses what was written by then.
     assert winners >= {BOTH, frozenset()}
 

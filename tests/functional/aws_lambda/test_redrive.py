@@ -52,7 +52,7 @@ class Aws(Cloud):
         super().__init__(world)
         self.world, self.config = world, config
         self.kinesis, self.queue, self.read = FakeKinesis(1), Queue(), 0
-        (self.lane,) = [
+        (self.shard,) = [
             one["ShardId"] for one in self.kinesis.list_shards(StreamARN=self.kinesis.arn)["Shards"]
         ]
 
@@ -61,7 +61,7 @@ class Aws(Cloud):
 
     def fresh(self) -> list[dict[str, Any]]:
         """Return what came since, as Lambda hands it over."""
-        records = self.kinesis.records(self.lane)[self.read :]
+        records = self.kinesis.records(self.shard)[self.read :]
         self.read += len(records)
         return [
             {
@@ -80,7 +80,7 @@ class Aws(Cloud):
         processor.engine = make_engine(
             read_bundle(self.world.bundle), processor.scorer, open_project(self.config)
         )
-        assert processor.handle(self.lane, records_of({"Records": records})) == []
+        assert processor.handle(self.shard, records_of({"Records": records})) == []
 
     def give_up(self, records: Sequence[dict[str, Any]], after_calls: int) -> bool:
         """Deliver a batch that dies after so many calls, and give it up; return whether it died."""
@@ -96,7 +96,7 @@ class Aws(Cloud):
         except Killed:
             numbers = [one["kinesis"]["sequenceNumber"] for one in records]
             info = {
-                "shardId": self.lane,
+                "shardId": self.shard,
                 "startSequenceNumber": numbers[0],
                 "endSequenceNumber": numbers[-1],
                 "streamArn": self.kinesis.arn,
@@ -163,13 +163,13 @@ def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
     before = aws.decisions()
     # The place of a decided payment: a copy of it is repeated, anything else a conflict.
     for event, found in ((EVENT, (0, 1, 0)), (OTHER, (0, 0, 1))):
-        aws.put(event, key=redriven_key(aws.lane, number, "c1"))
+        aws.put(event, key=redriven_key(aws.shard, number, "c1"))
         aws.deliver(aws.fresh())
         batch = aws.told("batch")[-1]
-        assert (batch["decided"], batch["repeated"], batch["conflicts"]) == found
+        assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == found
     assert aws.decisions() == before
     # A place that is still to come cannot be taken: the record is known by its own, and so is the other.
-    aws.put(OTHER, key=redriven_key(aws.lane, str(int(number) + 4), "c1"))
+    aws.put(OTHER, key=redriven_key(aws.shard, str(int(number) + 4), "c1"))
     aws.put(EVENT)
     aws.deliver(aws.fresh())
     assert [int(one.rpartition(":")[2]) - int(number) for one in sorted(aws.decisions())] == [0, 3, 4]

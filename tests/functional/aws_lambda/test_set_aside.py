@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.aws.s3_objects import Objects
-from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine, SetAside
+from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent, S3Quarantine
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
@@ -24,7 +24,7 @@ from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
 
-LANE = "shardId-000000000001"
+SHARD = "shardId-000000000001"
 OTHER = "shardId-000000000002"
 
 
@@ -38,15 +38,15 @@ def delivered(events: list[bytes], first: int = FIRST, key: str | None = None) -
                 "approximateArrivalTimestamp": 1_700_000_000 + number / 1000,
                 "data": base64.b64encode(event).decode(),
             },
-            "eventID": f"{LANE}:{first + number}",
+            "eventID": f"{SHARD}:{first + number}",
         }
         for number, event in enumerate(events)
     ]
     return {"Records": records}
 
 
-def handle(cloud: Cloud, events: list[bytes], lane: str = LANE, first: int = FIRST) -> None:
-    assert cloud.processor().handle(lane, records_of(delivered(events, first))) == []
+def handle(cloud: Cloud, events: list[bytes], shard: str = SHARD, first: int = FIRST) -> None:
+    assert cloud.processor().handle(shard, records_of(delivered(events, first))) == []
 
 
 def bad(number: int, size: int = 0) -> bytes:
@@ -166,7 +166,7 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_worl
     handle(cloud, [raw(SMALL), *first, *without_id])
     handle(cloud, [raw(LARGE), bad(1, 300_000), renamed(30)], OTHER, FIRST + 1_000)
     S3Quarantine(cloud.s3, "q").put(
-        [SetAside("z", "1", "k", "internal_error", "$", "e30=", "Traceback", kind="internal_error")]
+        [QuarantinedEvent("z", "1", "k", "internal_error", "$", "e30=", "Traceback", kind="internal_error")]
     )
     done = put_again(cloud, stream)
     assert (done.objects, done.events, done.before) == (3, 24, 0)
@@ -184,7 +184,7 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_worl
     deliver_all(cloud, stream, small_world)
     ids = {f"r{number}" for number in (*range(20), 30)}
     # Those without an id are payments by the places at which they came first.
-    places = {f"{LANE}:{FIRST + 21 + number}" for number in range(3)}
+    places = {f"{SHARD}:{FIRST + 21 + number}" for number in range(3)}
     assert cloud.decisions().keys() == {"A1"} | ids | places
     assert cloud.s3.puts == before
 
@@ -244,7 +244,7 @@ def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(small_wo
     assert put_again(cloud, stream).events == 3
     assert sum(keys_of(stream).values()) == 6
     deliver_all(cloud, stream, small_world)
-    assert cloud.decisions().keys() == {f"{LANE}:{FIRST + number}" for number in range(3)}
+    assert cloud.decisions().keys() == {f"{SHARD}:{FIRST + number}" for number in range(3)}
 
 
 def test_what_cannot_be_read_is_refused_by_its_name(small_world: SmallWorld) -> None:
@@ -266,7 +266,13 @@ def test_an_object_in_a_bucket_of_many_pages_is_found(small_world: SmallWorld) -
     cloud, stream = Cloud(small_world), FakeKinesis(1)
     kept = S3Quarantine(cloud.s3, "q")
     for number in range(1_005):
-        kept.put([SetAside("s", f"{number:04d}", "k", "no", "$", base64.b64encode(b"%d" % number).decode())])
+        kept.put(
+            [
+                QuarantinedEvent(
+                    "s", f"{number:04d}", "k", "no", "$", base64.b64encode(b"%d" % number).decode()
+                )
+            ]
+        )
     assert put_again(cloud, stream).events == 1_005
     assert put_again(cloud, stream).events == 0
 

@@ -148,7 +148,7 @@ def test_payments_and_labels_that_come_twice_are_counted_apart(
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
     result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
-    assert "60 decided + 0 quarantined (and 20 repeated, 7 labels, 7 repeated labels)" in told(result)
+    assert "60 decided + 0 quarantined (and 20 duplicates, 7 labels, 7 duplicate labels)" in told(result)
 
 
 def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
@@ -192,10 +192,10 @@ def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
     assert "has no end yet" in said
     source.write_bytes(b"\n".join(lines[:60]) + b"\n")
     figures, said = run_file(tmp_path, small_world)
-    assert (figures["decided"], figures["repeated"], figures["quarantined"]) == (10, 0, 0)
+    assert (figures["decided"], figures["duplicates"], figures["quarantined"]) == (10, 0, 0)
     source.write_bytes(b"\n".join(lines[60:]) + b"\n")
     figures, said = run_file(tmp_path, small_world)
-    assert (figures["decided"], figures["repeated"]) == (60, 0)
+    assert (figures["decided"], figures["duplicates"]) == (60, 0)
     assert "not the file that was read before" in said
 
 

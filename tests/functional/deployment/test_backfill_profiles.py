@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fraud_detection.adapters.aws.state.dynamodb_decisions import HISTORY, DynamoDedupIndex
-from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.aws.state.versioned_profiles import VersionedProfileStore
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.backfill_profiles import BackfillResult, backfill_profiles
@@ -32,15 +32,15 @@ def test_history_comes_first_in_every_store(
     entities = list(small_world.project.schema.entities)
     clients: dict[str, Any] = {"dynamodb": dynamo, "sagemaker-featurestore-runtime": features}
 
-    def process(lane: str) -> LaneStore:
+    def process(shard: str) -> VersionedProfileStore:
         choice = ProfilesChoice(profiles_store=kind, feature_groups="live")
         store = profile_store(choice, "profiles", entities, clients.__getitem__)
-        store.lane = lane
+        store.shard = shard
         return store
 
     def warm() -> BackfillResult:
         dedup_index = DynamoDedupIndex(dynamo, "decisions", "labels")
-        dedup_index.lane = HISTORY
+        dedup_index.shard = HISTORY
         return backfill_profiles(bundle, history, process(HISTORY), dedup_index, lambda *_: None)
 
     first = warm()

@@ -18,7 +18,7 @@ from fraud_detection.core.score.protocol import JSON
 from fraud_detection.deployment.release import Release, prepare
 from fraud_detection.deployment.settings import Alarms, Deployment
 from fraud_detection.deployment.template.template import build
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor, ProcessorSettings
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeRuntime, FakeS3
@@ -110,7 +110,9 @@ def deliver(world: SmallWorld, endpoint: BlueGreen, events: list[bytes]) -> list
     processor = processor_of(world, endpoint, lines)
     for begin in range(0, len(events), BATCH):
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
-        processor.handle("shardId-000000000000", [Record(str(number), event, 1.0) for number, event in batch])
+        processor.handle(
+            "shardId-000000000000", [ShardEvent(str(number), event, 1.0) for number, event in batch]
+        )
     return lines
 
 
@@ -127,7 +129,9 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     for begin in range(0, len(events), BATCH):
         told = len(lines)
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
-        processor.handle("shardId-000000000000", [Record(str(number), event, 1.0) for number, event in batch])
+        processor.handle(
+            "shardId-000000000000", [ShardEvent(str(number), event, 1.0) for number, event in batch]
+        )
         for line in lines[told:]:
             watched.take(line)
         if endpoint.canary and watched.risen():

@@ -312,7 +312,7 @@ def test_the_files_of_workers_are_found_under_their_common_name(
     for worker in range(2):
         path = shard_path(tmp_path / "state.db", worker, 2)
         service = open_service(small_world.bundle, path, project=project)[1]
-        serve(service, [event for event in payments if owners.place(event).owner == worker])
+        serve(service, [event for event in payments if owners.route(event).owner == worker])
         service.close()
     together = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     assert together.decided == len(payments) == len(decisions(state))

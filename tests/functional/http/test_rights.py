@@ -84,7 +84,7 @@ def test_a_key_may_do_what_its_roles_name_and_nothing_else(server: Server, name:
             assert {one.get("record", one)["type"] for one in answers} <= {
                 "decision",
                 "label",
-                "repeated",
+                "duplicate",
                 "quarantined",
             }
             continue
@@ -141,7 +141,7 @@ def test_the_name_of_the_key_is_kept_with_what_it_sent_and_told(
     label = about | {"is_fraud": 1, "label_known_at": one["event_time"], "source": "bank"}
     assert server.ask("analyst", "POST", "/v1/labels", json.dumps(label).encode())[1]["caller"] == "analyst"
     again = server.ask("till", "POST", "/v1/decisions", server.events[30])[1]
-    assert (again["caller"], again["repeated"]) == ("both", True)
+    assert (again["caller"], again["duplicate"]) == ("both", True)
     assert server.ask("reader", "GET", f"/v1/decisions/{one['transaction_id']}")[1]["caller"] == "both"
     words = ["explain", one["transaction_id"], f"--state={server.state}", "--plain"]
     bundle = next(part for part in server.one.process.args if str(part).startswith("--bundle="))  # type: ignore[union-attr]

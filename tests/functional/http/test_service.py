@@ -141,7 +141,7 @@ def test_the_same_payment_again_gets_the_same_answer_and_no_second_decision(
     server: Served, events: list[bytes]
 ) -> None:
     first, again = server.decide(events[0])[1], server.decide(events[0])[1]
-    assert again == first | {"repeated": True}
+    assert again == first | {"duplicate": True}
     looked_up = server.ask("GET", f"/v1/decisions/{first['transaction_id']}")
     assert looked_up[:2] == (200, first)
 
@@ -223,7 +223,7 @@ def test_a_label_that_is_no_object_does_not_stop_the_others_of_its_list(
     odd = label[:-1] + b', "note": NaN}'
     status, answers, _ = server.ask("POST", "/v1/labels", b"[7, nothing, " + odd + b", " + label + b"]")
     assert status == 200
-    assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "repeated"]
+    assert [told["type"] for told in answers] == ["quarantined", "quarantined", "label", "duplicate"]
 
 
 def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
@@ -236,7 +236,7 @@ def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
         {"type": "label", "schema_version": 2, "transaction_id": one, "label": "fraud"},
     )
     assert server.ask("POST", "/v1/labels", json.dumps([label]).encode())[1] == [
-        {"type": "repeated", "schema_version": 2, "transaction_id": one, "repeated": True}
+        {"type": "duplicate", "schema_version": 2, "transaction_id": one, "duplicate": True}
     ]
 
 
@@ -263,7 +263,7 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
                 assert time.monotonic() < until
             answer = service.decide(asked)[1]
             assert answer["score"] == told[0].score
-            assert answer.get("repeated", False) == bool(start)
+            assert answer.get("duplicate", False) == bool(start)
             said = service.stop()
         # The second process reads on from the end, and decides nothing again.
         assert f"stopped: {0 if start else len(others[:80]) + len(streamed) + 1} payments" in said
@@ -334,7 +334,7 @@ def test_a_kill_loses_no_answer_that_was_given(
         for transaction_id, answer in answers.items():
             assert one.ask("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, answer)
         rest = [one.decide(event)[1] for event in events]
-    repeated = {body["transaction_id"] for body in rest if body.get("repeated")}
+    repeated = {body["transaction_id"] for body in rest if body.get("duplicate")}
     assert answers.keys() <= repeated
 
 
@@ -351,7 +351,7 @@ def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
     _, again = open_service(small_world.bundle, tmp_path / "state.db")
     assert again.recovered == 0
     again.take(Batch(events[:1], None, 0), "test")
-    assert (again.tally.decided, again.tally.repeated) == (0, 1)
+    assert (again.tally.decided, again.tally.duplicates) == (0, 1)
     again.close()
 
 
@@ -537,7 +537,7 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         state_file.rows = rows  # type: ignore[method-assign]
         ((told_again,),) = [await requests.submit(events[:1])]
         assert isinstance(told_again, Told)
-        assert told_again.repeated
+        assert told_again.duplicate
 
     on_a_loop(small_world, tmp_path, ask)
 
@@ -590,7 +590,7 @@ def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itsel
             assert clock.seconds() < 3
         other.execute("ROLLBACK")
     status, told, _ = server.decide(events[201])
-    assert (status, told["repeated"]) == (200, True)
+    assert (status, told["duplicate"]) == (200, True)
     assert server.ask("GET", "/readyz")[0] == 200
 
 

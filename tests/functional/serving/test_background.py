@@ -220,5 +220,5 @@ def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
     part = service.state_file.background.parts[stream_input.STREAM]
     assert (part.failures, part.healthy, len(opened)) == (2, True, 3)
     assert opened[0] == 0 < opened[1] < opened[2]
-    assert (service.tally.decided, service.tally.repeated) == (len(events), 0)
+    assert (service.tally.decided, service.tally.duplicates) == (len(events), 0)
     requests.close()

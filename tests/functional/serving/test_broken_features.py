@@ -66,7 +66,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     try:
         server.wait()
         again = list(answers())
-        assert all(one["repeated"] for one in again)
+        assert all(one["duplicate"] for one in again)
         assert [one["code"] for one in again[MANY // 2]["reasons"]] == ERROR
         later = json.loads(events[-1]) | {"transaction_id": "later"}
         assert server.decide(json.dumps(later).encode())[1]["score"] is not None

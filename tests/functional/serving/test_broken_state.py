@@ -183,7 +183,7 @@ def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
         # A balancer that looks at this sends nothing meanwhile.
         until(lambda: ready(one))
         assert [one.decide(event)[1] for event in events[:20]] == [
-            body | {"repeated": True} for body in answered
+            body | {"duplicate": True} for body in answered
         ]
         assert {one.decide(event)[0] for event in events[20:60]} == {200}
         said = one.stop()
@@ -248,7 +248,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
     assert mounted(failing_disk.with_name("image"), failing_disk)
     with served(small_world, state, *words) as again:
         assert [again.decide(event)[1] for event in events[:20]] == [
-            body | {"repeated": True} for body in answered
+            body | {"duplicate": True} for body in answered
         ]
         again.stop()
 
@@ -306,8 +306,8 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     made(state, WORKERS)
     # Read for a label, and not at the start, which would end the worker again and again.
     damage(shard_path(state, 0, WORKERS), "labels_payment")
-    theirs = next(json.loads(event) for event in events if ownership.place(event).owner == 0)
-    own = [event for event in events if ownership.place(event).owner == 1]
+    theirs = next(json.loads(event) for event in events if ownership.route(event).owner == 0)
+    own = [event for event in events if ownership.route(event).owner == 1]
     label = {one: theirs[one] for one in ("transaction_id", "card_id")}
     label |= {"is_fraud": 1, "label_known_at": theirs["event_time"]}
     with served(small_world, state, TWO) as one:

@@ -19,10 +19,10 @@ from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.cli.main import main
 from fraud_detection.core.events import Conflict
 from fraud_detection.core.features.replay import HistoricalPayment
-from fraud_detection.core.outcomes import Decided, Repeated
+from fraud_detection.core.outcomes import Decided, Duplicate
 from fraud_detection.core.parse import Parser
 from fraud_detection.history.load import read_history
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
@@ -78,7 +78,7 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
     listed = b"[" + b",".join(raw(one) for one in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
     answers, metrics = told_by(small_world, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
     (_, first), (status, again), refused, (_, (in_list, other, fresh)) = answers
-    assert (status, again) == (200, first | {"repeated": True})
+    assert (status, again) == (200, first | {"duplicate": True})
     body = {"type": "conflict", "schema_version": 2, "transaction_id": "A1", "reason": DIFFERENT}
     body["path"] = "$.transaction_id"
     assert (refused[0], refused[1]["title"], refused[1]["record"]) == (409, "Conflict", body)
@@ -105,7 +105,7 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
             service = open_service(small_world.bundle, state)[1]
     first, copy, conflict = outcomes
     assert isinstance(first, Decided)
-    assert isinstance(copy, Repeated)
+    assert isinstance(copy, Duplicate)
     assert conflict == Conflict(raw(LARGE), DIFFERENT, "$.transaction_id", "A1")
     (values,) = {
         one.values.tobytes()
@@ -130,7 +130,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
     for one in payments:
         known = first.setdefault(one["transaction_id"], one["amount"])
         seen = one["transaction_id"] in {past["transaction_id"] for past in payments[: len(wanted)]}
-        wanted.append(Repeated if seen and known == one["amount"] else Conflict if seen else Decided)
+        wanted.append(Duplicate if seen and known == one["amount"] else Conflict if seen else Decided)
     for turn in range(3):
         state = tmp_path / f"{turn}.db"
         service, done, found = open_service(small_world.bundle, state)[1], 0, []
@@ -153,7 +153,7 @@ def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path:
     payment = Parser(small_world.project.schema).parse(raw(SMALL))
     service.preload_history([HistoricalPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
     copy, conflict = service.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
-    assert isinstance(copy, Repeated)
+    assert isinstance(copy, Duplicate)
     assert isinstance(conflict, Conflict)
     assert conflict.reason == "conflict: transaction_id already decided with other content"
 
@@ -165,7 +165,7 @@ def test_a_file_of_its_own_history_has_no_conflict(small_world: SmallWorld, tmp_
     rows = list(rows_of(small_world, 500))
     outcomes = service.take(Batch(rows, None, 1), "test")
     assert not any(isinstance(one, Conflict) for one in outcomes)
-    assert sum(isinstance(one, Repeated) for one in outcomes) > 400
+    assert sum(isinstance(one, Duplicate) for one in outcomes) > 400
 
 
 def rows_of(world: SmallWorld, most: int) -> Sequence[bytes]:
@@ -186,7 +186,7 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_world: SmallWor
     assert [line["transaction_id"] for line in cloud.told("decision")] == ["A1", "A1"]
     assert len(cloud.decisions()) == 1
     assert [line["conflicts"] for line in cloud.told("batch")] == [1, 1, 1]
-    assert [line["repeated"] for line in cloud.told("batch")] == [0, 1, 1]
+    assert [line["duplicates"] for line in cloud.told("batch")] == [0, 1, 1]
     assert [line["quarantined"] for line in cloud.told("batch")] == [0, 0, 0]
     names = [one["Name"] for one in cloud.told("batch")[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert "conflicts" in names
@@ -196,8 +196,8 @@ def test_the_processor_sets_a_conflict_aside_and_counts_it(small_world: SmallWor
     assert [one["reason"] for one in set_aside] == [DIFFERENT, DIFFERENT]
 
 
-def records(*events: dict[str, Any]) -> list[Record]:
-    return [Record(str(FIRST + place), raw(event), 1.0) for place, event in enumerate(events)]
+def records(*events: dict[str, Any]) -> list[ShardEvent]:
+    return [ShardEvent(str(FIRST + place), raw(event), 1.0) for place, event in enumerate(events)]
 
 
 def test_a_file_that_is_scored_says_which_rows_conflict(
@@ -210,7 +210,7 @@ def test_a_file_that_is_scored_says_which_rows_conflict(
     assert main(["score", str(path), *words]) == 0
     first, copy, conflict = map(json.loads, out.read_text().splitlines())
     assert first["action"]
-    assert copy["repeated"]
+    assert copy["duplicate"]
     assert conflict["reason"].startswith("conflict: ")
     assert conflict["reason"].endswith(": event_time, amount, card_id, merchant_id differ")
     assert "1 decided + 0 quarantined + 1 in conflict" in capsys.readouterr().err

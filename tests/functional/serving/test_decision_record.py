@@ -19,7 +19,7 @@ from fraud_detection.core.decision_settings import ControlGroupSettings, RuleSet
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
-from fraud_detection.serving.aws_lambda.batch import Record as Arrived
+from fraud_detection.serving.aws_lambda.batch import ShardEvent as Arrived
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import Cloud
 from tests.functional.http.test_service import Served, served

@@ -56,9 +56,9 @@ def test_every_event_is_decided_quarantined_repeated_or_a_label(
     serve(service, events)
     tally = service.tally
     assert tally.decided + tally.quarantined == tally.transactions
-    assert tally.transactions + tally.repeated + tally.labels == len(events)
+    assert tally.transactions + tally.duplicates + tally.labels == len(events)
     assert sum(tally.actions) == tally.decided
-    assert min(tally.decided, tally.quarantined, tally.repeated, tally.labels) > 0
+    assert min(tally.decided, tally.quarantined, tally.duplicates, tally.labels) > 0
     service.close()
     with sqlite3.connect(tmp_path / "state.db") as db:
         assert db.execute("SELECT count(*), count(DISTINCT transaction_id) FROM decisions").fetchone() == (
@@ -163,7 +163,7 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     third = service.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
     assert isinstance(third, Decided)
     assert third.values[names.index("terminal_fraud_count_30d")] == 1
-    assert (service.tally.labels, service.tally.repeated) == (1, 1)
+    assert (service.tally.labels, service.tally.duplicates) == (1, 1)
     service.state_file.close()
 
 
@@ -261,7 +261,7 @@ def quarantine(state: Path) -> list[tuple[int, bytes, int]]:
 
 
 def told(path: Path) -> list[bytes]:
-    return [line for line in path.read_bytes().splitlines() if b'"repeated":true' not in line]
+    return [line for line in path.read_bytes().splitlines() if b'"duplicate":true' not in line]
 
 
 def progress_of(state: Path) -> int:

@@ -93,7 +93,7 @@ def test_each_row_of_each_file_is_decided_once_whatever_the_file_is_called(
     capsys.readouterr()
     assert run(write(other, [3, 1, 1, 1, 1])) == 5
     assert "not the file that was read before" in capsys.readouterr().err
-    assert run.figures["repeated"] == 0
+    assert run.figures["duplicates"] == 0
     of_each = ([1, 1, 1, 2, 1, 1], [1, 1, 1, 3], [1, 1, 1, 2, 1, 4], [3, 1, 1, 1, 1])
     assert sorted(run.amounts()) == sorted(amount for file in of_each for amount in file)
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_renamed_after_a_kill_is_read_on(
     decided = len(run.amounts())
     assert 0 < decided < 4_000
     assert run(source.rename(tmp_path / f"renamed.{kind}")) == 4_000 - decided
-    assert run.figures["repeated"] == 0
+    assert run.figures["duplicates"] == 0
     assert run.amounts() == [1.0, 1.0, 1.0, 2.0] * 1_000
 
 
@@ -124,7 +124,7 @@ def test_the_rows_of_history_are_known_in_a_file_that_has_grown_since(
     past = write(tmp_path / f"past.{kind}", [1, 1, 2])
     grown = write(tmp_path / f"grown.{kind}", [1, 1, 2, 2, 2])
     main(["state", "create", str(run.state), f"--history={past}", *run.words])
-    assert (run(grown), run.figures["repeated"]) == (2, 3)
+    assert (run(grown), run.figures["duplicates"]) == (2, 3)
     # What was decided of it is the payment of its row in training too.
     assert len(read_history(open_project(config), grown, lambda *_: None, states=[run.state]).payments) == 5
     out = tmp_path / "scores.jsonl"

@@ -20,7 +20,7 @@ from fraud_detection.core.project_schema import IdSource
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
 from fraud_detection.project.checks import open_project
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
@@ -78,12 +78,12 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
     ids = [body["transaction_id"] for status, body in found[:3] if status == 200]
     assert len(set(ids)) == 3
     (_, first), (_, again), (status, conflict) = found[3:6]
-    assert again == first | {"repeated": True}
+    assert again == first | {"duplicate": True}
     assert (status, conflict["record"]["transaction_id"]) == (409, first["transaction_id"])
     assert conflict["record"]["reason"].endswith(": amount differ")
     of_lists = [one["transaction_id"] for _, body in found[6:] for one in body]
     assert len({*ids, first["transaction_id"], *of_lists}) == 3 + 1 + 6
-    assert not any("repeated" in one for _, body in found[6:] for one in body)
+    assert not any("duplicate" in one for _, body in found[6:] for one in body)
 
 
 def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
@@ -92,7 +92,7 @@ def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
     listed = b"[" + EVENT + b"," + EVENT + b"]"
     first = ask(small_world, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
     again = ask(small_world, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
-    assert again == [one | {"repeated": True} for one in first]
+    assert again == [one | {"duplicate": True} for one in first]
     refused = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
     assert refused[0][0] == 400
     assert ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
@@ -144,7 +144,7 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
 
 def test_records_of_a_stream_are_known_by_shard_and_number(small_world: SmallWorld, config: Path) -> None:
     cloud = Cloud(small_world)
-    records = [Record(str(FIRST + place), EVENT, 1.0) for place in range(3)]
+    records = [ShardEvent(str(FIRST + place), EVENT, 1.0) for place in range(3)]
     for turn in range(2):
         processor = cloud.processor()
         processor.engine = make_engine(
@@ -152,7 +152,7 @@ def test_records_of_a_stream_are_known_by_shard_and_number(small_world: SmallWor
         )
         assert processor.handle("shardId-000000000001", records) == []
         batch = cloud.told("batch")[-1]
-        assert (batch["decided"], batch["repeated"], batch["conflicts"]) == ((3, 0, 0), (0, 3, 0))[turn]
+        assert (batch["decided"], batch["duplicates"], batch["conflicts"]) == ((3, 0, 0), (0, 3, 0))[turn]
     assert cloud.decisions().keys() == {f"shardId-000000000001:{FIRST + place}" for place in range(3)}
 
 

@@ -92,12 +92,12 @@ def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
     arguments = (str(file), f"--bundle={small_world.bundle}", f"--state={state}")
-    expected = {"learned": 4, "redundant": 1, "repeated": 0, "refused": 0, "waiting": 1}
+    expected = {"learned": 4, "redundant": 1, "duplicates": 0, "refused": 0, "waiting": 1}
     assert imported(tmp_path, *arguments) == expected
     assert imported(tmp_path, *arguments) == {
         "learned": 0,
         "redundant": 0,
-        "repeated": 5,
+        "duplicates": 5,
         "refused": 0,
         "waiting": 0,
     }
@@ -166,7 +166,7 @@ def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
     file = write_csv(tmp_path / "labels.csv", rows)
     for learned in (1, 0):
         found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
-        assert (found["learned"], found["repeated"], found["refused"]) == (learned, 1 - learned, 1)
+        assert (found["learned"], found["duplicates"], found["refused"]) == (learned, 1 - learned, 1)
 
 
 def test_a_running_server_learns_the_labels_of_a_file(
@@ -183,7 +183,7 @@ def test_a_running_server_learns_the_labels_of_a_file(
         found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}/")
         assert (found["learned"], found["refused"]) == (4, 0)
         again = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}")
-        assert (again["learned"], again["repeated"]) == (0, 4)
+        assert (again["learned"], again["duplicates"]) == (0, 4)
         server.stop()
     assert [row[1] for row in kept(state)] == [1] * 4
     assert main(["label", "import", str(file), "--to=http://127.0.0.1:1"]) == 2

@@ -74,7 +74,7 @@ def test_the_same_verdict_told_again_counts_once(tmp_path: Path) -> None:
     serve(service, [paid(1, 0), told(1, 3, fraud=True), told(1, 4, fraud=True), told(1, 3, fraud=True)])
     assert risk(service, serve(service, [paid(2, 5)])[0]) == (1, 1.0)
     # What was told at another time is kept, though it changes nothing.
-    assert (service.tally.labels, service.tally.repeated, service.tally.repeated_labels) == (2, 1, 1)
+    assert (service.tally.labels, service.tally.duplicates, service.tally.duplicate_labels) == (2, 1, 1)
     assert service.state_file.rows("SELECT known_at, noted FROM labels ORDER BY seq") == [
         (START + 3 * DAY, 0),
         (START + 4 * DAY, 1),
@@ -163,7 +163,7 @@ def test_a_payment_of_history_that_comes_again_is_neither_decided_nor_counted(tm
     assert isinstance(payment, Transaction)
     service.preload_history([*HISTORY[:2], HistoricalPayment(payment, None, 0)], lambda: None)
     serve(service, [paid(3, 8)])
-    assert (service.tally.decided, service.tally.repeated, service.tally.repeated_labels) == (0, 1, 0)
+    assert (service.tally.decided, service.tally.duplicates, service.tally.duplicate_labels) == (0, 1, 0)
     service.close()
 
 
@@ -190,6 +190,6 @@ def test_where_the_stream_tells_the_labels_of_history_they_count_when_it_does(tm
     store_replayed_history(service.state_file, replay, HISTORY, labels_follow=True)
     assert risk(service, serve(service, [paid(10, 13)])[0]) == (1, 1.0)
     serve(service, [told(2, 14, fraud=True), told(1, 3, fraud=True)])
-    assert (service.tally.labels, service.tally.repeated) == (1, 1)
+    assert (service.tally.labels, service.tally.duplicates) == (1, 1)
     assert risk(service, serve(service, [paid(11, 15)])[0]) == (2, 1.0)
     service.close()

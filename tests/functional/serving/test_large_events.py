@@ -13,7 +13,7 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.cli.main import main
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.functional.serving.test_conflicts import SMALL, raw, told_by
@@ -71,7 +71,9 @@ def test_over_http_it_is_answered_422_and_kept_in_part(small_world: SmallWorld, 
 def test_on_a_stream_the_bucket_holds_its_beginning(small_world: SmallWorld) -> None:
     cloud = Cloud(small_world)
     assert (
-        cloud.processor().handle("s", [Record.at(str(FIRST), WIDE), Record.at(str(FIRST + 1), raw(SMALL))])
+        cloud.processor().handle(
+            "s", [ShardEvent.at(str(FIRST), WIDE), ShardEvent.at(str(FIRST + 1), raw(SMALL))]
+        )
         == []
     )
     (aside,) = cloud.aside()
@@ -93,7 +95,7 @@ def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_
     assert len(largest) == 256 * 1024
     _, service = open_service(small_world.bundle, tmp_path / "state.db")
     service.take(Batch([largest, largest], None, 0), "test")
-    assert (service.tally.decided, service.tally.repeated) == (1, 1)
+    assert (service.tally.decided, service.tally.duplicates) == (1, 1)
     service.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]

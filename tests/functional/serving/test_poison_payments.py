@@ -19,13 +19,13 @@ from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.core.events import Action, Decision, Transaction, Verdict
 from fraud_detection.engine.decision_engine import Canary
-from fraud_detection.serving.aws_lambda.batch import Record
+from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import open_service
 
-LANE = "shardId-000000000000"
+SHARD = "shardId-000000000000"
 POISON = "poison"
 MANY = 40
 
@@ -187,15 +187,15 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
 def test_the_function_goes_on_behind_a_payment_that_raises(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
-    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
     well = Cloud(small_world)
-    assert well.processor().handle(LANE, records) == []
+    assert well.processor().handle(SHARD, records) == []
     cloud = Cloud(small_world)
     processor = cloud.processor()
     strategy = processor.engine.strategy
     broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
     processor.engine = msgspec.structs.replace(processor.engine, strategy=broken)
-    assert processor.handle(LANE, records) == []
+    assert processor.handle(SHARD, records) == []
     actions = {one["transaction_id"]: (one["action"], one["score"]) for one in cloud.told("decision")}
     expected = {one["transaction_id"]: (one["action"], one["score"]) for one in well.told("decision")}
     assert actions == expected | {POISON: ("review", None)}
@@ -223,9 +223,9 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
     damage_profile(cloud.dynamo, card)
     processor = cloud.processor()
-    records = [Record(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
+    records = [ShardEvent(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
     for begin in (0, MANY // 2):
-        assert processor.handle(LANE, records[begin : begin + MANY // 2]) == []
+        assert processor.handle(SHARD, records[begin : begin + MANY // 2]) == []
     assert cloud.decisions().keys() == {json.loads(one)["transaction_id"] for one in events}
     failed = {
         one["transaction_id"]
@@ -234,23 +234,27 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
     }
     assert failed == mine
     assert {one.reason for one in cloud.aside()} == {"internal_error"}
-    assert processor.dedup_index.unsaved() == []
+    assert processor.dedup_index.unfinished() == []
 
 
 def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profile_cannot_be_read(
     small_world: SmallWorld, events: list[bytes]
 ) -> None:
     cloud = Cloud(small_world)
-    assert cloud.processor().handle(LANE, [Record(str(FIRST), events[0], 1.0)]) == []
+    assert cloud.processor().handle(SHARD, [ShardEvent(str(FIRST), events[0], 1.0)]) == []
     first = json.loads(events[0])
     other = first | {"amount": 9_500.0, "card_id": "broken"}
     damage_profile(cloud.dynamo, "broken")
     sent = [events[0], json.dumps(other).encode()]
-    records = [Record(str(FIRST + 1 + place), one, 1.0) for place, one in enumerate(sent)]
-    assert cloud.processor().handle(LANE, records) == []
+    records = [ShardEvent(str(FIRST + 1 + place), one, 1.0) for place, one in enumerate(sent)]
+    assert cloud.processor().handle(SHARD, records) == []
     assert {one.kind for one in cloud.aside()} == {"conflict"}
     batches = cloud.told("batch")[1:]
-    assert [sum(one[count] for one in batches) for count in ("repeated", "conflicts", "decided")] == [1, 1, 0]
+    assert [sum(one[count] for one in batches) for count in ("duplicates", "conflicts", "decided")] == [
+        1,
+        1,
+        0,
+    ]
 
 
 def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_others(
@@ -259,8 +263,8 @@ def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_ot
     cloud = Cloud(small_world)
     one = json.loads(events[5])["transaction_id"]
     cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
-    records = [Record(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]
-    assert cloud.processor().handle(LANE, records) == []
+    records = [ShardEvent(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]
+    assert cloud.processor().handle(SHARD, records) == []
     told = {line["transaction_id"] for line in cloud.told("decision")}
     assert told == {json.loads(event)["transaction_id"] for event in events} - {one}
     (aside,) = cloud.aside()

@@ -205,8 +205,8 @@ def test_equal_events_without_card_or_id_have_one_owner(small_world: SmallWorld)
     ownership = Ownership(small_world.project.schema, 4)
     for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
         drawn = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
-        assert len({ownership.place(event, one).owner for one in drawn}) == 1
-    assert {ownership.place(b"[%d]" % number).owner for number in range(50)} == set(range(4))
+        assert len({ownership.route(event, one).owner for one in drawn}) == 1
+    assert {ownership.route(b"[%d]" % number).owner for number in range(50)} == set(range(4))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -137,6 +137,6 @@ def test_every_process_answers_as_a_file_in_one_piece_does(
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
     cuts = killed_once(cuttings(len(case.events), 7), len(case.events))
     found = service.decide(case, cuts, tmp_path)
-    if "repeated" not in service.kinds:
+    if "duplicate" not in service.kinds:
         wanted = Result(in_order(kept_once(case, wanted)))
     assert_same(case, service, wanted, found)

@@ -24,7 +24,7 @@ from fraud_detection.adapters.sqlite.commit_marker import SLOT_BYTES, SUFFIX, ma
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.sqlite.state_guard import LOOK_EVERY_S
 from fraud_detection.adapters.sqlite.state_lock import pages_of_log
-from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.cli.main import main
 from fraud_detection.core.errors import ConfigError, RetryError
 from fraud_detection.serving.create_state import new_state
@@ -56,7 +56,7 @@ def take(service: EmbeddedService, events: list[bytes]) -> None:
 
 
 def seq_of(state: Path) -> int:
-    record = Record(state)
+    record = StateReader(state)
     record.close()
     return record.checkpoint.seq
 
@@ -298,7 +298,7 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
     source.write_bytes(events[0] + b"\n")
     assert main(["run", f"--source={source}", f"--json={figures}", "--accept-loss", *words]) == 0
     counts = json.loads(figures.read_bytes())
-    assert (counts["decided"], counts["repeated"]) == (1, 0)
+    assert (counts["decided"], counts["duplicates"]) == (1, 0)
 
 
 # A file that vanishes or shrinks
@@ -566,7 +566,7 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
         until(lambda: one.ask("GET", "/readyz")[0] == 200)
         assert [one.decide(event)[0] for event in events[:300]] == [200] * 300
         one.stop()
-    with closing(Record(state)) as record:
+    with closing(StateReader(state)) as record:
         assert record.rows("SELECT count(*), count(DISTINCT transaction_id) FROM all_decisions") == [
             (300, 300)
         ]

@@ -76,11 +76,11 @@ def test_the_second_card_is_refused_whoever_is_asked_and_the_first_decision_stan
                 refused = asker.decide(payment(one, then))
                 assert (refused[0], refused[1]["record"]["reason"]) == (409, DIFFERENT)
             again = asked[1].decide(payment(one, cards[first]))[1]
-            assert again == decided[1] | {"repeated": True}
+            assert again == decided[1] | {"duplicate": True}
             assert asked[2].ask("GET", f"/v1/decisions/{one}")[1] == decided[1]
             # Whatever card a label tells, it goes to the worker that has decided: there it comes again.
             assert asked[3].ask("POST", "/v1/labels", label(one, then))[0] == 200
-            assert asked[4].ask("POST", "/v1/labels", label(one, cards[first]))[1]["repeated"] is True
+            assert asked[4].ask("POST", "/v1/labels", label(one, cards[first]))[1]["duplicate"] is True
     assert total(server, "fraud_conflicts_total") == before + WORKERS * 6
 
 
@@ -99,8 +99,8 @@ def test_in_a_list_the_first_one_is_decided_and_labels_find_it(server: Served, c
             "decision",
             "conflict",
         ]
-        assert answers[3] == answers[0] | {"repeated": True}
-        assert server.ask("POST", "/v1/labels", label(one, mine))[1]["repeated"] is True
+        assert answers[3] == answers[0] | {"duplicate": True}
+        assert server.ask("POST", "/v1/labels", label(one, mine))[1]["duplicate"] is True
 
 
 def test_a_key_that_comes_again_with_another_card_is_a_conflict(server: Served, cards: list[str]) -> None:
@@ -142,12 +142,12 @@ def test_when_all_are_killed_and_start_again_each_id_stands_in_one_file(
 
 def race(one: Served, cards: list[str]) -> dict[tuple[str, int], int]:
     """Let all workers be asked for the same ids at the same time; return who had which answer."""
-    statuses, together = dict[tuple[str, int], int](), threading.Barrier(WORKERS)
+    statuses, router = dict[tuple[str, int], int](), threading.Barrier(WORKERS)
 
     def ask(worker: int) -> None:
         asker = Asker(one.port)
         for number in range(RACES):
-            together.wait()
+            router.wait()
             statuses[f"race-{number}", worker] = asker.decide(payment(f"race-{number}", cards[worker]))[0]
         asker.close()
 

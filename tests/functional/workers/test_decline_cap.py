@@ -119,7 +119,7 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
             services = services_of(engine, tmp_path)
         batch = events[at : at + size]
         for worker, service in enumerate(services):
-            own = [event for event in batch if ownership.place(event).owner == worker]
+            own = [event for event in batch if ownership.route(event).owner == worker]
             outcomes = service.take(Batch(own, None, 0), "test")
             declined += sum(
                 isinstance(one, Decided) and one.decision.action.label == "decline" for one in outcomes

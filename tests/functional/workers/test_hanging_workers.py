@@ -77,8 +77,8 @@ def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
     with served(small_world, tmp_path / "state.db", TWO) as one, askers_by_worker(one) as asked:
         victim = children(one.process.pid)[0]
         hangs = number_of(victim)
-        theirs = [event for event in events if ownership.place(event).owner == hangs]
-        own = [event for event in events if ownership.place(event).owner != hangs]
+        theirs = [event for event in events if ownership.route(event).owner == hangs]
+        own = [event for event in events if ownership.route(event).owner != hangs]
         answers = [asked[1 - hangs].decide(event) for event in theirs[:20]]
         assert {status for status, _, _ in answers} == {200}
         ended: list[float] = []
@@ -109,7 +109,7 @@ def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
         assert ended[0] - stopped_at < HANGS_AFTER_S + SLACK_S
         until(lambda: asked[1 - hangs].ask("GET", "/readyz")[0] == 200)
         again = [asked[1 - hangs].decide(event)[:2] for event in theirs[:20]]
-        assert again == [(200, body | {"repeated": True}) for _, body, _ in answers]
+        assert again == [(200, body | {"duplicate": True}) for _, body, _ in answers]
         assert asked[1 - hangs].decide(theirs[20])[0] == 200
         said = one.stop()
     assert one.process.returncode == 0
@@ -154,7 +154,7 @@ def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
     one, asked_by, free = keyed.one, keyed.asked_by, keyed.free
     ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
     home = ownership.of_id("till")
-    own = [event for event in events if ownership.place(event).owner != home]
+    own = [event for event in events if ownership.route(event).owner != home]
     (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]
     with askers_by_worker(one, **free) as asked:
         other = asked[1 - home]

@@ -16,7 +16,7 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
-from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
+from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry, ReplicationLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Transaction
@@ -27,7 +27,7 @@ from fraud_detection.engine.engine import Engine
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.reapply import remember_past
+from fraud_detection.serving.reapply import reapply_event
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService, shared_profiles
 from tests.conftest import SmallWorld
@@ -64,7 +64,7 @@ def open_workers(
 
 
 def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) -> int:
-    place = ownership.place(event)
+    place = ownership.route(event)
     if place.owner is not None:
         return place.owner
     known = [
@@ -75,8 +75,8 @@ def owner_of(ownership: Ownership, event: bytes, services: list[WorkerService]) 
     return known[0] if known else 0
 
 
-def follow_all(services: list[WorkerService]) -> None:
-    while any(service.follow(other) for service in services for other in service.others):
+def replicate_all(services: list[WorkerService]) -> None:
+    while any(service.replicate(other) for service in services for other in service.others):
         pass
 
 
@@ -119,14 +119,14 @@ def recounted(engine: Engine, service: WorkerService) -> int:
     """Replay a worker's log with what it followed; every served value is made again, to the last bit."""
     memory, parser, count = ProfileCache(engine.extractor), Parser(engine.project.schema), 0
     shared = shared_profiles(engine, memory)
-    own: Iterator[LoggedEvent | Followed] = service.state_file.since(0)
+    own: Iterator[LoggedEvent | ReplicationEntry] = service.state_file.since(0)
     for one in heapq.merge(own, service.log.since(0), key=attrgetter("seq")):
         memory.sequence = shared.sequence = one.seq
-        if isinstance(one, Followed):
+        if isinstance(one, ReplicationEntry):
             for past in service.others[one.worker].since(one.after):
                 if past.seq > one.until:
                     break
-                remember_past(shared, parser, past)
+                reapply_event(shared, parser, past)
         elif one.event is None:
             memory.apply_label(
                 one.ids, one.known_at, fraud=one.fraud, supersedes_known_at=one.supersedes_known_at
@@ -164,19 +164,19 @@ def test_shared_profiles_become_those_of_one_process(
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if chance.random() < 0.2:
             one = chance.choice(services)
-            one.follow(1 - one.worker)
+            one.replicate(1 - one.worker)
         if chance.random() < dies:
             # Nothing more is saved: the next process recovers from the logs.
             for service in services:
                 service.state_file.close()
                 service.others[1 - service.worker].close()
             services, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
-    follow_all(services)
+    replicate_all(services)
     assert deaths > often if dies else deaths == 0
     assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db"))
     assert sum(recounted(engine, service) for service in services) > 0.75 * payments
     assert (
-        sum(service.state_file.rows("SELECT COUNT(*) FROM followed")[0][0] for service in services)
+        sum(service.state_file.rows("SELECT COUNT(*) FROM replication_log")[0][0] for service in services)
         > payments / 20
     )
     for service in services:
@@ -185,12 +185,12 @@ def test_shared_profiles_become_those_of_one_process(
 
 def test_what_a_loss_of_power_took_from_another_log_is_followed_anew(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "own.db")) as db:
-        log = FollowLog(db)
+        log = ReplicationLog(db)
         for part in (
-            Followed(1, 1, 0, 10),
-            Followed(2, 2, 0, 50),
-            Followed(3, 1, 10, 20),
-            Followed(4, 1, 20, 30),
+            ReplicationEntry(1, 1, 0, 10),
+            ReplicationEntry(2, 2, 0, 50),
+            ReplicationEntry(3, 1, 10, 20),
+            ReplicationEntry(4, 1, 20, 30),
         ):
             log.note(part)
         log.cut_off(1, 15)
@@ -212,16 +212,16 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
     new_state(tmp_path / "state.db", WORKERS)
     services = open_workers(engine, tmp_path / "state.db", wait_s=0.01)
     ownership = Ownership(engine.project.schema, WORKERS)
-    first = next(event for event in events if ownership.place(event).owner == 0)
+    first = next(event for event in events if ownership.route(event).owner == 0)
     services[0].take(Batch([first], None, 0), "test")
     with closing(sqlite3.connect(shard_path(tmp_path / "state.db", 1, WORKERS), isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(RetryError, match="busy"):
-            services[1].follow(0)
+            services[1].replicate(0)
         db.execute("ROLLBACK")
     assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (0, 0)
-    assert services[1].follow(0) == [1]
-    assert services[1].follow(0) == []
+    assert services[1].replicate(0) == [1]
+    assert services[1].replicate(0) == []
     shared = sum(one in first.decode() for one in ("device_id", "merchant_id", "terminal_id"))
     shared -= first.count(b'_id":null')
     assert (services[1].state_file.seq, services[1].pipeline.memory.size()) == (1, shared)
@@ -241,15 +241,15 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
         Ownership(engine.project.schema, WORKERS),
     )
     # In the end one worker hears of the time by the other's payments alone.
-    events = [event for place, event in enumerate(events) if place < 300 or ownership.place(event).owner == 0]
+    events = [event for place, event in enumerate(events) if place < 300 or ownership.route(event).owner == 0]
     for service in services:
         service.preload_own_history(past, ownership)
     due = sum(len(service.pipeline.pending_labels) for service in services)
     for place, event in enumerate(events):
         services[owner_of(ownership, event, services)].take(Batch([event], None, 0), "test")
         if place % 50 == 0:
-            follow_all(services)
-    follow_all(services)
+            replicate_all(services)
+    replicate_all(services)
     assert sum(len(service.pipeline.pending_labels) for service in services) < due
     assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db", past))
     for service in services:

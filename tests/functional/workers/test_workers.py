@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.cli.main import main
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.serving.create_state import new_state
@@ -26,7 +26,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.conftest import SmallWorld
 from tests.functional.http.test_service import Reply, Served, served
-from tests.functional.workers.test_replica import contents, follow_all, open_workers
+from tests.functional.workers.test_replica import contents, open_workers, replicate_all
 from tests.states import made, open_service, short_history
 
 WORKERS = 2
@@ -80,7 +80,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def until_followed(one: Served, events: int) -> None:
     """Wait until each worker has taken in what the others decided."""
-    until(lambda: total(one, "fraud_followed_events_total") == events * (WORKERS - 1))
+    until(lambda: total(one, "fraud_replicated_events_total") == events * (WORKERS - 1))
 
 
 def children(pid: int) -> list[int]:
@@ -136,11 +136,11 @@ def test_whichever_worker_is_asked_a_payment_is_decided_once_and_answered_alike(
     with askers(server.port) as asked:
         first = [asked[place % len(asked)].decide(event) for place, event in enumerate(events[:120])]
         assert {status for status, _, _ in first} == {200}
-        assert not any("repeated" in body for _, body, _ in first)
+        assert not any("duplicate" in body for _, body, _ in first)
         for shift in (1, 2, 5):
             for place, event in enumerate(events[:120]):
                 again = asked[(place + shift) % len(asked)].decide(event)
-                assert again[:2] == (200, first[place][1] | {"repeated": True})
+                assert again[:2] == (200, first[place][1] | {"duplicate": True})
         for place, (_, body, _) in enumerate(first):
             found = asked[(place + 3) % len(asked)].ask("GET", f"/v1/decisions/{body['transaction_id']}")
             assert found[:2] == (200, body)
@@ -191,7 +191,7 @@ def test_equal_events_that_cannot_be_decided_are_one_row_whichever_worker_is_ask
     assert total(server, "fraud_quarantined_total") - before == 2 * len(lines) * len(bad)
     found: list[tuple[bytes, int]] = []
     for worker in range(WORKERS):
-        with closing(Record(shard_path(files, worker, WORKERS))) as record:
+        with closing(StateReader(shard_path(files, worker, WORKERS))) as record:
             found += [(one.event, one.count) for one in record.refused() if one.event in bad]
     # Each that has no key counts, and all that have it count once.
     assert sorted(found) == sorted((event, len(lines) + 1) for event in bad)
@@ -216,7 +216,7 @@ def test_a_label_reaches_the_worker_that_decided_its_payment(server: Served, eve
             assert told[1]["label"] == ("fraud" if place % 2 else "legitimate")
             again = json.dumps(label | {"card_id": payment["card_id"]}).encode()
             told_again = asked[(place + 3) % 6].ask("POST", "/v1/labels", again)[1]
-            assert (told_again["type"], told_again["transaction_id"]) == ("repeated", one)
+            assert (told_again["type"], told_again["transaction_id"]) == ("duplicate", one)
 
 
 def test_a_label_with_its_card_may_come_before_its_payment(server: Served, events: list[bytes]) -> None:
@@ -233,7 +233,7 @@ def test_a_label_with_its_card_may_come_before_its_payment(server: Served, event
         told = server.ask("POST", "/v1/labels", json.dumps(label).encode())
         assert (told[0], told[1]["transaction_id"], told[1]["label"]) == (200, one, "fraud")
         assert server.decide(event)[0] == 200
-        assert server.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["repeated"] is True
+        assert server.ask("POST", "/v1/labels", json.dumps(label).encode())[1]["duplicate"] is True
     assert total(server, "fraud_labels_total") == before + 6
 
 
@@ -322,7 +322,7 @@ class Load(threading.Thread):
 
 
 def bare(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key != "repeated"}
+    return {key: value for key, value in answer.items() if key != "duplicate"}
 
 
 def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
@@ -362,9 +362,9 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     assert answers.keys() <= found.keys()
     engine = load_engine(small_world.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
-    assert all(ownership.place(event).owner == worker for worker, event, _ in found.values())
+    assert all(ownership.route(event).owner == worker for worker, event, _ in found.values())
     services = open_workers(engine, state)
-    follow_all(services)
+    replicate_all(services)
     profiles = [contents(service.pipeline.memory) for service in services]
     _, single = open_service(small_world.bundle, tmp_path / "alone.db")
     for _, event, _ in found.values():

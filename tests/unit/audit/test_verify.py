@@ -90,7 +90,7 @@ def outcomes(chance: random.Random, first: int) -> list[Outcome]:
 
 
 def fill(state: Path, seed: int = 0) -> None:
-    """Keep six batches, with numbers left out between them as repeated events leave them."""
+    """Keep six batches, with numbers left out between them as duplicates leave them."""
     chance, state_file = random.Random(seed), opened(state)
     state_file.store_configuration(CONFIGURATION.config_id, CONFIGURATION.content)
     for batch in range(6):

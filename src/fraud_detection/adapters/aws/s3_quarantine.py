@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
     partition_key: str
 
 
-class SetAside(msgspec.Struct, frozen=True):
+class QuarantinedEvent(msgspec.Struct, frozen=True):
     """A line of such an object.
 
     sequence_number, partition_key: its place.  error: the traceback where it was an error of the program.
@@ -71,7 +71,7 @@ class S3Quarantine:
         """Take boto3's client."""
         self._client, self._bucket = client, bucket
 
-    def put(self, records: Sequence[SetAside]) -> None:
+    def put(self, records: Sequence[QuarantinedEvent]) -> None:
         """Keep what is set aside of a batch; raise RetryError when that fails."""
         if not records:
             return
@@ -83,9 +83,9 @@ class S3Quarantine:
             raise RetryError(f"bucket {self._bucket}: {error}") from None
 
 
-def _merged(records: Sequence[SetAside]) -> Iterator[SetAside]:
+def _merged(records: Sequence[QuarantinedEvent]) -> Iterator[QuarantinedEvent]:
     """Yield a record for all that have the same event, reason and path, in the order of the first."""
-    equal: dict[tuple[str, ...], list[SetAside]] = {}
+    equal: dict[tuple[str, ...], list[QuarantinedEvent]] = {}
     for one in records:
         equal.setdefault((one.reason, one.path, one.error, one.event_base64), []).append(one)
     for first, *others in equal.values():
@@ -94,10 +94,10 @@ def _merged(records: Sequence[SetAside]) -> Iterator[SetAside]:
         yield msgspec.structs.replace(first, count=1 + len(others), last_at=last_at, again=again)
 
 
-def read_set_aside(name: str, content: bytes) -> Iterator[SetAside]:
+def read_quarantined(name: str, content: bytes) -> Iterator[QuarantinedEvent]:
     """Yield the records of an object; raise ConfigError that names the line which is none."""
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            yield msgspec.json.decode(line, type=SetAside)
+            yield msgspec.json.decode(line, type=QuarantinedEvent)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{name}, line {number}: no record that was set aside: {error}") from None

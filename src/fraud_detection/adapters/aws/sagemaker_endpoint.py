@@ -38,7 +38,7 @@ class SageMakerScorer:
 
     budget_s: how long one batch may take, retries included; the client's own time-outs must be shorter.
     explain_at: rows from this probability on come with reasons.
-    answered: what the endpoint said of the last batch; no bundle when it said nothing.  trouble: why.
+    answered: what the endpoint said of the last batch; no bundle when it said nothing.  last_error: why.
     seconds: how long it took.
     """
 
@@ -55,7 +55,7 @@ class SageMakerScorer:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take boto3's client and what the endpoint's model must have been trained on."""
-        self.answered, self.trouble = NOTHING, ""
+        self.answered, self.last_error = NOTHING, ""
         self.seconds = 0.0
         self._client, self._endpoint = client, endpoint
         self._names, self._fingerprint = tuple(names), fingerprint
@@ -66,18 +66,18 @@ class SageMakerScorer:
 
     def forget(self) -> None:
         """Begin a batch: nothing was asked for it yet, and nothing need be, if no payment of it is new."""
-        self.answered, self.trouble, self.seconds = NOTHING, "", 0.0
+        self.answered, self.last_error, self.seconds = NOTHING, "", 0.0
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:
         """Return one probability a row; raise RetryError when the endpoint did not answer in time.
 
         A row that the model refused is NaN, which no policy takes for an approval.
         """
-        self.answered, self.trouble, began = NOTHING, "", self._clock()
+        self.answered, self.last_error, began = NOTHING, "", self._clock()
         try:
             self.answered = self._ask(rows, self._explain_at, explained)
         except RetryError as error:
-            self.trouble = str(error)
+            self.last_error = str(error)
             raise
         finally:
             self.seconds = self._clock() - began

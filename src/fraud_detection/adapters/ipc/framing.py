@@ -1,4 +1,4 @@
-"""What crosses a line between workers at once, and how the next begins: its length stands before it."""
+"""Length-prefixed message framing for worker sockets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import msgspec
 LENGTH = struct.Struct(">I")
 
 MAX_FRAME_BYTES = 1 << 24
-"""Bytes; a list of events over HTTP has at most a sixteenth, and its answers are no longer."""
+"""Bytes; a list of events over HTTP has at most a sixteenth of that, and so have its answers."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class FrameError(Exception):
-    """What arrives is no frame, or is longer than any: its line is of no use any more."""
+    """Received bytes are no frame or exceed the maximum; the connection cannot go on."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
-    """What crosses a line at once.
+    """One message.
 
-    number: of the question, 0 for what needs no answer.  what: the kind of question, or of answer.
+    number: of the request, 0 for a notification.  what: the method, or the kind of reply.
     """
 
     number: int
@@ -34,21 +34,21 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
 _decode = msgspec.msgpack.Decoder(Frame).decode
 
 
-def packed(frame: Frame) -> bytes:
-    r"""Return the bytes of a frame, its length before it.
+def encode_frame(frame: Frame) -> bytes:
+    r"""Encode a frame with its length before it.
 
-    >>> packed(Frame(1, "find", "a"))
+    >>> encode_frame(Frame(1, "find", "a"))
     b'\x00\x00\x00\t\x93\x01\xa4find\xa1a'
     """
     content = _encode(frame)
     return LENGTH.pack(len(content)) + content
 
 
-class Frames:
-    """Cuts what arrives on a line into frames, however it was broken up.
+class FrameDecoder:
+    """Decodes frames from received bytes, however they were split.
 
-    >>> frames = Frames()
-    >>> whole = packed(Frame(1, "find", "a")) * 2
+    >>> frames = FrameDecoder()
+    >>> whole = encode_frame(Frame(1, "find", "a")) * 2
     >>> [len(list(frames.of(part))) for part in (whole[:3], whole[3:20], whole[20:])]
     [0, 1, 1]
     """

@@ -8,7 +8,7 @@ Block and places are independent of one another: they are cut from bits of one h
 low 28 for the block (16 GB of blocks), and four times nine for the places, of which there are 512.  A bit is
 only ever set, so a reader beside the writer sees an id or does not see it yet, never less than before.
 
->>> seen = IdFilter()
+>>> seen = BloomFilter()
 >>> seen.enter("t1")
 >>> seen.may_hold("t1"), seen.may_hold("t2")
 (True, False)
@@ -37,7 +37,7 @@ class Layer:
         self.content: bytearray | memoryview = content
 
 
-class IdFilter:
+class BloomFilter:
     """Remembers ids in 3 bytes each, as long as its memory lives."""
 
     def __init__(self, memory: Callable[[int], bytearray | memoryview] = bytearray) -> None:

@@ -44,7 +44,7 @@ FEW_FRAMES = 100
 """Pages that are left for the moment in which the writer has to wait."""
 
 
-class WalMerger:
+class WalCheckpointer:
     """Works in a thread of `Background`, with a connection of its own.
 
     Once the log has passed 64 MB it is merged at every look: a restarted log keeps its size.  Nothing is

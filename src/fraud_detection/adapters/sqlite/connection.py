@@ -117,7 +117,7 @@ class StateConnection:
             db.execute(f"PRAGMA synchronous = {synchronous}")
             db.execute("PRAGMA cache_size = -65536")
             db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES:d}")
-            # `WalMerger` does it, so that no payment waits for it.
+            # `WalCheckpointer` does it, so that no payment waits for it.
             db.execute("PRAGMA wal_autocheckpoint = 0")
             check_format(db, self.path)
             if self._guard is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fraud_detection.adapters.sqlite.bloom_filter import IdFilter
+from fraud_detection.adapters.sqlite.bloom_filter import BloomFilter
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.events import HISTORY, Label
 from fraud_detection.core.features.replay import HistoricalPayment
@@ -42,7 +42,7 @@ class SqliteDedupIndex:
         self.unflushed: set[str] = set()
         self.awaited: set[str] = set()
         self.elsewhere: dict[str, FirstDelivery] = {}
-        self._ids, self._board = IdFilter(), board
+        self._ids, self._board = BloomFilter(), board
         # Tables whose ids are not all in the filter, with the last one that is; until then SQLite is asked.
         self._to_enter = {"decisions": "", "history": ""}
 

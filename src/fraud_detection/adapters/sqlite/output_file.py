@@ -56,7 +56,7 @@ def told_of(state_file: StateFile, transaction_id: str) -> tuple[Decision, int] 
 
 
 def told_since(state_file: StateFile, seq: int) -> Iterator[Told]:
-    """Yield what became of the events after number `seq`, in order; repeated ones left no trace."""
+    """Yield what became of the events after number `seq`, in order; duplicates leave no trace."""
     for _, kind, *row in state_file.rows(SINCE, {"seq": seq}):
         if kind == 0:
             yield _decision(*row)

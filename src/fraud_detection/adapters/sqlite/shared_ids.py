@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 
-from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IdFilter
+from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, BloomFilter
 from fraud_detection.core.errors import ConfigError
 
 MAX_LAYERS = 12
@@ -33,14 +33,14 @@ def shared_memory(worker: int) -> int:
 
 
 class SharedIds:
-    """An `IdFilter` over shared memory; its worker alone enters."""
+    """An `BloomFilter` over shared memory; its worker alone enters."""
 
     def __init__(self, memory: int) -> None:
         """Go on with what is there; `memory` is a descriptor of `shared_memory`."""
         self._bytes = memoryview(mmap.mmap(memory, SIZE))
         self._head = self._bytes[:HEAD_BYTES].cast("q")
         self._end = HEAD_BYTES
-        self._ids, self._layers, self._complete = IdFilter(self._part), 0, False
+        self._ids, self._layers, self._complete = BloomFilter(self._part), 0, False
         self._lock = threading.Lock()
         self._lock.acquire()
         if self._head[LAYERS]:

@@ -19,7 +19,7 @@ import msgspec
 
 from fraud_detection.adapters.host.background import Background
 from fraud_detection.adapters.sqlite import journal
-from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from fraud_detection.adapters.sqlite.checkpointer import WalCheckpointer
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S, StateConnection
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.errors import opening, passes
@@ -82,7 +82,7 @@ class StateFile(StateConnection):
         except BaseException:
             self._release()
             raise
-        self._merger = None if reading else WalMerger(path.resolve()).start(self.background)
+        self._merger = None if reading else WalCheckpointer(path.resolve()).start(self.background)
 
     def _restore(self) -> None:
         self._flushed, self._waiting = journal.last_flushed(self._db), journal.entries(self._db)

@@ -17,7 +17,7 @@ from fraud_detection.adapters.sqlite import journal
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent, journal_since, tables_since
 from fraud_detection.adapters.sqlite.journal import Checkpoint, Entry
-from fraud_detection.adapters.sqlite.replication_log import Followed
+from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry
 from fraud_detection.adapters.sqlite.tables import check_format
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Action
@@ -104,7 +104,7 @@ class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     config_id: str
 
 
-class Record:
+class StateReader:
     """One state file at one moment.
 
     waiting: what is in the journal alone.
@@ -201,12 +201,12 @@ class Record:
         yield from tables_since(self._db, self.dedup_index, seq)
         yield from journal_since(self.waiting, self.dedup_index, seq)
 
-    def followed(self) -> list[Followed]:
+    def replication_entries(self) -> list[ReplicationEntry]:
         """Return which parts of the other workers' logs were taken in, in order."""
-        if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'followed'"):
+        if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'replication_log'"):
             return []
-        query = "SELECT seq, worker, after, until FROM followed ORDER BY seq"
-        return [Followed(*row) for row in self.rows(query)]
+        query = "SELECT seq, worker, after, until FROM replication_log ORDER BY seq"
+        return [ReplicationEntry(*row) for row in self.rows(query)]
 
     def _join(self) -> None:
         """Let queries find what waits in the journal beside what is in the tables."""

@@ -111,7 +111,7 @@ def backfill(output: Output, *, settings: Path, bundle: Path, history: Path) -> 
     dedup_index = DynamoDedupIndex(
         dynamodb, outputs["DecisionsTable"], outputs["LabelsTable"], deployment.retention.decisions
     )
-    profiles.lane = dedup_index.lane = HISTORY
+    profiles.shard = dedup_index.shard = HISTORY
     result = backfill_profiles(found, history, profiles, dedup_index, output.screen.progress)
     output.screen.finish()
     output.screen.say(

@@ -40,10 +40,10 @@ def verify(output: Output, *, state: Path, anchor: Path | None, verify_against: 
     import msgspec
 
     from fraud_detection.audit import verify as auditing
-    from fraud_detection.serving.workers.ownership import kept_files
+    from fraud_detection.serving.workers.ownership import state_files_of
 
     notes = _notes(anchor, verify_against)
-    found = [auditing.verify(path, notes, output.screen.progress) for path in kept_files(state)]
+    found = [auditing.verify(path, notes, output.screen.progress) for path in state_files_of(state)]
     output.screen.finish()
     for one in found:
         _tell(one, with_notes=bool(notes))

@@ -56,12 +56,12 @@ def explain(
     """
     from fraud_detection.audit import explain as auditing
     from fraud_detection.core.id_text import whole
-    from fraud_detection.serving.workers.ownership import kept_files
+    from fraud_detection.serving.workers.ownership import state_files_of
 
     if top < 0:
         raise ConfigError("--top: expected at least 0")
     where = auditing.Where(bundles, registry, replay, history)
-    states, progress = kept_files(state), output.screen.progress
+    states, progress = state_files_of(state), output.screen.progress
     told = auditing.explain(whole(transaction_id.strip()), states, where, progress)
     output.screen.finish()
     output.write_exact(told)

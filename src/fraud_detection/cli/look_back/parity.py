@@ -41,7 +41,7 @@ def parity(output: Output, *, events: int, seed: int) -> None:
     screen.finish()
     screen.say(
         f"{report.events:,} events ({report.transactions:,} payments, {report.labels:,} labels, "
-        f"{report.repeated:,} repeated, {report.quarantined:,} quarantined; {report.restarts} restarts): "
+        f"{report.duplicates:,} duplicates, {report.quarantined:,} quarantined; {report.restarts} restarts): "
         f"{report.values_compared:,} values compared, {report.values_different:,} different"
     )
     output.write(msgspec.to_builtins(report))

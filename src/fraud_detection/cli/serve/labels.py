@@ -67,7 +67,7 @@ def import_labels(
         {
             "learned": found.learned,
             "redundant": found.redundant,
-            "repeated": found.repeated,
+            "duplicates": found.duplicates,
             "refused": len(found.refused),
             "waiting": found.waiting,
         }
@@ -98,5 +98,5 @@ def _sentence(found: Imported) -> str:
     advice = "; mend those and import the file again, each label counts once" if found.refused else ""
     return (
         f"{found.learned:,} labels learned{waiting}, {found.redundant:,} that change nothing kept beside "
-        f"them, {found.repeated:,} had come before, {len(found.refused):,} refused{advice}"
+        f"them, {found.duplicates:,} had come before, {len(found.refused):,} refused{advice}"
     )

@@ -111,11 +111,11 @@ def _serve_with_workers(settings: WorkerSettings, *, accept_loss: bool) -> None:
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
     from fraud_detection.cli.losses import accept_losses
     from fraud_detection.serving.http.key_follower import on_hangup
-    from fraud_detection.serving.workers.ownership import kept_files
+    from fraud_detection.serving.workers.ownership import state_files_of
     from fraud_detection.serving.workers.supervisor import Hangups, serve_with_workers
 
     if accept_loss:
-        accept_losses(kept_files(Path(settings.state)))
+        accept_losses(state_files_of(Path(settings.state)))
     stop = Stop()
     hangups = Hangups()
     with ending_on_signals(stop), on_hangup(hangups):

@@ -28,11 +28,11 @@ def summary(tally: Tally) -> str:
     """Return what came in and what became of it, in two lines."""
     approve, review, decline = tally.actions
     conflicts = f" + {tally.conflicts:,} in conflict" if tally.conflicts else ""
-    repeated = tally.repeated - tally.repeated_labels
+    duplicates = tally.duplicates - tally.duplicate_labels
     return (
         f"{tally.transactions:,} transactions in = {tally.decided:,} decided + "
-        f"{tally.quarantined:,} quarantined{conflicts} (and {repeated:,} repeated, "
-        f"{tally.labels:,} labels, {tally.repeated_labels:,} repeated labels)\n"
+        f"{tally.quarantined:,} quarantined{conflicts} (and {duplicates:,} duplicates, "
+        f"{tally.labels:,} labels, {tally.duplicate_labels:,} duplicate labels)\n"
         f"approve {approve:,}, review {review:,}, decline {decline:,}"
     )
 
@@ -45,7 +45,7 @@ def figures(tally: Tally) -> dict[str, object]:
         "decided": tally.decided,
         "quarantined": tally.quarantined,
         "conflicts": tally.conflicts,
-        "repeated": tally.repeated,
+        "duplicates": tally.duplicates,
         "labels": tally.labels,
         "approve": approve,
         "review": review,

@@ -104,7 +104,7 @@ def summary(report: DemoReport) -> str:
     """Return the summary of a demonstration."""
     return f"""
 {report.transactions:,} transactions in = {report.decided:,} decided + {report.quarantined:,} quarantined \
-(and {report.repeated:,} repeated, {report.labels:,} labels)
+(and {report.duplicates:,} duplicates, {report.labels:,} labels)
 approve {report.approve:,}, review {report.review:,}, decline {report.decline:,}; \
 {report.transactions_per_s:,.0f} transactions/s
 latency since each was due: p50 {figure(report.p50_ms)} ms, p99 {figure(report.p99_ms)} ms, \

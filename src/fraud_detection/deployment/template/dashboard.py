@@ -26,7 +26,7 @@ def dashboard(settings: Deployment, release: Release, stream: str, endpoint: str
     charts = [
         ("Decisions a minute", "Sum", NAMESPACE, ("decided", "declined", "reviewed"), ours),
         ("Refused, or decided without a score", "Sum", NAMESPACE, ("quarantined", "degraded"), mine),
-        ("Put to decision, ms", "p99", NAMESPACE, ("since_put_ms",), mine),
+        ("Put to decision, ms", "p99", NAMESPACE, ("iterator_latency_ms",), mine),
         ("Oldest record, ms", "Maximum", "AWS/Lambda", ("IteratorAge",), function),
         ("Function", "Sum", "AWS/Lambda", ("Invocations", "Errors", "Throttles"), function),
         ("Stream", "Sum", "AWS/Kinesis", STREAM_COUNTS, ["StreamName", stream]),

@@ -58,7 +58,7 @@ def alarms(settings: Deployment, release: Release, endpoint: str) -> Resources:
 
 def _flow_alarms(settings: Deployment) -> Resources:
     """Return the alarms that call when records are not worked off."""
-    taken = ("decided", "repeated", "labels")
+    taken = ("decided", "duplicates", "labels")
     counts = {"incoming": of_stream("IncomingRecords", settings)}
     counts |= {name: ours(name, settings) for name in taken}
     return {

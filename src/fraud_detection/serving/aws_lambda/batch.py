@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.aws.kpl import MAX_EVENTS, AggregateError, is_aggregate, take_apart
-from fraud_detection.adapters.aws.s3_quarantine import Kind, SetAside
-from fraud_detection.adapters.aws.state.dynamodb_decisions import Unsaved
+from fraud_detection.adapters.aws.s3_quarantine import Kind, QuarantinedEvent
+from fraud_detection.adapters.aws.state.dynamodb_decisions import UnfinishedEvent
 from fraud_detection.core.errors import Failure, RetryError
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Decision, Quarantined
-from fraud_detection.core.outcomes import AppliedLabel, Decided, Forbidden, Outcome, RedundantLabel, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Forbidden, Outcome, RedundantLabel
 from fraud_detection.core.parse.identity import record_identity, redriven_from
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, KeptPart, kept_part, too_large
 from fraud_detection.core.ports import ProfileKey
@@ -24,7 +24,7 @@ PART = 500
 SPARE = 3
 
 
-class Record(msgspec.Struct, frozen=True):
+class ShardEvent(msgspec.Struct, frozen=True):
     """One event of the shard; arrived_s is Kinesis' clock, seconds since 1970.
 
     number: of the record of Kinesis, which is what Lambda is told.  sub: the event's place in an aggregate,
@@ -41,17 +41,17 @@ class Record(msgspec.Struct, frozen=True):
     identity: str = ""
 
     @classmethod
-    def at(cls, place: str, data: bytes, identity: str = "") -> Record:
+    def at(cls, sequence_number: str, data: bytes, identity: str = "") -> ShardEvent:
         """Return the event of a place, when it comes from elsewhere than the stream.
 
-        >>> Record.at("7.2", b"").place, Record.at("7", b"").place
+        >>> ShardEvent.at("7.2", b"").sequence_number, ShardEvent.at("7", b"").sequence_number
         ('7.2', '7')
         """
-        number, _, sub = place.partition(".")
+        number, _, sub = sequence_number.partition(".")
         return cls(number, data, 0.0, int(sub) if sub else None, identity=identity)
 
     @property
-    def place(self) -> str:
+    def sequence_number(self) -> str:
         """Return the number, and behind a point the place in an aggregate: each event has its own."""
         return self.number if self.sub is None else f"{self.number}.{self.sub}"
 
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
     def sequence(self) -> int:
         """Return the place as a number that can be compared with those of all events of the shard.
 
-        >>> [Record.at(place, b"").sequence for place in ("7", "7.0", "7.1", "8")]
+        >>> [ShardEvent.at(sequence_number, b"").sequence for sequence_number in ("7", "7.0", "7.1", "8")]
         [458752, 458752, 458753, 524288]
         """
         return int(self.number) * MAX_EVENTS + (self.sub or 0)
@@ -74,38 +74,40 @@ class Record(msgspec.Struct, frozen=True):
         return Quarantined(kept_part(self.data), reason, "$")
 
 
-def places_of(shard: str, records: Sequence[Record]) -> list[str]:
+def identities_of(shard: str, records: Sequence[ShardEvent]) -> list[str]:
     """Return the identities of events, by which those without an id are known."""
-    return [one.identity or record_identity(shard, one.place) for one in records]
+    return [one.identity or record_identity(shard, one.sequence_number) for one in records]
 
 
-def sequence_of(place: str) -> int:
-    """Return the number of a place, see `Record.sequence`."""
-    return Record.at(place, b"").sequence
+def sequence_value(sequence_number: str) -> int:
+    """Return the number of a place, see `ShardEvent.sequence`."""
+    return ShardEvent.at(sequence_number, b"").sequence
 
 
-def set_aside(lane: str, record: Record, outcome: Quarantined) -> SetAside:
+def quarantined_event(shard: str, record: ShardEvent, outcome: Quarantined) -> QuarantinedEvent:
     """Return what is kept of an event that can never be decided."""
     kind: Kind = "refused"
     if isinstance(outcome, Conflict):
         kind = "conflict"
     elif isinstance(outcome.raw, KeptPart):
         kind = "beginning"
-    return _aside(lane, record, outcome, kind)
+    return _quarantined_event(shard, record, outcome, kind)
 
 
-def failed_aside(lane: str, record: Record, failure: Failure) -> SetAside:
+def failed_event(shard: str, record: ShardEvent, failure: Failure) -> QuarantinedEvent:
     """Return what is kept of an event with which the program met an error, for whoever mends it."""
-    return _aside(
-        lane, record, Quarantined(record.data, INTERNAL_ERROR, "$"), "internal_error", failure.trace
+    return _quarantined_event(
+        shard, record, Quarantined(record.data, INTERNAL_ERROR, "$"), "internal_error", failure.trace
     )
 
 
-def _aside(lane: str, record: Record, refused: Quarantined, kind: Kind, error: str = "") -> SetAside:
+def _quarantined_event(
+    shard: str, record: ShardEvent, refused: Quarantined, kind: Kind, error: str = ""
+) -> QuarantinedEvent:
     at = round(1000 * record.arrived_s)
-    return SetAside(
-        lane,
-        record.place,
+    return QuarantinedEvent(
+        shard,
+        record.sequence_number,
         record.key,
         refused.reason,
         refused.path,
@@ -117,12 +119,12 @@ def _aside(lane: str, record: Record, refused: Quarantined, kind: Kind, error: s
     )
 
 
-def records_of(event: Mapping[str, Any]) -> list[Record]:
+def records_of(event: Mapping[str, Any]) -> list[ShardEvent]:
     """Return the events of a Lambda event, in order, with aggregates taken apart."""
-    found: list[Record] = []
+    found: list[ShardEvent] = []
     for one in event["Records"]:
         kinesis = one["kinesis"]
-        whole = Record(
+        whole = ShardEvent(
             kinesis["sequenceNumber"],
             base64.b64decode(kinesis["data"]),
             float(kinesis["approximateArrivalTimestamp"]),
@@ -133,7 +135,7 @@ def records_of(event: Mapping[str, Any]) -> list[Record]:
     return found
 
 
-def _redriven(whole: Record) -> Record:
+def _redriven(whole: ShardEvent) -> ShardEvent:
     """Return a record that was put again as it was at first, but for its number."""
     first = redriven_from(whole.key, whole.number)
     if first is None:
@@ -142,13 +144,13 @@ def _redriven(whole: Record) -> Record:
     return msgspec.structs.replace(whole, key=key, identity=record_identity(shard, number))
 
 
-def _taken_apart(whole: Record) -> list[Record]:
+def _taken_apart(whole: ShardEvent) -> list[ShardEvent]:
     try:
         parts = take_apart(whole.data)
     except AggregateError as error:
         return [msgspec.structs.replace(whole, broken=str(error))]
     return [
-        Record(
+        ShardEvent(
             whole.number,
             part.data,
             whole.arrived_s,
@@ -166,17 +168,17 @@ def check_time(longest_s: float, remaining_s: float) -> None:
         raise RetryError(f"{remaining_s:.1f} s are left, too few for the rest of the batch")
 
 
-def parts_of(records: Sequence[Record], most: int = PART) -> Iterator[Sequence[Record]]:
+def parts_of(records: Sequence[ShardEvent], most: int = PART) -> Iterator[Sequence[ShardEvent]]:
     """Yield the events in parts of at most `most`, each cut where a record of Kinesis begins.
 
     An aggregate with more events is cut by itself, each time at the same places: what comes again, comes
     in the same parts.
 
-    >>> records = [Record.at(place, b"") for place in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
-    >>> [[one.place for one in part] for part in parts_of(records, 2)]
+    >>> records = [ShardEvent.at(at, b"") for at in ("1", "2.0", "2.1", "2.2", "2.3", "2.4", "3")]
+    >>> [[one.sequence_number for one in part] for part in parts_of(records, 2)]
     [['1'], ['2.0', '2.1'], ['2.2', '2.3'], ['2.4'], ['3']]
     """
-    part: list[Record] = []
+    part: list[ShardEvent] = []
     for whole in _wholes(records):
         if part and len(part) + len(whole) > most:
             yield part
@@ -189,9 +191,9 @@ def parts_of(records: Sequence[Record], most: int = PART) -> Iterator[Sequence[R
         yield part
 
 
-def _wholes(records: Sequence[Record]) -> Iterator[list[Record]]:
+def _wholes(records: Sequence[ShardEvent]) -> Iterator[list[ShardEvent]]:
     """Yield together what came in one record of Kinesis."""
-    whole: list[Record] = []
+    whole: list[ShardEvent] = []
     for record in records:
         if whole and record.number != whole[0].number:
             yield whole
@@ -201,17 +203,21 @@ def _wholes(records: Sequence[Record]) -> Iterator[list[Record]]:
         yield whole
 
 
-def begun(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Unsaved]:
+def unfinished_events(records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> list[UnfinishedEvent]:
     """Return the events of a batch that change profiles, or may have begun to in an earlier delivery."""
-    found: list[Unsaved] = []
+    found: list[UnfinishedEvent] = []
     for record, outcome in zip(records, outcomes, strict=True):
         if isinstance(outcome, Decided):
-            found.append(Unsaved(record.place, outcome.payment.transaction_id, decided=True))
-        elif isinstance(outcome, AppliedLabel):
-            found.append(Unsaved(record.place, outcome.label.transaction_id, record.data))
-        elif isinstance(outcome, Repeated):
             found.append(
-                Unsaved(record.place, outcome.transaction_id, record.data if outcome.is_label else b"")
+                UnfinishedEvent(record.sequence_number, outcome.payment.transaction_id, decided=True)
+            )
+        elif isinstance(outcome, AppliedLabel):
+            found.append(UnfinishedEvent(record.sequence_number, outcome.label.transaction_id, record.data))
+        elif isinstance(outcome, Duplicate):
+            found.append(
+                UnfinishedEvent(
+                    record.sequence_number, outcome.transaction_id, record.data if outcome.is_label else b""
+                )
             )
     return found
 
@@ -226,7 +232,7 @@ def touches(outcome: Outcome, keys: AbstractSet[ProfileKey]) -> bool:
     """Tell whether an event may have to change one of the profiles again."""
     if isinstance(outcome, Quarantined | RedundantLabel | Forbidden):
         return False
-    if isinstance(outcome, Repeated):
+    if isinstance(outcome, Duplicate):
         # It may be one whose decision was kept by a delivery that failed; whose it is, is not known here.
         return True
     ids = outcome.payment.entities if isinstance(outcome, Decided) else outcome.ids or ()

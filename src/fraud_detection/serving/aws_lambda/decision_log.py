@@ -24,7 +24,7 @@ from fraud_detection.core.decision_record import (
 )
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Action, Conflict, Quarantined
-from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Outcome, RedundantLabel
 from fraud_detection.core.score.protocol import Answered
 
 NAMESPACE = "FraudDetection"
@@ -39,7 +39,7 @@ COUNTS = (
     "control_group",
     "quarantined",
     "conflicts",
-    "repeated",
+    "duplicates",
     "labels",
 )
 BANDS = 4
@@ -53,15 +53,15 @@ MAX_DRIFT, MAX_TEXT_LENGTH = 100, 200
 class Batch(msgspec.Struct, frozen=True):
     """What is told of a batch: where it came from, how long each stage took, in ms, and what went wrong.
 
-    overtaken: profiles that another shard had changed before they were saved.
+    write_conflicts: profiles that another shard had changed before they were saved.
     """
 
-    lane: str
+    shard: str
     stages_ms: dict[str, float]
-    since_put_ms: list[float]
-    overtaken: int
+    iterator_latency_ms: list[float]
+    write_conflicts: int
     drift: list[tuple[str, str, int]]
-    trouble: str = ""
+    endpoint_error: str = ""
 
 
 class DecisionLog:
@@ -85,30 +85,30 @@ class DecisionLog:
         ids, versions: of the entities, by name.  place: the shard, and the record's number in it.
         """
         payment, now = decided.payment, time.time()
-        since_put_ms = round(1000 * (now - arrived_s), 3)
+        iterator_latency_ms = round(1000 * (now - arrived_s), 3)
         delivery = Delivery(
             shard=place[0],
             sequence_number=place[1],
             model=model,
             entities={name: self.token(one) for name, one in ids.items()},
             profile_versions={**versions},
-            iterator_latency_ms=since_put_ms,
+            iterator_latency_ms=iterator_latency_ms,
             producer_latency_ms=None if payment.sent_at is None else round(1000 * now - payment.sent_at, 3),
         )
-        return encode(decision_record(decided.decision, payment.event_time, delivery)), since_put_ms
+        return encode(decision_record(decided.decision, payment.event_time, delivery)), iterator_latency_ms
 
-    def quarantined(self, lane: str, number: str, record: Quarantined) -> bytes:
+    def quarantined(self, shard: str, number: str, record: Quarantined) -> bytes:
         """Return the line of a record that can never be decided; the value that is wrong is not in it."""
-        delivery = Delivery(shard=lane, sequence_number=number)
+        delivery = Delivery(shard=shard, sequence_number=number)
         if isinstance(record, Conflict):
             # Its reason names fields, and holds no value.
             return encode(conflict_record(record, delivery))
         named = msgspec.structs.replace(record, reason=without_value(record.reason))
         return encode(quarantine_record(named, delivery))
 
-    def failed(self, lane: str, place: str, failure: Failure) -> bytes:
+    def failed(self, shard: str, place: str, failure: Failure) -> bytes:
         """Return the line of an error with one event: its kind and where, and no value of the event."""
-        where = {"shard": lane, "sequence_number": place}
+        where = {"shard": shard, "sequence_number": place}
         told = {"transaction_id": failure.transaction_id or None, "error": failure.where, "delivery": where}
         return line("internal_error", told)
 
@@ -117,20 +117,20 @@ class DecisionLog:
         bands = answered.bands or [0] * BANDS
         metrics = count(outcomes) | {f"band{place}": number for place, number in enumerate(bands)}
         metrics |= {"answered": len(answered.predictions), "above_decline": answered.above_decline}
-        put = sample(batch.since_put_ms, MAX_VALUES)
+        put = sample(batch.iterator_latency_ms, MAX_VALUES)
         return line(
             "batch",
             {
                 "_aws": _metrics(list(metrics), with_latency=bool(put)),
                 "environment": self._environment,
                 "bundle": answered.bundle or "none",
-                "lane": batch.lane,
+                "shard": batch.shard,
                 "records": len(outcomes),
                 **metrics,
-                "since_put_ms": put,
+                "iterator_latency_ms": put,
                 "stages_ms": batch.stages_ms,
-                "overtaken": batch.overtaken,
-                "trouble": batch.trouble[:MAX_TEXT_LENGTH],
+                "write_conflicts": batch.write_conflicts,
+                "endpoint_error": batch.endpoint_error[:MAX_TEXT_LENGTH],
                 "drift": [
                     (kind, field[:MAX_TEXT_LENGTH], number) for kind, field, number in batch.drift[:MAX_DRIFT]
                 ],
@@ -162,7 +162,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
         sum(decision.control_group is not None for decision in decisions),
         kinds.count(Quarantined),
         kinds.count(Conflict),
-        kinds.count(Repeated),
+        kinds.count(Duplicate),
         kinds.count(AppliedLabel) + kinds.count(RedundantLabel),
     )
     return dict(zip(COUNTS, numbers, strict=True))
@@ -200,7 +200,7 @@ def line(kind: str, content: Mapping[str, object]) -> bytes:
 
 def _metrics(names: list[str], *, with_latency: bool) -> dict[str, object]:
     counted = [{"Name": name, "Unit": "Count"} for name in names]
-    latency = [{"Name": "since_put_ms", "Unit": "Milliseconds"}] if with_latency else []
+    latency = [{"Name": "iterator_latency_ms", "Unit": "Milliseconds"}] if with_latency else []
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [["environment", "bundle"], ["environment"]],

@@ -6,7 +6,7 @@ was counted is kept with the journal of the shard, up to the last event of the l
 
 from __future__ import annotations
 
-from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
+from fraud_detection.adapters.aws.state.dynamodb_counts import ShardCounts
 from fraud_detection.core.decide.decline_cap import DeclineCounts, SharedDeclineCap
 from fraud_detection.core.decision_settings import DeclineCapSettings
 from fraud_detection.engine.pipeline import Pipeline
@@ -18,8 +18,8 @@ class LaneDeclineCap:
     settings: None where nothing is limited; then all of this does nothing.
     """
 
-    def __init__(self, settings: DeclineCapSettings | None, counts: LaneCounts) -> None:
-        """Take the counts of the lane, which its ledger reads and writes."""
+    def __init__(self, settings: DeclineCapSettings | None, counts: ShardCounts) -> None:
+        """Take the counts of the shard, which its ledger reads and writes."""
         self._settings, self._counts = settings, counts
 
     def join(self, pipeline: Pipeline) -> None:
@@ -30,7 +30,7 @@ class LaneDeclineCap:
             pipeline.counted_through = kept.through
 
     def begin(self, pipeline: Pipeline) -> None:
-        """Let the other lanes see what the batch in hand declines, before it is over."""
+        """Let the other shards see what the batch in hand declines, before it is over."""
         if self._settings is not None:
             self._counts.begin(_counts(pipeline))
 

@@ -24,8 +24,8 @@ from typing import Any
 from fraud_detection.adapters.aws.clients import client
 from fraud_detection.adapters.aws.s3_quarantine import S3Quarantine
 from fraud_detection.adapters.aws.sagemaker_endpoint import NOTHING, SageMakerScorer
-from fraud_detection.adapters.aws.state.dynamodb_counts import LaneCounts
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, Unsaved
+from fraud_detection.adapters.aws.state.dynamodb_counts import ShardCounts
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, UnfinishedEvent
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.errors import NOT_OF_ONE_EVENT, RetryError
 from fraud_detection.core.outcomes import Outcome
@@ -34,14 +34,14 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.engine.engine import Engine, make_engine
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.serving.aws_lambda.batch import (
-    Record,
-    begun,
+    ShardEvent,
     check_time,
+    identities_of,
     parts_of,
-    places_of,
     records_of,
-    sequence_of,
+    sequence_value,
     touches,
+    unfinished_events,
 )
 from fraud_detection.serving.aws_lambda.decision_log import Batch, DecisionLog, line
 from fraud_detection.serving.aws_lambda.decline_cap import LaneDeclineCap
@@ -126,7 +126,7 @@ class Processor:
         self.dedup_index = DynamoDedupIndex(
             dynamodb, settings.decisions_table, settings.labels_table, settings.decisions_days
         )
-        self.counts = LaneCounts(dynamodb, settings.decisions_table)
+        self.counts = ShardCounts(dynamodb, settings.decisions_table)
         self.decline_cap = LaneDeclineCap(None, self.counts)
         self.quarantine = S3Quarantine(clients("s3"), settings.quarantine_bucket)
         self.log = DecisionLog(settings.environment, settings.token_key)
@@ -135,7 +135,7 @@ class Processor:
         self._clock = SteadyClock()
 
     def handle(
-        self, lane: str, records: Sequence[Record], remaining_s: Callable[[], float] = lambda: math.inf
+        self, shard: str, records: Sequence[ShardEvent], remaining_s: Callable[[], float] = lambda: math.inf
     ) -> list[str]:
         """Decide one batch of a shard; return the number from which Lambda has to start again, if any.
 
@@ -146,49 +146,51 @@ class Processor:
             began = time.perf_counter()
             try:
                 check_time(longest_s, remaining_s())
-                self._decide_isolating(lane, part)
+                self._decide_isolating(shard, part)
             except RetryError as error:
-                refused = {"lane": lane, "from": part[0].place, "error": str(error)}
+                refused = {"shard": shard, "from": part[0].sequence_number, "error": str(error)}
                 self.say(line("retry", refused))
                 return [part[0].number]
             longest_s = max(longest_s, time.perf_counter() - began)
         return []
 
-    def _decide_isolating(self, lane: str, records: Sequence[Record]) -> None:
+    def _decide_isolating(self, shard: str, records: Sequence[ShardEvent]) -> None:
         """Decide a batch; what raises an error that nobody foresaw is cut out of it, by halves.
 
         The engine isolates what it meets itself; here it is the rest: what rests of a profile, of a decision.
         """
         try:
-            self._decide(lane, records)
+            self._decide(shard, records)
         except NOT_OF_ONE_EVENT:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one event
             if len(records) == 1:
-                self._review(lane, records[0], error)
+                self._review(shard, records[0], error)
                 return
         else:
             return
         half = len(records) // 2
         for part in (records[:half], records[half:]):
-            self._decide_isolating(lane, part)
+            self._decide_isolating(shard, part)
 
-    def _review(self, lane: str, record: Record, error: Exception) -> None:
+    def _review(self, shard: str, record: ShardEvent, error: Exception) -> None:
         """Send one payment to review without profiles or model, so that the shard goes on."""
         pipeline = self.engine.pipeline(None, self.dedup_index)
-        outcome, failure = pipeline.without_memory(record.data, error, *places_of(lane, [record]))
+        outcome, failure = pipeline.without_memory(record.data, error, *identities_of(shard, [record]))
         results = self.results.make([record], [outcome], "", [failure])
-        self.quarantine.put(results.aside)
+        self.quarantine.put(results.quarantined)
         # Else the next batch would meet it again where it finishes this one.
-        others = [one for one in self.dedup_index.unsaved() if one.place != record.place]
-        self.dedup_index.record(results.kept, [], [])
-        self.dedup_index.note_unsaved(others)
+        others = [
+            one for one in self.dedup_index.unfinished() if one.sequence_number != record.sequence_number
+        ]
+        self.dedup_index.store(results.decisions, [], [])
+        self.dedup_index.store_unfinished(others)
         for one in results.lines:
             self.say(one)
-        self.say(self.log.batch(Batch(lane, {}, results.since_put_ms, 0, []), [outcome], NOTHING))
+        self.say(self.log.batch(Batch(shard, {}, results.iterator_latency_ms, 0, []), [outcome], NOTHING))
 
-    def _decide(self, lane: str, records: Sequence[Record]) -> None:
-        self.profiles.lane = self.dedup_index.lane = lane
+    def _decide(self, shard: str, records: Sequence[ShardEvent]) -> None:
+        self.profiles.shard = self.dedup_index.shard = shard
         settings = self.engine.project.decline_cap
         self.dedup_index.counts = None if settings is None else self.counts
         self.decline_cap = LaneDeclineCap(settings, self.counts)
@@ -196,18 +198,22 @@ class Processor:
         self.scorer.forget()
         began = time.perf_counter()
         later = self._finish(records)
-        pipeline, outcomes = self._take_in(records)
-        answered, trouble, asked_s = self.scorer.answered, self.scorer.trouble, self.scorer.seconds
+        pipeline, outcomes = self._ingest(records)
+        answered, endpoint_error, asked_s = (
+            self.scorer.answered,
+            self.scorer.last_error,
+            self.scorer.seconds,
+        )
         decided = time.perf_counter()
         self.decline_cap.begin(pipeline)
-        self.dedup_index.note_unsaved([*begun(records, outcomes), *later])
+        self.dedup_index.store_unfinished([*unfinished_events(records, outcomes), *later])
         results = self.results.make(records, outcomes, answered.bundle, pipeline.failures)
-        self.quarantine.put(results.aside)
-        self.dedup_index.record(results.kept, results.labels, results.redundant)
+        self.quarantine.put(results.quarantined)
+        self.dedup_index.store(results.decisions, results.labels, results.redundant)
         kept = time.perf_counter()
-        overtaken = self._save(pipeline, records, outcomes)
+        write_conflicts = self._save(pipeline, records, outcomes)
         self.decline_cap.end(pipeline)
-        self.dedup_index.note_unsaved(later)
+        self.dedup_index.store_unfinished(later)
         saved = time.perf_counter()
         # Told only when all of it is kept: a line in the log is a promise.
         for one in results.lines:
@@ -219,71 +225,71 @@ class Processor:
             "endpoint": asked_s,
         }
         batch = Batch(
-            lane,
+            shard,
             {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
-            results.since_put_ms,
-            overtaken,
+            results.iterator_latency_ms,
+            write_conflicts,
             [(row.kind, row.field, row.count) for row in pipeline.parser.drift.rows()],
-            trouble,
+            endpoint_error,
         )
         self.say(self.log.batch(batch, outcomes, answered))
 
-    def _finish(self, records: Sequence[Record]) -> list[Unsaved]:
+    def _finish(self, records: Sequence[ShardEvent]) -> list[UnfinishedEvent]:
         """Let profiles take in what an earlier batch of the shard had begun before it was given up.
 
         Return what lies behind this batch: it was begun with it before, and comes again.
         """
         first, last = records[0].sequence, records[-1].sequence
-        unsaved = self.dedup_index.unsaved()
+        unfinished = self.dedup_index.unfinished()
         earlier = [
-            Record.at(one.place, event, one.transaction_id)
-            for one in unsaved
-            if sequence_of(one.place) < first
+            ShardEvent.at(one.sequence_number, event, one.transaction_id)
+            for one in unfinished
+            if sequence_value(one.sequence_number) < first
             and (event := one.label or self.dedup_index.event(one.transaction_id))
         ]
         if earlier:
-            pipeline, outcomes = self._take_in(earlier)
+            pipeline, outcomes = self._ingest(earlier)
             self._save(pipeline, earlier, outcomes)
             self.decline_cap.end(pipeline)
-        return [one for one in unsaved if sequence_of(one.place) > last]
+        return [one for one in unfinished if sequence_value(one.sequence_number) > last]
 
-    def _take_in(self, records: Sequence[Record]) -> tuple[Pipeline, list[Outcome]]:
+    def _ingest(self, records: Sequence[ShardEvent]) -> tuple[Pipeline, list[Outcome]]:
         self.profiles.forget()
         pipeline = self.engine.pipeline(self.profiles, self.dedup_index)
         self.decline_cap.join(pipeline)
         pipeline.parser.bounds.arrived(self._clock.now_ms())
         return pipeline, self._process(pipeline, records)
 
-    def _process(self, pipeline: Pipeline, records: Sequence[Record]) -> list[Outcome]:
-        places = places_of(self.profiles.lane, records)
+    def _process(self, pipeline: Pipeline, records: Sequence[ShardEvent]) -> list[Outcome]:
+        places = identities_of(self.profiles.shard, records)
         found = pipeline.process([r.data for r in records], places, [r.sequence for r in records]).outcomes
         return [record.outcome(one) for record, one in zip(records, found, strict=True)]
 
-    def _save(self, pipeline: Pipeline, records: Sequence[Record], outcomes: Sequence[Outcome]) -> int:
+    def _save(self, pipeline: Pipeline, records: Sequence[ShardEvent], outcomes: Sequence[Outcome]) -> int:
         """Save the profiles; those that another shard has changed meanwhile take their events in again.
 
         Return how many these were.
         """
         refused = pipeline.memory.save_all()
-        overtaken = len(refused)
+        write_conflicts = len(refused)
         for turn in range(ROUNDS):
             if not refused:
-                return overtaken
+                return write_conflicts
             time.sleep(BUSY_PAUSE_S * turn * random.random())  # noqa: S311 - so that two shards part
             pairs = zip(records, outcomes, strict=True)
             touching = [record for record, outcome in pairs if touches(outcome, refused)]
             self._process(pipeline, touching)
             refused = pipeline.memory.save_all()
-            overtaken += len(refused)
+            write_conflicts += len(refused)
         raise RetryError(f"{len(refused)} profiles were changed by others each of {ROUNDS} times")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answer Lambda: the items of the batch that failed, for the event source mapping."""
     # All records of an invocation are of one shard: `shardId-000000000006:4954...`.
-    lane = event["Records"][0]["eventID"].partition(":")[0]
+    shard = event["Records"][0]["eventID"].partition(":")[0]
     left_ms: Callable[[], float] = getattr(context, "get_remaining_time_in_millis", lambda: math.inf)
-    failed = processor().handle(lane, records_of(event), lambda: left_ms() / 1000)
+    failed = processor().handle(shard, records_of(event), lambda: left_ms() / 1000)
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 

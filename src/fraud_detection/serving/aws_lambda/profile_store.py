@@ -13,7 +13,7 @@ import msgspec
 from fraud_detection.adapters.aws.state.dynamodb_profiles import DynamoProfiles
 from fraud_detection.adapters.aws.state.feature_store_profiles import FeatureStoreProfiles
 from fraud_detection.adapters.aws.state.routed_profiles import ORDERING, RoutedProfiles
-from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.aws.state.versioned_profiles import VersionedProfileStore
 from fraud_detection.core.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ class ProfilesChoice(msgspec.Struct, frozen=True):
 
 def profile_store(
     choice: ProfilesChoice, table: str, entities: Sequence[str], clients: Callable[[str], Any]
-) -> LaneStore:
+) -> VersionedProfileStore:
     """Return the store that was chosen; raise ConfigError where a setting is missing or cannot be."""
     shared = DynamoProfiles(clients("dynamodb"), table, entities, choice.profiles_days)
     if choice.profiles_store == "dynamodb":

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fraud_detection.adapters.aws.s3_quarantine import SetAside
-from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupIndex, KeptDecision
-from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.aws.s3_quarantine import QuarantinedEvent
+from fraud_detection.adapters.aws.state.dynamodb_decisions import DecisionItem, DynamoDedupIndex
+from fraud_detection.adapters.aws.state.versioned_profiles import VersionedProfileStore
 from fraud_detection.core.errors import Failure
 from fraud_detection.core.events import INTERNAL_ERROR, Label, Quarantined
 from fraud_detection.core.outcomes import AppliedLabel, Decided, Outcome, RedundantLabel
-from fraud_detection.serving.aws_lambda.batch import Record, counts_as_declined, failed_aside, set_aside
+from fraud_detection.serving.aws_lambda.batch import (
+    ShardEvent,
+    counts_as_declined,
+    failed_event,
+    quarantined_event,
+)
 from fraud_detection.serving.aws_lambda.decision_log import DecisionLog
 
 
@@ -20,18 +25,22 @@ class Results(msgspec.Struct):
     """What a batch decided, learned and set aside; the lines to log, and the times since put, in ms."""
 
     lines: list[bytes] = []
-    since_put_ms: list[float] = []
-    kept: list[KeptDecision] = []
+    iterator_latency_ms: list[float] = []
+    decisions: list[DecisionItem] = []
     labels: list[Label] = []
     redundant: list[Label] = []
-    aside: list[SetAside] = []
+    quarantined: list[QuarantinedEvent] = []
 
 
 class ResultMaker:
     """Makes the results of batches, with what the ledger and the profiles know at that moment."""
 
     def __init__(
-        self, entities: Sequence[str], log: DecisionLog, dedup_index: DynamoDedupIndex, profiles: LaneStore
+        self,
+        entities: Sequence[str],
+        log: DecisionLog,
+        dedup_index: DynamoDedupIndex,
+        profiles: VersionedProfileStore,
     ) -> None:
         """Take the names of the entities in the order of the schema, and who is asked."""
         self._entities, self._log = list(entities), log
@@ -39,7 +48,7 @@ class ResultMaker:
 
     def make(
         self,
-        records: Sequence[Record],
+        records: Sequence[ShardEvent],
         outcomes: Sequence[Outcome],
         model: str,
         failures: Sequence[Failure] = (),
@@ -53,44 +62,46 @@ class ResultMaker:
             if failure is None and isinstance(outcome, Quarantined) and _is_failure(outcome):
                 failure = by_raw.get(record.data)
             if failure is not None:
-                results.lines.append(self._log.failed(self._dedup_index.lane, record.place, failure))
-                results.aside.append(failed_aside(self._dedup_index.lane, record, failure))
+                results.lines.append(
+                    self._log.failed(self._dedup_index.shard, record.sequence_number, failure)
+                )
+                results.quarantined.append(failed_event(self._dedup_index.shard, record, failure))
             if failure is None or isinstance(outcome, Decided):
                 self._add(results, record, outcome, model)
         return results
 
-    def _add(self, results: Results, record: Record, outcome: Outcome, model: str) -> None:
-        lane = self._dedup_index.lane
+    def _add(self, results: Results, record: ShardEvent, outcome: Outcome, model: str) -> None:
+        shard = self._dedup_index.shard
         if isinstance(outcome, Decided):
-            decision, waited_ms = self._kept(record, outcome, model)
-            results.kept.append(decision)
-            results.since_put_ms.append(waited_ms)
+            decision, waited_ms = self._decision_item(record, outcome, model)
+            results.decisions.append(decision)
+            results.iterator_latency_ms.append(waited_ms)
             results.lines.append(decision.line.encode())
         elif isinstance(outcome, AppliedLabel):
             results.labels.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
         elif isinstance(outcome, RedundantLabel):
             results.redundant.append(msgspec.structs.replace(outcome.label, sequence=record.sequence))
         elif isinstance(outcome, Quarantined):
-            results.aside.append(set_aside(lane, record, outcome))
-            results.lines.append(self._log.quarantined(lane, record.place, outcome))
+            results.quarantined.append(quarantined_event(shard, record, outcome))
+            results.lines.append(self._log.quarantined(shard, record.sequence_number, outcome))
         elif not outcome.is_label:
             again = self._dedup_index.again(outcome.transaction_id, record.sequence)
             results.lines += [] if again is None else [again.line.encode()]
 
-    def _kept(self, record: Record, outcome: Decided, model: str) -> tuple[KeptDecision, float]:
-        payment, lane = outcome.payment, self._dedup_index.lane
+    def _decision_item(self, record: ShardEvent, outcome: Decided, model: str) -> tuple[DecisionItem, float]:
+        payment, shard = outcome.payment, self._dedup_index.shard
         ids = dict(zip(self._entities, payment.entities, strict=True))
         known = {name: one for name, one in ids.items() if one is not None}
         versions = {
             name: self._profiles.version((self._entities.index(name), one)) for name, one in known.items()
         }
         told, waited_ms = self._log.decision(
-            outcome, model, known, versions, (lane, record.place), record.arrived_s
+            outcome, model, known, versions, (shard, record.sequence_number), record.arrived_s
         )
-        return KeptDecision(
+        return DecisionItem(
             outcome.decision.transaction_id,
             told.decode(),
-            lane,
+            shard,
             record.sequence,
             payment.entities,
             outcome.values.tobytes(),

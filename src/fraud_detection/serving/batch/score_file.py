@@ -23,7 +23,7 @@ from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label
 from fraud_detection.core.features.replay import HistoricalPayment, Replay
 from fraud_detection.core.lenient_json import object_of
-from fraud_detection.core.outcomes import AppliedLabel, Decided, Event, Outcome, RedundantLabel, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Event, Outcome, RedundantLabel
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.content import content_digest
 from fraud_detection.core.ports import FirstDelivery
@@ -33,7 +33,7 @@ from fraud_detection.engine.decision_json import outcome_line
 from fraud_detection.engine.engine import Engine
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.history.load import History, Progress, is_textual
-from fraud_detection.serving.reapply import tell_failure
+from fraud_detection.serving.reapply import log_failure
 
 BATCH = 1024
 
@@ -141,10 +141,10 @@ class _Scoring:
         self.pipeline.parser.bounds.arrived(int(time.time() * 1000))
         processed = self.pipeline.process(events, identities)
         for failure in self.pipeline.failures:
-            tell_failure(failure)
+            log_failure(failure)
         for event, outcome in zip(events, processed.outcomes, strict=True):
-            # A label that stands in a row is no event of its own; that of a repeated row tells nothing.
-            if not (isinstance(event, Label) and isinstance(outcome, Repeated)):
+            # A label that stands in a row is no event of its own; that of a duplicate row tells nothing.
+            if not (isinstance(event, Label) and isinstance(outcome, Duplicate)):
                 self.tally.add(outcome)
         for outcome in processed.log:
             if isinstance(outcome, Decided):

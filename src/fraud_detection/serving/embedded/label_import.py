@@ -11,7 +11,7 @@ from fraud_detection.adapters.http.client import post_json
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Quarantined
 from fraud_detection.core.lenient_json import object_of
-from fraud_detection.core.outcomes import AppliedLabel, Forbidden, Outcome, RedundantLabel, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Duplicate, Forbidden, Outcome, RedundantLabel
 from fraud_detection.core.parse.oversize import MAX_EVENT_BYTES, too_large
 from fraud_detection.history.label_file import label_batches
 from fraud_detection.serving.embedded.service import EmbeddedService
@@ -21,7 +21,7 @@ PATH = "/v1/labels"
 
 
 class Imported(msgspec.Struct):
-    """Counts of the rows: applied (waiting ones among them), redundant, repeated; and why some were refused.
+    """Counts of the rows: applied (waiting ones among them), redundant, duplicate; and why some were refused.
 
     waiting: learned labels whose payment is not known yet.  refused: number of the
     row, counted from 1, path and reason.
@@ -30,27 +30,27 @@ class Imported(msgspec.Struct):
     learned: int = 0
     waiting: int = 0
     redundant: int = 0
-    repeated: int = 0
+    duplicates: int = 0
     refused: list[tuple[int, str, str]] = []
 
     @property
     def taken(self) -> int:
         """Return how many rows were understood, whatever they changed."""
-        return self.learned + self.redundant + self.repeated
+        return self.learned + self.redundant + self.duplicates
 
 
 class Told(msgspec.Struct):
     """A server's answer to one label."""
 
     label: str | None = None
-    repeated: bool = False
+    duplicate: bool = False
     error: str | None = None
     reason: str | None = None
     path: str = "$"
 
 
 def into_state(service: EmbeddedService, file: Path, progress: Progress) -> Imported:
-    """Learn the labels of a file, from its beginning: what had come before is counted as repeated."""
+    """Learn the labels of a file, from its beginning: what had come before is counted as a duplicate."""
     found = Imported()
     name, done = str(file.resolve()), 0
     for batch in label_batches(file):
@@ -103,8 +103,8 @@ def _count(found: Imported, row: int, outcome: Outcome) -> None:
         found.waiting += outcome.ids is None
     elif isinstance(outcome, RedundantLabel):
         found.redundant += 1
-    elif isinstance(outcome, Repeated):
-        found.repeated += 1
+    elif isinstance(outcome, Duplicate):
+        found.duplicates += 1
     elif isinstance(outcome, Quarantined):
         found.refused.append((row, outcome.path, outcome.reason))
     else:
@@ -116,7 +116,7 @@ def _count_told(found: Imported, row: int, told: Told) -> None:
     reason = told.error or told.reason
     if reason is not None:
         found.refused.append((row, told.path, reason))
-    elif told.repeated:
-        found.repeated += 1
+    elif told.duplicate:
+        found.duplicates += 1
     else:
         found.learned += 1

@@ -1,4 +1,4 @@
-"""The embedded service: one process, the model inside it, everything durable in one SQLite file."""
+"""The embedded service: one process with the model in it, and all durable state in one SQLite file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fraud_detection.engine.decision_engine import Canary
 from fraud_detection.engine.engine import Engine
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.serving.embedded import decline_counts
-from fraud_detection.serving.reapply import remember_past, tell_failure
+from fraud_detection.serving.reapply import log_failure, reapply_event
 from fraud_detection.serving.steady_clock import SteadyClock
 
 SAVE_AFTER_EVENTS = 50_000
@@ -37,7 +37,7 @@ WARN_EVERY_MS = 60_000
 class EmbeddedService:
     """Decides batches and commits them; a batch is answered only after its commit.
 
-    What needs not be done before the answer is left to `run_deferred_work`.
+    Work that an answer need not wait for is left to `run_deferred_work`.
 
     save_after_events: a changed profile is saved so many events later, with all that it has seen by
     then; a restart has at most that many events to remember again.
@@ -133,7 +133,7 @@ class EmbeddedService:
         pipeline.parser.bounds.arrived(now_ms)
         processed = pipeline.process(batch.events, batch.identities, senders=batch.senders)
         for failure in pipeline.failures:
-            tell_failure(failure)
+            log_failure(failure)
         self.state_file.set_offset(source, batch.offset, batch.fingerprint)
         self.state_file.quarantine.note(processed.outcomes, batch.identities, now_ms)
         try:
@@ -153,10 +153,10 @@ class EmbeddedService:
         )
 
     def run_deferred_work(self) -> None:
-        """Do what was put off until answers were given, if there is enough of it.
+        """Run the work that was deferred until answers were given, if there is enough of it.
 
-        Moves decisions from the journal into the tables, saves profiles, learns ids of earlier payments, and
-        collects garbage.
+        Flushes the journal into the tables, saves profiles, loads ids of earlier payments, and collects
+        garbage.
         """
         if self._deferred_events < MIN_DEFERRED_EVENTS:
             return
@@ -232,7 +232,7 @@ class EmbeddedService:
         for past in self.state_file.since(self.state_file.checkpoint.recovery_from_seq - 1):
             count += 1
             memory.sequence = past.seq
-            remember_past(memory, parser, past)
+            reapply_event(memory, parser, past)
         memory.sequence = self.state_file.seq
         return count
 

@@ -21,7 +21,7 @@ from fraud_detection.adapters.sqlite.output_file import told_of
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.core.outcomes import AppliedLabel, Decided, Forbidden, Outcome, RedundantLabel, Repeated
+from fraud_detection.core.outcomes import AppliedLabel, Decided, Duplicate, Forbidden, Outcome, RedundantLabel
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.http.health import BrokenError, Health
 
@@ -46,11 +46,11 @@ class Told(msgspec.Struct, frozen=True):
 
     decision: Decision
     event_time: int
-    repeated: bool = False
+    duplicate: bool = False
 
 
-Answer = Told | Label | Quarantined | Repeated | Forbidden
-"""Repeated is a payment of history, which was never decided here, or a label that had come before."""
+Answer = Told | Label | Quarantined | Duplicate | Forbidden
+"""Duplicate is a payment of history, which was never decided here, or a label that had come before."""
 
 Tell = Callable[[list[Answer] | RetryError], None]
 Identities = Sequence[str | None] | None
@@ -217,9 +217,9 @@ class RequestBatcher:
             return told
         if isinstance(outcome, AppliedLabel | RedundantLabel):
             return outcome.label
-        if isinstance(outcome, Repeated) and not outcome.is_label:
+        if isinstance(outcome, Duplicate) and not outcome.is_label:
             before = self.find(outcome.transaction_id)
-            return outcome if before is None else msgspec.structs.replace(before, repeated=True)
+            return outcome if before is None else msgspec.structs.replace(before, duplicate=True)
         return outcome
 
     def _remember(self, told: Told) -> None:

@@ -33,7 +33,7 @@ def _lines(requests: RequestBatcher, statuses: Mapping[int, int]) -> Iterator[st
         yield f'fraud_decisions_total{{action="{action.label}"}} {tally.actions[action]}'
     counts = {
         "fraud_quarantined_total": (tally.quarantined, "Events that can never be decided."),
-        "fraud_duplicates_total": (tally.repeated, "Events that had come before."),
+        "fraud_duplicates_total": (tally.duplicates, "Events that had come before."),
         "fraud_conflicts_total": (
             tally.conflicts,
             "Payments with the id of another: set aside.",

@@ -26,7 +26,7 @@ from fraud_detection.core.errors import RejectError, RetryError
 from fraud_detection.core.events import Conflict, Label, Quarantined
 from fraud_detection.core.id_text import whole
 from fraud_detection.core.lenient_json import BOM, items
-from fraud_detection.core.outcomes import Forbidden, Repeated
+from fraud_detection.core.outcomes import Duplicate, Forbidden
 from fraud_detection.core.parse.times import AHEAD
 from fraud_detection.history.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.serving.http import batcher
@@ -230,8 +230,8 @@ def together(answers: list[batcher.Answer], *, many: bool) -> Answer:
 def line(answer: batcher.Answer) -> Reply:
     """Return the status and the JSON of one answer."""
     match answer:
-        case Told(decision, event_time, repeated):
-            return OK, encode(decision_record(decision, event_time, repeated=repeated))
+        case Told(decision, event_time, duplicate):
+            return OK, encode(decision_record(decision, event_time, duplicate=duplicate))
         case Label():
             return OK, encode(label_record(answer))
         case Conflict():
@@ -239,13 +239,13 @@ def line(answer: batcher.Answer) -> Reply:
         case Quarantined():
             early = answer.reason.endswith(AHEAD)
             return CONFLICT if early else 422, encode(quarantine_record(answer))
-        case Repeated(one, True):
+        case Duplicate(one, True):
             return OK, encode(duplicate_record(one))
     status, message = _refusal(answer)
     return status, problem(status, message).body
 
 
-def _refusal(answer: Forbidden | Repeated) -> tuple[int, str]:
+def _refusal(answer: Forbidden | Duplicate) -> tuple[int, str]:
     if isinstance(answer, Forbidden):
         kind, role = ("label", "label") if answer.is_label else ("payment", "decide")
         return 403, f"this key may not send a {kind}: it needs the role {role!r}"

@@ -17,14 +17,11 @@ BEAT = b"\n"
 BEAT_EVERY_S = 0.5
 
 
-class Heart:
-    """Beats on a line until the process ends.
-
-    What is not a beat on that line is told by `tell`.
-    """
+class Heartbeat:
+    """Writes heartbeats to a pipe until the process ends; `tell` writes other lines."""
 
     def __init__(self, line: int, background: Background) -> None:
-        """Begin to beat on a line, by its descriptor."""
+        """Start writing to a descriptor."""
         self._line, self._in_loop = line, False
         # Nobody may hang here because the other end does not read.
         os.set_blocking(line, False)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from fraud_detection.adapters.sqlite.state_reader import Record
+from fraud_detection.adapters.sqlite.state_reader import StateReader
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.lenient_json import read_object
 from fraud_detection.core.parse.declared_fields import declared_fields
@@ -28,7 +28,7 @@ ORDERING = 0
 """The place of the entity in the schema that orders the stream."""
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class Route(msgspec.Struct, frozen=True, gc=False):
     """Where an event belongs.
 
     owner: the worker that takes it; None where a label tells its payment alone.  transaction_id: of a payment
@@ -92,7 +92,7 @@ class Ownership:
         ordering = entities[ORDERING] if entities else None
         return self.of_id(transaction_id if ordering is None else ordering)
 
-    def place(self, raw: bytes, identity: str | None = None) -> Place:
+    def route(self, raw: bytes, identity: str | None = None) -> Route:
         """Return where an event belongs; `identity` is that of one without an id."""
         head: Any
         try:
@@ -100,22 +100,22 @@ class Ownership:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             head = self._loosely(raw)
         if head is None:
-            return Place(self._of_bytes(raw), None)
+            return Route(self._of_bytes(raw), None)
         ordering = next(
             (as_id(self._find(head, fields, self.missing_entity)) for fields in self.entity_fields), None
         )
         one = as_id(self._find(head, self.id_fields, self.missing))
         if self.type_is_free and getattr(head, self.attributes["type"]) == "label":
             if ordering is None and one is None:
-                return Place(self._of_bytes(raw), None, is_label=True)
+                return Route(self._of_bytes(raw), None, is_label=True)
             owner = None if ordering is None else self.of_id(ordering)
-            return Place(owner, one, is_label=True, ordering=ordering)
+            return Route(owner, one, is_label=True, ordering=ordering)
         if one is None or not self.has_id:
             one = identity
         told_by = one if ordering is None else ordering
         if told_by is None or (told_by is identity and is_drawn(told_by)):
-            return Place(self._of_bytes(raw), one)
-        return Place(self.of_id(told_by), one, ordering=ordering)
+            return Route(self._of_bytes(raw), one)
+        return Route(self.of_id(told_by), one, ordering=ordering)
 
     def _of_bytes(self, raw: bytes) -> int:
         """Return whom an event falls to that tells no owner: equal ones meet, and are one in quarantine."""
@@ -167,7 +167,7 @@ class Shard(msgspec.Struct, frozen=True):
 
     worker: int
     workers: int
-    together: str
+    set_id: str
 
 
 def shard_path(state: Path, worker: int, workers: int) -> Path:
@@ -179,7 +179,7 @@ def shard_path(state: Path, worker: int, workers: int) -> Path:
     return state.with_name(f"{state.stem}.worker-{worker}-of-{workers}{state.suffix}")
 
 
-def kept_files(state: Path) -> list[Path]:
+def state_files_of(state: Path) -> list[Path]:
     """Return the state files under a name: that of one process, or those of all workers.
 
     Raises ConfigError when there is none.
@@ -217,8 +217,8 @@ def check_shards(state: Path, workers: int) -> None:
             f"{paths[0]}: no such state file; make those of all workers with `fraud state create {state} "
             f"--workers {workers} --history FILE` (without --history they remember nothing)"
         )
-    together = {_together(path) for path in there}
-    if len(together) > 1:
+    set_id = {_set_id(path) for path in there}
+    if len(set_id) > 1:
         names = ", ".join(str(path) for path in there)
         raise ConfigError(f"{names}: were not made together; put back the files that were")
     for path in paths:
@@ -229,18 +229,18 @@ def check_shards(state: Path, workers: int) -> None:
             )
 
 
-def mark_shards(paths: list[Path]) -> None:
+def label_shards(paths: list[Path]) -> None:
     """Let new state files say whose they are, in the order of the workers."""
-    together = secrets.token_hex(8)
+    set_id = secrets.token_hex(8)
     for worker, path in enumerate(paths):
         state_file = StateFile(path)
         with state_file.transaction():
-            state_file.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), together)))
+            state_file.put_meta("shard", msgspec.to_builtins(Shard(worker, len(paths), set_id)))
         state_file.close()
 
 
-def _together(path: Path) -> str:
-    record = Record(path)
+def _set_id(path: Path) -> str:
+    record = StateReader(path)
     kept = record.meta("shard")
     record.close()
-    return "" if kept is None else msgspec.convert(kept, Shard).together
+    return "" if kept is None else msgspec.convert(kept, Shard).set_id

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 from fraud_detection.serving.http.prometheus import exposition, head, summary
 
 if TYPE_CHECKING:
-    from fraud_detection.serving.workers.router import Together
+    from fraud_detection.serving.workers.router import Router
 
 BEHIND = "From another worker's commit until the shared profiles here took it in, an event."
 
 
-def own_metrics(one: Together) -> str:
+def own_metrics(one: Router) -> str:
     """Return the metrics of one worker, as it would tell them alone, and those of its links."""
     return exposition(one.requests, one.statuses) + "\n".join([*_of_links(one), ""])
 
 
-def _of_links(one: Together) -> Iterator[str]:
-    following = one.following
+def _of_links(one: Router) -> Iterator[str]:
+    replicator = one.replicator
     counts = {
         "fraud_forwarded_events_total": (one.forwarded, "Events handed to the workers that own them."),
-        "fraud_followed_events_total": (following.followed, "Events of other workers taken in."),
+        "fraud_replicated_events_total": (replicator.replicated, "Events of other workers taken in."),
         "fraud_rate_shared_events_total": (one.shared, "Events counted against a share of a key's rate."),
-        "fraud_follow_retries_total": (following.retries, "Parts that could not be put down at once."),
+        "fraud_replication_retries_total": (replicator.retries, "Parts that could not be put down at once."),
     }
     for name, (count, help_text) in counts.items():
         yield from head(name, "counter", help_text)
         yield f"{name} {count}"
-    yield from summary("fraud_replication_lag_seconds", BEHIND, following.behind)
+    yield from summary("fraud_replication_lag_seconds", BEHIND, replicator.lag)
 
 
 def merged(texts: Mapping[int, str | None]) -> str:

@@ -1,11 +1,12 @@
-"""The service of one worker of several: it decides its own payments, and follows what the others decided.
+"""The service of one of several workers: decides its own payments and replicates what the others decided.
 
-A merchant or a device meets payments of all workers.  Each worker keeps profiles of its own of all of them,
-and lets them take in what the others have committed, read from their state files.  A profile is a function
-of the set of what it took in, so the copies become equal to the one that a single process would have.
+Payments of a merchant or a device reach all workers.  Each worker has its own copy of these shared profiles,
+and applies to it what the others have committed, read from their state files.  A profile is a function of the
+set of events applied to it, so the copies converge to the one that a single process would have.
 
-A part of another's log is first put down as a reference with a number in this worker's own log, and then
-taken in.  So a worker that is killed between remembers it again, and a profile that had seen it does not.
+A part of another's log is first stored as a reference, with a sequence number in this worker's own log, and
+then applied.  A worker that is killed in between reapplies it, and a profile that includes it already skips
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.ipc.count_board import CountBoard
 from fraud_detection.adapters.sqlite.errors import reading
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
-from fraud_detection.adapters.sqlite.replication_log import Followed, FollowLog
+from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry, ReplicationLog
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.decide.decline_cap import DeclineCap
 from fraud_detection.core.errors import RetryError
@@ -36,20 +37,20 @@ from fraud_detection.serving.embedded.service import (
     EmbeddedService,
     store_replayed_history,
 )
-from fraud_detection.serving.reapply import remember_past
+from fraud_detection.serving.reapply import reapply_event
 from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import ORDERING, Ownership
 
 MAX_CONCURRENT = 256
 """Events of another's log that are taken in at once: a few milliseconds in which nothing is decided."""
 
-Mark = tuple[int, float]
+CommitMark = tuple[int, float]
 """The number of the last event of a commit, and the moment of the commit, in seconds of the machine's clock
 since its start: every process reads the same."""
 
 
 class WorkerService(EmbeddedService):
-    """Decides what it owns, and lets the shared profiles take in what the others have committed.
+    """Decides the events that it owns, and replicates the others' commits into the shared profiles.
 
     worker: its own number.  others: the other workers' files, for reading.  committed: is told the mark of
     each commit.  reached: up to where each of the others' logs was taken in.  board: where the decline caps
@@ -68,13 +69,13 @@ class WorkerService(EmbeddedService):
         """Open the state, and remember again what its profiles had not seen, of the others' logs too."""
         pipeline = engine.pipeline(state_file, state_file.dedup_index)
         self.worker, self.others, self._board = worker, others, board
-        self.committed: Callable[[Mark], None] = _nobody
+        self.committed: Callable[[CommitMark], None] = _nobody
         self.shared = shared_profiles(engine, pipeline.memory)
-        self.log = FollowLog(state_file.database)
+        self.log = ReplicationLog(state_file.database)
         for other, file in others.items():
             # Without `--synchronous full` a loss of power may take from that file what was read of it.
             self.log.cut_off(other, file.seq)
-        self.reached = {other: self.log.reached(other) for other in others}
+        self.replicated_until = {other: self.log.reached(other) for other in others}
         # Another parser than the pipeline's: these events are in the tallies of their owner.
         self.reader = Parser(pipeline.parser.schema)
         super().__init__(pipeline, state_file, save_after_events)
@@ -85,16 +86,16 @@ class WorkerService(EmbeddedService):
         self.committed((self.state_file.seq, time.monotonic()))
         return outcomes
 
-    def follow(self, worker: int) -> list[int]:
-        """Take in the next part of another's log; return the numbers of its events there."""
-        part = self._read(worker, self.reached[worker])
+    def replicate(self, worker: int) -> list[int]:
+        """Replicate the next part of another worker's log; return the numbers of its events there."""
+        part = self._read(worker, self.replicated_until[worker])
         if not part:
             return []
         until = part[-1].seq
-        self._put_down(worker, until)
-        self._take_in(part, self.state_file.seq)
+        self._store_entry(worker, until)
+        self._apply(part, self.state_file.seq)
         self._deferred_events += len(part)
-        self.reached[worker] = until
+        self.replicated_until[worker] = until
         self._apply_matured_labels(
             max((past.known_at for past in part if past.event is not None), default=-1)
         )
@@ -151,14 +152,16 @@ class WorkerService(EmbeddedService):
                 part.append(past)
         return part
 
-    def _put_down(self, worker: int, until: int) -> None:
+    def _store_entry(self, worker: int, until: int) -> None:
         """Commit the reference first: what fails here was not taken in, and is tried again as a whole."""
         self.state_file.flush()
         before = self.state_file.seq
         try:
             with self.state_file.transaction():
                 self.state_file.seq += 1
-                self.log.note(Followed(self.state_file.seq, worker, self.reached[worker], until))
+                self.log.note(
+                    ReplicationEntry(self.state_file.seq, worker, self.replicated_until[worker], until)
+                )
                 self.state_file.store_checkpoint(self.pipeline.memory.oldest_unsaved_seq())
         except RetryError:
             self.state_file.seq = before
@@ -172,26 +175,26 @@ class WorkerService(EmbeddedService):
         self._commit(pipeline.apply_matured_labels(time_ms))
         self.committed((self.state_file.seq, time.monotonic()))
 
-    def _take_in(self, part: Sequence[LoggedEvent], number: int) -> None:
+    def _apply(self, part: Sequence[LoggedEvent], number: int) -> None:
         self.pipeline.memory.sequence = self.shared.sequence = number
         self.shared.prefetch([past.ids for past in part])
         for past in part:
-            remember_past(self.shared, self.reader, past)
+            reapply_event(self.shared, self.reader, past)
 
     def _recover(self) -> int:
         """Remember own events and parts of the others' again, in the order of this worker's log."""
         memory, count = self.pipeline.memory, 0
         first = self.state_file.checkpoint.recovery_from_seq
-        own: Iterator[LoggedEvent | Followed] = self.state_file.since(first - 1)
+        own: Iterator[LoggedEvent | ReplicationEntry] = self.state_file.since(first - 1)
         for one in heapq.merge(own, self.log.since(first), key=attrgetter("seq")):
-            if isinstance(one, Followed):
+            if isinstance(one, ReplicationEntry):
                 part = self._read(one.worker, one.after, one.until)
                 count += len(part)
-                self._take_in(part, one.seq)
+                self._apply(part, one.seq)
             else:
                 count += 1
                 memory.sequence = one.seq
-                remember_past(memory, self.reader, one)
+                reapply_event(memory, self.reader, one)
         memory.sequence = self.state_file.seq
         return count
 
@@ -216,5 +219,5 @@ def without_ordering(past: HistoricalPayment) -> HistoricalPayment:
     return msgspec.structs.replace(past, payment=payment)
 
 
-def _nobody(_: Mark) -> None:
+def _nobody(_: CommitMark) -> None:
     """Tell nobody."""

@@ -1,4 +1,4 @@
-"""Hear of the others' commits and take them in, a few milliseconds at a time, beside the requests.
+"""Replicate the commits of other workers, a few milliseconds at a time, between requests.
 
 Each worker tells the others of its commits every twenty milliseconds; who hears of one reads the log.  Once
 a second, and when a line was made or broke, a log is looked at anyway: a word may have been lost.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.metrics import LatencyHistogram
-from fraud_detection.serving.workers.replica import Mark, WorkerService
+from fraud_detection.serving.workers.replica import CommitMark, WorkerService
 
 LOG = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ MAX_REMEMBERED = 100_000
 """Marks, and events without their mark: more of either means that the others' words are lost."""
 
 
-class Following:
-    """Keeps the shared profiles of one worker up with what the others commit.
+class Replicator:
+    """Replicates the other workers' commits into the shared profiles of one worker.
 
     behind: from a commit there until it was taken in here, an event; what was committed while no line
     stood is not counted.  followed: events taken in.  retries: parts that could not be put down
@@ -36,18 +36,18 @@ class Following:
     def __init__(self, service: WorkerService) -> None:
         """Follow for this service, and hear of its commits."""
         self.service = service
-        self.behind = LatencyHistogram()
-        self.followed = self.retries = 0
-        self.news: list[Mark] = []
-        self.refused: Callable[[RetryError], None] = _nobody
+        self.lag = LatencyHistogram()
+        self.replicated = self.retries = 0
+        self.news: list[CommitMark] = []
+        self.on_error: Callable[[RetryError], None] = _nobody
         self._hindered: dict[int, float] = {}
-        self._marks = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in service.others}
-        self._taken = {other: deque[Mark](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._marks = {other: deque[CommitMark](maxlen=MAX_REMEMBERED) for other in service.others}
+        self._taken = {other: deque[CommitMark](maxlen=MAX_REMEMBERED) for other in service.others}
         self._due = set(service.others)
         self._wake = asyncio.Event()
         service.committed = self.news.append
 
-    def heard(self, other: int, marks: list[Mark]) -> None:
+    def on_commits(self, other: int, marks: list[CommitMark]) -> None:
         """Take the marks of another worker's commits."""
         self._marks[other].extend(marks)
         self._measure(other)
@@ -58,8 +58,8 @@ class Following:
 
         While a log cannot be read, at least for how long it could not.
         """
-        reached = self.service.reached[other]
-        since = [at for number, at in self._marks[other] if number > reached][:1]
+        replicated_until = self.service.replicated_until[other]
+        since = [at for number, at in self._marks[other] if number > replicated_until][:1]
         since += [self._hindered[other]] if other in self._hindered else []
         return max((time.monotonic() - at for at in since), default=0.0)
 
@@ -77,9 +77,9 @@ class Following:
             except TimeoutError:
                 self._due.update(self.service.others)
             self._wake.clear()
-            await self.catch_up()
+            await self.replicate_all()
 
-    async def catch_up(self) -> None:
+    async def replicate_all(self) -> None:
         """Take in what there is of all logs that are due; other work of the loop comes in between."""
         while self._due:
             other = self._due.pop()
@@ -90,7 +90,7 @@ class Following:
     def _take_part(self, other: int) -> bool:
         """Take in one part; return whether there may be more."""
         try:
-            numbers = self.service.follow(other)
+            numbers = self.service.replicate(other)
             self.service.run_deferred_work()
         except RetryError as error:
             # The next look tries the same part again, or what it has put off.
@@ -98,11 +98,11 @@ class Following:
             if other not in self._hindered:
                 self._hindered[other] = time.monotonic()
                 message = "%s; what worker %d has decided is taken in later"
-                LOG.warning(message, error, other, extra={"event": "follow_failed"})
-            self.refused(error)
+                LOG.warning(message, error, other, extra={"event": "replication_failed"})
+            self.on_error(error)
             return False
         self._hindered.pop(other, None)
-        self.followed += len(numbers)
+        self.replicated += len(numbers)
         now = time.monotonic()
         self._taken[other].extend((number, now) for number in numbers)
         self._measure(other)
@@ -120,7 +120,7 @@ class Following:
             taken.popleft()
             # A mark that was lost is passed over: the next one would be of a later commit.
             if at >= committed_at:
-                self.behind.add(at - committed_at)
+                self.lag.add(at - committed_at)
 
 
 def _nobody(_: RetryError) -> None:

@@ -1,4 +1,4 @@
-"""All workers as one: whoever is asked finds the worker that owns an event, and hands on its answer."""
+"""Route each event to the worker that owns it, whichever worker receives the request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from fraud_detection.adapters.http.answers import problem
-from fraud_detection.adapters.ipc.rpc import Links
+from fraud_detection.adapters.ipc.rpc import RpcNode
 from fraud_detection.adapters.sqlite.shared_ids import SharedIds
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Sender
@@ -19,9 +19,9 @@ from fraud_detection.serving.http.batcher import Answer, Identities, RequestBatc
 from fraud_detection.serving.http.routes import Reply, line
 from fraud_detection.serving.workers import claims
 from fraud_detection.serving.workers.claims import Claim, Claims
-from fraud_detection.serving.workers.ownership import Ownership, Part, Place, turns_of
+from fraud_detection.serving.workers.ownership import Ownership, Part, Route, turns_of
 from fraud_detection.serving.workers.prometheus import merged, own_metrics
-from fraud_detection.serving.workers.replication import NEWS, TELL_AFTER_S, Following
+from fraud_detection.serving.workers.replication import NEWS, TELL_AFTER_S, Replicator
 
 DRAINED = "drained"
 STRAY = 404
@@ -30,8 +30,8 @@ NOBODY = -1
 T = TypeVar("T")
 
 
-class Together:
-    """Answers for all workers, whichever of them has the event, the decision or the caller's allowance.
+class Router:
+    """Serves requests for all workers, whichever of them owns the event, the decision or the caller's rate.
 
     statuses: how many requests this worker answered, by status.  forwarded: events that were handed to
     their owners.  drained: the others that have answered their last request and are about to end.  shared:
@@ -43,37 +43,37 @@ class Together:
         requests: RequestBatcher,
         ownership: Ownership,
         access: Access,
-        following: Following,
+        replicator: Replicator,
         folder: Path,
         boards: Sequence[SharedIds],
     ) -> None:
         """Take what this worker owns; `folder` is where the workers meet, `boards` has the ids of each."""
-        self.requests, self.ownership, self.access, self.following = requests, ownership, access, following
-        self.own = following.service.worker
+        self.requests, self.ownership, self.access, self.replicator = requests, ownership, access, replicator
+        self.own = replicator.service.worker
         self.statuses: dict[int, int] = {}
         self.forwarded = self.shared = 0
         self._shares: dict[str, tuple[Caller, Caller]] = {}
         self.drained: set[int] = set()
         self._tasks: set[asyncio.Task[list[Reply]]] = set()
-        files, dedup_index = following.service.others, following.service.state_file.dedup_index
+        files, dedup_index = replicator.service.others, replicator.service.state_file.dedup_index
         self.claims = Claims(self.own, boards, files, dedup_index, self._ask)
-        self.links = Links(self.own, ownership.workers, folder, self.answer, following.look)
+        self.rpc = RpcNode(self.own, ownership.workers, folder, self.answer, replicator.look)
 
     async def take(
         self, events: Sequence[bytes], sender: Sender, identities: Identities = None
     ) -> list[Reply]:
-        """Let each event be taken by its owner, and return the answers in the same order.
+        """Let the owner of each event decide it; return the answers in the same order.
 
         identities: what the events are known by beside ids of their own.
 
         Raises RetryError when an owner refuses or is away; what the others took stands, and is answered as
-        repeated when it is sent again.
+        a duplicate when it is sent again.
         """
         known = list(identities or [None] * len(events))
-        places = [self.ownership.place(*one) for one in zip(events, known, strict=True)]
-        owners = await self._owners(places, sender)
+        routes = [self.ownership.route(*one) for one in zip(events, known, strict=True)]
+        owners = await self._owners(routes, sender)
         # What its sender may not have decided claims no id.
-        ids = [None if one.is_label or not sender.may_decide else one.transaction_id for one in places]
+        ids = [None if one.is_label or not sender.may_decide else one.transaction_id for one in routes]
         whole = Part(list(events), known, ids)
         if len(set(owners)) == 1:
             told = await self._ask_owner(owners[0], whole, sender)
@@ -115,7 +115,7 @@ class Together:
         if home == self.own or not caller.limited:
             return caller.spend(events)
         try:
-            return float(await self.links.lines[home].ask("spend", [caller.name, events]))
+            return float(await self.rpc.clients[home].ask("spend", [caller.name, events]))
         except RetryError:
             # It is away, or has not read the keys yet that this one knows.
             self.shared += events
@@ -131,20 +131,20 @@ class Together:
         told[self.own] = own_metrics(self)
         return merged({worker: told.get(worker) for worker in range(self.ownership.workers)})
 
-    async def tell_news(self) -> None:
-        """Tell the others of this worker's commits, until cancelled."""
-        news = self.following.news
+    async def announce_commits(self) -> None:
+        """Announce this worker's commits to the others, until cancelled."""
+        news = self.replicator.news
         while True:
             await asyncio.sleep(TELL_AFTER_S)
             if news:
-                self.links.tell(NEWS, news)
+                self.rpc.tell(NEWS, news)
                 news.clear()
 
     async def drain(self, most_s: float) -> None:
-        """Say that no more will be asked, and answer the others until they say the same, or for `most_s`."""
-        self.links.tell(DRAINED, None)
+        """Announce the last request, and serve the others until they announce theirs, or for `most_s`."""
+        self.rpc.tell(DRAINED, None)
         until = asyncio.get_running_loop().time() + most_s
-        while any(one.well and one.other not in self.drained for one in self.links.lines.values()):
+        while any(one.is_healthy and one.other not in self.drained for one in self.rpc.clients.values()):
             if asyncio.get_running_loop().time() > until:
                 return
             await asyncio.sleep(TELL_AFTER_S)
@@ -170,7 +170,7 @@ class Together:
             case "metrics":
                 return own_metrics(self)
             case "news":
-                self.following.heard(other, body)
+                self.replicator.on_commits(other, body)
             case "drained":
                 self.drained.add(other)
             case _:
@@ -179,19 +179,19 @@ class Together:
                 )
         return None
 
-    async def _owners(self, places: Sequence[Place], sender: Sender) -> list[int]:
-        owners = [self.own if one.owner is None else one.owner for one in places]
+    async def _owners(self, routes: Sequence[Route], sender: Sender) -> list[int]:
+        owners = [self.own if one.owner is None else one.owner for one in routes]
         # Who may tell no labels is not told which payments there are: his are refused here.
-        if sender.may_label and any(one.is_label for one in places):
-            for at, owner in (await self._owners_of_labels(places)).items():
+        if sender.may_label and any(one.is_label for one in routes):
+            for at, owner in (await self._owners_of_labels(routes)).items():
                 owners[at] = owner
         return owners
 
-    async def _owners_of_labels(self, places: Sequence[Place]) -> dict[int, int]:
+    async def _owners_of_labels(self, routes: Sequence[Route]) -> dict[int, int]:
         """Return by their places who takes labels: who knows the payment, else who owns the card."""
-        labels = {at: one for at, one in enumerate(places) if one.is_label and one.transaction_id is not None}
+        labels = {at: one for at, one in enumerate(routes) if one.is_label and one.transaction_id is not None}
         # A label may come in one list with its payment, of which the first one stands.
-        payments = [one for one in reversed(places) if one.transaction_id is not None and not one.is_label]
+        payments = [one for one in reversed(routes) if one.transaction_id is not None and not one.is_label]
         listed = {str(one.transaction_id): one.owner for one in payments}
         labelled: dict[str, set[int | None]] = {}
         for label in labels.values():
@@ -207,7 +207,7 @@ class Together:
         if owner == NOBODY:
             return _unknown(self.ownership, part.events)
         self.forwarded += len(part.events)
-        return self.links.lines[owner].ask("take", [part, msgspec.structs.asdict(sender)])
+        return self.rpc.clients[owner].ask("take", [part, msgspec.structs.asdict(sender)])
 
     def _take_here(self, part: Part, sender: Sender) -> Awaitable[list[Reply]]:
         """Take events now, so that they keep their order, and answer when they are decided.
@@ -239,17 +239,17 @@ class Together:
 
     def _keys(self, part: Part) -> set[str]:
         """Return ids and cards of events, each told apart from the other."""
-        places = [self.ownership.place(*one) for one in zip(part.events, part.identities, strict=True)]
-        keys = {one.transaction_id for one in places}
-        keys |= {f"\n{one.ordering}" for one in places if one.ordering is not None}
+        routes = [self.ownership.route(*one) for one in zip(part.events, part.identities, strict=True)]
+        keys = {one.transaction_id for one in routes}
+        keys |= {f"\n{one.ordering}" for one in routes if one.ordering is not None}
         return {key for key in keys if key is not None}
 
     def _ask(self, other: int, what: str, body: object) -> Awaitable[Any]:
-        return self.links.lines[other].ask(what, body)
+        return self.rpc.clients[other].ask(what, body)
 
     async def _ask_others(self, what: str, body: object) -> tuple[dict[int, Any], RetryError | None]:
         """Return the answers of those that answer, and the refusal of one that does not, if there is one."""
-        lines = list(self.links.lines.values())
+        lines = list(self.rpc.clients.values())
         answers = await asyncio.gather(*(one.ask(what, body) for one in lines), return_exceptions=True)
         told: dict[int, Any] = {}
         away: RetryError | None = None
@@ -272,7 +272,7 @@ async def _unknown(ownership: Ownership, labels: Sequence[bytes]) -> list[Reply]
     message = "no worker knows payment {!r}: send its label after it" + (
         f", or with its `{ownership.entity_fields[0][0]}`" if ownership.entity_fields else ""
     )
-    told = [message.format(ownership.place(label).transaction_id) for label in labels]
+    told = [message.format(ownership.route(label).transaction_id) for label in labels]
     return [(STRAY, problem(STRAY, one).body) for one in told]
 
 

@@ -8,7 +8,7 @@ from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.serving.http.api_keys import Access, Caller
 from fraud_detection.serving.http.request_identity import request_identities
 from fraud_detection.serving.http.routes import OK, TEXT, Api, Problem, Tell, alone, events_of, too_early
-from fraud_detection.serving.workers.router import Together
+from fraud_detection.serving.workers.router import Router
 
 NOT_YET = 503
 
@@ -16,11 +16,11 @@ NOT_YET = 503
 class WorkerApi(Api):
     """The same paths as those of one process; what needs another worker is asked of it."""
 
-    def __init__(self, together: Together, access: Access, openapi: bytes) -> None:
+    def __init__(self, router: Router, access: Access, openapi: bytes) -> None:
         """Take what answers for all workers."""
-        super().__init__(together.requests, access, openapi)
-        self.together = together
-        together.statuses = self.statuses
+        super().__init__(router.requests, access, openapi)
+        self.router = router
+        router.statuses = self.statuses
 
     def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
         self.later(self._taken(caller, body, key), tell)
@@ -29,7 +29,7 @@ class WorkerApi(Api):
         self.later(self._found(self.asked_for(request)), tell)
 
     def _ready(self, request: Request, tell: Tell) -> None:
-        away = [one.other for one in self.together.links.lines.values() if not one.well]
+        away = [one.other for one in self.router.rpc.clients.values() if not one.is_healthy]
         if away:
             told = msgspec.json.encode({"status": "not ready", "workers_away": away})
             tell(Answer(NOT_YET, told))
@@ -42,20 +42,20 @@ class WorkerApi(Api):
 
     async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
         events, many = events_of(body)
-        early = await self.together.spend(caller, len(events))
+        early = await self.router.spend(caller, len(events))
         if early:
             raise too_early(caller, early)
         identities = request_identities(caller.name, key, len(events), many=many)
-        replies = await self.together.take(events, caller.sender, identities)
+        replies = await self.router.take(events, caller.sender, identities)
         if many:
             return Answer(OK, b"[" + b",".join(told for _, told in replies) + b"]")
         return alone(*replies[0])
 
     async def _found(self, transaction_id: str) -> Answer:
-        found = await self.together.find(transaction_id)
+        found = await self.router.find(transaction_id)
         if found is None:
             raise Problem(404, f"no decision on {transaction_id!r}")
         return alone(*found)
 
     async def _told_by_all(self) -> Answer:
-        return Answer(OK, (await self.together.metrics()).encode(), TEXT)
+        return Answer(OK, (await self.router.metrics()).encode(), TEXT)

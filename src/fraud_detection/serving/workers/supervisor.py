@@ -1,7 +1,7 @@
-"""Many cores behind one port: start workers, start again what dies or hangs, and end with all of them.
+"""Supervisor of worker processes: starts them, restarts those that die or hang, and stops all of them.
 
-This process decides nothing and holds nothing that a payment needs: it keeps the port and the folder in which
-the workers meet, and is the one to tell when all shall stop.
+This process decides nothing and holds no state of payments: it reserves the port, owns the folder of the
+workers' sockets, and receives the signals.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ MAX_STDERR_BYTES = 1 << 16
 LOG = logging.getLogger(__name__)
 
 
-class Member:
-    """One worker's process, and how often it has died at once.
+class WorkerProcess:
+    """One worker's process, and how often it has died right after a start.
 
-    due_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
+    restart_at: when it is to be started again, None while it runs.  bundle: what it answers with, empty until
     it answers.  silent_s: how long it has not been heard.
     """
 
@@ -59,7 +59,7 @@ class Member:
     def start(self) -> subprocess.Popen[bytes]:
         """Start a process, with a line to this one at either end."""
         settings = msgspec.json.encode(self.settings).decode()
-        self.due_at: float | None = None
+        self.restart_at: float | None = None
         self.bundle, self.silent_s, self.started_at = "", 0.0, time.monotonic()
         # A session of its own: Ctrl-C reaches this process alone, which tells the workers to stop.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -93,8 +93,8 @@ class Member:
         self.process.kill()
         return f"worker {self.settings.worker} has not been heard for {silent_s:.0f} s: it is ended"
 
-    def bury(self, now: float) -> str:
-        """Take note of its end, and say it; raise ConfigError when it makes no sense to start it again."""
+    def reap(self, now: float) -> str:
+        """Collect its exit code and schedule a restart; raise ConfigError when a restart cannot help."""
         code, one = self.process.wait(), self.settings.worker
         self.close()
         self.deaths = self.deaths + 1 if now - self.started_at < STEADY_S else 1
@@ -107,7 +107,7 @@ class Member:
                 "cause is gone"
             )
         pause_s = INITIAL_BACKOFF_S * 2 ** (self.deaths - 1)
-        self.due_at = now + pause_s
+        self.restart_at = now + pause_s
         if code == -signal.SIGBUS:
             why = "its state file was cut short while it was mapped; the next start says more"
             return f"worker {one} was ended by SIGBUS: {why}; it is started again in {pause_s:.1f} s"
@@ -137,8 +137,8 @@ class Hangups:
         return came
 
 
-class Crew:
-    """All workers of one port, from their start to their end."""
+class Supervisor:
+    """Runs the workers of one port, from their start to their end."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Start them; `settings` are those of the first."""
@@ -147,10 +147,10 @@ class Crew:
         hash_seed = str(secrets.randbelow(1 << 32))
         self._told, self._looked_at = False, time.monotonic()
         self._selector = selectors.DefaultSelector()
-        self.members: list[Member] = []
+        self.workers: list[WorkerProcess] = []
         for one in numbered:
-            self.members.append(Member(one, hash_seed))
-            self._watch(self.members[-1])
+            self.workers.append(WorkerProcess(one, hash_seed))
+            self._watch(self.workers[-1])
 
     def run(self, stop: Stop, answers: str, hangups: Hangups) -> None:
         """Keep them running until asked to stop; log where they answer when all do."""
@@ -158,7 +158,7 @@ class Crew:
             self._look(LOOK_EVERY_S)
             if hangups.take():
                 self._hand_on_hangup()
-            bundles = [member.bundle for member in self.members]
+            bundles = [worker.bundle for worker in self.workers]
             if not self._told and all(bundles):
                 self._told = True
                 message = "bundle %s answers at %s, %d workers"
@@ -167,7 +167,7 @@ class Crew:
 
     def end(self) -> None:
         """Ask all to end, and wait until they have; what takes too long is killed."""
-        running = [member.process for member in self.members if member.due_at is None]
+        running = [worker.process for worker in self.workers if worker.restart_at is None]
         for process in running:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -180,40 +180,40 @@ class Crew:
                 LOG.warning(message, process.pid, END_WITHIN_S, extra={"event": "worker_killed"})
                 process.kill()
                 process.wait()
-        for member in self.members:
-            member.close()
+        for worker in self.workers:
+            worker.close()
         self._selector.close()
 
     def _hand_on_hangup(self) -> None:
         """Let those that answer read the keys again; one that starts reads them, and SIGHUP would end it."""
-        for member in self.members:
-            if member.due_at is None and member.bundle and member.process.poll() is None:
-                member.process.send_signal(signal.SIGHUP)
+        for worker in self.workers:
+            if worker.restart_at is None and worker.bundle and worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGHUP)
 
-    def _watch(self, member: Member) -> None:
-        self._selector.register(member.said, selectors.EVENT_READ, member)
+    def _watch(self, worker: WorkerProcess) -> None:
+        self._selector.register(worker.said, selectors.EVENT_READ, worker)
 
     def _look(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
-            member: Member = key.data
+            worker: WorkerProcess = key.data
             said = os.read(key.fd, MAX_STDERR_BYTES)
             if said:
-                member.heard(said)
+                worker.heard(said)
                 continue
-            self._selector.unregister(member.said)
-            message = member.bury(time.monotonic())
-            LOG.warning(message, extra={"event": "worker_ended", "worker": member.settings.worker})
+            self._selector.unregister(worker.said)
+            message = worker.reap(time.monotonic())
+            LOG.warning(message, extra={"event": "worker_ended", "worker": worker.settings.worker})
         # Where this process itself was held up, nobody is to blame for silence.
         passed_s = min(time.monotonic() - self._looked_at, 2 * wait_s)
         self._looked_at = time.monotonic()
-        for member in self.members:
-            if member.due_at is None:
-                if member.hangs(passed_s):
-                    message = member.kill()
-                    LOG.warning(message, extra={"event": "worker_killed", "worker": member.settings.worker})
-            elif time.monotonic() >= member.due_at:
-                member.start()
-                self._watch(member)
+        for worker in self.workers:
+            if worker.restart_at is None:
+                if worker.hangs(passed_s):
+                    message = worker.kill()
+                    LOG.warning(message, extra={"event": "worker_killed", "worker": worker.settings.worker})
+            elif time.monotonic() >= worker.restart_at:
+                worker.start()
+                self._watch(worker)
 
 
 def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -> None:
@@ -224,7 +224,7 @@ def serve_with_workers(settings: WorkerSettings, stop: Stop, hangups: Hangups) -
         check_shards(state, settings.workers)
         folder = stack.enter_context(TemporaryDirectory(prefix="fraud-workers-", ignore_cleanup_errors=True))
         at = port.getsockname()[1]
-        crew = Crew(msgspec.structs.replace(settings, folder=folder, port=at))
-        stack.callback(crew.end)
+        supervisor = Supervisor(msgspec.structs.replace(settings, folder=folder, port=at))
+        stack.callback(supervisor.end)
         scheme = "http" if settings.certificate is None else "https"
-        crew.run(stop, f"{scheme}://{settings.host}:{at}", hangups)
+        supervisor.run(stop, f"{scheme}://{settings.host}:{at}", hangups)

@@ -44,11 +44,11 @@ from fraud_detection.serving.http.batcher import WAIT_S, RequestBatcher
 from fraud_detection.serving.http.key_follower import KeysFollower, on_hangup, say_no_keys
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.load_engine import load_engine
-from fraud_detection.serving.workers.heartbeat import Heart
+from fraud_detection.serving.workers.heartbeat import Heartbeat
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
-from fraud_detection.serving.workers.replication import Following
-from fraud_detection.serving.workers.router import Together
+from fraud_detection.serving.workers.replication import Replicator
+from fraud_detection.serving.workers.router import Router
 from fraud_detection.serving.workers.routes import WorkerApi
 from fraud_detection.serving.workers.settings import REFUSED, WorkerSettings
 
@@ -67,7 +67,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings, background: Background) -> None:
         """Load the model, and recover the state."""
         self.settings, self.background = settings, background
-        self.heart = Heart(sys.stdout.fileno(), background)
+        self.heartbeat = Heartbeat(sys.stdout.fileno(), background)
         loaded = None if settings.live is None else load_release(ReleaseRegistry(Path(settings.live)))
         engine = _engine(settings) if loaded is None else loaded.engines[loaded.release.champion]
         self._boards = [SharedIds(memory) for memory in settings.ids]
@@ -78,22 +78,22 @@ class Worker:
             self.releases = ReleaseFollower(ReleaseRegistry(Path(settings.live)), self.service, loaded)
         else:
             self.service.answer_by(engine)
-        following = Following(self.service)
+        replicator = Replicator(self.service)
         access = Access(None if settings.keys is None else load_keys(Path(settings.keys)))
         self.requests = RequestBatcher(self.service, settings.most_waiting)
-        following.refused = self.requests.health.put_off
+        replicator.on_error = self.requests.health.put_off
         self.requests.lags |= {
-            f"worker-{other}": partial(following.lag_s, other) for other in self.service.others
+            f"worker-{other}": partial(replicator.lag_s, other) for other in self.service.others
         }
         folder = Path(settings.folder)
-        self.together = Together(self.requests, self.ownership, access, following, folder, self._boards)
+        self.router = Router(self.requests, self.ownership, access, replicator, folder, self._boards)
         with_keys = settings.keys is not None
         described = openapi(engine.project, version("fraud-detection-system"), with_keys=with_keys)
-        self.api = WorkerApi(self.together, access, msgspec.json.encode(described))
+        self.api = WorkerApi(self.router, access, msgspec.json.encode(described))
         self.keys = None
         if settings.keys is not None:
             self.keys = KeysFollower(Path(settings.keys), access, background)
-        self.following = following
+        self.replicator = replicator
 
     def run(self) -> None:
         """Answer until told to stop, and save the state."""
@@ -116,29 +116,29 @@ class Worker:
         LOG.info(message, f"{decided:,}", extra={"event": "stopped", "decided": decided})
 
     async def _serve(self, stop: Stop) -> None:
-        links, health = self.together.links, self.requests.health
+        rpc, health = self.router.rpc, self.requests.health
         work = self.background.task
-        beside = [work("heartbeat", self.heart.beat_in_loop)]
+        beside = [work("heartbeat", self.heartbeat.beat_in_loop)]
         # Before anybody asks: what the others have committed while this one was not there.
         with health.guarded:
-            await self.following.catch_up()
-        await links.open(self.background)
-        beside.append(work("commit-news", self.together.tell_news))
-        if await self._links_stand(stop):
+            await self.replicator.replicate_all()
+        await rpc.open(self.background)
+        beside.append(work("commit-news", self.router.announce_commits))
+        if await self._rpc_connected(stop):
             with health.guarded:
-                await self.following.catch_up()
-            beside.append(work("replication", self._follow))
+                await self.replicator.replicate_all()
+            beside.append(work("replication", self._replicate))
             await self._answer(lambda: self._told(stop))
         if stop.asked:
             # Else it ends alone, and nobody else is about to.
-            await self.together.drain(GRACE_S)
-        await links.close()
+            await self.router.drain(GRACE_S)
+        await rpc.close()
         for task in beside:
             task.cancel()
 
-    async def _follow(self) -> None:
+    async def _replicate(self) -> None:
         with self.requests.health.guarded:
-            await self.following.run()
+            await self.replicator.run()
 
     def _told(self, stop: Stop) -> bool:
         """Tell whether to end; asked again and again, it lets the service follow the releases."""
@@ -148,10 +148,10 @@ class Worker:
         broken = self.requests.health.broken is not None
         return stop.asked or broken
 
-    async def _links_stand(self, stop: Stop) -> bool:
+    async def _rpc_connected(self, stop: Stop) -> bool:
         """Wait for the others; return whether all are there before this one is told to stop."""
         while not stop.asked:
-            if self.together.links.up:
+            if self.router.rpc.connected:
                 return True
             await asyncio.sleep(LOOK_EVERY_S)
         return False
@@ -161,7 +161,7 @@ class Worker:
         listening = listen(settings.host, settings.port, shared=True)
         bundle = self.service.pipeline.decision_engine.champion.bundle
         LOG.info("answers by bundle %s", bundle, extra={"event": "started", "bundle": bundle})
-        self.heart.tell(bundle)
+        self.heartbeat.tell(bundle)
         await serve_on(
             listening,
             self.api,

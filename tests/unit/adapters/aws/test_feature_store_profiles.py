@@ -54,7 +54,7 @@ def fake(clock: Clock) -> FakeFeatureStore:
 
 def store(client: Any, clock: Callable[[], float], days: int = 0) -> FeatureStoreProfiles:  # noqa: ANN401 - AWS's client
     made = FeatureStoreProfiles(client, "live", ["card"], days=days, now=clock)
-    made.lane = "shardId-000000000001"
+    made.shard = "shardId-000000000001"
     return made
 
 
@@ -67,7 +67,7 @@ def record(**changes: str) -> list[dict[str, str]]:
         "entity_id": "one",
         "event_time": "2026-08-01T00:00:00.000Z",
         "version": "1",
-        "lane": "a",
+        "shard": "a",
         "sequence": "7",
         "profile": "eA==",
     }
@@ -185,10 +185,10 @@ class TestTheStore:
             "1",
             "2026-08-01T00:00:00.000Z",
         )
-        assert {lane: int.from_bytes(mark[:NUMBER_BYTES], "big") for lane, mark in seen.items()} == {
-            row["lane"]: int(row["sequence"])
+        assert {shard: int.from_bytes(mark[:NUMBER_BYTES], "big") for shard, mark in seen.items()} == {
+            row["shard"]: int(row["sequence"])
         }
-        assert (len(seen[row["lane"]]), memory) == (NUMBER_BYTES + 3, ["memory", 1])
+        assert (len(seen[row["shard"]]), memory) == (NUMBER_BYTES + 3, ["memory", 1])
 
     def test_a_profile_expires_after_the_given_days(self, fake: FakeFeatureStore, clock: Clock) -> None:
         store(fake, clock, days=30).save({KEY: profile(1)})

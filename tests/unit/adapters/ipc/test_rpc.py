@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.ipc.framing import Frame, Frames, packed
-from fraud_detection.adapters.ipc.rpc import DecisionStrategy, Links, socket_of
+from fraud_detection.adapters.ipc.framing import Frame, FrameDecoder, encode_frame
+from fraud_detection.adapters.ipc.rpc import DecisionStrategy, RpcNode, socket_of
 from fraud_detection.core.errors import RetryError
 
 BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5)
@@ -21,7 +21,7 @@ BODIES = st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.li
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.text(), BODIES)), st.lists(st.integers(1, 9), min_size=1))
 def test_frames_arrive_whole_however_they_are_cut(sent: list[tuple[int, str, Any]], sizes: list[int]) -> None:
     wanted = [Frame(*one) for one in sent if not _too_large(one[2])]
-    data, frames, found, place = b"".join(map(packed, wanted)), Frames(), list[Frame](), 0
+    data, frames, found, place = b"".join(map(encode_frame, wanted)), FrameDecoder(), list[Frame](), 0
     while data:
         size = sizes[place % len(sizes)]
         found += frames.of(data[:size])
@@ -35,11 +35,11 @@ def _too_large(body: object) -> bool:
     return isinstance(body, int) and not -(2**63) <= body < 2**64
 
 
-async def pair(folder: Path, answers: tuple[DecisionStrategy, DecisionStrategy]) -> tuple[Links, Links]:
-    both = tuple(Links(own, 2, folder, answers[own], lambda _: None) for own in range(2))
+async def pair(folder: Path, answers: tuple[DecisionStrategy, DecisionStrategy]) -> tuple[RpcNode, RpcNode]:
+    both = tuple(RpcNode(own, 2, folder, answers[own], lambda _: None) for own in range(2))
     for one in both:
         await one.open()
-    await until(lambda: all(one.up for one in both))
+    await until(lambda: all(one.connected for one in both))
     return both[0], both[1]
 
 
@@ -61,11 +61,11 @@ async def echo(other: int, what: str, body: Any) -> Any:  # noqa: ANN401 - whate
 def test_each_of_many_questions_under_way_gets_its_own_answer(tmp_path: Path) -> None:
     async def ask() -> None:
         first, second = await pair(tmp_path, (echo, echo))
-        asked = [first.lines[1].ask("count", number) for number in range(100)]
+        asked = [first.clients[1].ask("count", number) for number in range(100)]
         assert await asyncio.gather(*asked) == [[0, "count", number] for number in range(100)]
-        assert await second.lines[0].ask("x", b"\0raw") == [1, "x", b"\0raw"]
+        assert await second.clients[0].ask("x", b"\0raw") == [1, "x", b"\0raw"]
         with pytest.raises(RetryError, match="not now"):
-            await first.lines[1].ask("refuse", None)
+            await first.clients[1].ask("refuse", None)
         await first.close()
         await second.close()
 
@@ -78,17 +78,17 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
         return body
 
     async def ask() -> None:
-        links = [Links(own, 2, tmp_path, hang, lambda _: None, patience_s=0.1) for own in range(2)]
-        for one in links:
+        rpc = [RpcNode(own, 2, tmp_path, hang, lambda _: None, timeout_s=0.1) for own in range(2)]
+        for one in rpc:
             await one.open()
-        await until(lambda: all(one.up for one in links))
-        waiting = links[0].lines[1].ask("x", "hang")
+        await until(lambda: all(one.connected for one in rpc))
+        waiting = rpc[0].clients[1].ask("x", "hang")
         with pytest.raises(RetryError, match="worker 1 does not answer"):
             await asyncio.wait_for(waiting, 5)
         # The line stands, and others are answered.
-        assert links[0].up
-        assert await links[0].lines[1].ask("x", "go on") == "go on"
-        for one in links:
+        assert rpc[0].connected
+        assert await rpc[0].clients[1].ask("x", "go on") == "go on"
+        for one in rpc:
             await one.close()
 
     asyncio.run(ask())
@@ -100,18 +100,18 @@ def test_a_line_that_breaks_says_so_and_is_made_anew(tmp_path: Path) -> None:
 
     async def ask() -> None:
         first, second = await pair(tmp_path, (echo, never))
-        waiting = first.lines[1].ask("x", 1)
+        waiting = first.clients[1].ask("x", 1)
         await asyncio.sleep(0.05)
         await second.close()
         with pytest.raises(RetryError, match="worker 1 does not answer"):
             await waiting
-        await until(lambda: not first.up)
+        await until(lambda: not first.connected)
         with pytest.raises(RetryError, match="worker 1 does not answer"):
-            await first.lines[1].ask("x", 1)
-        again = Links(1, 2, tmp_path, echo, lambda _: None)
+            await first.clients[1].ask("x", 1)
+        again = RpcNode(1, 2, tmp_path, echo, lambda _: None)
         await again.open()
-        await until(lambda: first.up)
-        assert await first.lines[1].ask("x", 2) == [0, "x", 2]
+        await until(lambda: first.connected)
+        assert await first.clients[1].ask("x", 2) == [0, "x", 2]
         await first.close()
         await again.close()
 
@@ -124,7 +124,7 @@ def test_lines_that_break_while_they_are_closed_end_all_the_same(tmp_path: Path)
             both = await pair(tmp_path, (echo, echo))
             # Both at once: the end of a line and the word to give it up come in one turn of the loop.
             for one in both:
-                for line in one.lines.values():
+                for line in one.clients.values():
                     line.close()
             await asyncio.sleep(0)
             await asyncio.wait_for(asyncio.gather(*(one.close() for one in both)), 5)
@@ -142,7 +142,7 @@ def test_what_is_no_frame_ends_its_line_and_no_other(sent: bytes, tmp_path: Path
         writer.write(sent)
         assert await reader.read() == b""
         writer.close()
-        assert await left.lines[1].ask("what", 1) == [0, "what", 1]
+        assert await left.clients[1].ask("what", 1) == [0, "what", 1]
         await asyncio.gather(left.close(), right.close())
 
     asyncio.run(tried())

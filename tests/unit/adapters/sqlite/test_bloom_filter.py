@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK, IdFilter
+from fraud_detection.adapters.sqlite.bloom_filter import FIRST_BLOCKS, IDS_A_BLOCK, BloomFilter
 
 
 @given(st.lists(st.text()))
 def test_what_was_entered_is_always_known_again(entered: list[str]) -> None:
-    seen = IdFilter()
+    seen = BloomFilter()
     for one in entered:
         seen.enter(one)
     assert all(seen.may_hold(one) for one in entered)
 
 
 def test_it_grows_without_forgetting_and_takes_few_new_ids_for_known_ones() -> None:
-    seen, many = IdFilter(), 3 * FIRST_BLOCKS * IDS_A_BLOCK
+    seen, many = BloomFilter(), 3 * FIRST_BLOCKS * IDS_A_BLOCK
     for number in range(many):
         seen.enter(f"payment-{number}")
     assert [layer.blocks for layer in seen.layers] == [FIRST_BLOCKS, 2 * FIRST_BLOCKS]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.adapters.sqlite import checkpointer as wal_merger
-from fraud_detection.adapters.sqlite.checkpointer import WalMerger
+from fraud_detection.adapters.sqlite.checkpointer import WalCheckpointer
 from tests.busy_clock import BusyClock
 
 
@@ -21,15 +21,15 @@ def write(db: sqlite3.Connection) -> None:
 
 
 @pytest.fixture
-def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalMerger:
+def merger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WalCheckpointer:
     monkeypatch.setattr(wal_merger, "MERGE_FROM_BYTES", 0)
     monkeypatch.setattr(wal_merger, "TELL_AFTER_S", 0.0)
     (tmp_path / "s.db").touch()
-    return WalMerger(tmp_path / "s.db")
+    return WalCheckpointer(tmp_path / "s.db")
 
 
 def test_a_reader_that_holds_the_log_up_is_told_once_for_each_stretch(
-    merger: WalMerger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    merger: WalCheckpointer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with sqlite3.connect(tmp_path / "s.db") as writer, sqlite3.connect(tmp_path / "s.db") as reader:
         writer.execute("PRAGMA journal_mode = WAL")
@@ -71,7 +71,7 @@ def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
-    merger: WalMerger, writer: sqlite3.Connection, tmp_path: Path
+    merger: WalCheckpointer, writer: sqlite3.Connection, tmp_path: Path
 ) -> None:
     log = (tmp_path / "s.db-wal").read_bytes()
     (tmp_path / "s.db").rename(tmp_path / "away.db")
@@ -87,7 +87,9 @@ def test_the_log_of_a_file_that_was_moved_away_is_whole_when_it_comes_back(
 
 
 @pytest.mark.usefixtures("writer")
-def test_a_log_is_never_merged_into_another_file_that_has_the_name(merger: WalMerger, tmp_path: Path) -> None:
+def test_a_log_is_never_merged_into_another_file_that_has_the_name(
+    merger: WalCheckpointer, tmp_path: Path
+) -> None:
     (tmp_path / "s.db").rename(tmp_path / "away.db")
     older = (tmp_path / "away.db").read_bytes()
     (tmp_path / "s.db").write_bytes(older)

@@ -14,7 +14,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.output_file import told_of
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
-from fraud_detection.core.outcomes import Decided, Repeated
+from fraud_detection.core.outcomes import Decided, Duplicate
 from fraud_detection.serving.embedded.service import EmbeddedService
 from tests.conftest import SmallWorld
 from tests.states import open_service, opened
@@ -130,7 +130,7 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
             with pytest.raises(RetryError, match="state file"):
                 service.take(Batch([payment], None, 0), "test")
     (outcome,) = service.take(Batch([payment], None, 0), "test")
-    assert isinstance(outcome, Repeated)
+    assert isinstance(outcome, Duplicate)
     told = told_of(service.state_file, outcome.transaction_id)
     assert told is not None
     one_by_one(service, events[10:])

@@ -22,7 +22,7 @@ WORKERS = 3
 IDS = ["a", "b", "c", "d"]
 
 
-class Crew:
+class Supervisor:
     """Workers in one loop; a payment is decided some turns of the loop after its ids are clear."""
 
     def __init__(self, stack: ExitStack, seed: int, *, all_seen: bool) -> None:
@@ -91,72 +91,74 @@ def dedup_index(board: SharedIds) -> Iterator[SqliteDedupIndex]:
 def test_each_id_is_decided_by_one_worker_and_every_request_ends(*, all_seen: bool) -> None:
     for seed in range(80):
 
-        async def run(crew: Crew) -> list[str]:
+        async def run(supervisor: Supervisor) -> list[str]:
             requests = []
             for number in range(12):
-                ids = crew.chance.sample(IDS, crew.chance.randint(1, len(IDS)))
-                requests.append(asyncio.ensure_future(crew.take(crew.chance.randrange(WORKERS), ids, number)))
-                await crew._turns()
+                ids = supervisor.chance.sample(IDS, supervisor.chance.randint(1, len(IDS)))
+                requests.append(
+                    asyncio.ensure_future(supervisor.take(supervisor.chance.randrange(WORKERS), ids, number))
+                )
+                await supervisor._turns()
             return await asyncio.wait_for(asyncio.gather(*requests), 10)
 
         with ExitStack() as stack:
-            crew = Crew(stack, seed, all_seen=all_seen)
-            assert set(asyncio.run(run(crew))) == {"answered"}
-            assert max(Counter(one for one, _ in crew.decided).values()) == 1
-            assert {one for one, _ in crew.decided} == set(IDS)
-            for claims, found in zip(crew.claims, crew.dedup_indexes, strict=True):
+            supervisor = Supervisor(stack, seed, all_seen=all_seen)
+            assert set(asyncio.run(run(supervisor))) == {"answered"}
+            assert max(Counter(one for one, _ in supervisor.decided).values()) == 1
+            assert {one for one, _ in supervisor.decided} == set(IDS)
+            for claims, found in zip(supervisor.claims, supervisor.dedup_indexes, strict=True):
                 assert not any((claims._deciding, claims._asking, claims._doubtful, claims._released))
                 assert not found.elsewhere
 
 
 def test_who_has_decided_tells_what() -> None:
-    async def run(crew: Crew) -> None:
-        assert await crew.take(1, ["a"]) == "answered"
-        claim = crew.claims[0].claim(["a", "b"], set)
+    async def run(supervisor: Supervisor) -> None:
+        assert await supervisor.take(1, ["a"]) == "answered"
+        claim = supervisor.claims[0].claim(["a", "b"], set)
         assert claim is not None
-        await crew.claims[0].cleared(claim)
-        assert crew.dedup_indexes[0].elsewhere == {"a": FirstDelivery(b"\x01")}
-        assert crew.dedup_indexes[0].batch_state(["a", "b"], []).first == {"a": FirstDelivery(b"\x01")}
-        crew.claims[0].release(["a", "b"])
-        assert await crew.claims[2].deciders({"a": {0}, "b": {None}, "c": {0}}) == {"a": 1}
-        assert await crew.claims[2].deciders({"a": {1}}) == {}
+        await supervisor.claims[0].cleared(claim)
+        assert supervisor.dedup_indexes[0].elsewhere == {"a": FirstDelivery(b"\x01")}
+        assert supervisor.dedup_indexes[0].batch_state(["a", "b"], []).first == {"a": FirstDelivery(b"\x01")}
+        supervisor.claims[0].release(["a", "b"])
+        assert await supervisor.claims[2].deciders({"a": {0}, "b": {None}, "c": {0}}) == {"a": 1}
+        assert await supervisor.claims[2].deciders({"a": {1}}) == {}
 
     with ExitStack() as stack:
-        crew = Crew(stack, 1, all_seen=False)
-        crew.chance.random = lambda: 1.0  # type: ignore[method-assign]
-        asyncio.run(run(crew))
+        supervisor = Supervisor(stack, 1, all_seen=False)
+        supervisor.chance.random = lambda: 1.0  # type: ignore[method-assign]
+        asyncio.run(run(supervisor))
 
 
 def test_while_another_is_away_only_what_it_may_have_is_refused() -> None:
-    async def run(crew: Crew) -> None:
-        crew.boards[2].enter("a")
-        crew.dead.add(2)
-        assert await crew.take(0, ["b"]) == "answered"
-        assert await crew.take(0, ["a", "c"]) == "refused"
-        assert await crew.take(1, ["c"]) == "answered"
-        crew.dead.clear()
-        assert await crew.take(0, ["a"]) == "answered"
+    async def run(supervisor: Supervisor) -> None:
+        supervisor.boards[2].enter("a")
+        supervisor.dead.add(2)
+        assert await supervisor.take(0, ["b"]) == "answered"
+        assert await supervisor.take(0, ["a", "c"]) == "refused"
+        assert await supervisor.take(1, ["c"]) == "answered"
+        supervisor.dead.clear()
+        assert await supervisor.take(0, ["a"]) == "answered"
 
     with ExitStack() as stack:
-        crew = Crew(stack, 2, all_seen=False)
-        crew.chance.random = lambda: 1.0  # type: ignore[method-assign]
-        asyncio.run(run(crew))
-        assert crew.decided == [("b", 0), ("c", 1), ("a", 0)]
+        supervisor = Supervisor(stack, 2, all_seen=False)
+        supervisor.chance.random = lambda: 1.0  # type: ignore[method-assign]
+        asyncio.run(run(supervisor))
+        assert supervisor.decided == [("b", 0), ("c", 1), ("a", 0)]
 
 
 def test_what_shares_an_id_or_a_card_with_a_doubtful_request_keeps_its_order() -> None:
-    async def run(crew: Crew) -> None:
-        requests = [crew.take(0, ids, number, key) for number, (ids, key) in enumerate(REQUESTS)]
+    async def run(supervisor: Supervisor) -> None:
+        requests = [supervisor.take(0, ids, number, key) for number, (ids, key) in enumerate(REQUESTS)]
         await asyncio.gather(*requests)
 
     for seed in range(50):
         with ExitStack() as stack:
-            crew = Crew(stack, seed, all_seen=False)
-            crew.boards[1].enter("a")
-            asyncio.run(run(crew))
-            assert [one for one in crew.order if one in {0, 1, 3}] == [0, 1, 3]
+            supervisor = Supervisor(stack, seed, all_seen=False)
+            supervisor.boards[1].enter("a")
+            asyncio.run(run(supervisor))
+            assert [one for one in supervisor.order if one in {0, 1, 3}] == [0, 1, 3]
             # What shares neither waits for nobody.
-            assert crew.order[0] == 2
+            assert supervisor.order[0] == 2
 
 
 REQUESTS = [(["a"], "x"), (["b"], "x"), (["c"], "y"), (["b"], "z")]

@@ -43,7 +43,7 @@ def test_the_owner_is_that_of_the_ids_which_the_parser_reads(
     ownership = Ownership(schema, workers)
     raw = json.dumps(event | {"at": "2026-01-02T03:04:05Z", "is_fraud": 1, "known": "2026-01-02T03:04:05Z"})
     identity = None if "transaction_id" in declared else "row-1"
-    place = ownership.place(raw.encode(), identity)
+    place = ownership.route(raw.encode(), identity)
     try:
         read = Parser(schema).parse(raw.encode(), identity)
     except RejectError:
@@ -59,18 +59,18 @@ def test_the_owner_is_that_of_the_ids_which_the_parser_reads(
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"7", b'"x"', b"null", b"{", b'{"id":', b"[" * 5000]))
 def test_whatever_the_bytes_are_there_is_a_place(raw: bytes) -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 2)
-    owner = ownership.place(raw).owner
+    owner = ownership.route(raw).owner
     assert owner is not None
-    assert owner == ownership.place(raw, "request-drawn").owner
+    assert owner == ownership.route(raw, "request-drawn").owner
 
 
 def test_a_label_belongs_where_its_payment_does() -> None:
     ownership = Ownership(decode(SCHEMA, Schema, "test"), 4)
     for card in range(50):
-        payment = ownership.place(json.dumps({"id": f"t{card}", "card": card}).encode())
-        label = ownership.place(json.dumps({"type": "label", "id": f"t{card}", "pan": str(card)}).encode())
+        payment = ownership.route(json.dumps({"id": f"t{card}", "card": card}).encode())
+        label = ownership.route(json.dumps({"type": "label", "id": f"t{card}", "pan": str(card)}).encode())
         assert (label.owner, label.is_label) == (payment.owner, True)
-        assert ownership.place(json.dumps({"type": "label", "id": f"t{card}"}).encode()).owner is None
+        assert ownership.route(json.dumps({"type": "label", "id": f"t{card}"}).encode()).owner is None
 
 
 def test_cards_are_spread_evenly() -> None:

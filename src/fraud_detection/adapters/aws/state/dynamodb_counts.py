@@ -1,8 +1,9 @@
-"""What the decline cap of each shard (lane) has counted, in DynamoDB, beside the journal of its events.
+"""What the decline cap of each shard has counted, in DynamoDB, beside the journal of its events.
 
-A lane writes its own counts alone, in the item of its journal: one write puts down both what is begun and
+A shard writes its own counts alone, in the item of its journal: one write puts down both what is begun and
 what was counted before it.  So a batch that fails at any moment is counted once when it comes again.  The
-counts of the other lanes are read once a batch, and a lane that is closed counts until its interval is over.
+counts of the other shards are read once a batch, and a shard that is closed counts until its interval is
+over.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from fraud_detection.adapters.aws.retries import attempt, chunks, pauses
 from fraud_detection.adapters.aws.state.dynamodb_batches import KEYS_A_CALL, SECONDS_A_DAY, batch_get
 from fraud_detection.core.decide.decline_cap import NOTHING, DeclineCounts
 
-LANES = "\n"
-"""The id of the item that names the lanes; no id of a payment begins so, since ids are stripped of blanks."""
+SHARDS = "\n"
+"""The id of the item that names the shards; ids of payments are stripped of blanks and never begin so."""
 SILENT_DAYS = 2
-"""A lane that has written nothing for so long is not asked any more, until it writes again."""
-NAME, ATTRIBUTE = "lanes", "n"
+"""A shard that has written nothing for so long is not asked any more, until it writes again."""
+NAME, ATTRIBUTE = "shards", "n"
 
 
-def journal_key(lane: str) -> str:
-    """Return the id of the item that a lane keeps for itself."""
-    return f"{LANES}{lane}"
+def journal_key(shard: str) -> str:
+    """Return the id of the item that a shard keeps for itself."""
+    return f"{SHARDS}{shard}"
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True):
-    """The counts of one lane at rest.
+    """The counts of one shard at rest.
 
     through: number of the last event that is counted in `settled`, as text: it has more digits than a number
     of the format.  settled: as of the last batch that has ended.  begun: with the batch in hand, for the
-    other lanes.  saved_s: when it was written, in s since 1970.
+    other shards.  saved_s: when it was written, in s since 1970.
     """
 
     through: str = "-1"
@@ -44,10 +45,11 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
     saved_s: int = 0
 
 
-class LaneCounts:
-    """The counts of the lane in hand and of all others, from the start of a batch to its end.
+class ShardCounts:
+    """The counts of the shard in hand and of all others, from the start of a batch to its end.
 
-    through, settled: what was counted before the batch in hand.  begun: with it.  others: of the other lanes.
+    through, settled: what was counted before the batch in hand.  begun: with it.  others: of the other
+    shards.
     """
 
     def __init__(self, client: Any, table: str) -> None:  # noqa: ANN401 - boto3's client has no type
@@ -56,14 +58,14 @@ class LaneCounts:
         self.through, self.settled, self.begun = -1, NOTHING, NOTHING
         self.others: list[DeclineCounts] = []
 
-    def take(self, lane: str, lanes: dict[str, Any], journal: dict[str, Any]) -> None:
-        """Begin a batch with what stands in two items: that of all lanes, and that of the lane's journal."""
+    def take(self, shard: str, shards: dict[str, Any], journal: dict[str, Any]) -> None:
+        """Begin a batch with the item of all shards and that of the shard's journal."""
         own = _counted(journal)
         self.through, self.settled, self.begun = int(own.through), own.settled, own.settled
-        named = set(lanes.get(NAME, {}).get("SS", ()))
-        if lane not in named:
-            self._change("ADD", [lane])
-        self.others = self._read(sorted(named - {lane}))
+        named = set(shards.get(NAME, {}).get("SS", ()))
+        if shard not in named:
+            self._change("ADD", [shard])
+        self.others = self._read(sorted(named - {shard}))
 
     def counted(self, through: int, counts: DeclineCounts) -> None:
         """Take what an earlier batch has left, and is counted by now."""
@@ -78,11 +80,11 @@ class LaneCounts:
         kept = Counted(str(self.through), self.settled, self.begun, int(time.time()))
         return {ATTRIBUTE: {"B": zlib.compress(msgspec.msgpack.encode(kept), 1)}}
 
-    def _read(self, lanes: Sequence[str]) -> list[DeclineCounts]:
-        """Return what other lanes have counted; those that are silent for long are not asked any more."""
+    def _read(self, shards: Sequence[str]) -> list[DeclineCounts]:
+        """Return what other shards have counted; those that are silent for long are not asked any more."""
         found: dict[str, Counted] = {}
-        for part in chunks(lanes, KEYS_A_CALL):
-            keys = [{"id": {"S": journal_key(lane)}} for lane in part]
+        for part in chunks(shards, KEYS_A_CALL):
+            keys = [{"id": {"S": journal_key(shard)}} for shard in part]
             items = batch_get(self._client, self._table, keys, ("id", ATTRIBUTE))
             found |= {item["id"]["S"]: _counted(item) for item in items}
         oldest = time.time() - SILENT_DAYS * SECONDS_A_DAY
@@ -90,16 +92,16 @@ class LaneCounts:
         # again at this very moment is named again by its next batch.
         silent = {key for key, one in found.items() if 0 < one.saved_s < oldest}
         if silent:
-            self._change("DELETE", [key.removeprefix(LANES) for key in sorted(silent)])
+            self._change("DELETE", [key.removeprefix(SHARDS) for key in sorted(silent)])
         return [one.begun for key, one in found.items() if key not in silent]
 
-    def _change(self, verb: str, lanes: Sequence[str]) -> None:
-        """Add names of lanes or take them away; others may do the same at the same time."""
+    def _change(self, verb: str, shards: Sequence[str]) -> None:
+        """Add names of shards or take them away; others may do the same at the same time."""
         asked = {
             "TableName": self._table,
-            "Key": {"id": {"S": LANES}},
-            "UpdateExpression": f"{verb} {NAME} :lanes",
-            "ExpressionAttributeValues": {":lanes": {"SS": list(lanes)}},
+            "Key": {"id": {"S": SHARDS}},
+            "UpdateExpression": f"{verb} {NAME} :shards",
+            "ExpressionAttributeValues": {":shards": {"SS": list(shards)}},
         }
         waits = pauses(f"table {self._table}")
         while attempt(self._client.update_item, **asked) is None:

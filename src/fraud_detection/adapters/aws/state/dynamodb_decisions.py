@@ -26,14 +26,14 @@ from fraud_detection.adapters.aws.state.dynamodb_batches import (
     expiry,
     insertion,
 )
-from fraud_detection.adapters.aws.state.dynamodb_counts import LANES, LaneCounts, journal_key
+from fraud_detection.adapters.aws.state.dynamodb_counts import SHARDS, ShardCounts, journal_key
 from fraud_detection.adapters.aws.state.dynamodb_labels import DynamoLabels
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.events import Label
 from fraud_detection.core.ports import BatchState, FirstDelivery
 
 HISTORY = "history"
-"""The lane of payments that were never decided by the stream."""
+"""The shard of payments that were never decided by the stream."""
 
 Ids = tuple[str | None, ...]
 
@@ -43,10 +43,10 @@ PART_DAYS = 400
 """Longer than a stream keeps its records; the parts of a journal are not looked for after that."""
 
 
-class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
+class DecisionItem(msgspec.Struct, frozen=True, array_like=True):
     """A decision at rest, or a payment of history.
 
-    line: what was logged.  lane, sequence: the event that was decided.  features: 64-bit floats.
+    line: what was logged.  shard, sequence: the event that was decided.  features: 64-bit floats.
     versions: of the profiles that were read, by entity, 0 where there was none.  declined: whether a decline
     cap counts it so; one of the control group may be.  content: the digest of a payment of history, whose
     event is not kept.
@@ -54,7 +54,7 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
 
     transaction_id: str
     line: str
-    lane: str
+    shard: str
     sequence: int
     entities: Ids
     features: bytes
@@ -64,87 +64,95 @@ class KeptDecision(msgspec.Struct, frozen=True, array_like=True):
     content: bytes = b""
 
 
-class Unsaved(msgspec.Struct, frozen=True, array_like=True):
+class UnfinishedEvent(msgspec.Struct, frozen=True, array_like=True):
     """An event whose decision or label may be kept while profiles have not taken it in.
 
-    place: the number of its record, and behind a point its place in an aggregate.  label: the event itself if
-    it is a label; the event of a payment is kept with its decision.  decided: by the batch that has begun it,
-    and not before.
+    sequence_number: that of its record, and behind a point its place in an aggregate.  label: the event
+    itself if it is a label; the event of a payment is kept with its decision.  decided: by the batch that has
+    begun it, and not before.
     """
 
-    place: str
+    sequence_number: str
     transaction_id: str
     label: bytes = b""
     decided: bool = False
 
 
 class DynamoDedupIndex:
-    """A DedupIndex over two tables with the key `id`; `lane` is the shard whose events are being decided."""
+    """A DedupIndex over two tables with the key `id`; `shard` is the shard whose events are being decided."""
 
     def __init__(self, client: Any, decisions: str, labels: str, days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client and the names of the tables.
 
-        days: how long decisions and labels are kept, and a repeated payment is known; 0 is for ever.
+        days: how long decisions and labels are kept, and a duplicate payment is known; 0 is for ever.
         """
-        self.lane = ""
+        self.shard = ""
         self._days = days
         self._client, self._decisions = client, decisions
         self._labels = DynamoLabels(client, labels, days)
-        self.counts: LaneCounts | None = None
-        self._kept: dict[str, KeptDecision] = {}
+        self.counts: ShardCounts | None = None
+        self._stored: dict[str, DecisionItem] = {}
 
     def forget(self) -> None:
         """Read everything anew from now on."""
-        self._kept.clear()
+        self._stored.clear()
         self._labels.forget()
 
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
         """Return what is known of these payments, and of those that labels speak of.
 
-        Numbers are those of this lane's events; what came by another lane has none.
+        Numbers are those of this shard's events; what came by another shard has none.
         """
         ids = [*payments, *labelled]
         self._read_decisions(ids)
         self._labels.read(ids)
-        kept = {one: self._kept[one] for one in ids if one in self._kept}
+        stored = {one: self._stored[one] for one in ids if one in self._stored}
         return BatchState(
             {
-                one: kept[one].sequence if kept[one].lane == self.lane else 0
+                one: stored[one].sequence if stored[one].shard == self.shard else 0
                 for one in payments
-                if one in kept
+                if one in stored
             },
-            {one: kept[one].entities for one in labelled if one in kept},
-            self._labels.of(ids, self.lane, redundant=False),
-            self._labels.of(ids, self.lane, redundant=True),
-            {one for one in payments if one in kept and kept[one].declined},
-            first={one: FirstDelivery(kept[one].event, kept[one].content) for one in payments if one in kept},
+            {one: stored[one].entities for one in labelled if one in stored},
+            self._labels.of(ids, self.shard, redundant=False),
+            self._labels.of(ids, self.shard, redundant=True),
+            {one for one in payments if one in stored and stored[one].declined},
+            first={
+                one: FirstDelivery(stored[one].event, stored[one].content)
+                for one in payments
+                if one in stored
+            },
         )
 
-    def again(self, transaction_id: str, sequence: int) -> KeptDecision | None:
+    def again(self, transaction_id: str, sequence: int) -> DecisionItem | None:
         """Return the decision on just this event, if it was kept before; its log line may be missing."""
-        kept = self._kept.get(transaction_id)
-        return kept if kept is not None and (kept.lane, kept.sequence) == (self.lane, sequence) else None
+        stored = self._stored.get(transaction_id)
+        return (
+            stored
+            if stored is not None and (stored.shard, stored.sequence) == (self.shard, sequence)
+            else None
+        )
 
-    def unsaved(self) -> list[Unsaved]:
-        """Return the events of this lane that a batch has begun and not ended, in their order.
+    def unfinished(self) -> list[UnfinishedEvent]:
+        """Return the events of this shard that a batch has begun and not ended, in their order.
 
         What a batch has decided and not kept as a whole is taken back first: it was not begun.  What the
-        decline caps of all lanes have counted is read with them, where `counts` are kept.
+        decline caps of all shards have counted is read with them, where `counts` are kept.
         """
-        keys = [self._journal, *([] if self.counts is None else [LANES])]
+        keys = [self._journal, *([] if self.counts is None else [SHARDS])]
         found = {one["id"]["S"]: one for one in self._read(keys)}
         journal = found.get(self._journal, {})
         if self.counts is not None:
-            self.counts.take(self.lane, found.get(LANES, {}), journal)
+            self.counts.take(self.shard, found.get(SHARDS, {}), journal)
         if "d" not in journal:
             return []
         content = journal["d"]["B"]
         if "parts" in journal:
             content += self._parts(journal["parts"]["SS"])
-        return self._standing(msgspec.msgpack.decode(zlib.decompress(content), type=list[Unsaved]))
+        return self._standing(msgspec.msgpack.decode(zlib.decompress(content), type=list[UnfinishedEvent]))
 
-    def note_unsaved(self, events: Sequence[Unsaved]) -> None:
-        """Put down which events of this lane are begun; none when all is saved.
+    def store_unfinished(self, events: Sequence[UnfinishedEvent]) -> None:
+        """Put down which events of this shard are begun; none when all is saved.
 
         What the decline cap counts stands in the same item, so that the two always fit together.
         """
@@ -174,17 +182,17 @@ class DynamoDedupIndex:
         return b"".join(found[one] for one in sorted(ids))
 
     def event(self, transaction_id: str) -> bytes | None:
-        """Return the event of a payment that this lane has decided; None where it has not."""
+        """Return the event of a payment that this shard has decided; None where it has not."""
         self._read_decisions([transaction_id])
-        kept = self._kept.get(transaction_id)
-        return kept.event if kept is not None and kept.lane == self.lane else None
+        stored = self._stored.get(transaction_id)
+        return stored.event if stored is not None and stored.shard == self.shard else None
 
     @property
     def _journal(self) -> str:
-        return journal_key(self.lane)
+        return journal_key(self.shard)
 
-    def record(
-        self, decisions: Sequence[KeptDecision], labels: Iterable[Label], redundant: Iterable[Label] = ()
+    def store(
+        self, decisions: Sequence[DecisionItem], labels: Iterable[Label], redundant: Iterable[Label] = ()
     ) -> None:
         """Keep decisions and labels of one batch; labels carry the numbers of their events.
 
@@ -194,10 +202,10 @@ class DynamoDedupIndex:
         """
         for part in chunks(decisions, ITEMS_A_CALL):
             self._insert(part)
-        self._labels.add(self.lane, labels, redundant)
-        self._kept |= {one.transaction_id: one for one in decisions}
+        self._labels.add(self.shard, labels, redundant)
+        self._stored |= {one.transaction_id: one for one in decisions}
 
-    def _insert(self, decisions: Sequence[KeptDecision]) -> None:
+    def _insert(self, decisions: Sequence[DecisionItem]) -> None:
         items = {one.transaction_id: _decision_item(one) | expiry(self._days) for one in decisions}
         writes = {one: insertion(self._decisions, item) for one, item in items.items()}
         refused = execute(self._client, self._decisions, writes)
@@ -206,26 +214,26 @@ class DynamoDedupIndex:
             if item["d"]["B"] != items[item["id"]["S"]]["d"]["B"]:
                 raise RetryError(f"payment {item['id']['S']!r} was decided by another shard at the same time")
 
-    def _standing(self, events: list[Unsaved]) -> list[Unsaved]:
+    def _standing(self, events: list[UnfinishedEvent]) -> list[UnfinishedEvent]:
         """Return the events that stand; where not all that a batch has decided was kept, none of it does."""
         decided = [one.transaction_id for one in events if one.decided]
         self._read_decisions(decided)
-        mine = [one for one in decided if one in self._kept and self._kept[one].lane == self.lane]
+        mine = [one for one in decided if one in self._stored and self._stored[one].shard == self.shard]
         if len(mine) == len(decided):
             return [msgspec.structs.replace(one, decided=False) for one in events]
         batch_delete(self._client, self._decisions, [{"id": {"S": one}} for one in mine])
         for one in mine:
-            del self._kept[one]
+            del self._stored[one]
         return [one for one in events if not one.decided]
 
-    def decisions(self) -> Iterator[KeptDecision]:
+    def decisions(self) -> Iterator[DecisionItem]:
         """Return every decision that was made on a stream, in no order; reads the whole table."""
         more: dict[str, Any] = {}
         while True:
             answer = self._client.scan(TableName=self._decisions, **more)
             items = [item for item in answer["Items"] if not item["id"]["S"].startswith("\n")]
             found = (_decision(item["d"]["B"]) for item in items)
-            yield from (kept for kept in found if kept.lane != HISTORY)
+            yield from (stored for stored in found if stored.shard != HISTORY)
             if "LastEvaluatedKey" not in answer:
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
@@ -236,7 +244,7 @@ class DynamoDedupIndex:
         A label that comes finds their entities.
         """
         noted = [
-            KeptDecision(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
+            DecisionItem(one, "", HISTORY, 0, ids, b"", b"", content=digest) for one, ids, digest in payments
         ]
         batch_put(self._client, self._decisions, [_decision_item(one) | expiry(self._days) for one in noted])
 
@@ -244,20 +252,20 @@ class DynamoDedupIndex:
         return batch_get(self._client, self._decisions, [{"id": {"S": one}} for one in ids])
 
     def _read_decisions(self, transaction_ids: Sequence[str]) -> None:
-        absent = dict.fromkeys(one for one in transaction_ids if one not in self._kept)
+        absent = dict.fromkeys(one for one in transaction_ids if one not in self._stored)
         for item in self._read(list(absent)):
-            kept = _decision(item["d"]["B"])
-            self._kept[kept.transaction_id] = kept
+            stored = _decision(item["d"]["B"])
+            self._stored[stored.transaction_id] = stored
 
 
-def _decision_item(kept: KeptDecision) -> dict[str, Any]:
+def _decision_item(stored: DecisionItem) -> dict[str, Any]:
     # The numbers of a stream are longer than what the format takes as a number.
-    plain = [*msgspec.structs.astuple(kept)[:3], str(kept.sequence), *msgspec.structs.astuple(kept)[4:]]
+    plain = [*msgspec.structs.astuple(stored)[:3], str(stored.sequence), *msgspec.structs.astuple(stored)[4:]]
     # Deflated, an item costs one unit of writing where it would cost two.
-    return {"id": {"S": kept.transaction_id}, "d": {"B": zlib.compress(msgspec.msgpack.encode(plain), 6)}}
+    return {"id": {"S": stored.transaction_id}, "d": {"B": zlib.compress(msgspec.msgpack.encode(plain), 6)}}
 
 
-def _decision(content: bytes) -> KeptDecision:
+def _decision(content: bytes) -> DecisionItem:
     plain = msgspec.msgpack.decode(zlib.decompress(content))
     plain[3] = int(plain[3])
-    return msgspec.convert(plain, KeptDecision)
+    return msgspec.convert(plain, DecisionItem)

@@ -19,10 +19,10 @@ LABELS_A_PART = 1_000
 
 
 class _Told(msgspec.Struct, frozen=True):
-    """A label, the lane by which it came, and whether it changed nothing."""
+    """A label, the shard by which it came, and whether it changed nothing."""
 
     label: Label
-    lane: str
+    shard: str
     redundant: bool = False
 
 
@@ -58,11 +58,11 @@ class DynamoLabels:
             self._full[one] = _Full(parts, len(told))
             self._told[one] = told + _labels(item["l"]["B"])
 
-    def of(self, payments: Sequence[str], lane: str, *, redundant: bool) -> dict[str, list[Label]]:
-        """Return the labels that were read, by payment; numbers are those of this lane, of others 0."""
+    def of(self, payments: Sequence[str], shard: str, *, redundant: bool) -> dict[str, list[Label]]:
+        """Return the labels that were read, by payment; numbers are those of this shard, of others 0."""
         return {
             one: [
-                told.label if told.lane == lane else msgspec.structs.replace(told.label, sequence=0)
+                told.label if told.shard == shard else msgspec.structs.replace(told.label, sequence=0)
                 for told in self._told[one]
                 if told.redundant is redundant
             ]
@@ -70,12 +70,12 @@ class DynamoLabels:
             if one in self._told
         }
 
-    def add(self, lane: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
-        """Keep labels that came by a lane.  redundant: labels that changed nothing."""
+    def add(self, shard: str, labels: Iterable[Label], redundant: Iterable[Label]) -> None:
+        """Keep labels that came by a shard.  redundant: labels that changed nothing."""
         changed: set[str] = set()
         for told, beside in ((labels, False), (redundant, True)):
             for label in told:
-                self._told.setdefault(label.transaction_id, []).append(_Told(label, lane, beside))
+                self._told.setdefault(label.transaction_id, []).append(_Told(label, shard, beside))
                 changed.add(label.transaction_id)
         # A part is there, whole, before an item speaks of it.
         self._put([part for one in sorted(changed) for part in self._fill(one)])
@@ -116,13 +116,13 @@ def _part(one: str, place: int) -> str:
 def _plain(told: _Told) -> tuple[object, ...]:
     label = told.label
     number = str(label.sequence)
-    return (label.fraud, label.known_at, label.source, number, told.lane, label.happened_at, told.redundant)
+    return (label.fraud, label.known_at, label.source, number, told.shard, label.happened_at, told.redundant)
 
 
 def _labels(content: bytes) -> list[_Told]:
     one, plain = msgspec.msgpack.decode(content)
     return [
-        # Those of before end with the lane.
-        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), lane, *more[1:])
-        for fraud, known_at, source, number, lane, *more in plain
+        # Those of before end with the shard.
+        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), shard, *more[1:])
+        for fraud, known_at, source, number, shard, *more in plain
     ]

@@ -1,6 +1,6 @@
 """Profiles in DynamoDB, shared by all shards of a stream: nothing lost, nothing counted twice.
 
-An item carries, besides the profile, its version and for each shard (lane) the number of the last event
+An item carries, besides the profile, its version and for each shard the number of the last event
 that it has taken in.  A profile is saved only if its version is still the one that was loaded; a batch
 that comes again changes only what had not seen its events.
 
@@ -25,25 +25,25 @@ from fraud_detection.core.ports import ProfileKey
 
 
 class DynamoProfiles:
-    """A StateStore over one table with the key `k`; `lane` is the shard whose events are being decided."""
+    """A StateStore over one table with the key `k`; `shard` is the shard whose events are being decided."""
 
     def __init__(self, client: Any, table: str, entities: Sequence[str], days: int = 0) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client, and the names of the entities in the order of the schema.
 
         days: how long a profile is kept after it was saved last; 0 is for ever.
         """
-        self.lane = ""
+        self.shard = ""
         self._days = days
         self._client, self._table, self._entities = client, table, tuple(entities)
         self._held: dict[ProfileKey, Held] = {}
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
-        """Return the profiles that exist, each with the number of the last event of this lane."""
+        """Return the profiles that exist, each with the number of the last event of this shard."""
         by_text = {self._text(key): key for key in keys}
         found: dict[ProfileKey, bytes] = {}
         for item in batch_get(self._client, self._table, [{"k": {"S": text}} for text in by_text]):
             key = by_text[item["k"]["S"]]
-            seen, found[key] = unpack(item["c"]["B"], self.lane)
+            seen, found[key] = unpack(item["c"]["B"], self.shard)
             self._held[key] = Held(int(item["v"]["N"]), seen)
         return found
 
@@ -71,7 +71,7 @@ class DynamoProfiles:
         """Return the write of a profile, on the condition that its version has not moved on."""
         held = self._held.get(key, Held())
         item = {
-            "c": {"B": pack(profile, held.seen, self.lane)},
+            "c": {"B": pack(profile, held.seen, self.shard)},
             "v": {"N": str(held.version + 1)},
             **expiry(self._days),
         }

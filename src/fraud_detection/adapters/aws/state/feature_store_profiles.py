@@ -43,7 +43,7 @@ Place = tuple[str, str]
 
 
 class FeatureStoreProfiles:
-    """A StateStore over one feature group an entity; `lane` is the shard whose events are being decided.
+    """A StateStore over one feature group an entity; `shard` is the shard whose events are being decided.
 
     days: a profile that was not saved for so long expires; 0 for never.
     """
@@ -58,7 +58,7 @@ class FeatureStoreProfiles:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Take boto3's client, and the names of the entities in the order of the schema."""
-        self.lane = ""
+        self.shard = ""
         self._client, self._now = client, now
         self._groups = [group_name(prefix, entity) for entity in entities]
         self._ttl = {"TtlDuration": {"Unit": "Days", "Value": days}} if days else {}
@@ -66,14 +66,14 @@ class FeatureStoreProfiles:
         self._saved_ms: dict[ProfileKey, int] = {}
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
-        """Return the profiles that exist, each with the number of the last event of this lane."""
+        """Return the profiles that exist, each with the number of the last event of this shard."""
         self._forget_old_saves()
         by_place = {self._place(key): key for key in keys}
         found: dict[ProfileKey, bytes] = {}
         for part in chunks(by_place, RECORDS_A_CALL):
             for place, record in self._get({place: by_place[place] for place in part}).items():
                 key = by_place[place]
-                seen, found[key] = unpack(base64.b64decode(record["profile"]), self.lane)
+                seen, found[key] = unpack(base64.b64decode(record["profile"]), self.shard)
                 self._held[key] = Held(int(record["version"]), seen, as_ms(record[EVENT_TIME]))
         return found
 
@@ -108,9 +108,9 @@ class FeatureStoreProfiles:
             RECORD_IDENTIFIER: one,
             EVENT_TIME: as_time(saved_ms),
             "version": str(held.version + 1),
-            "lane": self.lane,
+            "shard": self.shard,
             "sequence": str(msgspec.msgpack.decode(profile)[0]),
-            "profile": base64.b64encode(pack(profile, held.seen, self.lane)).decode(),
+            "profile": base64.b64encode(pack(profile, held.seen, self.shard)).decode(),
         }
         record = [{"FeatureName": name, "ValueAsString": value} for name, value in features.items()]
         waits = pauses(f"feature group {group}")

@@ -21,11 +21,11 @@ FEATURES: Final[dict[str, FeatureType]] = {
     RECORD_IDENTIFIER: "String",
     EVENT_TIME: "String",
     "version": "Integral",
-    "lane": "String",
+    "shard": "String",
     "sequence": "String",
     "profile": "String",
 }
-"""version: how often it was saved.  lane, sequence: the shard that saved it, and its last event in it.
+"""version: how often it was saved.  shard, sequence: the shard that saved it, and its last event in it.
 profile: the memory itself, deflated, in base64.  event_time: when it was saved; it rises with each save."""
 
 MAX_PLAIN_ID_LENGTH: Final = 1_024

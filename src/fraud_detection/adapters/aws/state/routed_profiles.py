@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fraud_detection.adapters.aws.state.versioned_profiles import LaneStore
+from fraud_detection.adapters.aws.state.versioned_profiles import VersionedProfileStore
 from fraud_detection.core.ports import ProfileKey
 
 ORDERING = 0
@@ -16,20 +16,20 @@ ORDERING = 0
 
 
 class RoutedProfiles:
-    """A LaneStore: `ordering` keeps the entity that orders the stream, `shared` the others."""
+    """A VersionedProfileStore: `ordering` keeps the entity that orders the stream, `shared` the others."""
 
-    def __init__(self, ordering: LaneStore, shared: LaneStore) -> None:
+    def __init__(self, ordering: VersionedProfileStore, shared: VersionedProfileStore) -> None:
         """Take the two stores."""
         self._ordering, self._shared = ordering, shared
 
     @property
-    def lane(self) -> str:
+    def shard(self) -> str:
         """The shard whose events are being decided."""
-        return self._shared.lane
+        return self._shared.shard
 
-    @lane.setter
-    def lane(self, lane: str) -> None:
-        self._ordering.lane = self._shared.lane = lane
+    @shard.setter
+    def shard(self, shard: str) -> None:
+        self._ordering.shard = self._shared.shard = shard
 
     def load(self, keys: Sequence[ProfileKey]) -> dict[ProfileKey, bytes]:
         """Return the profiles that exist, from wherever they rest."""

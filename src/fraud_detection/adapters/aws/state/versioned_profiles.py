@@ -1,6 +1,6 @@
-"""What the stores that several shards use have in common: what each shard (lane) has given to a profile.
+"""What the stores that several shards use have in common: what each shard has given to a profile.
 
-A profile at rest carries, for each lane, the number of the last event that it has taken in.  So a batch
+A profile at rest carries, for each shard, the number of the last event that it has taken in.  So a batch
 that comes again changes only the profiles that had not seen its events.
 """
 
@@ -18,17 +18,17 @@ from fraud_detection.core.ports import ProfileKey, StateStore
 NUMBER_BYTES = 26
 """A sequence number of Kinesis has up to 56 decimal digits; a place in an aggregate adds 16 bits."""
 DAY_BYTES = 3
-LANES_KEPT_DAYS = 370
-"""Longer than a stream can keep a record: nothing of a lane that was silent for so long can come again."""
+SHARD_RETENTION_DAYS = 370
+"""Longer than a stream can keep a record: nothing of a shard that was silent for so long can come again."""
 SECONDS_A_DAY = 86_400
 
 Seen = dict[str, bytes]
 
 
-class LaneStore(StateStore, Protocol):
-    """A StateStore whose profiles know what each lane has given; `lane` is the one being decided."""
+class VersionedProfileStore(StateStore, Protocol):
+    """A StateStore whose profiles know what each shard has given; `shard` is the one being decided."""
 
-    lane: str
+    shard: str
 
     def version(self, key: ProfileKey) -> int:
         """Return the version of a profile that was loaded, 0 for one that did not exist."""
@@ -38,7 +38,7 @@ class LaneStore(StateStore, Protocol):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A profile as it was loaded: its version, 0 for a new one, and what each lane has given.
+    """A profile as it was loaded: its version, 0 for a new one, and what each shard has given.
 
     saved_ms: when it was saved, in ms since 1970; 0 where the store keeps no time.
     """
@@ -48,27 +48,27 @@ class Held(msgspec.Struct, frozen=True):
     saved_ms: int = 0
 
 
-def pack(profile: bytes, seen: Mapping[str, bytes], lane: str) -> bytes:
-    """Return the bytes to store: a profile that now has seen, of this lane, what its number says.
+def pack(profile: bytes, seen: Mapping[str, bytes], shard: str) -> bytes:
+    """Return the bytes to store: a profile that now has seen, of this shard, what its number says.
 
-    Each lane has the day when it gave something last, so that those which are long gone can be dropped.
+    Each shard has the day when it gave something last, so that those which are long gone can be dropped.
     """
     number, content = msgspec.msgpack.decode(profile, type=tuple[int | str, msgspec.Raw])
     today = int(time.time()) // SECONDS_A_DAY
-    alive = {one: mark for one, mark in seen.items() if _day(mark) >= today - LANES_KEPT_DAYS}
-    now = alive | {lane: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
+    alive = {one: mark for one, mark in seen.items() if _day(mark) >= today - SHARD_RETENTION_DAYS}
+    now = alive | {shard: int(number).to_bytes(NUMBER_BYTES, "big") + today.to_bytes(DAY_BYTES, "big")}
     return zlib.compress(msgspec.msgpack.encode([now, content]), 1)
 
 
-def unpack(stored: bytes, lane: str) -> tuple[Seen, bytes]:
-    """Return what each lane has given, and the profile with this lane's number, "0" for none.
+def unpack(stored: bytes, shard: str) -> tuple[Seen, bytes]:
+    """Return what each shard has given, and the profile with this shard's number, "0" for none.
 
     >>> stored = pack(msgspec.msgpack.encode(["7", b"..."]), {}, "a")
     >>> msgspec.msgpack.decode(unpack(stored, "a")[1]), msgspec.msgpack.decode(unpack(stored, "b")[1])
     (['7', b'...'], ['0', b'...'])
     """
     seen, content = msgspec.msgpack.decode(zlib.decompress(stored), type=tuple[Seen, msgspec.Raw])
-    number = int.from_bytes(seen.get(lane, b"")[:NUMBER_BYTES], "big")
+    number = int.from_bytes(seen.get(shard, b"")[:NUMBER_BYTES], "big")
     return seen, msgspec.msgpack.encode([str(number), content])
 
 
