@@ -40,7 +40,8 @@ FORGET_COMPILED = find src \( -name '*.so' -o -name '*.pyd' \) -delete; rm -f $(
 QUIETLY := --quiet --disable-pip-version-check --no-compile
 BYTECODE := -m compileall -qq -j 0 -x '/tests?/'
 
-DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+# Not `--quiet`: it hides warnings from `--strict`, too.
+DOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-config $(UPGRADE)

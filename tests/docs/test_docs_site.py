@@ -21,6 +21,7 @@ from tools.docs_site import Nav, expanded
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 SMALL = ("index.md", "reference/errors.md", "assets/iframe-worker.js")
 MKDOCS = str(Path(sys.executable).parent / "mkdocs")
+OPTIONS = re.findall(r"^DOCS = .*/mkdocs (.+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
 LINKS_NOT_LOADED = {"canonical", "next", "prev", "alternate", "edit"}
 
 
@@ -52,40 +53,37 @@ def addresses(style: str) -> list[str]:
     return [one or other for one, other in found if not (one or other).startswith(("data:", "#"))]
 
 
-def built(folder: Path, config: Path) -> Path:
-    done = subprocess.run(  # noqa: S603 - our own pages
-        [
-            MKDOCS,
-            "build",
-            "--strict",
-            "--quiet",
-            "--config-file",
-            str(config),
-            "--site-dir",
-            str(folder / "site"),
-        ],
+def build(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    """Build a site as `make docs` does."""
+    return subprocess.run(  # noqa: S603 - our own pages
+        [MKDOCS, *OPTIONS, "--config-file", str(config), "--site-dir", str(folder / "site")],
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "site"
 
 
-@pytest.fixture(scope="module", params=["small", pytest.param("whole", marks=pytest.mark.long)])
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    if request.param == "whole":
-        return built(folder, ROOT / "mkdocs.yml")
+def small(folder: Path) -> Path:
+    """Write two pages of the site, and return the settings that build them."""
     for name in SMALL:
         (folder / "docs" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "docs" / name, folder / "docs" / name)
     for name in ("src", "tools"):
         (folder / name).symlink_to(ROOT / name)
-    settings = CONFIG.partition("\nnav:")[0].replace("not_found: warn, unrec", "not_found: info, unrec")
-    (folder / "mkdocs.yml").write_text(f"{settings}\nnav: [index.md, reference/errors.md]\n")
-    return built(folder, folder / "mkdocs.yml")
+    page = folder / "docs/index.md"
+    page.write_text(re.sub(r"\(\S+\.md\)", "(reference/errors.md)", page.read_text(encoding="utf-8")))
+    settings = folder / "mkdocs.yml"
+    settings.write_text(CONFIG.partition("\nnav:")[0] + "\nnav: [index.md, reference/errors.md]\n")
+    return settings
+
+
+@pytest.fixture(scope="module", params=["small", pytest.param("whole", marks=pytest.mark.long)])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(folder, ROOT / "mkdocs.yml" if request.param == "whole" else small(folder))
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
 
 
 def loaded(site: Path) -> Iterator[tuple[Path, str]]:
@@ -103,6 +101,18 @@ def test_a_browser_loads_nothing_but_files_of_the_site(site: Path) -> None:
         assert (parts.scheme, parts.netloc) in {("", ""), ("data", "")}, f"{page}: {address}"
         if not parts.scheme and page.name != "404.html":  # which is shown at any depth
             assert (page.parent / unquote(parts.path)).exists(), f"{page}: {address}"
+
+
+@pytest.mark.parametrize(
+    "link", ["nowhere.md", pytest.param("reference/errors.md#none", marks=pytest.mark.long)]
+)
+def test_make_docs_refuses_a_dead_link(tmp_path: Path, link: str) -> None:
+    settings = small(tmp_path)
+    with (tmp_path / "docs/index.md").open("a") as page:
+        page.write(f"\n[there]({link})\n")
+    done = build(tmp_path, settings)
+    assert done.returncode != 0
+    assert link.partition("#")[0] in done.stderr
 
 
 def test_no_page_has_what_the_theme_would_fetch_a_library_for(site: Path) -> None:
