@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Local services that speak AWS's protocols live apart: they pin libraries of their own.
 LOCAL_AWS := .venv-aws
-# So do the servers that `make bench ARGS=--peers` compares with, each in an environment of its own.
-PEERS := fastapi mlflow mlserver bentoml
-PEER_STAMPS := $(PEERS:%=.venv-peers/%/.locked)
+# So do the servers that `make bench ARGS=--comparison` compares with, each in an environment of its own.
+COMPARISON_SERVERS := fastapi mlflow mlserver bentoml
+COMPARISON_STAMPS := $(COMPARISON_SERVERS:%=.venv-comparison/%/.locked)
 
 # The hot modules are listed in setup.py and nowhere else.  mypyc also takes types
 # and constants from the modules they import, so a change there recompiles too.
@@ -48,7 +48,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream docs peers parity reproduce mlflow lock lock-peers \
+.PHONY: help setup demo aws-demo test test-long check format cover bench bench-stream docs comparison-servers parity reproduce mlflow lock lock-comparison \
 	pure clean
 
 help: ## Print this list
@@ -93,13 +93,13 @@ cover: ## Measure test coverage (on plain Python: compiled code cannot be traced
 	FRAUD_PURE=1 $(MAKE) --no-print-directory setup
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: $(BUILT) $(if $(filter --peers,$(ARGS)),$(PEER_STAMPS)) ## Measure speed, latency and memory (ARGS='--peers --write')
+bench: $(BUILT) $(if $(filter --comparison,$(ARGS)),$(COMPARISON_STAMPS)) ## Measure speed, latency and memory (ARGS='--comparison --write')
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-stream: $(BUILT) $(LOCAL_AWS)/.locked ## Measure the Lambda function on local AWS services
 	$(BIN)/python -m benchmarks.bench_stream $(ARGS)
 
-peers: $(PEER_STAMPS) ## Make the environments of the servers that `make bench ARGS=--peers` compares with
+comparison-servers: $(COMPARISON_STAMPS) ## Make the environments of the servers that `make bench ARGS=--comparison` compares with
 
 parity: $(BUILT) ## Prove that served and replayed features are equal to the last bit
 	$(BIN)/fraud parity $(ARGS)
@@ -123,22 +123,22 @@ lock: $(VENV)/.locked ## Remake requirements/*.lock (UPGRADE=--upgrade takes new
 			--output-file requirements/$$part.lock || exit 1; \
 	done
 	$(LOCK:pyproject.toml=requirements/local-aws.in) --output-file requirements/local-aws.lock
-	$(MAKE) --no-print-directory lock-peers
+	$(MAKE) --no-print-directory lock-comparison
 
-# Every peer has the XGBoost that serves here, under either name: the same model by the same library.
-lock-peers: $(VENV)/.locked
+# Every comparison server has the XGBoost that serves here, under either name: the same model by the same library.
+lock-comparison: $(VENV)/.locked
 	@mkdir -p build
-	sed -n 's/^xgboost-cpu\(==.*\) \\$$/xgboost-cpu\1\nxgboost\1/p' requirements/all.lock >build/peer-constraints.txt
-	for peer in $(PEERS); do \
-		$(LOCK:pyproject.toml=requirements/peer-$$peer.in) --constraints build/peer-constraints.txt \
-			--override requirements/peer-overrides.in --output-file requirements/peer-$$peer.lock || exit 1; \
+	sed -n 's/^xgboost-cpu\(==.*\) \\$$/xgboost-cpu\1\nxgboost\1/p' requirements/all.lock >build/comparison-constraints.txt
+	for server in $(COMPARISON_SERVERS); do \
+		$(LOCK:pyproject.toml=requirements/comparison-$$server.in) --constraints build/comparison-constraints.txt \
+			--override requirements/comparison-overrides.in --output-file requirements/comparison-$$server.lock || exit 1; \
 	done
 
 pure: ## Remove compiled modules
 	@$(FORGET_COMPILED)
 
 clean: pure ## Remove .venv and everything that was built
-	rm -rf $(VENV) $(LOCAL_AWS) .venv-peers build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache \
+	rm -rf $(VENV) $(LOCAL_AWS) .venv-comparison build dist htmlcov .coverage src/*.egg-info .pytest_cache .mypy_cache \
 		.ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -165,10 +165,10 @@ $(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked
 	@touch $@
 
 # Made whole or not at all: pip removes nothing that an older lock had.
-.venv-peers/%/.locked: requirements/peer-%.lock | $(VENV)/.locked
-	$(PYTHON) -m venv --clear .venv-peers/$*
-	.venv-peers/$*/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
-	-@.venv-peers/$*/bin/python $(BYTECODE) .venv-peers/$*/lib
+.venv-comparison/%/.locked: requirements/comparison-%.lock | $(VENV)/.locked
+	$(PYTHON) -m venv --clear .venv-comparison/$*
+	.venv-comparison/$*/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
+	-@.venv-comparison/$*/bin/python $(BYTECODE) .venv-comparison/$*/lib
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml

@@ -21,7 +21,7 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Other environments run these; what they import is not in this one.
-collect_ignore = ["benchmarks/suite/peers/services"]
+collect_ignore = ["benchmarks/suite/comparison/services"]
 
 
 def compiled() -> dict[Path, Path]:

@@ -26,7 +26,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Server(Protocol):
-    """Something that can be started, measured and stopped, such as `fraud serve` or a peer."""
+    """Something that can be started, measured and stopped, such as `fraud serve` or a comparison server."""
 
     name: str
 

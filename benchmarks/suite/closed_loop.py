@@ -68,12 +68,12 @@ def measure_servers(
     """Start, ask and stop one server after another."""
     found = []
     for place, server in enumerate(servers):
-        progress(f"peers: {server.name}", place / len(servers))
+        progress(f"comparison: {server.name}", place / len(servers))
         try:
             found.append(Session(server.start()).closed_loop(settings))
         finally:
             server.stop()
-    progress("peers: all", 1.0)
+    progress("comparison: all", 1.0)
     return found
 
 

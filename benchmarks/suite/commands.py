@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from benchmarks.suite.closed_loop import ratios
-from benchmarks.suite.compare import measure_peers
+from benchmarks.suite.compare import measure_comparison
 from benchmarks.suite.engine import measure_engine
 from benchmarks.suite.figures import QUICK, QUICK_SOAK, BenchSettings, Figures
 from benchmarks.suite.http import measure_http
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
 
     what: str
     quick: bool
-    peers: bool
+    comparison: bool
     environments: Path
     rate: float | None
     minutes: float
@@ -48,9 +48,12 @@ class Wanted(NamedTuple):
     "wanted",
     Wanted,
     click.option("--quick", is_flag=True, help="Few payments and a few seconds, to try it out."),
-    click.option("--peers", is_flag=True, help="ClosedLoop other servers with the same model."),
+    click.option("--comparison", is_flag=True, help="Compare with other servers of the same model."),
     click.option(
-        "--environments", type=options.PATH, default=Path(".venv-peers"), help="Of the peers (`make peers`)."
+        "--environments",
+        type=options.PATH,
+        default=Path(".venv-comparison"),
+        help="Of the servers (`make comparison-servers`).",
     ),
     click.option("--rate", type=float, help="Payments a second at the fixed rate (1000)."),
     click.option("--minutes", type=float, default=60.0, help="soak: how long."),
@@ -84,7 +87,9 @@ def measured(wanted: Wanted, world: World, progress: Progress) -> Figures:
     engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
     scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
     served = measure_http(world, http, progress) if whole or what == "http" else None
-    closed_loop = measure_peers(world, wanted.environments, http.closed, progress) if wanted.peers else None
+    closed_loop = (
+        measure_comparison(world, wanted.environments, http.closed, progress) if wanted.comparison else None
+    )
     compared = None if closed_loop is None else ratios(closed_loop[0], closed_loop[1:])
     parts = (engine, scale, served, closed_loop, compared)
     return Figures(measured_on, wanted.quick, meter.elsewhere(), *parts)
@@ -107,8 +112,8 @@ def _show(output: Output, table: Iterable[tuple[str, str]], figures: Figures | S
 
 def _check(wanted: Wanted, *, write: bool) -> None:
     """Refuse before anything is measured what could not be written at the end."""
-    if wanted.peers and wanted.what == "soak":
-        raise ConfigError("--peers: a soak is of `fraud serve` alone")
+    if wanted.comparison and wanted.what == "soak":
+        raise ConfigError("--comparison: a soak is of `fraud serve` alone")
     if not write:
         return
     if wanted.quick or wanted.what not in ("all", "soak"):

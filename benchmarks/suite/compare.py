@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, measure_servers
-from benchmarks.suite.peers.roster import peers
+from benchmarks.suite.comparison.roster import comparison_servers
 from benchmarks.suite.server import FraudServer
 from benchmarks.suite.world import Progress, World
 from fraud_detection.adapters.files.event_sources import Batch
@@ -18,20 +18,21 @@ ROWS = 500
 PAYMENTS = 600_000
 
 
-def measure_peers(
+def measure_comparison(
     world: World, environments: Path, settings: ClosedLoopSettings, progress: Progress
 ) -> list[ClosedLoop]:
-    """Return `fraud serve` and then every peer, each asked for the same payments.
+    """Return `fraud serve` and then every comparison server, each asked for the same payments.
 
-    The peers get the features of the payments, which `fraud serve` has to make, and keep nothing.  Raises
-    ConfigError when an environment is not there, or a peer's scores are not ours.
+    They get the features of the payments, which `fraud serve` has to make, and keep nothing.
+    Raises ConfigError when an environment is not there, or a comparison server's scores are not ours.
     """
     with world.scratch() as folder:
-        others = peers(read_bundle(world.bundle), Path(folder), served_rows(world), environments)
+        others = comparison_servers(read_bundle(world.bundle), Path(folder), served_rows(world), environments)
         with FraudServer(world.bundle, world.state, world.events(PAYMENTS)) as ours:
             first, *rest = measure_servers([ours, *others], settings, progress)
     told = [
-        msgspec.structs.replace(one, versions=peer.versions()) for one, peer in zip(rest, others, strict=True)
+        msgspec.structs.replace(one, versions=server.versions())
+        for one, server in zip(rest, others, strict=True)
     ]
     return [first, *told]
 

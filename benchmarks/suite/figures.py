@@ -56,5 +56,5 @@ class Figures(msgspec.Struct, frozen=True):
     engine: EngineFigures | None = None
     scale: ScaleFigures | None = None
     http: HttpFigures | None = None
-    peers: list[ClosedLoop] | None = None
+    comparison: list[ClosedLoop] | None = None
     ratios: list[Ratio] | None = None

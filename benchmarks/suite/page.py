@@ -78,8 +78,8 @@ def bench_pictures(figures: Figures) -> Pictures:
     found = dict[str, str]()
     if figures.http is not None:
         found["latency-by-rate.svg"] = latency_by_rate(figures.http.sweep)
-    if figures.peers:
-        found |= dict(peer_pictures(figures.peers))
+    if figures.comparison:
+        found |= dict(comparison_pictures(figures.comparison))
     return found
 
 
@@ -101,13 +101,13 @@ def latency_by_rate(sweep: Sweep) -> str:
     return line_chart(title, Axis("payments a second", log=True), Axis("latency, ms", log=True), lines, marks)
 
 
-def peer_pictures(found: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
+def comparison_pictures(found: Sequence[ClosedLoop]) -> Iterator[tuple[str, str]]:
     """Yield the charts of servers beside each other."""
     title = f"answers a second, {found[0].connections} connections"
     answers = [(one.name, one.many.answered_per_s) for one in found]
-    yield "peers-throughput.svg", bar_chart(title, "/s", answers)
+    yield "comparison-throughput.svg", bar_chart(title, "/s", answers)
     latency = [(one.name, one.one.latencies.p50_ms) for one in found]
-    yield "peers-latency.svg", bar_chart("p50 of one connection", "ms", latency)
+    yield "comparison-latency.svg", bar_chart("p50 of one connection", "ms", latency)
 
 
 def soak_pictures(figures: SoakFigures) -> Pictures:

@@ -31,8 +31,8 @@ def rows(figures: Figures) -> Iterator[Row]:
         yield from scale_rows(figures.scale)
     if figures.http is not None:
         yield from http_rows(figures.http)
-    for one in figures.peers or ():
-        yield from closed_loop_rows(one, "beside the peers: ")
+    for one in figures.comparison or ():
+        yield from closed_loop_rows(one, "comparison: ")
     for ratio in figures.ratios or ():
         yield (
             f"`fraud serve` beside {ratio.name}: throughput, p50 of one connection",

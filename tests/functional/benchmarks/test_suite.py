@@ -107,8 +107,8 @@ def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path
     [
         (["engine", "--write"], "leave out --quick and parts"),
         (["--quick", "--write"], "leave out --quick and parts"),
-        (["soak", "--peers"], "of `fraud serve` alone"),
-        (["engine", "--quick", "--peers", "--environments=none"], "make peers"),
+        (["soak", "--comparison"], "of `fraud serve` alone"),
+        (["engine", "--quick", "--comparison", "--environments=none"], "make comparison-servers"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-VARIABLE = "FRAUD_PEER"
+VARIABLE = "FRAUD_COMPARISON"
 ROUNDS = 200
 LOOK_S = 0.02
 

@@ -1,4 +1,4 @@
-"""A peer of the benchmark: one server of another kind, started, checked, measured and stopped."""
+"""A comparison server: one server of another kind, started, checked, measured and stopped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.load_generator.target import Target
-from benchmarks.suite.peers import sweeper
-from benchmarks.suite.peers.kind import HOST, Kind, Model, Place
+from benchmarks.suite.comparison import sweeper
+from benchmarks.suite.comparison.kind import HOST, Kind, Model, Place
 from fraud_detection.core.errors import ConfigError, RetryError
 from tools.local_aws.processes import Child
 
@@ -41,7 +41,7 @@ SETTINGS = {
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What every peer is given: the model, rows of features, and the scores that it must find for them.
+    """What every comparison server is given: the model, rows of features, and the scores that it must find.
 
     scores: the model's own probabilities, before any calibration.
     """
@@ -51,10 +51,10 @@ class Work(msgspec.Struct, frozen=True):
     scores: Sequence[float]
 
 
-class Peer:
+class ComparisonServer:
     """A server of its own environment, in one folder, with all its processes.
 
-    environment: made by `make peers`.  folder: is emptied first.
+    environment: made by `make comparison-servers`.  folder: is emptied first.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Peer:
         self._sweeper: subprocess.Popen[bytes] | None = None
         if not (self.environment / ".locked").exists():
             raise ConfigError(
-                f"{self.environment}: the environment of {self.name} is not there; run `make peers`"
+                f"{self.environment}: the environment of {self.name} is not there; "
+                "run `make comparison-servers`"
             )
 
     @property

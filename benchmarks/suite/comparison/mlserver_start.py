@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.peers.kind import HOST, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, Model, Place, write_model
 
 
 class _Output(msgspec.Struct, frozen=True):

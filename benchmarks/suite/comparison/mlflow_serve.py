@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from benchmarks.suite.peers.kind import HOST, SERVICES, Model, Place, write_model
+from benchmarks.suite.comparison.kind import HOST, SERVICES, Model, Place, write_model
 
 
 class _Answer(msgspec.Struct, frozen=True):

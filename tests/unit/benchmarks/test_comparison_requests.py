@@ -1,4 +1,4 @@
-"""What the peers are asked and answer, read back by hand; and what they are made of."""
+"""What the comparison servers are asked and answer, read back by hand; and what they are made of."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.suite.peers.kind import Kind, Model, Place
-from benchmarks.suite.peers.peer import evenly
-from benchmarks.suite.peers.roster import KINDS, work_of
+from benchmarks.suite.comparison.kind import Kind, Model, Place
+from benchmarks.suite.comparison.roster import KINDS, work_of
+from benchmarks.suite.comparison.server_process import evenly
 from fraud_detection.core.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.root import ROOT
@@ -25,7 +25,7 @@ Named = list[tuple[str, float | None]]
 
 
 def row_of(kind: str, body: Any, columns: list[str]) -> Named:  # noqa: ANN401 - JSON
-    """Return the values that a body gives to the columns, by the peer's own protocol."""
+    """Return the values that a body gives to the columns, by the comparison server's own protocol."""
     match kind:
         case "fastapi":
             return list(body.items())
@@ -67,7 +67,7 @@ def test_a_request_holds_every_value_under_its_column_and_nothing_for_a_missing_
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_score_is_read_where_the_peer_writes_it(kind: Kind) -> None:
+def test_the_score_is_read_where_the_comparison_server_writes_it(kind: Kind) -> None:
     assert kind.score(json.dumps(ANSWERS[kind.name](0.8914)).encode()) == 0.8914
 
 
@@ -79,7 +79,9 @@ def test_an_answer_without_exactly_one_score_is_no_answer(kind: Kind, answer: by
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_peer_listens_on_this_machine_alone_with_one_worker(kind: Kind, tmp_path: Path) -> None:
+def test_a_comparison_server_listens_on_this_machine_alone_with_one_worker(
+    kind: Kind, tmp_path: Path
+) -> None:
     place = Place(tmp_path / "environment", tmp_path, (1001, 1002, 1003))
     serve = kind.prepare(place, Model(b"model", ("amount",)))[-1]
     told = " ".join(serve) + "".join(path.read_text() for path in sorted(tmp_path.glob("*.json")))
@@ -90,7 +92,9 @@ def test_a_peer_listens_on_this_machine_alone_with_one_worker(kind: Kind, tmp_pa
     assert serve[0].startswith(str(place.environment))
 
 
-def test_the_peers_are_given_the_scores_of_the_model_before_calibration(small_world: SmallWorld) -> None:
+def test_the_comparison_servers_are_given_the_scores_of_the_model_before_calibration(
+    small_world: SmallWorld,
+) -> None:
     bundle = read_bundle(small_world.bundle)
     vectors = bundle.contents.vectors
     work = work_of(bundle)
@@ -111,7 +115,7 @@ def test_the_rows_that_are_compared_reach_from_the_lowest_score_to_the_highest(
 
 
 ENVIRONMENTS = list(dict.fromkeys(kind.environment for kind in KINDS))
-LOCKS = {name: ROOT / f"requirements/peer-{name}.lock" for name in ENVIRONMENTS}
+LOCKS = {name: ROOT / f"requirements/comparison-{name}.lock" for name in ENVIRONMENTS}
 
 
 def xgboost_of(lock: Path) -> set[str]:
@@ -119,7 +123,7 @@ def xgboost_of(lock: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_peer_has_the_xgboost_that_serves_here(name: str) -> None:
+def test_every_comparison_server_has_the_xgboost_that_serves_here(name: str) -> None:
     found = xgboost_of(LOCKS[name])
     assert found
     assert found == xgboost_of(ROOT / "requirements/all.lock")
@@ -134,6 +138,6 @@ def test_a_lock_names_hashes_and_no_place_to_fetch_from(name: str) -> None:
     assert [one for one in packages if "--hash=sha256:" not in one] == []
 
 
-def test_make_knows_every_peer_and_no_other() -> None:
-    (listed,) = re.findall(r"^PEERS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+def test_make_knows_every_comparison_server_and_no_other() -> None:
+    (listed,) = re.findall(r"^COMPARISON_SERVERS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert listed.split() == ENVIRONMENTS

@@ -11,8 +11,8 @@ import msgspec
 
 from tools.local_aws.processes import LOOPBACK
 
-SERVICES = Path(str(files("benchmarks.suite.peers") / "services"))
-"""What runs in the environments of the peers; nothing of it is imported here."""
+SERVICES = Path(str(files("benchmarks.suite.comparison") / "services"))
+"""What runs in the environments of the comparison servers; nothing of it is imported here."""
 
 HOST = LOOPBACK
 
@@ -44,7 +44,7 @@ class Kind(Protocol):
     """A kind of server.
 
     name: no other kind has it.  environment: the name of its environment and its lock
-    (`requirements/peer-NAME.lock`).
+    (`requirements/comparison-NAME.lock`).
     title: as tables and charts show it.
     packages: whose versions are told with the figures.
     ready: the path that answers 200 when it can be asked.

@@ -1,4 +1,4 @@
-"""The peers of the benchmark as processes: those that are installed, and one of our own that misbehaves."""
+"""The comparison servers as processes: those that are installed, and one of our own that misbehaves."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import msgspec
 import pytest
 
 from benchmarks.load_generator.target import Target
-from benchmarks.suite.peers.kind import Kind, Model, Place
-from benchmarks.suite.peers.peer import Peer, Work
-from benchmarks.suite.peers.roster import KINDS, peers, work_of
-from benchmarks.suite.peers.sweeper import VARIABLE, marked, sweep
+from benchmarks.suite.comparison.kind import Kind, Model, Place
+from benchmarks.suite.comparison.roster import KINDS, comparison_servers, work_of
+from benchmarks.suite.comparison.server_process import ComparisonServer, Work
+from benchmarks.suite.comparison.sweeper import VARIABLE, marked, sweep
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from tests.conftest import SmallWorld
 from tests.root import ROOT
 
-ENVIRONMENTS = ROOT / ".venv-peers"
+ENVIRONMENTS = ROOT / ".venv-comparison"
 TIMEOUT_S = 20.0
 
 # Answers its rows with their first value, and leaves a child in a session of its own.
@@ -49,15 +49,15 @@ print("it was here", flush=True)
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Answers).serve_forever()
 """
 
-# Starts a peer as a benchmark does, says its mark, and waits to be killed.
+# Starts a comparison server as a benchmark does, says its mark, and waits to be killed.
 OWNER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.functional.benchmarks.test_peers import ours
-peer = ours(Path(sys.argv[2]), [0.25])
-peer.start()
-print(peer.mark, flush=True)
+from tests.functional.benchmarks.test_comparison import ours
+server = ours(Path(sys.argv[2]), [0.25])
+server.start()
+print(server.mark, flush=True)
 time.sleep(600)
 """
 
@@ -94,13 +94,13 @@ def ours(
     code: str = SERVER,
     before: str = "",
     patience_s: float = TIMEOUT_S,
-) -> Peer:
-    """Return a peer that finds 0.25, and is to find `scores`."""
+) -> ComparisonServer:
+    """Return a comparison server that finds 0.25, and is to find `scores`."""
     environment = folder / "environment"
     environment.mkdir(exist_ok=True)
     (environment / ".locked").touch()
     work = Work(Model(b"", ("score",)), [[0.25]] * len(scores), scores)
-    return Peer(Ours(code, before), work, environment, folder / "peer", patience_s)
+    return ComparisonServer(Ours(code, before), work, environment, folder / "server", patience_s)
 
 
 def ask(target: Target, body: bytes) -> bytes:
@@ -123,60 +123,60 @@ def becomes(condition: Callable[[], bool]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_peer_finds_our_scores_and_leaves_nothing_behind(
+def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
     kind: Kind, small_world: SmallWorld, tmp_path: Path
 ) -> None:
     environment = ENVIRONMENTS / kind.environment
     if not (environment / ".locked").exists():
-        pytest.skip(f"{environment} is not there; `make peers` makes it")
+        pytest.skip(f"{environment} is not there; `make comparison-servers` makes it")
     work = work_of(read_bundle(small_world.bundle))
-    peer = Peer(kind, work, environment, tmp_path / "peer")
-    assert set(peer.versions()) == set(kind.packages)
+    server = ComparisonServer(kind, work, environment, tmp_path / "server")
+    assert set(server.versions()) == set(kind.packages)
     try:
-        target = peer.start()
-        assert len(marked(peer.mark)) > 1
+        target = server.start()
+        assert len(marked(server.mark)) > 1
         found = [kind.score(ask(target, body)) for body in target.bodies]
         assert found == pytest.approx(work.scores, abs=1e-5)
         assert max(work.scores) - min(work.scores) > 0.01
     finally:
-        peer.stop()
-    assert marked(peer.mark) == set()
+        server.stop()
+    assert marked(server.mark) == set()
 
 
-def test_a_peer_without_its_environment_is_told_with_what_to_do(
+def test_a_comparison_server_without_its_environment_is_told_with_what_to_do(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere/fastapi: .* not there; run `make peers`"):
-        peers(read_bundle(small_world.bundle), tmp_path, environments=tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"nowhere/fastapi: .* not there; run `make comparison-servers`"):
+        comparison_servers(read_bundle(small_world.bundle), tmp_path, environments=tmp_path / "nowhere")
 
 
 def test_a_stop_ends_children_that_left_the_group_too(tmp_path: Path) -> None:
-    peer = ours(tmp_path, [0.25])
-    target = peer.start()
-    sessions = {os.getsid(process) for process in marked(peer.mark)}
+    server = ours(tmp_path, [0.25])
+    target = server.start()
+    sessions = {os.getsid(process) for process in marked(server.mark)}
     assert len(sessions) == 2
     assert ask(target, target.bodies[0]) == b"0.25"
-    peer.stop()
-    peer.stop()
-    assert marked(peer.mark) == set()
+    server.stop()
+    server.stop()
+    assert marked(server.mark) == set()
 
 
-def test_a_peer_that_is_started_again_is_one_server_not_two(tmp_path: Path) -> None:
-    peer = ours(tmp_path, [0.25])
-    peer.start()
-    first = marked(peer.mark)
-    target = peer.start()
+def test_a_comparison_server_that_is_started_again_is_one_server_not_two(tmp_path: Path) -> None:
+    server = ours(tmp_path, [0.25])
+    server.start()
+    first = marked(server.mark)
+    target = server.start()
     assert ask(target, target.bodies[0]) == b"0.25"
-    assert not first & marked(peer.mark)
-    peer.stop()
-    assert marked(peer.mark) == set()
+    assert not first & marked(server.mark)
+    server.stop()
+    assert marked(server.mark) == set()
 
 
 def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    peer = ours(tmp_path, [0.25, 0.25003])
+    server = ours(tmp_path, [0.25, 0.25003])
     with pytest.raises(ConfigError, match=r"row 1 0\.25, here it is 0\.25003: not the same model; nothing"):
-        peer.start()
-    assert marked(peer.mark) == set()
+        server.start()
+    assert marked(server.mark) == set()
 
 
 @pytest.mark.parametrize(
@@ -189,16 +189,16 @@ def test_another_score_is_refused_before_anything_is_measured(tmp_path: Path) ->
     ],
     ids=["ends", "is silent", "answers nonsense", "fails"],
 )
-def test_a_peer_that_does_not_work_is_told_with_its_last_words_and_ended(
+def test_a_comparison_server_that_does_not_work_is_told_with_its_last_words_and_ended(
     tmp_path: Path, code: str, words: str
 ) -> None:
-    peer = ours(tmp_path, [0.25], code, patience_s=3.0)
+    server = ours(tmp_path, [0.25], code, patience_s=3.0)
     with pytest.raises(ConfigError, match=words) as refused:
-        peer.start()
-    assert str(peer.log) in str(refused.value)
-    assert peer.tail().splitlines()[0] in str(refused.value)
-    assert peer.tail()
-    assert marked(peer.mark) == set()
+        server.start()
+    assert str(server.log) in str(refused.value)
+    assert server.tail().splitlines()[0] in str(refused.value)
+    assert server.tail()
+    assert marked(server.mark) == set()
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_a_peer_that_does_not_work_is_told_with_its_last_words_and_ended(
 def test_a_model_that_cannot_be_prepared_is_told_and_nothing_is_started(
     tmp_path: Path, before: str, words: str
 ) -> None:
-    peer = ours(tmp_path, [0.25], before=before, patience_s=2.0)
+    server = ours(tmp_path, [0.25], before=before, patience_s=2.0)
     with pytest.raises(ConfigError, match=words):
-        peer.start()
-    assert "it was here" not in peer.tail()
-    assert marked(peer.mark) == set()
+        server.start()
+    assert "it was here" not in server.tail()
+    assert marked(server.mark) == set()
 
 
 def test_a_benchmark_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
