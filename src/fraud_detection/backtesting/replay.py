@@ -1,4 +1,4 @@
-"""Decide past payments again, as they are decided today and as they would be with a change.
+"""Decide historical payments again, by the baseline and by each change set.
 
 Features are read from the table that history was replayed into; scores are computed once for each
 bundle; rules and cut-offs are those of the services, asked one payment at a time.  Each payment is decided
@@ -41,7 +41,7 @@ from fraud_detection.project.change_set import Change, apply_change
 from fraud_detection.training.tables.historical_rows import HistoricalRows, HistoricalTable
 
 BASELINE = "baseline"
-"""The name of the side that nothing is changed on."""
+"""Name of the arm without a change."""
 
 SCORE_MESSAGES = {
     "score": "fraud probability at or above the cut-off",
@@ -52,7 +52,7 @@ SCORE_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which payments are decided again, in ms (the end is exclusive), and by when labels were known."""
+    """Payments to decide again, in ms (the end is exclusive), and the label cut-off `as_of`."""
 
     start: int
     end: int
@@ -76,7 +76,7 @@ class Model:
 
 
 class Arm:
-    """One way to decide, and the answers it has given so far."""
+    """One arm of a backtest: an engine, and its decisions so far."""
 
     def __init__(self, name: str, model: Model, project: Project) -> None:
         """Put rules, cut-offs and model together, as the services do."""
@@ -100,14 +100,14 @@ class Arm:
             add(decision.action, decision.score, [reason.code for reason in decision.reasons])
 
     def answers(self) -> ArmDecisions:
-        """Return all answers."""
+        """Return all decisions."""
         return self._book.answers(
             self.name, messages_of(self.project), self.project.policy.review_capacity_per_day
         )
 
 
 class _Scored:
-    """A scorer that was asked before: the scores of the payments at hand."""
+    """Scorer that returns precomputed scores of the current payments."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
@@ -172,7 +172,7 @@ def messages_of(project: Project) -> dict[str, str]:
 
 
 def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[Arm]:
-    """Return today's side and one a change; a bundle that several use is loaded once."""
+    """Return the baseline and one arm per change set; a bundle that several use is loaded once."""
     models: dict[Path, Model] = {}
 
     def model(path: Path) -> Model:
@@ -195,7 +195,7 @@ def arms_of(project: Project, bundle: Path, changes: Sequence[Change]) -> list[A
 def redecide_history(
     table: HistoricalTable, arms: Sequence[Arm], window: Window, progress: Progress
 ) -> tuple[EvaluationSet, list[ArmDecisions]]:
-    """Let every side decide the payments of the window; return them, and each side's answers."""
+    """Let every arm decide the payments of the window; return them, and the decisions of each arm."""
     start, stop = np.searchsorted(table.times(), (window.start, window.end)).tolist()
     if start == stop:
         raise ConfigError(f"{table.path}: holds no payment of that time")

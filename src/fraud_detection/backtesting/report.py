@@ -1,4 +1,4 @@
-"""A whole backtest, from files to one report: which table, which window, every change beside today."""
+"""Run a backtest, from files to one report: every change set against the baseline."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BacktestSettings(msgspec.Struct, frozen=True):
 def backtest(
     project: Project, settings: BacktestSettings, progress: Progress, say: Callable[[str], None]
 ) -> Report:
-    """Try the changes on history and judge each beside what is in force.
+    """Backtest the change sets and compare each with the baseline.
 
     Raises ConfigError for a change, a table or a time that does not fit.
     """
@@ -96,7 +96,9 @@ def _table(
         return settings.features
     table, data = settings.features or KEPT_TABLE, settings.data or Path(project.history)
     if not data.is_file():
-        raise ConfigError(f"{data}: no such file; name past payments with --data, or a table with --features")
+        raise ConfigError(
+            f"{data}: no such file; name historical payments with --data, or a table with --features"
+        )
     return ready_table(
         project,
         table,
@@ -109,7 +111,7 @@ def _table(
 def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
     """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
 
-    A bundle that was fitted again leaves no payment behind it whose label is in.
+    A bundle that was refit leaves no payment behind it whose label is in.
     """
     asked = read_bundle(settings.bundle)
     beside = evaluated_bundle(settings.bundle.parent, asked)
@@ -119,7 +121,7 @@ def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path
     if beside is None or is_later:
         return settings.bundle, ()
     note = (
-        f"The bundle {asked.name} was fitted again on this history; payments are decided by {beside.name}, "
+        f"The bundle {asked.name} was refit on this history; payments are decided by {beside.name}, "
         "as which it was judged, from where that one stopped learning."
     )
     return beside, (note,)

@@ -1,4 +1,4 @@
-"""A shadow beside the champion on the same live payments, by what was known of them at a moment.
+"""Pair the decisions of a shadow and the champion on the same live payments, with labels as of one moment.
 
 It reads what both have kept and decides nothing itself.
 """
@@ -33,7 +33,7 @@ from fraud_detection.history.logged_decisions import DecisionHistory, weight_of
 
 CHAMPION = "champion"
 OTHERS = "a canary, a champion with another bundle, or a service that does not follow this folder"
-"""Who has answered payments that no champion with the bundle of today has."""
+"""Who decided payments that are left out: not a champion with the current bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class ChampionPeriod:
     messages: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, decision: LoggedDecision) -> bool:
-        """Tell whether the champion made a decision, and none of OTHERS."""
+        """Tell whether the champion made a decision."""
         if decision.bundle != self.bundle:
             return False
         return self.config_ids is None or decision.config_id in self.config_ids
@@ -61,7 +61,7 @@ class ChampionPeriod:
 
 @dataclass(frozen=True, slots=True)
 class LiveTraffic:
-    """Payments that champion and shadow have decided, and the answers of both.
+    """Payments that champion and shadow have both decided, and the decisions of each.
 
     left_out: when those were paid, in ms, that the shadow has decided too and the champion has not.
     """
@@ -74,7 +74,7 @@ class LiveTraffic:
 
 @dataclass(slots=True)
 class PairedDecisions:
-    """Live payments that a shadow has decided too, column by column, in order of the logs."""
+    """Live payments that a shadow has decided too, as columns in log order."""
 
     champion: ArmDecisionsBuilder = field(default_factory=ArmDecisionsBuilder)
     shadow: ArmDecisionsBuilder = field(default_factory=ArmDecisionsBuilder)
@@ -88,7 +88,7 @@ class PairedDecisions:
 def live_traffic(
     states: Sequence[Path], engine: Engine, config_id: str, as_of: int | None, period: ChampionPeriod
 ) -> LiveTraffic:
-    """Return the payments that both have decided, and the answers of champion and shadow.
+    """Return the payments that champion and shadow have both decided, and the decisions of each.
 
     Only payments from after the moment are there until which labels taught the shadow's bundle: of earlier
     ones it knew the answer.  Raises ConfigError where there is none.
@@ -120,7 +120,7 @@ def live_traffic(
 
 
 def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecision]:
-    """Return what a shadow decided of the payments of one state file."""
+    """Return the decisions of a shadow on the payments of one state file."""
     with closing(ShadowLog(shadow_path(state), reading=True)) as log:
         if config_id not in log.config_ids():
             there = ", ".join(log.config_ids()) or "none"
@@ -129,7 +129,7 @@ def _decided(state: Path, config_id: str, since: int) -> dict[str, ShadowDecisio
 
 
 def latest_known_at(decided: DecisionHistory) -> int:
-    """Return the latest moment in ms that a state file knows of: of a payment or of a label."""
+    """Return the latest time in ms in a state file, of a payment or of a label."""
     return max([decided.past.watermark, *(label.available_from for label in decided.past.labels)])
 
 
@@ -141,7 +141,7 @@ def _join(
     as_of: int,
     period: ChampionPeriod,
 ) -> None:
-    """Take what both have decided by a moment, in order of the log."""
+    """Append the payments that both have decided until `as_of`, in log order."""
     parser = Parser(engine.project.schema, engine.bundle.contents.features.category_encoding)
     known = {label.transaction_id: label for label in decided.past.labels if label.available_from <= as_of}
     for decision, eligibility in decided.decisions():
@@ -198,7 +198,7 @@ def _traffic(pairs: PairedDecisions, engine: Engine, as_of: int) -> EvaluationSe
 def _answers(
     pairs: PairedDecisions, engine: Engine, period: ChampionPeriod
 ) -> tuple[ArmDecisions, ArmDecisions]:
-    """Return the answers of both; there are as many people as the champion has, whatever the shadow says."""
+    """Return the decisions of both arms; both have the champion's review capacity."""
     return (
         pairs.champion.answers(CHAMPION, period.messages, period.capacity),
         pairs.shadow.answers(engine.configuration.config_id, messages_of(engine.project), period.capacity),

@@ -1,4 +1,4 @@
-"""From a shadow to the champion: the gate asks, and one release promotes it everywhere."""
+"""Compare a shadow with the champion, evaluate the gate, and promote it by one release."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ STORED = "SELECT event, features FROM decisions WHERE seq = ?"
 
 
 class ShadowComparison(msgspec.Struct, frozen=True):
-    """A shadow beside the champion: the figures, and what the gate says of them.
+    """Comparison of a shadow with the champion, and the result of the gate.
 
     release: the number of the one that it was compared with.  left_out: payments that the shadow has decided
-    and somebody else than the champion has answered: `OTHERS` of `run.compare`.
+    and somebody else than the champion has answered: `OTHERS` of `live_comparison`.
     """
 
     release: int
@@ -55,7 +55,7 @@ class ShadowComparison(msgspec.Struct, frozen=True):
 
 
 class Rescorable(msgspec.Struct, frozen=True):
-    """A live payment that a shadow has decided, and its score there.
+    """A live payment that a shadow has decided, with the shadow's score.
 
     rows: features as they were served, and as the shadow had them; 64-bit floats.
     """
@@ -69,7 +69,7 @@ class Rescorable(msgspec.Struct, frozen=True):
 def compare_shadow(
     registry: ReleaseRegistry, states: Sequence[Path], config_id: str, as_of: int | None
 ) -> ShadowComparison:
-    """Compare a shadow with the champion on live traffic, and ask the gate."""
+    """Compare a shadow with the champion on live traffic, and evaluate the gate."""
     release = lifecycle.current(registry)
     champion, challenger = (
         lifecycle.engine_of(registry, release.champion),
@@ -86,7 +86,7 @@ def compare_shadow(
 
 
 def _champion_period(registry: ReleaseRegistry, champion: Engine) -> ChampionPeriod:
-    """Return whose answers count as the champion's, with all messages it ever had; today's win."""
+    """Return which decisions count as the champion's, with all its messages; current ones win."""
     champions = dict.fromkeys(one.champion for one in registry.releases())
     messages: dict[str, str] = {}
     for bundle, project in (lifecycle.content_of(registry, one) for one in champions):
@@ -98,7 +98,7 @@ def _champion_period(registry: ReleaseRegistry, champion: Engine) -> ChampionPer
 
 
 def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
-    """Return the shadow that is meant: the named one, or the only one there is."""
+    """Return the named shadow, or the only one; raise ConfigError otherwise."""
     shadows = lifecycle.current(registry).shadows
     if config_id is None and len(shadows) == 1:
         return shadows[0]
@@ -111,7 +111,7 @@ def chosen(registry: ReleaseRegistry, config_id: str | None) -> str:
 def promote(
     registry: ReleaseRegistry, found: ShadowComparison, author: lifecycle.Author, *, anyway: bool = False
 ) -> Release | None:
-    """Make the shadow the champion if the gate opens; return None where it does not.
+    """Promote the shadow if it passes the gate; return None where it does not.
 
     anyway: by the author's will alone, which the release says.  Raises ConfigError when the shadow's features
     are others than those that the services remember, whatever the gate says, and when other answers went
@@ -132,7 +132,7 @@ def promote(
 
 
 def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Project:
-    """Return the project that a shadow is promoted with, so that nothing gets lost that went live meanwhile.
+    """Return the project to promote a shadow with, so that no change published meanwhile is lost.
 
     number: of the release of today.  A shadow that was another bundle alone takes its champion's project.
     Raises ConfigError where the shadow has a project of its own, and what is live has changed since it was
@@ -183,7 +183,7 @@ def _gate_inputs(both: LiveTraffic, engines: tuple[Engine, Engine], states: Sequ
 
 
 def _latest(state: Path, config_id: str) -> list[Rescorable]:
-    """Return the latest payments of a state file that a shadow has decided, in order."""
+    """Return the latest payments of a state file that a shadow has decided, in log order."""
     with (
         closing(ShadowLog(shadow_path(state), reading=True)) as log,
         closing(StateFile(state, reading=True)) as state_file,
@@ -197,14 +197,14 @@ def _latest(state: Path, config_id: str) -> list[Rescorable]:
 
 
 def _rescored(engine: Engine, latest: Sequence[Rescorable]) -> tuple[int, int]:
-    """Score payments of a shadow again, one at a time; return how many, and how many differ."""
+    """Score payments again, one at a time; return their number and how many scores differ."""
     scorer = engine.strategy.scorer
     again = [None if scorer is None else scorer.score([array("d", one.rows[1])])[0] for one in latest]
     return len(again), sum(score != one.score for score, one in zip(again, latest, strict=True))
 
 
 def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> tuple[float, float]:
-    """Return the p99 of scoring and deciding a payment by each, in us, by turns; the best of some rounds."""
+    """Return the p99 in us of scoring and deciding a payment, measured alternately; best of ROUNDS."""
     payments = [_payments(engine, latest, place) for place, engine in enumerate(engines)]
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
@@ -217,7 +217,7 @@ def _latencies(engines: tuple[Engine, Engine], latest: Sequence[Rescorable]) -> 
 def _payments(
     engine: Engine, latest: Sequence[Rescorable], place: int
 ) -> list[tuple[Transaction, array[float]]]:
-    """Return payments as an engine reads them, with its own rows."""
+    """Return payments parsed by an engine, with its own feature rows."""
     parser = Parser(engine.project.schema)
     return [
         (payment, array("d", one.rows[place]))

@@ -44,9 +44,9 @@ TABLE = "features.parquet"
 
 
 class RetrainSettings(msgspec.Struct, frozen=True):
-    """From which past a challenger learns, with which budget, and where it is put.
+    """Settings of a retraining: history, tuning budget, and output folder.
 
-    champion: the bundle in force.  data: a file of past payments; None where state files tell all.
+    champion: the bundle in force.  data: a file of historical payments; None where state files tell all.
     as_of: in ms; without it that of the last payment.
     new_features: let categories, and features where the project file asks for others, be learned anew.
     """
@@ -63,7 +63,7 @@ class RetrainSettings(msgspec.Struct, frozen=True):
 
 
 class Retrained(msgspec.Struct, frozen=True):
-    """What came of it.
+    """Result of a retraining.
 
     bundle: fitted on all that has matured.  judged: the one that was judged and tried, which had not learned
     the test slice; challenger: its figures there.
@@ -88,7 +88,7 @@ class Retrained(msgspec.Struct, frozen=True):
 def retrain(
     project: Project, settings: RetrainSettings, progress: Progress, say: Callable[[str], None]
 ) -> Retrained:
-    """Train, judge and keep a challenger in a folder of its own name.
+    """Train and evaluate a challenger, and store it in a folder of its own name.
 
     Raises ConfigError when the project file asks for other features than the champion's and they are to stay.
     """
@@ -106,11 +106,11 @@ def retrain(
     evaluation = settings.out / f"{evaluated.name}.evaluation"
     found = evaluate(better, table, settings.out / evaluated.name, evaluation, progress=progress)
     notes, figures, report = _beside(project, champion, evaluated, settings, dataset, progress, say)
-    again = refit(dataset, learned, better.model, lambda share: progress("fitting again", share))
+    again = refit(dataset, learned, better.model, lambda share: progress("refit", share))
     bundle = make_refitted(evaluated, slices, again)
     directory = settings.out / bundle.name
     store_bundle(bundle, directory)
-    progress("fitting again", 1.0)
+    progress("refit", 1.0)
     return Retrained(
         bundle=bundle,
         directory=directory,
@@ -127,7 +127,7 @@ def retrain(
 
 
 def check_same_features(project: Project, champion: Bundle, settings: RetrainSettings) -> None:
-    """Raise ConfigError when the champion's features are to stay and the project file asks for others."""
+    """Raise ConfigError when the project has other features than the champion, without `new_features`."""
     own = fingerprint(project, champion.contents.features.category_encoding)
     if not settings.new_features and own != champion.manifest.fingerprint:
         raise ConfigError(
@@ -137,14 +137,14 @@ def check_same_features(project: Project, champion: Bundle, settings: RetrainSet
 
 
 def as_of_last_payment(history: History) -> None:
-    """Leave out what became known after the last payment, unless another moment was named."""
+    """Drop labels that became known after the last payment."""
     if history.as_of is None:
         history.as_of = history.payments[-1].payment.event_time
         history.payments = [past.known_by(history.as_of) for past in history.payments]
 
 
 def change_file(bundle: Bundle, champion: Bundle, folder: Path) -> Path:
-    """Write the change that puts the challenger in the champion's place; return its path."""
+    """Write the change set that replaces the champion by the challenger; return its path."""
     path = folder / f"{bundle.name}.yaml"
     until = bundle.manifest.periods.labels_as_of
     reason = f"trained again in place of {champion.name}, labels as of {until}"
@@ -182,7 +182,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     progress: Progress,
     say: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
-    """Judge the champion on the same rows, and decide them again by both."""
+    """Evaluate the champion on the same rows, and backtest both."""
     # What it had learned when it was judged leaves more of the past to judge it on.
     path = _evaluated_bundle(champion, settings) or settings.champion
     champion = read_bundle(path)
@@ -204,13 +204,13 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
 
 
 def _evaluated_bundle(champion: Bundle, settings: RetrainSettings) -> Path | None:
-    """Return where the bundle is as which the champion was judged: in --out, or where training put it."""
+    """Return the path of the champion's evaluated bundle, in --out or beside it; None without one."""
     places = (settings.out, settings.out.parent, settings.champion.parent)
     return next(filter(None, (evaluated_bundle(place, champion) for place in places)), None)
 
 
 def _why_not(champion: Bundle, bundle: Bundle, dataset: Dataset) -> str:
-    """Return why the champion cannot be judged on the test slice; empty where it can."""
+    """Return why the champion cannot be evaluated on the test slice; empty where it can."""
     evaluated = champion.manifest.evaluated_as
     if bundle.name == champion.name:
         return "as it was judged the challenger is the champion: only payments after the test slice are new"

@@ -1,4 +1,4 @@
-"""Whether it is time to train again: because labels are old, or because payments have changed.
+"""Triggers of a retraining: old labels, or drift of the payments.
 
 Every answer is a sentence, so that the log of a scheduler tells why.
 """
@@ -23,20 +23,20 @@ from fraud_detection.training.drift import DRIFTED, MIN_PAYMENTS, stability_inde
 RECENT_DAYS = 7
 MAX_PAYMENTS = 100_000
 RETRAINED = "retrained in place of"
-"""So begins what the release says that names a challenger as a shadow."""
+"""Prefix of the reason of a release that adds a retrained challenger as a shadow."""
 RISK = "_fraud_"
-"""In the name of every feature that follows labels."""
+"""Part of the name of every feature that follows labels."""
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Whether it is time, and why or why not."""
+    """Result of one trigger, and the reason."""
 
     due: bool
     message: str
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """What changed in the payments of late; indexes by feature, those that drifted most first.
+    """Drift of recent payments; population stability index by feature, the largest first.
 
     score: of the champion's own decisions; None with too few of them.  risk: of features that follow labels:
     told, but no reason, since a week of a slow rate over few merchants is never like the months before.
@@ -48,7 +48,7 @@ class Drift(msgspec.Struct, frozen=True):
     risk: dict[str, float] = {}
 
     def reason(self) -> Reason:
-        """Say whether it is enough to train again."""
+        """Return whether the drift is due for a retraining."""
         if self.payments < MIN_PAYMENTS:
             message = f"only {self.payments:,} payments of late: at least {MIN_PAYMENTS:,} tell of drift"
             return Reason(due=False, message=message)
@@ -64,14 +64,14 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 def older_than(champion: Bundle, now_ms: int, age_ms: int) -> Reason:
-    """Say whether the champion's latest labels are at least so old."""
+    """Return whether the champion's latest labels are at least `age_ms` old."""
     age = now_ms - learned_until(champion)
     message = f"the champion's labels are {age / DAY_MS:.1f} days old, of {age_ms / DAY_MS:g}"
     return Reason(due=age >= age_ms, message=message)
 
 
 def young_challenger(registry: ReleaseRegistry, now: dt.datetime, age_ms: int) -> Reason | None:
-    """Return why to wait where a challenger came into the shadow of a live folder less than that ago.
+    """Return a reason to wait while a retrained challenger has been a shadow for less than `age_ms`.
 
     What made it due lasts until that one is promoted, which takes labels of weeks.
     """

@@ -1,8 +1,7 @@
-"""Shadows: configurations that decide every live payment too, in a process of their own, and answer nobody.
+"""Shadow mode: configurations that decide every live payment in a process of their own and answer nobody.
 
-They follow the log of decisions, and read the very features that were served or make their own, see
-`shadow_rows`.  So nothing that they do can slow or change an answer, and what they say is what they would
-have said.
+A shadow follows the decision log and reads the served features, or extracts its own, see `shadow_features`.
+So it cannot slow or change a decision, and it decides as it would have decided as the champion.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ LOG = logging.getLogger(__name__)
 PAUSE_S = 0.2
 READ_AGAIN_S = 2.0
 NICE = 10
-"""Whoever answers goes first."""
+"""Services have priority."""
 
 
 class Shadow:
-    """One configuration over the decisions of a state file, from a place in its log on.
+    """One configuration over the decisions of one state file, from an offset in its log.
 
     decline_cap: one for all the files over which the configuration decides, as several workers have one
     bound.
     """
 
     def __init__(self, engine: Engine, log: ShadowLog, rows: Rows, decline_cap: DeclineCap | None) -> None:
-        """Take what decides, and where its rows come from."""
+        """Take the engine, the log to write, and the source of feature rows."""
         self.config_id = engine.configuration.config_id
         self._log, self._rows, self._past = log, rows, rows.remember()
-        # It lets nobody through: what it would have answered is asked for.
+        # Without a control group: the action of the policy itself is compared.
         strategy = msgspec.structs.replace(engine.strategy, sampler=None, reasons=None)
         self._decision_engine = DecisionEngine(strategy, StageTimes())
         self._decision_engine.decline_cap = decline_cap
@@ -87,7 +86,7 @@ class Shadow:
 
 
 class Shadows:
-    """All shadows of the latest release over some state files."""
+    """All shadows of the current release over some state files."""
 
     def __init__(
         self,
@@ -200,7 +199,7 @@ class Shadows:
         return OwnRows(engine, state_file, self._history, place, self._progress)
 
     def _answered(self, state_file: StateFile, place: int, fingerprint_of: Callable[[str], str]) -> set[str]:
-        """Return the fingerprints of what is live, and of what has answered the payments after a place."""
+        """Return the fingerprints of the champion and of the bundles that decided after an offset."""
         champion = bundle_of(self._registry, current(self._registry).champion)
         answered = state_file.rows("SELECT DISTINCT bundle FROM decisions WHERE seq > ?", (place,))
         return {champion.manifest.fingerprint, *(fingerprint_of(bundle) for (bundle,) in answered)}

@@ -1,8 +1,8 @@
-"""Where a shadow has its feature rows from: those that were served, or a memory of its own.
+"""Feature rows of a shadow: the served ones, or its own from its own profiles.
 
-Rows that were served are of use only to a shadow whose features are those of the services.  Any other makes
-its features itself, as a service would have that answered by it from the start: history first, then the log,
-with its labels where they were learned.
+Served rows fit only a shadow with the features of the services.  Any other shadow extracts its
+features itself, like a service that had used its bundle from the start: history first, then the log, with
+each label where it was ingested.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RECENT = 2 * MAX_ROWS * MAX_ENTRIES
 
 
 class Row(NamedTuple):
-    """An event of the log that is a payment, as it was read, and its features."""
+    """A logged payment as the shadow reads it, and its features."""
 
     past: LoggedEvent
     payment: Transaction
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Rows(Protocol):
-    """Makes or finds the feature rows of a log.
+    """Port: source of the feature rows of a log.
 
     own: whether they are other ones than those that were served.
     """
@@ -67,7 +67,7 @@ def next_part(state_file: StateFile, place: int, until: int | None = None) -> li
 
 
 class ServedRows:
-    """The very rows that were served.
+    """The served rows.
 
     fingerprint_of: that of a bundle's features, by the bundle's name.
     """
@@ -179,7 +179,7 @@ class OwnRows:
         return rows
 
     def _remember_history(self, history: History) -> Iterator[int]:
-        """Remember past payments, with the labels that were known by the last; the log tells the others."""
+        """Add historical payments, with the labels known by the last one; the log has the others."""
         payments = history.payments
         for number, _ in enumerate(Replay(self._memory).rows(payments), start=1):
             if number % AT_ONCE == 0:

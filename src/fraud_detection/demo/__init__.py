@@ -1,4 +1,4 @@
-"""The whole system on a simulated world, and what its decisions were worth by the truth behind it.
+"""Demo: the whole system on a simulation, evaluated by its ground truth.
 
 Not here: anything that the product needs.  Imports everything below; only `cli` imports it.  Begin at
 `demo.py`.

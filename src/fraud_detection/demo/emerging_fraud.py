@@ -1,4 +1,4 @@
-"""A new kind of fraud in a simulated world, and how soon it is found: from nothing to figures by week."""
+"""Simulate a new kind of fraud, and measure weekly how soon it is detected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class EmergingFraudSettings(msgspec.Struct, frozen=True):
 
 
 def watch(settings: EmergingFraudSettings, project: Project, progress: Progress) -> list[Week]:
-    """Make the world, replay it, and return what is found of the new kind in each week since it began."""
+    """Simulate, replay, and return the figures of each week since the new kind began."""
     question = Question(settings.kind, plan_of(settings, project), settings.review_share)
     weeks = weeks_of(settings, question.plan)
     dataset, kinds = replayed(settings, project, progress)
@@ -96,8 +96,8 @@ def weeks_of(settings: EmergingFraudSettings, plan: WalkForwardPlan) -> list[dt.
     needed = plan.history_days + plan.delay_days
     if settings.from_day < needed or settings.from_day + WEEK_DAYS > settings.world.days:
         raise ConfigError(
-            f"novelty: {settings.kind} begins on day {settings.from_day} of {settings.world.days}; before it "
-            f"must fit {needed} days of history and delay, and after it a week"
+            f"emerging-fraud: {settings.kind} begins on day {settings.from_day} of {settings.world.days}; "
+            f"before it must fit {needed} days of history and delay, and after it a week"
         )
     days = range(settings.from_day, settings.world.days - WEEK_DAYS + 1, WEEK_DAYS)
     return [settings.world.date(day) for day in days]

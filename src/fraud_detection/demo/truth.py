@@ -1,4 +1,4 @@
-"""Decisions of a demonstration beside what its simulator knows to be true."""
+"""Evaluate the decisions of a demo by the ground truth of its simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of labels: whatever its form, each row becomes the event by which a stream would tell it."""
+"""Read a label file of any format as the label events that a stream would carry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load history: payments and labels of files, and decided payments of state files, parsed and in order."""
+"""Load history: payments and labels of files, and logged decisions of state files, parsed and sorted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_history(
     as_of: int | None = None,
     states: Sequence[Path] = (),
 ) -> History:
-    """Read, parse and order a file of past payments; repeated ids keep their first row.
+    """Read, parse and sort a file of historical payments; repeated ids keep their first row.
 
     Lines of the type 'label', and the rows of the files `labels`, are joined to their payments.
     states: state files whose decided payments and labels follow; of all that was known when the last payment
@@ -96,20 +96,20 @@ def _read_labels(reader: HistoryReader, path: Path) -> None:
 
 
 def _read_state(reader: HistoryReader, path: Path, progress: Progress) -> None:
-    decided = DecisionHistory(path)
-    rows, told = 0, decided.past.labels
-    for decision, eligibility in decided.decisions():
+    logged = DecisionHistory(path)
+    rows, labels = 0, logged.past.labels
+    for decision, eligibility in logged.decisions():
         reader.add_logged_decision(decision, eligibility)
         rows += 1
         if rows % READ_ROWS == 0:
             progress(f"reading {path.name}: {rows:,} decisions", 0.0)
-    for label in told:
+    for label in labels:
         reader.labels.setdefault(label.transaction_id, []).append(label)
     progress(f"reading {path.name}: {rows:,} decisions", 1.0)
 
 
 def check_not_empty(history: History, path: Path) -> None:
-    """Raise ConfigError when no row says anything of a declared field: nothing can be learned from it."""
+    """Raise ConfigError when a declared field has no readable value in any row."""
     if history.empty:
         fields = ", ".join(f"`{field}` (at `{place}`)" for place, field in history.empty)
         raise ConfigError(

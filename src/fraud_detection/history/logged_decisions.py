@@ -1,4 +1,4 @@
-"""What a live system has decided is the history of tomorrow: payments, labels, weights of state files."""
+"""Logged decisions of state files as history: payments, labels and sampling weights."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class ControlGroupEligibility(msgspec.Struct, frozen=True):
 def weight_of(
     decision: LoggedDecision, amount: int | None, eligibility: ControlGroupEligibility | None
 ) -> float:
-    """Return for how many payments a decided one stands in what is learned and measured.
+    """Return the sampling weight of a logged decision in training and evaluation.
 
-    Each payment whose outcome could be seen stands for 1 / the probability that it was seen.  One that was
-    stopped and was eligible for the control group stands for none: the control group stands for it, and its
-    own label comes from people who saw the score.  One that was not eligible counts by the label it has.
+    A payment of the control group has 1 / sampling rate.  One that was stopped and was eligible for the
+    control
+    group has 0: the control group represents it, and its own label comes from people who saw the score.  Any
+    other has 1.
 
     >>> stopped = LoggedDecision("t1", 0, 1, 0.7, "[]", "b", b"", b"", "s", None, None)
     >>> eligibility = ControlGroupEligibility(max_amount=5_000, deny_lists=frozenset())
@@ -68,7 +69,7 @@ def eligibility_of(content: bytes, name: str) -> ControlGroupEligibility | None:
 
 
 def state_files(named: Sequence[Path]) -> list[Path]:
-    """Return the state files that are meant: those named, or those of the workers under that name.
+    """Return the named state files, or those of the workers under that name.
 
     Raises ConfigError for a name that has neither.
     """
@@ -82,7 +83,7 @@ def state_files(named: Sequence[Path]) -> list[Path]:
 
 
 class DecisionHistory:
-    """One state file, with the lots of the configurations that answered."""
+    """Logged decisions of one state file, each with the control group of its configuration."""
 
     def __init__(self, path: Path) -> None:
         """Open the file; raise ConfigError when it is none of this version."""

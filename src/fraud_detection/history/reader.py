@@ -1,4 +1,4 @@
-"""Past payments, read row by row and decision by decision, and joined with what was told of them."""
+"""Read historical payments row by row and logged decisions one by one, and join their labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORST_SHARE_REFUSED = 0.5
 
 
 class History(msgspec.Struct):
-    """Past payments in order of time, and what was left out and why.
+    """Historical payments sorted by time, and what was left out and why.
 
     About half a kilobyte of memory a payment.
     refused: path and reason of each row that cannot be read.  repeated: rows left out because their id came
@@ -51,7 +51,7 @@ class History(msgspec.Struct):
 
 
 def check_schema_fits(path: Path, history: History, rows: int) -> None:
-    """Raise ConfigError when most rows of a file cannot be read: then the project file does not fit."""
+    """Raise ConfigError when most rows of a file cannot be read by the project file."""
     if rows == 0:
         raise ConfigError(f"{path}: has no rows")
     if len(history.refused) > WORST_SHARE_REFUSED * rows:
@@ -63,7 +63,7 @@ def check_schema_fits(path: Path, history: History, rows: int) -> None:
 
 
 class HistoryReader:
-    """Takes rows of files and decisions one by one, and joins what belongs together when all are there."""
+    """Collects rows of files and logged decisions, and joins payments and labels at the end."""
 
     def __init__(self, schema: Schema, *, textual: bool = False) -> None:
         """Read by the schema; textual: the file holds nothing but text."""

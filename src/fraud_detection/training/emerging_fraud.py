@@ -1,8 +1,7 @@
-"""How soon is a new kind of fraud found that begins in mid-stream: recall of it, week by week.
+"""Emerging fraud: weekly recall of a kind of fraud that begins in mid-stream.
 
-Each week a model is trained anew with the labels known by then, and stands beside the one of the first
-week, which is never trained again.  Nothing here makes the world; which payments are of the new kind is
-told, and used only to count.
+Each week a model is retrained with the labels known by then, and compared with the model of the first week,
+which is never retrained.  The ground truth of the kind is used only to count.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ HONEST = "none"
 
 
 class Week(msgspec.Struct, frozen=True):
-    """One week of test days; shares are null where there is nothing to count.
+    """Figures of one week of test days; shares are null where there is nothing to count.
 
     frauds: payments of the new kind.  recall, recall_never_retrained: the share of them above the cut-off.
     recall_other_kinds: of all other fraud, retrained.  known: of the kind's payments before this week the
@@ -50,7 +49,7 @@ class Week(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """A model with the cut-off that belongs to it."""
+    """A model with its cut-off."""
 
     models: Models
     cut: float
@@ -72,7 +71,7 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the new kind's name, the days of each part, the share of payments that is reviewed."""
+    """Settings: name of the new kind, days of each part, share of payments that is reviewed."""
 
     kind: str
     plan: WalkForwardPlan
@@ -81,9 +80,13 @@ class Question:
     def __post_init__(self) -> None:
         """Refuse what leaves no payments to choose a cut-off by."""
         if not self.plan.delay_days:
-            raise ConfigError("novelty: the cut-off is chosen on the payments of the delay: need a delay")
+            raise ConfigError(
+                "emerging-fraud: the cut-off is chosen on the payments of the delay: need a delay"
+            )
         if not 0 < self.review_share < 1:
-            raise ConfigError(f"novelty: the share to review lies between 0 and 1, got {self.review_share}")
+            raise ConfigError(
+                f"emerging-fraud: the share to review lies between 0 and 1, got {self.review_share}"
+            )
 
 
 def emerging_fraud(
@@ -94,7 +97,7 @@ def emerging_fraud(
     settings: Model,
     progress: Callable[[str, float], None] | None = None,
 ) -> list[Week]:
-    """Return what is found in each week of test days; the model of the first one is never retrained.
+    """Return the figures of each week of test days; the model of the first week is never retrained.
 
     kinds: shape (n,), for each payment the kind of fraud it is, HONEST where it is none.
     """

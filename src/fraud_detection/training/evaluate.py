@@ -1,4 +1,4 @@
-"""Judge a scored slice of history: every figure that is reported, in one flat table.
+"""Evaluate a scored slice of history: every reported figure, in one flat table.
 
 The key says the unit where a figure has one.  Payments without a label count as
 traffic (reviews a day) and in nothing else; the others as many times as they weigh.
@@ -51,11 +51,11 @@ class Scored:
 
     @property
     def weight(self) -> np.ndarray:
-        """Return for how many payments each row stands, shape (n,)."""
+        """Return the sampling weight of each row, shape (n,)."""
         return self.rows.weight
 
     def labelled(self) -> Scored:
-        """Return the rows whose label is known and that stand for any payment."""
+        """Return the labelled rows with a weight above 0."""
         known = (self.label != UNKNOWN) & (self.weight > 0)
         return Scored(self.rows.take(known), self.score[known], self.label[known], self.days)
 
@@ -142,7 +142,7 @@ def _counts(scored: Scored, known: Scored) -> dict[str, float]:
 
 
 def _lots(scored: Scored, known: Scored) -> dict[str, float]:
-    """Return how much of the slice speaks for the rest; nothing where each payment speaks for itself."""
+    """Return the counts of the control group; empty where every weight is 1."""
     if are_equal(scored.weight):
         return {}
     return {

@@ -31,7 +31,7 @@ _LOOKED_AT = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """What may be learned from: labelled training rows, and the later slice with and without labels."""
+    """Slices to learn from: labelled training rows, and the validation slice with and without labels."""
 
     train: Dataset
     validation: Dataset
@@ -39,7 +39,7 @@ class Slices:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Slices:
-        """Cut by the table's own boundaries; refuse boundaries that would let the future in."""
+        """Cut by the boundaries of the table; raise ConfigError where labels would leak."""
         cut = dataset.info.boundaries
         _check_no_overlap(dataset)
         _check_both_classes(dataset)
@@ -76,7 +76,7 @@ def learn(slices: Slices, settings: Model, progress: Callable[[float], None] | N
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """A model that has learned all that had matured, with the calibration of the one that was judged.
+    """A model refit on all mature data, with the calibration of the evaluated one.
 
     rows: that it learned from: payments before `until`, by labels as of `as_of`, both in ms.
     """
@@ -94,10 +94,10 @@ def refit(
     progress: Callable[[float], None] | None = None,
     as_of: int | None = None,
 ) -> Refit:
-    """Fit as many rounds as were judged on every payment whose label is in, the latest ones included.
+    """Refit as many rounds on every payment with a mature label, the latest ones included.
 
-    Nobody can judge that model before later payments have labels, so the calibration stays the one judged.
-    as_of: the moment in ms by which labels are in; without it the last one that the table tells of.
+    The model cannot be evaluated before later payments have labels, so it keeps the evaluated calibration.
+    as_of: label cut-off in ms; overrides that of the table.
     """
     info = dataset.info
     if as_of is None:

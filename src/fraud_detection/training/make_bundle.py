@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
-    """Choose the cut-offs, judge the validation slice, and assemble what serves."""
+    """Choose the cut-offs, evaluate the validation slice, and assemble the bundle."""
     info = slices.train.info
     scored = _validated(slices, learned, project.model.threads)
     cutoffs = choose(
@@ -70,7 +70,7 @@ def make_bundle(project: Project, slices: Slices, learned: Learned) -> Bundle:
 
 
 def make_refitted(evaluated: Bundle, slices: Slices, again: Refit) -> Bundle:
-    """Return the bundle that was judged with the trees that were fitted again in place of its own."""
+    """Return the evaluated bundle with the trees of the refit."""
     was, before = evaluated.manifest, evaluated.contents
     normal = reference(again.rows, before.reference.score)
     periods = msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""Train again for every start date and score the test days that follow, as a live system would.
+"""Prequential (walk-forward) training: for every start date, train and score the test days that follow.
 
     history ........ | train days | delay | test days
                                   ^ nothing later is learned from
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WalkForwardPlan:
-    """How many days each part takes; history ends where the train days end.
+    """Days of each part of a fold; history ends where the train days end.
 
-    seeds: of how many models the log-odds are averaged; each more costs its time and gains less.
+    seeds: number of models whose log-odds are averaged.
     """
 
     train_days: int = 7
@@ -51,7 +51,7 @@ class WalkForwardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """The moments of one start, in ms since 1970 UTC.
+    """Boundaries of one fold, in ms since 1970 UTC.
 
     >>> fold = Fold.of(dt.date(1970, 3, 1), WalkForwardPlan())
     >>> fold.history_from // DAY_MS, fold.stop_from // DAY_MS, fold.until // DAY_MS
@@ -68,7 +68,7 @@ class Fold:
 
     @classmethod
     def of(cls, start: dt.date, plan: WalkForwardPlan) -> Fold:
-        """Lay the plan's days along the calendar."""
+        """Return the fold that begins on a date."""
         first = (start - dt.date(1970, 1, 1)).days
         until = first + plan.train_days
         test = until + plan.delay_days
@@ -78,7 +78,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One row a scored payment: the fold's start (YYYY-MM-DD), the payment's id, its score."""
+    """One row per scored payment: the fold's start (YYYY-MM-DD), the payment's id, its score."""
 
     fold: np.ndarray
     transaction_id: np.ndarray

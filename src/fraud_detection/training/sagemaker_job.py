@@ -21,7 +21,7 @@ PROJECT = "params.yaml"
 def train(root: Path) -> None:
     """Run as a training job: channels in, a bundle out; the reason for a failure is written down.
 
-    Channels: `config` holds params.yaml, `training` one file of past payments.
+    Channels: `config` holds params.yaml, `training` one file of historical payments.
     """
     try:
         run(root)
@@ -80,7 +80,7 @@ def _hyperparameters(path: Path) -> dict[str, str]:
 def _one_file(folder: Path) -> Path:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     if len(files) != 1:
-        raise ConfigError(f"{folder}: expected one file of past payments, found {len(files)}")
+        raise ConfigError(f"{folder}: expected one file of historical payments, found {len(files)}")
     return files[0]
 
 

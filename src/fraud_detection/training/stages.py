@@ -1,4 +1,4 @@
-"""From a file of past payments to a judged bundle: the stages that DVC names, one function each."""
+"""Stages of DVC, from a file of historical payments to an evaluated bundle: one function each."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fraud_detection.training.workflow import (
 
 
 class FeaturesReport(msgspec.Struct, frozen=True):
-    """What became of a file of history.
+    """Result of making a feature table.
 
-    decided: payments out of state files; control_group: those of them that stand for others, left_out: those
+    decided: payments of state files; control_group: those of them that stand for others, left_out: those
     that others stand for.
     immature: payments in no slice, since their labels cannot be in at `moment`, in ms: the one that was
     named, or the last one that history tells of.
@@ -102,7 +102,7 @@ def check_same_features(project: Project, table: Path) -> None:
 def train_and_evaluate(
     project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
 ) -> tuple[TrainReport, EvaluateReport]:
-    """Train a bundle and judge it on the test slice."""
+    """Train a bundle and evaluate it on the test slice."""
     if project.schema.label is None:
         raise ConfigError("training needs labels: declare `schema.label` in the project file")
     trained = train(project, features, bundle, progress=progress, tracking=tracking)
@@ -112,7 +112,7 @@ def train_and_evaluate(
 def train_evaluate_and_refit(
     project: Project, features: Path, bundle: Path, evaluation: Path, progress: Progress, *, tracking: bool
 ) -> tuple[TrainReport, EvaluateReport]:
-    """Train a bundle, judge it on the test slice, and fit it again on that slice too."""
+    """Train a bundle, evaluate it on the test slice, and refit it on all data."""
     trained, evaluated = train_and_evaluate(project, features, bundle, evaluation, progress, tracking=False)
     trained = refit_bundle(trained, features, progress=progress)
     if tracking:

@@ -1,4 +1,4 @@
-"""Look for better settings of the model, as a live system would have found them at the time.
+"""Tune the hyperparameters on walk-forward folds before the test slice.
 
     history ............ | stop | delay | fold 1 |
     history ..................... | stop | delay | fold 2 |
@@ -40,7 +40,7 @@ SEARCH_SPACE = (
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """How much may be tried: so many settings, those of today among them, and for so long.
+    """Budget of the search: number of trials, the current settings among them, and time.
 
     minutes: no trial begins later; None means no limit.  Only without one the result is the same every time.
     """
@@ -50,9 +50,9 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Tuned(msgspec.Struct, frozen=True):
-    """The best settings, and what they and those of today were worth; NaN where nothing was tried.
+    """The best settings, their score and that of the current ones; NaN without a trial.
 
-    worth: mean average precision over the folds.
+    score: mean average precision over the folds.
     """
 
     settings: Model
@@ -92,7 +92,7 @@ def tune(
     budget: Budget,
     progress: Callable[[str, float], None],
 ) -> Tuned:
-    """Return the best of today's settings, of `more` (such as the champion's), and of what Optuna proposes.
+    """Return the best of the current settings, of `more` (such as the champion's), and of Optuna's proposals.
 
     Of equal ones the first stands.  Raises ConfigError when no fold has frauds to learn from and to find.
     """

@@ -1,4 +1,4 @@
-"""Say when a training should not be trusted, whatever its figures are."""
+"""Warnings of a training that should not be trusted, whatever its figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_STOPPED = 0.5
 def training_warnings(
     frauds: int, score: np.ndarray, cutoffs: Cutoffs, weight: np.ndarray | None = None
 ) -> tuple[str, ...]:
-    """Return what is doubtful, a sentence each.
+    """Return the warnings, a sentence each.
 
     frauds: in the training slice.  score: calibrated, of the traffic after it, shape (n,).  weight: for how
     many payments each of that traffic stands.

@@ -1,4 +1,4 @@
-"""Train a bundle, and judge one: the two commands, from files to files.
+"""Train a bundle and evaluate one, from files to files.
 
 Equal inputs give equal outputs, byte for byte: no clock is read and nothing is drawn
 without a seed.  The experiment tracker is only told; it decides nothing.
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What `train` made.
+    """Result of `train`.
 
-    metrics: of the validation slice.  suspects: features that alone rank nearly all frauds right.
+    metrics: of the validation slice.  leakage_suspects: features that alone rank nearly all frauds right.
     warnings: why the training should not be trusted, a sentence each.
     tracked: the version in the model registry, None when nothing was tracked.
     """
@@ -58,9 +58,9 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateReport:
-    """What `evaluate` found on the test slice, and the pictures it drew.
+    """Result of `evaluate` on the test slice, and its pictures.
 
-    bundle: the one that was judged.  instead_of: the bundle that was asked for, where it was fitted again
+    bundle: the evaluated one.  instead_of: the bundle that was asked for, where it was refit
     after that one was judged; empty where it was itself.
     """
 
@@ -75,7 +75,7 @@ class Tracker(Protocol):
     """Where experiments are kept."""
 
     def trained(self, bundle: Bundle, directory: Path, rounds: int) -> str:
-        """Keep a training and its bundle; return the version in the registry."""
+        """Record a training and its bundle; return the version in the model registry."""
 
     def evaluated(self, bundle_name: str, metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
         """Add figures and pictures to the training that made the bundle."""
@@ -89,7 +89,7 @@ def train(
     progress: Progress | None = None,
     tracking: bool = False,
 ) -> TrainReport:
-    """Learn from the feature table and write a bundle, as a directory and beside it as .tar.gz."""
+    """Train on the feature table and write a bundle, as a directory and beside it as .tar.gz."""
     tell = progress or _silent
     tell("reading features", 0.0)
     slices = Slices.of(read_dataset(features_path))
@@ -117,7 +117,7 @@ def train(
 def refit_bundle(
     trained: TrainReport, features_path: Path, *, progress: Progress | None = None, as_of: int | None = None
 ) -> TrainReport:
-    """Fit as many trees again on all that has matured, in place of the bundle that was judged.
+    """Refit as many trees on all mature data, and replace the evaluated bundle.
 
     That one is moved beside, into a folder of its name; calibration and cut-offs are its.  as_of: the moment
     in ms by which labels are in, where it is another than the table tells.
@@ -126,11 +126,11 @@ def refit_bundle(
     dataset = read_dataset(features_path)
     was = Learned(evaluated.contents.model, evaluated.manifest.calibration, trained.rounds)
     settings = evaluated.contents.project.model
-    again = refit(dataset, was, settings, lambda share: tell("fitting again", share), as_of)
+    again = refit(dataset, was, settings, lambda share: tell("refit", share), as_of)
     bundle = make_refitted(evaluated, Slices.of(dataset), again)
     write_bundle(evaluated, trained.directory.parent / evaluated.name)
     archive = store_bundle(bundle, trained.directory)
-    tell("fitting again", 1.0)
+    tell("refit", 1.0)
     return replace(trained, bundle=bundle, archive=archive, train_rows=len(again.rows))
 
 
@@ -149,9 +149,9 @@ def evaluate(
     progress: Progress | None = None,
     tracking: bool = False,
 ) -> EvaluateReport:
-    """Judge a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
+    """Evaluate a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
 
-    One that was fitted again is judged as the bundle that it was judged as, where that is beside it.
+    One that was refit is judged as the bundle that it was judged as, where that is beside it.
     Refuses a bundle made of other features, and one that learned from the test slice.
     """
     tell = progress or _silent
@@ -190,19 +190,19 @@ def checked_scorer(bundle: Bundle, fingerprint: str, threads: int = 1) -> XGBoos
 
 
 def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Scored:
-    """Score what of the test slice has its labels in, with every label that history holds."""
+    """Score the payments of the test slice with mature labels, with every label of the history."""
     cut = dataset.info.boundaries
     learned_until, evaluated = bundle.manifest.periods.labels_as_of, bundle.manifest.evaluated_as
     if learned_until > iso(cut.test_from):
         raise ConfigError(
             f"bundle {bundle.name} learned from labels until {learned_until}, the test slice begins "
             f"{iso(cut.test_from)}: the figures would be too good; evaluate it on later history"
-            + (f", or the bundle {evaluated} that it was judged as, beside it" if evaluated else "")
+            + (f", or the bundle {evaluated} that it was evaluated as, beside it" if evaluated else "")
         )
     span = (cut.test_from, _test_until(dataset.info))
     if span[1] <= span[0]:
         raise ConfigError(
-            "no payment of the test slice is older than `schema.label.delay`, so its labels cannot be in; "
+            "no payment of the test slice is older than `schema.label.delay`, so its labels are immature; "
             "give more history, or, where the labels are of a later moment, make the table with --as-of"
         )
     rows = dataset.slice(*span)
@@ -213,7 +213,7 @@ def score_test(dataset: Dataset, bundle: Bundle, scorer: XGBoostScorer) -> Score
 
 
 def _test_until(info: FeatureTableInfo) -> int:
-    """Return where the test slice ends, or the payments whose labels are in, if that is earlier."""
+    """Return the end of the test slice, or of the payments with mature labels, if earlier."""
     until = info.boundaries.test_until
     return until if info.mature_until is None else min(until, info.mature_until)
 
@@ -235,11 +235,11 @@ def _write_metrics(out_dir: Path, metrics: dict[str, float]) -> Path:
 
 
 def tracker(project: Project) -> Tracker:
-    """Return where the project keeps its experiments; opening it takes some seconds."""
+    """Return the tracker of the project; opening it takes some seconds."""
     from fraud_detection.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415 - takes seconds, seldom needed
 
     return MlflowTracker(project)
 
 
 def _silent(_stage: str, _share: float) -> None:
-    """Tell nobody."""
+    """Ignore progress."""

@@ -92,7 +92,7 @@ def _no_labels(source: LabelSource | None) -> str:
 
 
 def _mature(times: np.ndarray, moment: int | None, delay_ms: int) -> np.ndarray:
-    """Return the times of payments whose labels are in by then; no slice begins or ends later."""
+    """Return the times of payments with mature labels by then; no slice begins or ends later."""
     mature = times if moment is None else times[times <= moment - delay_ms]
     if not mature.size:
         raise ConfigError(
