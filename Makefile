@@ -156,6 +156,7 @@ $(VENV)/.locked: requirements/all.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(QUIETLY) --require-hashes --no-deps -r requirements/all.lock
 	-@$(BIN)/python $(BYTECODE) $(VENV)/lib
+	@rm -rf .mypy_cache  # of the libraries of before, over which mypy ends with an error of its own
 	@touch $@
 
 $(LOCAL_AWS)/.locked: requirements/local-aws.lock $(VENV)/.locked

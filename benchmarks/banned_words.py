@@ -1,0 +1,116 @@
+"""Words of an older vocabulary that may not come back: a data file names them, this finds them.
+
+    python -m benchmarks.banned_words [ROOT]
+
+`tests/docs/banned_words.tsv` has a line a word: the word, the field's term, and where it is looked for.
+`name`: as a part of an identifier, option, metric, key or file name, in Python and in file names.
+`prose`: as words, in Python and in pages.  The changelog and decisions keep the words of their day.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+LIST = Path("tests/docs/banned_words.tsv")
+FOLDERS = ("src", "tests", "benchmarks", "tools", "docs", "examples")
+KEEPS_ITS_WORDS = ("docs/adr", "CHANGELOG.md", str(LIST))
+PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+KEY = re.compile(r"[rbf]?['\"][\w.-]+['\"]")
+CODE = {".py"}
+TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".json", ".html"}
+
+
+class Banned(msgspec.Struct, frozen=True):
+    """A word that is banned, and the term that stands for it."""
+
+    word: str
+    term: str
+    where: str
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """Where a banned word stands."""
+
+    path: str
+    line: int
+    banned: Banned
+
+    def __str__(self) -> str:
+        """Return it as an editor takes it."""
+        return f"{self.path}:{self.line}: `{self.banned.word}`: say {self.banned.term}"
+
+
+def banned_words(root: Path) -> list[Banned]:
+    """Return the list; empty where a checkout has none."""
+    path = root / LIST
+    if not path.exists():
+        return []
+    rows = [line.split("\t") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return [Banned(*row) for row in rows]
+
+
+def hits(root: Path, banned: list[Banned]) -> Iterator[Hit]:
+    """Yield every place in which a banned word stands."""
+    by_part = {one.word: one for one in banned if one.where == "name"}
+    phrases = [one for one in banned if one.where == "prose"]
+    prose = [(re.compile(rf"(?<![\w-]){one.word}(?![\w-])", re.IGNORECASE), one) for one in phrases]
+    for path in files(root):
+        name = str(path.relative_to(root))
+        yield from (Hit(name, 0, by_part[part]) for part in parts(path.stem) if part in by_part)
+        text = path.read_text(encoding="utf-8")
+        for number, one in names_in(text) if path.suffix in CODE else ():
+            yield from (Hit(name, number, by_part[part]) for part in parts(one) if part in by_part)
+        for number, line in enumerate(text.splitlines(), start=1):
+            yield from (Hit(name, number, one) for pattern, one in prose if pattern.search(line))
+
+
+def names_in(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the identifiers of a module, and the texts that are one word: keys, options, metrics.
+
+    >>> list(names_in("row['told_at'] = say('two words')"))
+    [(1, 'row'), (1, "'told_at'"), (1, 'say')]
+    """
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        is_key = token.type == tokenize.STRING and KEY.fullmatch(token.string)
+        if token.type == tokenize.NAME or is_key:
+            yield token.start[0], token.string
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Yield the files in which words count."""
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            kept = str(path.relative_to(root)).startswith(KEEPS_ITS_WORDS)
+            if path.suffix in TEXT and path.is_file() and not kept:
+                yield path
+
+
+@lru_cache(maxsize=100_000)
+def parts(identifier: str) -> tuple[str, ...]:
+    """Return the words that an identifier is made of.
+
+    >>> parts("HTTPLine_read2"), parts("MAX_EVENTS")
+    (('http', 'line', 'read', '2'), ('max', 'events'))
+    """
+    return tuple(part.lower() for part in PARTS.findall(identifier))
+
+
+def main() -> int:
+    """Print every place; return 1 where there is one."""
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
+    found = list(hits(root, banned_words(root)))
+    for one in found:
+        print(one)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Words of an older vocabulary do not come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.banned_words import Banned, banned_words, hits
+from tests.root import ROOT
+
+
+def test_no_banned_word_is_left() -> None:
+    assert [str(one) for one in hits(ROOT, banned_words(ROOT))] == []
+
+
+def test_a_banned_word_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    for folder in ("src", "docs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "src/lane_reader.py").write_text(
+        '"""A lane in prose is no name."""\nMOST_LANES = {"lane": 1}\nraise_lane = f(plane)\n'
+    )
+    (tmp_path / "docs/page.md").write_text("A put live folder.\nPut  on.\nput live-folder\n")
+    banned = [Banned("lane", "shard", "name"), Banned("put live", "publish", "prose")]
+    found = {(one.path, one.line, one.banned.word) for one in hits(tmp_path, banned)}
+    assert found == {
+        ("docs/page.md", 1, "put live"),
+        ("src/lane_reader.py", 0, "lane"),
+        ("src/lane_reader.py", 2, "lane"),
+        ("src/lane_reader.py", 3, "lane"),
+    }
