@@ -1,4 +1,4 @@
-"""Make a state file, or one for each worker: empty, or with the memory of past payments.
+"""Create a state file, or one for each worker: empty, or preloaded with history.
 
 Everything is made under another name first: a file that stands under its own is whole, whenever the making
 was killed.

@@ -1,4 +1,4 @@
-"""Load a bundle with the model inside this process, the same way for every service that holds it itself."""
+"""Load a bundle with its model into this process, for every service that scores by itself."""
 
 from __future__ import annotations
 

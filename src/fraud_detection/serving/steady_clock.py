@@ -1,4 +1,4 @@
-"""The time of day for the bound on payments from the future, unmoved by a clock that jumps back."""
+"""A wall clock that never jumps back, for the bound on payments from the future (maximum future skew)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can never be decided, whole, in a bucket: one object a batch, however many records of it are bad.
+"""Quarantine in S3: events that can never be decided, in one object a batch.
 
 Equal events of a batch are one line of its object, which counts them and has their places.  Those of other
 batches are lines of other objects: to merge them would take a call for each record.

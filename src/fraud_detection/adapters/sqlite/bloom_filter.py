@@ -1,4 +1,4 @@
-"""Which ids may have been seen before: nearly every payment is new, and this says so without a file.
+"""Bloom filter of ids: nearly every payment is new, and this says so without reading a file.
 
 A Bloom filter in blocks of one cache line, in layers, each twice as large as the one before.  An id that was
 entered is always known again.  Of those that were not, each full layer takes about one in 1,600 for one, and

@@ -1,6 +1,6 @@
-"""A state file that is open: its connection, its owner, its transactions, and whether it is still there.
+"""An open state file: its connection, owner and transactions, and whether it still exists.
 
-What is kept in it, and in which order, is in `state_file`.
+What is stored in it, and in which order, is in `state_file`.
 """
 
 from __future__ import annotations

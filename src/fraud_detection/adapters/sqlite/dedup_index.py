@@ -1,4 +1,4 @@
-"""What one embedded engine has taken in: decided payments, their labels, and the payments of history."""
+"""Deduplication index of a state file: decided payments, their labels, and historical payments."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SqliteDedupIndex:
         self.awaited = {row[0] for row in rows}
 
     def batch_state(self, payments: Sequence[str], labelled: Sequence[str]) -> BatchState:
-        """Return what is known of these payments, and of those that labels speak of."""
+        """Load the state of these payments, and of the labelled ones."""
         first = self.first(payments)
         if self.elsewhere:
             first |= {one: self.elsewhere[one] for one in payments if one in self.elsewhere}

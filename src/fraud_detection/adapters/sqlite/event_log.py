@@ -1,4 +1,4 @@
-"""What a state file has remembered, event by event: of its tables, and of the journal before them."""
+"""Read the events of a state file in order: those in its tables, then those in the journal alone."""
 
 from __future__ import annotations
 

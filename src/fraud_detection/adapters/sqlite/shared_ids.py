@@ -1,4 +1,4 @@
-"""The ids of one worker's payments, in memory that all workers share: it writes them, the others look.
+"""Bloom filter of one worker's ids in shared memory: that worker writes it, the others read it.
 
 The memory belongs to the process that starts the workers, so it outlives a worker that is killed.  All of
 them have the same seed of `hash`, which that process chooses; else they would look at other bits than were

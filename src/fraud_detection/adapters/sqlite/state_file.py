@@ -1,4 +1,4 @@
-"""The durable home of one embedded engine: decisions, labels, quarantine and profiles in one SQLite file.
+"""The state file of one embedded service: decisions, labels, quarantine and profiles in one SQLite file.
 
 Everything that a batch changed is committed together with the place reached in the
 source, so a process that is killed at any moment starts again from its last commit:
@@ -176,7 +176,7 @@ class StateFile(StateConnection):
         self._failed = False
 
     def set_offset(self, source: str, offset: int, fingerprint: str) -> None:
-        """Let the next batch that is kept say the place that was reached in a source."""
+        """Set the offset of a source that the next commit stores."""
         now = self.checkpoint
         left = (now.source, now.offset, now.fingerprint) if now.source not in {"", source} else None
         self._left, self._source_offset = left, (source, offset, fingerprint)

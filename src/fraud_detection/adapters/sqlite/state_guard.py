@@ -1,4 +1,4 @@
-"""Whose a state file is, and whether all of it is there: at the start, in each commit, and every second.
+"""Guard of a state file: its owner, and whether it is complete, at the start, in each commit, every second.
 
 At the start the file is compared with its commit marker, before anything is written: what was answered and
 is gone is said, and the start refused until somebody accepts it.  Each commit checks the owner's epoch in its

@@ -1,4 +1,4 @@
-"""The lock of a state file, who has it, and whether the file is as long as it says itself."""
+"""The lock of a state file, its holder, and whether the file is truncated."""
 
 from __future__ import annotations
 

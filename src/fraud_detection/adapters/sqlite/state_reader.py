@@ -1,6 +1,6 @@
-"""A state file as its readers see it: what is in the tables, and what waits in the journal before them.
+"""Read a consistent snapshot of a state file: its tables, and the journal entries not flushed yet.
 
-Nothing is written, and whoever is at work on the file goes on: all that is read is of one moment.
+Nothing is written, and a process that is writing the file is not disturbed.
 """
 
 from __future__ import annotations

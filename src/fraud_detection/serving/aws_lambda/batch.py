@@ -1,4 +1,4 @@
-"""A batch of one shard: its records, which of them a retry has to look at, and which are begun."""
+"""A batch of one Kinesis shard: its events, aggregates taken apart, and which of them a retry reprocesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch has to keep and to tell, made of its outcomes before anything is written."""
+"""Results of a batch: decisions, labels and quarantined events to store, and lines to log."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def run_stream(
     show: Show,
     releases: ReleaseFollower | None = None,
 ) -> None:
-    """Decide everything the source gives, from the place that was reached before.
+    """Decide all events of a source, from the offset that was reached before.
 
     releases: followed between batches.
 
@@ -184,9 +184,9 @@ def check_not_lost(service: EmbeddedService) -> None:
 
 
 def offset_in(service: EmbeddedService, source: str, opened: Source) -> tuple[str, int]:
-    """Return the name under which a source is known, and the place that was reached in it before."""
+    """Return the name of a source in the state file, and the offset that was reached in it."""
     if isinstance(opened, Pipe):
-        # It has no place that survives a restart: each process begins anew.
+        # It has no offset that survives a restart: each process begins anew.
         return source, 0
     found = recognised(opened, service.state_file.sources(opened.beginning))
     if service.state_file.store_source(found, str(Path(source).resolve())):

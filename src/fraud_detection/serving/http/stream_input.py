@@ -37,7 +37,7 @@ STREAM = "stream"
 
 
 class SideSource:
-    """Reads a source to its end, or until `stop`; where that fails it is read again from the place reached.
+    """Reads a source to its end, or until `stop`; after an error it resumes at the offset reached.
 
     A pipe has no place to go back to: one that failed stays reported, and requests are answered on.
     """
