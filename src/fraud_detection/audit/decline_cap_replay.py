@@ -22,7 +22,7 @@ class DeclineCapReplay(msgspec.Struct, frozen=True):
 
     is_asked: score or rules asked for a decline.  admitted: what it answered, by what is stored.
     payments, declines: counted in its interval before the payment.  agrees: whether these counts say the
-    same; None where that cannot be told.
+    same; None where that is unknown.
     """
 
     settings: DeclineCapSettings
@@ -55,7 +55,7 @@ class DeclineCapReplay(msgspec.Struct, frozen=True):
 
 
 class AsThen(DeclineCap):
-    """Answers as it is known that a decline cap has."""
+    """A decline cap whose answer is known."""
 
     def __init__(self, settings: DeclineCapSettings, *, admitted: bool) -> None:
         """Take the answer."""
@@ -78,17 +78,17 @@ def replay_decline_cap(
 
     wanted: score and rules ask for a decline.
     """
-    told = _told(stored)
+    message = _cap_message(stored)
     settings = project.decline_cap
-    if told is not None and (settings is None or DeclineCap(settings).message != told):
+    if message is not None and (settings is None or DeclineCap(settings).message != message):
         # A canary is limited by the champion's decline cap, which is that of another configuration.
-        settings = _of_others(record, told)
+        settings = _of_others(record, message)
     if settings is None:
         return None
     decline_cap = DeclineCap(settings)
     for one in record.answered_before(stored.seq, payment.event_time - settings.interval.ms):
         decline_cap.add(one.event_time, declined=bool(one.declined))
-    admitted = told is None
+    admitted = message is None
     same = decline_cap.allows(payment.event_time) is admitted
     agrees = None if not same and _has_others(record) else same
     counted = decline_cap.counted(payment.event_time)
@@ -103,8 +103,8 @@ def _has_others(record: StateReader) -> bool:
     return isinstance(shard, dict) and shard.get("workers", 1) > 1
 
 
-def _told(stored: StoredDecision) -> str | None:
-    """Return the words of the decline cap where its reason stands first."""
+def _cap_message(stored: StoredDecision) -> str | None:
+    """Return the message of the decline cap where the payment was capped."""
     try:
         reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
     except msgspec.DecodeError as error:

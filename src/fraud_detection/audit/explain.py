@@ -1,4 +1,4 @@
-"""Find a payment in state files, and tell what is known of it: decided, refused, of the past, or nothing."""
+"""Find a payment in state files and explain it: decided, refused, of history, or unknown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision, StoredLabel
-from fraud_detection.audit.explanation import label_told, story
-from fraud_detection.audit.explanation_record import LabelTold, Replayed, Story
-from fraud_detection.audit.redecide import Rebuilt, rebuild
-from fraud_detection.audit.refeature import replay_features, shard_of
+from fraud_detection.audit.explanation import explanation_record, label_view
+from fraud_detection.audit.explanation_record import ExplanationRecord, LabelView, RecomputedFeatures
+from fraud_detection.audit.redecide import Redecision, redecide
+from fraud_detection.audit.refeature import recompute_features, shard_of
 from fraud_detection.core.decision_record import iso
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.lenient_json import object_of
@@ -47,7 +47,7 @@ class Undecided(msgspec.Struct, frozen=True):
     transaction_id: str
     is_history: bool
     refused: list[Refused]
-    labels: list[LabelTold]
+    labels: list[LabelView]
 
     @property
     def is_known(self) -> bool:
@@ -75,8 +75,8 @@ class Where(msgspec.Struct, frozen=True):
 
 def explain(
     transaction_id: str, files: Sequence[Path], where: Where, progress: Progress
-) -> Story | Undecided:
-    """Tell a payment, rebuilt where it was decided.
+) -> ExplanationRecord | Undecided:
+    """Explain a payment; a decision on it is made again and compared.
 
     files: one state file, or those of all workers.  Raises ConfigError when what it needs is not there.
     """
@@ -95,23 +95,25 @@ def _decided(
     stored: StoredDecision,
     where: Where,
     progress: Progress,
-) -> Story:
-    again = rebuild(record, stored, where.all_bundles())
-    replayed = None
+) -> ExplanationRecord:
+    again = redecide(record, stored, where.all_bundles())
+    recomputed_features = None
     if where.replay or where.history is not None:
-        replayed = _replay(record, records, again, where, progress)
-    return story(again, record.labels(stored.transaction_id), str(record.path), replayed)
+        recomputed_features = _replay(record, records, again, where, progress)
+    return explanation_record(
+        again, record.labels(stored.transaction_id), str(record.path), recomputed_features
+    )
 
 
 def _replay(
-    record: StateReader, records: Sequence[StateReader], again: Rebuilt, where: Where, progress: Progress
-) -> Replayed:
+    record: StateReader, records: Sequence[StateReader], again: Redecision, where: Where, progress: Progress
+) -> RecomputedFeatures:
     history = (
         [] if where.history is None else read_history(again.engine.project, where.history, progress).payments
     )
     shards = [(shard_of(one), one) for one in records if one is not record]
     others = {shard.worker: one for shard, one in shards if shard is not None}
-    return replay_features(record, others, again.stored, again.engine, history, progress)
+    return recompute_features(record, others, again.stored, again.engine, history, progress)
 
 
 def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided:
@@ -122,7 +124,7 @@ def _undecided(transaction_id: str, records: Sequence[StateReader]) -> Undecided
         transaction_id,
         any(record.is_history(transaction_id) for record in records),
         [one for record in records for one in _refused(record, transaction_id)],
-        [label_told(one, stands=False) for one in labels],
+        [label_view(one, stands=False) for one in labels],
     )
 
 

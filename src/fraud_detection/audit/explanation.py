@@ -1,4 +1,4 @@
-"""Tell a rebuilt decision: what was known, what spoke for and against, and what came of it."""
+"""Explain a decision that was made again: features, score, rules, labels and outcome."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fraud_detection.audit.decline_cap_replay import DeclineCapReplay
 from fraud_detection.audit.explanation_record import (
     FIRED,
     DeclineCapView,
-    FeatureTold,
-    LabelTold,
+    ExplanationRecord,
+    FeatureView,
+    LabelView,
     MadeBy,
-    PaymentTold,
-    ReasonTold,
-    Replayed,
-    RuleTold,
-    ScoreTold,
-    Story,
+    PaymentView,
+    ReasonView,
+    RecomputedFeatures,
+    RuleView,
+    ScoreView,
 )
-from fraud_detection.audit.redecide import Rebuilt
+from fraud_detection.audit.redecide import Redecision
 from fraud_detection.core.decide.lists import ACTIONS, Span, span
 from fraud_detection.core.decision_record import iso
 from fraud_detection.core.decision_settings import Kept, ListEntry, ListSettings
@@ -37,20 +37,26 @@ HELD_BACK, NOT_TRUE, NOT_KNOWN, NOT_LISTED = (
 )
 
 
-def story(
-    again: Rebuilt, labels: Sequence[StoredLabel], state: str, replayed: Replayed | None = None
-) -> Story:
-    """Tell a decision that was rebuilt; `labels` are those that came, in order."""
+def explanation_record(
+    again: Redecision,
+    labels: Sequence[StoredLabel],
+    state: str,
+    recomputed_features: RecomputedFeatures | None = None,
+) -> ExplanationRecord:
+    """Return the explanation of a decision; `labels` are those that came, in order."""
     stored = again.stored
-    differences = [*again.differences, *(() if replayed is None else replayed.differences)]
+    differences = [
+        *again.differences,
+        *(() if recomputed_features is None else recomputed_features.differences),
+    ]
     action, current = Action(stored.action), _current_label(labels)
     reasons = msgspec.json.decode(stored.reasons, type=list[tuple[str, str, str]])
-    return Story(
+    return ExplanationRecord(
         payment=_payment(again.payment, again.engine.project.schema, stored.event),
         state=state,
         number=stored.seq,
         action=action.label,
-        reasons=[ReasonTold(*one) for one in reasons],
+        reasons=[ReasonView(*one) for one in reasons],
         counterfactual_action=None
         if stored.counterfactual_action is None
         else Action(stored.counterfactual_action).label,
@@ -62,10 +68,10 @@ def story(
         features=_features(again),
         rules=[*_lists(again), *_rules(again)],
         decline_cap=_decline_cap(again.decline_cap),
-        labels=[label_told(one, stands=one is current) for one in labels],
+        labels=[label_view(one, stands=one is current) for one in labels],
         judgement=judgement(action, None if current is None else bool(current.fraud)),
         made_by=_made_by(again),
-        replayed=replayed,
+        recomputed_features=recomputed_features,
         caller=stored.caller,
         notes=msgspec.json.decode(stored.notes, type=list[str]),
     )
@@ -90,9 +96,9 @@ def _current_label(labels: Sequence[StoredLabel]) -> StoredLabel | None:
     return next((one for one in reversed(labels) if not one.redundant), None)
 
 
-def _payment(payment: Transaction, schema: Schema, event: bytes) -> PaymentTold:
+def _payment(payment: Transaction, schema: Schema, event: bytes) -> PaymentView:
     scale = 1 if schema.amount is None else 10**schema.amount.decimals
-    return PaymentTold(
+    return PaymentView(
         payment.transaction_id,
         iso(payment.event_time),
         None if payment.amount is None else payment.amount / scale,
@@ -108,22 +114,22 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _features(again: Rebuilt) -> list[FeatureTold]:
+def _features(again: Redecision) -> list[FeatureView]:
     contributions = again.scorer.contributions([again.values])[0]
     reasons = again.engine.strategy.reasons
     names = again.engine.bundle.contents.features.names
     said = names if reasons is None else reasons.sentences(again.values)
     return [
-        FeatureTold(name, _known(value), message, float(added))
+        FeatureView(name, _known(value), message, float(added))
         for name, value, message, added in zip(names, again.values, said, contributions, strict=True)
     ]
 
 
-def _score(again: Rebuilt) -> ScoreTold:
+def _score(again: Redecision) -> ScoreView:
     log_odds = float(again.scorer.margins([again.values])[0])
     policy, calibration = again.engine.strategy.policy, again.scorer.calibration
     declared = again.engine.project.policy.review_at is not None
-    return ScoreTold(
+    return ScoreView(
         base=log_odds - float(again.scorer.contributions([again.values])[0].sum()),
         log_odds=log_odds,
         slope=calibration.slope,
@@ -136,16 +142,16 @@ def _score(again: Rebuilt) -> ScoreTold:
     )
 
 
-def _rules(again: Rebuilt) -> Iterator[RuleTold]:
+def _rules(again: Redecision) -> Iterator[RuleView]:
     answers = again.engine.strategy.rules.conditions(again.payment, again.values)
     for rule, holds in zip(again.engine.project.rules, answers, strict=True):
         silent = _silence(span(rule), rule, again.payment.event_time)
         said = silent or (FIRED if holds else NOT_KNOWN if holds is None else NOT_TRUE)
         when = " ".join(rule.when.split())
-        yield RuleTold(rule.name, "rule", said, when, rule.action, rule.owner, rule.reason, rule.version)
+        yield RuleView(rule.name, "rule", said, when, rule.action, rule.owner, rule.reason, rule.version)
 
 
-def _lists(again: Rebuilt) -> Iterator[RuleTold]:
+def _lists(again: Redecision) -> Iterator[RuleView]:
     spoke = {one.code for one in again.engine.strategy.rules.fired(again.payment, again.values)}
     for one in again.engine.project.lists:
         value = _text(again.payment, again.engine.project.schema, one.of)
@@ -154,7 +160,7 @@ def _lists(again: Rebuilt) -> Iterator[RuleTold]:
         owner, reason = ("", "") if entry is None else (entry.owner, entry.reason)
         what, action = f"{one.of} {value or '(missing)'}", ACTIONS[one.kind].label
         owner, reason = owner or one.owner, reason or one.reason
-        yield RuleTold(one.name, f"{one.kind} list", said, what, action, owner, reason)
+        yield RuleView(one.name, f"{one.kind} list", said, what, action, owner, reason)
 
 
 def _entry_said(one: ListSettings, entry: ListEntry, payment: Transaction, spoke: set[str]) -> str:
@@ -190,12 +196,12 @@ def _decline_cap(then: DeclineCapReplay | None) -> DeclineCapView | None:
     )
 
 
-def label_told(one: StoredLabel, *, stands: bool) -> LabelTold:
-    """Tell a label that came."""
+def label_view(one: StoredLabel, *, stands: bool) -> LabelView:
+    """Return a label as the explanation shows it."""
     note = "changes nothing" if one.redundant else ""
     if one.supersedes_known_at is not None:
         note = f"takes back the one that was known at {iso(one.supersedes_known_at)}"
-    return LabelTold(
+    return LabelView(
         "fraud" if one.fraud else "legitimate",
         one.source,
         iso(one.known_at),
@@ -206,7 +212,7 @@ def label_told(one: StoredLabel, *, stands: bool) -> LabelTold:
     )
 
 
-def _made_by(again: Rebuilt) -> MadeBy:
+def _made_by(again: Redecision) -> MadeBy:
     manifest, stored = again.engine.bundle.manifest, again.stored
     periods = manifest.periods
     return MadeBy(

@@ -1,6 +1,6 @@
-"""The story of one decision as a record: what was known, what spoke for and against, what came of it.
+"""The explanation of one decision as a record: features, score, rules, labels and outcome.
 
-It is made in `story`, and printed or written as JSON elsewhere.
+It is made in `explanation`, and printed or written as JSON elsewhere.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ FIRED = "fired"
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Something that is stored otherwise than it comes out."""
+    """A value that is stored otherwise than it is recomputed."""
 
     what: str
     stored: str
-    rebuilt: str
+    recomputed: str
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class RecomputedFeatures(msgspec.Struct, frozen=True):
     """What was replayed: payments of history and events of the log that share an entity with the payment."""
 
     history: int
@@ -28,7 +28,7 @@ class Replayed(msgspec.Struct, frozen=True):
     differences: list[Difference]
 
 
-class PaymentTold(msgspec.Struct, frozen=True):
+class PaymentView(msgspec.Struct, frozen=True):
     """The payment as it was read: amount in major units, ids and attributes by their names."""
 
     transaction_id: str
@@ -41,7 +41,7 @@ class PaymentTold(msgspec.Struct, frozen=True):
     event: str
 
 
-class FeatureTold(msgspec.Struct, frozen=True):
+class FeatureView(msgspec.Struct, frozen=True):
     """A feature as it was known before the payment, and what it added to the log-odds."""
 
     name: str
@@ -50,7 +50,7 @@ class FeatureTold(msgspec.Struct, frozen=True):
     contribution: float
 
 
-class ScoreTold(msgspec.Struct, frozen=True):
+class ScoreView(msgspec.Struct, frozen=True):
     """How the score came about; log-odds are those before calibration.
 
     base: the log-odds without any feature.  probability: as it comes out today; score: as it was stored.
@@ -68,7 +68,7 @@ class ScoreTold(msgspec.Struct, frozen=True):
     origin: str
 
 
-class RuleTold(msgspec.Struct, frozen=True):
+class RuleView(msgspec.Struct, frozen=True):
     """A rule or a list, and what it said; why not, where it said nothing."""
 
     name: str
@@ -86,7 +86,7 @@ class RuleTold(msgspec.Struct, frozen=True):
         return self.said == FIRED
 
 
-class LabelTold(msgspec.Struct, frozen=True):
+class LabelView(msgspec.Struct, frozen=True):
     """A label that came; `stands` where it is the one that counts today.  caller: the key that sent it."""
 
     verdict: str
@@ -121,7 +121,7 @@ class MadeBy(msgspec.Struct, frozen=True):
     labels_as_of: str
 
 
-class ReasonTold(msgspec.Struct, frozen=True):
+class ReasonView(msgspec.Struct, frozen=True):
     """One reason of the stored decision."""
 
     action: str
@@ -129,30 +129,30 @@ class ReasonTold(msgspec.Struct, frozen=True):
     message: str
 
 
-class Story(msgspec.Struct, frozen=True):
-    """Everything that can be told of one decision.
+class ExplanationRecord(msgspec.Struct, frozen=True):
+    """Everything that is known of one decision.
 
-    same: it came out again to the last bit.  taken: what had to be taken as it is stored.  caller: the
-    key that sent the payment, by its name.  notes: what the answer told the sender beside the decision.
+    same: the recomputed decision is bit-identical.  taken: what had to be taken as it is stored.  caller: the
+    key that sent the payment, by its name.  notes: what the response says to the sender beside the decision.
     """
 
-    payment: PaymentTold
+    payment: PaymentView
     state: str
     number: int
     action: str
-    reasons: list[ReasonTold]
+    reasons: list[ReasonView]
     counterfactual_action: str | None
     sampling_rate: float | None
     same: bool
     differences: list[Difference]
     taken: list[str]
-    score: ScoreTold
-    features: list[FeatureTold]
-    rules: list[RuleTold]
+    score: ScoreView
+    features: list[FeatureView]
+    rules: list[RuleView]
     decline_cap: DeclineCapView | None
-    labels: list[LabelTold]
+    labels: list[LabelView]
     judgement: str
     made_by: MadeBy
-    replayed: Replayed | None = None
+    recomputed_features: RecomputedFeatures | None = None
     caller: str = ""
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Make a past decision again, from what was stored with it, and compare all of it to the bit.
+"""Redecide a past payment from what was stored with it, and compare the two decisions bit by bit.
 
 The stored event is parsed again by the project file of that day; the stored features are scored by the
 bundle of that day; rules, lists, policy, decline cap, reasons and control group are computed again.
@@ -37,7 +37,7 @@ COLUMNS = StoredDecision.__struct_fields__[:-1]
 """Everything but the link, which is compared apart."""
 
 
-class Rebuilt(msgspec.Struct):
+class Redecision(msgspec.Struct):
     """A decision as it was stored, and as it comes out today.
 
     engine: that of the decision, from its configuration and bundle.  differences: empty where all is the
@@ -56,7 +56,7 @@ class Rebuilt(msgspec.Struct):
     decline_cap: DeclineCapReplay | None = None
 
 
-def rebuild(record: StateReader, stored: StoredDecision, bundles: Sequence[Path]) -> Rebuilt:
+def redecide(record: StateReader, stored: StoredDecision, bundles: Sequence[Path]) -> Redecision:
     """Decide a stored payment again.  Raises ConfigError where configuration, bundle or event cannot be read.
 
     bundles: where to look for the bundle that decided.
@@ -67,13 +67,13 @@ def rebuild(record: StateReader, stored: StoredDecision, bundles: Sequence[Path]
     scorer = trusted_scorer(bundle)
     engine = _engine(bundle, scorer, project, configuration)
     payment, values = _event(engine, stored), _values(engine, stored)
-    again = Rebuilt(stored, engine, scorer, payment, values, _undecided(stored), [], [])
+    again = Redecision(stored, engine, scorer, payment, values, _undecided(stored), [], [])
     if not _met_an_error(stored):
         again.decline_cap = replay_decline_cap(record, stored, project, payment, _wants_decline(again))
     if again.decline_cap is not None and again.decline_cap.agrees is not True and again.decline_cap.is_asked:
         again.taken.append(f"what the decline cap did: {again.decline_cap.doubt}")
-    told = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
-    again.decision = msgspec.structs.replace(_decide(again, project), **told)
+    of_sender = {"caller": stored.caller, "notes": msgspec.json.decode(stored.notes, type=tuple[str, ...])}
+    again.decision = msgspec.structs.replace(_decide(again, project), **of_sender)
     _compare(record, again, configuration)
     return again
 
@@ -147,7 +147,7 @@ def _undecided(stored: StoredDecision) -> Decision:
     return Decision(stored.transaction_id, Action.REVIEW, None, (), "", "")
 
 
-def _wants_decline(again: Rebuilt) -> bool:
+def _wants_decline(again: Redecision) -> bool:
     """Tell whether rules and score ask for a decline, which a decline cap may refuse."""
     fired = again.engine.strategy.rules.fired(again.payment, again.values)
     score = None if again.stored.score is None else again.scorer.score([again.values])[0]
@@ -160,7 +160,7 @@ def _met_an_error(stored: StoredDecision) -> bool:
     return bool(reasons) and reasons[0][1] == INTERNAL_ERROR
 
 
-def _decide(again: Rebuilt, project: Project) -> Decision:
+def _decide(again: Redecision, project: Project) -> Decision:
     strategy = again.engine.strategy
     if _met_an_error(again.stored):
         again.taken.append("that the program met an error with it, and sent it to review")
@@ -182,22 +182,22 @@ def _decide(again: Rebuilt, project: Project) -> Decision:
     return decision
 
 
-def _answer(again: Rebuilt, strategy: DecisionStrategy) -> Decision:
+def _answer(again: Redecision, strategy: DecisionStrategy) -> Decision:
     decision_engine = DecisionEngine(strategy, StageTimes())
     if again.decline_cap is not None and again.decline_cap.is_asked:
         decision_engine.decline_cap = AsThen(again.decline_cap.settings, admitted=again.decline_cap.admitted)
     return decision_engine.decide([again.payment], [again.values])[0]
 
 
-def _compare(record: StateReader, again: Rebuilt, configuration: Configuration) -> None:
+def _compare(record: StateReader, again: Redecision, configuration: Configuration) -> None:
     stored, found = again.stored, again.differences
     before = record.link_before(stored.seq)
     outcome = Decided(stored.event, again.payment, again.values, again.decision)
-    kept, rebuilt = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
-    for name, one, other in zip(COLUMNS, kept, rebuilt, strict=False):
+    kept, recomputed = msgspec.structs.astuple(stored), journal.decision_row(stored.seq, outcome, before)
+    for name, one, other in zip(COLUMNS, kept, recomputed, strict=False):
         if msgspec.msgpack.encode(one) != msgspec.msgpack.encode(other):
             found.append(Difference(name, _said(name, one), _said(name, other)))
-    if not configuration.is_whole:
+    if not configuration.is_intact:
         found.append(Difference("configuration", configuration.config_id, "its content was changed since"))
     if again.decline_cap is not None and again.decline_cap.agrees is False:
         found.append(Difference("decline_cap", again.decline_cap.did, again.decline_cap.should))

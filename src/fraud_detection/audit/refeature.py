@@ -1,4 +1,4 @@
-"""Make the features of a past payment again: replay history and the log up to it, and compare to the bit.
+"""Recompute the features of a past payment: replay history and the log up to it, and compare bit by bit.
 
 Only what shares an entity with the payment is replayed: a profile is made of its own entity's payments and
 labels alone.  Of several workers the one that decided is replayed, with what it had followed by then.
@@ -16,7 +16,7 @@ import msgspec
 from fraud_detection.adapters.sqlite.event_log import LoggedEvent
 from fraud_detection.adapters.sqlite.replication_log import ReplicationEntry
 from fraud_detection.adapters.sqlite.state_reader import StateReader, StoredDecision
-from fraud_detection.audit.explanation_record import Difference, Replayed
+from fraud_detection.audit.explanation_record import Difference, RecomputedFeatures
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import Transaction
 from fraud_detection.core.features.extract import Extractor
@@ -28,10 +28,10 @@ from fraud_detection.serving.workers.ownership import Ownership, Shard
 from fraud_detection.serving.workers.replica import shared_profiles, without_ordering
 
 Progress = Callable[[str, float], None]
-TOLD_EVERY = 4096
+PROGRESS_EVERY = 4096
 
 
-class Replaying:
+class FeatureReplay:
     """Feeds a memory with the past of one payment, as the process that decided it has been fed."""
 
     def __init__(self, engine: Engine, shard: Shard | None, payment: Transaction) -> None:
@@ -62,7 +62,7 @@ class Replaying:
                 else:
                     extract_or_missing(self.shared, past.payment)
                     replay.hold_labels_back(without_ordering(past))
-            if number % TOLD_EVERY == 0:
+            if number % PROGRESS_EVERY == 0:
                 progress(f"replaying history: {number:,} payments", number / len(history))
         if history:
             replay.apply_labels_until(history[-1].payment.event_time)
@@ -91,15 +91,15 @@ class Replaying:
         return self.ownership.of(past.payment.entities, past.payment.transaction_id) == self.worker
 
 
-def replay_features(
+def recompute_features(
     record: StateReader,
     others: Mapping[int, StateReader],
     stored: StoredDecision,
     engine: Engine,
     history: Sequence[HistoricalPayment],
     progress: Progress,
-) -> Replayed:
-    """Make the features again; raise ConfigError when history or a worker's file is missing.
+) -> RecomputedFeatures:
+    """Recompute the features; raise ConfigError when history or a worker's file is missing.
 
     others: the other workers' files by their numbers.
     """
@@ -108,22 +108,22 @@ def replay_features(
     payment = Parser(engine.project.schema).parse(stored.event, stored.transaction_id)
     if not isinstance(payment, Transaction):
         raise ConfigError(f"payment {stored.transaction_id}: its stored event is a label, not a payment")
-    replaying = Replaying(engine, shard, payment)
-    replaying.take_history(history, progress)
+    replay = FeatureReplay(engine, shard, payment)
+    replay.take_history(history, progress)
     own: Iterator[LoggedEvent | ReplicationEntry] = record.since(0)
     for number, one in enumerate(heapq.merge(own, record.replication_entries(), key=attrgetter("seq"))):
         if isinstance(one, LoggedEvent) and one.event is not None and one.seq == stored.seq:
             break
         if isinstance(one, ReplicationEntry):
-            _take_part(replaying, one, others)
+            _take_part(replay, one, others)
         else:
-            replaying.take(one, replaying.memory)
-        if number % TOLD_EVERY == 0:
+            replay.take(one, replay.memory)
+        if number % PROGRESS_EVERY == 0:
             progress(f"replaying the log: number {one.seq:,}", one.seq / stored.seq)
-    row = array("d", extract_or_missing(replaying.memory, payment))
+    row = array("d", extract_or_missing(replay.memory, payment))
     values = array("d", stored.features)
     names = engine.bundle.contents.features.names
-    return Replayed(replaying.history, replaying.events, len(row), list(_differences(names, values, row)))
+    return RecomputedFeatures(replay.history, replay.events, len(row), list(_differences(names, values, row)))
 
 
 def shard_of(record: StateReader) -> Shard | None:
@@ -144,7 +144,7 @@ def _check_same_history(
         )
 
 
-def _take_part(replaying: Replaying, part: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
+def _take_part(replay: FeatureReplay, part: ReplicationEntry, others: Mapping[int, StateReader]) -> None:
     other = others.get(part.worker)
     if other is None:
         raise ConfigError(
@@ -153,7 +153,7 @@ def _take_part(replaying: Replaying, part: ReplicationEntry, others: Mapping[int
     for past in other.since(part.after):
         if past.seq > part.until:
             return
-        replaying.take(past, replaying.shared)
+        replay.take(past, replay.shared)
 
 
 def _differences(names: Sequence[str], stored: array[float], replayed: array[float]) -> Iterator[Difference]:

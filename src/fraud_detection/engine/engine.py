@@ -48,7 +48,7 @@ class Configuration(msgspec.Struct, frozen=True):
         return cls(_digest(content), content)
 
     @property
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Tell whether the content is the one that was named so."""
         return self.config_id == _digest(self.content)
 

@@ -256,7 +256,7 @@ def engine_of(registry: ReleaseRegistry, config_id: str) -> Engine:
 def _stored(registry: ReleaseRegistry, config_id: str) -> Configuration:
     """Return a configuration; raise ConfigError when its file was changed."""
     stored = Configuration(config_id, registry.configuration(config_id))
-    if not stored.is_whole:
+    if not stored.is_intact:
         raise ConfigError(
             f"{registry.path}: configuration {config_id} was changed: its name is not the hash of its "
             "content; restore its file from a backup, or roll back a release that names it with `fraud "

@@ -1,4 +1,4 @@
-"""A past decision comes out again to the last bit, whatever made it; and one that was changed is told."""
+"""A past decision is decided again, bit-identical; one that was changed is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch, is_object
 from fraud_detection.audit.explain import Undecided, Where, explain
-from fraud_detection.audit.explanation_record import Story
+from fraud_detection.audit.explanation_record import ExplanationRecord
 from fraud_detection.audit.verify import verify
 from fraud_detection.cli.main import main
 from fraud_detection.core.decision_settings import (
@@ -68,10 +68,12 @@ class World(msgspec.Struct):
     engines: list[Engine]
     events: list[bytes]
 
-    def explain(self, one: str, *bundles: Path, **more: Any) -> Story:  # noqa: ANN401 - of Where
-        told = explain(one, state_files_of(self.state), Where(bundles or (self.small.bundle,), **more), quiet)
-        assert isinstance(told, Story)
-        return told
+    def explain(self, one: str, *bundles: Path, **more: Any) -> ExplanationRecord:  # noqa: ANN401 - of Where
+        explanation = explain(
+            one, state_files_of(self.state), Where(bundles or (self.small.bundle,), **more), quiet
+        )
+        assert isinstance(explanation, ExplanationRecord)
+        return explanation
 
     def rows(self, where: str) -> list[tuple[str, str]]:
         """Return id and config_id of decisions, in order."""
@@ -114,8 +116,8 @@ def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
 def made(small: SmallWorld, state: Path) -> World:
     """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
     events = small.live(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
-    told = [json.loads(event) for event in events if is_object(event)]
-    cards = sorted({one["card_id"] for one in told if isinstance(one.get("card_id"), str)})
+    explanation = [json.loads(event) for event in events if is_object(event)]
+    cards = sorted({one["card_id"] for one in explanation if isinstance(one.get("card_id"), str)})
     random.Random(1).shuffle(cards)
     small_share = ControlGroupSettings(sampling_rate=0.2, max_amount=60.0)
     first = msgspec.structs.replace(
@@ -167,12 +169,16 @@ def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None
     rows = world.rows(KINDS[kind])
     assert len(rows) >= PARTS
     for one, config_id in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
-        told = world.explain(one)
-        assert (told.same, told.differences, told.made_by.config_id) == (True, [], config_id)
-        assert told.score.score == told.score.probability
-        added = sum(feature.contribution for feature in told.features)
-        assert told.score.base + added == pytest.approx(told.score.log_odds)
-        assert (told.counterfactual_action is not None) == (kind == "control group")
+        explanation = world.explain(one)
+        assert (explanation.same, explanation.differences, explanation.made_by.config_id) == (
+            True,
+            [],
+            config_id,
+        )
+        assert explanation.score.score == explanation.score.probability
+        added = sum(feature.contribution for feature in explanation.features)
+        assert explanation.score.base + added == pytest.approx(explanation.score.log_odds)
+        assert (explanation.counterfactual_action is not None) == (kind == "control group")
 
 
 def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
@@ -180,21 +186,24 @@ def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
     assert {config_id for _, config_id in world.rows("1")} == names
     for engine in world.engines:
         one, _ = world.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
-        told = world.explain(one)
-        assert told.same
-        assert told.made_by.policy == engine.strategy.policy.name
+        explanation = world.explain(one)
+        assert explanation.same
+        assert explanation.made_by.policy == engine.strategy.policy.name
         policy = engine.strategy.policy
-        assert (told.score.review_at, told.score.decline_at) == (policy.review_at, policy.decline_at)
+        assert (explanation.score.review_at, explanation.score.decline_at) == (
+            policy.review_at,
+            policy.decline_at,
+        )
 
 
 def test_the_decline_cap_is_counted_again_from_the_log(world: World) -> None:
     asked = [world.explain(one) for one, _ in world.rows(KINDS["limited"])[::150]]
     asked += [world.explain(one) for one, _ in world.rows(f"{KINDS['declined']} AND seq < 1000")[::25]]
     assert len(asked) > 4
-    for told in asked:
-        assert told.decline_cap is not None
-        assert (told.decline_cap.asked, told.decline_cap.agrees) == (True, True)
-        assert told.taken == []
+    for explanation in asked:
+        assert explanation.decline_cap is not None
+        assert (explanation.decline_cap.asked, explanation.decline_cap.agrees) == (True, True)
+        assert explanation.taken == []
     refused = [one for one in asked if one.reasons[0].code == "decline_cap"]
     assert 0 < len(refused) < len(asked)
 
@@ -218,10 +227,10 @@ def test_rules_and_lists_say_why_they_spoke_or_did_not(world: World) -> None:
     known = means["card_amount_mean_5m"] is not None
     assert said["unknown"].said == ("fired" if known else "not known, because a value is missing")
     denied = [world.explain(one) for one, _ in world.rows(KINDS["denied by a list"])]
-    allowing = {rule.said for told in denied for rule in told.rules if rule.name == "ours"}
+    allowing = {rule.said for explanation in denied for rule in explanation.rules if rule.name == "ours"}
     assert allowing == {"not on it", "outvoted by a list that denies"}
     expired = [world.explain(one) for one, _ in world.rows("action = 0")[:40]]
-    words = {rule.said for told in expired for rule in told.rules if rule.name == "over"}
+    words = {rule.said for explanation in expired for rule in explanation.rules if rule.name == "over"}
     assert f"expired on {PAST}" in words
 
 
@@ -241,11 +250,11 @@ def test_labels_that_came_say_whether_the_answer_was_right(world: World) -> None
 def test_features_come_out_again_from_history_and_the_log(world: World) -> None:
     rows = world.rows("1")
     for one, _ in [*random.Random(2).sample(rows, 4), rows[0], rows[-1]]:
-        told = world.explain(one, history=world.small.history)
-        assert told.replayed is not None
-        assert told.replayed.differences == []
-        assert told.replayed.values == len(told.features)
-        assert told.same
+        explanation = world.explain(one, history=world.small.history)
+        assert explanation.recomputed_features is not None
+        assert explanation.recomputed_features.differences == []
+        assert explanation.recomputed_features.values == len(explanation.features)
+        assert explanation.same
     with pytest.raises(ConfigError, match="payments of history"):
         world.explain(rows[0][0], replay=True)
 
@@ -277,10 +286,10 @@ def test_what_was_changed_since_is_told_and_nothing_else(world: World, tmp_path:
     one = world.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
     change, expected = CHANGES[what]
     query = f"UPDATE decisions SET {change} WHERE transaction_id = ?"  # noqa: S608 - ours
-    told = tampered(world, tmp_path, query, one).explain(one)
-    assert not told.same
-    assert {difference.what for difference in told.differences} == expected
-    assert all(difference.stored != difference.rebuilt for difference in told.differences)
+    explanation = tampered(world, tmp_path, query, one).explain(one)
+    assert not explanation.same
+    assert {difference.what for difference in explanation.differences} == expected
+    assert all(difference.stored != difference.recomputed for difference in explanation.differences)
 
 
 def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
@@ -293,19 +302,21 @@ def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
     features[8 * 3] ^= 1
     query = "UPDATE decisions SET features = ? WHERE transaction_id = ?"
     other = tampered(world, tmp_path, query, bytes(features), one)
-    told = other.explain(one, history=world.small.history)
-    assert told.replayed is not None
-    assert [one.what for one in told.replayed.differences] == [f"feature {told.features[3].name}"]
-    assert not told.same
+    explanation = other.explain(one, history=world.small.history)
+    assert explanation.recomputed_features is not None
+    assert [one.what for one in explanation.recomputed_features.differences] == [
+        f"feature {explanation.features[3].name}"
+    ]
+    assert not explanation.same
 
 
 def test_a_decline_cap_that_should_have_answered_otherwise_is_told(world: World, tmp_path: Path) -> None:
     one = world.rows(KINDS["limited"])[-1][0]
     query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
-    told = tampered(world, tmp_path, query, one).explain(one)
-    assert "decline_cap" in {difference.what for difference in told.differences}
-    assert told.decline_cap is not None
-    assert told.decline_cap.agrees is False
+    explanation = tampered(world, tmp_path, query, one).explain(one)
+    assert "decline_cap" in {difference.what for difference in explanation.differences}
+    assert explanation.decline_cap is not None
+    assert explanation.decline_cap.agrees is False
 
 
 def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(
@@ -313,9 +324,9 @@ def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checke
 ) -> None:
     monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY")
     one = world.rows(KINDS["control group"])[0][0]
-    told = world.explain(one)
-    assert told.same
-    assert "FRAUD_CONTROL_GROUP_KEY" in told.taken[0]
+    explanation = world.explain(one)
+    assert explanation.same
+    assert "FRAUD_CONTROL_GROUP_KEY" in explanation.taken[0]
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "another key")
     assert {one.what for one in world.explain(one).differences} >= {"action", "counterfactual_action"}
 
@@ -328,11 +339,11 @@ def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tm
     serve(service, world.events[:80])
     service.close()
     one = World(world.small, state, [engine], world.events)
-    told = one.explain(one.rows("score IS NULL")[5][0])
-    assert told.same
-    assert told.taken == ["that the model did not answer"]
-    assert told.reasons[0].code == "no_score"
-    assert told.score.score is None
+    explanation = one.explain(one.rows("score IS NULL")[5][0])
+    assert explanation.same
+    assert explanation.taken == ["that the model did not answer"]
+    assert explanation.reasons[0].code == "no_score"
+    assert explanation.score.score is None
 
 
 def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(world: World, tmp_path: Path) -> None:
@@ -353,16 +364,16 @@ def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(world:
         assert (name, project) == (engine.bundle.name, engine.project)
         assert list(project.schema.entities) == list(engine.project.schema.entities)
         assert Configuration.of(name, project) == engine.configuration
-        assert engine.configuration.is_whole
+        assert engine.configuration.is_intact
         assert (
             load_engine(world.small.bundle, project).configuration.config_id == engine.configuration.config_id
         )
 
 
 def undecided(world: World, one: str) -> Undecided:
-    told = explain(one, state_files_of(world.state), Where([world.small.bundle]), quiet)
-    assert isinstance(told, Undecided)
-    return told
+    explanation = explain(one, state_files_of(world.state), Where([world.small.bundle]), quiet)
+    assert isinstance(explanation, Undecided)
+    return explanation
 
 
 def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: Path) -> None:
@@ -377,10 +388,10 @@ def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: P
     waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
     serve(service, [refused, b'{"transaction_id": "r2"', waiting])
     for one in ("r1", "r2"):
-        told = undecided(World(world.small, state, [], []), one)
-        assert told.is_known
-        assert len(told.refused) == 1
-        assert one in told.refused[0].event
+        explanation = undecided(World(world.small, state, [], []), one)
+        assert explanation.is_known
+        assert len(explanation.refused) == 1
+        assert one in explanation.refused[0].event
     label = undecided(World(world.small, state, [], []), "w1").labels[0]
     assert (label.verdict, label.source) == ("fraud", "feed")
     service.close()
@@ -415,14 +426,14 @@ def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_follo
     both = World(world.small, state, [engine], world.events)
     assert len(state_files_of(state)) == 2
     for path in state_files_of(state):
-        assert verify(path, [], quiet).is_whole
+        assert verify(path, [], quiet).is_intact
         with closing(sqlite3.connect(path)) as db:
             ids = [one for (one,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")]
         for one in (ids[len(ids) // 2], ids[-1]):
-            told = both.explain(one, history=world.small.history)
-            assert told.replayed is not None
-            assert told.replayed.differences == []
-            assert told.same
+            explanation = both.explain(one, history=world.small.history)
+            assert explanation.recomputed_features is not None
+            assert explanation.recomputed_features.differences == []
+            assert explanation.same
 
 
 def test_the_commands_say_it_in_words_and_by_their_exit_codes(
@@ -436,7 +447,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     for words in (
         f"Payment {one} of ",
         "sent to review",
-        "the same to the last bit",
+        "decided again from what was stored: bit-identical",
         "often (rule, decline, version 4): fired: amount >= 30",
         "owner: ann; reason: a trial",
         "refused the decline",
@@ -449,7 +460,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
     assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
     changed = tampered(world, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one)
     assert main(["explain", one, f"--state={changed.state}", "--plain", command[4]]) == 1
-    assert "NOT THE SAME" in capsys.readouterr().out
+    assert "DIFFERENT" in capsys.readouterr().out
     assert main(["explain", "nobody", *common]) == 1
     assert "was never seen" in capsys.readouterr().out
     note = f"--anchor={tmp_path / 'notes.jsonl'}"
@@ -457,7 +468,7 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
         assert main(["audit", "verify", *common, note]) == 0
         said = capsys.readouterr().out
         assert "OK" in said
-        assert (f"{count} noted links found" in said) is (count > 0)
+        assert (f"{count} anchors match" in said) is (count > 0)
     assert main(["audit", "verify", f"--state={changed.state}", "--plain"]) == 1
     assert f"decision: {one}" in capsys.readouterr().out
     assert main(["audit", "verify", f"--state={tmp_path / 'none.db'}"]) == 2
@@ -481,7 +492,7 @@ def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert verify(state, [], quiet).is_whole
+    assert verify(state, [], quiet).is_intact
     audit = ["audit", "verify", f"--state={state}", "--plain"]
     assert main([*audit, f"--anchor={tmp_path / 'note'}"]) == 0
     before = decisions_in(state)
@@ -512,14 +523,14 @@ def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
         for number, event in enumerate(events, start=1):
             assert one.decide(event)[0] == 200
             found = verify(state, [], quiet)
-            assert (found.is_whole, found.rows["decision"]) == (True, number)
-        told = explain(latest, [state], Where([small_world.bundle], replay=True), quiet)
-        assert isinstance(told, Story)
-        assert told.same
+            assert (found.is_intact, found.rows["decision"]) == (True, number)
+        explanation = explain(latest, [state], Where([small_world.bundle], replay=True), quiet)
+        assert isinstance(explanation, ExplanationRecord)
+        assert explanation.same
         one.stop(signal.SIGKILL)
     # What it answered last is in the journal alone.
     found = verify(state, [], quiet)
-    assert (found.is_whole, found.rows["decision"]) == (True, len(events))
+    assert (found.is_intact, found.rows["decision"]) == (True, len(events))
     again = explain(latest, [state], Where([small_world.bundle]), quiet)
-    assert isinstance(again, Story)
+    assert isinstance(again, ExplanationRecord)
     assert again.same

@@ -75,7 +75,7 @@ def test_the_same_verdict_told_again_counts_once(tmp_path: Path) -> None:
     assert risk(service, serve(service, [paid(2, 5)])[0]) == (1, 1.0)
     # What was told at another time is kept, though it changes nothing.
     assert (service.tally.labels, service.tally.duplicates, service.tally.duplicate_labels) == (2, 1, 1)
-    assert service.state_file.rows("SELECT known_at, noted FROM labels ORDER BY seq") == [
+    assert service.state_file.rows("SELECT known_at, redundant FROM labels ORDER BY seq") == [
         (START + 3 * DAY, 0),
         (START + 4 * DAY, 1),
     ]

@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fraud_detection.adapters.sqlite.commit_marker import marker_path
-from fraud_detection.audit.verify import Noted as NotedLink
-from fraud_detection.audit.verify import Verified, append_notes, read_notes, verify
+from fraud_detection.audit.verify import Anchor, Verified, append_anchors, read_anchors, verify
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import (
     Action,
@@ -106,37 +105,37 @@ def fill(state: Path, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("audit") / "state.db"
     fill(state)
     return state
 
 
-def changed(whole: Path, how: Callable[[sqlite3.Connection], object]) -> Path:
+def changed(intact: Path, how: Callable[[sqlite3.Connection], object]) -> Path:
     """Return a copy of which somebody has changed something."""
-    copy = whole.with_name("changed.db")
-    shutil.copyfile(whole, copy)
+    copy = intact.with_name("changed.db")
+    shutil.copyfile(intact, copy)
     with closing(sqlite3.connect(copy)) as db, db:
         db.execute("PRAGMA journal_mode = DELETE")
         how(db)
     return copy
 
 
-def checked(state: Path, notes: list[NotedLink] | None = None) -> Verified:
-    renamed = [msgspec.structs.replace(note, state=state.name) for note in notes or []]
+def checked(state: Path, notes: list[Anchor] | None = None) -> Verified:
+    renamed = [msgspec.structs.replace(anchor, state=state.name) for anchor in notes or []]
     return verify(state, renamed, quiet)
 
 
-def note_of(found: Verified) -> NotedLink:
-    return NotedLink("2026-12-01T12:00:00Z", found.state, found.last, found.link)
+def anchor_of(found: Verified) -> Anchor:
+    return Anchor("2026-12-01T12:00:00Z", found.state, found.last, found.chain_head)
 
 
-def test_what_nobody_has_changed_is_whole(whole: Path) -> None:
-    found = checked(whole)
-    with closing(sqlite3.connect(whole)) as db:
+def test_what_nobody_has_changed_is_whole(intact: Path) -> None:
+    found = checked(intact)
+    with closing(sqlite3.connect(intact)) as db:
         counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in COLUMNS]  # noqa: S608
         last = db.execute("SELECT max(seq) FROM decisions").fetchone()[0]
-    assert (found.faults, found.is_whole, found.configurations) == ([], True, 1)
+    assert (found.faults, found.is_intact, found.configurations) == ([], True, 1)
     assert list(found.rows.values()) == counts
     assert min(counts) > 5
     assert found.last == last
@@ -161,15 +160,15 @@ def other(value: object, draw: Callable[..., Any]) -> tuple[object, str]:
 @pytest.mark.parametrize(("table", "column"), EVERY, ids=[".".join(one) for one in EVERY])
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_any_change_of_any_value_is_found(whole: Path, table: str, column: str, data: st.DataObject) -> None:
+def test_any_change_of_any_value_is_found(intact: Path, table: str, column: str, data: st.DataObject) -> None:
     def change(db: sqlite3.Connection) -> None:
         rows = db.execute(f"SELECT seq, {column} FROM {table}").fetchall()  # noqa: S608
         seq, value = data.draw(st.sampled_from(rows))
         new, place = other(value, data.draw)
         db.execute(f"UPDATE OR REPLACE {table} SET {column} = {place} WHERE seq = ?", (new, seq))  # noqa: S608
 
-    found = checked(changed(whole, change))
-    assert not found.is_whole
+    found = checked(changed(intact, change))
+    assert not found.is_intact
     assert found.faults
 
 
@@ -177,7 +176,7 @@ def test_any_change_of_any_value_is_found(whole: Path, table: str, column: str, 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_row_that_is_removed_or_put_elsewhere_is_found(
-    whole: Path, table: str, data: st.DataObject
+    intact: Path, table: str, data: st.DataObject
 ) -> None:
     def change(db: sqlite3.Connection) -> None:
         seqs = [seq for (seq,) in db.execute(f"SELECT seq FROM {table}")]  # noqa: S608
@@ -188,15 +187,15 @@ def test_any_row_that_is_removed_or_put_elsewhere_is_found(
         for before, after in ((one, -1), (two, one), (-1, two)):
             db.execute(f"UPDATE {table} SET seq = ? WHERE seq = ?", (after, before))  # noqa: S608
 
-    found = checked(changed(whole, change))
-    assert not found.is_whole
+    found = checked(changed(intact, change))
+    assert not found.is_intact
     assert found.faults
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.integers(0, 200), data=st.data())
 def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
-    whole: Path, place: int, data: st.DataObject
+    intact: Path, place: int, data: st.DataObject
 ) -> None:
     def change(db: sqlite3.Connection) -> None:
         taken = {row[0] for row in db.execute(ROWS)}
@@ -206,18 +205,18 @@ def test_a_row_that_was_never_kept_is_found_wherever_it_is_put(
             "INSERT INTO quarantine VALUES (?, 'r', '$', x'00', '', x'00', 1, 0, 0, ?)", (seq, carried)
         )
 
-    assert not checked(changed(whole, change)).is_whole
+    assert not checked(changed(intact, change)).is_intact
 
 
-def test_the_first_broken_row_is_named_and_the_rest_is_counted(whole: Path) -> None:
-    found = checked(changed(whole, lambda db: db.execute("UPDATE decisions SET score = 0.5 WHERE seq > 50")))
+def test_the_first_broken_row_is_named_and_the_rest_is_counted(intact: Path) -> None:
+    found = checked(changed(intact, lambda db: db.execute("UPDATE decisions SET score = 0.5 WHERE seq > 50")))
     rows = [fault for fault in found.faults if fault.kind == "decision"]
     assert rows[0].number is not None
     assert rows[0].number > 50
     assert rows[0].about is not None
     assert rows[0].about.startswith("t")
-    assert found.broken > 5
-    assert found.fault_count == found.broken
+    assert found.tampered > 5
+    assert found.fault_count == found.tampered
 
 
 def remade(db: sqlite3.Connection) -> bytes:
@@ -233,17 +232,17 @@ def remade(db: sqlite3.Connection) -> bytes:
     return before
 
 
-def test_who_makes_the_whole_chain_anew_is_found_by_a_note(whole: Path) -> None:
+def test_who_makes_the_whole_chain_anew_is_found_by_an_anchor(intact: Path) -> None:
     def change(db: sqlite3.Connection) -> None:
         db.execute("UPDATE decisions SET action = 0 WHERE seq = (SELECT min(seq) FROM decisions)")
         remade(db)
 
-    note = note_of(checked(whole))
-    copy = changed(whole, change)
-    assert checked(copy).is_whole
-    found = checked(copy, [note])
-    assert [fault.number for fault in found.faults] == [note.number]
-    assert "made anew" in found.faults[0].message
+    anchor = anchor_of(checked(intact))
+    copy = changed(intact, change)
+    assert checked(copy).is_intact
+    found = checked(copy, [anchor])
+    assert [fault.number for fault in found.faults] == [anchor.number]
+    assert "was recomputed" in found.faults[0].message
 
 
 def cut(db: sqlite3.Connection) -> None:
@@ -251,29 +250,29 @@ def cut(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table} WHERE seq > 60")  # noqa: S608
 
 
-def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agrees_by_a_note(
-    whole: Path,
+def test_an_end_that_is_cut_off_is_found_without_a_note_and_where_the_file_agrees_by_an_anchor(
+    intact: Path,
 ) -> None:
-    assert "rows are gone" in checked(changed(whole, cut)).faults[0].message
+    assert "rows are gone" in checked(changed(intact, cut)).faults[0].message
 
     def change(db: sqlite3.Connection) -> None:
         cut(db)
         remade(db)
 
-    note = note_of(checked(whole))
-    copy = changed(whole, change)
-    assert checked(copy).is_whole
-    found = checked(copy, [note])
-    assert f"row {note.number}, which was noted at {note.time}, is gone" in found.faults[0].message
+    anchor = anchor_of(checked(intact))
+    copy = changed(intact, change)
+    assert checked(copy).is_intact
+    found = checked(copy, [anchor])
+    assert f"row {anchor.number}, anchored at {anchor.time}, is gone" in found.faults[0].message
 
 
-def test_a_setup_that_is_changed_or_gone_is_found(whole: Path) -> None:
+def test_a_configuration_that_is_changed_or_gone_is_found(intact: Path) -> None:
     other_content = b"{}"
     found = checked(
-        changed(whole, lambda db: db.execute("UPDATE configurations SET content = ?", (other_content,)))
+        changed(intact, lambda db: db.execute("UPDATE configurations SET content = ?", (other_content,)))
     )
     assert "was changed" in found.faults[0].message
-    found = checked(changed(whole, lambda db: db.execute("DELETE FROM configurations")))
+    found = checked(changed(intact, lambda db: db.execute("DELETE FROM configurations")))
     assert "is not in the file" in found.faults[0].message
     assert found.fault_count == 1
 
@@ -283,16 +282,16 @@ def test_notes_go_on_holding_while_the_file_grows(tmp_path: Path) -> None:
     fill(state)
     state_file = opened(state)
     state_file.commit([AppliedLabel(Label("t500", fraud=True, known_at=1), None)], 1, 0, SchemaDrift())
-    append_notes(notes, [verify(state, [], quiet)], NOON)
+    append_anchors(notes, [verify(state, [], quiet)], NOON)
     for number in range(500, 520):
         # The first of them is the payment for which the label waited: that is no change of what was kept.
         state_file.commit([decided(number)], 1, 0, SchemaDrift())
-        found = verify(state, read_notes(notes), quiet)
-        assert (found.faults, found.noted) == ([], number - 499)
+        found = verify(state, read_anchors(notes), quiet)
+        assert (found.faults, found.anchors_found) == ([], number - 499)
         assert found.last == state_file.seq
-        append_notes(notes, [found], NOON)
+        append_anchors(notes, [found], NOON)
     state_file.close()
-    assert len({note.link for note in read_notes(notes)}) == 21
+    assert len({anchor.chain_head for anchor in read_anchors(notes)}) == 21
 
 
 def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
@@ -303,40 +302,40 @@ def test_what_is_in_the_journal_alone_is_checked_too(tmp_path: Path) -> None:
     with closing(sqlite3.connect(state)) as db:
         latest = "SELECT slot, content FROM journal ORDER BY number DESC LIMIT 1"
         ((slot, content),) = db.execute(latest).fetchall()
-        assert checked(state).is_whole
+        assert checked(state).is_intact
         assert checked(state).last == state_file.seq
         for place in (content.index(b"t200"), content.index("wörds".encode()), content.index(b"bad")):
             altered = bytearray(content)
             altered[place] ^= 1
             with db:
                 db.execute("UPDATE journal SET content = ? WHERE slot = ?", (bytes(altered), slot))
-            assert not checked(state).is_whole
+            assert not checked(state).is_intact
         with db:
             db.execute("DELETE FROM journal")
         # The commit marker says that there was more; without it only a note does.
         (fault,) = checked(state).faults
         assert "answered events are gone" in fault.message
         marker_path(state).unlink()
-        assert checked(state).is_whole
-        assert not checked(state, [NotedLink("now", "", state_file.seq, "00")]).is_whole
+        assert checked(state).is_intact
+        assert not checked(state, [Anchor("now", "", state_file.seq, "00")]).is_intact
     state_file.close()
 
 
 def test_a_line_that_is_no_note_is_refused_with_its_number(tmp_path: Path) -> None:
     notes = tmp_path / "notes.jsonl"
-    notes.write_bytes(b'{"time": "x", "state": "s", "number": 1, "link": "00"}\n{"time": 1}\n')
-    with pytest.raises(ConfigError, match="line 2 is no note"):
-        read_notes(notes)
-    with pytest.raises(ConfigError, match="no such file of notes"):
-        read_notes(tmp_path / "none")
+    notes.write_bytes(b'{"time": "x", "state": "s", "number": 1, "chain_head": "00"}\n{"time": 1}\n')
+    with pytest.raises(ConfigError, match="line 2 is no anchor"):
+        read_anchors(notes)
+    with pytest.raises(ConfigError, match="no such file of anchors"):
+        read_anchors(tmp_path / "none")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-def test_a_copy_that_nobody_may_write_to_is_checked_as_it_lies_there(whole: Path, tmp_path: Path) -> None:
-    shutil.copyfile(whole, tmp_path / "state.db")
+def test_a_copy_that_nobody_may_write_to_is_checked_as_it_lies_there(intact: Path, tmp_path: Path) -> None:
+    shutil.copyfile(intact, tmp_path / "state.db")
     (tmp_path / "state.db").chmod(0o444)
     tmp_path.chmod(0o555)
     try:
-        assert checked(tmp_path / "state.db").is_whole
+        assert checked(tmp_path / "state.db").is_intact
     finally:
         tmp_path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`fraud audit verify`: say whether what was kept is as it was kept."""
+"""`fraud audit verify`: verify the hash chain of state files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fraud_detection.cli.printing import Output, print_line
 from fraud_detection.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fraud_detection.audit.verify import Noted, Verified
+    from fraud_detection.audit.verify import Anchor, Verified
 
-BROKEN = 1
+TAMPERED = 1
 
 
 @group("audit")
@@ -42,39 +42,39 @@ def verify(output: Output, *, state: Path, anchor: Path | None, verify_against: 
     from fraud_detection.audit import verify as auditing
     from fraud_detection.serving.workers.ownership import state_files_of
 
-    notes = _notes(anchor, verify_against)
-    found = [auditing.verify(path, notes, output.screen.progress) for path in state_files_of(state)]
+    anchors = _anchors(anchor, verify_against)
+    found = [auditing.verify(path, anchors, output.screen.progress) for path in state_files_of(state)]
     output.screen.finish()
     for one in found:
-        _tell(one, with_notes=bool(notes))
-    whole = all(one.is_whole for one in found)
-    if whole and anchor is not None:
-        auditing.append_notes(anchor, found, dt.datetime.now(dt.UTC))
-    output.write({"whole": whole, "files": [msgspec.to_builtins(one) for one in found]})
-    return 0 if whole else BROKEN
+        _print(one, with_anchors=bool(anchors))
+    intact = all(one.is_intact for one in found)
+    if intact and anchor is not None:
+        auditing.append_anchors(anchor, found, dt.datetime.now(dt.UTC))
+    output.write({"intact": intact, "files": [msgspec.to_builtins(one) for one in found]})
+    return 0 if intact else TAMPERED
 
 
-def _notes(anchor: Path | None, verify_against: Path | None) -> list[Noted]:
-    from fraud_detection.audit.verify import read_notes
+def _anchors(anchor: Path | None, verify_against: Path | None) -> list[Anchor]:
+    from fraud_detection.audit.verify import read_anchors
 
     if anchor is not None and verify_against is not None:
         raise ConfigError("--anchor compares with its file too; give --anchor or --verify-against, not both")
     if verify_against is not None:
-        return read_notes(verify_against)
+        return read_anchors(verify_against)
     if anchor is not None and anchor.exists():
-        return read_notes(anchor)
+        return read_anchors(anchor)
     return []
 
 
-def _tell(one: Verified, *, with_notes: bool) -> None:
+def _print(one: Verified, *, with_anchors: bool) -> None:
     counted = ", ".join(f"{count:,} {kind}s" for kind, count in one.rows.items())
-    end = f"ends with number {one.last:,}, link {one.link or '(none)'}"
-    noted = f"; {one.noted:,} noted links found" if with_notes else ""
-    if one.is_whole:
+    end = f"ends with number {one.last:,}, chain head {one.chain_head or '(none)'}"
+    noted = f"; {one.anchors_found:,} anchors match" if with_anchors else ""
+    if one.is_intact:
         print_line(f"{one.state}: OK: {counted}; {one.configurations:,} configurations{noted}; {end}")
         _remark(one)
         return
-    print_line(f"{one.state}: BROKEN: {counted}; {one.configurations:,} configurations{noted}; {end}")
+    print_line(f"{one.state}: TAMPERED: {counted}; {one.configurations:,} configurations{noted}; {end}")
     for fault in one.faults:
         print_line(f"  {fault.message}")
     more = one.fault_count - len(one.faults)
