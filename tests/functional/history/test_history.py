@@ -1,4 +1,4 @@
-"""Reading a file of past payments: label lines, fields that nobody filled in, rows that cannot be read."""
+"""Reading a file of historical payments: label rows, fields without a value, rows that cannot be read."""
 
 from __future__ import annotations
 

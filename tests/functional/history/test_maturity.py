@@ -1,4 +1,4 @@
-"""Whether labels are in is judged by what a file really tells, not by what its schema reckons."""
+"""Labels are mature by what a file records, not by what its schema computes."""
 
 from __future__ import annotations
 
@@ -174,17 +174,17 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
     outcomes = bench.asked("train", bundle, "--no-tracking")
     assert outcomes["immature_count"] == young > 0
     said = capsys.readouterr().err
-    assert f"the labels of {young:,} payments cannot be in at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in said
+    assert f"the labels of {young:,} payments are immature at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in said
     assert "say of when with --as-of" in said
     waited = bench.asked("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
     assert waited["immature_count"] == 0
-    assert "cannot be in" not in capsys.readouterr().err
+    assert "are immature at" not in capsys.readouterr().err
 
 
 def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_in(
     small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    """Too short for slices whose labels are in: they reach into weeks of which nothing may be said."""
+    """Too short for slices with mature labels: they reach into immature weeks."""
     rows = rows_of(small_world)
     bench = Bench(small_world, tmp_path, rows, dates=None)
     bench.backtest()

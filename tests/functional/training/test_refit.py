@@ -62,7 +62,7 @@ def test_a_backtest_takes_the_bundle_that_was_judged_on_its_test_slice_and_says_
     report = json.loads((refitted / "b.json").read_bytes())
     evaluated = read_bundle(refitted / "build/bundle").manifest.evaluated_as
     assert report["bundle"] == evaluated
-    assert "was fitted again on this history" in capsys.readouterr().out
+    assert "was refit on this history" in capsys.readouterr().out
     test_slice = json.loads((refitted / "t.json").read_bytes())["payments_count"]
     assert report["variants"][0]["comparison"]["traffic"]["payments"] >= test_slice
 

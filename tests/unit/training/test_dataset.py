@@ -88,5 +88,5 @@ def test_a_table_without_its_description_or_a_column_is_refused(tmp_path: Path) 
 @pytest.mark.parametrize("day", ["2020-01-01", "2099-01-01"])
 def test_a_test_slice_outside_the_history_is_refused_by_its_name(day: str) -> None:
     times = np.arange(100) * DAY + START
-    with pytest.raises(ConfigError, match=r"`split.test_from` is .* whose labels are in go from"):
+    with pytest.raises(ConfigError, match=r"`split.test_from` is .* with mature labels go from"):
         boundaries(times, Split(test_from=dt.date.fromisoformat(day)), 7 * DAY)

@@ -129,7 +129,7 @@ def _immature(count: int, moment: int, *, named: bool) -> str:
     from fraud_detection.evaluation.slices import iso
 
     words = (
-        f"the labels of {count:,} payments cannot be in at {iso(moment)}: they are younger than "
+        f"the labels of {count:,} payments are immature at {iso(moment)}: they are younger than "
         "`schema.label.delay`, and in no slice"
     )
     if named:

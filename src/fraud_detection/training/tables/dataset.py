@@ -52,7 +52,7 @@ class FeatureTableInfo(msgspec.Struct, frozen=True):
 
     @property
     def mature_until(self) -> int | None:
-        """Return from which moment in ms on labels cannot be in; None where the table does not tell."""
+        """Return the time in ms from which on labels are immature; None where the table does not tell."""
         moment = self.known_until if self.as_of is None else self.as_of
         return None if moment is None else moment - self.delay_ms + 1
 
