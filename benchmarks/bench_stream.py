@@ -39,7 +39,7 @@ from fraud_detection.simulator.settings import SimulatorSettings
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, records
 from tools.aws_demo.demo import deployed, fill, local_settings
 from tools.local_aws.processes import LOOPBACK
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.site import LocalSite
 from tools.local_aws.tap import Tap
 
@@ -52,7 +52,7 @@ RATE = 100.0
 DRAIN_S = 600.0
 LOOKED_AT = 500
 CALLS = 300
-EAGER = Pace(poll_s=0.05, behind_s=0.02)
+EAGER = PollIntervals(poll_s=0.05, catch_up_s=0.02)
 Figures = dict[str, float]
 
 
@@ -115,7 +115,9 @@ class Scene(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def scene(bundle: Bundle, history: Path, pace: Pace, *, tapped: bool = False) -> Iterator[Scene]:
+def scene(
+    bundle: Bundle, history: Path, intervals: PollIntervals, *, tapped: bool = False
+) -> Iterator[Scene]:
     """Deploy, fill the profiles, and make ready; the caller starts the site."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -130,7 +132,7 @@ def scene(bundle: Bundle, history: Path, pace: Pace, *, tapped: bool = False) ->
         tap.saw = saved
         fill(bundle, outputs, clients, history, _quiet)
         variables = {"AWS_ENDPOINT_URL_DYNAMODB": tap.url} if tapped else {}
-        site = LocalSite(services, clients, outputs, release.model, pace=pace, variables=variables)
+        site = LocalSite(services, clients, outputs, release.model, intervals=intervals, variables=variables)
         yield Scene(site, clients, outputs, saved)
 
 
@@ -171,7 +173,7 @@ def backlog(bundle: Bundle, history: Path, payments: int) -> Figures:
 def steady(bundle: Bundle, history: Path, seconds: float, poll_s: float) -> Figures:
     """Return the latency at a fixed rate, when a shard is read so often, and what it is made of."""
     name = f"poll_{round(1000 * poll_s)}ms"
-    with scene(bundle, history, Pace(poll_s=poll_s, behind_s=min(poll_s, 0.2))) as one, one.site:
+    with scene(bundle, history, PollIntervals(poll_s=poll_s, catch_up_s=min(poll_s, 0.2))) as one, one.site:
         one.send(_payments(400), RATE)  # the function starts cold
         _drain(one)
         one.site.flush_logs()

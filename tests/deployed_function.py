@@ -24,10 +24,10 @@ from tests.e2e.stream_truth import log_lines, records
 from tests.ways_of_serving import LOGGED, Case, Part, Result, log_result
 from tools.aws_demo.demo import local_settings
 from tools.local_aws.services import LocalServices
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.site import LocalSite
 
-PACE = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+POLL_INTERVALS = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 TIMEOUT_S = 60.0
 PAUSE_S = 0.05
 
@@ -62,7 +62,7 @@ class DeployedWay:
             applying.destroy(settings, cloud, lambda _: None)
 
     def _through(self, case: Case, cuts: Sequence[Part], outputs: dict[str, str], model: str) -> Result:
-        site = LocalSite(self.services, self.clients, outputs, model, pace=PACE)
+        site = LocalSite(self.services, self.clients, outputs, model, intervals=POLL_INTERVALS)
         kinesis = self.clients("kinesis")
         with site:
             for part in cuts:

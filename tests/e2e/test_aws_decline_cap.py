@@ -21,11 +21,11 @@ from tests.conftest import SmallWorld
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, project_of, stream_of
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.site import LocalSite
 
 TOOLS = ROOT / ".venv-aws"
-PACE = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+POLL_INTERVALS = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 PAYMENTS, BATCH, SHARDS = 600, 5, 4
 TIMEOUT_S = 120.0
 
@@ -50,7 +50,7 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
     settings = local_settings("limit", batches={"size": BATCH, "retries": 1000}, stream={"shards": SHARDS})
     with deployed(bundle, settings, TOOLS, tmp_path, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
-        site = LocalSite(services, clients, outputs, release.model, pace=PACE)
+        site = LocalSite(services, clients, outputs, release.model, intervals=POLL_INTERVALS)
         with site:
             producer = KinesisProducer(clients("kinesis"), outputs["Stream"])
             receiver = KinesisReceiver(producer, ("card_id", "transaction_id"))

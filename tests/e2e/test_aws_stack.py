@@ -30,12 +30,12 @@ from tests.conftest import SmallWorld
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, records
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.site import LocalSite
 from tools.local_aws.tap import Call, Hangup, Reply, Tap, refusal
 
 TOOLS = ROOT / ".venv-aws"
-FAST = Pace(poll_s=0.05, behind_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
+FAST = PollIntervals(poll_s=0.05, catch_up_s=0.02, first_pause_s=0.02, longest_pause_s=0.2)
 TIMEOUT_S = 240.0
 FEW, MANY = 1_000, 20_000
 SHARDS = {FEW: 2, MANY: 4}
@@ -95,7 +95,7 @@ def play(
                 clients,
                 outputs,
                 release.model,
-                pace=FAST,
+                intervals=FAST,
                 variables={"AWS_ENDPOINT_URL_DYNAMODB": dynamo.url},
             )
             with Tap(site.model.port) as endpoint:

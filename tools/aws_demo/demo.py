@@ -40,7 +40,7 @@ from fraud_detection.deployment.settings import LOCAL_IMAGE, Deployment, check
 from fraud_detection.history.load import Progress
 from tools.local_aws.processes import Child
 from tools.local_aws.services import LocalServices
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 from tools.local_aws.site import LocalSite
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
@@ -190,8 +190,8 @@ def fill(
 @contextmanager
 def alive(services: LocalServices, outputs: dict[str, str], release: Release) -> Iterator[Running]:
     """Run the deployed function on its stream."""
-    clients, pace = clients_of(services.environment()), Pace(poll_s=POLL_S, behind_s=POLL_S)
-    with LocalSite(services, clients, outputs, release.model, pace=pace) as site:
+    clients, intervals = clients_of(services.environment()), PollIntervals(poll_s=POLL_S, catch_up_s=POLL_S)
+    with LocalSite(services, clients, outputs, release.model, intervals=intervals) as site:
         yield Running(site, clients, outputs, services.environment())
 
 

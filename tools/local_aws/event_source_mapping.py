@@ -17,7 +17,7 @@ from fraud_detection.adapters.aws.kinesis_consumer import Shard, ShardReader, li
 from fraud_detection.core.errors import ConfigError
 from tools.local_aws.invocation import Function
 from tools.local_aws.mapping_settings import MappingSettings
-from tools.local_aws.shard_poller import FOR_GOOD, NEVER, Pace, ShardPoller, ShardProgress
+from tools.local_aws.shard_poller import FOR_GOOD, NEVER, PollIntervals, ShardPoller, ShardProgress
 
 MAX_SHARDS = 200
 
@@ -37,14 +37,14 @@ class EventSourceMapping:
         functions: Callable[[str], Function],
         tell: Callable[[bytes], object] | None = None,
         *,
-        pace: Pace | None = None,
+        intervals: PollIntervals | None = None,
         checkpoints: Mapping[str, str] | None = None,
     ) -> None:
         """Take botocore's client; nothing is read yet."""
         self.settings = settings
         self.pollers: dict[str, ShardPoller] = {}
         self._kinesis, self._functions, self._tell = kinesis, functions, tell
-        self._pace, self._resumed = pace or Pace(), dict(checkpoints or {})
+        self._intervals, self._resumed = intervals or PollIntervals(), dict(checkpoints or {})
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._made: dict[str, Function] = {}
@@ -131,7 +131,7 @@ class EventSourceMapping:
             reader,
             function,
             self._tell,
-            pace=self._pace,
+            intervals=self._intervals,
             stopping=self._stopping,
             progress=ShardProgress(after),
         )

@@ -40,21 +40,21 @@ class Reader(Protocol):
         """Return the next records; raise RetryError when that fails."""
 
 
-class Pace(msgspec.Struct, frozen=True):
+class PollIntervals(msgspec.Struct, frozen=True):
     """How often a shard is read, and how long a failure waits; AWS reads once a second.
 
-    behind_s: pause between two reads while there is more to read: Kinesis allows five a second.
+    catch_up_s: pause between two reads while there is more to read: Kinesis allows five a second.
     """
 
     poll_s: float = 1.0
-    behind_s: float = 0.2
+    catch_up_s: float = 0.2
     first_pause_s: float = 0.1
     longest_pause_s: float = 10.0
 
     def pause_s(self, failures: int) -> float:
         """Return how long to wait after so many failures in a row.
 
-        >>> [Pace().pause_s(failures) for failures in (1, 2, 3, 100)]
+        >>> [PollIntervals().pause_s(failures) for failures in (1, 2, 3, 100)]
         [0.1, 0.2, 0.4, 10.0]
         """
         return float(min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(failures - 1, 60)))
@@ -87,7 +87,7 @@ class ShardPoller:
         function: Function,
         tell: Callable[[bytes], object] | None,
         *,
-        pace: Pace,
+        intervals: PollIntervals,
         stopping: threading.Event,
         progress: ShardProgress,
     ) -> None:
@@ -96,7 +96,7 @@ class ShardPoller:
         self.idle_s = NEVER
         """When the last read began that found nothing, with nothing left to deliver."""
         self._settings, self._reader, self._function, self._tell = settings, reader, function, tell
-        self._pace, self._stopping = pace, stopping
+        self._intervals, self._stopping = intervals, stopping
         self._shape = EventShape(settings, shard)
         self._waiting: list[Waiting] = []
         self._window_s = 0.0
@@ -141,8 +141,8 @@ class ShardPoller:
             self._window_s = max(self._window_s, began)
         self._waiting += [self._shape.waiting(record) for record in reading.records]
         self._closed, self.progress.behind_ms = reading.closed, reading.behind_ms
-        pause = self._pace.poll_s
-        self._next_read_s = began + (min(pause, self._pace.behind_s) if reading.behind_ms else pause)
+        pause = self._intervals.poll_s
+        self._next_read_s = began + (min(pause, self._intervals.catch_up_s) if reading.behind_ms else pause)
         return self.idle_s == NEVER
 
     def _wait_to_read(self) -> bool:
@@ -159,7 +159,7 @@ class ShardPoller:
             except RetryError:
                 failures += 1
                 self.progress.throttled += 1
-                self._stopping.wait(self._pace.pause_s(failures))
+                self._stopping.wait(self._intervals.pause_s(failures))
         return None
 
     def _deliver(self, batch: list[Waiting]) -> None:
@@ -180,7 +180,7 @@ class ShardPoller:
                 self._give_up(batch, step.given_up, GivenUp(FAILED, step.given_up.invocations, last))
             elif step.again:
                 self.progress.retries += 1
-                self._stopping.wait(self._pace.pause_s(step.left[0].retries))
+                self._stopping.wait(self._intervals.pause_s(step.left[0].retries))
             else:
                 self.progress.splits += len(step.left) > 0
         self._window_s = time.monotonic()
@@ -212,7 +212,7 @@ class ShardPoller:
         failures = 0
         while not self._told(message):
             failures += 1
-            if self._stopping.wait(self._pace.pause_s(failures)):
+            if self._stopping.wait(self._intervals.pause_s(failures)):
                 return
         self.progress.given_up += piece.stop - piece.start
         self.progress.checkpoint = batch[piece.stop - 1].number

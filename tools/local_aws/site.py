@@ -20,7 +20,7 @@ from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.model_server import ModelServer
 from tools.local_aws.runtime import FunctionRuntime
 from tools.local_aws.services import LocalServices
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 
 Client = Callable[[str], Any]
 
@@ -29,7 +29,7 @@ class LocalSite:
     """The Lambda function of one stack, for as long as a `with` block lasts.
 
     services: running.  clients: makes clients of them.  outputs: of the stack.  model: key of the model's
-    archive in the stack's bucket.  pace: how often a shard is read.
+    archive in the stack's bucket.  intervals: how often a shard is read.
     variables: more for the function, over those that the stack gives it and those that lead to services.
     """
 
@@ -40,7 +40,7 @@ class LocalSite:
         outputs: Mapping[str, str],
         model: str,
         *,
-        pace: Pace | None = None,
+        intervals: PollIntervals | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         """Fetch package and model from where they were deployed; nothing is started."""
@@ -57,7 +57,11 @@ class LocalSite:
         settings = MappingSettings.of(_only(api.mappings(outputs["Function"]), outputs["Function"]))
         queue = SqsQueue(clients("sqs"), settings.on_failure) if settings.on_failure else None
         self.mapping = EventSourceMapping(
-            settings, clients("kinesis"), self._environment, queue.send if queue else None, pace=pace
+            settings,
+            clients("kinesis"),
+            self._environment,
+            queue.send if queue else None,
+            intervals=intervals,
         )
 
     def __enter__(self) -> Self:

@@ -38,7 +38,7 @@ _TIME = pa.timestamp("ms", "UTC")
 
 
 class HistorySummary(msgspec.Struct, frozen=True):
-    """What was written.  frauds: in truth; labelled_frauds: as the bank will come to know them."""
+    """What was written.  frauds: by the ground truth; labelled_frauds: by the labels."""
 
     path: str
     days: int
@@ -80,7 +80,7 @@ def write_history(
     on_progress: Callable[[int, int], None] | None = None,
     drifts: Sequence[Drift] = (),
 ) -> HistorySummary:
-    """Write days 0 .. settings.days - 1, and the truth about them to a second file.
+    """Write days 0 .. settings.days - 1, and their ground truth to a second file.
 
     on_progress is told how many days, and how many payments, have been written.  drifts: of behaviour; those
     of fields are of the live stream only.

@@ -53,7 +53,7 @@ def generate_history(
     truth_path: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> HistorySummary:
-    """Write a labelled history to a .parquet or .csv file, and the truth about it to another."""
+    """Write a labelled history to a .parquet or .csv file, and the ground truth to another."""
     return write_history(settings, path, truth_path, on_progress)
 
 

@@ -1,4 +1,4 @@
-"""Where an episode of fraud begins: the world, a day, and what thieves need of both."""
+"""Where an episode of fraud begins: the population, a day, and what fraudsters use of both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HIDDEN, _KEYED, _FLED = 0.3, 0.8, 0.4
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where an episode begins: the world, its day, and a source of chance."""
+    """Where an episode begins: the population, its day, and a random generator."""
 
     population: Population
     rng: np.random.Generator

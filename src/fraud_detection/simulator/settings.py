@@ -107,7 +107,7 @@ class NoiseSettings(Settings, frozen=True):
 class SimulatorSettings(Settings, frozen=True):
     """All settings of a simulation.  Days are counted from `start`; day `days` is the first live one.
 
-    payments_per_card is a mean over a day; fraud_share is the truth, before label noise.
+    payments_per_card is a mean over a day; fraud_share is that of the ground truth, before label noise.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 7

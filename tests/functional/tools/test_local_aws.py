@@ -33,10 +33,10 @@ from tools.local_aws.local_function import LocalFunction
 from tools.local_aws.mapping_settings import MappingSettings
 from tools.local_aws.runtime import FunctionRuntime
 from tools.local_aws.services import LocalServices
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 
 TOOLS = ROOT / ".venv-aws"
-FAST = Pace(poll_s=0.02, behind_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
+FAST = PollIntervals(poll_s=0.02, catch_up_s=0.0, first_pause_s=0.01, longest_pause_s=0.05)
 TIMEOUT_S = 60.0
 NUMBERS = count(1)
 
@@ -133,7 +133,9 @@ class Cloud:
 
     def mapping(self) -> EventSourceMapping:
         queue = SqsQueue(self.client("sqs"), str(self.settings.on_failure))
-        return EventSourceMapping(self.settings, self.client("kinesis"), self.runtime, queue.send, pace=FAST)
+        return EventSourceMapping(
+            self.settings, self.client("kinesis"), self.runtime, queue.send, intervals=FAST
+        )
 
     def put(self, *records: dict[str, Any]) -> None:
         producer = KinesisProducer(self.client("kinesis"), self.name)

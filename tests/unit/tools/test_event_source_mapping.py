@@ -20,9 +20,9 @@ from tools.local_aws.event_source_mapping import EventSourceMapping
 from tools.local_aws.invocation import Invocation
 from tools.local_aws.kinesis_event import MAX_EVENT_BYTES
 from tools.local_aws.mapping_settings import MappingSettings
-from tools.local_aws.shard_poller import Pace
+from tools.local_aws.shard_poller import PollIntervals
 
-FAST = Pace(poll_s=0.001, behind_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
+FAST = PollIntervals(poll_s=0.001, catch_up_s=0.0, first_pause_s=0.0001, longest_pause_s=0.001)
 TIMEOUT_S = 20.0
 Event = dict[str, Any]
 GOOD = b'{"batchItemFailures": []}'
@@ -88,13 +88,15 @@ class World:
         for begin in range(0, len(records), 500):
             self.kinesis.put_records(Records=records[begin : begin + 500])
 
-    def mapping(self, checkpoints: dict[str, str] | None = None, pace: Pace = FAST) -> EventSourceMapping:
+    def mapping(
+        self, checkpoints: dict[str, str] | None = None, intervals: PollIntervals = FAST
+    ) -> EventSourceMapping:
         def function(shard: str) -> Function:
             self.functions[shard] = Function(self._answer)
             return self.functions[shard]
 
         return EventSourceMapping(
-            self.settings, self.kinesis, function, self.tell, pace=pace, checkpoints=checkpoints
+            self.settings, self.kinesis, function, self.tell, intervals=intervals, checkpoints=checkpoints
         )
 
     def run(self) -> EventSourceMapping:
@@ -414,7 +416,7 @@ def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
 
 def test_a_stream_that_is_read_once_a_second_says_so_in_its_latencies() -> None:
     world = World()
-    with world.mapping(pace=Pace(poll_s=0.2)) as mapping:
+    with world.mapping(intervals=PollIntervals(poll_s=0.2)) as mapping:
         assert mapping.drained(TIMEOUT_S)
         world.put(1)
         assert mapping.drained(TIMEOUT_S)

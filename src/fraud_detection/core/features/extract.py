@@ -94,7 +94,7 @@ class EntityExtractor:
         for index in range(len(profile.windows)):
             self._read_window(self.scratch[index], value, row)
         if self.time_since_last:
-            last = profile.seen.until(until)
+            last = profile.payment_times.until(until)
             row.append(max(time_ms - last, 0) / 1000 if last >= 0 else NAN)
         if self.speed:
             row.append(speed_kmh(profile.place_until(until), time_ms, payment.place))

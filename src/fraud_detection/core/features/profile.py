@@ -39,10 +39,10 @@ class Place:
 class Latest:
     """The latest few times of an entity, whatever the order in which they came.
 
-    >>> seen = Latest()
+    >>> payment_times = Latest()
     >>> for time in (3, 9, 1, 7, 5):
-    ...     seen.add(time)
-    >>> seen.times, seen.until(8), seen.until(2), seen.settled()
+    ...     payment_times.add(time)
+    >>> payment_times.times, payment_times.until(8), payment_times.until(2), payment_times.settled()
     ([3, 5, 7, 9], 7, -1, 3)
     """
 
@@ -94,8 +94,8 @@ class Profile:
     def __init__(self, plan: ProfilePlan) -> None:
         """Start with nothing seen."""
         self.saved_at: int = 0
-        self.seen: Latest = Latest()
-        self.told: Latest = Latest()
+        self.payment_times: Latest = Latest()
+        self.label_times: Latest = Latest()
         self.places: list[Place] = []
         self.windows: list[Window] = new_windows(plan.windows, plan.bucket_count)
         self.risk: list[Window] = new_windows(plan.risk, plan.bucket_count)
@@ -103,8 +103,8 @@ class Profile:
 
     def add_payment(self, time_ms: int, amount: int) -> None:
         """Count a payment of `amount` minor units."""
-        self.seen.add(time_ms)
-        add_to_each(self.windows, time_ms, amount, self.seen.settled())
+        self.payment_times.add(time_ms)
+        add_to_each(self.windows, time_ms, amount, self.payment_times.settled())
 
     def add_place(self, time_ms: int, latitude: float, longitude: float) -> None:
         """Remember the place, if it is one of the latest."""
@@ -125,8 +125,8 @@ class Profile:
 
     def add_label(self, known_at: int, fraud: int) -> None:
         """Count a label (1 fraud, 0 legitimate) at the moment it became known."""
-        self.told.add(known_at)
-        add_to_each(self.risk, known_at, fraud, self.told.settled())
+        self.label_times.add(known_at)
+        add_to_each(self.risk, known_at, fraud, self.label_times.settled())
 
     def take_back_label(self, known_at: int, fraud: int) -> None:
         """Count an earlier label no more, because it was corrected."""
@@ -137,8 +137,8 @@ class Profile:
         """Return the whole content as plain lists and numbers."""
         return [
             LAYOUT,
-            self.seen.times,
-            self.told.times,
+            self.payment_times.times,
+            self.label_times.times,
             [[place.time_ms, place.latitude, place.longitude] for place in self.places],
             to_lists(self.windows),
             to_lists(self.risk),
@@ -155,8 +155,8 @@ class Profile:
                 "the profiles were saved by another version; make a new state file (`fraud state create`), "
                 "or on AWS empty the profiles and run `fraud deploy backfill`"
             )
-        self.seen.times = content[1]
-        self.told.times = content[2]
+        self.payment_times.times = content[1]
+        self.label_times.times = content[2]
         self.places = [Place(place[0], place[1], place[2]) for place in content[3]]
         load_lists(self.windows, content[4])
         load_lists(self.risk, content[5])

@@ -172,11 +172,11 @@ class Api:
         champion = self.requests.service.pipeline.decision_engine.champion
         background = self.requests.service.state_file.background
         problems, warnings = background.problems(), background.warnings
-        well = "degraded" if problems else "ready"
-        well = well if background.essential_healthy else "background work failed"
-        well = "cannot commit" if self.requests.service.state_file.failed else well
+        status = "degraded" if problems else "ready"
+        status = status if background.essential_healthy else "background work failed"
+        status = "cannot commit" if self.requests.service.state_file.failed else status
         told = {
-            "status": well if self.requests.health.broken is None else "ends",
+            "status": status if self.requests.health.broken is None else "ends",
             "bundle": champion.bundle,
             "config_id": champion.config_id,
             "release": self.requests.service.release,

@@ -114,7 +114,7 @@ class Population:
 
 
 def make_population(settings: SimulatorSettings) -> Population:
-    """Draw the world that the settings describe."""
+    """Draw the population that the settings describe."""
     cities = _cities(settings)
     merchants = _merchants(settings, cities)
     customers = _customers(settings, cities)

@@ -117,7 +117,7 @@ def test_memory_is_bounded_by_the_number_of_panes_and_the_spare_times(added: lis
         profile.add_payment(time, value)
         profile.add_label(time, value % 2)
         assert max(len(profile.windows[0].buckets), len(profile.risk[0].buckets)) <= BUCKETS + SPARE - 1
-    assert len(profile.seen.times) <= SPARE
+    assert len(profile.payment_times.times) <= SPARE
 
 
 @given(events, times)
