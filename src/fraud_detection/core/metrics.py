@@ -54,9 +54,9 @@ class LatencyHistogram:
         for bucket, times in enumerate(self._buckets):
             seconds = MIN_RESOLUTION_S * math.exp(bucket * GROWTH)
             total += seconds * times
-            for place, bound in enumerate(bounds_s):
+            for index, bound in enumerate(bounds_s):
                 if seconds <= bound:
-                    counts[place] += times
+                    counts[index] += times
         return counts, total
 
     def percentile_ms(self, percent: float) -> float:
@@ -78,7 +78,7 @@ class LatencyHistogram:
 
 
 STAGES: Final = ("parse", "lookup", "features", "score", "decide", "reasons", "persist")
-"""The stages whose time is taken, by place; persisting is the caller's."""
+"""The stages that are timed, by index; the caller times `persist`."""
 PARSE: Final = 0
 LOOKUP: Final = 1
 FEATURES: Final = 2
@@ -89,9 +89,9 @@ PERSIST: Final = 6
 
 
 class StageTimes:
-    """How long each stage took, once for every payment of a batch: what each of them waited for.
+    """Time of each stage of a batch, counted for every payment of it, because each waits for the whole batch.
 
-    The stages themselves know no clock; who calls them says when one has ended.
+    The stages themselves read no clock; the caller says when each has ended.
 
     >>> stages = StageTimes(["parse", "score"])
     >>> stages.begin(); stages.lap(0); stages.lap(1); stages.lap(0); stages.end(payments=3)
@@ -100,7 +100,7 @@ class StageTimes:
     """
 
     def __init__(self, names: Sequence[str] = STAGES) -> None:
-        """Take the names of the stages; a stage is spoken of by its place among them."""
+        """Take the names of the stages; a stage is given by its index in them."""
         self.histograms: dict[str, LatencyHistogram] = {name: LatencyHistogram() for name in names}
         self._ordered: list[LatencyHistogram] = list(self.histograms.values())
         self._spent: list[float] = [0.0 for _ in names]

@@ -1,4 +1,4 @@
-"""Learn which values the categories have, from payments that may be learned from."""
+"""Category encoding: which category values get a code, learned from training payments."""
 
 from __future__ import annotations
 

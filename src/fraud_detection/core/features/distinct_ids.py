@@ -30,11 +30,11 @@ class DistinctIds:
                 self._forget_oldest()
 
     def knows(self, other: int) -> bool:
-        """Return whether `other` is among the remembered ids."""
+        """Return whether `other` is among the kept ids."""
         return other in self.last_seen
 
     def since(self, time_ms: int) -> int:
-        """Return how many of the remembered ids were seen after `time_ms`."""
+        """Return how many of the kept ids were seen after `time_ms`."""
         return self.since_each([time_ms])[0]
 
     def since_each(self, times_ms: list[int]) -> list[int]:

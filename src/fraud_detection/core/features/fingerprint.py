@@ -1,4 +1,4 @@
-"""One short text that changes whenever a feature value could mean something else."""
+"""Feature fingerprint: a hash that changes whenever a feature value could change its meaning."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which way the score may move with each feature, where the project file says so.
+"""Monotonic constraints of the model: which way the score may move with each feature.
 
-It says nothing of what the model finds by itself.
+They come from `model.monotone` of the project file.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Profile:
     """One entity's windows over payments, windows over labels, distinct ids, and latest times and places."""
 
     def __init__(self, plan: ProfilePlan) -> None:
-        """Start with nothing seen."""
+        """Start empty."""
         self.saved_at: int = 0
         self.payment_times: Latest = Latest()
         self.label_times: Latest = Latest()
