@@ -2,7 +2,7 @@
 
 Features are read from the table that history was replayed into; scores are computed once for each
 bundle; rules and cut-offs are those of the services, asked one payment at a time.  Each payment is decided
-with what was known at its own time, and judged by the labels that were known at one later moment.
+with what was known at its own time, and evaluated by the labels known at one later moment.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def window_of(
 ) -> Window:
     """Return the time to decide again, cut to whole days that the table has.
 
-    Without a start it begins where the bundle stopped learning; without `as_of` it is judged at the last
+    Without a start it begins where the bundle stopped learning; without `as_of` it is evaluated at the last
     moment that the table tells of.  Raises ConfigError when the table knows less than is asked for.
     """
     kept = table.info.as_of
@@ -275,8 +275,8 @@ def window_of(
     if start is None and window.start >= min(until, known + 1):
         raise ConfigError(
             f"bundle {bundle.name} has learned labels until {bundle.manifest.periods.labels_as_of}, and no "
-            "payment is later: give later payments, the --bundle that it was judged as where it was fitted "
-            "again, or --from DAY for figures that are too good"
+            "payment is later: give later payments, the --bundle that it was evaluated as where it was "
+            "fitted again, or --from DAY for figures that are too good"
         )
     if window.start >= window.end:
         raise ConfigError("nothing is left to decide again: need --from before --to, both within history")

@@ -109,7 +109,7 @@ def _table(
 
 
 def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path, tuple[str, ...]]:
-    """Return the bundle to decide by today: as it was judged, where it has learned all of this history.
+    """Return the baseline's bundle: the evaluated one, where the bundle learned all of this history.
 
     A bundle that was refit leaves no payment behind it whose label is in.
     """
@@ -122,14 +122,14 @@ def _evaluated(table: HistoricalTable, settings: BacktestSettings) -> tuple[Path
         return settings.bundle, ()
     note = (
         f"The bundle {asked.name} was refit on this history; payments are decided by {beside.name}, "
-        "as which it was judged, from where that one stopped learning."
+        "its evaluated bundle, from where that one stopped learning."
     )
     return beside, (note,)
 
 
 def _moment(table: HistoricalTable, asked: int | None, window: Window) -> Iterator[str]:
     """Say which moment was taken for now, and why, where nobody named one."""
-    info, evaluated = table.info, f"Judged as of {iso(window.as_of)}"
+    info, evaluated = table.info, f"Evaluated as of {iso(window.as_of)}"
     if asked is not None:
         return
     if info.as_of is not None:
@@ -151,7 +151,7 @@ def _moment(table: HistoricalTable, asked: int | None, window: Window) -> Iterat
 
 def _notes(arms: Sequence[Arm], window: Window) -> Iterator[str]:
     if any(arm.project.control_group is not None for arm in arms):
-        yield "No control group here: every payment is judged by the action it would have had without one."
+        yield "No control group here: every payment is evaluated by the action it would have had without one."
     for bundle in {arm.model.bundle.name: arm.model.bundle for arm in arms}.values():
         until = learned_until(bundle)
         if until > window.start:

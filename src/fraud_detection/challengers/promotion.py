@@ -139,7 +139,7 @@ def project_of(registry: ReleaseRegistry, number: int, config_id: str) -> Projec
     named.
     """
     releases = registry.releases()
-    # One that was ended and named again was judged since then.
+    # A shadow that was ended and added again was evaluated since then.
     since = itertools.takewhile(lambda one: config_id in one.shadows, reversed(releases[:number]))
     *_, named = since
     champions = named.champion, releases[number - 1].champion

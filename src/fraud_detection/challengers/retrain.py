@@ -1,7 +1,8 @@
 """Train a challenger on what has matured, and say what it would change; the gate decides what goes live.
 
 The features stay the champion's, so that services can change over without a new state.  The challenger is
-tuned on folds before the test slice, and both are judged on that slice by the same labels.  Then it is fitted
+tuned on folds before the test slice, and both are evaluated on that slice with the same labels.  Then it is
+fitted
 again on all that has matured, that slice too: so it goes into the shadow.
 """
 
@@ -67,7 +68,7 @@ class Retrained(msgspec.Struct, frozen=True):
 
     bundle: fitted on all that has matured.  judged: the one that was judged and tried, which had not learned
     the test slice; challenger: its figures there.
-    champion: figures of the test slice; None where the champion cannot be judged there, see `notes`.
+    champion: figures of the test slice; None where it cannot be evaluated there, see `notes`.
     report: what the challenger would have changed in that time; None where it could not be asked.
     tracked: its version in the model registry, None where nothing was tracked.
     """
@@ -183,7 +184,7 @@ def _beside(  # noqa: PLR0913, PLR0917 - two bundles, and what to judge them on
     say: Callable[[str], None],
 ) -> tuple[tuple[str, ...], dict[str, float] | None, Report | None]:
     """Evaluate the champion on the same rows, and backtest both."""
-    # What it had learned when it was judged leaves more of the past to judge it on.
+    # Its evaluated bundle had learned less, which leaves more history to evaluate it on.
     path = _evaluated_bundle(champion, settings) or settings.champion
     champion = read_bundle(path)
     problem = _why_not(champion, bundle, dataset)

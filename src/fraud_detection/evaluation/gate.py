@@ -91,12 +91,16 @@ def _checks(found: Comparison, inputs: GateInputs, gate: Gate) -> Iterator[Check
 def _enough(total: SegmentMetrics | None, gate: Gate) -> Check:
     days = 0.0 if total is None else total.days
     frauds = 0.0 if total is None else total.frauds or 0.0
-    worth = 0.0 if total is None else total.effective_frauds or 0.0
+    effective_number = 0.0 if total is None else total.effective_frauds or 0.0
     return Check(
         name="enough labels",
-        passed=days >= gate.min_days and worth >= gate.min_frauds,
+        passed=days >= gate.min_days and effective_number >= gate.min_frauds,
         message=f"{days:.0f} days with mature labels (at least {gate.min_days}), with {frauds:,.0f} frauds"
-        + (f", by weight, which are worth {worth:,.1f} equal ones" if round(frauds - worth, 3) else "")
+        + (
+            f", by weight, which are worth {effective_number:,.1f} equal ones"
+            if round(frauds - effective_number, 3)
+            else ""
+        )
         + f" (at least {gate.min_frauds})",
     )
 

@@ -1,4 +1,4 @@
-"""What a score is worth: measures of ranking, of calibration and of single answers.
+"""Metrics of scores: ranking, calibration, and single decisions.
 
 Plain definitions on arrays of shape (n,): `score` is higher for more suspicious
 payments, `fraud` is True or False, `weight` says how many payments each stands for (1 where it is not
@@ -90,7 +90,7 @@ class Ranking:
 
         Drawing each payment Poisson(1) times makes the counts of a group Poisson too, so a
         resample costs as much as there are groups with a fraud, not as there are payments.
-        A payment that stands for a hundred is drawn as one, and counts a hundred when it is.
+        A payment of weight 100 is drawn as one, and counts 100 when drawn.
         """
         groups = self._around_frauds()
         rng = np.random.default_rng(seed)

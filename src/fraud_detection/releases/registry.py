@@ -35,13 +35,13 @@ TAMPERED = (
 
 
 class Release(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What answers from a moment on, and who wanted it.
+    """One release: the configurations that decide from then on, its author and its reason.
 
-    at: the time in ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
-    shadows: names of configurations; the canary answers a `share` of the cards, which `salt` chooses.
-    restores: the number of the release whose champion and canary this one brings back.  evidence: what the
-    gate found, as a file in the folder, and the hash of it.  before: hash of the line before.  seal: hash of
-    this line without it; lines of before have none.
+    at: time, ISO 8601.  kind: start, change, promote, canary, shadow or rollback.  champion, canary,
+    shadows: ids of configurations; the canary decides for a `share` of the cards, chosen by `salt`.
+    reverts_to: number of the release whose champion and canary a rollback restores.  evidence: file in the
+    registry with the result of the gate; evidence_hash: its hash.  previous_hash: hash of the previous line.
+    checksum: hash of this line without the checksum; empty on lines of older versions.
     """
 
     number: int

@@ -35,8 +35,8 @@ def fit_calibration(
 
     positive_weight: how much heavier frauds weighed in training.  It shifts every log-odds by
     its logarithm, so the prior expects just that shift to be undone.
-    weight: how many payments each stands for, shape (n,).  Against the prior they count for what they are
-    worth: one that stands for a hundred says no more than one.
+    weight: sampling weights, shape (n,).  Against the prior they count as their effective sample size: one
+    payment of weight 100 counts as one.
 
     >>> raw = np.repeat([-2.0, 2.0], 5000)
     >>> label = np.concatenate([np.arange(5000) % 100 == 0, np.arange(5000) % 2 == 0])

@@ -4,7 +4,7 @@
     history ..................... | stop | delay | fold 2 |
     history ............................. | stop | delay | fold 3 |  gap | the test slice is never looked at
 
-Each trial trains anew for every fold, with the labels known when the fold begins, and is judged by those
+Each trial trains anew for every fold, with the labels known when the fold begins, and is scored by those
 known when the test slice begins.
 """
 

@@ -61,7 +61,7 @@ class EvaluateReport:
     """Result of `evaluate` on the test slice, and its pictures.
 
     bundle: the evaluated one.  instead_of: the bundle that was asked for, where it was refit
-    after that one was judged; empty where it was itself.
+    after that one was evaluated; empty where it is the same.
     """
 
     metrics: dict[str, float]
@@ -151,7 +151,7 @@ def evaluate(
 ) -> EvaluateReport:
     """Evaluate a bundle on the test slice; write metrics.json and the pictures into `out_dir`.
 
-    One that was refit is judged as the bundle that it was judged as, where that is beside it.
+    A bundle that was refit is represented by its evaluated bundle, where that is beside it.
     Refuses a bundle made of other features, and one that learned from the test slice.
     """
     tell = progress or _silent

@@ -40,7 +40,7 @@ def model_card(
 ) -> str:
     """Return the card as Markdown; the same training gives the same text.
 
-    judged: the bundle whose figures these are, where the trees were refit since.
+    evaluated: the bundle that these figures are of, where the model was refit since.
     """
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Draw every picture of a judged slice."""
+"""Draw every picture of an evaluated slice."""
 
 from __future__ import annotations
 
