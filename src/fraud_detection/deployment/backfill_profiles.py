@@ -20,7 +20,7 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.history.load import Progress, read_history
 
 PROFILES_A_STEP = 500
-TOLD_EVERY = 4096
+PROGRESS_EVERY = 4096
 
 
 class BackfillResult(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def backfill_profiles(
     replay = Replay(ProfileCache(Extractor(project, bundle.contents.features.category_encoding)))
     with few_collections():
         for number, _ in enumerate(replay.rows(history), start=1):
-            if number % TOLD_EVERY == 0:
+            if number % PROGRESS_EVERY == 0:
                 progress(f"replaying: {number:,} payments", number / len(history))
     replay.memory.store = _Careful(store, replay.memory.size(), progress)
     replay.memory.save_all()

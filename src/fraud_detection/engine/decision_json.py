@@ -30,7 +30,7 @@ def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
     return encode(_record(outcome if isinstance(outcome, Quarantined) else outcome.label, delivery)) + b"\n"
 
 
-def told_line(told: tuple[Decision, int] | Label | Quarantined) -> bytes:
+def encode_logged(told: tuple[Decision, int] | Label | Quarantined) -> bytes:
     """Return the line of a decision (with the event's time in ms), of a label, or of a refusal."""
     return encode(_record(told)) + b"\n"
 

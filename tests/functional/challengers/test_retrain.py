@@ -152,9 +152,9 @@ def test_what_goes_into_the_shadow_has_learned_all_that_matured_and_keeps_what_w
         {"transaction_id": one, "is_fraud": 0, "label_known_at": iso(info.as_of)}
         for one in table.transaction_id[late]
     ]
-    told_late = tmp_path / "late.jsonl"
-    told_late.write_text("\n".join(map(json.dumps, rows)))
-    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={told_late}")
+    known_late = tmp_path / "late.jsonl"
+    known_late.write_text("\n".join(map(json.dumps, rows)))
+    again = retrained(bank, tmp_path / "out", "--trials=2", "--no-tracking", f"--labels={known_late}")
     assert again["evaluated"] == found["evaluated"]
     assert again["bundle"] != found["bundle"]
     # Nobody is told figures of a slice that it has learned.

@@ -25,13 +25,13 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.background import Background
-from fraud_detection.adapters.sqlite.output_file import told_of
+from fraud_detection.adapters.sqlite.output_file import find_decision
 from fraud_detection.cli.main import main
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Outcome
 from fraud_detection.serving.http import batcher
 from fraud_detection.serving.http.api_keys import Access, Caller, Key, add_key, load_keys
-from fraud_detection.serving.http.batcher import FullError, RequestBatcher, Told
+from fraud_detection.serving.http.batcher import DecisionView, FullError, RequestBatcher
 from fraud_detection.serving.http.key_follower import KeysFollower
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
@@ -252,7 +252,7 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
     _, alone = open_service(small_world.bundle, tmp_path / "alone.db")
     alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
-    told = told_of(alone.state_file, json.loads(asked)["transaction_id"])
+    told = find_decision(alone.state_file, json.loads(asked)["transaction_id"])
     assert told is not None
     alone.close()
     for start in range(2):
@@ -510,7 +510,7 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
         with pytest.raises(FullError, match="8 events wait already"):
             requests.submit(events[8:11])
         assert requests.waiting == 8
-        assert all(isinstance(answer, Told) for answer in await first)
+        assert all(isinstance(answer, DecisionView) for answer in await first)
         assert (requests.waiting, requests.refused) == (0, 3)
         assert len(await requests.submit(events[8:11])) == 3
 
@@ -533,10 +533,10 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         with pytest.raises(RetryError, match="busy"):
             await asyncio.wait_for(again, TIMEOUT_S)
         (told,) = await asyncio.wait_for(fresh, TIMEOUT_S)
-        assert isinstance(told, Told)
+        assert isinstance(told, DecisionView)
         state_file.rows = rows  # type: ignore[method-assign]
         ((told_again,),) = [await requests.submit(events[:1])]
-        assert isinstance(told_again, Told)
+        assert isinstance(told_again, DecisionView)
         assert told_again.duplicate
 
     on_a_loop(small_world, tmp_path, ask)
@@ -619,7 +619,7 @@ def test_whoever_goes_away_does_not_stop_the_others(
         gone, stays = requests.submit(events[:1]), requests.submit(events[1:2])
         gone.cancel()
         (told,) = await stays
-        assert isinstance(told, Told)
+        assert isinstance(told, DecisionView)
         assert requests.find(json.loads(events[0])["transaction_id"]) is not None
 
     on_a_loop(small_world, tmp_path, ask)

@@ -8,7 +8,7 @@ import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.output_file import OutputFile
-from fraud_detection.engine.decision_json import outcome_line, told_line
+from fraud_detection.engine.decision_json import encode_logged, outcome_line
 from tests.conftest import SmallWorld
 from tests.states import open_service
 
@@ -20,7 +20,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     events = small_world.live(400, repeat_share=0, malformed_share=0.05)
     out = tmp_path / "decisions.jsonl"
     service = open_service(small_world.bundle, tmp_path / "s.db")[1]
-    file = OutputFile(service.state_file, str(out), told_line)
+    file = OutputFile(service.state_file, str(out), encode_logged)
     expected: list[bytes] = []
     lines: list[bytes] = []
     for start in range(0, 300, 100):
@@ -38,7 +38,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     if lost == "the file":
         out.unlink()
     again = open_service(small_world.bundle, tmp_path / "s.db")[1]
-    file = OutputFile(again.state_file, str(out), told_line)
+    file = OutputFile(again.state_file, str(out), encode_logged)
     found = out.read_bytes().splitlines(keepends=True)
     assert found == (expected[200:] if lost == "the file" else expected)
     more = [outcome_line(one) for one in again.take(Batch(events[300:], None, 0), "test")]

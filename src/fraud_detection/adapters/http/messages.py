@@ -43,7 +43,7 @@ class Answer:
 
 
 class Application(Protocol):
-    """What answers: each request gets one answer, at once or later, by a call of `tell` in the loop."""
+    """What answers: each request gets one answer, at once or later, by a call of `on_result` in the loop."""
 
-    def take(self, request: Request, tell: Callable[[Answer], None]) -> None:
+    def take(self, request: Request, on_result: Callable[[Answer], None]) -> None:
         """Answer a request."""

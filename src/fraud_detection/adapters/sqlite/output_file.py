@@ -30,8 +30,8 @@ from fraud_detection.core.file_targets import check_target
 
 LOG = logging.getLogger(__name__)
 
-Told = tuple[Decision, int] | Label | Quarantined
-"""What can be told of an event: a decision with the event's time in ms, a label, or a refusal."""
+LoggedOutcome = tuple[Decision, int] | Label | Quarantined
+"""The logged outcome of an event: a decision with the event's time in ms, a label, or a refusal."""
 
 SINCE = """
     SELECT seq, 0, transaction_id, event_time, action, score, reasons, policy, bundle, config_id,
@@ -49,13 +49,13 @@ ONE = """
     FROM decisions WHERE transaction_id = :one"""
 
 
-def told_of(state_file: StateFile, transaction_id: str) -> tuple[Decision, int] | None:
+def find_decision(state_file: StateFile, transaction_id: str) -> tuple[Decision, int] | None:
     """Return the decision on one payment, with the event's time in ms; None where it was never decided."""
     rows = state_file.rows(ONE, {"one": transaction_id})
     return _decision(*rows[0]) if rows else None
 
 
-def told_since(state_file: StateFile, seq: int) -> Iterator[Told]:
+def outcomes_since(state_file: StateFile, seq: int) -> Iterator[LoggedOutcome]:
     """Yield what became of the events after number `seq`, in order; duplicates leave no trace."""
     for _, kind, *row in state_file.rows(SINCE, {"seq": seq}):
         if kind == 0:
@@ -74,14 +74,14 @@ class OutputFile:
     they were read.
     """
 
-    def __init__(self, state_file: StateFile, name: str, line: Callable[[Told], bytes]) -> None:
+    def __init__(self, state_file: StateFile, name: str, line: Callable[[LoggedOutcome], bytes]) -> None:
         """Open it, and write what the last process committed but could not write."""
         self._state_file = state_file
         self._name = name if name == "-" else str(Path(name).resolve())
         self._file = _opened(name)
         self._position = self._cut_off()
         noted = state_file.rows("SELECT seq FROM outputs WHERE name = ?", (self._name,))
-        missing = [line(told) for told in told_since(state_file, noted[0][0])] if noted else []
+        missing = [line(told) for told in outcomes_since(state_file, noted[0][0])] if noted else []
         self.write(missing)
 
     def write(self, lines: Sequence[bytes]) -> None:

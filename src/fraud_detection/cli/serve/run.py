@@ -45,7 +45,7 @@ def run(
     from fraud_detection.adapters.host.stopping import Stop, ending_on_signals
     from fraud_detection.adapters.sqlite.output_file import OutputFile
     from fraud_detection.cli.serve.opening import opened, warn_of_other_rules
-    from fraud_detection.engine.decision_json import outcome_line, told_line
+    from fraud_detection.engine.decision_json import encode_logged, outcome_line
     from fraud_detection.serving.embedded.stream_runner import log_recovered, run_stream, source_is_textual
 
     screen, stop = output.screen, Stop()
@@ -59,7 +59,7 @@ def run(
         warn_of_other_rules(engine.project)
     log_recovered(service)
     log_start(engine, source)
-    file = None if out is None else OutputFile(service.state_file, out, told_line)
+    file = None if out is None else OutputFile(service.state_file, out, encode_logged)
 
     def show(outcomes: list[Outcome]) -> None:
         if file is not None and outcomes:

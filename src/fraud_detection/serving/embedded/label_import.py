@@ -39,8 +39,8 @@ class Imported(msgspec.Struct):
         return self.learned + self.redundant + self.duplicates
 
 
-class Told(msgspec.Struct):
-    """A server's answer to one label."""
+class LabelResponse(msgspec.Struct):
+    """A server's response to one label."""
 
     label: str | None = None
     duplicate: bool = False
@@ -72,12 +72,12 @@ def into_server(url: str, key: str, file: Path, progress: Progress) -> Imported:
         labels = {row: event for row, event in rows if not _refused(found, row, event)}
         body = b"[" + b",".join(labels.values()) + b"]"
         told = (
-            msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[Told])
+            msgspec.json.decode(post_json(url.rstrip("/") + PATH, body, key), type=list[LabelResponse])
             if labels
             else []
         )
         for row, one in zip(labels, told, strict=True):
-            _count_told(found, row, one)
+            _count_outcome(found, row, one)
         done += len(batch.events)
         progress(f"sending labels: {done:,}", 0.0)
     progress(f"sending labels: {done:,}", 1.0)
@@ -112,7 +112,7 @@ def _count(found: Imported, row: int, outcome: Outcome) -> None:
         raise ConfigError(f"{one}: a payment among labels")
 
 
-def _count_told(found: Imported, row: int, told: Told) -> None:
+def _count_outcome(found: Imported, row: int, told: LabelResponse) -> None:
     reason = told.error or told.reason
     if reason is not None:
         found.refused.append((row, told.path, reason))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.output_file import told_of
+from fraud_detection.adapters.sqlite.output_file import find_decision
 from fraud_detection.core.errors import FraudDetectionError, RetryError
 from fraud_detection.core.events import ANYBODY, Decision, Label, Quarantined, Sender
 from fraud_detection.core.metrics import LatencyHistogram
@@ -41,18 +41,18 @@ class FullError(RetryError):
     """Too many events wait already: ask again in a moment."""
 
 
-class Told(msgspec.Struct, frozen=True):
-    """A decision as it is told: with the event's time in ms, and whether it was made before."""
+class DecisionView(msgspec.Struct, frozen=True):
+    """A decision as a response shows it: with the event's time in ms, and whether it was made before."""
 
     decision: Decision
     event_time: int
     duplicate: bool = False
 
 
-Answer = Told | Label | Quarantined | Duplicate | Forbidden
+Answer = DecisionView | Label | Quarantined | Duplicate | Forbidden
 """Duplicate is a payment of history, which was never decided here, or a label that had come before."""
 
-Tell = Callable[[list[Answer] | RetryError], None]
+OnResult = Callable[[list[Answer] | RetryError], None]
 Identities = Sequence[str | None] | None
 
 
@@ -73,7 +73,7 @@ class RequestBatcher:
         self.lags: dict[str, Callable[[], float]] = {}
         self.health = Health(service.state_file, self._refuse_all)
         self._waiting: list[tuple[bytes, str | None, _Asked]] = []
-        self._recent: OrderedDict[str, Told] = OrderedDict()
+        self._recent: OrderedDict[str, DecisionView] = OrderedDict()
         self._due = False
 
     @property
@@ -82,9 +82,13 @@ class RequestBatcher:
         return len(self._waiting)
 
     def ask(
-        self, events: Sequence[bytes], tell: Tell, sender: Sender = ANYBODY, identities: Identities = None
+        self,
+        events: Sequence[bytes],
+        on_result: OnResult,
+        sender: Sender = ANYBODY,
+        identities: Identities = None,
     ) -> None:
-        """Take events, all or none, and `tell` all their answers when the last of them is decided.
+        """Take events, all or none, and `on_result` all their answers when the last of them is decided.
 
         sender: who asks; what he may not do is answered `Forbidden`, and leaves no trace.  identities: what
         the events are known by beside ids of their own.
@@ -95,7 +99,7 @@ class RequestBatcher:
         if len(self._waiting) + len(events) > self.most_waiting:
             self.refused += len(events)
             raise FullError(f"{len(self._waiting):,} events wait already; ask again in a moment")
-        asked = _Asked(tell, len(events), time.perf_counter(), sender)
+        asked = _Asked(on_result, len(events), time.perf_counter(), sender)
         for event, identity in zip(events, identities or itertools.repeat(None), strict=False):
             self._waiting.append((event, identity, asked))
         if not self._due:
@@ -134,14 +138,14 @@ class RequestBatcher:
             self.service.take(batch, source)
         self._run_deferred_work()
 
-    def find(self, transaction_id: str) -> Told | None:
+    def find(self, transaction_id: str) -> DecisionView | None:
         """Return the decision on a payment; None where it was never decided."""
         recent = self._recent.get(transaction_id)
         if recent is not None:
             return recent
         with self.health.guarded:
-            stored = told_of(self.service.state_file, transaction_id)
-        return None if stored is None else Told(*stored)
+            stored = find_decision(self.service.state_file, transaction_id)
+        return None if stored is None else DecisionView(*stored)
 
     def close(self) -> None:
         """Save the profiles and close the state; raise BrokenError where nothing could be saved."""
@@ -212,7 +216,7 @@ class RequestBatcher:
 
     def _told(self, outcome: Outcome) -> Answer:
         if isinstance(outcome, Decided):
-            told = Told(outcome.decision, outcome.payment.event_time)
+            told = DecisionView(outcome.decision, outcome.payment.event_time)
             self._remember(told)
             return told
         if isinstance(outcome, AppliedLabel | RedundantLabel):
@@ -222,7 +226,7 @@ class RequestBatcher:
             return outcome if before is None else msgspec.structs.replace(before, duplicate=True)
         return outcome
 
-    def _remember(self, told: Told) -> None:
+    def _remember(self, told: DecisionView) -> None:
         self._recent[told.decision.transaction_id] = told
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
@@ -231,10 +235,10 @@ class RequestBatcher:
 class _Asked:
     """Events that were asked about together, and the answers so far."""
 
-    __slots__ = ("answers", "at", "missing", "sender", "tell")
+    __slots__ = ("answers", "at", "missing", "on_result", "sender")
 
-    def __init__(self, tell: Tell, events: int, at: float, sender: Sender) -> None:
-        self.tell, self.missing, self.at, self.sender = tell, events, at, sender
+    def __init__(self, on_result: OnResult, events: int, at: float, sender: Sender) -> None:
+        self.on_result, self.missing, self.at, self.sender = on_result, events, at, sender
         self.answers: list[Answer] = []
 
     def add(self, answer: Answer) -> None:
@@ -244,13 +248,13 @@ class _Asked:
         self.answers.append(answer)
         self.missing -= 1
         if not self.missing:
-            self.tell(self.answers)
+            self.on_result(self.answers)
 
     def refuse(self, error: RetryError) -> None:
         """Say that they have no answer now: those that had one before have it again when they are asked."""
         if self.missing:
             self.missing = 0
-            self.tell(error)
+            self.on_result(error)
 
 
 def _resolve(future: asyncio.Future[list[Answer]], answers: list[Answer] | RetryError) -> None:

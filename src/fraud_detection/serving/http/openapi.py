@@ -124,7 +124,7 @@ def _decide(given: tuple[str, ...]) -> Json:
 
 
 def _label() -> Json:
-    described = _post("Tell what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
+    described = _post("OnResult what became known of a payment", "Label", ("LabelRecord", "DuplicateRecord"))
     described["responses"]["404"] = _problem("None of several workers knows the payment.")
     return described
 

@@ -31,13 +31,13 @@ from fraud_detection.core.parse.times import AHEAD
 from fraud_detection.history.label_file import as_label, as_label_or_as_it_is
 from fraud_detection.serving.http import batcher
 from fraud_detection.serving.http.api_keys import Access, Caller, Role
-from fraud_detection.serving.http.batcher import RequestBatcher, Told
+from fraud_detection.serving.http.batcher import DecisionView, RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.request_identity import is_key, request_identities
 
-Tell = Callable[[Answer], None]
+OnResult = Callable[[Answer], None]
 Reply = tuple[int, bytes]
-Handler = Callable[[Request, Tell], None]
+Handler = Callable[[Request, OnResult], None]
 
 MAX_EVENTS = 500
 GZIP = b"\x1f\x8b"
@@ -71,31 +71,31 @@ class Api:
             ("GET", "/openapi.json"): self._describe,
         }
 
-    def take(self, request: Request, tell: Tell) -> None:
+    def take(self, request: Request, on_result: OnResult) -> None:
         """Answer one request, now or when its decisions are made."""
 
         def counted(answer: Answer) -> None:
             self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-            tell(answer)
+            on_result(answer)
 
         try:
             self._route(request)(request, counted)
         except (Problem, RetryError) as problem:
             counted(refusal(problem))
 
-    def later(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+    def later(self, work: Coroutine[Any, Any, Answer], on_result: OnResult) -> None:
         """Answer when some work is done that has to wait for others."""
-        task = asyncio.get_running_loop().create_task(self._answered(work, tell))
+        task = asyncio.get_running_loop().create_task(self._answered(work, on_result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answered(self, work: Coroutine[Any, Any, Answer], tell: Tell) -> None:
+    async def _answered(self, work: Coroutine[Any, Any, Answer], on_result: OnResult) -> None:
         try:
             with self.requests.health.guarded:
                 answer = await _refused_or(work)
         except RetryError as problem:
             answer = refusal(problem)
-        tell(answer)
+        on_result(answer)
 
     def _route(self, request: Request) -> Handler:
         # The connection leaves the body of an answer to HEAD away.
@@ -115,23 +115,23 @@ class Api:
             raise problem
         raise Problem(404, f"no such path: {request.path}; /openapi.json describes what there is")
 
-    def _decide(self, request: Request, tell: Tell) -> None:
+    def _decide(self, request: Request, on_result: OnResult) -> None:
         # What an event asks for is known when it is read: whether its sender may do that is asked there.
         caller = self._allowed(request, "decide", "label")
         if not is_key(request.key):
             raise Problem(400, "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
-        self._take(caller, request.body, tell, request.key)
+        self._take(caller, request.body, on_result, request.key)
 
-    def _label(self, request: Request, tell: Tell) -> None:
+    def _label(self, request: Request, on_result: OnResult) -> None:
         caller = self._allowed(request, "label")
         events, many = events_of(request.body)
         try:
             typed = [as_label_or_as_it_is(event) if many else as_label(event) for event in events]
         except RejectError as error:
             raise Problem(400, error.reason) from None
-        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], tell, None)
+        self._take(caller, b"[" + b",".join(typed) + b"]" if many else typed[0], on_result, None)
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
+    def _take(self, caller: Caller, body: bytes, on_result: OnResult, key: bytes | None) -> None:
         events, many = events_of(body)
         early = caller.spend(len(events))
         if early:
@@ -140,17 +140,17 @@ class Api:
             raise Problem(413, f"a list may have {self.requests.most_waiting} events here, got {len(events)}")
 
         def told(answers: list[batcher.Answer] | RetryError) -> None:
-            tell(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
+            on_result(refusal(answers) if isinstance(answers, RetryError) else together(answers, many=many))
 
         identities = request_identities(caller.name, key, len(events), many=many)
         self.requests.ask(events, told, caller.sender, identities)
 
-    def _find(self, request: Request, tell: Tell) -> None:
+    def _find(self, request: Request, on_result: OnResult) -> None:
         one = self.asked_for(request)
         found = self.requests.find(one)
         if found is None:
             raise Problem(404, f"no decision on {one!r}")
-        tell(alone(*line(found)))
+        on_result(alone(*line(found)))
 
     def asked_for(self, request: Request) -> str:
         """Return the payment whose decision is asked for by somebody who may."""
@@ -165,10 +165,10 @@ class Api:
                 400, "the id in the path is not text in UTF-8, with % before each other byte"
             ) from None
 
-    def _health(self, _: Request, tell: Tell) -> None:
-        tell(Answer(OK, b'{"status":"alive"}'))
+    def _health(self, _: Request, on_result: OnResult) -> None:
+        on_result(Answer(OK, b'{"status":"alive"}'))
 
-    def _ready(self, _: Request, tell: Tell) -> None:
+    def _ready(self, _: Request, on_result: OnResult) -> None:
         champion = self.requests.service.pipeline.decision_engine.champion
         background = self.requests.service.state_file.background
         problems, warnings = background.problems(), background.warnings
@@ -184,14 +184,14 @@ class Api:
             **({"background": problems} if problems else {}),
             **({"look_at": sorted(warnings)} if warnings else {}),
         }
-        tell(Answer(OK if told["status"] in FIT else UNAVAILABLE, msgspec.json.encode(told)))
+        on_result(Answer(OK if told["status"] in FIT else UNAVAILABLE, msgspec.json.encode(told)))
 
-    def _metrics(self, request: Request, tell: Tell) -> None:
+    def _metrics(self, request: Request, on_result: OnResult) -> None:
         self._allowed(request, "operate")
-        tell(Answer(OK, exposition(self.requests, self.statuses).encode(), TEXT))
+        on_result(Answer(OK, exposition(self.requests, self.statuses).encode(), TEXT))
 
-    def _describe(self, _: Request, tell: Tell) -> None:
-        tell(Answer(OK, self.openapi))
+    def _describe(self, _: Request, on_result: OnResult) -> None:
+        on_result(Answer(OK, self.openapi))
 
     def _allowed(self, request: Request, *roles: Role) -> Caller:
         """Return who asks; raise Problem where nobody known does, or one who has none of the roles."""
@@ -230,7 +230,7 @@ def together(answers: list[batcher.Answer], *, many: bool) -> Answer:
 def line(answer: batcher.Answer) -> Reply:
     """Return the status and the JSON of one answer."""
     match answer:
-        case Told(decision, event_time, duplicate):
+        case DecisionView(decision, event_time, duplicate):
             return OK, encode(decision_record(decision, event_time, duplicate=duplicate))
         case Label():
             return OK, encode(label_record(answer))

@@ -7,7 +7,7 @@ import msgspec
 from fraud_detection.adapters.http.messages import Answer, Request
 from fraud_detection.serving.http.api_keys import Access, Caller
 from fraud_detection.serving.http.request_identity import request_identities
-from fraud_detection.serving.http.routes import OK, TEXT, Api, Problem, Tell, alone, events_of, too_early
+from fraud_detection.serving.http.routes import OK, TEXT, Api, OnResult, Problem, alone, events_of, too_early
 from fraud_detection.serving.workers.router import Router
 
 NOT_YET = 503
@@ -22,23 +22,23 @@ class WorkerApi(Api):
         self.router = router
         router.statuses = self.statuses
 
-    def _take(self, caller: Caller, body: bytes, tell: Tell, key: bytes | None) -> None:
-        self.later(self._taken(caller, body, key), tell)
+    def _take(self, caller: Caller, body: bytes, on_result: OnResult, key: bytes | None) -> None:
+        self.later(self._taken(caller, body, key), on_result)
 
-    def _find(self, request: Request, tell: Tell) -> None:
-        self.later(self._found(self.asked_for(request)), tell)
+    def _find(self, request: Request, on_result: OnResult) -> None:
+        self.later(self._found(self.asked_for(request)), on_result)
 
-    def _ready(self, request: Request, tell: Tell) -> None:
+    def _ready(self, request: Request, on_result: OnResult) -> None:
         away = [one.other for one in self.router.rpc.clients.values() if not one.is_healthy]
         if away:
             told = msgspec.json.encode({"status": "not ready", "workers_away": away})
-            tell(Answer(NOT_YET, told))
+            on_result(Answer(NOT_YET, told))
         else:
-            super()._ready(request, tell)
+            super()._ready(request, on_result)
 
-    def _metrics(self, request: Request, tell: Tell) -> None:
+    def _metrics(self, request: Request, on_result: OnResult) -> None:
         self._allowed(request, "operate")
-        self.later(self._told_by_all(), tell)
+        self.later(self._told_by_all(), on_result)
 
     async def _taken(self, caller: Caller, body: bytes, key: bytes | None) -> Answer:
         events, many = events_of(body)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.adapters.files.event_sources import Batch
-from fraud_detection.adapters.sqlite.output_file import told_of
+from fraud_detection.adapters.sqlite.output_file import find_decision
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Decided, Duplicate
@@ -131,7 +131,7 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
                 service.take(Batch([payment], None, 0), "test")
     (outcome,) = service.take(Batch([payment], None, 0), "test")
     assert isinstance(outcome, Duplicate)
-    told = told_of(service.state_file, outcome.transaction_id)
+    told = find_decision(service.state_file, outcome.transaction_id)
     assert told is not None
     one_by_one(service, events[10:])
     service.close()

@@ -18,7 +18,7 @@ LABELS_A_PART = 1_000
 """A label takes at most some 300 bytes, most of them the number of its record and the name of its source."""
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _StoredLabel(msgspec.Struct, frozen=True):
     """A label, the shard by which it came, and whether it changed nothing."""
 
     label: Label
@@ -39,7 +39,7 @@ class DynamoLabels:
     def __init__(self, client: Any, table: str, days: int) -> None:  # noqa: ANN401 - boto3's client has no type
         """Take boto3's client and the table.  days: how long labels are kept; 0 is for ever."""
         self._client, self._table, self._days = client, table, days
-        self._told: dict[str, list[_Told]] = {}
+        self._told: dict[str, list[_StoredLabel]] = {}
         self._full: dict[str, _Full] = {}
 
     def forget(self) -> None:
@@ -75,7 +75,7 @@ class DynamoLabels:
         changed: set[str] = set()
         for told, beside in ((labels, False), (redundant, True)):
             for label in told:
-                self._told.setdefault(label.transaction_id, []).append(_Told(label, shard, beside))
+                self._told.setdefault(label.transaction_id, []).append(_StoredLabel(label, shard, beside))
                 changed.add(label.transaction_id)
         # A part is there, whole, before an item speaks of it.
         self._put([part for one in sorted(changed) for part in self._fill(one)])
@@ -97,7 +97,7 @@ class DynamoLabels:
         parts = {"parts": {"N": str(full.parts)}} if full.parts else {}
         return self._item(one, one, self._told[one][full.labels :]) | parts
 
-    def _item(self, key: str, one: str, told: Sequence[_Told]) -> dict[str, Any]:
+    def _item(self, key: str, one: str, told: Sequence[_StoredLabel]) -> dict[str, Any]:
         content = {"B": msgspec.msgpack.encode([one, [_plain(each) for each in told]])}
         return {"id": {"S": key}, "l": content, **expiry(self._days)}
 
@@ -113,16 +113,16 @@ def _part(one: str, place: int) -> str:
     return f"\n{one}\n{place:09d}"
 
 
-def _plain(told: _Told) -> tuple[object, ...]:
+def _plain(told: _StoredLabel) -> tuple[object, ...]:
     label = told.label
     number = str(label.sequence)
     return (label.fraud, label.known_at, label.source, number, told.shard, label.happened_at, told.redundant)
 
 
-def _labels(content: bytes) -> list[_Told]:
+def _labels(content: bytes) -> list[_StoredLabel]:
     one, plain = msgspec.msgpack.decode(content)
     return [
         # Those of before end with the shard.
-        _Told(Label(one, fraud, known_at, source, int(number), *more[:1]), shard, *more[1:])
+        _StoredLabel(Label(one, fraud, known_at, source, int(number), *more[:1]), shard, *more[1:])
         for fraud, known_at, source, number, shard, *more in plain
     ]
