@@ -52,7 +52,7 @@ IDS_AT_START = 100_000
 class StateFile(StateConnection):
     """StateStore and record of outcomes, in one file with one writer.
 
-    ledger: what it has taken in.  quarantine: what it has refused.
+    dedup_index: payments and labels that were processed.  quarantine: events that were refused.
     """
 
     def __init__(

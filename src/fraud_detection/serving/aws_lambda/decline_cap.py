@@ -19,7 +19,7 @@ class LaneDeclineCap:
     """
 
     def __init__(self, settings: DeclineCapSettings | None, counts: ShardCounts) -> None:
-        """Take the counts of the shard, which its ledger reads and writes."""
+        """Take the counts of the shard, which its deduplication index reads and writes."""
         self._settings, self._counts = settings, counts
 
     def join(self, pipeline: Pipeline) -> None:

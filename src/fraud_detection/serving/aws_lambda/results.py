@@ -33,7 +33,7 @@ class Results(msgspec.Struct):
 
 
 class ResultMaker:
-    """Makes the results of batches, with what the ledger and the profiles know at that moment."""
+    """Makes the results of batches from what the deduplication index and the profiles hold."""
 
     def __init__(
         self,
