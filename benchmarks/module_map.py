@@ -113,7 +113,7 @@ def _top(row: int) -> float:
 def _room(name: str, x: float, row: int) -> list[str]:
     middle = _top(row) + HEIGHT / 2
     return [
-        svg.box("unknown", x - WIDTH / 2, _top(row), WIDTH, HEIGHT),
+        svg.box("grid", x - WIDTH / 2, _top(row), WIDTH, HEIGHT),
         svg.text(x, middle + 4, name, "middle", kind="title"),
     ]
 
