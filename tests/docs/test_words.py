@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.banned_words import Banned, banned_words, hits
 from tests.root import ROOT
+from tools.banned_words import Banned, banned_words, hits
 
 
 def test_no_banned_word_is_left() -> None:

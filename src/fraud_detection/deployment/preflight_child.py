@@ -29,7 +29,7 @@ def main() -> str:
     import_module("fraud_detection").__path__.append(trial["fakes"])
     services = _services()
     processor = function.make_processor(os.environ, lambda _: None, services.__getitem__)
-    record = import_module("fraud_detection.serving.aws_lambda.batch").Record(
+    record = import_module("fraud_detection.serving.aws_lambda.batch").ShardEvent(
         NUMBER, base64.b64decode(trial["event"]), 0.0
     )
     if failed := processor.handle(LANE, [record]):

@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET  # our own picture
 
 import pytest
 
-from benchmarks.module_map import OUTPUT, current, layers, picture
 from benchmarks.package_graph import Dependencies, room_imports, without_implied
 from tests.root import ROOT
+from tools.module_map import OUTPUT, current, layers, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS = [["top"], ["left", "right"], ["bottom"]]
@@ -38,7 +38,7 @@ def arrows(drawn: ET.Element) -> list[list[tuple[float, float]]]:
 
 
 def test_the_picture_is_that_of_the_sources() -> None:
-    assert OUTPUT.read_text(encoding="utf-8") == current(), "run `python -m benchmarks.module_map`"
+    assert OUTPUT.read_text(encoding="utf-8") == current(), "run `python -m tools.module_map`"
 
 
 def test_each_room_is_a_package_and_each_package_a_room(drawn: ET.Element) -> None:

@@ -34,7 +34,7 @@ class RuleSet:
     >>> rules = compile_rules([rule], Schema(event_time=TimeSource(field="t")), ["card_count_1h"])
     >>> rules.fired(Transaction("t1", 0, 999), [12.0])
     [Verdict(action=<Action.REVIEW: 1>, code='burst', message='a burst')]
-    >>> rules.fired(Transaction("t1", 0, 999), [math.nan])
+    >>> rules.fired(Transaction("t1", 0, 999), [float("nan")])
     []
     """
 

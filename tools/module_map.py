@@ -1,6 +1,6 @@
 """Draw which room imports which: docs/pictures/module-map.svg, from the imports themselves.
 
-    python -m benchmarks.module_map [--output FILE]
+    python -m tools.module_map [--output FILE]
 
 A room is a package that lies directly in `fraud_detection`.  Rows are the layers of the import contract, and
 arrows lead from a room to one that it imports.  An arrow that a chain of others already says is left out, so

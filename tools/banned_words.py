@@ -1,6 +1,6 @@
 """Words of an older vocabulary that may not come back: a data file names them, this finds them.
 
-    python -m benchmarks.banned_words [ROOT]
+    python -m tools.banned_words [ROOT]
 
 `tests/docs/banned_words.tsv` has a line a word: the word, the field's term, and where it is looked for.
 `name`: as a part of an identifier, option, metric, key or file name, in Python and in file names.
@@ -108,7 +108,7 @@ def main() -> int:
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
     found = list(hits(root, banned_words(root)))
     for one in found:
-        print(one)
+        sys.stdout.write(f"{one}\n")
     return int(bool(found))
 
 
