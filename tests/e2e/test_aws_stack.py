@@ -315,8 +315,8 @@ def test_without_an_answer_of_the_model_nothing_is_approved(bad_day: Day) -> Non
     assert {one["action"] for one in degraded} <= {"review", "decline"}
     assert all(one["score"] is None for one in degraded)
     assert len(degraded) < len(decided)
-    troubles = {entry["trouble"] for entry in bad_day.log if entry["type"] == "batch"} - {""}
-    assert troubles
+    errors = {entry["endpoint_error"] for entry in bad_day.log if entry["type"] == "batch"} - {""}
+    assert errors
 
 
 def test_the_bad_day_was_one(bad_day: Day) -> None:
