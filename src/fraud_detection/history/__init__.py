@@ -2,5 +2,5 @@
 
 A label is known from `known_at` on; a payment of a control group has a sampling weight.  Not here:
 feature tables (`training/tables`), so that what serves can read history without training.  Imports `core`,
-`adapters`; serving, training, backtest and audit import it.  Begin at `load.py`.
+`adapters`; serving, training, backtesting and audit import it.  Begin at `load.py`.
 """

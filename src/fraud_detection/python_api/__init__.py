@@ -2,7 +2,7 @@
 
 `import fraud_detection as fd` offers what `__all__` lists here, loaded when it is first asked for; everything
 else in the package may change in any release.  Not here: work of any kind, which lies in the rooms below.
-Imports `training`, `backtest`, `serving`, `onboarding` and below; only the package itself imports
+Imports `training`, `backtesting`, `serving`, `onboarding` and below; only the package itself imports
 it.  Begin at `workflow.py`.
 """
 

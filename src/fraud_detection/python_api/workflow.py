@@ -42,6 +42,7 @@ SHOWN = (
     "money_saved_major_units",
 )
 """Figures of a training that a notebook shows first."""
+FRAME_FILE = "payments.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,18 @@ def propose(payments: object, **given: Any) -> Proposal:  # noqa: ANN401 - the o
     """Propose a project file for a frame or a file of payments.
 
     given: what is known already, by the names of the options of `fraud init` (`time`, `label`, ...).
+    The proposal of a frame names FRAME_FILE as its history: write the frame there for the commands.
     Raises ConfigError with the option to use where nothing can be inferred.
     """
     with TemporaryDirectory(prefix="fraud-") as folder:
-        opened = open_table(as_file(payments, Path(folder), "payments"))
-        found = onboarding.propose(opened, onboarding.Overrides(**given))
-    return Proposal(found.project, found.yaml_text, tuple(map(str, found.findings)))
+        file = as_file(payments, Path(folder), "payments")
+        found = onboarding.propose(open_table(file), onboarding.Overrides(**given))
+    findings = tuple(map(str, found.findings))
+    if file.parent != Path(folder):
+        return Proposal(found.project, found.yaml_text, findings)
+    # The file that the frame made for a moment is gone, and nobody could train from it.
+    project = msgspec.structs.replace(found.project, history=FRAME_FILE)
+    return Proposal(project, found.yaml_text.replace(str(file), FRAME_FILE), findings)
 
 
 def load_project(path: Path | str) -> Project:
@@ -128,8 +135,8 @@ def features(
         history = read_history(project, file, tell)
         check_not_empty(history, file)
         end = max(past.payment.event_time for past in history.payments) + 1
-        table, _ = feature_table(project, history, tell, end, category_encoding=encoding, exact=True)
-        keep_table(out, project, table, history, [])
+        dataset, _ = feature_table(project, history, tell, end, category_encoding=encoding, exact=True)
+        keep_table(out, project, dataset, history, [])
         return as_given(out, payments)
 
 

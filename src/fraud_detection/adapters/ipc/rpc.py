@@ -44,8 +44,8 @@ class PeerUnavailableError(RetryError):
 class RpcClient(asyncio.Protocol):
     """The client of one other worker; it reconnects whenever the connection breaks.
 
-    up: it stands.  changed: is called when it has been made, and when it has broken.  timeout_s: who asks
-    waits about as long for an answer of a worker that answers others.
+    connected: whether the connection is there.  changed: is called when it has been made, and when it has
+    broken.  timeout_s: a request waits about as long for a worker that replies to others.
     """
 
     def __init__(
