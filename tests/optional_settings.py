@@ -199,10 +199,9 @@ def id_free(project: Project) -> Project:
 
 def amount_free(project: Project) -> Project:
     """Return the project of payments of which no amount is known."""
-    amounts = {"sum", "mean", "min", "max", "std", "zscore", "ratio"}
     entities = {
         name: msgspec.structs.replace(
-            one, statistics=tuple(each for each in one.statistics if each not in amounts)
+            one, statistics=tuple(each for each in one.statistics if each == "count")
         )
         for name, one in project.features.entities.items()
     }

@@ -9,6 +9,7 @@ import decimal
 import itertools
 import json
 import random
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_detection.adapters.files.tables import Table, open_table, read_batches, read_columns, write_columns
+from fraud_detection.adapters.files.tables import (
+    KINDS,
+    Table,
+    open_table,
+    read_batches,
+    read_columns,
+    write_columns,
+)
 from fraud_detection.adapters.files.text_tables import thin
 from fraud_detection.core.errors import ConfigError
+from tests.root import ROOT
 
 NAMES = ("id", "amount", "note")
 ROWS = [{"id": f"t{n}", "amount": n + 0.5, "note": None if n % 3 else f"a, {n}"} for n in range(1_000)]
@@ -338,6 +347,11 @@ class TestColumns:
 
 
 class TestOpening:
+    def test_the_page_for_users_has_every_suffix(self) -> None:
+        kinds = (ROOT / "docs/your-own-data.md").read_text().partition("| kind |")[2].partition("\n\n")[0]
+
+        assert re.findall(r"`(\.\w+)`", kinds) == list(KINDS)
+
     def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"p\.csv: no such file"):
             open_table(tmp_path / "p.csv")

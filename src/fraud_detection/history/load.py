@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import open_file
 from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.files.tables import is_textual
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
@@ -18,16 +19,11 @@ from fraud_detection.history.label_file import label_events
 from fraud_detection.history.logged_decisions import DecisionHistory, state_files
 from fraud_detection.history.reader import History, HistoryReader, check_schema_fits
 
-__all__ = ["History", "Progress", "check_not_empty", "is_textual", "read_history"]
+__all__ = ["History", "Progress", "check_not_empty", "read_history"]
 
 READ_ROWS = 4096
 
 Progress = Callable[[str, float], None]
-
-
-def is_textual(path: Path) -> bool:
-    """Return whether the file holds nothing but text, so that text is no drift of type."""
-    return path.suffix.lower() not in {".parquet", ".jsonl", ".ndjson", ".json"}
 
 
 def read_history(

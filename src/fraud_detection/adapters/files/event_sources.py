@@ -19,7 +19,8 @@ import msgspec
 
 from fraud_detection.adapters.files.long_lines import LineCutter, mark, read_line
 from fraud_detection.adapters.files.source_identity import DIGITS, FileSource, PrefixDigest
-from fraud_detection.adapters.files.tables import Table, open_table
+from fraud_detection.adapters.files.tables import KINDS, Table, open_table
+from fraud_detection.adapters.files.text_tables import JsonTable
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Sender
 from fraud_detection.core.lenient_json import object_of
@@ -31,7 +32,6 @@ NAME_BYTES = 16
 MAX_BYTES = 1 << 23
 """Of a batch: few large events make one, so that many of them take little memory."""
 ROWS = 4096
-JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -205,7 +205,7 @@ def open_source(source: str, *, growing: bool = False) -> Source:
 
 def open_file(path: Path, *, growing: bool = False) -> JsonLinesFile | TableRows:
     """Return the source for a file."""
-    if path.suffix.lower() in JSON_LINES:
+    if KINDS.get(path.suffix.lower()) is JsonTable:
         return JsonLinesFile(path, growing=growing)
     return TableRows(open_table(path))
 

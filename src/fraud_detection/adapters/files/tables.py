@@ -7,7 +7,7 @@ declared schema does that later, for files and live events alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,16 @@ from fraud_detection.adapters.files.parquet_tables import (
 from fraud_detection.adapters.files.text_tables import CsvTable, JsonTable
 from fraud_detection.core.errors import ConfigError
 
-__all__ = ["Table", "column_names", "open_table", "read_batches", "read_columns", "write_columns"]
+__all__ = [
+    "KINDS",
+    "Table",
+    "column_names",
+    "is_textual",
+    "open_table",
+    "read_batches",
+    "read_columns",
+    "write_columns",
+]
 
 
 class Table(Protocol):
@@ -35,6 +44,9 @@ class Table(Protocol):
     names: tuple[str, ...]
     textual: bool
     times: frozenset[str]
+
+    def __init__(self, path: Path) -> None:
+        """Read the names; raise ConfigError where the file cannot be used."""
 
     @property
     def rows(self) -> int:
@@ -52,6 +64,30 @@ class Table(Protocol):
         """Yield all rows in file order, in lists of at most `batch_rows`."""
 
 
+KINDS: Mapping[str, type[Table]] = {
+    ".csv": CsvTable,
+    ".tsv": CsvTable,
+    ".txt": CsvTable,
+    ".parquet": ParquetTable,
+    ".pq": ParquetTable,
+    ".jsonl": JsonTable,
+    ".ndjson": JsonTable,
+    ".json": JsonTable,
+}
+"""What reads a file of payments, by its suffix; nothing else knows which kinds there are."""
+
+
+def is_textual(path: Path) -> bool:
+    """Return whether the file holds nothing but text, so that text is no drift of type.
+
+    >>> from pathlib import Path
+    >>> is_textual(Path("payments.CSV")), is_textual(Path("payments.pq"))
+    (True, False)
+    """
+    kind = KINDS.get(path.suffix.lower())
+    return kind is not None and kind.textual
+
+
 def open_table(path: Path) -> Table:
     """Open a file by its suffix; raise ConfigError with what to change if it cannot be used.
 
@@ -62,20 +98,10 @@ def open_table(path: Path) -> Table:
     fraud_detection.core.errors.ConfigError: payments.xlsx: cannot read files that end in '.xlsx'; \
 write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
     """
-    kinds: dict[str, Callable[[Path], Table]] = {
-        ".csv": CsvTable,
-        ".tsv": CsvTable,
-        ".txt": CsvTable,
-        ".parquet": ParquetTable,
-        ".pq": ParquetTable,
-        ".jsonl": JsonTable,
-        ".ndjson": JsonTable,
-        ".json": JsonTable,
-    }
     _check_is_file(path)
-    kind = kinds.get(path.suffix.lower())
+    kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        *most, last = kinds
+        *most, last = KINDS
         files = f"files that end in {path.suffix!r}" if path.suffix else "files without a suffix"
         raise ConfigError(f"{path}: cannot read {files}; write it as {', '.join(most)} or {last}")
     _check_exists(path)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from fraud_detection.core.decide import rule_terms
+from fraud_detection.core.decide.rule_functions import FUNCTIONS, SIGNATURES, Kind
 from fraud_detection.core.decide.rule_terms import Condition, Field, Number, ReadNumber, Term, Text, Truth
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.id_text import whole
@@ -29,7 +30,7 @@ QUOTED: Final = 240
 PLAIN_TEXT: Final = re.compile(r""""[^"\\]*"|'[^'\\]*'""")
 SAYABLE: Final = (
     "names, numbers, text in quotes, and, or, not, == != < <= > >=, in [...], not in [...], + - * /, "
-    "missing(name), abs(), min(), max()"
+    f"{SIGNATURES}"
 )
 
 
@@ -201,15 +202,14 @@ class _Compiler:
         return Number(rule_terms.applied(operation, self.number(node.left), self.number(node.right)))
 
     def call(self, name: str, node: ast.Call) -> Term:
-        match name, node.args:
-            case "missing", [only]:
-                return Truth(rule_terms.missing(self.field(only)))
-            case "abs", [only]:
-                return Number(rule_terms.applied(abs, self.number(only)))
-            case "min" | "max", [_, _, *_]:
-                choose = rule_terms.least if name == "min" else rule_terms.greatest
-                return Number(rule_terms.applied(choose, *map(self.number, node.args)))
-        raise self.unsayable(node)
+        function = FUNCTIONS.get(name)
+        kinds = None if function is None else function.kinds(len(node.args))
+        if function is None or kinds is None:
+            raise self.unsayable(node)
+        return function.make(*map(self.argument, kinds, node.args))
+
+    def argument(self, kind: Kind, node: ast.expr) -> Field | ReadNumber:
+        return self.field(node) if kind == "name" else self.number(node)
 
 
 def _is_deep(tree: ast.expr) -> bool:

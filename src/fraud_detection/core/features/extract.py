@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from typing import Final
+from typing import Final, get_args
 
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.events import FeatureDefinition, Transaction
@@ -22,13 +22,14 @@ from fraud_detection.core.features import names as feature_names
 from fraud_detection.core.features.geography import speed_kmh
 from fraud_detection.core.features.profile import Profile, ProfilePlan
 from fraud_detection.core.features.windows import Aggregate, read_each
-from fraud_detection.core.project_schema import EntityFeatures, Project
+from fraud_detection.core.project_schema import EntityFeatures, Project, Statistic
 
 NAN: Final = math.nan
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
-COUNT: Final = 0
+STATISTICS: Final[tuple[str, ...]] = get_args(Statistic)
+COUNT: Final = 0  # their places in STATISTICS: compiled code compares whole numbers
 SUM: Final = 1
 MEAN: Final = 2
 MIN: Final = 3
@@ -36,7 +37,6 @@ MAX: Final = 4
 STD: Final = 5
 ZSCORE: Final = 6
 RATIO: Final = 7
-STATISTICS: Final = ("count", "sum", "mean", "min", "max", "std", "zscore", "ratio")
 
 
 class EntityExtractor:
@@ -118,28 +118,15 @@ class EntityExtractor:
                 profile.distinct_ids[slot].add(time_ms, keys[other])
 
     def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
-        count = aggregate.count
-        total = aggregate.total / self.scale
         for statistic in self.statistics:
             if statistic == COUNT:
-                row.append(float(count))
+                row.append(float(aggregate.count))
             elif statistic == SUM:
-                row.append(total)
-            elif count == 0:
+                row.append(aggregate.total / self.scale)
+            elif aggregate.count == 0:
                 row.append(NAN)
-            elif statistic == MEAN:
-                row.append(total / count)
-            elif statistic == MIN:
-                row.append(aggregate.low / self.scale)
-            elif statistic == MAX:
-                row.append(aggregate.high / self.scale)
-            elif statistic == STD:
-                row.append(deviation(aggregate) / self.scale)
-            elif statistic == ZSCORE:
-                spread = deviation(aggregate) / self.scale
-                row.append((value - total / count) / spread if spread > 0.0 else NAN)
             else:
-                row.append(value * count / total if total > 0.0 else NAN)
+                row.append(window_statistic(statistic, aggregate, value, self.scale))
 
     def _read_distinct_ids(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
         for slot, other in enumerate(self.others):
@@ -302,6 +289,31 @@ def deviation(aggregate: Aggregate) -> float:
     """Return the population standard deviation; the integers under the root cannot cancel badly."""
     count = aggregate.count
     return math.sqrt(max(count * aggregate.squares - aggregate.total * aggregate.total, 0)) / count
+
+
+def window_statistic(statistic: int, aggregate: Aggregate, value: float, scale: float) -> float:
+    """Return one of `STATISTICS` over a window of at least one payment; NaN where it is not defined.
+
+    value: the amount of the payment in hand.  scale: minor units in a major one.
+    """
+    count = aggregate.count
+    total = aggregate.total / scale
+    found = NAN
+    if statistic == MEAN:
+        found = total / count
+    elif statistic == MIN:
+        found = aggregate.low / scale
+    elif statistic == MAX:
+        found = aggregate.high / scale
+    elif statistic == STD:
+        found = deviation(aggregate) / scale
+    elif statistic == ZSCORE:
+        spread = deviation(aggregate) / scale
+        if spread > 0.0:
+            found = (value - total / count) / spread
+    elif statistic == RATIO and total > 0.0:
+        found = value * count / total
+    return found
 
 
 def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:

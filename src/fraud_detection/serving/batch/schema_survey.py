@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import open_file
+from fraud_detection.adapters.files.tables import is_textual
 from fraud_detection.core.errors import RejectError
 from fraud_detection.core.features.category_encoding import CategoryEncoding
 from fraud_detection.core.parse import Parser
 from fraud_detection.core.parse.drift import SchemaDrift
 from fraud_detection.core.project_schema import Project
-from fraud_detection.history.load import is_textual
 
 BATCH = 4096
 

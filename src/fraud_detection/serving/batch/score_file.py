@@ -18,6 +18,7 @@ import msgspec
 
 from fraud_detection.adapters.files.event_sources import Batch, is_object, open_file, open_source
 from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.files.tables import is_textual
 from fraud_detection.adapters.in_memory import MemoryDedupIndex
 from fraud_detection.core.errors import ConfigError, RejectError
 from fraud_detection.core.events import Label
@@ -32,7 +33,7 @@ from fraud_detection.engine.counters import Tally
 from fraud_detection.engine.decision_json import outcome_line
 from fraud_detection.engine.engine import Engine
 from fraud_detection.engine.pipeline import Pipeline
-from fraud_detection.history.load import History, Progress, is_textual
+from fraud_detection.history.load import History, Progress
 from fraud_detection.serving.reapply import log_failure
 
 BATCH = 1024

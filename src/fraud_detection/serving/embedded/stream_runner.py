@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fraud_detection.adapters.files.event_sources import Batch, Pipe, Source, is_object, open_source
 from fraud_detection.adapters.files.source_identity import recognised
+from fraud_detection.adapters.files.tables import is_textual
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.stopping import Stop
 from fraud_detection.adapters.sqlite.connection import WAIT_FOR_LOCK_S
@@ -19,7 +20,7 @@ from fraud_detection.core.lenient_json import object_of
 from fraud_detection.core.outcomes import NotCommittedError, Outcome
 from fraud_detection.core.project_schema import Project
 from fraud_detection.engine.engine import Engine
-from fraud_detection.history.load import Progress, is_textual, read_history
+from fraud_detection.history.load import Progress, read_history
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower, load_release
 from fraud_detection.serving.embedded.service import EmbeddedService

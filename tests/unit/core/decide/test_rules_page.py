@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from fraud_detection.core.decide.rule_functions import FUNCTIONS
 from fraud_detection.core.decide.rules import RuleSet, compile_rules
 from fraud_detection.core.decision_settings import RuleSettings
 from fraud_detection.core.decoding import decode
@@ -84,6 +85,11 @@ def test_the_table_of_missing_values_is_true(condition: str, outcome: str) -> No
 def test_every_example_in_the_table_of_the_language_is_accepted(row: str) -> None:
     for condition in re.findall(r"`(.+?)`", row):
         fires(condition)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_table_of_the_language_has_every_function(name: str) -> None:
+    assert re.search(rf"^\| [^|]+ \| `.*\b{name}\(", PAGE, re.MULTILINE)
 
 
 def test_the_page_has_its_examples() -> None:

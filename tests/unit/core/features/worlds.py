@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import strategies as st
 
 from fraud_detection.core.decoding import decode
 from fraud_detection.core.events import Transaction
-from fraud_detection.core.project_schema import Project
+from fraud_detection.core.project_schema import Project, Statistic
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -28,7 +30,7 @@ PROJECT = decode(
             "entities": {
                 "card": {
                     "windows": ["1h", "1d", "30d"],
-                    "statistics": ["count", "sum", "mean", "min", "max", "std", "zscore", "ratio"],
+                    "statistics": get_args(Statistic),
                     "distinct": {"merchant": ["1d", "30d"]},
                     "first_seen": ["merchant"],
                     "speed": True,

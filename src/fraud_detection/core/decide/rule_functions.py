@@ -1,0 +1,52 @@
+"""The functions of the rule language, one entry each: what it takes, and what it makes of it.
+
+Parsing, the refusal that quotes the whole language, and the test of docs/rules.md read this table, so a new
+function is one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from fraud_detection.core.decide import rule_terms
+from fraud_detection.core.decide.rule_terms import Number, Term, Truth
+
+Kind = Literal["name", "number", "..."]
+"""A payment field or feature, or an expression that is a number; `...` at the end: more of the last kind."""
+
+
+class Function(NamedTuple):
+    """One function: the kinds of its arguments, and what makes a term of them.
+
+    make: takes a `Field` for a name, else what reads the argument off a payment.
+    """
+
+    takes: tuple[Kind, ...]
+    make: Callable[..., Term]
+
+    def kinds(self, count: int) -> tuple[Kind, ...] | None:
+        """Return the kind of each of `count` arguments; None where it does not take so many.
+
+        >>> FUNCTIONS["min"].kinds(3), FUNCTIONS["abs"].kinds(2)
+        (('number', 'number', 'number'), None)
+        """
+        kinds = self.takes
+        if kinds[-1] == "...":
+            least = kinds[:-1]
+            kinds = (*least, *[least[-1]] * (count - len(least)))
+        return kinds if len(kinds) == count else None
+
+
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "missing": Function(("name",), lambda field: Truth(rule_terms.missing(field))),
+    "abs": Function(("number",), lambda part: Number(rule_terms.applied(abs, part))),
+    "min": Function(
+        ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.least, *parts))
+    ),
+    "max": Function(
+        ("number", "number", "..."), lambda *parts: Number(rule_terms.applied(rule_terms.greatest, *parts))
+    ),
+}
+
+SIGNATURES: Final = ", ".join(f"{name}({', '.join(one.takes)})" for name, one in FUNCTIONS.items())
