@@ -59,7 +59,7 @@ help: ## Print this list
 
 setup: $(BUILT) ## Make .venv from the lock, install the project, compile its hot modules
 
-demo: $(BUILT) ## Run the whole system on a small made-up world
+demo: $(BUILT) ## Run the whole system on a small simulation
 	$(BIN)/fraud demo $(ARGS)
 
 aws-demo: $(BUILT) $(LOCAL_AWS)/.locked ## The same on local AWS services: deployed, streamed, removed

@@ -26,7 +26,7 @@ from benchmarks.load_generator.load import Load, Plan
 from benchmarks.suite.closed_loop import Session
 from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.server import FraudServer
-from benchmarks.suite.world import World, prepared
+from benchmarks.suite.simulation import BenchmarkSimulation, prepared
 from fraud_detection.adapters.terminal import Terminal
 from tools.local_aws.processes import Child
 
@@ -74,12 +74,12 @@ class Found(msgspec.Struct, frozen=True):
         return [name for name, holds in held.items() if not holds]
 
 
-def measure(world: World, attack: str, settings: Settings) -> Found:
+def measure(simulation: BenchmarkSimulation, attack: str, settings: Settings) -> Found:
     """Serve into a new state, and ask by turns without and with the attack."""
     turns = 2 * settings.rounds + 2
-    payments = world.events(int(turns * settings.rate * (settings.seconds + 2)) + 100)
-    tls = certificate(world.folder) if attack == OVER_TLS else None
-    with FraudServer(world.bundle, world.state, payments, tls) as server:
+    payments = simulation.events(int(turns * settings.rate * (settings.seconds + 2)) + 100)
+    tls = certificate(simulation.folder) if attack == OVER_TLS else None
+    with FraudServer(simulation.bundle, simulation.state, payments, tls) as server:
         target = server.start()
         session, without, under, sizes = Session(target), list[Load](), list[Load](), list[float]()
         plan = Plan(settings.seconds, settings.rate, settings.connections)
@@ -155,16 +155,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=usual.rounds, help="turns without and with it (3)")
     parser.add_argument("--peace", type=float, default=usual.peace_s, help="seconds after it (60)")
     parser.add_argument("--attack", choices=ATTACKS, nargs="+", default=list(ATTACKS), help="these alone")
-    parser.add_argument("--quick", action="store_true", help="a small world")
-    parser.add_argument("--directory", type=Path, default=Path("build/bench-attacks"), help="keeps the world")
+    parser.add_argument("--quick", action="store_true", help="a small simulation")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/bench-attacks"), help="keeps the simulation"
+    )
     arguments = parser.parse_args()
     settings = Settings(arguments.rate, arguments.seconds, arguments.rounds, arguments.peace)
-    world = prepared(arguments.directory, Terminal(plain=True).progress, quick=arguments.quick)
+    simulation = prepared(arguments.directory, Terminal(plain=True).progress, quick=arguments.quick)
     here, meter = machine(), Meter()
     print(HEADER)
     found = []
     for attack in arguments.attack:
-        found.append(measure(world, attack, settings))
+        found.append(measure(simulation, attack, settings))
         print(row(found[-1]), flush=True)
     print(f"\n{here.words()}; other work took {100 * meter.elsewhere():.0f} % of its cores meanwhile.")
     sys.exit(any(one.failures for one in found))

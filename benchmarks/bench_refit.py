@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_refit [--seeds 3] [--cards 2500]
 
-Worlds of half a year; in half of them a kind of fraud begins on day 98.  On day 154 a bundle is trained,
+Simulations of half a year; in half of them a kind of fraud begins on day 98.  On day 154 a bundle is trained,
 judged and fitted again, as `fraud train --refit` does; both score the four weeks after it, unseen by either.
 """
 
@@ -17,7 +17,7 @@ from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.demo.demo import demo_project
-from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, changed_world
+from fraud_detection.demo.emerging_fraud import EmergingFraudSettings, changed_simulation
 from fraud_detection.evaluation.measures import Ranking
 from fraud_detection.history.load import read_history
 from fraud_detection.simulator.history_file import write_history
@@ -39,11 +39,11 @@ def average_precision(bundle: Bundle, rows: Dataset) -> float:
     return Ranking.of(scorer.margins(rows.features), rows.label == 1).average_precision()
 
 
-def compared(world: SimulatorSettings, folder: Path) -> tuple[float, float, int]:
+def compared(simulation: SimulatorSettings, folder: Path) -> tuple[float, float, int]:
     """Return average precision of the bundle that was judged and of the one fitted again, and the frauds."""
     project, past = demo_project(), folder / "history.parquet"
-    write_history(world, past)
-    as_of = world.epoch + TRAINED * DAY
+    write_history(simulation, past)
+    as_of = simulation.epoch + TRAINED * DAY
     make_features(project, past, folder / "features.parquet", silent, as_of=as_of)
     given = (project, folder / "features.parquet", folder / "bundle", folder / "evaluation", silent)
     final = train_evaluate_and_refit(*given, tracking=False)[0].bundle
@@ -58,21 +58,21 @@ def compared(world: SimulatorSettings, folder: Path) -> tuple[float, float, int]
 
 
 def main() -> None:
-    """Compare in a few worlds and print a line for each."""
+    """Compare in a few simulations and print a line for each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cards", type=int, default=2_500)
     arguments = parser.parse_args()
-    sys.stdout.write("world                      frauds   judged  fitted again\n")
+    sys.stdout.write("simulation                 frauds   judged  fitted again\n")
     for seed in range(1, arguments.seeds + 1):
         plain = SimulatorSettings(seed=seed, cards=arguments.cards, days=TRAINED + 7 * WEEKS)
         with tempfile.TemporaryDirectory() as name:
             novel = EmergingFraudSettings(plain, "card_testing", BEGINS, 0.4, Path(name))
-        for words, world in (("as ever", plain), ("a new kind of fraud", changed_world(novel))):
+        for words, simulation in (("as ever", plain), ("a new kind of fraud", changed_simulation(novel))):
             with tempfile.TemporaryDirectory() as name:
-                evaluated, again, frauds = compared(world, Path(name))
+                evaluated, again, frauds = compared(simulation, Path(name))
             sys.stdout.write(f"{seed} {words:24} {frauds:6,}   {evaluated:.4f}   {again:.4f}\n")
             sys.stdout.flush()
 

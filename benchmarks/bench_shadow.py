@@ -23,7 +23,7 @@ from benchmarks.load_generator.load import Plan
 from benchmarks.suite.closed_loop import Session
 from benchmarks.suite.machine import Machine, machine
 from benchmarks.suite.server import FraudServer
-from benchmarks.suite.world import World, prepared
+from benchmarks.suite.simulation import BenchmarkSimulation, prepared
 from fraud_detection.adapters.sqlite.shadow_log import ShadowLog, shadow_path
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.adapters.terminal import Terminal
@@ -55,15 +55,15 @@ class Figures(msgspec.Struct, frozen=True):
     p99_ratio: float
 
 
-def measure(world: World, rate: float, seconds: float, rounds: int) -> Figures:
+def measure(simulation: BenchmarkSimulation, rate: float, seconds: float, rounds: int) -> Figures:
     """Take turns with and without a shadow that has the champion's model and one rule more."""
     measured_on = machine()
     needed = int(2 * rounds * rate * (seconds + 4)) + 1000
     with (
         tempfile.TemporaryDirectory() as root,
-        FraudServer(world.bundle, world.state, world.events(needed)) as server,
+        FraudServer(simulation.bundle, simulation.state, simulation.events(needed)) as server,
     ):
-        registry = _live(Path(root) / "live", world)
+        registry = _live(Path(root) / "live", simulation)
         session = Session(server.start())
         plan = Plan(seconds, rate, 64, 3.0)
         found = []
@@ -80,11 +80,11 @@ def measure(world: World, rate: float, seconds: float, rounds: int) -> Figures:
     return Figures(measured_on, rate, found, medians[1] / medians[0])
 
 
-def _live(path: Path, world: World) -> ReleaseRegistry:
+def _live(path: Path, simulation: BenchmarkSimulation) -> ReleaseRegistry:
     registry, author = ReleaseRegistry(path), lifecycle.Author("bench", "measured")
-    bundle = read_bundle(world.bundle)
-    lifecycle.start(registry, bundle, world.project, author)
-    other = msgspec.structs.replace(world.project, rules=(*world.project.rules, RULE))
+    bundle = read_bundle(simulation.bundle)
+    lifecycle.start(registry, bundle, simulation.project, author)
+    other = msgspec.structs.replace(simulation.project, rules=(*simulation.project.rules, RULE))
     lifecycle.set_shadows(registry, [(bundle, other)], author)
     return registry
 
@@ -125,8 +125,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     screen = Terminal(plain=True)
-    world = prepared(arguments.directory, screen.progress)
-    figures = measure(world, arguments.rate, arguments.seconds, arguments.rounds)
+    simulation = prepared(arguments.directory, screen.progress)
+    figures = measure(simulation, arguments.rate, arguments.seconds, arguments.rounds)
     for one in figures.rounds:
         screen.say(
             f"p50 {one.p50_ms[0]:.2f} and {one.p50_ms[1]:.2f} ms, p99 {one.p99_ms[0]:.2f} and "

@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".venv-aws"
 PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- stream: written by `make bench-stream` -->", "<!-- end of stream -->"
-WORLD = SimulatorSettings(seed=7, cards=2_000, days=60)
+SIMULATION = SimulatorSettings(seed=7, cards=2_000, days=60)
 RATE = 100.0
 DRAIN_S = 600.0
 LOOKED_AT = 500
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to FILE")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     arguments = parser.parse_args()
-    bundle, history = world(arguments.directory)
+    bundle, history = trained_bundle(arguments.directory)
     figures = backlog(bundle, history, arguments.payments)
     for poll_s in (1.0, 0.2):
         figures |= steady(bundle, history, arguments.seconds, poll_s)
@@ -82,11 +82,11 @@ def main() -> None:
         PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 
-def world(folder: Path) -> tuple[Bundle, Path]:
+def trained_bundle(folder: Path) -> tuple[Bundle, Path]:
     """Return a bundle and the history it was trained on, made once."""
     if not (folder / "bundle").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        learn(DemoSettings(0, 0, WORLD, folder), demo_project(), Terminal(plain=True).progress)
+        learn(DemoSettings(0, 0, SIMULATION, folder), demo_project(), Terminal(plain=True).progress)
     return read_bundle(folder / "bundle"), folder / "history.parquet"
 
 
@@ -282,7 +282,7 @@ STAGES = {
 
 
 def _payments(count: int) -> list[bytes]:
-    stream = LiveStream(WORLD, LiveOptions(payments=count, labels="none"))
+    stream = LiveStream(SIMULATION, LiveOptions(payments=count, labels="none"))
     return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk][:count]
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_worker_parts [--directory DIR]
 
-The trained world is that of `benchmarks.bench_workers`, which makes it.  Deciding stands beside it: to more
-workers the same payments come in smaller batches.
+The trained simulation is that of `benchmarks.bench_workers`, which makes it.  Deciding is measured
+as well: with more workers the same payments come in smaller batches.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--directory", type=Path, default=Path("build/bench"), help="keeps the trained world")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/bench"), help="keeps the trained simulation"
+    )
     engine = load_engine(parser.parse_args().directory / "bundle")
     options = LiveOptions(payments=20_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     stream = LiveStream(SimulatorSettings(seed=SEED), options)

@@ -123,21 +123,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of load a run (10)")
     parser.add_argument("--connections", type=int, default=16, help="at once (16)")
     parser.add_argument("--rate", type=float, default=0.0, help="payments/s, 0 is a closed loop (0)")
-    parser.add_argument("--directory", type=Path, default=Path("build/bench"), help="keeps the trained world")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("build/bench"), help="keeps the trained simulation"
+    )
     arguments = parser.parse_args()
-    world = SimulatorSettings(seed=SEED)
+    simulation = SimulatorSettings(seed=SEED)
     if not (arguments.directory / "bundle" / "manifest.json").exists():
-        settings = DemoSettings(arguments.seconds, 1_000.0, world, arguments.directory)
+        settings = DemoSettings(arguments.seconds, 1_000.0, simulation, arguments.directory)
         prepare(settings, load_project(PROJECT), Terminal(plain=True).progress)
     for workers in arguments.workers:
-        for name, value in measure(arguments, world, workers).items():
+        for name, value in measure(arguments, simulation, workers).items():
             print(f"{workers} workers: {name:44} {value}")
 
 
-def measure(arguments: argparse.Namespace, world: SimulatorSettings, workers: int) -> dict[str, object]:
+def measure(arguments: argparse.Namespace, simulation: SimulatorSettings, workers: int) -> dict[str, object]:
     """Serve with so many workers, into new state, and send."""
     options = LiveOptions(payments=400_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    stream = LiveStream(world, options)
+    stream = LiveStream(simulation, options)
     events = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
     prepared = iter(list(itertools.islice(events, int(arguments.seconds * 8_000))))
     port = free_port()

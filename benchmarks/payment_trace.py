@@ -51,8 +51,8 @@ from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeLog, FakeS3
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
-from tests.conftest import SmallWorld
-from tests.small_world import make_world, world_in
+from tests.conftest import SmallSimulation
+from tests.small_simulation import make_simulation, simulation_in
 
 WARM_UP = 40
 PAYMENTS = 60
@@ -74,14 +74,14 @@ NAMED = [
 
 Ask = Callable[[bytes], bytes]
 """Let a service decide an event; return the decision record as JSON."""
-Serve = Callable[[SmallWorld, Path, Recorder], AbstractContextManager[Ask]]
+Serve = Callable[[SmallSimulation, Path, Recorder], AbstractContextManager[Ask]]
 
 
 @contextmanager
-def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+def embedded(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:
     """Serve as `fraud run` does: a state file, the model in this process."""
     new_state(folder / "embedded.db")
-    _, service = open_service(world.bundle, folder / "embedded.db")
+    _, service = open_service(simulation.bundle, folder / "embedded.db")
 
     def ask(event: bytes) -> bytes:
         with recorder.switched(recording=True):
@@ -94,10 +94,10 @@ def embedded(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[As
 
 
 @contextmanager
-def http(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
+def http(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:
     """Serve as `fraud serve` does: one connection, whose bytes are given and taken here."""
     new_state(folder / "http.db")
-    _, service = open_service(world.bundle, folder / "http.db")
+    _, service = open_service(simulation.bundle, folder / "http.db")
     with asyncio.Runner() as runner:
         requests = RequestBatcher(service)
         application = Api(requests, Access(None), b"")
@@ -128,9 +128,9 @@ def http(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:
 
 
 @contextmanager
-def aws_lambda(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[Ask]:  # noqa: ARG001 - it has no file
+def aws_lambda(simulation: SmallSimulation, folder: Path, recorder: Recorder) -> Iterator[Ask]:  # noqa: ARG001 - it has no file
     """Serve as the Lambda function does, one record an invocation."""
-    endpoint, log = Endpoint(read_bundle(world.bundle)), FakeLog()
+    endpoint, log = Endpoint(read_bundle(simulation.bundle)), FakeLog()
 
     def invoke_endpoint(**asked: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
         return {"Body": io.BytesIO(endpoint.invoke(asked["Body"], JSON, JSON)[0])}
@@ -140,7 +140,7 @@ def aws_lambda(world: SmallWorld, folder: Path, recorder: Recorder) -> Iterator[
         "s3": recorder.elsewhere(FakeS3()),
         "sagemaker-runtime": recorder.elsewhere(SimpleNamespace(invoke_endpoint=invoke_endpoint)),
     }
-    settings = dict.fromkeys(NAMED, "trace") | {"FRAUD_BUNDLE": str(world.bundle)}
+    settings = dict.fromkeys(NAMED, "trace") | {"FRAUD_BUNDLE": str(simulation.bundle)}
     processor = make_processor(settings, recorder.elsewhere(log).write, clients.__getitem__)
     numbers = itertools.count(FIRST)
 
@@ -172,12 +172,12 @@ async def _nothing(_scope: object, _receive: object, _send: object) -> None:
     """Stand where uvicorn wants an ASGI application; nobody asks it."""
 
 
-def traced(world: SmallWorld, folder: Path, serve: Serve) -> dict[str, Recorder]:
+def traced(simulation: SmallSimulation, folder: Path, serve: Serve) -> dict[str, Recorder]:
     """Return what was recorded of one payment of each outcome, by its name."""
     found: dict[str, Recorder] = {}
-    events = world.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = simulation.live(PAYMENTS, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     recorder = Recorder(Path(fraud_detection.__file__).parent)
-    with recorder.installed(), serve(world, folder, recorder) as ask:
+    with recorder.installed(), serve(simulation, folder, recorder) as ask:
         for number, event in enumerate(events):
             recorder.threads = {}
             action = json.loads(ask(event))["action"]
@@ -204,8 +204,8 @@ def main() -> None:
         raise SystemExit(f"{home} has compiled modules, which cannot be traced: `make pure` removes them")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_world(folder)
-        found = {way: traced(world_in(folder), folder, serve) for way, serve in WAYS.items()}
+        make_simulation(folder)
+        found = {way: traced(simulation_in(folder), folder, serve) for way, serve in WAYS.items()}
     if chosen.json:
         print(json.dumps({way: {one: r.figures() for one, r in of.items()} for way, of in found.items()}))
         return

@@ -1,4 +1,4 @@
-"""A small trained world that the tests of whole paths share; made once for the sources it depends on."""
+"""A small trained simulation that the tests of whole paths share, made once for its sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ hypothesis.settings.register_profile("random", max_examples=500, deadline=None, 
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
-class SmallWorld(msgspec.Struct, frozen=True):
+class SmallSimulation(msgspec.Struct, frozen=True):
     """A project, its history, and the bundle that was trained on it; `other` has another model."""
 
     project: Project
@@ -43,12 +43,12 @@ class SmallWorld(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="session")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+def small_simulation(tmp_path_factory: pytest.TempPathFactory) -> SmallSimulation:
     # Imported here: a process that only hands tests out needs none of the libraries that train.
-    recipe = importlib.import_module("tests.small_world")
-    folder = made_once("small_world", recipe.make_world, tmp_path_factory.mktemp("world"))
-    world: SmallWorld = recipe.world_in(folder)
-    return world
+    recipe = importlib.import_module("tests.small_simulation")
+    folder = made_once("small_simulation", recipe.make_simulation, tmp_path_factory.mktemp("simulation"))
+    simulation: SmallSimulation = recipe.simulation_in(folder)
+    return simulation
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.root import ROOT
 
 KEPT = ROOT / "build" / "tests"
-RECIPES = (Path(__file__), ROOT / "tests" / "small_world.py", ROOT / "requirements" / "all.lock")
+RECIPES = (Path(__file__), ROOT / "tests" / "small_simulation.py", ROOT / "requirements" / "all.lock")
 
 
 @cache

@@ -225,7 +225,7 @@ RULES = (
 
 
 def listed(project: Project) -> Project:
-    """Return a project with lists of what the small world's stream holds."""
+    """Return a project with lists of what the small simulation's stream holds."""
     shops = tuple(
         ListEntry(
             value=f"m{number:05d}", expires=Moment.parse("2026-03-02T18:00:00Z") if number % 2 else None

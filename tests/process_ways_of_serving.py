@@ -185,7 +185,7 @@ class ServeWay:
 
 @contextmanager
 def serving(case: Case, state: Path, words: Sequence[str], last: Before) -> Iterator[Served]:
-    one = Served(case.world, state, *words)
+    one = Served(case.simulation, state, *words)
     try:
         one.wait()
         yield one

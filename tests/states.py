@@ -18,7 +18,7 @@ from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.workers.ownership import shard_path
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 
 def made(state: Path, workers: int = 1) -> Path:
@@ -60,9 +60,9 @@ def for_serving(state: Path, more: Sequence[str], bundle: Path | None = None) ->
     return [one for one in more if not one.startswith("--history=")]
 
 
-def short_history(world: SmallWorld, path: Path, payments: int = 2_000) -> Path:
+def short_history(simulation: SmallSimulation, path: Path, payments: int = 2_000) -> Path:
     """Write the last payments of the history alone: enough where only that there is a past matters."""
-    table = pq.read_table(world.history)
+    table = pq.read_table(simulation.history)
     pq.write_table(table.slice(table.num_rows - payments), path)
     return path
 

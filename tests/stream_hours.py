@@ -22,7 +22,7 @@ from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.testing.aws_fakes import refusal
 from tests.cloudwatch import Metrics
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 
 SHARD = "shardId-000000000000"
@@ -38,10 +38,10 @@ class StreamHours:
     very end of a minute, and are handed over in the next.
     """
 
-    def __init__(self, world: SmallWorld) -> None:
-        self.cloud = Cloud(world)
+    def __init__(self, simulation: SmallSimulation) -> None:
+        self.cloud = Cloud(simulation)
         self.settings = Deployment(environment=self.cloud.settings.environment, region="eu-central-1")
-        self.release: Release = prepare(read_bundle(world.bundle), b"", IMAGE)[0]
+        self.release: Release = prepare(read_bundle(simulation.bundle), b"", IMAGE)[0]
         self.metrics, self.now = Metrics(), 0
         self.read, self.others_read, self.late = True, False, False
         self.retries, self.latency_ms = 1_000, 20.0

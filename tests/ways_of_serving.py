@@ -44,7 +44,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.functional.workers.test_replica import replicate_all
 from tests.states import opened
@@ -77,7 +77,7 @@ def cuttings(events: int, seed: int, largest: int = 60) -> list[Part]:
 class Case(msgspec.Struct, frozen=True):
     """One project, one stream, and the engine made of both the bundle and the project."""
 
-    world: SmallWorld
+    simulation: SmallSimulation
     project: Project
     bundle: Path
     events: list[bytes]
@@ -85,10 +85,10 @@ class Case(msgspec.Struct, frozen=True):
     own_ids: frozenset[str]
 
     @classmethod
-    def of(cls, world: SmallWorld, project: Project, bundle: Path, events: list[bytes]) -> Case:
+    def of(cls, simulation: SmallSimulation, project: Project, bundle: Path, events: list[bytes]) -> Case:
         """Load the engine once: a process that is opened again has the same."""
         own = {str(read.get("transaction_id")) for read in map(fields_of, events)}
-        return cls(world, project, bundle, events, load_engine(bundle, project), frozenset(own))
+        return cls(simulation, project, bundle, events, load_engine(bundle, project), frozenset(own))
 
     def known(self, one: str) -> str:
         """Return an id, or `#` where the event has none of its own: each service names it in its way."""
@@ -329,7 +329,7 @@ class LambdaWay:
         self.name = f"lambda, {shards} shards" + (", delivered again" if again else "")
 
     def decide(self, case: Case, cuts: Sequence[Part], folder: Path) -> Result:  # noqa: ARG002 - all is in the fakes
-        cloud, chance = Cloud(case.world), Random(len(cuts))
+        cloud, chance = Cloud(case.simulation), Random(len(cuts))
         bundle = read_bundle(case.bundle)
         contents = msgspec.structs.replace(bundle.contents, project=case.project)
         bundle = msgspec.structs.replace(bundle, contents=contents)

@@ -113,7 +113,7 @@ def _body_maker(bodies: Sequence[bytes], plan: Plan) -> Callable[[int], bytes]:
 
 
 def copy_names(copies: int) -> list[bytes]:
-    """Return what stands in the holes of each copy; the first one has the names of the world itself.
+    """Return what stands in the holes of each copy; the first one keeps the ids of the simulation.
 
     >>> copy_names(3)
     [b'', b'001', b'002']

@@ -8,7 +8,7 @@ import msgspec
 
 from benchmarks.load_generator.load import Load, Plan, run_load
 from benchmarks.load_generator.target import Server, Target
-from benchmarks.suite.world import Progress
+from benchmarks.suite.simulation import Progress
 
 
 class ClosedLoopSettings(msgspec.Struct, frozen=True):

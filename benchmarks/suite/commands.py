@@ -18,8 +18,8 @@ from benchmarks.suite.machine import Meter, machine
 from benchmarks.suite.page import page_of, write_bench, write_soak
 from benchmarks.suite.report import rows, soak_rows
 from benchmarks.suite.scale import measure_scale
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress, prepared
 from benchmarks.suite.soak import SoakFigures, SoakSettings, measure_soak
-from benchmarks.suite.world import Progress, World, prepared
 from fraud_detection.cli import options
 from fraud_detection.cli.command import command
 from fraud_detection.cli.printing import Output, print_line
@@ -65,39 +65,43 @@ def bench(output: Output, *, wanted: Wanted, write: bool, directory: Path) -> No
     engine: in this process; scale: many entities; http: `fraud serve`; soak: for long; all: all but soak.
     """
     _check(wanted, write=write)
-    world = prepared(directory, output.screen.progress, quick=wanted.quick)
+    simulation = prepared(directory, output.screen.progress, quick=wanted.quick)
     if wanted.what == "soak":
-        soaked = _soak(wanted, world, output.screen.progress)
+        soaked = _soak(wanted, simulation, output.screen.progress)
         _show(output, soak_rows(soaked), soaked)
         if write:
             write_soak(Path.cwd(), soaked)
         return
-    figures = measured(wanted, world, output.screen.progress)
+    figures = measured(wanted, simulation, output.screen.progress)
     _show(output, rows(figures), figures)
     if write:
         write_bench(Path.cwd(), figures)
 
 
-def measured(wanted: Wanted, world: World, progress: Progress) -> Figures:
+def measured(wanted: Wanted, simulation: BenchmarkSimulation, progress: Progress) -> Figures:
     """Measure the parts that were asked for."""
     settings = QUICK if wanted.quick else BenchSettings()
     http = msgspec.structs.replace(settings.http, rate=wanted.rate or settings.http.rate)
     whole, what = wanted.what == "all", wanted.what
     measured_on, meter = machine(), Meter()
-    engine = measure_engine(world, settings.engine, progress) if whole or what == "engine" else None
-    scale = measure_scale(world, settings.scale, progress) if whole or what == "scale" else None
-    served = measure_http(world, http, progress) if whole or what == "http" else None
+    engine = measure_engine(simulation, settings.engine, progress) if whole or what == "engine" else None
+    scale = measure_scale(simulation, settings.scale, progress) if whole or what == "scale" else None
+    served = measure_http(simulation, http, progress) if whole or what == "http" else None
     closed_loop = (
-        measure_comparison(world, wanted.environments, http.closed, progress) if wanted.comparison else None
+        measure_comparison(simulation, wanted.environments, http.closed, progress)
+        if wanted.comparison
+        else None
     )
     compared = None if closed_loop is None else ratios(closed_loop[0], closed_loop[1:])
     parts = (engine, scale, served, closed_loop, compared)
     return Figures(measured_on, wanted.quick, meter.elsewhere(), *parts)
 
 
-def _soak(wanted: Wanted, world: World, progress: Progress) -> SoakFigures:
+def _soak(wanted: Wanted, simulation: BenchmarkSimulation, progress: Progress) -> SoakFigures:
     settings = QUICK_SOAK if wanted.quick else SoakSettings(minutes=wanted.minutes, cards=wanted.cards)
-    return measure_soak(world, msgspec.structs.replace(settings, rate=wanted.rate or settings.rate), progress)
+    return measure_soak(
+        simulation, msgspec.structs.replace(settings, rate=wanted.rate or settings.rate), progress
+    )
 
 
 def _show(output: Output, table: Iterable[tuple[str, str]], figures: Figures | SoakFigures) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, measure_servers
 from benchmarks.suite.comparison.roster import comparison_servers
 from benchmarks.suite.server import FraudServer
-from benchmarks.suite.world import Progress, World
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.core.score.archive import read_bundle
@@ -19,16 +19,18 @@ PAYMENTS = 600_000
 
 
 def measure_comparison(
-    world: World, environments: Path, settings: ClosedLoopSettings, progress: Progress
+    simulation: BenchmarkSimulation, environments: Path, settings: ClosedLoopSettings, progress: Progress
 ) -> list[ClosedLoop]:
     """Return `fraud serve` and then every comparison server, each asked for the same payments.
 
     They get the features of the payments, which `fraud serve` has to make, and keep nothing.
     Raises ConfigError when an environment is not there, or a comparison server's scores are not ours.
     """
-    with world.scratch() as folder:
-        others = comparison_servers(read_bundle(world.bundle), Path(folder), served_rows(world), environments)
-        with FraudServer(world.bundle, world.state, world.events(PAYMENTS)) as ours:
+    with simulation.scratch() as folder:
+        others = comparison_servers(
+            read_bundle(simulation.bundle), Path(folder), served_rows(simulation), environments
+        )
+        with FraudServer(simulation.bundle, simulation.state, simulation.events(PAYMENTS)) as ours:
             first, *rest = measure_servers([ours, *others], settings, progress)
     told = [
         msgspec.structs.replace(one, versions=server.versions())
@@ -37,10 +39,10 @@ def measure_comparison(
     return [first, *told]
 
 
-def served_rows(world: World) -> list[list[float]]:
+def served_rows(simulation: BenchmarkSimulation) -> list[list[float]]:
     """Return the features of the first payments, as they are served."""
-    with world.scratch() as folder:
-        service = world.service(Path(folder) / "state.db")
-        outcomes = service.take(Batch(world.events(ROWS), None, 0), "bench")
+    with simulation.scratch() as folder:
+        service = simulation.service(Path(folder) / "state.db")
+        outcomes = service.take(Batch(simulation.events(ROWS), None, 0), "bench")
         service.close()
     return [list(one.values) for one in outcomes if isinstance(one, Decided)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.suite.world import Progress, World
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.host.stopping import Stop
@@ -81,16 +81,18 @@ def micros(histogram: LatencyHistogram) -> Micros:
     return Micros(histogram.count, p50, p99, p99_9, longest)
 
 
-def measure_engine(world: World, settings: EngineSettings, progress: Progress) -> EngineFigures:
-    """Measure the engine over the state that knows the world's history."""
-    events = world.events(max(settings.bulk, settings.alone + settings.before))
+def measure_engine(
+    simulation: BenchmarkSimulation, settings: EngineSettings, progress: Progress
+) -> EngineFigures:
+    """Measure the engine over the state that knows the simulated history."""
+    events = simulation.events(max(settings.bulk, settings.alone + settings.before))
     rates = []
-    with world.scratch() as folder:
+    with simulation.scratch() as folder:
         for number in range(settings.rounds):
-            rates.append(_bulk(world, events[: settings.bulk], Path(folder) / f"bulk-{number}"))
+            rates.append(_bulk(simulation, events[: settings.bulk], Path(folder) / f"bulk-{number}"))
             progress(f"in bulk: {rates[-1]:,.0f} payments/s", (number + 1) / settings.rounds)
         mean, largest = profile_sizes(Path(folder) / f"bulk-{settings.rounds - 1}" / "state.db")
-        service = world.service(Path(folder) / "alone.db")
+        service = simulation.service(Path(folder) / "alone.db")
         stages = _alone(service, events, settings, progress)
         service.close()
     tally = service.tally
@@ -132,12 +134,12 @@ def take_alone(service: EmbeddedService, event: bytes) -> tuple[float, float]:
     return answered - began, time.perf_counter() - answered
 
 
-def _bulk(world: World, events: Sequence[bytes], folder: Path) -> float:
+def _bulk(simulation: BenchmarkSimulation, events: Sequence[bytes], folder: Path) -> float:
     """Decide a file of events with a new state; return payments a second, the closing included."""
     folder.mkdir()
     source = folder / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    service = world.service(folder / "state.db")
+    service = simulation.service(folder / "state.db")
     began = time.perf_counter()
     run_stream(service, str(source), Stop(), lambda _: None)
     service.close()

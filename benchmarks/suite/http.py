@@ -10,7 +10,7 @@ from benchmarks.suite.closed_loop import ClosedLoop, ClosedLoopSettings, Session
 from benchmarks.suite.engine import Dispersion, dispersion
 from benchmarks.suite.machine import Memory
 from benchmarks.suite.server import FraudServer
-from benchmarks.suite.world import Progress, World
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -52,17 +52,17 @@ class HttpFigures(msgspec.Struct, frozen=True):
     state_mb: float
 
 
-def measure_http(world: World, settings: HttpSettings, progress: Progress) -> HttpFigures:
-    """Measure `fraud serve` with one worker over the state that knows the world's history."""
-    payments = world.events(settings.payments)
+def measure_http(simulation: BenchmarkSimulation, settings: HttpSettings, progress: Progress) -> HttpFigures:
+    """Measure `fraud serve` with one worker over the state that knows the simulated history."""
+    payments = simulation.events(settings.payments)
     starts = []
     for number in range(settings.starts):
         progress("starting the server", number / settings.starts)
-        with FraudServer(world.bundle, world.state, payments) as server:
+        with FraudServer(simulation.bundle, simulation.state, payments) as server:
             server.start()
             starts.append(server.start_up)
     progress("starting the server", 1.0)
-    with FraudServer(world.bundle, world.state, payments) as server:
+    with FraudServer(simulation.bundle, simulation.state, payments) as server:
         session = Session(server.start())
         even, by_chance = (_fixed(session, settings, progress, poisson=poisson) for poisson in (False, True))
         closed = session.closed_loop(settings.closed)

@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.suite.engine import Dispersion, Micros, micros, take_all, take_alone
 from benchmarks.suite.machine import memory_of
-from benchmarks.suite.world import Progress, World, alone, spread_over
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress, alone, spread_over
 from fraud_detection.adapters.host.gc_tuning import few_collections
 from fraud_detection.adapters.sqlite.state_guard import copy_state
 from fraud_detection.core.errors import ConfigError
@@ -82,22 +82,24 @@ class ScaleJob(msgspec.Struct, frozen=True):
     settings: ScaleSettings
 
 
-def measure_scale(world: World, settings: ScaleSettings, progress: Progress) -> ScaleFigures:
+def measure_scale(
+    simulation: BenchmarkSimulation, settings: ScaleSettings, progress: Progress
+) -> ScaleFigures:
     """Make both states, and measure in a fresh process."""
     count = settings.before + settings.cold + settings.payments
-    events = world.events(count)
-    with world.scratch() as folder:
+    events = simulation.events(count)
+    with simulation.scratch() as folder:
         files = []
         for name, entities in (("few", settings.few), ("many", settings.many)):
-            copies = world.copies_of_entities(entities)
-            source = world.copied(copies, progress)
+            copies = simulation.copies_of_entities(entities)
+            source = simulation.copied(copies, progress)
             state, payments = Path(folder) / f"{name}.db", Path(folder) / f"{name}.jsonl"
             copy_state(source, state)
             payments.write_bytes(b"\n".join(spread_over(events, copies)))
             files.append((str(state), str(payments)))
         (few_state, few), (many_state, many) = files
         progress("many entities and few: measuring", 0.0)
-        job = ScaleJob(str(world.bundle.resolve()), few_state, many_state, few, many, settings)
+        job = ScaleJob(str(simulation.bundle.resolve()), few_state, many_state, few, many, settings)
         asked = subprocess.run(
             [sys.executable, "-m", "benchmarks.suite.scale"],
             input=msgspec.json.encode(job),

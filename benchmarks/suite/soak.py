@@ -1,7 +1,7 @@
 """A soak: `fraud serve` at a fixed rate for long, with many cards, looked at minute by minute.
 
-The cards are copies of the world's, each with its own past; all profiles are brought into memory before the
-time begins, so that what grows later is no cache that fills.
+The cards are copies of the simulated ones, each with its own past; all profiles are loaded before
+the time begins, so that what grows later is no cache that fills.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.load_generator.load import Load, Plan, Slice, run_load
 from benchmarks.load_generator.target import Target
 from benchmarks.suite.machine import Machine, Memory, Meter, machine
 from benchmarks.suite.server import FraudServer
-from benchmarks.suite.world import Progress, World, with_holes
+from benchmarks.suite.simulation import BenchmarkSimulation, Progress, with_holes
 from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import ConfigError
 
@@ -79,20 +79,20 @@ class SoakFigures(msgspec.Struct, frozen=True):
     elsewhere_share: float
 
 
-def measure_soak(world: World, settings: SoakSettings, progress: Progress) -> SoakFigures:
+def measure_soak(simulation: BenchmarkSimulation, settings: SoakSettings, progress: Progress) -> SoakFigures:
     """Run the soak; raise ConfigError when it is too short to say anything."""
     if settings.minutes * 60 < 4 * settings.slice_s:
         raise ConfigError(
             f"--minutes {settings.minutes:g}: at least {4 * settings.slice_s / 60:g} are needed"
         )
     measured_on, meter = machine(), Meter()
-    copies = world.copies_for(settings.cards)
-    state = world.copied(copies, progress)
-    first, *events = world.events(_needed(settings, copies) + 1)
-    with FraudServer(world.bundle, state, [first, *map(with_holes, events)]) as server:
+    copies = simulation.copies_for(settings.cards)
+    state = simulation.copied(copies, progress)
+    first, *events = simulation.events(_needed(settings, copies) + 1)
+    with FraudServer(simulation.bundle, state, [first, *map(with_holes, events)]) as server:
         target = server.start()
         at_start = server.memory()
-        entities = _load_profiles(target, world, first, copies, progress)
+        entities = _load_profiles(target, simulation, first, copies, progress)
         loaded, minutes = server.memory(), list[Minute]()
 
         def look(one: Slice) -> None:
@@ -125,7 +125,7 @@ def verdict(minutes: Sequence[Minute]) -> Verdict:
 
 
 def _needed(settings: SoakSettings, copies: int) -> int:
-    """Return how many payments of the world itself there must be, each to be sent once for each copy."""
+    """Return how many payments of the simulation itself there must be, each to be sent once for each copy."""
     block = Plan(0).block
     payments = settings.rate * (60 * settings.minutes + settings.warm_up_s)
     return math.ceil(payments / copies / block) * block
@@ -142,9 +142,11 @@ def _plan(settings: SoakSettings, copies: int) -> Plan:
     )
 
 
-def _load_profiles(target: Target, world: World, event: bytes, copies: int, progress: Progress) -> int:
+def _load_profiles(
+    target: Target, simulation: BenchmarkSimulation, event: bytes, copies: int, progress: Progress
+) -> int:
     """Let every card of every copy pay once, in lists, so that all profiles are loaded; return how many."""
-    payments, profiles = _one_a_card(world, event)
+    payments, profiles = _one_a_card(simulation, event)
     lists = [b"[" + b",".join(payments[at : at + LIST]) + b"]" for at in range(0, len(payments), LIST)]
     words, total, done = f"loading {copies * profiles:,} profiles", copies * len(lists), 0
 
@@ -160,9 +162,9 @@ def _load_profiles(target: Target, world: World, event: bytes, copies: int, prog
     return copies * profiles
 
 
-def _one_a_card(world: World, event: bytes) -> tuple[list[bytes], int]:
+def _one_a_card(simulation: BenchmarkSimulation, event: bytes) -> tuple[list[bytes], int]:
     """Return a payment with holes for each card and merchant, and how many of these there are."""
-    state_file = StateFile(world.state, reading=True)
+    state_file = StateFile(simulation.state, reading=True)
     cards, merchants = (
         [str(row[0]) for row in state_file.rows("SELECT id FROM profiles WHERE entity = ?", (entity,))]
         for entity in (CARD, MERCHANT)

@@ -36,7 +36,7 @@ NUMBERS = count(1)
 SECONDS_A_DAY = 86_400
 
 
-class World(msgspec.Struct):
+class DynamoTables(msgspec.Struct):
     """A client, where it leads, and new tables: for profiles (key `k`), labels and others (key `id`)."""
 
     on: str
@@ -50,11 +50,11 @@ ON = ["fake", "local", pytest.param("moto", marks=pytest.mark.long)]
 
 
 @pytest.fixture(params=ON)
-def world(request: pytest.FixtureRequest) -> World:
+def tables(request: pytest.FixtureRequest) -> DynamoTables:
     number = next(NUMBERS)
     keys = {f"profiles-{number}": "k", f"labels-{number}": "id", f"others-{number}": "id"}
     if request.param == "fake":
-        return World("fake", FakeDynamo(keys), *keys)
+        return DynamoTables("fake", FakeDynamo(keys), *keys)
     client = request.getfixturevalue(request.param)("dynamodb")
     for table, key in keys.items():
         client.create_table(
@@ -63,14 +63,14 @@ def world(request: pytest.FixtureRequest) -> World:
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
         )
-    return World(request.param, client, *keys)
+    return DynamoTables(request.param, client, *keys)
 
 
 @pytest.fixture
-def with_statements(world: World) -> World:
-    if world.on == "moto":
+def with_statements(tables: DynamoTables) -> DynamoTables:
+    if tables.on == "moto":
         pytest.skip("moto's server answers 500 to a statement with parameters")
-    return world
+    return tables
 
 
 def item(one: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - AWS's names
@@ -85,8 +85,8 @@ def refused(code: str) -> Iterator[None]:
 
 
 class TestItems:
-    def test_what_was_put_is_read_until_it_is_deleted(self, world: World) -> None:
-        client, table = world.client, world.others
+    def test_what_was_put_is_read_until_it_is_deleted(self, tables: DynamoTables) -> None:
+        client, table = tables.client, tables.others
         items = [item(f"p{n}", d={"B": bytes([n, 0, 255])}, n={"N": str(n)}) for n in range(60)]
         batch_put(client, table, items)
         batch_put(client, table, [item("p0", d={"B": b"again"})])
@@ -96,21 +96,21 @@ class TestItems:
             one["id"]["S"]: one for one in [item("p0", d={"B": b"again"}), *items[2:]]
         }
 
-    def test_only_the_attributes_that_are_asked_for_come(self, world: World) -> None:
+    def test_only_the_attributes_that_are_asked_for_come(self, tables: DynamoTables) -> None:
         batch_put(
-            world.client, world.others, [item("a", d={"B": b"x"}, n={"N": "1"}), item("b", n={"N": "2"})]
+            tables.client, tables.others, [item("a", d={"B": b"x"}, n={"N": "1"}), item("b", n={"N": "2"})]
         )
-        found = batch_get(world.client, world.others, [item("a"), item("b")], ("id", "d"))
+        found = batch_get(tables.client, tables.others, [item("a"), item("b")], ("id", "d"))
         assert sorted(found, key=str) == [item("a", d={"B": b"x"}), item("b")]
 
-    def test_a_write_of_which_one_item_is_refused_writes_none(self, world: World) -> None:
-        if world.on == "moto":
+    def test_a_write_of_which_one_item_is_refused_writes_none(self, tables: DynamoTables) -> None:
+        if tables.on == "moto":
             pytest.skip("moto's server keeps the items before the refused one")
         with pytest.raises(ConfigError):
-            batch_put(world.client, world.others, [item("a"), item("b", d={"B": b"x" * MAX_ITEM_BYTES})])
-        assert batch_get(world.client, world.others, [item("a"), item("b")]) == []
+            batch_put(tables.client, tables.others, [item("a"), item("b", d={"B": b"x" * MAX_ITEM_BYTES})])
+        assert batch_get(tables.client, tables.others, [item("a"), item("b")]) == []
 
-    def test_time_to_live_is_an_attribute_like_any_other(self, with_statements: World) -> None:
+    def test_time_to_live_is_an_attribute_like_any_other(self, with_statements: DynamoTables) -> None:
         store = DynamoProfiles(with_statements.client, with_statements.profiles, ["card"], days=3)
         before = int(time.time())
         store.save({(0, "c1"): msgspec.msgpack.encode(["7", "x"])})
@@ -174,26 +174,26 @@ MOTO_TAKES = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_aws_refuses_is_refused(world: World, what: str) -> None:
-    if world.on == "moto" and what in MOTO_TAKES:
-        REFUSED[what](world.client, world.others)  # fails as soon as moto refuses it too
+def test_what_aws_refuses_is_refused(tables: DynamoTables, what: str) -> None:
+    if tables.on == "moto" and what in MOTO_TAKES:
+        REFUSED[what](tables.client, tables.others)  # fails as soon as moto refuses it too
         return
     with refused("ValidationException"):
-        REFUSED[what](world.client, world.others)
+        REFUSED[what](tables.client, tables.others)
 
 
 @pytest.mark.parametrize("call", [puts(item("a")), gets(item("a")), change("ADD", "a")])
-def test_a_table_that_is_not_there_is_named_so(world: World, call: Call) -> None:
+def test_a_table_that_is_not_there_is_named_so(tables: DynamoTables, call: Call) -> None:
     with refused("ResourceNotFoundException"):
-        call(world.client, "absent")
+        call(tables.client, "absent")
 
 
 class TestSets:
-    def strings(self, world: World) -> set[str]:
-        (found,) = batch_get(world.client, world.others, [item("set")])
+    def strings(self, tables: DynamoTables) -> set[str]:
+        (found,) = batch_get(tables.client, tables.others, [item("set")])
         return set(found.get("shards", {}).get("SS", ()))
 
-    def test_strings_are_added_and_taken_away(self, world: World) -> None:
+    def test_strings_are_added_and_taken_away(self, tables: DynamoTables) -> None:
         for verb, strings, left in [
             ("ADD", "ab", "ab"),
             ("ADD", "bc", "abc"),
@@ -202,52 +202,52 @@ class TestSets:
             ("DELETE", "a", ""),
             ("ADD", "d", "d"),
         ]:
-            change(verb, *strings)(world.client, world.others)
-            assert self.strings(world) == set(left)
+            change(verb, *strings)(tables.client, tables.others)
+            assert self.strings(tables) == set(left)
 
-    def test_other_attributes_of_the_item_stay(self, world: World) -> None:
-        batch_put(world.client, world.others, [item("set", d={"B": b"x"})])
-        change("ADD", "a")(world.client, world.others)
-        change("DELETE", "a")(world.client, world.others)
-        assert batch_get(world.client, world.others, [item("set")]) == [item("set", d={"B": b"x"})]
+    def test_other_attributes_of_the_item_stay(self, tables: DynamoTables) -> None:
+        batch_put(tables.client, tables.others, [item("set", d={"B": b"x"})])
+        change("ADD", "a")(tables.client, tables.others)
+        change("DELETE", "a")(tables.client, tables.others)
+        assert batch_get(tables.client, tables.others, [item("set")]) == [item("set", d={"B": b"x"})]
 
-    def test_each_lane_names_itself_once(self, world: World) -> None:
+    def test_each_lane_names_itself_once(self, tables: DynamoTables) -> None:
         for shard in ("a", "b", "a"):
-            (shards,) = batch_get(world.client, world.others, [item(SHARDS)]) or [{}]
-            ShardCounts(world.client, world.others).take(shard, shards, {})
-        (kept,) = batch_get(world.client, world.others, [item(SHARDS)])
+            (shards,) = batch_get(tables.client, tables.others, [item(SHARDS)]) or [{}]
+            ShardCounts(tables.client, tables.others).take(shard, shards, {})
+        (kept,) = batch_get(tables.client, tables.others, [item(SHARDS)])
         assert set(kept["shards"]["SS"]) == {"a", "b"}
 
 
 class TestDecisions:
-    def index(self, world: World, shard: str = "shardId-000000000001") -> DynamoDedupIndex:
-        found = DynamoDedupIndex(world.client, world.others, world.labels, days=30)
+    def index(self, tables: DynamoTables, shard: str = "shardId-000000000001") -> DynamoDedupIndex:
+        found = DynamoDedupIndex(tables.client, tables.others, tables.labels, days=30)
         found.shard = shard
         return found
 
-    def test_labels_are_known_to_another_process(self, world: World) -> None:
+    def test_labels_are_known_to_another_process(self, tables: DynamoTables) -> None:
         labels = [Label(f"p{n % 40}", fraud=bool(n % 3), known_at=n, sequence=n) for n in range(90)]
-        self.index(world).store([], labels[:60])
-        self.index(world).store([], [])
-        index = self.index(world)
+        self.index(tables).store([], labels[:60])
+        self.index(tables).store([], [])
+        index = self.index(tables)
         index.batch_state([], [f"p{n}" for n in range(40)])
         index.store([], labels[60:])
-        found = self.index(world).batch_state([], [f"p{n}" for n in range(50)]).labels
+        found = self.index(tables).batch_state([], [f"p{n}" for n in range(50)]).labels
         assert {one: [each.known_at for each in told] for one, told in found.items()} == {
             f"p{n}": list(range(n, 90, 40)) for n in range(40)
         }
 
-    def test_a_journal_larger_than_an_item_is_read_whole(self, world: World) -> None:
+    def test_a_journal_larger_than_an_item_is_read_whole(self, tables: DynamoTables) -> None:
         events = [
             UnfinishedEvent(str(n), f"p{n}", random.Random(n).randbytes(PART_BYTES // 2)) for n in range(5)
         ]
-        self.index(world).store_unfinished(events)
-        assert self.index(world).unfinished() == events
-        assert self.index(world, "another shard").unfinished() == []
-        self.index(world).store_unfinished([])
-        assert self.index(world).unfinished() == []
+        self.index(tables).store_unfinished(events)
+        assert self.index(tables).unfinished() == events
+        assert self.index(tables, "another shard").unfinished() == []
+        self.index(tables).store_unfinished([])
+        assert self.index(tables).unfinished() == []
 
-    def test_of_two_shards_that_decide_a_payment_one_is_refused(self, with_statements: World) -> None:
+    def test_of_two_shards_that_decide_a_payment_one_is_refused(self, with_statements: DynamoTables) -> None:
         mine, theirs = (self.index(with_statements, shard) for shard in ("a", "b"))
         decisions = [DecisionItem(f"p{n}", "{}", "b", n, (), b"", b"{}") for n in range(30)]
         theirs.store(decisions[29:], [])
@@ -260,7 +260,9 @@ class TestDecisions:
 
 
 class TestStatements:
-    def test_an_item_that_is_there_is_not_inserted_and_the_others_are(self, with_statements: World) -> None:
+    def test_an_item_that_is_there_is_not_inserted_and_the_others_are(
+        self, with_statements: DynamoTables
+    ) -> None:
         client, table = with_statements.client, with_statements.others
         batch_put(client, table, [item("p1", d={"S": "first"})])
         writes = {n: insertion(table, item(f"p{n}", d={"S": "new"})) for n in range(3)}
@@ -268,7 +270,7 @@ class TestStatements:
         found = batch_get(client, table, [item(f"p{n}") for n in range(3)])
         assert {one["id"]["S"]: one["d"]["S"] for one in found} == {"p0": "new", "p1": "first", "p2": "new"}
 
-    def test_a_profile_whose_version_has_moved_on_is_refused(self, with_statements: World) -> None:
+    def test_a_profile_whose_version_has_moved_on_is_refused(self, with_statements: DynamoTables) -> None:
         client, table = with_statements.client, with_statements.profiles
         mine, theirs = (DynamoProfiles(client, table, ["card"]) for _ in range(2))
         keys = [(0, f"c{n}") for n in range(30)]
@@ -287,7 +289,7 @@ class TestStatements:
         ],
     )
     def test_a_statement_that_is_refused_stops_no_other(
-        self, with_statements: World, table: str, values: list[Any], code: str
+        self, with_statements: DynamoTables, table: str, values: list[Any], code: str
     ) -> None:
         client, there = with_statements.client, with_statements.others
         text = "INSERT INTO \"{}\" VALUE {{'id': ?, 'd': ?}}"
@@ -300,7 +302,7 @@ class TestStatements:
         assert batch_get(client, there, [item("a"), item("good")]) == [item("good", d={"S": "x"})]
 
     @pytest.mark.parametrize("number", [0, 26])
-    def test_a_call_has_1_to_25_statements(self, with_statements: World, number: int) -> None:
+    def test_a_call_has_1_to_25_statements(self, with_statements: DynamoTables, number: int) -> None:
         insert = insertion(with_statements.others, item("a"))
         with refused("ValidationException"):
             with_statements.client.batch_execute_statement(Statements=[insert] * number)

@@ -53,7 +53,7 @@ TRAITS = {
 NAMES = list(TRAITS)
 
 
-class World:
+class StoreHarness:
     """Where profiles rest; `process` gives the store of a process that has just been started."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -100,13 +100,13 @@ class InTransactions:
 
 
 @pytest.fixture(params=NAMES)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    return World(request.param, tmp_path)
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> StoreHarness:
+    return StoreHarness(request.param, tmp_path)
 
 
 @pytest.fixture(params=sorted(OF_SHARDS))
-def shards(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    return World(request.param, tmp_path)
+def shards(request: pytest.FixtureRequest, tmp_path: Path) -> StoreHarness:
+    return StoreHarness(request.param, tmp_path)
 
 
 def profile(number: int, content: object) -> bytes:
@@ -150,55 +150,55 @@ MAX_VALUE = 10**56 - 1
 
 
 class TestEveryStore:
-    def test_what_was_saved_is_loaded_to_the_byte(self, world: World) -> None:
+    def test_what_was_saved_is_loaded_to_the_byte(self, harness: StoreHarness) -> None:
         saved = {
             (entity, f"e{n}"): profile(n, [n, "x" * n, b"\x00\xff"]) for n in range(40) for entity in (0, 1)
         }
-        with world.process() as store:
+        with harness.process() as store:
             assert store.save(saved) == set()
             assert store.load(list(saved)) == saved
 
-    def test_absent_keys_are_absent(self, world: World) -> None:
-        with world.process() as store:
+    def test_absent_keys_are_absent(self, harness: StoreHarness) -> None:
+        with harness.process() as store:
             assert store.load([]) == {}
             assert store.save({}) == set()
             assert store.load([(0, "nobody"), (1, "nobody")]) == {}
             store.save({(0, "one"): profile(1, "x")})
             assert store.load([(1, "one"), (0, "one"), (0, "two")]).keys() == {(0, "one")}
 
-    def test_ids_with_odd_characters_stay_apart(self, world: World) -> None:
+    def test_ids_with_odd_characters_stay_apart(self, harness: StoreHarness) -> None:
         saved = {
             (entity, one): profile(1, [entity, place]) for place, one in enumerate(ODD) for entity in (0, 1)
         }
-        with world.process() as store:
+        with harness.process() as store:
             store.save(saved)
             assert store.load(list(saved)) == saved
 
     @pytest.mark.parametrize("count", [1, 25, 26, 100, 101, 333])
-    def test_any_number_of_keys_goes_at_once(self, world: World, count: int) -> None:
+    def test_any_number_of_keys_goes_at_once(self, harness: StoreHarness, count: int) -> None:
         saved = {(n % 2, f"e{n}"): profile(n, n) for n in range(count)}
-        with world.process() as store:
+        with harness.process() as store:
             store.save(saved)
             assert store.load([*saved, (0, "nobody")]) == saved
 
-    def test_a_save_replaces_what_was_there(self, world: World) -> None:
-        with world.process() as store:
+    def test_a_save_replaces_what_was_there(self, harness: StoreHarness) -> None:
+        with harness.process() as store:
             for turn in range(5):
                 store.load([(0, "one")])
                 assert store.save({(0, "one"): profile(turn, turn)}) == set()
                 assert store.load([(0, "one")]) == {(0, "one"): profile(turn, turn)}
 
-    def test_the_largest_number_of_a_stream_survives(self, world: World) -> None:
-        with world.process() as store:
+    def test_the_largest_number_of_a_stream_survives(self, harness: StoreHarness) -> None:
+        with harness.process() as store:
             store.save({(0, "one"): profile(MAX_VALUE, "x")})
             assert number(store.load([(0, "one")])[0, "one"]) == MAX_VALUE
 
-    def test_a_new_process_finds_what_was_saved_where_the_store_lasts(self, world: World) -> None:
+    def test_a_new_process_finds_what_was_saved_where_the_store_lasts(self, harness: StoreHarness) -> None:
         saved = {(entity, one): profile(7, one) for one in ODD for entity in (0, 1)}
-        with world.process() as store:
+        with harness.process() as store:
             store.save(saved)
-        with world.process() as store:
-            assert store.load(list(saved)) == (saved if TRAITS[world.name].lasts else {})
+        with harness.process() as store:
+            assert store.load(list(saved)) == (saved if TRAITS[harness.name].lasts else {})
 
 
 class TestStoresOfShards:
@@ -207,7 +207,7 @@ class TestStoresOfShards:
 
     @pytest.mark.parametrize("entity", [ORDERING, SHARED])
     def test_a_save_that_another_one_has_overtaken_is_refused_where_that_is_promised(
-        self, shards: World, entity: int
+        self, shards: StoreHarness, entity: int
     ) -> None:
         key = (entity, "one")
         mine, theirs = shards.lane_store("a"), shards.lane_store("b")
@@ -223,7 +223,7 @@ class TestStoresOfShards:
                 assert refused == set()
                 assert left in {f"theirs {turn}", f"mine {turn}"}
 
-    def test_a_refused_save_keeps_the_others_of_the_call(self, shards: World) -> None:
+    def test_a_refused_save_keeps_the_others_of_the_call(self, shards: StoreHarness) -> None:
         keys = [(SHARED, f"e{n}") for n in range(120)]
         mine, theirs = shards.lane_store("a"), shards.lane_store("b")
         assert mine.load(keys) == theirs.load(keys) == {}
@@ -235,7 +235,7 @@ class TestStoresOfShards:
         write_conflicts = {key for key in keys if content(left[key]) == "theirs"}
         assert write_conflicts == refused if promised else write_conflicts <= {keys[3], keys[77]}
 
-    def test_each_lane_finds_its_own_number(self, shards: World) -> None:
+    def test_each_lane_finds_its_own_number(self, shards: StoreHarness) -> None:
         key = (SHARED, "one")
         for shard, at in [("a", 5), ("b", 9), ("a", 6)]:
             store = shards.lane_store(shard)
@@ -244,7 +244,7 @@ class TestStoresOfShards:
         found = {shard: number(shards.lane_store(shard).load([key])[key]) for shard in ("a", "b", "c")}
         assert found == {"a": 6, "b": 9, "c": 0}
 
-    def test_the_version_counts_the_saves(self, shards: World) -> None:
+    def test_the_version_counts_the_saves(self, shards: StoreHarness) -> None:
         for entity in (ORDERING, SHARED):
             key = (entity, "one")
             for saves in range(4):
@@ -273,9 +273,9 @@ TURNS = st.lists(
 def test_a_store_is_a_dictionary(name: str, turns: list[dict[ProfileKey, tuple[int, object]]]) -> None:
     """One writer that loads before it saves, started anew before every turn where the store lasts."""
     with tempfile.TemporaryDirectory() as folder:
-        world, expected = World(name, Path(folder)), dict[ProfileKey, bytes]()
+        harness, expected = StoreHarness(name, Path(folder)), dict[ProfileKey, bytes]()
         for turn in turns:
-            with world.process() as store:
+            with harness.process() as store:
                 if not TRAITS[name].lasts:
                     expected = {}
                 assert store.load([*turn, *expected]) == expected

@@ -64,8 +64,8 @@ LABELS = "transaction_id,is_fraud,label_known_at,source\n"
 HANDBOOK = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")
 
 
-def write_world(folder: Path, run: Callable[..., str]) -> None:
-    """Make the world of the pages, small: history, features, a bundle, what was decided, what is live.
+def write_page_files(folder: Path, run: Callable[..., str]) -> None:
+    """Make the small sample files of the pages: history, features, a bundle, what was decided, what is live.
 
     run: runs lines in the folder, as a person would.
     """
@@ -75,13 +75,13 @@ def write_world(folder: Path, run: Callable[..., str]) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
     _write_changes(folder)
     _write_handbook(folder / "handbook.parquet")
-    world = "--cards 200 --plain"
+    simulation = "--cards 200 --plain"
     run(
-        f"fraud generate history {world} --out data/history.parquet",
-        f"fraud generate history {world} --out payments.csv",
+        f"fraud generate history {simulation} --out data/history.parquet",
+        f"fraud generate history {simulation} --out payments.csv",
         "fraud train --refit --no-tracking --plain",
         "fraud train --features build/features.parquet --bundle build/demo/bundle --no-tracking --plain",
-        f"fraud generate live {world} --events 400 --rate 5000 --to live.jsonl",
+        f"fraud generate live {simulation} --events 400 --rate 5000 --to live.jsonl",
     )
     for name in ("history.parquet", "data/until-now.parquet"):
         shutil.copy(folder / "data/history.parquet", folder / name)

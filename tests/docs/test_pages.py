@@ -1,4 +1,4 @@
-"""Every command and every Python example of the pages runs as it stands, each on a copy of a small world."""
+"""Every command and Python example of the pages runs as it stands, on a copy of a small simulation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from fraud_detection.adapters.aws.clients import clients_of
 from tests.docs.blocks import BLOCKS, Block
 from tests.docs.clone import environment, fresh_clone
-from tests.docs.samples import write_own_data, write_world
+from tests.docs.samples import write_own_data, write_page_files
 from tests.docs.shell import run_block, run_lines
 from tests.docs.test_blocks import NOT_RUN, named, place
 from tests.root import ROOT
@@ -40,18 +40,18 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulation(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the clone in which all that the pages speak of has been made."""
-    folder = tmp_path_factory.mktemp("world") / "fraud"
+    folder = tmp_path_factory.mktemp("simulation") / "fraud"
     shutil.copytree(clone, folder, symlinks=True)
-    write_world(folder, lambda *lines: run_lines(lines, folder, in_venv(clone)))
+    write_page_files(folder, lambda *lines: run_lines(lines, folder, in_venv(clone)))
     return folder
 
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path, clone: Path, block: Block) -> Path:
     own = block.page in OWN_DATA
-    source = clone if own else request.getfixturevalue("world")
+    source = clone if own else request.getfixturevalue("simulation")
     copy = tmp_path / "fraud"
     shutil.copytree(source, copy, symlinks=True)
     if own:
@@ -108,12 +108,12 @@ def test_every_python_example_runs(
     assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stderr}"
 
 
-def test_every_event_among_the_json_is_one_that_the_simulated_world_reads(world: Path, clone: Path) -> None:
+def test_every_event_among_the_json_is_one_that_the_simulator_reads(simulation: Path, clone: Path) -> None:
     events = [json.loads(one.text) for one in RUN if one.language == "json" and '"type": "label"' in one.text]
     assert events
     lines = "".join(f"{json.dumps(event)}\n" for event in events)
-    (world / "labels.jsonl").write_text(lines)
+    (simulation / "labels.jsonl").write_text(lines)
     commands = ["fraud state create labels.db --plain"]
     commands += ["fraud run --source labels.jsonl --state labels.db --plain"]
-    said = run_lines(commands, world, in_venv(clone))
+    said = run_lines(commands, simulation, in_venv(clone))
     assert "quarantined 0" in said or "0 quarantined" in said or "quarantine" not in said

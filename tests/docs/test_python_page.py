@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.docs.blocks import BLOCKS
 from tests.root import ROOT
 
@@ -25,10 +25,10 @@ CELLS = [
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("parts", [PAGE, CELLS], ids=["page", "notebook"])
 def test_every_part_runs_after_the_one_before(
-    parts: list[str], small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: list[str], small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pandas")
-    shutil.copy(small_world.history, tmp_path / "payments.parquet")
+    shutil.copy(small_simulation.history, tmp_path / "payments.parquet")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     assert len(parts) >= 3

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.docs.blocks import BLOCKS
 from tests.root import ROOT
 
 
 def test_the_tests_of_the_page_pass(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (block,) = [one for one in BLOCKS if one.page == "docs/testing.md"]
     (tmp_path / "build").mkdir()
-    (tmp_path / "build" / "bundle").symlink_to(small_world.bundle)
+    (tmp_path / "build" / "bundle").symlink_to(small_simulation.bundle)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     page: dict[str, Any] = {}

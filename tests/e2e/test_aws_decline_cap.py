@@ -17,7 +17,7 @@ from fraud_detection.adapters.aws.state.dynamodb_decisions import DynamoDedupInd
 from fraud_detection.core.decision_settings import ControlGroupSettings
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import assemble
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, project_of, stream_of
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
@@ -40,11 +40,11 @@ pytestmark = [
 
 
 def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    plain = read_bundle(small_world.bundle)
+    plain = read_bundle(small_simulation.bundle)
     project = msgspec.structs.replace(
-        project_of(small_world), control_group=ControlGroupSettings(sampling_rate=0.2, max_amount=1e9)
+        project_of(small_simulation), control_group=ControlGroupSettings(sampling_rate=0.2, max_amount=1e9)
     )
     bundle = assemble(msgspec.structs.replace(plain.contents, project=project), plain.manifest)
     settings = local_settings("limit", batches={"size": BATCH, "retries": 1000}, stream={"shards": SHARDS})
@@ -54,7 +54,7 @@ def test_a_project_with_every_limit_decides_on_aws_and_keeps_its_bound(
         with site:
             producer = KinesisProducer(clients("kinesis"), outputs["Stream"])
             receiver = KinesisReceiver(producer, ("card_id", "transaction_id"))
-            for event in stream_of(small_world, PAYMENTS):
+            for event in stream_of(small_simulation, PAYMENTS):
                 receiver.write(event)
             receiver.close()
             assert site.mapping.drained(TIMEOUT_S), services.tail()

@@ -26,7 +26,7 @@ from fraud_detection.adapters.aws.state.dynamodb_decisions import DecisionItem, 
 from fraud_detection.adapters.aws.state.versioned_profiles import unpack
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.logs import entries
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.e2e.stream_truth import SavedProfiles, Truth, events, log_lines, records
 from tests.root import ROOT
 from tools.aws_demo.demo import deployed, local_settings
@@ -74,17 +74,22 @@ class Stage:
 
 
 def play(
-    world: SmallWorld, folder: Path, payments: int, trouble: Callable[[Stage], object] = lambda _: None
+    simulation: SmallSimulation,
+    folder: Path,
+    payments: int,
+    trouble: Callable[[Stage], object] = lambda _: None,
 ) -> Day:
     """Deploy, send payments at full speed, let trouble come, and collect what became of them."""
-    bundle = read_bundle(world.bundle)
+    bundle = read_bundle(simulation.bundle)
     settings = local_settings(
         "e2e",
         stream={"shards": SHARDS[payments]},
         batches={"retries": 1000},
         function={"budget_ms": 400, "timeout_s": 10},
     )
-    sent = world.live(payments, late_share=0.03, repeat_share=0.02, malformed_share=0.015, labels="fraud")
+    sent = simulation.live(
+        payments, late_share=0.03, repeat_share=0.02, malformed_share=0.015, labels="fraud"
+    )
     with deployed(bundle, settings, TOOLS, folder, lambda _: None) as (cloud, release, services):
         clients, outputs = clients_of(services.environment()), cloud.stack.outputs()
         saved = SavedProfiles()
@@ -113,12 +118,12 @@ def play(
                     seconds = time.monotonic() - began
         progress = site.mapping.progress.values()
         category_encoding = bundle.contents.features.category_encoding
-        came = events(world.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
+        came = events(simulation.project, records(clients("kinesis"), site.mapping.settings.stream_arn))
         assert len(came) == len(sent)
         dedup_index = DynamoDedupIndex(clients("dynamodb"), outputs["DecisionsTable"], outputs["LabelsTable"])
         bucket = Objects(clients("s3"), outputs["Bucket"])
         return Day(
-            truth=Truth(world.project, category_encoding, came),
+            truth=Truth(simulation.project, category_encoding, came),
             decisions=list(dedup_index.decisions()),
             log=entries(log_lines(clients("logs"), outputs["LogGroup"])),
             quarantine=[one for key in bucket.keys(PREFIX) for one in read_quarantined(key, bucket.get(key))],
@@ -201,13 +206,15 @@ def bad(stage: Stage, days: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def played(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Day]:
+def played(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, int], Day]:
     """Return what plays a day of a kind and a number of payments, each once."""
 
     @cache
     def play_once(kind: str, payments: int) -> Day:
         trouble = partial(bad, days=payments // FEW) if kind == "bad" else lambda _: None
-        return play(small_world, tmp_path_factory.mktemp(kind), payments, trouble)
+        return play(small_simulation, tmp_path_factory.mktemp(kind), payments, trouble)
 
     return play_once
 

@@ -27,7 +27,7 @@ from fraud_detection.cli.main import main
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.parse.identity import redriven_from
 from fraud_detection.simulator.history_file import write_history
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.deployed_function import DeployedWay
 from tests.docs.blocks import BLOCKS
 from tests.functional.serving.test_same_answers import (
@@ -74,7 +74,7 @@ def clients(services: LocalServices) -> Callable[[str], Any]:
 
 @pytest.fixture(scope="module")
 def fraud(
-    services: LocalServices, small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
+    services: LocalServices, small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
 ) -> Fraud:
     folder = tmp_path_factory.mktemp("deploy")
     here = f"environment: typed\nfunction: {{runtime: python3.{sys.version_info.minor}}}\n"
@@ -85,7 +85,7 @@ def fraud(
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [*words]
         if words[:2] in (("deploy", "plan"), ("deploy", "apply"), ("deploy", "backfill")):
-            command.append(f"--bundle={small_world.bundle}")
+            command.append(f"--bundle={small_simulation.bundle}")
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(folder)
@@ -169,11 +169,11 @@ def test_the_mapping_is_made_disabled_where_another_takes_its_place(
 
 
 def test_profiles_are_filled_from_history_once(
-    fraud: Fraud, applied: str, small_world: SmallWorld, tmp_path: Path
+    fraud: Fraud, applied: str, small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     assert applied
     history = tmp_path / "history.parquet"
-    write_history(msgspec.structs.replace(small_world.settings, days=8), history)
+    write_history(msgspec.structs.replace(small_simulation.settings, days=8), history)
     first, again = (fraud("deploy", "backfill", f"--history={history}") for _ in range(2))
     assert "profiles written" in first.stderr
     assert again.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]

@@ -249,16 +249,16 @@ def summarise(settings: DemoSettings, running: Running, view: LiveLog, began: fl
         write_conflicts=tally.write_conflicts,
         given_up=sum(one.given_up for one in running.site.mapping.progress.values()),
         seconds_to_first_decision=view.first_s - began,
-        quality=quality(demo_project(), settings.world, answers),
+        quality=quality(demo_project(), settings.simulation, answers),
     )
 
 
 def _sender(settings: DemoSettings, stream: str) -> list[str]:
-    world = settings.world
+    simulation = settings.simulation
     return [
         *(sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--plain"),
         f"--to=kinesis://{stream}",
         *(f"--rate={settings.rate}", f"--seconds={settings.seconds}"),
-        *(f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"),
+        *(f"--seed={simulation.seed}", f"--cards={simulation.cards}", f"--days={simulation.days}"),
         *(part for drift in settings.drift for part in ("--drift", drift)),
     ]

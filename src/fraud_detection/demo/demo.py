@@ -1,4 +1,4 @@
-"""The demonstration: make a world, learn from its past, decide its payments as they come.
+"""The demonstration: simulate payments, train on the history, decide its payments as they come.
 
 At the end it tells the truth.  The sender is a process of its own that keeps its rate
 whatever happens here, and stamps each payment with the time it was due: the latency
@@ -43,11 +43,11 @@ NEWEST = 8
 
 
 class DemoSettings(msgspec.Struct, frozen=True):
-    """How long, how fast, which world, and where everything is put."""
+    """How long, how fast, which simulation, and where everything is put."""
 
     seconds: float
     rate: float
-    world: SimulatorSettings
+    simulation: SimulatorSettings
     directory: Path
     drift: tuple[str, ...] = ()
 
@@ -86,12 +86,12 @@ class DemoReport(msgspec.Struct):
 
 
 def demo_project() -> Project:
-    """Return the project file of the simulated world."""
+    """Return the project file of the simulation."""
     return load_project(Path(str(files("fraud_detection") / "simulated.yaml")))
 
 
 def beyond_the_clock(project: Project) -> Project:
-    """Return the project for a world that runs faster than the clock: no time is too far ahead of it."""
+    """Return the project for a simulation that runs faster than the clock: no time is too far ahead of it."""
     event_time = msgspec.structs.replace(project.schema.event_time, ahead=None)
     schema = msgspec.structs.replace(project.schema, event_time=event_time)
     return msgspec.structs.replace(project, schema=schema)
@@ -112,16 +112,18 @@ def prepare(settings: DemoSettings, project: Project, progress: Progress) -> Non
 
 def learn(settings: DemoSettings, project: Project, progress: Progress) -> tuple[History, Replay]:
     """Make the past (history.parquet) and a bundle that was trained on it; return the past and its memory."""
-    folder, world = settings.directory, settings.world
+    folder, simulation = settings.directory, settings.simulation
     past = folder / "history.parquet"
-    write_history(world, past, None, lambda day, _: progress("making a world and its past", day / world.days))
+    write_history(
+        simulation, past, None, lambda day, _: progress("simulating the history", day / simulation.days)
+    )
     history = read_history(project, past, progress)
     dataset, replay = feature_table(project, history, progress, exact=True)
     table = folder / "features.parquet"
     keep_table(table, project, dataset, history, [past])
     trained = train(project, table, folder / "bundle", progress=progress)
     # The stream goes on from here, and tells the labels that become known from now on.
-    refit_bundle(trained, table, progress=progress, as_of=world.epoch + world.days * DAY)
+    refit_bundle(trained, table, progress=progress, as_of=simulation.epoch + simulation.days * DAY)
     return history, replay
 
 
@@ -161,7 +163,7 @@ def summarise(settings: DemoSettings, view: LiveView, first_decision_s: float) -
         engine_p99_ms=tally.engine.percentile_ms(99),
         transactions_per_s=view.rate(),
         seconds_to_first_decision=first_decision_s,
-        quality=quality(demo_project(), settings.world, [Answer(*row) for row in rows]),
+        quality=quality(demo_project(), settings.simulation, [Answer(*row) for row in rows]),
     )
 
 
@@ -194,7 +196,7 @@ def _output(sender: subprocess.Popen[bytes]) -> Pipe:
 
 def _sender(settings: DemoSettings) -> list[str]:
     command = [sys.executable, "-m", "fraud_detection.cli", "generate", "live", "--to", "-", "--plain"]
-    world = settings.world
+    simulation = settings.simulation
     command += [f"--rate={settings.rate}", f"--seconds={settings.seconds}"]
-    command += [f"--seed={world.seed}", f"--cards={world.cards}", f"--days={world.days}"]
+    command += [f"--seed={simulation.seed}", f"--cards={simulation.cards}", f"--days={simulation.days}"]
     return command + [part for drift in settings.drift for part in ("--drift", drift)]

@@ -25,12 +25,12 @@ WEEK_DAYS = 7
 
 
 class EmergingFraudSettings(msgspec.Struct, frozen=True):
-    """The world, the kind of fraud that begins on `from_day` with `weight`, and where its files are put.
+    """The simulation, the kind of fraud that begins on `from_day` with `weight`, and where its files are put.
 
     drift: changes of behaviour, in the language of `fraud generate live --drift`.
     """
 
-    world: SimulatorSettings
+    simulation: SimulatorSettings
     kind: str
     from_day: int
     weight: float
@@ -51,29 +51,35 @@ def watch(settings: EmergingFraudSettings, project: Project, progress: Progress)
 def replayed(
     settings: EmergingFraudSettings, project: Project, progress: Progress
 ) -> tuple[Dataset, np.ndarray]:
-    """Make the world and replay it; return its table, and the kind of fraud that each payment is."""
-    world, drifts = changed_world(settings), behaviour_drifts(settings.drift)
+    """Simulate the payments and replay them; return its table, and the kind of fraud that each payment is."""
+    simulation, drifts = changed_simulation(settings), behaviour_drifts(settings.drift)
     settings.directory.mkdir(parents=True, exist_ok=True)
     past, truth = (settings.directory / name for name in ("history.parquet", "truth.parquet"))
     write_history(
-        world, past, truth, lambda day, _: progress("making a world and its past", day / world.days), drifts
+        simulation,
+        past,
+        truth,
+        lambda day, _: progress("simulating the history", day / simulation.days),
+        drifts,
     )
     history = read_history(project, past, progress)
     # The categories of the first model are those of all: none may be made of what it cannot know.
-    apply_labels_until = world.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
+    apply_labels_until = (
+        simulation.epoch + settings.from_day * DAY - plan_of(settings, project).delay_days * DAY
+    )
     dataset, _ = feature_table(project, history, progress, apply_labels_until)
     return dataset, _kinds(dataset, truth)
 
 
-def changed_world(settings: EmergingFraudSettings) -> SimulatorSettings:
-    """Return the world with the new kind switched on late; raise ConfigError for a kind it does not know."""
-    scenarios = settings.world.scenarios
+def changed_simulation(settings: EmergingFraudSettings) -> SimulatorSettings:
+    """Return the simulation with the new kind switched on late; raise ConfigError for an unknown kind."""
+    scenarios = settings.simulation.scenarios
     known = [field.name for field in msgspec.structs.fields(scenarios)]
     if settings.kind not in known:
         raise ConfigError(f"no kind of fraud {settings.kind!r}; there are: {', '.join(known)}")
     late = ScenarioSettings(weight=settings.weight, from_day=settings.from_day)
     changed = msgspec.structs.replace(scenarios, **{settings.kind: late})
-    return msgspec.structs.replace(settings.world, scenarios=changed)
+    return msgspec.structs.replace(settings.simulation, scenarios=changed)
 
 
 def behaviour_drifts(texts: Sequence[str]) -> list[Drift]:
@@ -94,13 +100,14 @@ def plan_of(settings: EmergingFraudSettings, project: Project) -> WalkForwardPla
 def weeks_of(settings: EmergingFraudSettings, plan: WalkForwardPlan) -> list[dt.date]:
     """Return the first day of each whole week from the new kind's first day on."""
     needed = plan.history_days + plan.delay_days
-    if settings.from_day < needed or settings.from_day + WEEK_DAYS > settings.world.days:
+    if settings.from_day < needed or settings.from_day + WEEK_DAYS > settings.simulation.days:
         raise ConfigError(
-            f"emerging-fraud: {settings.kind} begins on day {settings.from_day} of {settings.world.days}; "
-            f"before it must fit {needed} days of history and delay, and after it a week"
+            f"emerging-fraud: {settings.kind} begins on day {settings.from_day} "
+            f"of {settings.simulation.days}; before it must fit "
+            f"{needed} days of history and delay, and after it a week"
         )
-    days = range(settings.from_day, settings.world.days - WEEK_DAYS + 1, WEEK_DAYS)
-    return [settings.world.date(day) for day in days]
+    days = range(settings.from_day, settings.simulation.days - WEEK_DAYS + 1, WEEK_DAYS)
+    return [settings.simulation.date(day) for day in days]
 
 
 def _kinds(dataset: Dataset, truth: Path) -> np.ndarray:

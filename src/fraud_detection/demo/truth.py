@@ -43,9 +43,9 @@ class Quality(msgspec.Struct, frozen=True):
     money_at_risk: float
 
 
-def quality(project: Project, world: SimulatorSettings, answers: Sequence[Answer]) -> Quality:
-    """Compare the answers with the truth of that world."""
-    frauds = _truth(world, {one.transaction_id for one in answers})
+def quality(project: Project, simulation: SimulatorSettings, answers: Sequence[Answer]) -> Quality:
+    """Compare the answers with the ground truth of that simulation."""
+    frauds = _truth(simulation, {one.transaction_id for one in answers})
     label = np.array([frauds[one.transaction_id] for one in answers], dtype=np.int8)
     score = np.array([0.0 if one.score is None else one.score for one in answers])
     action = np.array([one.action for one in answers], dtype=np.int64)
@@ -69,11 +69,11 @@ def _amounts(project: Project, answers: Sequence[Answer]) -> np.ndarray:
     return np.array([math.nan if amount is None else amount / 100 for amount in amounts])
 
 
-def _truth(world: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
+def _truth(simulation: SimulatorSettings, wanted: set[str]) -> dict[str, bool]:
     """Ask the simulator about every payment that was decided."""
     known: dict[str, bool] = {}
     missing = set(wanted)
-    for day in live_ground_truth(world):
+    for day in live_ground_truth(simulation):
         known.update(day)
         missing -= day.keys()
         if not missing or len(known) > MAX_TRUTHS_A_PAYMENT * len(wanted) + MAX_TRUTHS_A_DAY:

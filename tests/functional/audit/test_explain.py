@@ -41,7 +41,7 @@ from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, state_files_of
 from fraud_detection.serving.workers.replica import WorkerService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import served
 from tests.functional.workers.test_replica import open_workers, owner_of, replicate_all
 from tests.smaller import third_of_cards
@@ -60,10 +60,10 @@ def quiet(*_: object) -> None:
     """Show no progress."""
 
 
-class World(msgspec.Struct):
+class DecidedState(msgspec.Struct):
     """A state in which everything happened that can happen to a payment, and the engines that decided."""
 
-    small: SmallWorld
+    small: SmallSimulation
     state: Path
     engines: list[Engine]
     events: list[bytes]
@@ -105,15 +105,17 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 40) -> None
 
 
 @pytest.fixture(scope="module")
-def world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def decided_state(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DecidedState]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAUD_CONTROL_GROUP_KEY", "a key of the tests")
         root = tmp_path_factory.mktemp("explain")
-        history = third_of_cards(small_world.history, root / "history.parquet")
-        yield made(msgspec.structs.replace(small_world, history=history), root / "state.db")
+        history = third_of_cards(small_simulation.history, root / "history.parquet")
+        yield made(msgspec.structs.replace(small_simulation, history=history), root / "state.db")
 
 
-def made(small: SmallWorld, state: Path) -> World:
+def made(small: SmallSimulation, state: Path) -> DecidedState:
     """Serve by one configuration, then by another with a canary beside it, with restarts, over a past."""
     events = small.live(1_500, late_share=0.05, repeat_share=0.02, malformed_share=0.02)
     explanation = [json.loads(event) for event in events if is_object(event)]
@@ -143,7 +145,7 @@ def made(small: SmallWorld, state: Path) -> World:
     service.answer_by(engines[1], engines[2], 0.3)
     serve(service, events[1_400:])
     service.close()
-    return World(small, state, engines, events)
+    return DecidedState(small, state, engines, events)
 
 
 def service_over(engine: Engine, state: Path) -> EmbeddedService:
@@ -165,11 +167,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None:
-    rows = world.rows(KINDS[kind])
+def test_a_decision_of_any_kind_comes_out_again(decided_state: DecidedState, kind: str) -> None:
+    rows = decided_state.rows(KINDS[kind])
     assert len(rows) >= PARTS
     for one, config_id in rows[:: max(len(rows) // PARTS, 1)][:PARTS]:
-        explanation = world.explain(one)
+        explanation = decided_state.explain(one)
         assert (explanation.same, explanation.differences, explanation.made_by.config_id) == (
             True,
             [],
@@ -181,12 +183,12 @@ def test_a_decision_of_any_kind_comes_out_again(world: World, kind: str) -> None
         assert (explanation.counterfactual_action is not None) == (kind == "control group")
 
 
-def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
-    names = {engine.configuration.config_id for engine in world.engines}
-    assert {config_id for _, config_id in world.rows("1")} == names
-    for engine in world.engines:
-        one, _ = world.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
-        explanation = world.explain(one)
+def test_who_answered_is_told_also_after_others_took_over(decided_state: DecidedState) -> None:
+    names = {engine.configuration.config_id for engine in decided_state.engines}
+    assert {config_id for _, config_id in decided_state.rows("1")} == names
+    for engine in decided_state.engines:
+        one, _ = decided_state.rows(f"config_id = '{engine.configuration.config_id}'")[-1]
+        explanation = decided_state.explain(one)
         assert explanation.same
         assert explanation.made_by.policy == engine.strategy.policy.name
         policy = engine.strategy.policy
@@ -196,9 +198,12 @@ def test_who_answered_is_told_also_after_others_took_over(world: World) -> None:
         )
 
 
-def test_the_decline_cap_is_counted_again_from_the_log(world: World) -> None:
-    asked = [world.explain(one) for one, _ in world.rows(KINDS["limited"])[::150]]
-    asked += [world.explain(one) for one, _ in world.rows(f"{KINDS['declined']} AND seq < 1000")[::25]]
+def test_the_decline_cap_is_counted_again_from_the_log(decided_state: DecidedState) -> None:
+    asked = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["limited"])[::150]]
+    asked += [
+        decided_state.explain(one)
+        for one, _ in decided_state.rows(f"{KINDS['declined']} AND seq < 1000")[::25]
+    ]
     assert len(asked) > 4
     for explanation in asked:
         assert explanation.decline_cap is not None
@@ -208,63 +213,67 @@ def test_the_decline_cap_is_counted_again_from_the_log(world: World) -> None:
     assert 0 < len(refused) < len(asked)
 
 
-def test_rules_and_lists_say_why_they_spoke_or_did_not(world: World) -> None:
-    first, second, _ = (engine.configuration.config_id for engine in world.engines)
-    listed = world.explain(world.rows(KINDS["denied by a list"])[0][0])
+def test_rules_and_lists_say_why_they_spoke_or_did_not(decided_state: DecidedState) -> None:
+    first, second, _ = (engine.configuration.config_id for engine in decided_state.engines)
+    listed = decided_state.explain(decided_state.rows(KINDS["denied by a list"])[0][0])
     said = {rule.name: rule for rule in listed.rules}
     assert said["bad"].fired
     assert (said["bad"].owner, said["bad"].reason, said["bad"].kind) == ("bob", "x", "deny list")
     assert said["quiet"].said == f"snoozed until {FUTURE}"
     assert said["seen"].said == "not on it"
-    fired = world.explain(world.rows(f"config_id = '{first}' AND reasons LIKE '%\"often\"%'")[0][0])
+    fired = decided_state.explain(
+        decided_state.rows(f"config_id = '{first}' AND reasons LIKE '%\"often\"%'")[0][0]
+    )
     often = next(rule for rule in fired.rules if rule.name == "often")
     assert (often.said, often.owner, often.reason, often.version) == ("fired", "ann", "a trial", 4)
-    later = world.explain(world.rows(f"config_id = '{second}'")[0][0])
+    later = decided_state.explain(decided_state.rows(f"config_id = '{second}'")[0][0])
     said = {rule.name: rule for rule in later.rules}
     assert said["snoozed"].said == f"snoozed until {FUTURE}"
     assert said["expired"].said == f"expired on {PAST}"
     means = {feature.name: feature.value for feature in later.features}
     known = means["card_amount_mean_5m"] is not None
     assert said["unknown"].said == ("fired" if known else "not known, because a value is missing")
-    denied = [world.explain(one) for one, _ in world.rows(KINDS["denied by a list"])]
+    denied = [decided_state.explain(one) for one, _ in decided_state.rows(KINDS["denied by a list"])]
     allowing = {rule.said for explanation in denied for rule in explanation.rules if rule.name == "ours"}
     assert allowing == {"not on it", "outvoted by a list that denies"}
-    expired = [world.explain(one) for one, _ in world.rows("action = 0")[:40]]
+    expired = [decided_state.explain(one) for one, _ in decided_state.rows("action = 0")[:40]]
     words = {rule.said for explanation in expired for rule in explanation.rules if rule.name == "over"}
     assert f"expired on {PAST}" in words
 
 
-def test_labels_that_came_say_whether_the_answer_was_right(world: World) -> None:
+def test_labels_that_came_say_whether_the_answer_was_right(decided_state: DecidedState) -> None:
     query = (
         "transaction_id IN (SELECT transaction_id FROM labels WHERE fraud AND NOT redundant) AND action = {}"
     )
-    stopped, missed = (world.explain(world.rows(query.format(action))[0][0]) for action in (2, 0))
+    stopped, missed = (
+        decided_state.explain(decided_state.rows(query.format(action))[0][0]) for action in (2, 0)
+    )
     assert stopped.judgement == "right: a fraud was stopped"
     assert missed.judgement == "wrong: a fraud was let pass"
     assert {label.verdict for label in stopped.labels} == {"fraud"}
     assert stopped.labels[-1].stands
-    unknown = world.rows("transaction_id NOT IN (SELECT transaction_id FROM labels)")[0][0]
-    assert world.explain(unknown).judgement == "not known: no label has come"
+    unknown = decided_state.rows("transaction_id NOT IN (SELECT transaction_id FROM labels)")[0][0]
+    assert decided_state.explain(unknown).judgement == "not known: no label has come"
 
 
-def test_features_come_out_again_from_history_and_the_log(world: World) -> None:
-    rows = world.rows("1")
+def test_features_come_out_again_from_history_and_the_log(decided_state: DecidedState) -> None:
+    rows = decided_state.rows("1")
     for one, _ in [*random.Random(2).sample(rows, 4), rows[0], rows[-1]]:
-        explanation = world.explain(one, history=world.small.history)
+        explanation = decided_state.explain(one, history=decided_state.small.history)
         assert explanation.recomputed_features is not None
         assert explanation.recomputed_features.differences == []
         assert explanation.recomputed_features.values == len(explanation.features)
         assert explanation.same
     with pytest.raises(ConfigError, match="payments of history"):
-        world.explain(rows[0][0], replay=True)
+        decided_state.explain(rows[0][0], replay=True)
 
 
-def tampered(world: World, tmp_path: Path, change: str, *parameters: object) -> World:
+def tampered(decided_state: DecidedState, tmp_path: Path, change: str, *parameters: object) -> DecidedState:
     copy = tmp_path / "changed.db"
-    shutil.copyfile(world.state, copy)
+    shutil.copyfile(decided_state.state, copy)
     with closing(sqlite3.connect(copy)) as db, db:
         db.execute(change, parameters)
-    return World(world.small, copy, world.engines, world.events)
+    return DecidedState(decided_state.small, copy, decided_state.engines, decided_state.events)
 
 
 CHANGES = {
@@ -282,27 +291,29 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_was_changed_since_is_told_and_nothing_else(world: World, tmp_path: Path, what: str) -> None:
-    one = world.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
+def test_what_was_changed_since_is_told_and_nothing_else(
+    decided_state: DecidedState, tmp_path: Path, what: str
+) -> None:
+    one = decided_state.rows(f"{KINDS['declined']} AND counterfactual_action IS NULL")[3][0]
     change, expected = CHANGES[what]
     query = f"UPDATE decisions SET {change} WHERE transaction_id = ?"  # noqa: S608 - ours
-    explanation = tampered(world, tmp_path, query, one).explain(one)
+    explanation = tampered(decided_state, tmp_path, query, one).explain(one)
     assert not explanation.same
     assert {difference.what for difference in explanation.differences} == expected
     assert all(difference.stored != difference.recomputed for difference in explanation.differences)
 
 
 def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
-    world: World, tmp_path: Path
+    decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    one = world.rows("action = 0")[9][0]
-    with closing(sqlite3.connect(world.state)) as db:
+    one = decided_state.rows("action = 0")[9][0]
+    with closing(sqlite3.connect(decided_state.state)) as db:
         query = "SELECT features FROM decisions WHERE transaction_id = ?"
         features = bytearray(db.execute(query, (one,)).fetchone()[0])
     features[8 * 3] ^= 1
     query = "UPDATE decisions SET features = ? WHERE transaction_id = ?"
-    other = tampered(world, tmp_path, query, bytes(features), one)
-    explanation = other.explain(one, history=world.small.history)
+    other = tampered(decided_state, tmp_path, query, bytes(features), one)
+    explanation = other.explain(one, history=decided_state.small.history)
     assert explanation.recomputed_features is not None
     assert [one.what for one in explanation.recomputed_features.differences] == [
         f"feature {explanation.features[3].name}"
@@ -310,35 +321,39 @@ def test_a_feature_that_was_changed_since_is_told_by_name_when_it_is_made_again(
     assert not explanation.same
 
 
-def test_a_decline_cap_that_should_have_answered_otherwise_is_told(world: World, tmp_path: Path) -> None:
-    one = world.rows(KINDS["limited"])[-1][0]
+def test_a_decline_cap_that_should_have_answered_otherwise_is_told(
+    decided_state: DecidedState, tmp_path: Path
+) -> None:
+    one = decided_state.rows(KINDS["limited"])[-1][0]
     query = "UPDATE decisions SET action = 1 WHERE action = 2 AND transaction_id <> ?"
-    explanation = tampered(world, tmp_path, query, one).explain(one)
+    explanation = tampered(decided_state, tmp_path, query, one).explain(one)
     assert "decline_cap" in {difference.what for difference in explanation.differences}
     assert explanation.decline_cap is not None
     assert explanation.decline_cap.agrees is False
 
 
 def test_without_the_key_the_lot_is_taken_as_it_is_stored_and_all_else_is_checked(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    decided_state: DecidedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY")
-    one = world.rows(KINDS["control group"])[0][0]
-    explanation = world.explain(one)
+    one = decided_state.rows(KINDS["control group"])[0][0]
+    explanation = decided_state.explain(one)
     assert explanation.same
     assert "FRAUD_CONTROL_GROUP_KEY" in explanation.taken[0]
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "another key")
-    assert {one.what for one in world.explain(one).differences} >= {"action", "counterfactual_action"}
+    assert {one.what for one in decided_state.explain(one).differences} >= {"action", "counterfactual_action"}
 
 
-def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tmp_path: Path) -> None:
+def test_a_decision_without_a_score_comes_out_again_without_one(
+    decided_state: DecidedState, tmp_path: Path
+) -> None:
     state = tmp_path / "state.db"
-    engine = world.engines[2]
+    engine = decided_state.engines[2]
     away = msgspec.structs.replace(engine, strategy=msgspec.structs.replace(engine.strategy, scorer=None))
     service = service_over(away, state)
-    serve(service, world.events[:80])
+    serve(service, decided_state.events[:80])
     service.close()
-    one = World(world.small, state, [engine], world.events)
+    one = DecidedState(decided_state.small, state, [engine], decided_state.events)
     explanation = one.explain(one.rows("score IS NULL")[5][0])
     assert explanation.same
     assert explanation.taken == ["that the model did not answer"]
@@ -346,53 +361,60 @@ def test_a_decision_without_a_score_comes_out_again_without_one(world: World, tm
     assert explanation.score.score is None
 
 
-def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(world: World, tmp_path: Path) -> None:
-    one = world.rows("1")[5][0]
+def test_a_bundle_is_found_among_those_kept_and_its_absence_is_said(
+    decided_state: DecidedState, tmp_path: Path
+) -> None:
+    one = decided_state.rows("1")[5][0]
     with pytest.raises(
         ConfigError, match="name it with --bundle, or the folder of kept bundles with --registry"
     ):
-        world.explain(one, tmp_path / "none")
-    bundle = read_bundle(world.small.bundle)
+        decided_state.explain(one, tmp_path / "none")
+    bundle = read_bundle(decided_state.small.bundle)
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / f"{bundle.name}.tar.gz").write_bytes(pack(bundle.files()))
-    assert world.explain(one, tmp_path / "none", live=tmp_path).same
+    assert decided_state.explain(one, tmp_path / "none", live=tmp_path).same
 
 
-def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(world: World) -> None:
-    for engine in world.engines:
+def test_a_setup_is_read_as_it_was_written_with_the_order_of_its_entities(
+    decided_state: DecidedState,
+) -> None:
+    for engine in decided_state.engines:
         name, project = engine.configuration.read()
         assert (name, project) == (engine.bundle.name, engine.project)
         assert list(project.schema.entities) == list(engine.project.schema.entities)
         assert Configuration.of(name, project) == engine.configuration
         assert engine.configuration.is_intact
         assert (
-            load_engine(world.small.bundle, project).configuration.config_id == engine.configuration.config_id
+            load_engine(decided_state.small.bundle, project).configuration.config_id
+            == engine.configuration.config_id
         )
 
 
-def undecided(world: World, one: str) -> Undecided:
-    explanation = explain(one, state_files_of(world.state), Where([world.small.bundle]), quiet)
+def undecided(decided_state: DecidedState, one: str) -> Undecided:
+    explanation = explain(
+        one, state_files_of(decided_state.state), Where([decided_state.small.bundle]), quiet
+    )
     assert isinstance(explanation, Undecided)
     return explanation
 
 
-def test_what_was_never_decided_is_told_for_what_it_is(world: World, tmp_path: Path) -> None:
-    assert not undecided(world, "nobody").is_known
-    past = read_history(world.small.project, world.small.history, quiet).payments[7]
-    assert undecided(world, past.payment.transaction_id).is_history
+def test_what_was_never_decided_is_told_for_what_it_is(decided_state: DecidedState, tmp_path: Path) -> None:
+    assert not undecided(decided_state, "nobody").is_known
+    past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments[7]
+    assert undecided(decided_state, past.payment.transaction_id).is_history
     state = tmp_path / "state.db"
-    service = service_over(world.engines[2], state)
+    service = service_over(decided_state.engines[2], state)
     refused = (
         b'{"transaction_id": "r1", "event_time": "2026-03-16T12:00:00Z", "amount": "much", "card_id": "c"}'
     )
     waiting = b'{"type": "label", "transaction_id": "w1", "is_fraud": 1, "label_known_at": "2026-03-16"}'
     serve(service, [refused, b'{"transaction_id": "r2"', waiting])
     for one in ("r1", "r2"):
-        explanation = undecided(World(world.small, state, [], []), one)
+        explanation = undecided(DecidedState(decided_state.small, state, [], []), one)
         assert explanation.is_known
         assert len(explanation.refused) == 1
         assert one in explanation.refused[0].event
-    label = undecided(World(world.small, state, [], []), "w1").labels[0]
+    label = undecided(DecidedState(decided_state.small, state, [], []), "w1").labels[0]
     assert (label.verdict, label.source) == ("fraud", "feed")
     service.close()
 
@@ -410,38 +432,44 @@ def spread(
 
 
 def test_of_several_workers_the_one_that_decided_is_found_with_what_it_had_followed(
-    world: World, tmp_path: Path
+    decided_state: DecidedState, tmp_path: Path
 ) -> None:
-    engine, state = load_engine(world.small.bundle), tmp_path / "state.db"
+    engine, state = load_engine(decided_state.small.bundle), tmp_path / "state.db"
     new_state(state, 2)
     services = open_workers(engine, state)
     ownership = Ownership(engine.project.schema, 2)
-    past = read_history(world.small.project, world.small.history, quiet).payments
+    past = read_history(decided_state.small.project, decided_state.small.history, quiet).payments
     for service in services:
         service.answer_by(engine)
         service.preload_own_history(past, ownership)
-    spread(services, ownership, world.events[:300], random.Random(4))
+    spread(services, ownership, decided_state.events[:300], random.Random(4))
     for service in services:
         service.close()
-    both = World(world.small, state, [engine], world.events)
+    both = DecidedState(decided_state.small, state, [engine], decided_state.events)
     assert len(state_files_of(state)) == 2
     for path in state_files_of(state):
         assert verify(path, [], quiet).is_intact
         with closing(sqlite3.connect(path)) as db:
             ids = [one for (one,) in db.execute("SELECT transaction_id FROM decisions ORDER BY seq")]
         for one in (ids[len(ids) // 2], ids[-1]):
-            explanation = both.explain(one, history=world.small.history)
+            explanation = both.explain(one, history=decided_state.small.history)
             assert explanation.recomputed_features is not None
             assert explanation.recomputed_features.differences == []
             assert explanation.same
 
 
 def test_the_commands_say_it_in_words_and_by_their_exit_codes(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    decided_state: DecidedState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = world.rows(KINDS["limited"])[2][0]
-    common = [f"--state={world.state}", "--plain"]
-    command = ["explain", one, *common, f"--bundle={world.small.bundle}", f"--json={tmp_path / 'one.json'}"]
+    one = decided_state.rows(KINDS["limited"])[2][0]
+    common = [f"--state={decided_state.state}", "--plain"]
+    command = [
+        "explain",
+        one,
+        *common,
+        f"--bundle={decided_state.small.bundle}",
+        f"--json={tmp_path / 'one.json'}",
+    ]
     assert main([*command, "--all-features"]) == 0
     said = capsys.readouterr().out
     for words in (
@@ -458,7 +486,9 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
         assert words in said
     written = json.loads((tmp_path / "one.json").read_bytes())
     assert (written["same"], written["payment"]["transaction_id"]) == (True, one)
-    changed = tampered(world, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one)
+    changed = tampered(
+        decided_state, tmp_path, "UPDATE decisions SET score = 0.5 WHERE transaction_id = ?", one
+    )
     assert main(["explain", one, f"--state={changed.state}", "--plain", command[4]]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
     assert main(["explain", "nobody", *common]) == 1
@@ -476,11 +506,11 @@ def test_the_commands_say_it_in_words_and_by_their_exit_codes(
 
 
 def test_after_a_kill_in_the_middle_the_chain_is_whole_and_goes_on(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    state, events = tmp_path / "state.db", small_world.live(600, repeat_share=0.03, malformed_share=0.02)
+    state, events = tmp_path / "state.db", small_simulation.live(600, repeat_share=0.03, malformed_share=0.02)
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source=-"]
-    command += [f"--bundle={small_world.bundle}", f"--state={new_file(state)}"]
+    command += [f"--bundle={small_simulation.bundle}", f"--state={new_file(state)}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     assert process.stdin is not None
     process.stdin.write(b"\n".join(events[:500]) + b"\n")
@@ -514,23 +544,23 @@ def decisions_in(state: Path) -> int:
 
 
 def test_a_server_at_work_and_one_that_was_killed_are_audited_and_explained(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    events = small_world.live(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(12, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     latest = json.loads(events[-1])["transaction_id"]
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         for number, event in enumerate(events, start=1):
             assert one.decide(event)[0] == 200
             found = verify(state, [], quiet)
             assert (found.is_intact, found.rows["decision"]) == (True, number)
-        explanation = explain(latest, [state], Where([small_world.bundle], replay=True), quiet)
+        explanation = explain(latest, [state], Where([small_simulation.bundle], replay=True), quiet)
         assert isinstance(explanation, ExplanationRecord)
         assert explanation.same
         one.stop(signal.SIGKILL)
     # What it answered last is in the journal alone.
     found = verify(state, [], quiet)
     assert (found.is_intact, found.rows["decision"]) == (True, len(events))
-    again = explain(latest, [state], Where([small_world.bundle]), quiet)
+    again = explain(latest, [state], Where([small_simulation.bundle]), quiet)
     assert isinstance(again, ExplanationRecord)
     assert again.same

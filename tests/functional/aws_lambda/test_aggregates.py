@@ -12,7 +12,7 @@ import pytest
 
 from fraud_detection.serving.aws_lambda.batch import ShardEvent, records_of
 from fraud_detection.testing.aws_fakes import refusal
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, calm, profiles, run, throttled
 from tests.unit.adapters.aws.kpl_aggregates import aggregate
 
@@ -20,8 +20,8 @@ SHARD = "shardId-000000000003"
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, late_share=0.05, repeat_share=0.04, malformed_share=0.02)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(300, late_share=0.05, repeat_share=0.04, malformed_share=0.02)
 
 
 def delivered(datas: list[bytes]) -> list[ShardEvent]:
@@ -69,8 +69,8 @@ def refused(cloud: Cloud) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def alone(small_world: SmallWorld, events: list[bytes]) -> Cloud:
-    cloud = Cloud(small_world)
+def alone(small_simulation: SmallSimulation, events: list[bytes]) -> Cloud:
+    cloud = Cloud(small_simulation)
     assert run(cloud, {SHARD: delivered(events)}, 1, calm) == 0
     return cloud
 
@@ -78,13 +78,13 @@ def alone(small_world: SmallWorld, events: list[bytes]) -> Cloud:
 @pytest.mark.parametrize("trouble", [calm, throttled])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_aggregates_are_decided_as_their_events_alone(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     events: list[bytes],
     alone: Cloud,
     trouble: Callable[[Random, str], None],
     seed: int,
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     run(cloud, {SHARD: delivered(aggregated(events, seed))}, seed, trouble)
     assert answers(cloud) == answers(alone)
     assert profiles(cloud) == profiles(alone)
@@ -92,9 +92,9 @@ def test_aggregates_are_decided_as_their_events_alone(
 
 
 def test_each_event_of_an_aggregate_has_a_place_of_its_own(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     payments = copies(events, 42)
     records = delivered([payments[0], aggregate([("k", one) for one in payments[1:41]]), payments[41]])
     assert cloud.processor().handle(SHARD, records) == []
@@ -105,8 +105,10 @@ def test_each_event_of_an_aggregate_has_a_place_of_its_own(
     assert len(set(told)) == len(told) > 20
 
 
-def test_what_failed_is_named_by_the_record_of_kinesis(small_world: SmallWorld, events: list[bytes]) -> None:
-    cloud = Cloud(small_world)
+def test_what_failed_is_named_by_the_record_of_kinesis(
+    small_simulation: SmallSimulation, events: list[bytes]
+) -> None:
+    cloud = Cloud(small_simulation)
     records = delivered([aggregate([("k", one) for one in (events * 3)[:600]]), *events[:3]])
     processor = cloud.processor()
 
@@ -126,9 +128,9 @@ def test_what_failed_is_named_by_the_record_of_kinesis(small_world: SmallWorld, 
     "damage", [lambda one: one[:-3], lambda one: one[:30], lambda one: one[:9] + b"\0" + one[10:]]
 )
 def test_a_broken_aggregate_is_set_aside_whole_with_the_true_reason(
-    small_world: SmallWorld, events: list[bytes], damage: Callable[[bytes], bytes]
+    small_simulation: SmallSimulation, events: list[bytes], damage: Callable[[bytes], bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     broken = damage(aggregate([("k", one) for one in events[:5]]))
     assert cloud.processor().handle(SHARD, delivered([events[0], broken, events[6]])) == []
     (one,) = cloud.aside()
@@ -139,9 +141,9 @@ def test_a_broken_aggregate_is_set_aside_whole_with_the_true_reason(
 
 
 def test_of_an_aggregate_only_the_bad_event_is_set_aside(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     good = [one for one in events[:30] if b'"label"' not in one][:3]
     data = aggregate([("a", good[0]), ("b", b"nonsense"), ("c", good[1])])
     assert cloud.processor().handle(SHARD, delivered([data])) == []
@@ -150,9 +152,9 @@ def test_of_an_aggregate_only_the_bad_event_is_set_aside(
 
 
 def test_an_invocation_without_time_leaves_the_rest_and_loses_nothing(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     many = copies(events, 1_100)
     datas = [aggregate([("k", one) for one in many[:300]]), aggregate([("k", one) for one in many[300:]])]
     processor = cloud.processor()

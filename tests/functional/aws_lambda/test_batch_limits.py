@@ -21,7 +21,7 @@ from fraud_detection.testing.aws_fakes import (
     FakeRuntime,
 )
 from fraud_detection.testing.dynamodb_fake import MAX_ITEM_BYTES, item_bytes
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 
 LABELS = 500
@@ -53,9 +53,9 @@ def known(cloud: Cloud) -> set[str]:
     return set(cloud.dynamo.tables.get("labels", {}))
 
 
-def test_five_hundred_labels_with_much_text_are_one_batch(small_world: SmallWorld) -> None:
+def test_five_hundred_labels_with_much_text_are_one_batch(small_simulation: SmallSimulation) -> None:
     """They made one item of 595 kB, which DynamoDB refuses for ever."""
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     assert cloud.processor().handle("shard-1", labels(0, LABELS)) == []
     assert known(cloud) == {f"t{number}" for number in range(LABELS)}
     sizes = [item_bytes(item) for table in cloud.dynamo.tables.values() for item in table.values()]
@@ -66,9 +66,9 @@ def test_five_hundred_labels_with_much_text_are_one_batch(small_world: SmallWorl
 
 @pytest.mark.parametrize("call", range(1, 8))
 def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
-    small_world: SmallWorld, call: int
+    small_simulation: SmallSimulation, call: int
 ) -> None:
-    cloud, calls = Cloud(small_world), 0
+    cloud, calls = Cloud(small_simulation), 0
 
     def kill(_: str) -> None:
         nonlocal calls
@@ -87,8 +87,8 @@ def test_a_large_batch_that_is_killed_at_any_call_is_taken_in_once(
     assert known(cloud) == {f"t{number}" for number in range(LABELS)}
 
 
-def test_a_journal_of_many_parts_is_read_as_it_was_written(small_world: SmallWorld) -> None:
-    cloud = Cloud(small_world)
+def test_a_journal_of_many_parts_is_read_as_it_was_written(small_simulation: SmallSimulation) -> None:
+    cloud = Cloud(small_simulation)
     processor = cloud.processor()
     dedup_index = processor.dedup_index
     dedup_index.shard = "shard-1"
@@ -135,11 +135,11 @@ def told(cloud: Cloud) -> list[int]:
 
 @pytest.mark.parametrize("part", [200, pytest.param(LABELS_A_PART, marks=pytest.mark.long)])
 def test_very_many_labels_of_one_payment_stop_nobody(
-    small_world: SmallWorld, part: int, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At some 4,300 their one item was larger than DynamoDB takes, and the shard stood still for ever."""
     monkeypatch.setattr("fraud_detection.adapters.aws.state.dynamodb_labels.LABELS_A_PART", part)
-    cloud, batch = Cloud(small_world), part // 2
+    cloud, batch = Cloud(small_simulation), part // 2
     for start in range(0, SAYINGS * part, batch):
         assert cloud.processor().handle("shard-1", sayings(start, batch)) == []
     assert told(cloud) == list(range(SAYINGS * part))
@@ -154,9 +154,9 @@ def test_very_many_labels_of_one_payment_stop_nobody(
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("call", range(1, 6))
 def test_labels_that_fill_a_part_are_all_there_after_a_kill(
-    small_world: SmallWorld, call: int, when: str
+    small_simulation: SmallSimulation, call: int, when: str
 ) -> None:
-    cloud, calls = Cloud(small_world), 0
+    cloud, calls = Cloud(small_simulation), 0
     for start in (0, 400):
         cloud.processor().handle("shard-1", sayings(start, 400))
 
@@ -177,22 +177,22 @@ def test_labels_that_fill_a_part_are_all_there_after_a_kill(
     assert told(cloud) == list(range(1_200))
 
 
-def payments(world: SmallWorld, count: int, **more: object) -> list[ShardEvent]:
+def payments(simulation: SmallSimulation, count: int, **more: object) -> list[ShardEvent]:
     """Return so many payments of different cards, with more fields."""
-    live = map(json.loads, world.live(10, malformed_share=0.0))
+    live = map(json.loads, simulation.live(10, malformed_share=0.0))
     one = next(plain for plain in live if plain.get("type") != "label")
     plain = [one | {"transaction_id": f"t{place}", "card_id": f"c{place}"} | more for place in range(count)]
     return [ShardEvent(str(FIRST + at), json.dumps(each).encode(), 1.0) for at, each in enumerate(plain)]
 
 
 def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_takes(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
 ) -> None:
     """1,000 unknown fields made a line of 229 kB; the log of the stand-in refuses what is cut."""
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     unknown = {f"{place:04d}" + "n" * 200: "v" * 20 for place in range(1_000)}
     long = {"merchant_id": "m" * 256, "device_id": "d" * 256}
-    records = payments(small_world, 500, **long)
+    records = payments(small_simulation, 500, **long)
     records[250] = msgspec.structs.replace(
         records[250], data=json.dumps(json.loads(records[250].data) | unknown).encode()
     )
@@ -206,12 +206,14 @@ def test_a_batch_with_all_that_callers_can_make_grow_stays_within_what_the_log_t
     assert max(len(json.dumps(one)) for one in cloud.lines) < MAX_LOG_LINE_BYTES // 4
 
 
-def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(small_world: SmallWorld) -> None:
+def test_records_as_large_as_kinesis_gives_are_decided_or_set_aside(
+    small_simulation: SmallSimulation,
+) -> None:
     """An invocation holds 6 MB: five records of 1 MiB, or twenty events of the largest size."""
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     chance = random.Random(5)
     text = {f"note{place}": chance.randbytes(31_000).hex() for place in range(4)}
-    large = payments(small_world, 20, **text)
+    large = payments(small_simulation, 20, **text)
     assert 240_000 < max(len(one.data) for one in large) <= MAX_EVENT_BYTES
     assert cloud.processor().handle("shard-1", large) == []
     assert len(cloud.decisions()) == 20

@@ -23,7 +23,7 @@ from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.aws_lambda.handler import Processor
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.testing.aws_fakes import refusal
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.states import opened
 
@@ -36,14 +36,14 @@ DECLINE_CAP = DeclineCapSettings(
 SHARD = "shardId-000000000000"
 
 
-def project_of(world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP) -> Project:
+def project_of(simulation: SmallSimulation, decline_cap: DeclineCapSettings = DECLINE_CAP) -> Project:
     everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
-    return msgspec.structs.replace(world.project, rules=(everything,), decline_cap=decline_cap)
+    return msgspec.structs.replace(simulation.project, rules=(everything,), decline_cap=decline_cap)
 
 
-def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
+def stream_of(simulation: SmallSimulation, payments: int) -> list[bytes]:
     """Return payments one second apart."""
-    live = [json.loads(event) for event in world.live(payments + 300, malformed_share=0.0)]
+    live = [json.loads(event) for event in simulation.live(payments + 300, malformed_share=0.0)]
     found = [plain for plain in live if plain.get("type") != "label"][:payments]
     assert len(found) == payments
     times = range(START_MS, START_MS + 1_000 * payments, 1_000)
@@ -54,18 +54,18 @@ def stream_of(world: SmallWorld, payments: int) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return stream_of(small_world, PAYMENTS)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return stream_of(small_simulation, PAYMENTS)
 
 
 @pytest.fixture(scope="module")
 def embedded(
-    small_world: SmallWorld, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> set[str]:
     """Return what `fraud run` declines."""
-    bundle = read_bundle(small_world.bundle)
+    bundle = read_bundle(small_simulation.bundle)
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
-    engine = make_engine(bundle, scorer, project_of(small_world))
+    engine = make_engine(bundle, scorer, project_of(small_simulation))
     path: Path = tmp_path_factory.mktemp("embedded") / "state.db"
     state_file = opened(path)
     service = EmbeddedService(engine.pipeline(state_file, state_file.dedup_index), state_file)
@@ -85,13 +85,13 @@ def embedded(
 class Stream:
     """A cloud whose processors decline everything that the decline cap admits."""
 
-    def __init__(self, world: SmallWorld, decline_cap: DeclineCapSettings = DECLINE_CAP) -> None:
-        self.world, self.cloud = world, Cloud(world)
-        self.project = project_of(world, decline_cap)
+    def __init__(self, simulation: SmallSimulation, decline_cap: DeclineCapSettings = DECLINE_CAP) -> None:
+        self.simulation, self.cloud = simulation, Cloud(simulation)
+        self.project = project_of(simulation, decline_cap)
 
     def processor(self) -> Processor:
         processor = self.cloud.processor()
-        processor.engine = make_engine(read_bundle(self.world.bundle), processor.scorer, self.project)
+        processor.engine = make_engine(read_bundle(self.simulation.bundle), processor.scorer, self.project)
         return processor
 
     def declined(self) -> set[str]:
@@ -111,9 +111,9 @@ def test_fraud_run_declines_twenty(embedded: set[str]) -> None:
     "size", [1, 50, PAYMENTS, *(pytest.param(size, marks=pytest.mark.long) for size in (10, 100, 500))]
 )
 def test_the_same_payments_are_declined_however_the_stream_is_cut(
-    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int
+    small_simulation: SmallSimulation, events: list[bytes], embedded: set[str], size: int
 ) -> None:
-    stream, records = Stream(small_world), records_of(events)
+    stream, records = Stream(small_simulation), records_of(events)
     processor = stream.processor()
     for at in range(0, PAYMENTS, size):
         if at % 50 == 0:
@@ -136,7 +136,7 @@ def throttled(chance: Random, operation: str) -> None:
 @pytest.mark.parametrize("trouble", [deadly, throttled])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4, 5))])
 def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     events: list[bytes],
     embedded: set[str],
     trouble: Callable[[Random, str], None],
@@ -144,7 +144,7 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("fraud_detection.adapters.aws.retries.INITIAL_BACKOFF_S", 0.0)
-    stream, records, chance = Stream(small_world), records_of(events), Random(seed)
+    stream, records, chance = Stream(small_simulation), records_of(events), Random(seed)
     processor, at, retries = stream.processor(), 0, 0
     stream.cloud.trouble(lambda operation: trouble(chance, operation))
     while at < PAYMENTS:
@@ -163,10 +163,10 @@ def test_a_batch_that_comes_again_is_counted_once_and_not_forgotten(
     "calls", [2, 5, 8, *(pytest.param(calls, marks=pytest.mark.long) for calls in (1, 3, 4, 6, 7))]
 )
 def test_a_batch_that_was_given_up_half_way_counts_as_far_as_it_was_decided(
-    small_world: SmallWorld, events: list[bytes], calls: int
+    small_simulation: SmallSimulation, events: list[bytes], calls: int
 ) -> None:
     """Whatever is kept of it counts, and what is not kept frees its declines for later payments."""
-    stream, records = Stream(small_world), records_of(events)
+    stream, records = Stream(small_simulation), records_of(events)
     left = [calls]
 
     def dies(_operation: str) -> None:
@@ -193,9 +193,9 @@ def shards_of(events: list[bytes], shards: int) -> dict[str, list[ShardEvent]]:
 
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 25])
 def test_four_shards_that_take_turns_decline_no_more_than_one(
-    small_world: SmallWorld, events: list[bytes], size: int
+    small_simulation: SmallSimulation, events: list[bytes], size: int
 ) -> None:
-    stream, shards = Stream(small_world), shards_of(events, 4)
+    stream, shards = Stream(small_simulation), shards_of(events, 4)
     processor = stream.processor()
     for at in range(0, PAYMENTS // 4, size):
         for shard, records in shards.items():
@@ -206,10 +206,10 @@ def test_four_shards_that_take_turns_decline_no_more_than_one(
 @pytest.mark.parametrize("moment", ["InvokeEndpoint", "BatchWriteItem", "BatchExecuteStatement"])
 @pytest.mark.parametrize("size", [pytest.param(5, marks=pytest.mark.long), 40])
 def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
-    small_world: SmallWorld, events: list[bytes], moment: str, size: int
+    small_simulation: SmallSimulation, events: list[bytes], moment: str, size: int
 ) -> None:
     """In the middle of each batch, the other shards begin and end batches of their own."""
-    stream, shards, chance = Stream(small_world), shards_of(events, 4), Random(size)
+    stream, shards, chance = Stream(small_simulation), shards_of(events, 4), Random(size)
     at, busy = dict.fromkeys(shards, 0), set[str]()
     declines: list[int] = []
 
@@ -239,9 +239,9 @@ def test_four_shards_at_once_decline_at_most_what_three_batches_decline_more(
 
 
 def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    stream = Stream(small_world)
+    stream = Stream(small_simulation)
     parent, children = records_of(events[:500]), shards_of(events[500:], 2)
     assert stream.processor().handle("shardId-000000000009", parent) == []
     declined = stream.declined()
@@ -258,10 +258,10 @@ def test_a_shard_that_was_closed_counts_until_its_interval_is_over(
 
 
 def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     def calls(decline_cap: DeclineCapSettings | None, size: int, count: int) -> Counter[str]:
-        stream = Stream(small_world, DECLINE_CAP)
+        stream = Stream(small_simulation, DECLINE_CAP)
         stream.project = msgspec.structs.replace(stream.project, decline_cap=decline_cap)
         made = Counter[str]()
         shards = shards_of(events[: 80 * count], count)
@@ -280,20 +280,22 @@ def test_no_call_is_made_for_a_payment_and_none_more_for_a_batch_of_one_shard(
         assert +more == Counter({"BatchGetItem": 4})
 
 
-def test_another_interval_goes_on_from_what_was_counted(small_world: SmallWorld, events: list[bytes]) -> None:
-    stream, records = Stream(small_world), records_of(events)
+def test_another_interval_goes_on_from_what_was_counted(
+    small_simulation: SmallSimulation, events: list[bytes]
+) -> None:
+    stream, records = Stream(small_simulation), records_of(events)
     assert stream.processor().handle(SHARD, records[:500]) == []
     declined = stream.declined()
     day = msgspec.structs.replace(DECLINE_CAP, interval=Duration.parse("1d"))
-    stream.project = project_of(small_world, day)
+    stream.project = project_of(small_simulation, day)
     assert stream.processor().handle(SHARD, records[500:]) == []
     assert stream.declined() == declined
 
 
 def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
-    small_world: SmallWorld, events: list[bytes], monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, events: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream, shards = Stream(small_world), shards_of(events, 2)
+    stream, shards = Stream(small_simulation), shards_of(events, 2)
     (one, first), (other, second) = shards.items()
     processor = stream.processor()
     assert processor.handle(one, first[:10]) == []
@@ -313,14 +315,14 @@ def test_a_shard_that_is_silent_for_days_is_not_asked_any_more(
 
 @pytest.mark.parametrize("size", [7, 200])
 def test_a_canary_and_its_champion_are_limited_in_the_order_of_the_stream(
-    small_world: SmallWorld, events: list[bytes], embedded: set[str], size: int, tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], embedded: set[str], size: int, tmp_path: Path
 ) -> None:
-    bundle = read_bundle(small_world.bundle)
+    bundle = read_bundle(small_simulation.bundle)
     scorer = XGBoostScorer(bundle.contents.model, bundle.manifest.calibration)
-    champion = make_engine(bundle, scorer, project_of(small_world))
+    champion = make_engine(bundle, scorer, project_of(small_simulation))
     state_file = opened(tmp_path / "state.db")
     service = EmbeddedService(champion.pipeline(state_file, state_file.dedup_index), state_file)
-    service.answer_by(champion, make_engine(bundle, scorer, project_of(small_world)), 0.5, salt="half")
+    service.answer_by(champion, make_engine(bundle, scorer, project_of(small_simulation)), 0.5, salt="half")
     outcomes = [
         one
         for at in range(0, PAYMENTS, size)

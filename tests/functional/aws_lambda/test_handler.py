@@ -32,7 +32,7 @@ from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeLog, FakeRuntime, FakeS3, refusal
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 ENVIRONMENT = {
     f"FRAUD_{name}": "x"
@@ -60,8 +60,8 @@ class Killed(BaseException):
 class Cloud:
     """The services, the log, and a processor that may be killed and made anew."""
 
-    def __init__(self, world: SmallWorld, store: Store = "dynamodb") -> None:
-        bundle = read_bundle(world.bundle)
+    def __init__(self, simulation: SmallSimulation, store: Store = "dynamodb") -> None:
+        bundle = read_bundle(simulation.bundle)
         endpoint = Endpoint(bundle)
         self.dynamo, self.s3, self.features = FakeDynamo(), FakeS3(), FakeFeatureStore([GROUP])
         self.runtime = FakeRuntime(lambda body: endpoint.invoke(body, JSON, JSON)[0])
@@ -74,7 +74,7 @@ class Cloud:
             labels_table="labels",
             quarantine_bucket="q",
             token_key="secret",  # noqa: S106 - of a test
-            bundle=str(world.bundle),
+            bundle=str(simulation.bundle),
             budget_ms=50,
             profiles_store=store,
             feature_groups="live",
@@ -163,12 +163,12 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(450, late_share=0.05, repeat_share=0.04, malformed_share=0.03)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(450, late_share=0.05, repeat_share=0.04, malformed_share=0.03)
 
 
-def valid(world: SmallWorld, events: list[bytes]) -> dict[str, Transaction]:
-    parser = Parser(world.project.schema)
+def valid(simulation: SmallSimulation, events: list[bytes]) -> dict[str, Transaction]:
+    parser = Parser(simulation.project.schema)
     found: dict[str, Transaction] = {}
     for event in events:
         try:
@@ -205,16 +205,16 @@ def profiles(cloud: Cloud) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small_world: SmallWorld, events: list[bytes]) -> Cloud:
-    cloud = Cloud(small_world)
+def undisturbed(small_simulation: SmallSimulation, events: list[bytes]) -> Cloud:
+    cloud = Cloud(small_simulation)
     assert run(cloud, by_shard(events), 1, calm) == 0
     return cloud
 
 
 def test_each_valid_payment_is_decided_once_and_each_poison_record_set_aside(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
-    good = valid(small_world, events)
+    good = valid(small_simulation, events)
     assert undisturbed.decisions().keys() == good.keys()
     assert sorted(line["transaction_id"] for line in undisturbed.told("decision")) == sorted(good)
     set_aside = undisturbed.aside()
@@ -235,13 +235,13 @@ def test_one_call_of_the_endpoint_decides_a_batch(undisturbed: Cloud) -> None:
 
 
 def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     processor = cloud.processor()
     always = RuleSettings(name="always", when="amount >= 0", action="review")
-    project = msgspec.structs.replace(small_world.project, rules=(always,))
-    processor.engine = make_engine(read_bundle(small_world.bundle), processor.scorer, project)
+    project = msgspec.structs.replace(small_simulation.project, rules=(always,))
+    processor.engine = make_engine(read_bundle(small_simulation.bundle), processor.scorer, project)
     (shard, records), *_ = by_shard(events).items()
     assert processor.handle(shard, records[:BATCH]) == []
     assert cloud.runtime.calls == 1
@@ -253,9 +253,9 @@ def test_payments_that_only_a_rule_stopped_bring_their_reasons_with_their_scores
 
 
 def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     processor = cloud.processor()
     (shard, records), *_ = by_shard(events).items()
     behind = int(records[-1].number) + 1_000
@@ -275,10 +275,10 @@ def test_a_batch_that_asks_nothing_counts_nothing_of_the_one_before(
 
 
 def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
     text = json.dumps(undisturbed.told("decision"))
-    good = valid(small_world, events)
+    good = valid(small_simulation, events)
     assert not any(str(one.entities[0]) in text for one in good.values())
     tokens = {
         (good[line["transaction_id"]].entities[0], line["delivery"]["entities"]["card"])
@@ -288,10 +288,10 @@ def test_the_log_names_nobody_and_gives_the_same_token_for_the_same_id(
 
 
 def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
-    bundle = read_bundle(small_world.bundle)
-    extractor = Extractor(small_world.project, bundle.contents.features.category_encoding)
+    bundle = read_bundle(small_simulation.bundle)
+    extractor = Extractor(small_simulation.project, bundle.contents.features.category_encoding)
     of_card = [
         place
         for place, one in enumerate(extractor.definitions)
@@ -300,7 +300,7 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
     kept, compared = undisturbed.decisions(), 0
     for records in by_shard(events).values():
         memory = ProfileCache(extractor)
-        for one in valid(small_world, [record.data for record in records]).values():
+        for one in valid(small_simulation, [record.data for record in records]).values():
             replayed = memory.extract_and_update(one)
             served = array("d", kept[one.transaction_id][5])
             assert (
@@ -312,9 +312,9 @@ def test_features_of_the_ordering_entity_equal_replay_to_the_last_bit(
 
 
 def test_both_stores_serve_the_same_features_to_the_last_bit(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud
 ) -> None:
-    cloud = Cloud(small_world, "feature-store")
+    cloud = Cloud(small_simulation, "feature-store")
     assert run(cloud, by_shard(events), 1, calm) == 0
     served, there = cloud.decisions(), undisturbed.decisions()
     assert {one: kept[5] for one, kept in served.items()} == {one: kept[5] for one, kept in there.items()}
@@ -325,14 +325,14 @@ def test_both_stores_serve_the_same_features_to_the_last_bit(
 @pytest.mark.parametrize("trouble", [deadly, throttled])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_batches_that_come_again_have_the_effect_of_one_delivery(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     events: list[bytes],
     undisturbed: Cloud,
     store: Store,
     trouble: Callable[[Random, str], None],
     seed: int,
 ) -> None:
-    cloud = Cloud(small_world, store)
+    cloud = Cloud(small_simulation, store)
     retries = run(cloud, by_shard(events), seed, trouble)
     assert retries > 0 or trouble is throttled
     assert profiles(cloud) == profiles(undisturbed)
@@ -345,10 +345,10 @@ def test_batches_that_come_again_have_the_effect_of_one_delivery(
 
 @pytest.mark.parametrize("store", STORES)
 def test_what_other_shards_change_meanwhile_is_not_lost(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, store: Store
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud, store: Store
 ) -> None:
     """Before every save, a whole batch of another shard is decided by another process."""
-    cloud, shards = Cloud(small_world, store), by_shard(events)
+    cloud, shards = Cloud(small_simulation, store), by_shard(events)
     at, busy = dict.fromkeys(shards, 0), [False]
 
     def batch_of(shard: str) -> list[ShardEvent]:
@@ -375,10 +375,10 @@ def test_what_other_shards_change_meanwhile_is_not_lost(
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3, 4))])
 def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come_again(
-    small_world: SmallWorld, events: list[bytes], undisturbed: Cloud, seed: int
+    small_simulation: SmallSimulation, events: list[bytes], undisturbed: Cloud, seed: int
 ) -> None:
     """Decisions are kept, profiles are not, or not all; the records come again later, with other numbers."""
-    cloud, chance = Cloud(small_world), Random(seed)
+    cloud, chance = Cloud(small_simulation), Random(seed)
     shards, given_up = by_shard(events), dict[str, list[ShardEvent]]()
     allowed = [0]
 
@@ -408,9 +408,9 @@ def test_a_batch_that_was_given_up_half_way_is_finished_by_the_next_and_may_come
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ModelError", "ValidationError"])
 def test_an_endpoint_that_is_away_means_review_and_never_approval(
-    small_world: SmallWorld, events: list[bytes], code: str
+    small_simulation: SmallSimulation, events: list[bytes], code: str
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
 
     def trouble() -> None:
         raise refusal(code, "InvokeEndpoint")
@@ -427,7 +427,7 @@ def test_an_endpoint_that_is_away_means_review_and_never_approval(
 
 
 def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     payment = next(event for event in events if b'"card_id"' in event and b'"label"' not in event)
     plain = json.loads(payment)
@@ -441,7 +441,7 @@ def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
     second = json.dumps(label | {"source": "chargeback", "happened_at": plain["event_time"]}).encode()
     clouds = []
     for told in ([first], [first, second]):
-        cloud = Cloud(small_world)
+        cloud = Cloud(small_simulation)
         records = [ShardEvent(str(FIRST + n), event, 1.0) for n, event in enumerate([payment, *told])]
         for _ in range(2):  # at least once is what Lambda promises
             assert cloud.processor().handle("shardId-000000000000", records) == []
@@ -460,9 +460,9 @@ def test_a_label_told_by_two_sources_counts_once_and_both_are_kept(
     [("dynamodb", "dynamo"), ("feature-store", "dynamo"), ("feature-store", "features")],
 )
 def test_a_store_that_stays_busy_ends_the_batch_and_loses_nothing(
-    small_world: SmallWorld, events: list[bytes], store: Store, busy_one: str
+    small_simulation: SmallSimulation, events: list[bytes], store: Store, busy_one: str
 ) -> None:
-    cloud = Cloud(small_world, store)
+    cloud = Cloud(small_simulation, store)
     (shard, records), *_ = by_shard(events).items()
 
     def busy(operation: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 
 SHARDS = {"c0": "shardId-000000000000", "c1": "shardId-000000000001"}
@@ -43,8 +43,8 @@ def batch(card: str) -> list[ShardEvent]:
 class Race:
     """Two shards; while the first decides, the second decides all of its batch between two calls."""
 
-    def __init__(self, world: SmallWorld, at: int = -1, dies_at: int = -1) -> None:
-        self.cloud, self.calls = Cloud(world), 0
+    def __init__(self, simulation: SmallSimulation, at: int = -1, dies_at: int = -1) -> None:
+        self.cloud, self.calls = Cloud(simulation), 0
         self.at, self.dies_at = at, dies_at
         self.cloud.trouble(self._called, lambda _: None)
 
@@ -73,12 +73,12 @@ def features(cloud: Cloud, shard: str) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def alone(small_world: SmallWorld) -> Alone:
+def alone(small_simulation: SmallSimulation) -> Alone:
     """Return what a shard decides that has never heard of the ids which the other one has won."""
 
     @cache
     def decided(card: str, won: frozenset[str]) -> dict[str, bytes]:
-        cloud = Cloud(small_world)
+        cloud = Cloud(small_simulation)
         lost = BOTH - won
         records = [one for one in batch(card) if json.loads(one.data)["transaction_id"] not in lost]
         assert cloud.processor().handle(SHARDS[card], records) == []
@@ -104,14 +104,14 @@ def assert_right(cloud: Cloud, alone: Alone) -> None:
 
 
 def test_another_shard_may_decide_all_of_its_batch_between_any_two_calls(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     alone: Alone,
 ) -> None:
-    whole = Race(small_world)
+    whole = Race(small_simulation)
     whole.cloud.processor().handle(SHARDS["c0"], batch("c0"))
     winners = set()
     for at in range(whole.calls):
-        race = Race(small_world, at)
+        race = Race(small_simulation, at)
         race.run()
         assert_right(race.cloud, alone)
         winners.add(frozenset(features(race.cloud, SHARDS["c0"]).keys() & BOTH))
@@ -121,13 +121,13 @@ def test_another_shard_may_decide_all_of_its_batch_between_any_two_calls(
 
 @pytest.mark.parametrize("times", KILLS)
 def test_a_kill_at_any_call_changes_nothing_of_that(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     alone: Alone,
     times: int,
 ) -> None:
     for seed in range(times):
         chance = Random(seed)
         at = chance.randrange(14)
-        race = Race(small_world, at, chance.randint(at + 1, at + 14))
+        race = Race(small_simulation, at, chance.randint(at + 1, at + 14))
         race.run()
         assert_right(race.cloud, alone)

@@ -18,7 +18,7 @@ from fraud_detection.engine.engine import make_engine
 from fraud_detection.project.checks import open_project
 from fraud_detection.serving.aws_lambda.batch import records_of
 from fraud_detection.testing.kinesis_fake import FakeKinesis
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import Cloud, Killed, profiles
 from tests.functional.serving.test_identity import EVENT, OTHER, config
 from tests.unit.adapters.aws.kpl_aggregates import aggregate
@@ -48,9 +48,9 @@ class Queue:
 class Aws(Cloud):
     """A stream of one shard, the processor behind it, and the queue of what was given up."""
 
-    def __init__(self, world: SmallWorld, config: Path) -> None:
-        super().__init__(world)
-        self.world, self.config = world, config
+    def __init__(self, simulation: SmallSimulation, config: Path) -> None:
+        super().__init__(simulation)
+        self.simulation, self.config = simulation, config
         self.kinesis, self.queue, self.read = FakeKinesis(1), Queue(), 0
         (self.shard,) = [
             one["ShardId"] for one in self.kinesis.list_shards(StreamARN=self.kinesis.arn)["Shards"]
@@ -78,7 +78,7 @@ class Aws(Cloud):
     def deliver(self, records: Sequence[dict[str, Any]]) -> None:
         processor = self.processor()
         processor.engine = make_engine(
-            read_bundle(self.world.bundle), processor.scorer, open_project(self.config)
+            read_bundle(self.simulation.bundle), processor.scorer, open_project(self.config)
         )
         assert processor.handle(self.shard, records_of({"Records": records})) == []
 
@@ -119,9 +119,9 @@ def given(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_payments_without_ids_that_are_put_again_are_decided_and_remembered_once(
-    small_world: SmallWorld, config: Path
+    small_simulation: SmallSimulation, config: Path
 ) -> None:
-    calm, calls = Aws(small_world, config), list[str]()
+    calm, calls = Aws(small_simulation, config), list[str]()
     calm.trouble(calls.append, lambda _: None)
     calm.deliver(given(calm))
     calm.trouble(lambda _: None)
@@ -129,7 +129,7 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_remembered_once
     calm.deliver(calm.fresh())
     kept_before = set[int]()
     for dies_at in range(len(calls)):
-        aws = Aws(small_world, config)
+        aws = Aws(small_simulation, config)
         aws.give_up(given(aws), dies_at)
         kept_before.add(len(aws.decisions()))
         aws.put(OTHER)
@@ -154,9 +154,9 @@ def test_payments_without_ids_that_are_put_again_are_decided_and_remembered_once
 
 
 def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
-    small_world: SmallWorld, config: Path
+    small_simulation: SmallSimulation, config: Path
 ) -> None:
-    aws = Aws(small_world, config)
+    aws = Aws(small_simulation, config)
     aws.put(EVENT)
     aws.deliver(first := aws.fresh())
     number = first[0]["kinesis"]["sequenceNumber"]
@@ -175,8 +175,10 @@ def test_a_place_that_somebody_forged_takes_no_decision_from_anybody(
     assert [int(one.rpartition(":")[2]) - int(number) for one in sorted(aws.decisions())] == [0, 3, 4]
 
 
-def test_a_key_that_leaves_no_room_for_a_place_stays_as_it_is(small_world: SmallWorld, config: Path) -> None:
-    aws = Aws(small_world, config)
+def test_a_key_that_leaves_no_room_for_a_place_stays_as_it_is(
+    small_simulation: SmallSimulation, config: Path
+) -> None:
+    aws = Aws(small_simulation, config)
     aws.put(EVENT, key="k" * 200)
     assert aws.give_up(aws.fresh(), 0)
     aws.redrive()

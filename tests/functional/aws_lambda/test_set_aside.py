@@ -20,7 +20,7 @@ from fraud_detection.deployment.redrive_quarantine import PutAgain, redrive_quar
 from fraud_detection.serving.aws_lambda.batch import records_of
 from fraud_detection.testing.kinesis_fake import FakeKinesis
 from tests.command_line import parsed
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud, Killed
 from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
 
@@ -55,23 +55,25 @@ def bad(number: int, size: int = 0) -> bytes:
 
 @pytest.mark.parametrize(("count", "size"), [(1, 0), (10, 0), (500, 0), (14, 300_000)])
 def test_a_batch_of_bad_records_costs_one_call_however_many_and_large_they_are(
-    small_world: SmallWorld, count: int, size: int
+    small_simulation: SmallSimulation, count: int, size: int
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     handle(cloud, [bad(number, size) for number in range(count)])
     assert cloud.s3.puts == 1
     assert [one.sequence_number for one in cloud.aside()] == [str(FIRST + n) for n in range(count)]
     assert len(cloud.told("quarantined")) == count
 
 
-def test_a_batch_without_bad_records_costs_no_call(small_world: SmallWorld) -> None:
-    cloud = Cloud(small_world)
+def test_a_batch_without_bad_records_costs_no_call(small_simulation: SmallSimulation) -> None:
+    cloud = Cloud(small_simulation)
     handle(cloud, [raw(SMALL)])
     assert cloud.s3.puts == 0
 
 
-def test_equal_events_of_a_batch_are_one_line_with_all_their_places(small_world: SmallWorld) -> None:
-    chance, cloud = Random(3), Cloud(small_world)
+def test_equal_events_of_a_batch_are_one_line_with_all_their_places(
+    small_simulation: SmallSimulation,
+) -> None:
+    chance, cloud = Random(3), Cloud(small_simulation)
     pool = [bad(1), bad(2), bad(2) + b" ", b"no JSON", raw(LARGE), bad(3, 300_000), bad(3, 300_001)]
     events = [raw(SMALL), *chance.choices(pool, k=60)]
     handle(cloud, events)
@@ -95,8 +97,10 @@ def test_equal_events_of_a_batch_are_one_line_with_all_their_places(small_world:
     assert len(cloud.told("quarantined")) + len(cloud.told("conflict")) == 60
 
 
-def test_a_batch_that_was_killed_and_comes_again_writes_the_same_object(small_world: SmallWorld) -> None:
-    cloud = Cloud(small_world)
+def test_a_batch_that_was_killed_and_comes_again_writes_the_same_object(
+    small_simulation: SmallSimulation,
+) -> None:
+    cloud = Cloud(small_simulation)
     events = [raw(SMALL), bad(1), bad(2), bad(1)]
 
     def killed(_: str) -> None:
@@ -121,9 +125,9 @@ def renamed(number: int, **more: object) -> bytes:
     return raw({name: value for name, value in event.items() if name != "amount" and value is not None})
 
 
-def mended(world: SmallWorld) -> Bundle:
+def mended(simulation: SmallSimulation) -> Bundle:
     """Return the bundle with a schema that knows the name."""
-    bundle = read_bundle(world.bundle)
+    bundle = read_bundle(simulation.bundle)
     schema = bundle.contents.project.schema
     assert schema.amount is not None
     amount = msgspec.structs.replace(schema.amount, aliases=(*schema.amount.aliases, "sum"))
@@ -150,17 +154,19 @@ def keys_of(stream: FakeKinesis) -> Counter[tuple[str, bytes]]:
     return Counter((record["PartitionKey"].rpartition(":")[2], bytes(record["Data"])) for record in every)
 
 
-def deliver_all(cloud: Cloud, stream: FakeKinesis, world: SmallWorld) -> None:
+def deliver_all(cloud: Cloud, stream: FakeKinesis, simulation: SmallSimulation) -> None:
     """Deliver what lies in the stream, behind all that came before, to a processor with a mended schema."""
-    processor = cloud.processor(mended(world))
+    processor = cloud.processor(mended(simulation))
     for name, records in arrived(stream).items():
         listed = [(bytes(one["Data"]), one["PartitionKey"], int(one["SequenceNumber"])) for one in records]
         events = [one for event, key, at in listed for one in delivered([event], FIRST + at, key)["Records"]]
         assert processor.handle(name, records_of({"Records": events})) == []
 
 
-def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(2)
+def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(
+    small_simulation: SmallSimulation,
+) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(2)
     without_id = [renamed(90, transaction_id=None)] * 3
     first = [renamed(number) for number in range(20)]
     handle(cloud, [raw(SMALL), *first, *without_id])
@@ -181,7 +187,7 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_worl
     again = put_again(cloud, stream)
     assert (again.events, again.before, keys_of(stream)) == (0, 24, wanted)
     before = cloud.s3.puts
-    deliver_all(cloud, stream, small_world)
+    deliver_all(cloud, stream, small_simulation)
     ids = {f"r{number}" for number in (*range(20), 30)}
     # Those without an id are payments by the places at which they came first.
     places = {f"{SHARD}:{FIRST + 21 + number}" for number in range(3)}
@@ -189,8 +195,8 @@ def test_what_was_set_aside_is_decided_once_when_the_schema_is_mended(small_worl
     assert cloud.s3.puts == before
 
 
-def test_a_prefix_names_a_shard_or_an_object(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(1)
+def test_a_prefix_names_a_shard_or_an_object(small_simulation: SmallSimulation) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [bad(1)])
     handle(cloud, [bad(2)], OTHER)
     handle(cloud, [bad(3)], OTHER, FIRST + 7)
@@ -200,8 +206,8 @@ def test_a_prefix_names_a_shard_or_an_object(small_world: SmallWorld) -> None:
     assert keys_of(stream) == {("key-0", bad(3)): 1, ("key-0", bad(2)): 1}
 
 
-def test_an_object_that_grew_since_has_only_the_rest_put(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(1)
+def test_an_object_that_grew_since_has_only_the_rest_put(small_simulation: SmallSimulation) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [bad(1), bad(2)])
     assert put_again(cloud, stream).events == 2
     # The batch comes again, and is longer by now.
@@ -211,8 +217,8 @@ def test_an_object_that_grew_since_has_only_the_rest_put(small_world: SmallWorld
     assert sorted(keys_of(stream).values()) == [1, 1, 1, 1]
 
 
-def test_a_run_that_was_killed_is_gone_on_with(small_world: SmallWorld) -> None:
-    cloud, stream, calls = Cloud(small_world), FakeKinesis(1), [0]
+def test_a_run_that_was_killed_is_gone_on_with(small_simulation: SmallSimulation) -> None:
+    cloud, stream, calls = Cloud(small_simulation), FakeKinesis(1), [0]
     for number in range(4):
         handle(cloud, [bad(10 * number), bad(10 * number + 1)], first=FIRST + 100 * number)
 
@@ -235,20 +241,22 @@ class DiesAtNote(Objects):
         raise Killed
 
 
-def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(1)
+def test_a_run_that_is_killed_before_its_note_has_nothing_decided_twice(
+    small_simulation: SmallSimulation,
+) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [renamed(90, transaction_id=None)] * 3)
 
     with pytest.raises(Killed):
         redrive_quarantine(DiesAtNote(cloud.s3, "q"), stream, "payments", "")
     assert put_again(cloud, stream).events == 3
     assert sum(keys_of(stream).values()) == 6
-    deliver_all(cloud, stream, small_world)
+    deliver_all(cloud, stream, small_simulation)
     assert cloud.decisions().keys() == {f"{SHARD}:{FIRST + number}" for number in range(3)}
 
 
-def test_what_cannot_be_read_is_refused_by_its_name(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(1)
+def test_what_cannot_be_read_is_refused_by_its_name(small_simulation: SmallSimulation) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     handle(cloud, [bad(1)])
     ((_, key),) = cloud.s3.objects
     assert put_again(cloud, stream).events == 1
@@ -262,8 +270,8 @@ def test_what_cannot_be_read_is_refused_by_its_name(small_world: SmallWorld) -> 
     assert set(keys_of(stream).values()) == {1}
 
 
-def test_an_object_in_a_bucket_of_many_pages_is_found(small_world: SmallWorld) -> None:
-    cloud, stream = Cloud(small_world), FakeKinesis(1)
+def test_an_object_in_a_bucket_of_many_pages_is_found(small_simulation: SmallSimulation) -> None:
+    cloud, stream = Cloud(small_simulation), FakeKinesis(1)
     kept = S3Quarantine(cloud.s3, "q")
     for number in range(1_005):
         kept.put(

@@ -34,7 +34,7 @@ from fraud_detection.training.tables.cache import ready_table, why_not
 from fraud_detection.training.tables.dataset import read_dataset, read_info
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 from fraud_detection.training.workflow import train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.root import ROOT
 
 EXAMPLES = ROOT / "examples" / "changes"
@@ -56,21 +56,21 @@ def silent(*_: object) -> None:
 
 
 def decided(
-    world: SmallWorld, changes: list[Change], **window: int
+    simulation: SmallSimulation, changes: list[Change], **window: int
 ) -> tuple[EvaluationSet, list[ArmDecisions]]:
-    table = HistoricalTable(world.features, world.project.schema)
-    whole = window_of(table, read_bundle(world.bundle), 0, None, None)
+    table = HistoricalTable(simulation.features, simulation.project.schema)
+    whole = window_of(table, read_bundle(simulation.bundle), 0, None, None)
     asked = replace(whole, **window)
-    return redecide_history(table, arms_of(world.project, world.bundle, changes), asked, silent)
+    return redecide_history(table, arms_of(simulation.project, simulation.bundle, changes), asked, silent)
 
 
-def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -> None:
+def test_history_is_decided_as_the_services_decide_it(small_simulation: SmallSimulation) -> None:
     """Every payment of the file, by `fraud score` and by the backtest: action, score and rules alike."""
     change = Change(name="more", rules=(DEAR, CENTS, OFTEN), lists=(WATCHED,), decline_cap=DECLINE_CAP)
-    traffic, (_, answers) = decided(small_world, [change])
+    traffic, (_, answers) = decided(small_simulation, [change])
     lines: list[bytes] = []
-    engine = load_engine(small_world.bundle, apply_change(small_world.project, change))
-    score_file(engine, small_world.history, lines.append, silent)
+    engine = load_engine(small_simulation.bundle, apply_change(small_simulation.project, change))
+    score_file(engine, small_simulation.history, lines.append, silent)
     served = {one["transaction_id"]: one for one in map(json.loads, lines)}
     assert len(served) == len(traffic)
     own = {"score", "no_score", "decline_cap", "watched", *(rule.name for rule in engine.project.rules)}
@@ -85,16 +85,16 @@ def test_history_is_decided_as_the_services_decide_it(small_world: SmallWorld) -
     assert all(fired[code] > 20 for code in ("cents", "decline_cap", "watched", "often", "score"))
 
 
-def test_a_change_of_nothing_differs_nowhere(small_world: SmallWorld) -> None:
-    traffic, (baseline, same) = decided(small_world, [Change(name="same")])
+def test_a_change_of_nothing_differs_nowhere(small_simulation: SmallSimulation) -> None:
+    traffic, (baseline, same) = decided(small_simulation, [Change(name="same")])
     assert np.array_equal(baseline.action, same.action)
-    found = compare(traffic, baseline, same, small_world.project.costs)
+    found = compare(traffic, baseline, same, small_simulation.project.costs)
     assert found.traffic.changed == 0
 
 
-def test_declining_everything_hurts_every_good_customer(small_world: SmallWorld) -> None:
-    traffic, (baseline, change) = decided(small_world, [Change(name="all", rules=(EVERYTHING,))])
-    found = compare(traffic, baseline, change, small_world.project.costs)
+def test_declining_everything_hurts_every_good_customer(small_simulation: SmallSimulation) -> None:
+    traffic, (baseline, change) = decided(small_simulation, [Change(name="all", rules=(EVERYTHING,))])
+    found = compare(traffic, baseline, change, small_simulation.project.costs)
     assert found.total is not None
     arm = found.total.second.outcomes
     assert arm is not None
@@ -111,39 +111,41 @@ def mature_weeks(found: Comparison) -> list[int]:
     return [int((day - 4) // 7) for day in starts]
 
 
-def report(world: SmallWorld, tmp_path: Path, features: Path, as_of: int | None = None) -> Report:
+def report(simulation: SmallSimulation, tmp_path: Path, features: Path, as_of: int | None = None) -> Report:
     path = tmp_path / "change.yaml"
     path.write_text("name: stricter\npolicy: {review_at: 0.05, decline_at: 0.4}\n")
-    settings = BacktestSettings((path,), world.bundle, features, start=0, as_of=as_of)
-    return backtest(world.project, settings, silent, silent)
+    settings = BacktestSettings((path,), simulation.bundle, features, start=0, as_of=as_of)
+    return backtest(simulation.project, settings, silent, silent)
 
 
 AS_OF_DAYS = 55.5
 
 
-def table_of_then(world: SmallWorld, as_of: int, out: Path) -> Path:
+def table_of_then(simulation: SmallSimulation, as_of: int, out: Path) -> Path:
     """Write the table that somebody would have made at that moment."""
     split = Split(validation_share=0.1, test_share=0.1)
-    project = msgspec.structs.replace(world.project, split=split)
-    make_features(project, world.history, out, silent, as_of=as_of)
+    project = msgspec.structs.replace(simulation.project, split=split)
+    make_features(project, simulation.history, out, silent, as_of=as_of)
     return out
 
 
 @pytest.fixture(scope="module")
-def then(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return table_of_then(small_world, moment(small_world), tmp_path_factory.mktemp("then") / "then.parquet")
+def then(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return table_of_then(
+        small_simulation, moment(small_simulation), tmp_path_factory.mktemp("then") / "then.parquet"
+    )
 
 
-def moment(world: SmallWorld) -> int:
-    return int(read_dataset(world.features).event_time[0]) + round(AS_OF_DAYS * DAY_MS)
+def moment(simulation: SmallSimulation) -> int:
+    return int(read_dataset(simulation.features).event_time[0]) + round(AS_OF_DAYS * DAY_MS)
 
 
 def test_a_backtest_as_of_a_moment_is_the_one_somebody_would_have_made_then(
-    small_world: SmallWorld, then: Path, tmp_path: Path
+    small_simulation: SmallSimulation, then: Path, tmp_path: Path
 ) -> None:
-    as_of = moment(small_world)
-    now = report(small_world, tmp_path, small_world.features, as_of)
-    assert now.variants == report(small_world, tmp_path, then).variants
+    as_of = moment(small_simulation)
+    now = report(small_simulation, tmp_path, small_simulation.features, as_of)
+    assert now.variants == report(small_simulation, tmp_path, then).variants
     (variant,) = now.variants
     weeks = [week.mature for week in variant.comparison.weeks]
     assert True in weeks
@@ -152,42 +154,46 @@ def test_a_backtest_as_of_a_moment_is_the_one_somebody_would_have_made_then(
     assert variant.comparison.total.frauds
 
 
-def test_a_label_that_is_used_before_it_was_known_is_noticed(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_label_that_is_used_before_it_was_known_is_noticed(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     """A leak in the table's place: every label pretends to have been known at once."""
-    as_of = moment(small_world)
-    columns, metadata = read_columns(small_world.features)
+    as_of = moment(small_simulation)
+    columns, metadata = read_columns(small_simulation.features)
     leaked = {**columns, "known_at": columns["event_time"]}
     write_columns(tmp_path / "leaked.parquet", leaked, metadata)
-    honest = report(small_world, tmp_path, small_world.features, as_of).variants[0].comparison.total
-    leaky = report(small_world, tmp_path, tmp_path / "leaked.parquet", as_of).variants[0].comparison.total
+    honest = report(small_simulation, tmp_path, small_simulation.features, as_of).variants[0].comparison.total
+    leaky = (
+        report(small_simulation, tmp_path, tmp_path / "leaked.parquet", as_of).variants[0].comparison.total
+    )
     assert honest is not None
     assert leaky is not None
     assert leaky != honest
     assert (leaky.frauds or 0) > (honest.frauds or 0)
 
 
-def test_a_judge_that_is_given_later_labels_refuses(small_world: SmallWorld) -> None:
+def test_a_judge_that_is_given_later_labels_refuses(small_simulation: SmallSimulation) -> None:
     """A leak in the backtest's place: the verdicts of the end of history, judged as of an earlier moment."""
-    as_of = moment(small_world)
-    traffic, _ = decided(small_world, [], as_of=as_of, end=as_of + 1)
-    dataset = read_dataset(small_world.features)
+    as_of = moment(small_simulation)
+    traffic, _ = decided(small_simulation, [], as_of=as_of, end=as_of + 1)
+    dataset = read_dataset(small_simulation.features)
     assert (traffic.label == UNKNOWN).any()
     with pytest.raises(ConfigError, match=r"labels are later than `as_of`"):
         replace(traffic, label=dataset.label[: len(traffic)], known_at=dataset.known_at[: len(traffic)])
 
 
 def test_a_table_knows_no_more_than_it_was_made_with(
-    small_world: SmallWorld, then: Path, tmp_path: Path
+    small_simulation: SmallSimulation, then: Path, tmp_path: Path
 ) -> None:
-    as_of = moment(small_world)
+    as_of = moment(small_simulation)
     with pytest.raises(ConfigError, match="made as of an earlier moment than --as-of"):
-        report(small_world, tmp_path, then, as_of + 1)
+        report(small_simulation, tmp_path, then, as_of + 1)
 
 
 def test_a_table_is_made_once_and_again_only_for_other_history_or_other_features(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    project, history = small_world.project, small_world.history
+    project, history = small_simulation.project, small_simulation.history
     table, made, said = tmp_path / "kept.parquet", list[Path](), list[str]()
 
     def make(out: Path) -> None:
@@ -207,37 +213,44 @@ def test_a_table_is_made_once_and_again_only_for_other_history_or_other_features
         why_not(project, history, [history])
 
 
-def test_another_bundle_is_tried_with_its_own_scores(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_another_bundle_is_tried_with_its_own_scores(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     """A model of another month has other codes for the same categories; the table serves both."""
     project = msgspec.structs.replace(
-        small_world.project, split=Split(burn_in=Duration.parse("3d"), validation_share=0.1, test_share=0.1)
+        small_simulation.project,
+        split=Split(burn_in=Duration.parse("3d"), validation_share=0.1, test_share=0.1),
     )
     table, bundle = tmp_path / "f.parquet", tmp_path / "bundle"
-    make_features(project, small_world.history, table, silent)
+    make_features(project, small_simulation.history, table, silent)
     train(project, table, bundle)
-    assert read_info(table).category_encoding != read_info(small_world.features).category_encoding
+    assert read_info(table).category_encoding != read_info(small_simulation.features).category_encoding
     (tmp_path / "new.yaml").write_text("name: new\nbundle: bundle\n")
     change = load_change(tmp_path / "new.yaml")
-    past = HistoricalTable(small_world.features, small_world.project.schema)
-    window = window_of(past, read_bundle(small_world.bundle), None, None, None)
+    past = HistoricalTable(small_simulation.features, small_simulation.project.schema)
+    window = window_of(past, read_bundle(small_simulation.bundle), None, None, None)
     # It learned from the earlier ones, and would look better there than it is.
-    assert window.start >= learned_until(read_bundle(small_world.bundle)) > int(past.times()[0])
-    arms = arms_of(small_world.project, small_world.bundle, [change])
+    assert window.start >= learned_until(read_bundle(small_simulation.bundle)) > int(past.times()[0])
+    arms = arms_of(small_simulation.project, small_simulation.bundle, [change])
     traffic, (_, answers) = redecide_history(past, arms, window, silent)
     own = read_dataset(table).slice(window.start, window.end)
-    scores = load_engine(bundle, small_world.project).strategy.scorer
+    scores = load_engine(bundle, small_simulation.project).strategy.scorer
     assert isinstance(scores, XGBoostScorer)
     assert own.transaction_id.tolist() == traffic.transaction_id.tolist()
     assert answers.score.tolist() == list(scores.score(own.features))
 
 
 def test_the_command_prints_the_money_and_writes_the_report(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, change = tmp_path / "params.yaml", tmp_path / "change.yaml"
-    config.write_bytes(msgspec.yaml.encode(to_plain(small_world.project)))
+    config.write_bytes(msgspec.yaml.encode(to_plain(small_simulation.project)))
     change.write_text("name: stricter\nowner: ann\npolicy: {review_at: 0.05, decline_at: 0.4}\n")
-    paths = [f"--config={config}", f"--bundle={small_world.bundle}", f"--features={small_world.features}"]
+    paths = [
+        f"--config={config}",
+        f"--bundle={small_simulation.bundle}",
+        f"--features={small_simulation.features}",
+    ]
     out, figures = tmp_path / "out", tmp_path / "figures.json"
     command = ["backtest", f"--change={change}", *paths, f"--out={out}", f"--json={figures}"]
     assert main(command) == 0
@@ -267,17 +280,19 @@ def test_the_command_prints_the_money_and_writes_the_report(
     ],
 )
 def test_a_change_that_cannot_be_tried_is_refused_before_any_work(
-    small_world: SmallWorld, tmp_path: Path, change: str, words: str
+    small_simulation: SmallSimulation, tmp_path: Path, change: str, words: str
 ) -> None:
     (tmp_path / "c.yaml").write_text(change)
     with pytest.raises(ConfigError, match=words):
-        arms_of(small_world.project, small_world.bundle, [load_change(tmp_path / "c.yaml")])
+        arms_of(small_simulation.project, small_simulation.bundle, [load_change(tmp_path / "c.yaml")])
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
-def test_the_changes_that_are_shown_fit_the_simulated_world(small_world: SmallWorld, example: Path) -> None:
+def test_the_changes_that_are_shown_fit_the_simulated_project(
+    small_simulation: SmallSimulation, example: Path
+) -> None:
     change = load_change(example)
     assert change.owner
     assert change.reason
-    (baseline, arm) = arms_of(small_world.project, small_world.bundle, [change])
+    (baseline, arm) = arms_of(small_simulation.project, small_simulation.bundle, [change])
     assert arm.project != baseline.project

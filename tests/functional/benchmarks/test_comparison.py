@@ -22,7 +22,7 @@ from benchmarks.suite.comparison.server_process import ComparisonServer, Work
 from benchmarks.suite.comparison.sweeper import VARIABLE, marked, sweep
 from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.root import ROOT
 
 ENVIRONMENTS = ROOT / ".venv-comparison"
@@ -124,12 +124,12 @@ def becomes(condition: Callable[[], bool]) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
-    kind: Kind, small_world: SmallWorld, tmp_path: Path
+    kind: Kind, small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     environment = ENVIRONMENTS / kind.environment
     if not (environment / ".locked").exists():
         pytest.skip(f"{environment} is not there; `make comparison-servers` makes it")
-    work = work_of(read_bundle(small_world.bundle))
+    work = work_of(read_bundle(small_simulation.bundle))
     server = ComparisonServer(kind, work, environment, tmp_path / "server")
     assert set(server.versions()) == set(kind.packages)
     try:
@@ -144,10 +144,10 @@ def test_a_comparison_server_finds_our_scores_and_leaves_nothing_behind(
 
 
 def test_a_comparison_server_without_its_environment_is_told_with_what_to_do(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"nowhere/fastapi: .* not there; run `make comparison-servers`"):
-        comparison_servers(read_bundle(small_world.bundle), tmp_path, environments=tmp_path / "nowhere")
+        comparison_servers(read_bundle(small_simulation.bundle), tmp_path, environments=tmp_path / "nowhere")
 
 
 def test_a_stop_ends_children_that_left_the_group_too(tmp_path: Path) -> None:

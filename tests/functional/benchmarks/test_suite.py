@@ -1,4 +1,4 @@
-"""`python -m benchmarks` from beginning to end, on a small world: every figure is there."""
+"""`python -m benchmarks` from beginning to end, on a small simulation: every figure is there."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.__main__ import main
 from benchmarks.load_generator.connection import copy_names
 from benchmarks.load_generator.load import HOLE
 from benchmarks.suite.engine import take_all
-from benchmarks.suite.world import World, prepared, with_holes
+from benchmarks.suite.simulation import BenchmarkSimulation, prepared, with_holes
 from fraud_detection.adapters.sqlite.state_file import StateFile
-from tests.bench_world import quick_world
+from tests.bench_simulation import quick_simulation
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(folder: Path) -> World:
-    return quick_world(folder)
+def simulation(folder: Path) -> BenchmarkSimulation:
+    return quick_simulation(folder)
 
 
 def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
@@ -44,9 +44,9 @@ def numbers(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
 STAGES = {"parse", "lookup", "features", "score", "decide", "reasons", "persist", "total", "behind"}
 
 
-def test_every_figure_of_the_engine_is_measured(world: World, tmp_path: Path) -> None:
+def test_every_figure_of_the_engine_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
+    words = ["engine", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
@@ -62,9 +62,9 @@ def check_engine(engine: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
-def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path) -> None:
+def test_every_figure_that_is_promised_is_measured(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "figures.json"
-    words = ["--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
+    words = ["--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert all(math.isfinite(number) for number in numbers(found))
@@ -86,9 +86,9 @@ def test_every_figure_that_is_promised_is_measured(world: World, tmp_path: Path)
 
 
 @pytest.mark.long  # tests/unit/benchmarks/test_soak.py is its short form
-def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path) -> None:
+def test_a_soak_looks_at_every_slice_and_every_card(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
     told = tmp_path / "soak.json"
-    words = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={world.folder}"]
+    words = ["soak", "--quick", "--plain", f"--json={told}", f"--directory={simulation.folder}"]
     assert main(words) == 0
     found = json.loads(told.read_bytes())
     assert [one["load"]["from_s"] for one in found["minutes"]] == [0.0, 1.0, 2.0, 3.0]
@@ -112,33 +112,35 @@ def test_a_soak_looks_at_every_slice_and_every_card(world: World, tmp_path: Path
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(
-    world: World, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+    simulation: BenchmarkSimulation, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([f"--directory={world.folder}", "--plain", *words]) == 2
+    assert main([f"--directory={simulation.folder}", "--plain", *words]) == 2
     assert why in capsys.readouterr().err
 
 
-def test_a_world_that_is_there_is_not_made_again(world: World) -> None:
-    before = world.state.stat().st_mtime_ns
-    assert prepared(world.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before
+def test_a_simulation_that_is_there_is_not_made_again(simulation: BenchmarkSimulation) -> None:
+    before = simulation.state.stat().st_mtime_ns
+    assert prepared(simulation.folder, lambda *_: None, quick=True).state.stat().st_mtime_ns == before
 
 
-def test_a_world_that_does_not_fit_is_made_anew(world: World, tmp_path: Path) -> None:
-    shutil.copytree(world.folder, tmp_path, dirs_exist_ok=True)
-    world = prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True)
-    (world.bundle / "manifest.json").write_text("{}")
+def test_a_simulation_that_does_not_fit_is_made_anew(simulation: BenchmarkSimulation, tmp_path: Path) -> None:
+    shutil.copytree(simulation.folder, tmp_path, dirs_exist_ok=True)
+    simulation = prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True)
+    (simulation.bundle / "manifest.json").write_text("{}")
     made: list[str] = []
     prepared(tmp_path, lambda stage, _: made.append(stage), quick=True)
-    assert any("making a world" in stage for stage in made)
-    assert prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True) == world
+    assert any("simulating the history" in stage for stage in made)
+    assert prepared(tmp_path, lambda *_: pytest.fail("made again"), quick=True) == simulation
 
 
-def test_a_copy_of_the_world_is_decided_as_the_world_itself(world: World, tmp_path: Path) -> None:
-    events = world.events(400)
-    state = world.copied(3, lambda *_: None)
+def test_a_copy_of_the_cards_is_decided_as_the_cards_themselves(
+    simulation: BenchmarkSimulation, tmp_path: Path
+) -> None:
+    events = simulation.events(400)
+    state = simulation.copied(3, lambda *_: None)
     answers = []
     for name in copy_names(3):
-        service = world.service(tmp_path / f"state-{name.decode()}.db", state)
+        service = simulation.service(tmp_path / f"state-{name.decode()}.db", state)
         take_all(service, [with_holes(event).replace(HOLE, name) for event in events])
         service.close()
         rows = service_rows(tmp_path / f"state-{name.decode()}.db")

@@ -26,7 +26,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.training.workflow import train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_released_service
 
 ANN = lifecycle.Author("ann", "a test")
@@ -44,18 +44,20 @@ class Trial(msgspec.Struct, frozen=True):
     bad: str
 
 
-def trained(world: SmallWorld, path: Path, model: Model) -> Path:
-    train(msgspec.structs.replace(world.project, model=model), world.features, path)
+def trained(simulation: SmallSimulation, path: Path, model: Model) -> Path:
+    train(msgspec.structs.replace(simulation.project, model=model), simulation.features, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """Return a champion that ranks by little, a shadow that is better, and one that is worse."""
     root = tmp_path_factory.mktemp("promotion")
-    weak = trained(small_world, root / "weak", Model(rounds=2, max_depth=1, threads=1, learning_rate=0.01))
-    good = trained(small_world, root / "good", Model(rounds=120, max_depth=4, threads=1))
-    project: Project = msgspec.structs.replace(small_world.project, gate=LENIENT)
+    weak = trained(
+        small_simulation, root / "weak", Model(rounds=2, max_depth=1, threads=1, learning_rate=0.01)
+    )
+    good = trained(small_simulation, root / "good", Model(rounds=120, max_depth=4, threads=1))
+    project: Project = msgspec.structs.replace(small_simulation.project, gate=LENIENT)
     registry = ReleaseRegistry(root / "live")
     lifecycle.start(registry, read_bundle(weak), project, ANN)
     blind = msgspec.structs.replace(
@@ -68,7 +70,7 @@ def trial(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> 
     _, service, follower = open_released_service(registry, state)
     shadows = Shadows(registry, [state])
     shadows.step()
-    events = small_world.live(EVENTS, late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(EVENTS, late_share=0, repeat_share=0, malformed_share=0)
     for start in range(0, len(events), 250):
         service.take(Batch(events[start : start + 250], None, 0), "test")
     service.close()
@@ -190,7 +192,7 @@ def test_no_label_counts_before_it_was_known(trial: Trial, tmp_path: Path) -> No
 
 
 def test_only_answers_of_the_champions_bundle_as_champion_count(
-    small_world: SmallWorld, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry, state = copied(trial, tmp_path)
     first = lifecycle.current(registry).champion
@@ -199,7 +201,9 @@ def test_only_answers_of_the_champions_bundle_as_champion_count(
     rule = RuleSettings(name="meanwhile", when="amount > 900", action="review")
     ruled = msgspec.structs.replace(project, rules=(*project.rules, rule))
     lots = iter(
-        small_world.live(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[-400:]
+        small_simulation.live(EVENTS + 400, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
+            -400:
+        ]
     )
 
     def answered() -> None:
@@ -260,11 +264,13 @@ def test_a_champion_that_has_answered_nothing_yet_is_not_compared(
 
 
 def test_a_comparison_passes_over_payments_that_a_service_at_work_has_in_its_journal_alone(
-    small_world: SmallWorld, trial: Trial, tmp_path: Path
+    small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     _, state = copied(trial, tmp_path)
     _, service, follower = open_released_service(trial.registry, state)
-    later = small_world.live(EVENTS + 3, late_share=0, repeat_share=0, malformed_share=0, labels="none")[-3:]
+    later = small_simulation.live(EVENTS + 3, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
+        -3:
+    ]
     service.take(Batch(later, None, 0), "test")
     with closing(Shadows(trial.registry, [state])) as shadows:
         while shadows.step():
@@ -320,7 +326,7 @@ def test_promote_asks_the_gate_and_says_why_not(
 
 
 def test_a_shadow_does_not_say_itself_how_much_people_can_review(
-    small_world: SmallWorld, trial: Trial, tmp_path: Path
+    small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     registry, state = copied(trial, tmp_path)
     first = lifecycle.current(registry).champion
@@ -339,7 +345,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
     with closing(Shadows(registry, [state])) as shadows:
         shadows.step()
         _, service, follower = open_released_service(registry, state)
-        later = small_world.live(
+        later = small_simulation.live(
             EVENTS + 100, late_share=0, repeat_share=0, malformed_share=0, labels="none"
         )[-100:]
         service.take(Batch(later, None, 0), "test")
@@ -354,7 +360,7 @@ def test_a_shadow_does_not_say_itself_how_much_people_can_review(
 
 
 def test_each_side_tells_its_rules_in_its_own_words(
-    small_world: SmallWorld, trial: Trial, tmp_path: Path
+    small_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     registry, state = copied(trial, tmp_path)
     first = lifecycle.current(registry).champion
@@ -365,7 +371,9 @@ def test_each_side_tells_its_rules_in_its_own_words(
         return msgspec.structs.replace(project, rules=(msgspec.convert(rule, RuleSettings),))
 
     lots = iter(
-        small_world.live(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[-80:]
+        small_simulation.live(EVENTS + 80, late_share=0, repeat_share=0, malformed_share=0, labels="none")[
+            -80:
+        ]
     )
     shadow = [(lifecycle.bundle_of(registry, first), saying("we say", action="decline"))]
     (*_, config_id) = lifecycle.set_shadows(registry, shadow, ANN).shadows
@@ -486,16 +494,16 @@ def test_a_shut_gate_can_be_overruled_and_the_log_says_so(trial: Trial, tmp_path
 
 @pytest.mark.filterwarnings("default")  # MLflow's own
 def test_the_registry_follows_what_answers(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracking = msgspec.structs.replace(small_world.project.tracking, uri=uri)
-    project = msgspec.structs.replace(small_world.project, tracking=tracking, gate=LENIENT)
+    tracking = msgspec.structs.replace(small_simulation.project.tracking, uri=uri)
+    project = msgspec.structs.replace(small_simulation.project, tracking=tracking, gate=LENIENT)
     tracker = MlflowTracker(project)
     names = {}
     for kind, rounds in (("first", 5), ("second", 6)):
-        path = trained(small_world, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
+        path = trained(small_simulation, tmp_path / kind, Model(rounds=rounds, max_depth=2, threads=1))
         bundle = read_bundle(path)
         names[kind] = tracker.trained(bundle, path, rounds)
     registry = ReleaseRegistry(tmp_path / "live")

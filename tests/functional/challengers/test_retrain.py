@@ -45,7 +45,7 @@ from tests.states import open_service
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 DAY = 86_400_000
-WORLD = SimulatorSettings(seed=5, days=70, cards=160, fraud_share=0.1)
+SIMULATION = SimulatorSettings(seed=5, days=70, cards=160, fraud_share=0.1)
 
 
 def small(project: Project) -> Project:
@@ -74,7 +74,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
         folder / "params.yaml",
         folder / "first" / "bundle",
     )
-    write_history(WORLD, history)
+    write_history(SIMULATION, history)
     tracking = Tracking(uri=f"sqlite:///{folder}/mlflow.db")
     model = Model(rounds=30, max_depth=3, threads=1, early_stopping=8)
     project = msgspec.structs.replace(
@@ -342,7 +342,9 @@ def into_the_shadow(bank: Bank, root: Path) -> dict[str, Any]:
 def events() -> list[bytes]:
     plain = {"payments": 1_500, "labels": "none", "late_share": 0, "repeat_share": 0, "malformed_share": 0}
     options = decode(plain, LiveOptions, "test")
-    return [event.data.rstrip(b"\n") for chunk in LiveStream(WORLD, options).chunks(0) for event in chunk]
+    return [
+        event.data.rstrip(b"\n") for chunk in LiveStream(SIMULATION, options).chunks(0) for event in chunk
+    ]
 
 
 def decided(bank: Bank, state: Path, events: list[bytes]) -> Path:

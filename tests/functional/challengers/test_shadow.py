@@ -22,31 +22,33 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.embedded.service import EmbeddedService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_released_service, open_service
 
 ANN = lifecycle.Author("ann", "a test")
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(2_000, late_share=0.02, repeat_share=0.02, malformed_share=0.02)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(2_000, late_share=0.02, repeat_share=0.02, malformed_share=0.02)
 
 
 @pytest.fixture(scope="module")
-def challenger(small_world: SmallWorld) -> Path:
-    return small_world.other
+def challenger(small_simulation: SmallSimulation) -> Path:
+    return small_simulation.other
 
 
 @pytest.fixture
-def registry(small_world: SmallWorld, challenger: Path, tmp_path: Path) -> ReleaseRegistry:
+def registry(small_simulation: SmallSimulation, challenger: Path, tmp_path: Path) -> ReleaseRegistry:
     """Return a folder with a champion and two shadows: another model, and another rule."""
     made = ReleaseRegistry(tmp_path / "live")
-    lifecycle.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    lifecycle.start(made, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
-    other = msgspec.structs.replace(small_world.project, rules=(rule,))
+    other = msgspec.structs.replace(small_simulation.project, rules=(rule,))
     lifecycle.set_shadows(
-        made, [(read_bundle(challenger), small_world.project), (read_bundle(small_world.bundle), other)], ANN
+        made,
+        [(read_bundle(challenger), small_simulation.project), (read_bundle(small_simulation.bundle), other)],
+        ANN,
     )
     return made
 
@@ -63,7 +65,11 @@ def all_of(state: Path, config_id: str) -> list[ShadowDecision]:
 
 
 def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
-    small_world: SmallWorld, challenger: Path, registry: ReleaseRegistry, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation,
+    challenger: Path,
+    registry: ReleaseRegistry,
+    events: list[bytes],
+    tmp_path: Path,
 ) -> None:
     state = tmp_path / "state.db"
     _, service, follower = open_released_service(registry, state)
@@ -78,7 +84,7 @@ def test_a_shadow_says_what_it_would_have_said_in_the_service_itself(
         pass
     shadows.close()
     model, rule = lifecycle.current(registry).shadows
-    alone = open_service(challenger, tmp_path / "alone.db", project=small_world.project)[1]
+    alone = open_service(challenger, tmp_path / "alone.db", project=small_simulation.project)[1]
     serve(alone, events)
     wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()

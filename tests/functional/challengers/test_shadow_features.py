@@ -36,7 +36,7 @@ from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.challengers.test_shadow import ANN, all_of, serve
 from tests.states import open_released_service, open_service, opened
 
@@ -163,32 +163,34 @@ def with_news(events: list[bytes]) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def short_world(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
-    """Return the small world with a short history: every shadow reads it whole when it starts."""
-    whole = small_world.settings
+def short_simulation(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> SmallSimulation:
+    """Return the small simulation with a short history: every shadow reads it whole when it starts."""
+    whole = small_simulation.settings
     later = whole.start + dt.timedelta(days=whole.days - DAYS)
     settings = msgspec.structs.replace(whole, start=later, days=DAYS)
     history = tmp_path_factory.mktemp("short") / "history.parquet"
     write_history(settings, history)
-    return msgspec.structs.replace(small_world, settings=settings, history=history)
+    return msgspec.structs.replace(small_simulation, settings=settings, history=history)
 
 
 @pytest.fixture(scope="module")
-def challenger(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def challenger(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("challenger")
-    return trained(other_features(small_world.project), small_world.history, folder)
+    return trained(other_features(small_simulation.project), small_simulation.history, folder)
 
 
 @pytest.fixture(scope="module")
-def events(short_world: SmallWorld) -> list[bytes]:
+def events(short_simulation: SmallSimulation) -> list[bytes]:
     shares = {"late_share": 0.03, "repeat_share": 0.02, "malformed_share": 0.02}
-    return with_news(short_world.live(PAYMENTS, labels="fraud", **shares))
+    return with_news(short_simulation.live(PAYMENTS, labels="fraud", **shares))
 
 
-def named(world: SmallWorld, challenger: Path, path: Path) -> ReleaseRegistry:
-    """Return a folder with the champion of the world, and the challenger in the shadow."""
+def named(simulation: SmallSimulation, challenger: Path, path: Path) -> ReleaseRegistry:
+    """Return a folder with the champion of the simulation, and the challenger in the shadow."""
     registry = ReleaseRegistry(path)
-    lifecycle.start(registry, read_bundle(world.bundle), world.project, ANN)
+    lifecycle.start(registry, read_bundle(simulation.bundle), simulation.project, ANN)
     change = path / "change.yaml"
     change.write_text(f"name: customers\nbundle: {challenger}\n")
     command = ["release", "shadow", str(change), f"--registry={path}", "--reason=a test", "--plain"]
@@ -198,13 +200,16 @@ def named(world: SmallWorld, challenger: Path, path: Path) -> ReleaseRegistry:
 
 @pytest.fixture(scope="module")
 def trial(
-    short_world: SmallWorld, challenger: Path, events: list[bytes], tmp_path_factory: pytest.TempPathFactory
+    short_simulation: SmallSimulation,
+    challenger: Path,
+    events: list[bytes],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Trial:
     root = tmp_path_factory.mktemp("trial")
-    registry = named(short_world, challenger, root / "live")
+    registry = named(short_simulation, challenger, root / "live")
     state, alone = root / "state.db", root / "alone.db"
     _, service, follower = open_released_service(registry, state)
-    preload_history(service, short_world.project, short_world.history, lambda *_: None)
+    preload_history(service, short_simulation.project, short_simulation.history, lambda *_: None)
     (config_id,) = lifecycle.current(registry).shadows
     serve(service, events[:EARLY])
     early = service.state_file.seq
@@ -213,10 +218,10 @@ def trial(
     follower.close()
     _, project = lifecycle.content_of(registry, config_id)
     other = open_service(challenger, alone, project=project)[1]
-    preload_history(other, project, short_world.history, lambda *_: None)
+    preload_history(other, project, short_simulation.history, lambda *_: None)
     serve(other, events)
     other.close()
-    return Trial(registry, config_id, challenger, short_world.history, state, alone, early)
+    return Trial(registry, config_id, challenger, short_simulation.history, state, alone, early)
 
 
 def to_the_end(shadows: Shadows) -> None:
@@ -263,7 +268,7 @@ def test_the_trial_has_everything_that_could_go_wrong(trial: Trial) -> None:
 
 
 def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
-    short_world: SmallWorld,
+    short_simulation: SmallSimulation,
     challenger: Path,
     events: list[bytes],
     trial: Trial,
@@ -271,16 +276,16 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    registry, state = named(short_world, challenger, tmp_path / "live"), tmp_path / "state.db"
+    registry, state = named(short_simulation, challenger, tmp_path / "live"), tmp_path / "state.db"
     _, server, follower = open_released_service(registry, state)
-    preload_history(server, short_world.project, short_world.history, lambda *_: None)
+    preload_history(server, short_simulation.project, short_simulation.history, lambda *_: None)
     follower.close()
     serve(server, events[:EARLY])
     # A shadow begins behind what is in the tables; what is in the journal alone it would decide too.
     server.state_file.flush()
 
     def decide(part: list[bytes]) -> None:
-        with closing(Shadows(registry, [state], short_world.history)) as shadows:
+        with closing(Shadows(registry, [state], short_simulation.history)) as shadows:
             to_the_end(shadows)
             serve(server, part)
             to_the_end(shadows)
@@ -288,7 +293,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
     third = (len(events) - EARLY) // 3
     decide(events[EARLY : EARLY + third])
     command = [sys.executable, "-m", "fraud_detection.cli", "shadow", "--plain"]
-    command += [f"--registry={registry.path}", f"--state={state}", f"--history={short_world.history}"]
+    command += [f"--registry={registry.path}", f"--state={state}", f"--history={short_simulation.history}"]
     before = len(decisions(state, trial.config_id))
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
     try:
@@ -299,7 +304,7 @@ def test_it_decides_as_the_service_itself_would_through_stops_and_a_kill(
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
         with pytest.raises(ConfigError, match="another process lets shadows follow this state file"):
-            Shadows(registry, [state], short_world.history)
+            Shadows(registry, [state], short_simulation.history)
     finally:
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -337,13 +342,13 @@ def test_its_rows_are_the_same_whether_a_payment_that_is_told_of_is_recent_or_ha
 
 
 def test_a_history_that_is_missing_or_another_is_refused(
-    short_world: SmallWorld, trial: Trial, tmp_path: Path
+    short_simulation: SmallSimulation, trial: Trial, tmp_path: Path
 ) -> None:
     state = trial.copy(tmp_path / "state.db")
     with pytest.raises(ConfigError, match=r"began with .* name the same file with --history"):
         decided_by(trial, state, None)
     shorter = tmp_path / "shorter.parquet"
-    write_history(msgspec.structs.replace(short_world.settings, days=DAYS // 2), shorter)
+    write_history(msgspec.structs.replace(short_simulation.settings, days=DAYS // 2), shorter)
     with pytest.raises(ConfigError, match=r"shorter\.parquet has .* and 0 others; name the same file"):
         decided_by(trial, state, shorter)
     with closing(sqlite3.connect(state)) as db, db:
@@ -424,7 +429,9 @@ def test_it_is_compared_by_its_own_rows_and_cannot_be_promoted_or_be_a_canary(
     assert lifecycle.current(trial.registry) == before
 
 
-def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWorld, trial: Trial) -> None:
+def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(
+    small_simulation: SmallSimulation, trial: Trial
+) -> None:
     bundle = read_bundle(trial.challenger)
     own = bundle.contents.project
     assert own.schema.label is not None
@@ -436,23 +443,25 @@ def test_a_bundle_that_reads_labels_otherwise_is_no_shadow(small_world: SmallWor
     with pytest.raises(
         ConfigError, match=r"`schema\.label` of its project file differs from that of the current release"
     ):
-        lifecycle.shadow_project(other, small_world.project)
+        lifecycle.shadow_project(other, small_simulation.project)
 
 
 def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_then_makes_its_own(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     """Another category encoding keeps the profiles: a server takes such a bundle when it starts again."""
-    fewer = msgspec.structs.replace(small_world.project.features, max_category_values=3)
-    project = msgspec.structs.replace(small_world.project, features=fewer)
-    category_encoding = trained(project, small_world.history, tmp_path)
+    fewer = msgspec.structs.replace(small_simulation.project.features, max_category_values=3)
+    project = msgspec.structs.replace(small_simulation.project, features=fewer)
+    category_encoding = trained(project, small_simulation.history, tmp_path)
     registry, state = ReleaseRegistry(tmp_path / "live"), tmp_path / "state.db"
-    lifecycle.start(registry, read_bundle(small_world.bundle), small_world.project, ANN)
+    lifecycle.start(registry, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     rule = RuleSettings(name="large", when="amount >= 100", action="decline")
-    ruled = msgspec.structs.replace(small_world.project, rules=(rule,))
-    (config_id,) = lifecycle.set_shadows(registry, [(read_bundle(small_world.bundle), ruled)], ANN).shadows
+    ruled = msgspec.structs.replace(small_simulation.project, rules=(rule,))
+    (config_id,) = lifecycle.set_shadows(
+        registry, [(read_bundle(small_simulation.bundle), ruled)], ANN
+    ).shadows
     half = len(events) // 2
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     with closing(Shadows(registry, [state])) as shadows:
         shadows.step()
         serve(service, events[:half])
@@ -470,7 +479,7 @@ def test_a_service_that_comes_to_serve_other_features_is_noticed_and_the_shadow_
             shadows.step()
     with closing(Shadows(registry, [state])) as shadows:
         to_the_end(shadows)
-    alone = open_service(small_world.bundle, tmp_path / "alone.db", project=ruled)[1]
+    alone = open_service(small_simulation.bundle, tmp_path / "alone.db", project=ruled)[1]
     serve(alone, events)
     wanted = alone.state_file.rows("SELECT transaction_id, action, score FROM decisions ORDER BY seq")
     alone.close()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_detection.cli.main import main
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import made
 
 PAYMENTS = 2_000
@@ -45,9 +45,12 @@ def told(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 @pytest.fixture(scope="module")
-def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def latest(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the latest 2,000 payments of the history."""
-    path, table = tmp_path_factory.mktemp("latest") / "history.parquet", pq.read_table(small_world.history)
+    path, table = (
+        tmp_path_factory.mktemp("latest") / "history.parquet",
+        pq.read_table(small_simulation.history),
+    )
     pq.write_table(table.slice(table.num_rows - 2_000), path)
     return path
 
@@ -96,44 +99,50 @@ def test_a_project_file_is_not_replaced_without_being_asked(payments_csv: Path, 
 
 
 def test_the_same_events_by_file_and_by_pipe_get_the_same_decisions(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    events = b"\n".join(small_world.live(500, late_share=0, repeat_share=0, malformed_share=0, labels="none"))
+    events = b"\n".join(
+        small_simulation.live(500, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    )
     (tmp_path / "events.jsonl").write_bytes(events)
-    by_file = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
-    by_pipe = fraud("score", "-", "--bundle", small_world.bundle, folder=tmp_path, stdin=events)
+    by_file = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
+    by_pipe = fraud("score", "-", "--bundle", small_simulation.bundle, folder=tmp_path, stdin=events)
     assert by_file.returncode == by_pipe.returncode == 0, told(by_pipe)
     assert by_file.stdout == by_pipe.stdout
     assert by_file.stdout.count(b'"action"') == 500
 
 
 def test_a_file_of_another_kind_on_standard_input_is_refused(
-    small_world: SmallWorld, payments_csv: Path, tmp_path: Path
+    small_simulation: SmallSimulation, payments_csv: Path, tmp_path: Path
 ) -> None:
-    command = ("score", "-", "--bundle", small_world.bundle)
+    command = ("score", "-", "--bundle", small_simulation.bundle)
     result = fraud(*command, folder=tmp_path, stdin=payments_csv.read_bytes())
     assert (result.returncode, result.stdout) == (2, b"")
     assert "must be JSON Lines, but begins with b'ref,when" in told(result)
 
 
 def test_history_makes_the_features_of_the_next_file_warm(
-    small_world: SmallWorld, latest: Path, tmp_path: Path
+    small_simulation: SmallSimulation, latest: Path, tmp_path: Path
 ) -> None:
-    events = b"\n".join(small_world.live(300, late_share=0, repeat_share=0, malformed_share=0, labels="none"))
+    events = b"\n".join(
+        small_simulation.live(300, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    )
     (tmp_path / "events.jsonl").write_bytes(events)
-    common = ("events.jsonl", "--bundle", small_world.bundle)
+    common = ("events.jsonl", "--bundle", small_simulation.bundle)
     cold = fraud("score", *common, folder=tmp_path)
     warm = fraud("score", *common, "--history", latest, folder=tmp_path)
     assert warm.returncode == 0, told(warm)
     assert cold.stdout != warm.stdout
 
 
-def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_rules_that_were_changed_after_training_are_told(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     (tmp_path / "events.jsonl").write_bytes(
-        small_world.live(1, labels="none", repeat_share=0, malformed_share=0)[0]
+        small_simulation.live(1, labels="none", repeat_share=0, malformed_share=0)[0]
     )
     own = files("fraud_detection").joinpath("simulated.yaml").read_text()
-    command = ("score", "events.jsonl", "--bundle", small_world.bundle)
+    command = ("score", "events.jsonl", "--bundle", small_simulation.bundle)
     for text, expected in ((own, False), (own.replace("card_testing", "testing_of_cards"), True)):
         (tmp_path / "params.yaml").write_text(text)
         assert ("other rules" in told(fraud(*command, folder=tmp_path))) is expected
@@ -141,23 +150,23 @@ def test_rules_that_were_changed_after_training_are_told(small_world: SmallWorld
 
 
 def test_payments_and_labels_that_come_twice_are_counted_apart(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    rows = small_world.live(60, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    rows = small_simulation.live(60, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     label = b'{"type": "label", "transaction_id": "%s", "is_fraud": 1, "label_known_at": "2026-06-01"}'
     news = [label % json.loads(row)["transaction_id"].encode() for row in rows[:7]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join([*rows, *rows[:20], *news, *news]) + b"\n")
-    result = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    result = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
     assert "60 decided + 0 quarantined (and 20 duplicates, 7 labels, 7 duplicate labels)" in told(result)
 
 
 def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drift(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    events = small_world.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
+    events = small_simulation.live(1_000, drift=("retype:amount=string@0.5", "add:loyalty_tier=gold"))
     made(tmp_path / "s.db")
     result = fraud(
-        "run", "--source", "-", "--bundle", small_world.bundle, "--state", "s.db", "--json", "run.json",
+        "run", "--source", "-", "--bundle", small_simulation.bundle, "--state", "s.db", "--json", "run.json",
         folder=tmp_path, stdin=b"\n".join(events),
     )  # fmt: skip
     assert result.returncode == 0, told(result)
@@ -173,39 +182,39 @@ def test_run_keeps_everything_in_its_state_file_and_schema_report_tells_the_drif
     assert b"loyalty_tier" in report.stdout
 
 
-def run_file(folder: Path, world: SmallWorld, *more: object) -> tuple[dict[str, int], str]:
+def run_file(folder: Path, simulation: SmallSimulation, *more: object) -> tuple[dict[str, int], str]:
     made(folder / "build/state.db")
-    command = ("run", "--source", "events.jsonl", "--bundle", world.bundle, "--json", "run.json", *more)
+    command = ("run", "--source", "events.jsonl", "--bundle", simulation.bundle, "--json", "run.json", *more)
     result = fraud(*command, folder=folder)
     assert result.returncode == 0, told(result)
     return json.loads((folder / "run.json").read_bytes()), told(result)
 
 
 def test_run_reads_on_leaves_a_half_written_line_and_notices_another_file(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    lines = small_world.live(120, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    lines = small_simulation.live(120, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(lines[:50]) + b"\n" + lines[50][:40])
-    figures, said = run_file(tmp_path, small_world)
+    figures, said = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["quarantined"]) == (50, 0)
     assert "has no end yet" in said
     source.write_bytes(b"\n".join(lines[:60]) + b"\n")
-    figures, said = run_file(tmp_path, small_world)
+    figures, said = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["duplicates"], figures["quarantined"]) == (10, 0, 0)
     source.write_bytes(b"\n".join(lines[60:]) + b"\n")
-    figures, said = run_file(tmp_path, small_world)
+    figures, said = run_file(tmp_path, small_simulation)
     assert (figures["decided"], figures["duplicates"]) == (60, 0)
     assert "not the file that was read before" in said
 
 
 def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
-    small_world: SmallWorld, latest: Path, tmp_path: Path
+    small_simulation: SmallSimulation, latest: Path, tmp_path: Path
 ) -> None:
     table = pq.read_table(latest)
     pq.write_table(table.slice(0, table.num_rows - 200), tmp_path / "past.parquet")
     pq.write_table(table.slice(table.num_rows - 200), tmp_path / "new.parquet")
-    common = ("score", "new.parquet", "--bundle", small_world.bundle, "--history")
+    common = ("score", "new.parquet", "--bundle", small_simulation.bundle, "--history")
     apart = fraud(*common, "past.parquet", folder=tmp_path)
     both = fraud(*common, latest, folder=tmp_path)
     assert apart.returncode == both.returncode == 0, told(both)
@@ -261,7 +270,7 @@ def test_scoring_rows_that_are_in_the_history_too_is_as_if_they_were_not(
     ],
 )
 def test_a_refusal_is_one_sentence_and_exit_code_2(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -274,7 +283,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(
     (tmp_path / "payments.xlsx").write_text("x")
     (tmp_path / "own.jsonl").write_text('{"mine": 1}\n')
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    filled = [str(one).replace("{bundle}", str(small_world.bundle)) for one in arguments]
+    filled = [str(one).replace("{bundle}", str(small_simulation.bundle)) for one in arguments]
     assert main(filled) == 2
     sentence = "".join(
         line for line in capsys.readouterr().err.splitlines(keepends=True) if line.startswith("fraud")
@@ -306,15 +315,15 @@ def test_training_on_a_file_without_labels_says_so(payments_csv: Path, tmp_path:
 
 @pytest.mark.parametrize("bad", [0, 2, 40, 160])
 def test_the_reason_is_told_where_more_than_a_few_events_are_set_aside(
-    small_world: SmallWorld, tmp_path: Path, bad: int
+    small_simulation: SmallSimulation, tmp_path: Path, bad: int
 ) -> None:
-    events = small_world.live(200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+    events = small_simulation.live(200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
     events[:bad] = [json.dumps(json.loads(one) | {"amount": "3,50"}).encode() for one in events[:bad]]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
-    scored = fraud("score", "events.jsonl", "--bundle", small_world.bundle, folder=tmp_path)
+    scored = fraud("score", "events.jsonl", "--bundle", small_simulation.bundle, folder=tmp_path)
     made(tmp_path / "s.db")
     decided = fraud(
-        "run", "--source=events.jsonl", "--bundle", small_world.bundle, "--state=s.db", folder=tmp_path
+        "run", "--source=events.jsonl", "--bundle", small_simulation.bundle, "--state=s.db", folder=tmp_path
     )
     assert (scored.returncode, decided.returncode) == (2 if bad > 100 else 0, 0)
     for said in (told(scored), told(decided)):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.cli.extras import EXTRAS
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.root import ROOT
 
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -140,18 +140,19 @@ LIBRARIES = ",".join(sorted({*EXTRAS, "dvc", "pandas", "sklearn"}))
 
 
 def test_the_plain_installation_trains_scores_serves_and_explains(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """From a file to a decision that is explained, with no library of an extra."""
     rows = [
-        json.loads(line) for line in small_world.live(200, labels="none", malformed_share=0, late_share=0)
+        json.loads(line)
+        for line in small_simulation.live(200, labels="none", malformed_share=0, late_share=0)
     ]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, rows)))
     bundle, state = ("--bundle", "build/bundle"), ("--state", "s.db")
     done = without(
         LIBRARIES,
-        ("init", "--data", small_world.history, "--yes"),
-        ("train", "--data", small_world.history),
+        ("init", "--data", small_simulation.history, "--yes"),
+        ("train", "--data", small_simulation.history),
         ("score", "events.jsonl", *bundle, "--out", "decisions.jsonl"),
         ("state", "create", "s.db"),
         ("run", "--source", "events.jsonl", *bundle, *state),
@@ -237,11 +238,13 @@ def test_a_missing_extra_is_one_sentence_before_any_work(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_named_tracking_server_is_not_left_out_in_silence(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_named_tracking_server_is_not_left_out_in_silence(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     own = files("fraud_detection").joinpath("simulated.yaml").read_text()
     (tmp_path / "params.yaml").write_text(own)
     replace_block(tmp_path / "params.yaml", "tracking", "{uri: 'https://mlflow.example'}")
-    refused = without("mlflow", ("train", "--data", small_world.history), folder=tmp_path)
+    refused = without("mlflow", ("train", "--data", small_simulation.history), folder=tmp_path)
     assert (refused.returncode, "[track]" in refused.stderr) == (2, True)
     assert not (tmp_path / "build").exists()
 
@@ -300,15 +303,15 @@ def run(command: Path, *arguments: object, folder: Path) -> subprocess.Completed
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_plain_wheel_is_compiled_and_runs_the_whole_way(
-    wheel: Path, small_world: SmallWorld, tmp_path: Path
+    wheel: Path, small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     fraud = installed(wheel, tmp_path / "environment")
     assert "compiled" in run(fraud, "--version", folder=tmp_path).stdout
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_world.live(200)))
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.live(200)))
     for arguments in (
-        ("init", "--data", small_world.history, "--yes"),
-        ("train", "--refit", "--data", small_world.history),
-        ("score", "events.jsonl", "--history", small_world.history, "--out", "decisions.jsonl"),
+        ("init", "--data", small_simulation.history, "--yes"),
+        ("train", "--refit", "--data", small_simulation.history),
+        ("score", "events.jsonl", "--history", small_simulation.history, "--out", "decisions.jsonl"),
         ("backtest", "--change", ROOT / "examples/changes/lower-cut-offs.yaml"),
         ("demo", "--plain", "--seconds", "2", "--rate", "200", "--days", "60", "--cards", "500"),
     ):

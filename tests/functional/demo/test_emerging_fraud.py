@@ -1,4 +1,4 @@
-"""A new kind of fraud in a small world: found once its labels are known, and not before."""
+"""A new kind of fraud in a small simulation: found once its labels are known, and not before."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ from tests.smaller import few_features
 PROJECT: Project = msgspec.structs.replace(
     few_features(demo_project()), model=Model(rounds=40, early_stopping=10, max_depth=4, threads=1)
 )
-WORLD = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_share=0.03)
+SIMULATION = SimulatorSettings(seed=5, cards=250, merchants=120, days=112, fraud_share=0.03)
 SETTINGS = EmergingFraudSettings(
-    WORLD, "account_takeover", from_day=56, weight=0.6, directory=Path(), history_days=42, review_share=0.01
+    SIMULATION,
+    "account_takeover",
+    from_day=56,
+    weight=0.6,
+    directory=Path(),
+    history_days=42,
+    review_share=0.01,
 )
 DAY = 86_400_000
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.ndarray]:
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, np.ndarray]:
     folder = tmp_path_factory.mktemp("novelty")
     return replayed(msgspec.structs.replace(SETTINGS, directory=folder), PROJECT, lambda *_: None)
 
@@ -48,8 +54,8 @@ def _fields(plan: WalkForwardPlan) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def honest(world: tuple[Dataset, np.ndarray]) -> list[Week]:
-    return asked(*world)
+def honest(simulation: tuple[Dataset, np.ndarray]) -> list[Week]:
+    return asked(*simulation)
 
 
 def _mean(weeks: list[Week], name: str) -> float:
@@ -67,10 +73,10 @@ def test_a_new_kind_is_found_once_its_labels_are_learned_from(honest: list[Week]
 
 
 def test_every_payment_of_the_kind_since_its_first_day_is_counted_in_its_week(
-    world: tuple[Dataset, np.ndarray], honest: list[Week]
+    simulation: tuple[Dataset, np.ndarray], honest: list[Week]
 ) -> None:
-    dataset, kinds = world
-    days = (dataset.event_time[kinds == "account_takeover"] - WORLD.epoch) // DAY
+    dataset, kinds = simulation
+    days = (dataset.event_time[kinds == "account_takeover"] - SIMULATION.epoch) // DAY
     assert days.min() >= SETTINGS.from_day
     counted = np.bincount((days - SETTINGS.from_day) // 7, minlength=8)
     assert [week.frauds for week in honest] == counted[:8].tolist()
@@ -87,10 +93,10 @@ def test_the_first_week_knows_nothing_of_it_and_is_the_model_that_is_never_retra
 
 @pytest.mark.parametrize("weeks", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_what_was_told_after_a_week_began_changes_nothing_in_it(
-    world: tuple[Dataset, np.ndarray], honest: list[Week], weeks: int
+    simulation: tuple[Dataset, np.ndarray], honest: list[Week], weeks: int
 ) -> None:
-    dataset, kinds = world
-    began = WORLD.epoch + (SETTINGS.from_day + (weeks - 2) * 7) * DAY
+    dataset, kinds = simulation
+    began = SIMULATION.epoch + (SETTINGS.from_day + (weeks - 2) * 7) * DAY
     turned = np.where(dataset.known_at > began, 1 - dataset.label, dataset.label).astype(np.int8)
     spoilt = asked(replace(dataset, label=turned), kinds, weeks=weeks)
     assert _equal(spoilt[: weeks - 1], honest[: weeks - 1])
@@ -103,9 +109,9 @@ def _equal(one: list[Week], other: list[Week]) -> bool:
 
 @pytest.mark.long
 def test_a_leak_of_labels_that_nobody_could_have_known_would_be_seen(
-    world: tuple[Dataset, np.ndarray], honest: list[Week]
+    simulation: tuple[Dataset, np.ndarray], honest: list[Week]
 ) -> None:
-    dataset, kinds = world
+    dataset, kinds = simulation
     leaking = asked(
         replace(dataset, known_at=dataset.event_time, info=msgspec.structs.replace(dataset.info, delay_ms=0)),
         kinds,
@@ -125,7 +131,7 @@ def test_a_leak_of_labels_that_nobody_could_have_known_would_be_seen(
         ({"drift": ("rename:amount=amt",)}, "only behaviour drifts"),
     ],
 )
-def test_a_world_that_cannot_be_made_is_refused(
+def test_a_simulation_that_cannot_be_made_is_refused(
     change: dict[str, object], words: str, tmp_path: Path
 ) -> None:
     settings = msgspec.structs.replace(SETTINGS, directory=tmp_path, **change)

@@ -23,7 +23,7 @@ from fraud_detection.deployment.template.template import build
 from fraud_detection.engine.engine import make_engine
 from fraud_detection.serving.sagemaker.container import Endpoint
 from tests.cloudwatch import ALARM, DOCUMENTED, READINGS, Metrics, Reading, state
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.serving.test_poison_payments import POISON, BrokenRules
 from tests.stream_hours import StreamHours, refuse
 
@@ -35,8 +35,8 @@ Alarms = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def payments(small_world: SmallWorld) -> list[dict[str, Any]]:
-    live = map(json.loads, small_world.live(25 * BUSY, malformed_share=0.0))
+def payments(small_simulation: SmallSimulation) -> list[dict[str, Any]]:
+    live = map(json.loads, small_simulation.live(25 * BUSY, malformed_share=0.0))
     return [one for one in live if one.get("type") != "label"]
 
 
@@ -58,8 +58,8 @@ class Producer:
 class Scene:
     """A stream, its producer, and the alarms that watch it."""
 
-    def __init__(self, world: SmallWorld, payments: list[dict[str, Any]]) -> None:
-        self.world, self.hours, self.producer = world, StreamHours(world), Producer(payments)
+    def __init__(self, simulation: SmallSimulation, payments: list[dict[str, Any]]) -> None:
+        self.simulation, self.hours, self.producer = simulation, StreamHours(simulation), Producer(payments)
         resources = build(self.hours.settings, self.hours.release)["Resources"]
         self.alarms: Alarms = {
             name: one["Properties"]
@@ -164,8 +164,8 @@ def decline_cap_reached(scene: Scene) -> None:
     processor = scene.hours.processor
     everything = RuleSettings(name="everything", when="amount >= 0", action="decline")
     decline_cap = DeclineCapSettings(count=5, min_payments=10)
-    project = msgspec.structs.replace(scene.world.project, rules=(everything,), decline_cap=decline_cap)
-    processor.engine = make_engine(read_bundle(scene.world.bundle), processor.scorer, project)
+    project = msgspec.structs.replace(scene.simulation.project, rules=(everything,), decline_cap=decline_cap)
+    processor.engine = make_engine(read_bundle(scene.simulation.bundle), processor.scorer, project)
     scene.pass_by(2, scene.payments())
 
 
@@ -190,7 +190,7 @@ def endpoint_is_gone_and_payments_are_few(scene: Scene) -> None:
 
 
 def bundle_declines_too_much(scene: Scene) -> None:
-    bundle = read_bundle(scene.world.bundle)
+    bundle = read_bundle(scene.simulation.bundle)
     cutoffs = msgspec.structs.replace(bundle.manifest.cutoffs, review_at=0.0, decline_at=0.0)
     endpoint = Endpoint(bundle)
     endpoint.decline_at = cutoffs.decline_at
@@ -224,18 +224,18 @@ FAULTS: list[tuple[Callable[[Scene], None], set[str]]] = [
 ]
 
 
-def test_every_alarm_has_a_fault(small_world: SmallWorld, payments: list[dict[str, Any]]) -> None:
-    assert set().union(*(called for _, called in FAULTS)) == set(Scene(small_world, payments).alarms)
+def test_every_alarm_has_a_fault(small_simulation: SmallSimulation, payments: list[dict[str, Any]]) -> None:
+    assert set().union(*(called for _, called in FAULTS)) == set(Scene(small_simulation, payments).alarms)
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=lambda one: getattr(one, "__name__", ""))
 def test_each_fault_calls_and_nothing_else_does(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     payments: list[dict[str, Any]],
     fault: Callable[[Scene], None],
     expected: set[str],
 ) -> None:
-    scene = Scene(small_world, payments)
+    scene = Scene(small_simulation, payments)
     scene.good(3)
     fault(scene)
     assert scene.called == expected
@@ -317,15 +317,15 @@ def a_pause_of_the_mapping(scene: Scene) -> None:
     ],
 )
 def test_nobody_is_called_in_a_good_hour(
-    small_world: SmallWorld, payments: list[dict[str, Any]], hour: Callable[[Scene], None]
+    small_simulation: SmallSimulation, payments: list[dict[str, Any]], hour: Callable[[Scene], None]
 ) -> None:
-    hour(Scene(small_world, payments))
+    hour(Scene(small_simulation, payments))
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.2, 1, 4, 10, 60])
-def test_chance_calls_nobody_where_little_comes_in(rate: float, small_world: SmallWorld) -> None:
+def test_chance_calls_nobody_where_little_comes_in(rate: float, small_simulation: SmallSimulation) -> None:
     """Two days in which one event of a hundred cannot be read; so many events a minute, at random."""
-    scene, chance = Scene(small_world, [{}]), random.Random(7)
+    scene, chance = Scene(small_simulation, [{}]), random.Random(7)
     mine = {"environment": scene.hours.settings.environment}
     metrics, minutes = Metrics(), 2 * 24 * 60
     for minute in range(minutes):

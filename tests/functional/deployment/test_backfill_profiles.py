@@ -17,19 +17,19 @@ from fraud_detection.serving.aws_lambda.profile_store import ProfilesChoice, pro
 from fraud_detection.simulator.history_file import write_history
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from fraud_detection.testing.feature_store_fake import FakeFeatureStore
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 GROUP = "live-card"
 
 
 @pytest.mark.parametrize("kind", ["dynamodb", "feature-store"])
 def test_history_comes_first_in_every_store(
-    small_world: SmallWorld, kind: Literal["dynamodb", "feature-store"], tmp_path: Path
+    small_simulation: SmallSimulation, kind: Literal["dynamodb", "feature-store"], tmp_path: Path
 ) -> None:
     history = tmp_path / "history.parquet"
-    write_history(msgspec.structs.replace(small_world.settings, days=10), history)
-    bundle, dynamo, features = read_bundle(small_world.bundle), FakeDynamo(), FakeFeatureStore([GROUP])
-    entities = list(small_world.project.schema.entities)
+    write_history(msgspec.structs.replace(small_simulation.settings, days=10), history)
+    bundle, dynamo, features = read_bundle(small_simulation.bundle), FakeDynamo(), FakeFeatureStore([GROUP])
+    entities = list(small_simulation.project.schema.entities)
     clients: dict[str, Any] = {"dynamodb": dynamo, "sagemaker-featurestore-runtime": features}
 
     def process(shard: str) -> VersionedProfileStore:

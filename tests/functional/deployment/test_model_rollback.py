@@ -24,7 +24,7 @@ from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.testing.aws_fakes import FakeRuntime, FakeS3
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
 from tests.cloudwatch import Series, series_of
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tools.local_aws.model_server import ModelServer
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1.0"
@@ -91,7 +91,7 @@ class BlueGreen:
         return self.fleets[fleet].invoke(body, JSON, JSON)[0]
 
 
-def processor_of(world: SmallWorld, endpoint: BlueGreen, lines: list[dict[str, Any]]) -> Processor:
+def processor_of(simulation: SmallSimulation, endpoint: BlueGreen, lines: list[dict[str, Any]]) -> Processor:
     clients = {"dynamodb": FakeDynamo(), "s3": FakeS3(), "sagemaker-runtime": FakeRuntime(endpoint)}
     settings = ProcessorSettings(
         endpoint="e",
@@ -100,14 +100,14 @@ def processor_of(world: SmallWorld, endpoint: BlueGreen, lines: list[dict[str, A
         labels_table="l",
         quarantine_bucket="q",
         token_key="secret",  # noqa: S106 - of a test
-        bundle=str(world.bundle),
+        bundle=str(simulation.bundle),
     )
     return Processor(settings, lambda line: lines.append(json.loads(line)), clients.__getitem__)
 
 
-def deliver(world: SmallWorld, endpoint: BlueGreen, events: list[bytes]) -> list[dict[str, Any]]:
+def deliver(simulation: SmallSimulation, endpoint: BlueGreen, events: list[bytes]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    processor = processor_of(world, endpoint, lines)
+    processor = processor_of(simulation, endpoint, lines)
     for begin in range(0, len(events), BATCH):
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
         processor.handle(
@@ -117,15 +117,15 @@ def deliver(world: SmallWorld, endpoint: BlueGreen, events: list[bytes]) -> list
 
 
 def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
 ) -> None:
-    old = read_bundle(small_world.bundle)
+    old = read_bundle(small_simulation.bundle)
     new = broken(old)
     settings = Deployment(environment="local", alarms=Alarms(least=20))
     watched = Watched(settings, prepare(new, b"", IMAGE)[0])
     endpoint, lines = BlueGreen(old, new), list[dict[str, Any]]()
-    processor = processor_of(small_world, endpoint, lines)
-    events, taken_back_at = small_world.live(2_000, labels="none"), None
+    processor = processor_of(small_simulation, endpoint, lines)
+    events, taken_back_at = small_simulation.live(2_000, labels="none"), None
     for begin in range(0, len(events), BATCH):
         told = len(lines)
         batch = enumerate(events[begin : begin + BATCH], start=begin + 1)
@@ -151,8 +151,10 @@ def test_a_model_that_declines_everything_is_taken_back_while_the_old_one_serves
     assert len(late) > 1_000
 
 
-def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(small_world: SmallWorld) -> None:
-    old = read_bundle(small_world.bundle)
+def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(
+    small_simulation: SmallSimulation,
+) -> None:
+    old = read_bundle(small_simulation.bundle)
     release = prepare(old, b"", IMAGE)[0]
     watched = Watched(Deployment(environment="local"), release)
     where = frozenset({("environment", "local"), ("bundle", old.name)})
@@ -166,13 +168,15 @@ def test_shares_above_the_limit_raise_the_alarm_and_those_below_do_not(small_wor
     assert watched.risen() == ["DeclineShare", "ScoreDrift"]
 
 
-def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(small_world: SmallWorld) -> None:
+def test_a_healthy_model_with_another_scale_of_scores_is_not_taken_back(
+    small_simulation: SmallSimulation,
+) -> None:
     """The function still holds the old bundle: only the model that answers can say how its scores lie."""
-    old = read_bundle(small_world.bundle)
+    old = read_bundle(small_simulation.bundle)
     new = rescaled(old)
     watched = Watched(Deployment(environment="local", alarms=Alarms(least=20)), prepare(new, b"", IMAGE)[0])
     endpoint = BlueGreen(old, new)
-    lines = deliver(small_world, endpoint, small_world.live(2_000, labels="none"))
+    lines = deliver(small_simulation, endpoint, small_simulation.live(2_000, labels="none"))
     for line in lines:
         watched.take(line)
     where = frozenset({("environment", "local"), ("bundle", new.name)})
@@ -209,10 +213,10 @@ def rescaled(bundle: Bundle) -> Bundle:
 
 
 def test_a_model_that_fails_its_own_test_vectors_never_answers_beside_the_old_one(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """The container proves its bundle before it answers: a fleet that does not start gets no request."""
-    old = read_bundle(small_world.bundle)
+    old = read_bundle(small_simulation.bundle)
     wrong = msgspec.structs.replace(old.manifest, calibration=Calibration(1.0, 3.0))
     damaged = pack(Bundle(wrong, old.contents).files())
     for name in ("old", "new"):

@@ -46,7 +46,7 @@ from fraud_detection.deployment.sample import sample_payment
 from fraud_detection.deployment.secrets import values
 from fraud_detection.deployment.settings import Deployment, Function
 from fraud_detection.deployment.template.template import build
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud:1.0"
 HERE = Function(runtime=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a runtime of today
@@ -79,9 +79,9 @@ def with_alias(project: Project) -> Project:
     return msgspec.structs.replace(project, schema=msgspec.structs.replace(project.schema, entities=entities))
 
 
-def bundle_of(world: SmallWorld, blocks: Mapping[str, Any]) -> Bundle:
-    """Return the small world's bundle as training would have written it with these blocks."""
-    bundle = read_bundle(world.bundle)
+def bundle_of(simulation: SmallSimulation, blocks: Mapping[str, Any]) -> Bundle:
+    """Return the bundle of the small simulation as training would have written it with these blocks."""
+    bundle = read_bundle(simulation.bundle)
     project = with_alias(msgspec.structs.replace(bundle.contents.project, **blocks))
     return assemble(msgspec.structs.replace(bundle.contents, project=project), bundle.manifest)
 
@@ -98,12 +98,16 @@ def tried(settings: Deployment, release: Release, artefacts: list[Artefact], **e
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=() if one in IN_SHORT else pytest.mark.long) for one in BLOCKS]
 )
-def test_a_project_with_any_optional_block_starts_and_decides(small_world: SmallWorld, name: str) -> None:
-    tried(*made(bundle_of(small_world, BLOCKS[name])))
+def test_a_project_with_any_optional_block_starts_and_decides(
+    small_simulation: SmallSimulation, name: str
+) -> None:
+    tried(*made(bundle_of(small_simulation, BLOCKS[name])))
 
 
-def test_a_project_with_all_of_them_starts_on_the_feature_store_too(small_world: SmallWorld) -> None:
-    tried(*made(bundle_of(small_world, EVERYTHING), "feature-store"), FRAUD_CONTROL_GROUP_KEY="a secret")
+def test_a_project_with_all_of_them_starts_on_the_feature_store_too(
+    small_simulation: SmallSimulation,
+) -> None:
+    tried(*made(bundle_of(small_simulation, EVERYTHING), "feature-store"), FRAUD_CONTROL_GROUP_KEY="a secret")
 
 
 def test_no_optional_block_was_forgotten_here() -> None:
@@ -114,9 +118,9 @@ def test_no_optional_block_was_forgotten_here() -> None:
 
 
 def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that_the_project_gives(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
 ) -> None:
-    settings, release, _ = made(bundle_of(small_world, BLOCKS["control_group by another variable"]))
+    settings, release, _ = made(bundle_of(small_simulation, BLOCKS["control_group by another variable"]))
     template = build(settings, release)
     variables = template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"]
     assert variables["LOT"] == {"Ref": "SecretLot"}
@@ -133,15 +137,15 @@ def test_the_key_stands_in_no_template_and_reaches_the_function_by_the_name_that
     "name", ["AWS_REGION", "_HANDLER", "LAMBDA_KEY", "PATH", "a key", "FRAUD_ENDPOINT", "FRAUD_TOKEN_KEY"]
 )
 def test_a_name_that_the_function_cannot_have_for_a_key_is_refused(
-    small_world: SmallWorld, name: str
+    small_simulation: SmallSimulation, name: str
 ) -> None:
     block = {"control_group": msgspec.structs.replace(CONTROL_GROUP, key_variable=name)}
     with pytest.raises(ConfigError, match="key_variable"):
-        build(Deployment(function=HERE), prepare(bundle_of(small_world, block), b"", IMAGE)[0])
+        build(Deployment(function=HERE), prepare(bundle_of(small_simulation, block), b"", IMAGE)[0])
 
 
-def test_a_function_without_its_key_is_not_deployed(small_world: SmallWorld) -> None:
-    settings, release, artefacts = made(bundle_of(small_world, BLOCKS["control_group"]))
+def test_a_function_without_its_key_is_not_deployed(small_simulation: SmallSimulation) -> None:
+    settings, release, artefacts = made(bundle_of(small_simulation, BLOCKS["control_group"]))
     template = build(settings, release)
     del template["Resources"]["Processor"]["Properties"]["Environment"]["Variables"][
         "FRAUD_CONTROL_GROUP_KEY"
@@ -167,9 +171,9 @@ class Untouchable:
 
 
 def test_apply_and_plan_refuse_a_package_that_cannot_start_before_anything_is_changed(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
 ) -> None:
-    settings, release, (code, model) = made(bundle_of(small_world, {}))
+    settings, release, (code, model) = made(bundle_of(small_simulation, {}))
     archive = zipfile.ZipFile(io.BytesIO(code.content))
     less = zipped(
         {one: archive.read(one) for one in archive.namelist() if not one.endswith("sagemaker_endpoint.py")}

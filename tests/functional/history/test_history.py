@@ -12,7 +12,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.history.load import History, check_not_empty, read_history
 from fraud_detection.training.stages import check_same_features
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 PROJECT = decode(
     {
@@ -63,7 +63,9 @@ def test_a_field_that_no_row_fills_in_is_refused_for_training(tmp_path: Path) ->
     )
 
 
-def test_a_table_of_other_features_is_refused_before_anything_is_learned(small_world: SmallWorld) -> None:
-    check_same_features(small_world.project, small_world.features)
+def test_a_table_of_other_features_is_refused_before_anything_is_learned(
+    small_simulation: SmallSimulation,
+) -> None:
+    check_same_features(small_simulation.project, small_simulation.features)
     with pytest.raises(ConfigError, match="made of other features"):
-        check_same_features(PROJECT, small_world.features)
+        check_same_features(PROJECT, small_simulation.features)

@@ -28,7 +28,7 @@ from fraud_detection.serving.embedded.stream_runner import preload_history
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import Correction, Dataset, read_dataset
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.smaller import third_of_cards
 from tests.states import open_service
 
@@ -37,14 +37,14 @@ MAX_DECLINES = 100
 
 
 @pytest.fixture(scope="module")
-def before(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def before(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file of the past to which the state file is added."""
-    return third_of_cards(small_world.history, tmp_path_factory.mktemp("past") / "history.parquet")
+    return third_of_cards(small_simulation.history, tmp_path_factory.mktemp("past") / "history.parquet")
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(4_500, late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(4_500, late_share=0, repeat_share=0, malformed_share=0)
 
 
 def is_label(event: bytes) -> bool:
@@ -52,12 +52,14 @@ def is_label(event: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def project(small_world: SmallWorld, events: list[bytes]) -> Project:
+def project(small_simulation: SmallSimulation, events: list[bytes]) -> Project:
     denied = next(json.loads(event)["card_id"] for event in events if not is_label(event))
     deny = ListSettings(name="stolen", kind="deny", of="card", entries=(ListEntry(value=denied),))
     rule = RuleSettings(name="not_small", when="amount >= 40", action="review")
     group = ControlGroupSettings(sampling_rate=SHARE, max_amount=MAX_DECLINES)
-    return msgspec.structs.replace(small_world.project, rules=(rule,), lists=(deny,), control_group=group)
+    return msgspec.structs.replace(
+        small_simulation.project, rules=(rule,), lists=(deny,), control_group=group
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def serve(service: EmbeddedService, events: list[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def state(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     before: Path,
     project: Project,
     events: list[bytes],
@@ -84,7 +86,7 @@ def state(
 ) -> Path:
     """Return the state file of a service that remembers history and has decided all events, labels too."""
     path = tmp_path_factory.mktemp("decided") / "state.db"
-    service = open_service(small_world.bundle, path, project=project)[1]
+    service = open_service(small_simulation.bundle, path, project=project)[1]
     preload_history(service, project, before, lambda *_: None)
     serve(service, events)
     service.close()
@@ -101,12 +103,12 @@ def decisions(state: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def dataset(small_world: SmallWorld, before: Path, state: Path) -> Dataset:
-    history = read_history(small_world.project, before, lambda *_: None, (), None, [state])
-    category_encoding = read_bundle(small_world.bundle).contents.features.category_encoding
-    return feature_table(small_world.project, history, lambda *_: None, category_encoding=category_encoding)[
-        0
-    ]
+def dataset(small_simulation: SmallSimulation, before: Path, state: Path) -> Dataset:
+    history = read_history(small_simulation.project, before, lambda *_: None, (), None, [state])
+    category_encoding = read_bundle(small_simulation.bundle).contents.features.category_encoding
+    return feature_table(
+        small_simulation.project, history, lambda *_: None, category_encoding=category_encoding
+    )[0]
 
 
 def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
@@ -152,7 +154,7 @@ def test_features_of_decided_payments_are_those_that_were_served(dataset: Datase
 
 
 def test_labels_are_those_that_were_told_by_the_last_payment(
-    dataset: Dataset, state: Path, small_world: SmallWorld, before: Path
+    dataset: Dataset, state: Path, small_simulation: SmallSimulation, before: Path
 ) -> None:
     last = int(dataset.event_time.max())
     assert dataset.info.as_of == last + 1
@@ -168,7 +170,7 @@ def test_labels_are_those_that_were_told_by_the_last_payment(
     known = dataset.label != UNKNOWN
     assert (dataset.known_at[known] <= last).all()
     # Labels of history that the stream told are the same news, not more of it.
-    alone = read_history(small_world.project, before, lambda *_: None, (), last)
+    alone = read_history(small_simulation.project, before, lambda *_: None, (), last)
     expected = {past.payment.transaction_id: past.fraud for past in alone.payments}
     found = dict(zip(dataset.transaction_id, dataset.label, strict=True))
     differ = [one for one, fraud in expected.items() if (UNKNOWN if fraud is None else fraud) != found[one]]
@@ -177,12 +179,13 @@ def test_labels_are_those_that_were_told_by_the_last_payment(
 
 
 def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
-    small_world: SmallWorld, state: Path, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, state: Path, events: list[bytes], tmp_path: Path
 ) -> None:
     again = tmp_path / "again.jsonl"
     again.write_bytes(b"\n".join(event for event in events if not is_label(event)))
     files = [
-        read_history(small_world.project, path, lambda *_: None, (), None, [state]) for path in (again, None)
+        read_history(small_simulation.project, path, lambda *_: None, (), None, [state])
+        for path in (again, None)
     ]
     both, alone = ([past.payment.transaction_id for past in one.payments] for one in files)
     assert both == alone
@@ -191,12 +194,12 @@ def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
 
 
 def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
-    small_world: SmallWorld, before: Path, state: Path, dataset: Dataset
+    small_simulation: SmallSimulation, before: Path, state: Path, dataset: Dataset
 ) -> None:
     times = dataset.event_time
     began = int(times[times.size - len(decisions(state))])
     as_of = (began + int(times[-1])) // 2
-    early = read_history(small_world.project, before, lambda *_: None, (), as_of, [state])
+    early = read_history(small_simulation.project, before, lambda *_: None, (), as_of, [state])
     assert max(past.payment.event_time for past in early.payments) <= as_of
     told = [label for past in early.payments for label in past.labels()]
     assert max(label.known_at for label in told) <= as_of
@@ -219,10 +222,15 @@ def late_labels(events: list[bytes], by: int) -> list[bytes]:
 
 
 def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
-    small_world: SmallWorld, before: Path, project: Project, events: list[bytes], key: None, tmp_path: Path
+    small_simulation: SmallSimulation,
+    before: Path,
+    project: Project,
+    events: list[bytes],
+    key: None,
+    tmp_path: Path,
 ) -> None:
     del key
-    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    service = open_service(small_simulation.bundle, tmp_path / "state.db", project=project)[1]
     preload_history(service, project, before, lambda *_: None)
     stream = late_labels(events, by=1_500)
     serve(service, stream)
@@ -237,11 +245,11 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
         else:
             reached = max(reached, ms(told["event_time"]))
     files = (before, lambda *_: None, (), None, [tmp_path / "state.db"])
-    history = read_history(small_world.project, *files)
-    category_encoding = read_bundle(small_world.bundle).contents.features.category_encoding
-    table = feature_table(small_world.project, history, lambda *_: None, category_encoding=category_encoding)[
-        0
-    ]
+    history = read_history(small_simulation.project, *files)
+    category_encoding = read_bundle(small_simulation.bundle).contents.features.category_encoding
+    table = feature_table(
+        small_simulation.project, history, lambda *_: None, category_encoding=category_encoding
+    )[0]
     taken, late = decisions(tmp_path / "state.db"), 0
     with sqlite3.connect(tmp_path / "state.db") as db:
         dates = dict(db.execute("SELECT transaction_id, known_at FROM labels"))
@@ -255,22 +263,24 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     assert late > 20
     # Somebody who goes by the dates alone sees other features than those that were served: a leak.
     naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
-    leaky = feature_table(small_world.project, naive, lambda *_: None, category_encoding=category_encoding)[0]
+    leaky = feature_table(
+        small_simulation.project, naive, lambda *_: None, category_encoding=category_encoding
+    )[0]
     assert not np.array_equal(leaky.features, table.features, equal_nan=True)
     # As of a moment between its date and its coming, a label is not there.
     of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}
     one, date = next(iter(of_date.items()))
-    early = read_history(small_world.project, *files[:3], date, *files[4:])
+    early = read_history(small_simulation.project, *files[:3], date, *files[4:])
     assert [past.fraud for past in early.payments if past.payment.transaction_id == one] == [None]
 
 
 def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for_long(
-    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+    small_simulation: SmallSimulation, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key
     payments = [event for event in events if not is_label(event)][:900]
     times = [ms(json.loads(event)["event_time"]) for event in payments]
-    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    service = open_service(small_simulation.bundle, tmp_path / "state.db", project=project)[1]
     ahead = json.loads(payments[300]) | {"transaction_id": "ahead", "event_time": "2027-01-01T00:00:00Z"}
     paid = json.loads(payments[400])
     label = {"type": "label", "transaction_id": paid["transaction_id"], "card_id": paid["card_id"]}
@@ -289,14 +299,14 @@ def _by_date(past: HistoricalPayment) -> HistoricalPayment:
 
 
 def test_a_service_at_work_is_read_up_to_its_latest_answer(
-    small_world: SmallWorld, project: Project, events: list[bytes], key: None, tmp_path: Path
+    small_simulation: SmallSimulation, project: Project, events: list[bytes], key: None, tmp_path: Path
 ) -> None:
     del key
-    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    service = open_service(small_simulation.bundle, tmp_path / "state.db", project=project)[1]
     # Neither settled nor closed: the last batches stand in the journal alone.
     for start in range(0, 300, 10):
         service.take(Batch(events[start : start + 10], None, 0), "test")
-    found = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    found = read_history(small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
     assert sorted(past.payment.transaction_id for past in found.payments) == sorted(payments)
     service.take(Batch(events[300:350], None, 0), "test")
@@ -304,27 +314,38 @@ def test_a_service_at_work_is_read_up_to_its_latest_answer(
 
 
 def test_the_files_of_workers_are_found_under_their_common_name(
-    small_world: SmallWorld, project: Project, events: list[bytes], state: Path, key: None, tmp_path: Path
+    small_simulation: SmallSimulation,
+    project: Project,
+    events: list[bytes],
+    state: Path,
+    key: None,
+    tmp_path: Path,
 ) -> None:
     del key
     owners = Ownership(project.schema, 2)
     payments = [event for event in events if not is_label(event)]
     for worker in range(2):
         path = shard_path(tmp_path / "state.db", worker, 2)
-        service = open_service(small_world.bundle, path, project=project)[1]
+        service = open_service(small_simulation.bundle, path, project=project)[1]
         serve(service, [event for event in payments if owners.route(event).owner == worker])
         service.close()
-    together = read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    together = read_history(
+        small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "state.db"]
+    )
     assert together.decided == len(payments) == len(decisions(state))
     with pytest.raises(ConfigError, match="no such state file"):
-        read_history(small_world.project, None, lambda *_: None, (), None, [tmp_path / "none.db"])
+        read_history(small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "none.db"])
 
 
 def test_the_command_trains_on_files_and_state_together(
-    small_world: SmallWorld, before: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation,
+    before: Path,
+    state: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config, figures = tmp_path / "params.yaml", tmp_path / "figures.json"
-    small = msgspec.structs.replace(small_world.project, history=str(tmp_path / "absent.parquet"))
+    small = msgspec.structs.replace(small_simulation.project, history=str(tmp_path / "absent.parquet"))
     config.write_bytes(msgspec.json.encode(msgspec.to_builtins(small, enc_hook=str)))
     out = tmp_path / "features.parquet"
     given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--plain"]

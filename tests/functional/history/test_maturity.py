@@ -16,7 +16,7 @@ from fraud_detection.adapters.files.tables import read_columns, write_columns
 from fraud_detection.cli.main import main
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.training.tables.dataset import METADATA_KEY, read_info
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -25,16 +25,16 @@ DELAY = 14 * DAY
 Row = dict[str, Any]
 
 
-def rows_of(world: SmallWorld) -> list[Row]:
+def rows_of(simulation: SmallSimulation) -> list[Row]:
     """Return the payments of every third card, until noon of the last day: all is a matter of time."""
-    rows = all_rows_of(world)
+    rows = all_rows_of(simulation)
     cards = set(sorted({row["card_id"] for row in rows})[::3])
     noon = max(row["event_time"] for row in rows).replace(hour=12)
     return [row for row in rows if row["card_id"] in cards and row["event_time"] < noon]
 
 
-def all_rows_of(world: SmallWorld) -> list[Row]:
-    columns, _ = read_columns(world.history)
+def all_rows_of(simulation: SmallSimulation) -> list[Row]:
+    columns, _ = read_columns(simulation.history)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
@@ -47,10 +47,20 @@ class Bench:
     """A file of the past and its project file, for the command."""
 
     def __init__(
-        self, world: SmallWorld, folder: Path, rows: list[Row], *, dates: Callable[[Row], bool] | None
+        self,
+        simulation: SmallSimulation,
+        folder: Path,
+        rows: list[Row],
+        *,
+        dates: Callable[[Row], bool] | None,
     ) -> None:
         """Write both; dates: which rows say when their label became known, None where there is no column."""
-        self.world, self.folder, self.data, self.config = world, folder, folder / "h.csv", folder / "p.yaml"
+        self.simulation, self.folder, self.data, self.config = (
+            simulation,
+            folder,
+            folder / "h.csv",
+            folder / "p.yaml",
+        )
         self.last: dt.datetime = max(row["event_time"] for row in rows)
         names = [name for name in rows[0] if dates is not None or name != "label_known_at"]
         with self.data.open("w", newline="", encoding="utf-8") as file:
@@ -59,7 +69,7 @@ class Bench:
             for row in rows:
                 told = row["label_known_at"].isoformat() if dates is not None and dates(row) else ""
                 writer.writerow(row | {"event_time": row["event_time"].isoformat(), "label_known_at": told})
-        plain: dict[str, Any] = to_plain(world.project)
+        plain: dict[str, Any] = to_plain(simulation.project)
         if dates is None:
             plain["schema"]["label"]["known_at"] = None
         self.config.write_bytes(msgspec.yaml.encode(plain))
@@ -73,7 +83,7 @@ class Bench:
 
     def backtest(self, *more: str) -> Any:  # noqa: ANN401 - JSON
         table, change = self.folder / "f.parquet", self.folder / "change.yaml"
-        bundle, out = self.world.bundle, self.folder / "out"
+        bundle, out = self.simulation.bundle, self.folder / "out"
         given = [f"--change={change}", f"--bundle={bundle}", f"--features={table}", f"--out={out}"]
         return self.asked("backtest", *given, "--from=2026-01-05", *more)
 
@@ -102,12 +112,12 @@ def seconds(moment: dt.datetime) -> dt.datetime:
 
 
 def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exported the day after the last payment: most frauds of the last weeks were not reported yet."""
-    rows = rows_of(small_world)
+    rows = rows_of(small_simulation)
     last = max(row["event_time"] for row in rows)
-    bench = Bench(small_world, tmp_path, exported(rows, last + DAY), dates=None)
+    bench = Bench(small_simulation, tmp_path, exported(rows, last + DAY), dates=None)
     report = bench.backtest()
     assert moment_of(report) == seconds(last)
     assert_weeks(report, rows, last)
@@ -121,10 +131,10 @@ def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
 
 
 def test_a_file_that_tells_when_labels_became_known_is_judged_as_of_the_latest(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    rows = rows_of(small_world)
-    bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
+    rows = rows_of(small_simulation)
+    bench = Bench(small_simulation, tmp_path, rows, dates=lambda _: True)
     report = bench.backtest()
     assert moment_of(report) == seconds(max(row["label_known_at"] for row in rows)) > bench.last + DELAY
     assert all(week["mature"] for week in report["variants"][0]["comparison"]["weeks"])
@@ -132,14 +142,14 @@ def test_a_file_that_tells_when_labels_became_known_is_judged_as_of_the_latest(
 
 
 def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """Frauds bear the date of their report, the others none: theirs is reckoned, and tells nothing."""
-    rows = rows_of(small_world)
+    rows = rows_of(small_simulation)
     last = max(row["event_time"] for row in rows)
     moment = last + 3 * DAY
     told = exported(rows, moment)
-    bench = Bench(small_world, tmp_path, told, dates=lambda row: bool(row["is_fraud"]))
+    bench = Bench(small_simulation, tmp_path, told, dates=lambda row: bool(row["is_fraud"]))
     report = bench.backtest()
     latest = max(row["label_known_at"] for row in told if row["is_fraud"])
     assert last < latest <= moment
@@ -147,9 +157,11 @@ def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
     assert_weeks(report, rows, latest)
 
 
-def test_labels_that_stand_apart_say_when_they_became_known(small_world: SmallWorld, tmp_path: Path) -> None:
-    rows = rows_of(small_world)
-    bench = Bench(small_world, tmp_path, rows, dates=None)
+def test_labels_that_stand_apart_say_when_they_became_known(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
+    rows = rows_of(small_simulation)
+    bench = Bench(small_simulation, tmp_path, rows, dates=None)
     apart, known = tmp_path / "labels.csv", seconds(bench.last + 5 * DAY)
     one = next(row for row in rows if not row["is_fraud"])["transaction_id"]
     text = "transaction_id,is_fraud,label_known_at\n{},1,{}\n"
@@ -161,12 +173,12 @@ def test_labels_that_stand_apart_say_when_they_became_known(small_world: SmallWo
 
 
 def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = rows_of(small_world)
+    rows = rows_of(small_simulation)
     last = max(row["event_time"] for row in rows)
-    plain: dict[str, Any] = to_plain(small_world.project)
-    bench = Bench(small_world, tmp_path, exported(rows, last + DAY), dates=None)
+    plain: dict[str, Any] = to_plain(small_simulation.project)
+    bench = Bench(small_simulation, tmp_path, exported(rows, last + DAY), dates=None)
     plain["schema"]["label"] |= {"known_at": None, "delay": "5d"}
     bench.config.write_bytes(msgspec.yaml.encode(plain))
     bundle = f"--bundle={tmp_path / 'bundle'}"
@@ -182,11 +194,11 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
 
 
 def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_in(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     """Too short for slices with mature labels: they reach into immature weeks."""
-    rows = rows_of(small_world)
-    bench = Bench(small_world, tmp_path, rows, dates=None)
+    rows = rows_of(small_simulation)
+    bench = Bench(small_simulation, tmp_path, rows, dates=None)
     bench.backtest()
     table = tmp_path / "f.parquet"
     given = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--plain"]
@@ -198,11 +210,11 @@ def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_
 
 
 def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_anew_where_it_can_be(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    rows = all_rows_of(small_world)
-    bench = Bench(small_world, tmp_path, rows, dates=lambda _: True)
-    columns, metadata = read_columns(small_world.features)
+    rows = all_rows_of(small_simulation)
+    bench = Bench(small_simulation, tmp_path, rows, dates=lambda _: True)
+    columns, metadata = read_columns(small_simulation.features)
     info = json.loads(metadata[METADATA_KEY])
     del info["known_until"]
     old = tmp_path / "f.parquet"
@@ -210,11 +222,11 @@ def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_a
     bench.data.unlink()
     figures, out = tmp_path / "figures.json", tmp_path / "out"
     given = [f"--config={bench.config}", f"--change={tmp_path / 'change.yaml'}", f"--features={old}"]
-    asked = [f"--bundle={small_world.bundle}", f"--out={out}", f"--json={figures}", "--plain"]
+    asked = [f"--bundle={small_simulation.bundle}", f"--out={out}", f"--json={figures}", "--plain"]
     assert main(["backtest", *given, *asked, "--from=2026-01-05"]) == 0
     report = json.loads(figures.read_bytes())
     assert moment_of(report) == seconds(bench.last)
     assert "Make it anew with `fraud features`" in report["notes"][0]
-    again = Bench(small_world, tmp_path, rows, dates=lambda _: True)
+    again = Bench(small_simulation, tmp_path, rows, dates=lambda _: True)
     assert moment_of(again.backtest()) > bench.last + DELAY
     assert read_info(old).known_until is not None

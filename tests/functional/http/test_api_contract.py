@@ -22,7 +22,7 @@ from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.event_schemas import label_schema, payment_schema
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service
 
 Json = dict[str, Any]
@@ -78,9 +78,9 @@ class Contract:
 
 
 @contextmanager
-def contract(world: SmallWorld, folder: Path, keys: dict[str, Key] | None) -> Iterator[Contract]:
-    _, service = open_service(world.bundle, folder / "state.db")
-    described = openapi(world.project, "1", with_keys=keys is not None)
+def contract(simulation: SmallSimulation, folder: Path, keys: dict[str, Key] | None) -> Iterator[Contract]:
+    _, service = open_service(simulation.bundle, folder / "state.db")
+    described = openapi(simulation.project, "1", with_keys=keys is not None)
     loop = asyncio.new_event_loop()
     try:
         yield Contract(described, Api(RequestBatcher(service), Access(keys), b""), loop)
@@ -91,14 +91,16 @@ def contract(world: SmallWorld, folder: Path, keys: dict[str, Key] | None) -> It
 
 
 @pytest.fixture(scope="module")
-def open_to_all(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
-    with contract(small_world, tmp_path_factory.mktemp("contract"), None) as one:
+def open_to_all(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Contract]:
+    with contract(small_simulation, tmp_path_factory.mktemp("contract"), None) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def payment(small_world: SmallWorld) -> Json:
-    found: Json = json.loads(small_world.live(1, labels="none", malformed_share=0)[0])
+def payment(small_simulation: SmallSimulation) -> Json:
+    found: Json = json.loads(small_simulation.live(1, labels="none", malformed_share=0)[0])
     return found
 
 
@@ -143,11 +145,11 @@ def test_what_is_read_is_answered_as_described(open_to_all: Contract, payment: J
 
 
 def test_keys_are_described_where_they_are_asked_for_and_nowhere_else(
-    small_world: SmallWorld, tmp_path: Path, open_to_all: Contract, payment: Json
+    small_simulation: SmallSimulation, tmp_path: Path, open_to_all: Contract, payment: Json
 ) -> None:
     secured = {"/v1/decisions", "/v1/decisions/{id}", "/v1/labels", "/metrics"}
     keys = {"till": Key(sha256=digest(KEY), roles=("decide",), per_second=1.0)}
-    with contract(small_world, tmp_path, keys) as one:
+    with contract(small_simulation, tmp_path, keys) as one:
         assert {
             path for path, what in one.described["paths"].items() if "security" in json.dumps(what)
         } == secured

@@ -7,17 +7,17 @@ import pytest
 from benchmarks.attacker import ATTACKS
 from benchmarks.bench_attacks import Settings, measure
 from benchmarks.suite.machine import Meter
-from benchmarks.suite.world import World
-from tests.bench_world import quick_world
+from benchmarks.suite.simulation import BenchmarkSimulation
+from tests.bench_simulation import quick_simulation
 
 BUSY = 0.2
 OPEN = "400 unknown names of 250 kB"
-SMALL = "a tenth of this small world is 6 MB, and some 7 stay; of a whole world nothing does"
+SMALL = "a tenth of this small simulation is 6 MB, and some 7 stay; of a whole one nothing does"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return quick_world(tmp_path_factory.mktemp("attacks"))
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSimulation:
+    return quick_simulation(tmp_path_factory.mktemp("attacks"))
 
 
 @pytest.mark.long
@@ -29,9 +29,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         for one in ATTACKS
     ],
 )
-def test_an_attacker_costs_other_callers_little(world: World, attack: str) -> None:
+def test_an_attacker_costs_other_callers_little(simulation: BenchmarkSimulation, attack: str) -> None:
     meter = Meter()
-    found = measure(world, attack, Settings(seconds=4, rounds=3, peace_s=15))
+    found = measure(simulation, attack, Settings(seconds=4, rounds=3, peace_s=15))
     assert found.refused == 0
     assert "memory" not in found.failures, found
     if meter.elsewhere() > BUSY:
@@ -39,6 +39,6 @@ def test_an_attacker_costs_other_callers_little(world: World, attack: str) -> No
     assert found.failures == [], found
 
 
-def test_the_measure_runs_from_end_to_end(world: World) -> None:
-    found = measure(world, "a head of 100 kB in one piece", Settings(seconds=1, rounds=1, peace_s=0))
+def test_the_measure_runs_from_end_to_end(simulation: BenchmarkSimulation) -> None:
+    found = measure(simulation, "a head of 100 kB in one piece", Settings(seconds=1, rounds=1, peace_s=0))
     assert found.refused == 0

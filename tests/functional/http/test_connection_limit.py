@@ -14,7 +14,7 @@ import pytest
 
 from fraud_detection.cli.main import main
 from tests.busy_clock import BusyClock
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_connection import answers, read_all
 from tests.functional.http.test_service import TIMEOUT_S, Served, served
 
@@ -27,10 +27,10 @@ def line_to(one: Served) -> socket.socket:
 
 
 def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     with (
-        served(small_world, tmp_path / "state.db", f"--max-connections={MAX_OPEN}") as one,
+        served(small_simulation, tmp_path / "state.db", f"--max-connections={MAX_OPEN}") as one,
         ExitStack() as stack,
     ):
         # The one that waited for the start is open, too.
@@ -68,12 +68,12 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_others_go_on
 
 
 def test_more_connections_than_the_system_allows_are_refused_at_the_start(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY:
         pytest.skip("this system has no such limit")
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}"]
+    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}"]
     assert main([*words, f"--max-connections={hard}"]) == 2
     said = capsys.readouterr().err
     assert f"this user may have {hard:,}; raise that" in said

@@ -13,7 +13,7 @@ import pytest
 
 from fraud_detection.cli.main import main
 from fraud_detection.serving.http.api_keys import Role, add_key
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, served
 
 ROLES: dict[str, tuple[Role, ...]] = {
@@ -50,14 +50,16 @@ class Server:
 
 @pytest.fixture(scope="module", params=["one process", "workers"])
 def server(
-    request: pytest.FixtureRequest, small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    small_simulation: SmallSimulation,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("rights")
     file = folder / "keys.yaml"
     keys = {name: add_key(file, name, roles, None) for name, roles in ROLES.items()}
     more = ["--workers=2"] if request.param == "workers" else []
-    events = small_world.live(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    with served(small_world, folder / "state.db", f"--keys={file}", *more) as one:
+    events = small_simulation.live(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    with served(small_simulation, folder / "state.db", f"--keys={file}", *more) as one:
         found = Server(one, folder / "state.db", keys, events)
         assert found.ask("till", "POST", "/v1/decisions", events[0])[0] == 200
         yield found

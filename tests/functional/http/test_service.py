@@ -36,7 +36,7 @@ from fraud_detection.serving.http.key_follower import KeysFollower
 from fraud_detection.serving.http.openapi import openapi
 from fraud_detection.serving.http.routes import Api
 from tests.busy_clock import BusyClock
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import for_serving, made, open_service
 
 TIMEOUT_S = 60.0
@@ -49,15 +49,15 @@ class Served:
     program: tuple[str, ...] = ("-m", "fraud_detection.cli")
     patience_s = TIMEOUT_S
 
-    def __init__(self, world: SmallWorld, state: Path, *more: str) -> None:
+    def __init__(self, simulation: SmallSimulation, state: Path, *more: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.state = state
-        words = for_serving(state, more, world.bundle)
+        words = for_serving(state, more, simulation.bundle)
         command = [sys.executable, *self.program, "serve", "--plain", *words]
         if not any(one.startswith("--registry") for one in more):
-            command.append(f"--bundle={world.bundle}")
+            command.append(f"--bundle={simulation.bundle}")
         command += [f"--state={state}", f"--port={self.port}"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
         self._line = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
@@ -93,8 +93,8 @@ class Served:
 
 
 @contextmanager
-def served(world: SmallWorld, state: Path, *more: str) -> Iterator[Served]:
-    one = Served(world, state, *more)
+def served(simulation: SmallSimulation, state: Path, *more: str) -> Iterator[Served]:
+    one = Served(simulation, state, *more)
     try:
         one.wait()
         yield one
@@ -110,27 +110,27 @@ def replace(path: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
-def server(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(small_world, tmp_path_factory.mktemp("server") / "state.db") as one:
+def server(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_simulation, tmp_path_factory.mktemp("server") / "state.db") as one:
         yield one
 
 
 def test_one_payment_after_the_other_is_decided_as_a_file_of_them_is(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(events) + b"\n")
     out = tmp_path / "decisions.jsonl"
-    words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_world.bundle}", f"--out={out}"]
+    words = ["score", str(tmp_path / "events.jsonl"), f"--bundle={small_simulation.bundle}", f"--out={out}"]
     assert main([*words, "--plain"]) == 0
     wanted = [
         {k: v for k, v in json.loads(one).items() if k != "delivery"} for one in out.read_text().splitlines()
     ]
-    with served(small_world, tmp_path / "state.db") as one:
+    with served(small_simulation, tmp_path / "state.db") as one:
         answers = [one.decide(event) for event in events[:200]]
         status, listed, _ = one.decide(b"[" + b",".join(events[200:]) + b"]")
     assert {status for status, _, _ in answers} == {status} == {200}
@@ -241,7 +241,7 @@ def test_a_label_is_learned_once(server: Served, events: list[bytes]) -> None:
 
 
 def test_a_stream_beside_the_requests_meets_the_same_profiles(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     cards: dict[str, list[bytes]] = {}
     for event in events:
@@ -250,13 +250,13 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
     others = [event for event in events if json.loads(event)["card_id"] != json.loads(asked)["card_id"]]
     source = tmp_path / "stream.jsonl"
     source.write_bytes(b"\n".join([*others[:80], *streamed]) + b"\n")
-    _, alone = open_service(small_world.bundle, tmp_path / "alone.db")
+    _, alone = open_service(small_simulation.bundle, tmp_path / "alone.db")
     alone.take(Batch([*others[:80], *streamed, asked], None, 0), "test")
     told = find_decision(alone.state_file, json.loads(asked)["transaction_id"])
     assert told is not None
     alone.close()
     for start in range(2):
-        with served(small_world, tmp_path / "state.db", f"--source={source}") as service:
+        with served(small_simulation, tmp_path / "state.db", f"--source={source}") as service:
             until = time.monotonic() + TIMEOUT_S
             last = json.loads(streamed[-1])["transaction_id"]
             while service.ask("GET", f"/v1/decisions/{last}")[0] != 200:
@@ -270,11 +270,11 @@ def test_a_stream_beside_the_requests_meets_the_same_profiles(
 
 
 def test_a_source_that_is_not_there_is_told_at_the_start(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [
         "serve",
-        f"--bundle={small_world.bundle}",
+        f"--bundle={small_simulation.bundle}",
         f"--state={made(tmp_path / 's.db')}",
         "--source=none.jsonl",
     ]
@@ -308,10 +308,10 @@ def test_metrics_count_what_was_asked(server: Served, events: list[bytes]) -> No
 
 
 def test_a_kill_loses_no_answer_that_was_given(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, answers = tmp_path / "state.db", dict[str, Any]()
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
 
         def send() -> None:
             with closing(HTTPConnection("127.0.0.1", one.port, timeout=TIMEOUT_S)) as line:
@@ -330,7 +330,7 @@ def test_a_kill_loses_no_answer_that_was_given(
         one.stop(signal.SIGKILL)
         sender.join()
     assert 60 <= len(answers) < len(events)
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         for transaction_id, answer in answers.items():
             assert one.ask("GET", f"/v1/decisions/{transaction_id}")[:2] == (200, answer)
         rest = [one.decide(event)[1] for event in events]
@@ -339,16 +339,16 @@ def test_a_kill_loses_no_answer_that_was_given(
 
 
 def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    one = Served(small_world, tmp_path / "state.db")
+    one = Served(small_simulation, tmp_path / "state.db")
     one.wait()
     for event in events[:20]:
         assert one.decide(event)[0] == 200
     said = one.stop(signal.SIGTERM)
     assert "20 payments were decided" in said
     assert one.process.returncode == 0
-    _, again = open_service(small_world.bundle, tmp_path / "state.db")
+    _, again = open_service(small_simulation.bundle, tmp_path / "state.db")
     assert again.recovered == 0
     again.take(Batch(events[:1], None, 0), "test")
     assert (again.tally.decided, again.tally.duplicates) == (0, 1)
@@ -356,14 +356,14 @@ def test_a_stop_answers_what_was_taken_and_keeps_the_profiles(
 
 
 def test_keys_say_who_may_do_what_and_how_often(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys.yaml"
     till = add_key(keys, "till", ("decide",), 2.0)
     office = add_key(keys, "office", ("read", "operate"), None)
     assert till not in keys.read_text()
     assert oct(keys.stat().st_mode)[-3:] == "600"
-    with served(small_world, tmp_path / "state.db", f"--keys={keys}") as one:
+    with served(small_simulation, tmp_path / "state.db", f"--keys={keys}") as one:
         assert one.decide(events[0])[0] == 401
         assert one.ask("POST", "/v1/decisions", events[0], Authorization="Bearer nobody")[0] == 401
         asked = f"Bearer {till}"
@@ -379,9 +379,9 @@ def test_keys_say_who_may_do_what_and_how_often(
 
 
 def test_a_public_address_needs_keys(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
+    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}", "--host=0.0.0.0"]
     assert main(words) == 2
     assert "can be reached from outside" in capsys.readouterr().err
 
@@ -398,7 +398,7 @@ def test_a_key_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("more", [(), ("--workers=2",)], ids=["one process", "workers"])
 def test_the_file_of_keys_is_followed_while_it_serves(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     keys = tmp_path / "keys.yaml"
     kept, gone = add_key(keys, "kept", ("decide",), None), add_key(keys, "gone", ("decide",), None)
@@ -414,7 +414,7 @@ def test_the_file_of_keys_is_followed_while_it_serves(
             assert time.monotonic() < patience
             time.sleep(0.05)
 
-    with served(small_world, tmp_path / "state.db", f"--keys={keys}", *more) as one:
+    with served(small_simulation, tmp_path / "state.db", f"--keys={keys}", *more) as one:
         assert (status(one, kept), status(one, gone)) == (200, 200)
         replace(keys, without_gone.encode())
         until_refused(one, gone, 401)
@@ -439,9 +439,9 @@ def test_the_file_of_keys_is_followed_while_it_serves(
 
 
 def test_sighup_without_keys_ends_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    with served(small_world, tmp_path / "state.db") as one:
+    with served(small_simulation, tmp_path / "state.db") as one:
         one.process.send_signal(signal.SIGHUP)
         assert one.decide(events[0])[0] == 200
         assert "nothing to read again" in one.stop()
@@ -493,9 +493,9 @@ def test_an_allowance_fills_up_again() -> None:
 
 
 def on_a_loop(
-    world: SmallWorld, folder: Path, ask: Callable[[RequestBatcher], Any], most_waiting: int = 10
+    simulation: SmallSimulation, folder: Path, ask: Callable[[RequestBatcher], Any], most_waiting: int = 10
 ) -> Any:  # noqa: ANN401 - whatever was asked
-    _, embedded = open_service(world.bundle, folder / "state.db")
+    _, embedded = open_service(simulation.bundle, folder / "state.db")
     try:
         return asyncio.run(ask(RequestBatcher(embedded, most_waiting)))
     finally:
@@ -503,7 +503,7 @@ def on_a_loop(
 
 
 def test_a_full_queue_refuses_at_once_and_takes_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def ask(requests: RequestBatcher) -> None:
         first = requests.submit(events[:8])
@@ -514,11 +514,11 @@ def test_a_full_queue_refuses_at_once_and_takes_nothing(
         assert (requests.waiting, requests.refused) == (0, 3)
         assert len(await requests.submit(events[8:11])) == 3
 
-    on_a_loop(small_world, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, ask)
 
 
 def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def ask(requests: RequestBatcher) -> None:
         await requests.submit(events[:1])
@@ -539,11 +539,11 @@ def test_who_asks_again_is_told_to_come_later_when_the_record_cannot_be_read(
         assert isinstance(told_again, DecisionView)
         assert told_again.duplicate
 
-    on_a_loop(small_world, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, ask)
 
 
 def test_of_a_list_that_is_refused_nothing_is_decided_later(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batcher, "MAX_BATCH_SIZE", 3)
 
@@ -565,7 +565,7 @@ def test_of_a_list_that_is_refused_nothing_is_decided_later(
         assert len(await requests.submit(events[:1])) == 1
         assert (requests.waiting, requests.service.tally.decided, len(done)) == (0, 1, 1)
 
-    on_a_loop(small_world, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, ask)
 
 
 def test_an_id_with_any_letters_is_found_by_its_path(server: Served, events: list[bytes]) -> None:
@@ -595,7 +595,7 @@ def test_a_service_that_cannot_commit_says_so_at_once_and_is_well_again_by_itsel
 
 
 def test_requests_that_wait_together_are_decided_together(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def ask(requests: RequestBatcher) -> int:
         taken = []
@@ -609,11 +609,11 @@ def test_requests_that_wait_together_are_decided_together(
         await asyncio.gather(*[requests.submit([event]) for event in events[:9]])
         return taken[0]
 
-    assert on_a_loop(small_world, tmp_path, ask) == 9
+    assert on_a_loop(small_simulation, tmp_path, ask) == 9
 
 
 def test_whoever_goes_away_does_not_stop_the_others(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     async def ask(requests: RequestBatcher) -> None:
         gone, stays = requests.submit(events[:1]), requests.submit(events[1:2])
@@ -622,12 +622,12 @@ def test_whoever_goes_away_does_not_stop_the_others(
         assert isinstance(told, DecisionView)
         assert requests.find(json.loads(events[0])["transaction_id"]) is not None
 
-    on_a_loop(small_world, tmp_path, ask)
+    on_a_loop(small_simulation, tmp_path, ask)
 
 
-def test_the_description_has_the_fields_of_the_project(small_world: SmallWorld) -> None:
-    schema = small_world.project.schema
-    found = openapi(small_world.project, "1", with_keys=False)
+def test_the_description_has_the_fields_of_the_project(small_simulation: SmallSimulation) -> None:
+    schema = small_simulation.project.schema
+    found = openapi(small_simulation.project, "1", with_keys=False)
     fields = found["components"]["schemas"]["Payment"]["properties"]
     named = [entity.field for entity in schema.entities.values()]
     named += [number.field for number in schema.numbers.values()]
@@ -637,19 +637,19 @@ def test_the_description_has_the_fields_of_the_project(small_world: SmallWorld) 
     assert {ref.rpartition("/")[2] for ref in refs} <= set(found["components"]["schemas"])
 
 
-def test_every_route_is_described(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_every_route_is_described(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     async def ask(requests: RequestBatcher) -> set[tuple[str, str]]:
         return set(Api(requests, Access(None), b"")._routes)
 
-    routes = on_a_loop(small_world, tmp_path, ask)
-    described = openapi(small_world.project, "1", with_keys=False)["paths"]
+    routes = on_a_loop(small_simulation, tmp_path, ask)
+    described = openapi(small_simulation.project, "1", with_keys=False)["paths"]
     for method, path in routes - {("GET", "/openapi.json")}:
         assert method.lower() in described[path]
 
 
-def test_a_served_description_is_the_computed_one(server: Served, small_world: SmallWorld) -> None:
+def test_a_served_description_is_the_computed_one(server: Served, small_simulation: SmallSimulation) -> None:
     status, found, _ = server.ask("GET", "/openapi.json")
     assert status == 200
-    computed = msgspec.json.encode(openapi(small_world.project, "1", with_keys=False))
+    computed = msgspec.json.encode(openapi(small_simulation.project, "1", with_keys=False))
     assert found["paths"] == msgspec.json.decode(computed)["paths"]
     assert os.getpid() != server.process.pid

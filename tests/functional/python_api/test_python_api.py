@@ -14,36 +14,36 @@ import pytest
 import fraud_detection as fd
 from fraud_detection import python_api
 from fraud_detection.cli.main import main
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 
 @pytest.fixture(scope="module")
-def bundle(small_world: SmallWorld) -> fd.Bundle:
-    return fd.load_bundle(small_world.bundle)
+def bundle(small_simulation: SmallSimulation) -> fd.Bundle:
+    return fd.load_bundle(small_simulation.bundle)
 
 
 @pytest.fixture(scope="module")
-def payments(small_world: SmallWorld) -> pa.Table:
+def payments(small_simulation: SmallSimulation) -> pa.Table:
     """Return the last payments of the history, as a frame."""
-    table = pq.read_table(small_world.history)
+    table = pq.read_table(small_simulation.history)
     return table.slice(table.num_rows - 300)
 
 
-def earlier(small_world: SmallWorld) -> pa.Table:
-    table = pq.read_table(small_world.history)
+def earlier(small_simulation: SmallSimulation) -> pa.Table:
+    table = pq.read_table(small_simulation.history)
     return table.slice(0, table.num_rows - 300)
 
 
 def test_a_frame_gets_the_decisions_that_the_command_gives_its_file(
-    small_world: SmallWorld, bundle: fd.Bundle, payments: pa.Table, tmp_path: Path
+    small_simulation: SmallSimulation, bundle: fd.Bundle, payments: pa.Table, tmp_path: Path
 ) -> None:
     before, file, out = tmp_path / "before.parquet", tmp_path / "payments.parquet", tmp_path / "out.jsonl"
-    pq.write_table(earlier(small_world), before)
+    pq.write_table(earlier(small_simulation), before)
     pq.write_table(payments, file)
-    words = [f"--bundle={small_world.bundle}", f"--history={before}", f"--out={out}"]
+    words = [f"--bundle={small_simulation.bundle}", f"--history={before}", f"--out={out}"]
     assert main(["score", str(file), *words]) == 0
     expected = [json.loads(line) for line in out.read_bytes().splitlines()]
-    found = bundle.score(payments, history=earlier(small_world))
+    found = bundle.score(payments, history=earlier(small_simulation))
     assert isinstance(found, pa.Table)
     assert found.num_rows == len(expected) == 300
     assert found["action"].to_pylist() == [one["action"] for one in expected]
@@ -90,8 +90,8 @@ def test_what_is_no_frame_is_refused_with_what_to_give(bundle: fd.Bundle, data: 
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_whole_way_from_a_frame_to_money_saved(small_world: SmallWorld, tmp_path: Path) -> None:
-    table = pq.read_table(small_world.history)
+def test_the_whole_way_from_a_frame_to_money_saved(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    table = pq.read_table(small_simulation.history)
     proposal = fd.propose(table)
     assert proposal.findings
     project = fd.load_project(proposal.save(tmp_path / "params.yaml"))

@@ -29,7 +29,7 @@ from fraud_detection.core.score.bundle import Bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import LOG, Release, ReleaseRegistry
 from fraud_detection.serving.embedded.release_follower import ReleaseFollower
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served
 from tests.states import open_released_service
 
@@ -39,27 +39,27 @@ DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(4_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(4_000, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
-def challenger(small_world: SmallWorld) -> Bundle:
+def challenger(small_simulation: SmallSimulation) -> Bundle:
     """Return another model over the same features."""
-    return read_bundle(small_world.other)
+    return read_bundle(small_simulation.other)
 
 
 @pytest.fixture
-def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
+def registry(small_simulation: SmallSimulation, tmp_path: Path) -> ReleaseRegistry:
     made = ReleaseRegistry(tmp_path / "live")
-    lifecycle.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    lifecycle.start(made, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     return made
 
 
 def with_rules(
-    world: SmallWorld, *rules: RuleSettings, decline_cap: DeclineCapSettings | None = None
+    simulation: SmallSimulation, *rules: RuleSettings, decline_cap: DeclineCapSettings | None = None
 ) -> Project:
-    return msgspec.structs.replace(world.project, rules=rules, decline_cap=decline_cap)
+    return msgspec.structs.replace(simulation.project, rules=rules, decline_cap=decline_cap)
 
 
 def wait_for(told: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -85,13 +85,13 @@ def config_ids(state: Path) -> list[tuple[Any, ...]]:
 
 
 def test_every_step_is_a_release_with_who_and_why(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
     first = lifecycle.current(registry)
-    changed = lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
-    canary = lifecycle.set_canary(registry, challenger, small_world.project, 0.1, ANN)
-    shadow = lifecycle.set_shadows(registry, [(challenger, small_world.project)], ANN)
-    promoted = lifecycle.promote(registry, challenger, small_world.project, ANN)
+    changed = lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
+    canary = lifecycle.set_canary(registry, challenger, small_simulation.project, 0.1, ANN)
+    shadow = lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
+    promoted = lifecycle.promote(registry, challenger, small_simulation.project, ANN)
     assert [one.kind for one in registry.releases()] == ["start", "change", "canary", "shadow", "promote"]
     assert [one.number for one in registry.releases()] == [1, 2, 3, 4, 5]
     assert changed.champion not in {first.champion, promoted.champion}
@@ -99,18 +99,18 @@ def test_every_step_is_a_release_with_who_and_why(
     assert (promoted.canary, promoted.shadows) == ("", ())
     for nobody in (lifecycle.Author("", "why"), lifecycle.Author("ann", " ")):
         with pytest.raises(ConfigError, match="give --author and --reason"):
-            lifecycle.publish(registry, lambda _: with_rules(small_world), nobody)
+            lifecycle.publish(registry, lambda _: with_rules(small_simulation), nobody)
     assert len(registry.releases()) == 5
 
 
 def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
     def with_emergency(project: Project) -> Project:
         return msgspec.structs.replace(project, rules=(*project.rules, EVERYTHING))
 
     own = RuleSettings(name="own", when="amount > 1", action="review")
-    lifecycle.set_canary(registry, challenger, with_rules(small_world, own), 0.5, ANN)
+    lifecycle.set_canary(registry, challenger, with_rules(small_simulation, own), 0.5, ANN)
     changed = lifecycle.publish(registry, with_emergency, ANN)
     for config_id, names in ((changed.champion, ["everything"]), (changed.canary, ["own", "everything"])):
         assert [rule.name for rule in lifecycle.content_of(registry, config_id)[1].rules][
@@ -121,10 +121,10 @@ def test_a_change_reaches_the_cards_of_a_canary_too_and_keeps_what_is_its_own(
 
 
 def test_nothing_is_made_of_a_project_that_is_not_live_any_more(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
-    seen, project = lifecycle.current(registry).number, small_world.project
-    small = with_rules(small_world, RuleSettings(name="small", when="amount > 5", action="review"))
+    seen, project = lifecycle.current(registry).number, small_simulation.project
+    small = with_rules(small_simulation, RuleSettings(name="small", when="amount > 5", action="review"))
     shadowed = lifecycle.set_shadows(registry, [(challenger, project)], ANN, seen=seen)
     # A shadow more changes no answer; a rule does.
     lifecycle.set_canary(registry, challenger, project, 0.1, ANN, seen=seen)
@@ -138,7 +138,7 @@ def test_nothing_is_made_of_a_project_that_is_not_live_any_more(
 
 
 def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
     events: list[bytes],
@@ -153,10 +153,10 @@ def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
             query = "SELECT event FROM decisions WHERE config_id = ?"
             return {json.loads(event)["card_id"] for (event,) in state_file.rows(query, (release.canary,))}
 
-    first = lifecycle.set_canary(registry, challenger, small_world.project, 0.2, ANN)
+    first = lifecycle.set_canary(registry, challenger, small_simulation.project, 0.2, ANN)
     before = cards(first)
     stricter = RuleSettings(name="large", when="amount > 900", action="review")
-    changed = lifecycle.publish(registry, lambda _: with_rules(small_world, stricter), ANN)
+    changed = lifecycle.publish(registry, lambda _: with_rules(small_simulation, stricter), ANN)
     assert first.canary != changed.canary
     assert before == cards(changed)
     assert len(before) > 10
@@ -166,16 +166,16 @@ def test_a_card_stays_with_the_canary_when_its_rules_change_or_its_share_grows(
 
 
 def test_a_shadow_that_was_ended_and_named_again_is_promoted_as_it_was_named_last(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
-    (config_id,) = lifecycle.set_shadows(registry, [(challenger, small_world.project)], ANN).shadows
+    (config_id,) = lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN).shadows
     lifecycle.set_shadows(registry, [], ANN, ended=(config_id,))
     rule = RuleSettings(name="large", when="amount > 900", action="review")
-    lifecycle.publish(registry, lambda _: with_rules(small_world, rule), ANN)
+    lifecycle.publish(registry, lambda _: with_rules(small_simulation, rule), ANN)
     # Named again without the rule, on purpose: that was compared, and that goes live.
-    named = lifecycle.set_shadows(registry, [(challenger, small_world.project)], ANN)
+    named = lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
     assert named.shadows == (config_id,)
-    assert promotion.project_of(registry, named.number, config_id).rules == small_world.project.rules
+    assert promotion.project_of(registry, named.number, config_id).rules == small_simulation.project.rules
 
 
 def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refused(
@@ -203,41 +203,43 @@ def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refus
         lifecycle.engine_of(registry, name)
 
 
-def test_a_canary_ends_when_it_goes_live(small_world: SmallWorld, registry: ReleaseRegistry) -> None:
-    stricter = with_rules(small_world, EVERYTHING)
-    canary = lifecycle.set_canary(registry, read_bundle(small_world.bundle), stricter, 0.5, ANN)
+def test_a_canary_ends_when_it_goes_live(
+    small_simulation: SmallSimulation, registry: ReleaseRegistry
+) -> None:
+    stricter = with_rules(small_simulation, EVERYTHING)
+    canary = lifecycle.set_canary(registry, read_bundle(small_simulation.bundle), stricter, 0.5, ANN)
     changed = lifecycle.publish(registry, lambda _: stricter, ANN)
     assert (changed.champion, changed.canary, changed.share) == (canary.canary, "", 0.0)
 
 
 def test_what_was_kept_has_the_same_name_when_it_is_read(
-    small_world: SmallWorld, registry: ReleaseRegistry
+    small_simulation: SmallSimulation, registry: ReleaseRegistry
 ) -> None:
     whole = msgspec.structs.replace(
-        small_world.project, costs=msgspec.structs.replace(small_world.project.costs, review=7)
+        small_simulation.project, costs=msgspec.structs.replace(small_simulation.project.costs, review=7)
     )
     released = lifecycle.publish(registry, lambda _: whole, ANN)
     assert lifecycle.engine_of(registry, released.champion).configuration.config_id == released.champion
 
 
 def test_a_shadow_that_goes_live_is_no_shadow_any_more(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
-    stricter = with_rules(small_world, EVERYTHING)
-    bundle = read_bundle(small_world.bundle)
-    lifecycle.set_shadows(registry, [(bundle, stricter), (challenger, small_world.project)], ANN)
+    stricter = with_rules(small_simulation, EVERYTHING)
+    bundle = read_bundle(small_simulation.bundle)
+    lifecycle.set_shadows(registry, [(bundle, stricter), (challenger, small_simulation.project)], ANN)
     changed = lifecycle.publish(registry, lambda _: stricter, ANN)
     assert len(changed.shadows) == 1
     assert changed.champion not in changed.shadows
 
 
 def test_each_rollback_goes_one_step_further_back(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
     first = lifecycle.current(registry)
-    second = lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
-    lifecycle.set_shadows(registry, [(challenger, small_world.project)], ANN)
-    lifecycle.set_canary(registry, challenger, small_world.project, 0.1, ANN)
+    second = lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
+    lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
+    lifecycle.set_canary(registry, challenger, small_simulation.project, 0.1, ANN)
     assert [(lifecycle.roll_back(registry, ANN)).champion for _ in range(2)] == [
         second.champion,
         first.champion,
@@ -249,29 +251,38 @@ def test_each_rollback_goes_one_step_further_back(
 
 
 def test_a_shadow_named_after_a_rollback_does_not_bring_back_what_was_taken_back(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
-    lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
     lifecycle.roll_back(registry, ANN)
-    lifecycle.set_shadows(registry, [(challenger, small_world.project)], ANN)
+    lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
     with pytest.raises(ConfigError, match="no other champion or canary before release 1"):
         lifecycle.roll_back(registry, ANN)
 
 
 def test_what_changes_nothing_is_refused(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle
 ) -> None:
-    same = read_bundle(small_world.bundle)
+    same = read_bundle(small_simulation.bundle)
     wrongs: list[tuple[Callable[[], object], str]] = [
-        (lambda: lifecycle.start(registry, same, small_world.project, ANN), "release 1 exists already"),
-        (lambda: lifecycle.publish(registry, lambda _: small_world.project, ANN), "nothing would change"),
-        (lambda: lifecycle.promote(registry, same, small_world.project, ANN), "nothing would change"),
+        (lambda: lifecycle.start(registry, same, small_simulation.project, ANN), "release 1 exists already"),
         (
-            lambda: lifecycle.set_canary(registry, same, small_world.project, 0.1, ANN),
+            lambda: lifecycle.publish(registry, lambda _: small_simulation.project, ANN),
+            "nothing would change",
+        ),
+        (lambda: lifecycle.promote(registry, same, small_simulation.project, ANN), "nothing would change"),
+        (
+            lambda: lifecycle.set_canary(registry, same, small_simulation.project, 0.1, ANN),
             "the configuration of the champion",
         ),
-        (lambda: lifecycle.set_canary(registry, challenger, small_world.project, 1.5, ANN), "--share 1.5"),
-        (lambda: lifecycle.set_canary(registry, None, small_world.project, 0.0, ANN), "no canary to end"),
+        (
+            lambda: lifecycle.set_canary(registry, challenger, small_simulation.project, 1.5, ANN),
+            "--share 1.5",
+        ),
+        (
+            lambda: lifecycle.set_canary(registry, None, small_simulation.project, 0.0, ANN),
+            "no canary to end",
+        ),
         (lambda: lifecycle.set_shadows(registry, [], ANN, ended=("x",)), "no shadow is called x"),
     ]
     for wrong, words in wrongs:
@@ -279,26 +290,28 @@ def test_what_changes_nothing_is_refused(
             wrong()
     rule = RuleSettings(name="typo", when="amuont > 3", action="review")
     with pytest.raises(ConfigError, match="nearest: `amount`"):
-        lifecycle.publish(registry, lambda _: with_rules(small_world, rule), ANN)
+        lifecycle.publish(registry, lambda _: with_rules(small_simulation, rule), ANN)
     assert [one.kind for one in registry.releases()] == ["start"]
 
 
 def test_a_release_that_was_not_wholly_written_is_none(
-    small_world: SmallWorld, registry: ReleaseRegistry
+    small_simulation: SmallSimulation, registry: ReleaseRegistry
 ) -> None:
     log = registry.path / LOG
     whole = log.read_bytes()
     for cut in range(1, len(whole), 37):
         log.write_bytes(whole + whole[:cut])
         assert len(registry.releases()) == 1
-    added = lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    added = lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
     assert registry.releases()[-1] == added
     assert log.read_bytes().startswith(whole)
 
 
-def test_a_log_that_was_changed_is_refused(small_world: SmallWorld, registry: ReleaseRegistry) -> None:
-    lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
-    lifecycle.publish(registry, lambda _: with_rules(small_world), ANN)
+def test_a_log_that_was_changed_is_refused(
+    small_simulation: SmallSimulation, registry: ReleaseRegistry
+) -> None:
+    lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
+    lifecycle.publish(registry, lambda _: with_rules(small_simulation), ANN)
     log = registry.path / LOG
     lines = log.read_bytes().splitlines(keepends=True)
     for changed, words in (
@@ -322,12 +335,14 @@ def without_checksum(line: bytes) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(release, checksum="")) + b"\n"
 
 
-def test_a_log_of_before_is_read_and_goes_on(small_world: SmallWorld, registry: ReleaseRegistry) -> None:
+def test_a_log_of_before_is_read_and_goes_on(
+    small_simulation: SmallSimulation, registry: ReleaseRegistry
+) -> None:
     """Its lines had no hash of their own; those that come behind have one, and bind the last of them."""
     log = registry.path / LOG
     old = without_checksum(log.read_bytes())
     log.write_bytes(old)
-    added = lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    added = lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
     assert registry.releases()[-1] == added
     assert log.read_bytes().startswith(old)
     log.write_bytes(log.read_bytes().replace(b'"reason":"a test"', b'"reason":"a jest"', 1))
@@ -336,9 +351,12 @@ def test_a_log_of_before_is_read_and_goes_on(small_world: SmallWorld, registry: 
 
 
 def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation,
+    registry: ReleaseRegistry,
+    challenger: Bundle,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    project = small_world.project
+    project = small_simulation.project
     kept = registry.store_evidence("gate", b'{"passed":true}')
     assert registry.store_evidence("gate", b'{"passed":false}') != kept
     promoted = lifecycle.promote(registry, challenger, project, ANN, kept)
@@ -358,7 +376,7 @@ def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
 
 
 def test_a_service_takes_each_release_between_two_batches(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
     events: list[bytes],
@@ -367,8 +385,8 @@ def test_a_service_takes_each_release_between_two_batches(
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
     steps: Iterator[Callable[[], Release]] = iter(
         [
-            lambda: lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN),
-            lambda: lifecycle.promote(registry, challenger, small_world.project, ANN),
+            lambda: lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN),
+            lambda: lifecycle.promote(registry, challenger, small_simulation.project, ANN),
             lambda: lifecycle.roll_back(registry, ANN),
         ]
     )
@@ -388,14 +406,14 @@ def test_a_service_takes_each_release_between_two_batches(
 
 
 def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_service_says_so(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
     events: list[bytes],
     tmp_path: Path,
 ) -> None:
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
-    lifecycle.promote(registry, challenger, small_world.project, ANN)
+    lifecycle.promote(registry, challenger, small_simulation.project, ANN)
     registry.bundle_path(challenger.name).write_bytes(b"damaged")
 
     wait_for(lambda: reached(follower, 1) and bool(follower.problem))
@@ -411,10 +429,10 @@ def test_a_release_that_cannot_be_loaded_is_not_taken_and_the_service_says_so(
 
 
 def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
-    small_world: SmallWorld, registry: ReleaseRegistry, challenger: Bundle, tmp_path: Path
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, challenger: Bundle, tmp_path: Path
 ) -> None:
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
-    promoted = lifecycle.promote(registry, challenger, small_world.project, ANN)
+    promoted = lifecycle.promote(registry, challenger, small_simulation.project, ANN)
     (kept,) = registry.path.glob(f"configurations/{promoted.champion}*")
     content = kept.read_bytes()
     # A disk that fails for a moment: reading what is a folder fails as an error of the system.
@@ -430,13 +448,13 @@ def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
 
 
 def test_promotion_and_rollback_under_traffic_drop_nothing(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     challenger: Bundle,
     events: list[bytes],
     tmp_path: Path,
 ) -> None:
-    served = Served(small_world, tmp_path / "state.db", f"--registry={registry.path}")
+    served = Served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}")
     try:
         served.wait()
         statuses: list[int] = []
@@ -455,9 +473,9 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
         sender.start()
         champions = [lifecycle.current(registry).champion]
         steps: list[Callable[[], Release]] = [
-            lambda: lifecycle.promote(registry, challenger, small_world.project, ANN),
+            lambda: lifecycle.promote(registry, challenger, small_simulation.project, ANN),
             lambda: lifecycle.roll_back(registry, ANN),
-            lambda: lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN),
+            lambda: lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN),
         ]
         for step in steps:
             released = step()
@@ -477,12 +495,12 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
 
 
 def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
-    small_world: SmallWorld, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, events: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = ReleaseRegistry(tmp_path / "live")
-    project = with_rules(small_world, decline_cap=DECLINE_CAP)
-    lifecycle.start(registry, read_bundle(small_world.bundle), project, ANN)
-    served = Served(small_world, tmp_path / "state.db", f"--registry={registry.path}")
+    project = with_rules(small_simulation, decline_cap=DECLINE_CAP)
+    lifecycle.start(registry, read_bundle(small_simulation.bundle), project, ANN)
+    served = Served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}")
 
     def counted(name: str) -> float:
         lines = served.ask("GET", "/metrics")[1].splitlines()
@@ -496,7 +514,7 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
         before = send(events[:200])
         assert counted("fraud_decline_cap_total") == 0
         bad = lifecycle.publish(
-            registry, lambda _: with_rules(small_world, EVERYTHING, decline_cap=DECLINE_CAP), ANN
+            registry, lambda _: with_rules(small_simulation, EVERYTHING, decline_cap=DECLINE_CAP), ANN
         )
         wait_for(lambda: answered_by(registry, bad))
         during = send(events[200:400])

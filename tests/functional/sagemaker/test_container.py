@@ -27,7 +27,7 @@ from fraud_detection.adapters.xgboost.model import XGBoostScorer
 from fraud_detection.cli.container import main
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.core.score.bundle import Bundle
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 
 def free_port() -> int:
@@ -37,9 +37,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def url(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("ml")
-    shutil.copytree(small_world.bundle, root / "model")
+    shutil.copytree(small_simulation.bundle, root / "model")
     port = free_port()
     environment = {**os.environ, "FRAUD_ROOT": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
     command = [sys.executable, "-m", "fraud_detection.cli.container", "serve"]
@@ -77,8 +77,8 @@ def ask(
 
 
 @pytest.fixture(scope="module")
-def bundle(small_world: SmallWorld) -> Bundle:
-    return read_bundle(small_world.bundle)
+def bundle(small_simulation: SmallSimulation) -> Bundle:
+    return read_bundle(small_simulation.bundle)
 
 
 def rows_of(bundle: Bundle) -> list[list[float | None]]:
@@ -209,11 +209,11 @@ def test_boto3_speaks_to_it_as_to_sagemaker(url: str, bundle: Bundle) -> None:
         client.invoke_endpoint(EndpointName="fraud", ContentType="application/json", Body="{")
 
 
-def job(root: Path, small_world: SmallWorld, hyperparameters: dict[str, str]) -> Path:
+def job(root: Path, small_simulation: SmallSimulation, hyperparameters: dict[str, str]) -> Path:
     data = root / "input" / "data"
     for channel in ("training", "config"):
         (data / channel).mkdir(parents=True)
-    shutil.copy(small_world.history, data / "training" / "history.parquet")
+    shutil.copy(small_simulation.history, data / "training" / "history.parquet")
     (data / "config" / "params.yaml").write_text(
         files("fraud_detection").joinpath("simulated.yaml").read_text()
     )
@@ -224,9 +224,9 @@ def job(root: Path, small_world: SmallWorld, hyperparameters: dict[str, str]) ->
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_same_program_trains_as_a_job(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = job(tmp_path, small_world, {"model.rounds": "12", "model.max_depth": "2"})
+    root = job(tmp_path, small_simulation, {"model.rounds": "12", "model.max_depth": "2"})
     monkeypatch.setenv("FRAUD_ROOT", str(root))
     assert main(["train"]) == 0
     made = read_bundle(root / "model")
@@ -236,9 +236,9 @@ def test_the_same_program_trains_as_a_job(
 
 
 def test_a_job_that_fails_says_why(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = job(tmp_path, small_world, {"model.max_dept": "2"})
+    root = job(tmp_path, small_simulation, {"model.max_dept": "2"})
     monkeypatch.setenv("FRAUD_ROOT", str(root))
     assert main(["train"]) == 2
     assert "did you mean `max_depth`" in (root / "output" / "failure").read_text()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.core.score.archive import read_bundle
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.sagemaker.test_container import ask, free_port, job
 from tests.root import ROOT
 
@@ -88,9 +88,11 @@ def entrypoint(*arguments: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def served(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+def served(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[int, int]]:
     root = tmp_path_factory.mktemp("ml")
-    shutil.copytree(small_world.bundle, root / "model")
+    shutil.copytree(small_simulation.bundle, root / "model")
     port = free_port()
     settings = environment(root, SAGEMAKER_BIND_TO_PORT=str(port), FRAUD_RUN_AS="nobody")
     process = subprocess.Popen(entrypoint("serve"), env=settings)  # noqa: S603 - our own command
@@ -119,10 +121,10 @@ def test_serve_starts_with_the_lock_of_the_image_and_its_health_check_agrees(ser
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
 def test_the_server_gives_root_up_before_the_first_request(
-    served: tuple[int, int], small_world: SmallWorld
+    served: tuple[int, int], small_simulation: SmallSimulation
 ) -> None:
     port, pid = served
-    rows = [list(row) for row in read_bundle(small_world.bundle).contents.vectors.rows]
+    rows = [list(row) for row in read_bundle(small_simulation.bundle).contents.vectors.rows]
     for accept in ("application/json", "text/csv"):
         body = json.dumps({"rows": rows, "explain_at": 0.0}).encode()
         request = urllib.request.Request(
@@ -141,17 +143,17 @@ def test_the_server_gives_root_up_before_the_first_request(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
 @pytest.mark.parametrize(("user", "words"), [("root", "is root"), ("no-such-user", "there is no user")])
 def test_a_user_that_cannot_be_taken_is_refused_in_words(
-    small_world: SmallWorld, tmp_path: Path, user: str, words: str
+    small_simulation: SmallSimulation, tmp_path: Path, user: str, words: str
 ) -> None:
-    shutil.copytree(small_world.bundle, tmp_path / "model")
+    shutil.copytree(small_simulation.bundle, tmp_path / "model")
     settings = environment(tmp_path, FRAUD_RUN_AS=user, SAGEMAKER_BIND_TO_PORT=str(free_port()))
     done = subprocess.run(entrypoint("serve"), env=settings, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 2
     assert words in done.stderr
 
 
-def test_train_runs_with_the_lock_of_the_image(small_world: SmallWorld, tmp_path: Path) -> None:
-    root = job(tmp_path, small_world, {"model.rounds": "5", "model.max_depth": "2"})
+def test_train_runs_with_the_lock_of_the_image(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    root = job(tmp_path, small_simulation, {"model.rounds": "5", "model.max_depth": "2"})
     done = subprocess.run(  # noqa: S603 - our own command
         entrypoint("train"), env=environment(root), capture_output=True, text=True, check=False
     )

@@ -25,7 +25,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.project_schema import Project
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.load_engine import load_engine
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service
 
 EVERYTHING = RuleSettings(name="everything", when="True", action="decline")
@@ -33,16 +33,16 @@ DECLINE_CAP = DeclineCapSettings(interval=Duration.parse("30d"), share=0.1, min_
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(1_200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(1_200, late_share=0, repeat_share=0, malformed_share=0, labels="none")
 
 
-def changed(world: SmallWorld, **blocks: object) -> Project:
-    return msgspec.structs.replace(world.project, **blocks)
+def changed(simulation: SmallSimulation, **blocks: object) -> Project:
+    return msgspec.structs.replace(simulation.project, **blocks)
 
 
-def opened(world: SmallWorld, state: Path, project: Project) -> EmbeddedService:
-    return open_service(world.bundle, state, project=project)[1]
+def opened(simulation: SmallSimulation, state: Path, project: Project) -> EmbeddedService:
+    return open_service(simulation.bundle, state, project=project)[1]
 
 
 def serve(service: EmbeddedService, events: list[bytes], size: int = 50) -> None:
@@ -61,10 +61,10 @@ def rows(state: Path) -> list[tuple[Any, ...]]:
 
 
 def test_a_rule_that_declines_everything_cannot_stop_the_business(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    project = changed(small_world, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
-    service = opened(small_world, tmp_path / "state.db", project)
+    project = changed(small_simulation, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
+    service = opened(small_simulation, tmp_path / "state.db", project)
     serve(service, events)
     service.close()
     declined = service.tally.actions[2]
@@ -76,13 +76,13 @@ def test_a_rule_that_declines_everything_cannot_stop_the_business(
 
 
 def test_the_decline_cap_goes_on_counting_after_a_restart(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    project = changed(small_world, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
-    once = opened(small_world, tmp_path / "once.db", project)
+    project = changed(small_simulation, rules=(EVERYTHING,), decline_cap=DECLINE_CAP)
+    once = opened(small_simulation, tmp_path / "once.db", project)
     serve(once, events)
     for start in range(0, len(events), 300):
-        again = opened(small_world, tmp_path / "again.db", project)
+        again = opened(small_simulation, tmp_path / "again.db", project)
         serve(again, events[start : start + 300])
         again.close()
     once.close()
@@ -90,15 +90,15 @@ def test_the_decline_cap_goes_on_counting_after_a_restart(
 
 
 def test_the_control_group_is_marked_and_stands_for_all_that_would_have_been_stopped(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", "a key of the tests")
     denied = json.loads(events[7])["card_id"]
     deny = ListSettings(name="deny", kind="deny", of="card", entries=(ListEntry(value=denied),))
     rule = RuleSettings(name="not_small", when="amount >= 20", action="review")
     settings = ControlGroupSettings(sampling_rate=0.3, max_amount=100)
-    project = changed(small_world, rules=(rule,), lists=(deny,), control_group=settings)
-    service = opened(small_world, tmp_path / "state.db", project)
+    project = changed(small_simulation, rules=(rule,), lists=(deny,), control_group=settings)
+    service = opened(small_simulation, tmp_path / "state.db", project)
     serve(service, events)
     service.close()
     kinds: Counter[str] = Counter()
@@ -122,21 +122,21 @@ def test_the_control_group_is_marked_and_stands_for_all_that_would_have_been_sto
 
 
 def test_without_its_key_nothing_starts_that_lets_through(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FRAUD_CONTROL_GROUP_KEY", raising=False)
-    project = changed(small_world, control_group=ControlGroupSettings(sampling_rate=0.1, max_amount=10))
+    project = changed(small_simulation, control_group=ControlGroupSettings(sampling_rate=0.1, max_amount=10))
     with pytest.raises(ConfigError, match="set FRAUD_CONTROL_GROUP_KEY to some long random text"):
-        opened(small_world, tmp_path / "state.db", project)
+        opened(small_simulation, tmp_path / "state.db", project)
 
 
 def test_a_canary_answers_for_its_share_of_the_cards_and_each_card_stays(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    champion = load_engine(small_world.bundle)
-    other = changed(small_world, policy=PolicySettings(name="other"), rules=(EVERYTHING,))
-    canary = load_engine(small_world.bundle, other)
-    service = opened(small_world, tmp_path / "state.db", small_world.project)
+    champion = load_engine(small_simulation.bundle)
+    other = changed(small_simulation, policy=PolicySettings(name="other"), rules=(EVERYTHING,))
+    canary = load_engine(small_simulation.bundle, other)
+    service = opened(small_simulation, tmp_path / "state.db", small_simulation.project)
     service.answer_by(champion, canary, 0.25)
     serve(service, events)
     service.close()

@@ -25,7 +25,7 @@ from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.key_follower import KEYS, KeysFollower
 from fraud_detection.serving.http.routes import Api
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, replace, served
 from tests.functional.releases.test_releases import ANN, EVERYTHING, with_rules
 from tests.functional.workers.test_workers import TWO, metrics, until
@@ -35,14 +35,14 @@ BAD = b'{"number":2,"reason":"\xff"}\n'
 
 
 @pytest.fixture
-def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
+def registry(small_simulation: SmallSimulation, tmp_path: Path) -> ReleaseRegistry:
     made = ReleaseRegistry(tmp_path / "live")
-    lifecycle.start(made, read_bundle(small_world.bundle), small_world.project, ANN)
+    lifecycle.start(made, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     return made
 
 
-def release(world: SmallWorld, registry: ReleaseRegistry) -> Release:
-    return lifecycle.publish(registry, lambda _: with_rules(world, EVERYTHING), ANN)
+def release(simulation: SmallSimulation, registry: ReleaseRegistry) -> Release:
+    return lifecycle.publish(registry, lambda _: with_rules(simulation, EVERYTHING), ANN)
 
 
 def ready(one: Served, workers: int) -> bool:
@@ -56,12 +56,12 @@ def ready(one: Served, workers: int) -> bool:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past_when_mended(
-    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, workers: int
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
-    events = small_world.live(20, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(20, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     log, more = registry.path / LOG, [TWO] if workers == 2 else []
     whole = log.read_bytes()
-    with served(small_world, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
+    with served(small_simulation, tmp_path / "state.db", f"--registry={registry.path}", *more) as one:
         with log.open("ab") as file:
             file.write(BAD)
         until(lambda: not ready(one, workers))
@@ -79,7 +79,7 @@ def test_a_bad_line_in_the_log_of_releases_is_told_with_its_number_and_read_past
         assert all(f'part="{RELEASES}"' in name for name in down)
         replace(log, whole)
         until(lambda: ready(one, workers))
-        assert release(small_world, registry).number == 2
+        assert release(small_simulation, registry).number == 2
         until(lambda: metrics_release(one) == {2.0})
         assert one.decide(events[1])[1]["action"] == "decline"
         said = one.stop()
@@ -132,7 +132,7 @@ def metrics_release(one: Served) -> set[float]:
 
 
 def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
-    small_world: SmallWorld, registry: ReleaseRegistry, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = registry.path / LOG
     whole = log.read_bytes()
@@ -147,7 +147,7 @@ def test_release_show_names_the_bad_line_and_a_damaged_report_hinders_nobody(
         assert f"{log}: line 2 is no release" in said
         assert "Traceback" not in said
     log.write_bytes(whole)
-    assert release(small_world, registry).number == 2
+    assert release(small_simulation, registry).number == 2
 
 
 FAULTS = [ValueError("any"), MemoryError(), KeyError("k"), AssertionError(), ZeroDivisionError()]
@@ -155,7 +155,7 @@ FAULTS = [ValueError("any"), MemoryError(), KeyError("k"), AssertionError(), Zer
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: type(one).__name__)
 def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     registry: ReleaseRegistry,
     tmp_path: Path,
     fault: Exception,
@@ -169,7 +169,7 @@ def test_a_follower_of_releases_that_meets_anything_reports_it_and_comes_back(
             raise fault
 
     follower.registry = Failing(registry.path)
-    release(small_world, registry)
+    release(small_simulation, registry)
     look_until(follower, lambda: bool(service.state_file.background.problems()))
     assert follower.release.number == 1
     follower.registry = registry
@@ -189,12 +189,12 @@ def look_until(follower: ReleaseFollower, true: Callable[[], bool]) -> None:
 
 
 def test_a_stream_that_fails_while_it_is_read_goes_on_from_the_place_reached(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = small_world.live(100, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(100, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     requests, opened = RequestBatcher(service), list[int]()
 
     class Failing(event_sources.JsonLinesFile):

@@ -16,7 +16,7 @@ import pytest
 from fraud_detection.cli.look_back.parity import _events
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.training.tables.historical_rows import HistoricalTable
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served
 from tests.functional.serving.test_poison_payments import MANY, POISON, decide, events
 
@@ -40,9 +40,9 @@ def fraud(one: str, *words: str) -> str:
 
 
 def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    well, service = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    well, service = decide(small_simulation, events, tmp_path / "well.db", lambda _: None)
     service.close()
     state = tmp_path / "state.db"
 
@@ -52,7 +52,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
             assert status == 200
             yield answer
 
-    server = Broken(small_world, state)
+    server = Broken(small_simulation, state)
     try:
         server.wait()
         found = {one["transaction_id"]: one for one in answers()}
@@ -63,7 +63,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
     assert [one["code"] for one in found[POISON]["reasons"]] == ERROR
     others = {one: (kept.action.label, kept.score) for one, kept in well.items() if one != POISON}
     assert {one: (kept["action"], kept["score"]) for one, kept in found.items() if one != POISON} == others
-    server = Broken(small_world, state)
+    server = Broken(small_simulation, state)
     try:
         server.wait()
         again = list(answers())
@@ -73,7 +73,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
         assert server.decide(json.dumps(later).encode())[1]["score"] is not None
     finally:
         server.stop(signal.SIGKILL)
-    words = [f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = [f"--bundle={small_simulation.bundle}", f"--state={state}"]
     explained = fraud(POISON, "explain", POISON, *words, "--replay")
     assert re.search(r"recomputed .* (\d+) of \1 bit-identical", explained)
 
@@ -87,14 +87,18 @@ def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_change_is_tried_on_all_others(small_world: SmallWorld, tmp_path: Path) -> None:
-    table = HistoricalTable(small_world.features, small_world.project.schema)
+def test_a_change_is_tried_on_all_others(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    table = HistoricalTable(small_simulation.features, small_simulation.project.schema)
     rows = next(iter(table.batches(0, 50, table.latest_known_at())))
     one = rows.payments[20].transaction_id
     change = tmp_path / "change.yaml"
     change.write_text("name: more\nrules: [{name: dear, when: amount > 100, action: review}]\n")
     config = tmp_path / "params.yaml"
-    config.write_text(json.dumps(to_plain(small_world.project)))
-    words = [f"--change={change}", f"--features={small_world.features}", f"--bundle={small_world.bundle}"]
+    config.write_text(json.dumps(to_plain(small_simulation.project)))
+    words = [
+        f"--change={change}",
+        f"--features={small_simulation.features}",
+        f"--bundle={small_simulation.bundle}",
+    ]
     fraud(one, "backtest", *words, f"--config={config}", "--from=2020-01-01", f"--out={tmp_path / 'out'}")
-    fraud(one, "state", "create", str(tmp_path / "s.db"), f"--history={small_world.history}", words[2])
+    fraud(one, "state", "create", str(tmp_path / "s.db"), f"--history={small_simulation.history}", words[2])

@@ -30,7 +30,7 @@ from fraud_detection.serving.http.health import TRY_EVERY_S, BrokenError
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from tests.busy_clock import BusyClock
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_connection import answers
 from tests.functional.http.test_service import TIMEOUT_S, Served, served
 from tests.functional.workers.test_workers import TWO, WORKERS, askers, children, until
@@ -42,16 +42,16 @@ PROFILES = "sqlite_autoindex_profiles_1"
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(200, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(200, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
-def remembered(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def remembered(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state file, well closed, that has taken history in and decided nothing."""
     folder = tmp_path_factory.mktemp("remembered")
-    past = short_history(small_world, folder / "history.parquet")
-    new_state(folder / "state.db", 1, load_engine(small_world.bundle), past)
+    past = short_history(small_simulation, folder / "history.parquet")
+    new_state(folder / "state.db", 1, load_engine(small_simulation.bundle), past)
     return folder / "state.db"
 
 
@@ -91,12 +91,12 @@ def ask_at_once(one: Served, events: list[bytes]) -> Iterator[tuple[int, dict[st
 
 
 def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
-    small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
     damage(state, PROFILES)
     kept = profiles(state)
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         with BusyClock() as clock:
             for status, headers, body in ask_at_once(one, events[:CALLERS]):
                 assert (status, headers["retry-after"]) == (503, "1")
@@ -110,7 +110,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
     assert profiles(state) == kept
     # What is said to do is enough.
     copy_state(remembered, state)
-    _, service = open_service(small_world.bundle, state)
+    _, service = open_service(small_simulation.bundle, state)
     service.take(Batch(events[:CALLERS], None, 0), "test")
     assert service.tally.decided == CALLERS
     service.close()
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_told_to_everybody_who_waits_and_ends_the_process(
 
 @pytest.mark.parametrize("table", ["history", "decisions", "meta", "journal"])
 def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_do(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     remembered: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -126,7 +126,7 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 ) -> None:
     state = copy_state(remembered, tmp_path / "state.db")
     damage(state, table)
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", "--plain"]
+    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
     assert main(words) == 2
     said = capsys.readouterr().err
     assert f"{state}: is damaged (database disk image is malformed). Put a copy back" in said
@@ -134,12 +134,12 @@ def test_a_file_that_is_damaged_where_a_start_reads_it_is_refused_with_what_to_d
 
 
 def test_a_stream_beside_the_requests_that_meets_a_damaged_file_ends_the_process(
-    small_world: SmallWorld, events: list[bytes], remembered: Path, tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], remembered: Path, tmp_path: Path
 ) -> None:
     state, source = copy_state(remembered, tmp_path / "state.db"), tmp_path / "events.jsonl"
     damage(state, PROFILES)
     source.write_bytes(b"\n".join(events) + b"\n")
-    one = Served(small_world, state, f"--source={source}")
+    one = Served(small_simulation, state, f"--source={source}")
     assert ended(one) != 0
     assert one.stop().count("is damaged (database disk image is malformed)") == 1
 
@@ -161,9 +161,13 @@ def limit_files(pid: int, most: int) -> None:
     ],
 )
 def test_a_disk_that_cannot_be_written_is_waited_for_however_long_it_lasts(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, more: tuple[str, ...], lasts_s: float
+    small_simulation: SmallSimulation,
+    events: list[bytes],
+    tmp_path: Path,
+    more: tuple[str, ...],
+    lasts_s: float,
 ) -> None:
-    with served(small_world, tmp_path / "state.db", *more) as one:
+    with served(small_simulation, tmp_path / "state.db", *more) as one:
         answered = [one.decide(event)[1] for event in events[:20]]
         serving = children(one.process.pid)
         limit_files(one.process.pid, 1)
@@ -232,12 +236,12 @@ def make_read_only(folder: Path) -> None:
 
 @pytest.mark.parametrize("more", [(), pytest.param((TWO,), marks=pytest.mark.long)], ids=["one", "workers"])
 def test_a_disk_that_becomes_read_only_loses_no_answer(
-    small_world: SmallWorld, events: list[bytes], failing_disk: Path, more: tuple[str, ...]
+    small_simulation: SmallSimulation, events: list[bytes], failing_disk: Path, more: tuple[str, ...]
 ) -> None:
     state = failing_disk / "state.db"
     # What the system had not written yet is gone then, as with a loss of power.
     words = ("--synchronous=full", *more)
-    with served(small_world, state, *words) as one:
+    with served(small_simulation, state, *words) as one:
         answered = [one.decide(event)[1] for event in events[:20]]
         make_read_only(failing_disk)
         assert {one.decide(event)[0] for event in events[20:40]} == {503}
@@ -246,7 +250,7 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
         assert "Look at its disk (read-only" in one.stop()
     subprocess.run(["umount", str(failing_disk)], check=True)  # noqa: S603, S607 - ours
     assert mounted(failing_disk.with_name("image"), failing_disk)
-    with served(small_world, state, *words) as again:
+    with served(small_simulation, state, *words) as again:
         assert [again.decide(event)[1] for event in events[:20]] == [
             body | {"duplicate": True} for body in answered
         ]
@@ -254,10 +258,10 @@ def test_a_disk_that_becomes_read_only_loses_no_answer(
 
 
 def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "fraud_detection.cli", "run", "--source=-", "--out=-", "--plain"]
-    command += [f"--bundle={small_world.bundle}", f"--state={made(tmp_path / 'state.db')}"]
+    command += [f"--bundle={small_simulation.bundle}", f"--state={made(tmp_path / 'state.db')}"]
     with subprocess.Popen(  # noqa: S603 - ours
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
@@ -299,10 +303,10 @@ def test_a_run_waits_for_its_disk_and_ends_when_it_is_asked_to(
 
 
 def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
     made(state, WORKERS)
     # Read for a label, and not at the start, which would end the worker again and again.
     damage(shard_path(state, 0, WORKERS), "labels_payment")
@@ -310,7 +314,7 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
     own = [event for event in events if ownership.route(event).owner == 1]
     label = {one: theirs[one] for one in ("transaction_id", "card_id")}
     label |= {"is_fraud": 1, "label_known_at": theirs["event_time"]}
-    with served(small_world, state, TWO) as one:
+    with served(small_simulation, state, TWO) as one:
         before = set(children(one.process.pid))
         with BusyClock() as clock:
             status, told, _ = one.ask("POST", "/v1/labels", json.dumps(label).encode())
@@ -327,9 +331,9 @@ def test_a_worker_whose_file_is_damaged_says_so_and_the_others_go_on(
 
 
 def test_an_error_of_the_program_is_told_to_everybody_and_nothing_of_it_is_saved(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, embedded = open_service(small_world.bundle, tmp_path / "state.db")
+    _, embedded = open_service(small_simulation.bundle, tmp_path / "state.db")
     requests = RequestBatcher(embedded)
 
     def broken(*_: object) -> None:

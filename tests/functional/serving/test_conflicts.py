@@ -27,7 +27,7 @@ from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.routes import Api
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import open_service, opened
 
@@ -48,11 +48,11 @@ def raw(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode()
 
 
-def told_by(world: SmallWorld, folder: Path, *bodies: bytes) -> tuple[list[Any], str]:
+def told_by(simulation: SmallSimulation, folder: Path, *bodies: bytes) -> tuple[list[Any], str]:
     """Return status and body of each request to one process, and its metrics."""
 
     async def ask() -> tuple[list[Any], str]:
-        requests = RequestBatcher(open_service(world.bundle, folder / "state.db")[1])
+        requests = RequestBatcher(open_service(simulation.bundle, folder / "state.db")[1])
         api, found = Api(requests, Access(None), b""), list[Any]()
         for body in bodies:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -73,10 +73,10 @@ def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
 
 
 def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join(raw(one) for one in (SMALL, LARGE, SMALL | {"transaction_id": "A2"})) + b"]"
-    answers, metrics = told_by(small_world, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
+    answers, metrics = told_by(small_simulation, tmp_path, raw(SMALL), raw(COPY), raw(LARGE), listed)
     (_, first), (status, again), refused, (_, (in_list, other, fresh)) = answers
     assert (status, again) == (200, first | {"duplicate": True})
     body = {"type": "conflict", "schema_version": 2, "transaction_id": "A1", "reason": DIFFERENT}
@@ -90,10 +90,10 @@ def test_over_http_the_same_is_answered_again_and_other_content_is_refused(
 
 @pytest.mark.parametrize("where", ["in one batch", "in the journal", "in the tables", "after a restart"])
 def test_wherever_the_first_one_is_kept_it_is_compared(
-    small_world: SmallWorld, tmp_path: Path, where: str
+    small_simulation: SmallSimulation, tmp_path: Path, where: str
 ) -> None:
     state = tmp_path / "state.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     parts = [[SMALL, COPY, LARGE]] if where == "in one batch" else [[SMALL], [COPY, LARGE]]
     outcomes = []
     for number, part in enumerate(parts):
@@ -102,7 +102,7 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
             service.state_file.flush()
         if where == "after a restart":
             service.close()
-            service = open_service(small_world.bundle, state)[1]
+            service = open_service(small_simulation.bundle, state)[1]
     first, copy, conflict = outcomes
     assert isinstance(first, Decided)
     assert isinstance(copy, Duplicate)
@@ -112,14 +112,16 @@ def test_wherever_the_first_one_is_kept_it_is_compared(
         for one in service.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 9), "test")
         if isinstance(one, Decided)
     }
-    untouched = open_service(small_world.bundle, tmp_path / "other.db")[1]
+    untouched = open_service(small_simulation.bundle, tmp_path / "other.db")[1]
     (alone,) = untouched.take(Batch([raw(LARGE | {"transaction_id": "A2"})], None, 1), "test")
     # No profile has taken the conflicting payment in.
     assert isinstance(alone, Decided)
     assert alone.values.tobytes() == values
 
 
-def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_the_first_of_each_id_stands_in_any_cutting(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     chance = Random(5)
     payments = [
         SMALL | {"transaction_id": f"t{chance.randrange(12)}", "amount": float(chance.randrange(1, 4))}
@@ -133,7 +135,7 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
         wanted.append(Duplicate if seen and known == one["amount"] else Conflict if seen else Decided)
     for turn in range(3):
         state = tmp_path / f"{turn}.db"
-        service, done, found = open_service(small_world.bundle, state)[1], 0, []
+        service, done, found = open_service(small_simulation.bundle, state)[1], 0, []
         while done < len(payments):
             part = payments[done : done + chance.randint(1, 30)]
             done += len(part)
@@ -143,14 +145,14 @@ def test_the_first_of_each_id_stands_in_any_cutting(small_world: SmallWorld, tmp
             service.run_deferred_work()
             if chance.random() < 0.3:
                 service.state_file.close()  # as if it were killed
-                service = open_service(small_world.bundle, state)[1]
+                service = open_service(small_simulation.bundle, state)[1]
         service.close()
         assert found == wanted
 
 
-def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path: Path) -> None:
-    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
-    payment = Parser(small_world.project.schema).parse(raw(SMALL))
+def test_payments_of_history_are_compared_too(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    service = open_service(small_simulation.bundle, tmp_path / "state.db")[1]
+    payment = Parser(small_simulation.project.schema).parse(raw(SMALL))
     service.preload_history([HistoricalPayment(payment, None, 0)], lambda: None)  # type: ignore[arg-type]
     copy, conflict = service.take(Batch([raw(COPY), raw(LARGE)], None, 1), "test")
     assert isinstance(copy, Duplicate)
@@ -158,26 +160,26 @@ def test_payments_of_history_are_compared_too(small_world: SmallWorld, tmp_path:
     assert conflict.reason == "conflict: transaction_id already decided with other content"
 
 
-def test_a_file_of_its_own_history_has_no_conflict(small_world: SmallWorld, tmp_path: Path) -> None:
-    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
-    history = read_history(small_world.project, small_world.history, lambda *_: None)
+def test_a_file_of_its_own_history_has_no_conflict(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    service = open_service(small_simulation.bundle, tmp_path / "state.db")[1]
+    history = read_history(small_simulation.project, small_simulation.history, lambda *_: None)
     service.preload_history(history.payments[:500], lambda: None)
-    rows = list(rows_of(small_world, 500))
+    rows = list(rows_of(small_simulation, 500))
     outcomes = service.take(Batch(rows, None, 1), "test")
     assert not any(isinstance(one, Conflict) for one in outcomes)
     assert sum(isinstance(one, Duplicate) for one in outcomes) > 400
 
 
-def rows_of(world: SmallWorld, most: int) -> Sequence[bytes]:
-    records = next(iter(open_table(world.history).records(batch_rows=most)))
+def rows_of(simulation: SmallSimulation, most: int) -> Sequence[bytes]:
+    records = next(iter(open_table(simulation.history).records(batch_rows=most)))
     return [
         json.dumps({k: v for k, v in one.items() if "label" not in k and k != "is_fraud"}).encode()
         for one in records
     ]
 
 
-def test_the_processor_sets_a_conflict_aside_and_counts_it(small_world: SmallWorld) -> None:
-    cloud = Cloud(small_world)
+def test_the_processor_sets_a_conflict_aside_and_counts_it(small_simulation: SmallSimulation) -> None:
+    cloud = Cloud(small_simulation)
     processor = cloud.processor()
     assert processor.handle("shard-0", records(SMALL, LARGE)) == []
     # The same records once more, as after a failure, and the other content on another shard.
@@ -201,12 +203,12 @@ def records(*events: dict[str, Any]) -> list[ShardEvent]:
 
 
 def test_a_file_that_is_scored_says_which_rows_conflict(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "payments.jsonl", tmp_path / "decisions.jsonl"
     later = {"event_time": "2026-03-02T11:00:00Z"}
     path.write_bytes(b"\n".join(raw(one) for one in (SMALL, COPY, LARGE | later)) + b"\n")
-    words = [f"--bundle={small_world.bundle}", f"--out={out}", "--plain"]
+    words = [f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
     assert main(["score", str(path), *words]) == 0
     first, copy, conflict = map(json.loads, out.read_text().splitlines())
     assert first["action"]
@@ -216,8 +218,8 @@ def test_a_file_that_is_scored_says_which_rows_conflict(
     assert "1 decided + 0 quarantined + 1 in conflict" in capsys.readouterr().err
 
 
-def test_a_label_finds_the_payment_that_stands(small_world: SmallWorld, tmp_path: Path) -> None:
-    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
+def test_a_label_finds_the_payment_that_stands(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    service = open_service(small_simulation.bundle, tmp_path / "state.db")[1]
     label = {"type": "label", "transaction_id": "A1", "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
     service.take(Batch([raw(SMALL), raw(LARGE), raw(label)], None, 1), "test")
     (ids,) = {one.ids for one in service.state_file.since(0) if one.event is None}

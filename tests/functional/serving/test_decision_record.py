@@ -20,7 +20,7 @@ from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.engine.engine import make_engine
 from fraud_detection.serving.aws_lambda.batch import ShardEvent as Arrived
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import Cloud
 from tests.functional.http.test_service import Served, served
 from tests.root import ROOT
@@ -52,19 +52,19 @@ def without_delivery(line: bytes | str) -> bytes:
 class Services:
     """The same payments sent to every way of serving, each with a new state."""
 
-    def __init__(self, world: SmallWorld, folder: Path, events: list[bytes]) -> None:
+    def __init__(self, simulation: SmallSimulation, folder: Path, events: list[bytes]) -> None:
         rules = (
             RuleSettings(name="middling", when="amount >= 20", action="review", message="not small"),
             RuleSettings(name="large", when="amount >= 60", action="decline"),
         )
         control = ControlGroupSettings(sampling_rate=0.5, max_amount=50)
-        self.project = msgspec.structs.replace(world.project, rules=rules, control_group=control)
-        self.world, self.folder, self.events = world, folder, events
+        self.project = msgspec.structs.replace(simulation.project, rules=rules, control_group=control)
+        self.simulation, self.folder, self.events = simulation, folder, events
         self.config = folder / "params.yaml"
         self.config.write_text(json.dumps(to_plain(self.project)))
         self.file = folder / "events.jsonl"
         self.file.write_bytes(b"\n".join(events) + b"\n")
-        self.decision_engine = [f"--bundle={world.bundle}", f"--config={self.config}"]
+        self.decision_engine = [f"--bundle={simulation.bundle}", f"--config={self.config}"]
 
     def score(self) -> list[bytes]:
         return self._main("score", str(self.file))
@@ -79,7 +79,9 @@ class Services:
         return done.stdout.splitlines()
 
     def http(self, *more: str) -> list[bytes]:
-        with served(self.world, self.folder / f"http{len(more)}.db", f"--config={self.config}", *more) as one:
+        with served(
+            self.simulation, self.folder / f"http{len(more)}.db", f"--config={self.config}", *more
+        ) as one:
             alone = [self._asked(one, event) for event in self.events[: MANY // 2]]
             listed = self._asked(one, b"[" + b",".join(self.events[MANY // 2 :]) + b"]")
             first = json.loads(alone[0])["transaction_id"]
@@ -99,9 +101,9 @@ class Services:
         return out.read_bytes().splitlines()
 
     def handler(self) -> list[bytes]:
-        cloud, lines = Cloud(self.world), list[bytes]()
+        cloud, lines = Cloud(self.simulation), list[bytes]()
         processor = cloud.processor()
-        processor.engine = make_engine(read_bundle(self.world.bundle), processor.scorer, self.project)
+        processor.engine = make_engine(read_bundle(self.simulation.bundle), processor.scorer, self.project)
         processor.say = lines.append
         records = [Arrived(str(number), event, 1.0) for number, event in enumerate(self.events, 1)]
         assert processor.handle("shardId-000000000000", records) == []
@@ -124,11 +126,11 @@ class Services:
 
 
 def test_the_same_payment_has_the_same_record_at_every_way_of_serving(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
-    live = small_world.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    services = Services(small_world, tmp_path, apart(live))
+    live = small_simulation.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    services = Services(small_simulation, tmp_path, apart(live))
     assert len(services.events) == MANY
     records = {
         "run": services.run_file(),

@@ -22,14 +22,14 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.outcomes import Decided
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.service import EmbeddedService, has_past
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import made, open_service, opened
 
 DECISIONS = "SELECT transaction_id, action, score, reasons, features FROM decisions ORDER BY transaction_id"
 
 
-def service_at(world: SmallWorld, state: Path) -> EmbeddedService:
-    return open_service(world.bundle, state)[1]
+def service_at(simulation: SmallSimulation, state: Path) -> EmbeddedService:
+    return open_service(simulation.bundle, state)[1]
 
 
 def decisions(state: Path) -> list[tuple[Any, ...]]:
@@ -45,14 +45,14 @@ def serve(service: EmbeddedService, events: list[bytes], size: int = 64) -> None
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(3_000, late_share=0.05, repeat_share=0.03, malformed_share=0.02)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(3_000, late_share=0.05, repeat_share=0.03, malformed_share=0.02)
 
 
 def test_every_event_is_decided_quarantined_repeated_or_a_label(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    service = service_at(small_world, tmp_path / "state.db")
+    service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, events)
     tally = service.tally
     assert tally.decided + tally.quarantined == tally.transactions
@@ -71,9 +71,9 @@ def test_every_event_is_decided_quarantined_repeated_or_a_label(
 
 
 def test_every_review_and_decline_has_reasons_in_words(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    service = service_at(small_world, tmp_path / "state.db")
+    service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, events)
     service.close()
     doubtful = [json.loads(row[3]) for row in decisions(tmp_path / "state.db") if row[1] != 0]
@@ -83,14 +83,14 @@ def test_every_review_and_decline_has_reasons_in_words(
 
 
 def test_declared_rules_decide_and_are_among_the_reasons(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     rules = (
         RuleSettings(name="large", when="amount >= 100", action="review", message="a large amount"),
         RuleSettings(name="huge", when="amount >= 200", action="decline"),
     )
-    project = msgspec.structs.replace(small_world.project, rules=rules)
-    service = open_service(small_world.bundle, tmp_path / "state.db", project=project)[1]
+    project = msgspec.structs.replace(small_simulation.project, rules=rules)
+    service = open_service(small_simulation.bundle, tmp_path / "state.db", project=project)[1]
     serve(service, events[:1_500])
     service.close()
     seen = set()
@@ -107,10 +107,10 @@ def test_declared_rules_decide_and_are_among_the_reasons(
 
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_the_size_of_batches_changes_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, size: int
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, size: int
 ) -> None:
     for name, each in (("a", size), ("b", 64)):
-        service = service_at(small_world, tmp_path / name)
+        service = service_at(small_simulation, tmp_path / name)
         serve(service, events[:600], each)
         service.close()
     left, right = decisions(tmp_path / "a"), decisions(tmp_path / "b")
@@ -118,14 +118,14 @@ def test_the_size_of_batches_changes_nothing(
 
 
 def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    steady = service_at(small_world, tmp_path / "steady")
+    steady = service_at(small_simulation, tmp_path / "steady")
     serve(steady, events[:1_500])
     steady.close()
     recovered = 0
     for start in range(0, 1_500, 300):
-        service = service_at(small_world, tmp_path / "dying")
+        service = service_at(small_simulation, tmp_path / "dying")
         recovered += service.recovered
         service.save_after_events = 400
         serve(service, events[start : start + 300])
@@ -135,9 +135,9 @@ def test_a_process_that_saves_nothing_at_its_end_loses_nothing(
 
 
 def test_a_payment_asked_twice_is_decided_once(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    service = service_at(small_world, tmp_path / "state.db")
+    service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, events[:300])
     before, decided = service.state_file.rows(DECISIONS), service.tally.decided
     serve(service, events[:300])
@@ -147,17 +147,18 @@ def test_a_payment_asked_twice_is_decided_once(
 
 
 def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     payments = [
-        json.loads(event) for event in small_world.live(60, late_share=0, repeat_share=0, malformed_share=0)
+        json.loads(event)
+        for event in small_simulation.live(60, late_share=0, repeat_share=0, malformed_share=0)
     ]
     payments = [one for one in payments if "amount" in one]
     for one in payments:
         one["terminal_id"] = "same"
     label = {"type": "label", "transaction_id": payments[0]["transaction_id"], "is_fraud": 1}
     label["label_known_at"] = payments[0]["event_time"]
-    service = service_at(small_world, tmp_path / "state.db")
+    service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, [json.dumps(one).encode() for one in (label, label, payments[0], payments[1])], 1)
     names = [feature.name for feature in service.pipeline.memory.extractor.definitions]
     third = service.pipeline.process([json.dumps(payments[2]).encode()]).outcomes[0]
@@ -167,36 +168,36 @@ def test_a_label_before_its_payment_is_learned_when_the_payment_comes(
     service.state_file.close()
 
 
-def test_history_is_taken_in_once(small_world: SmallWorld, tmp_path: Path) -> None:
-    service, history = service_at(small_world, tmp_path / "state.db"), small_world.history
-    past = read_history(small_world.project, history, lambda *_: None).payments[:500]
+def test_history_is_taken_in_once(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    service, history = service_at(small_simulation, tmp_path / "state.db"), small_simulation.history
+    past = read_history(small_simulation.project, history, lambda *_: None).payments[:500]
     service.preload_history(past, lambda: None)
     service.state_file.close()
-    again = service_at(small_world, tmp_path / "state.db")
+    again = service_at(small_simulation, tmp_path / "state.db")
     assert has_past(again.state_file)
     with pytest.raises(ConfigError, match="in use"):
         again.preload_history(past, lambda: None)
     again.state_file.close()
 
 
-def test_a_state_file_of_other_features_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:
-    service = service_at(small_world, tmp_path / "state.db")
+def test_a_state_file_of_other_features_is_refused(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    service = service_at(small_simulation, tmp_path / "state.db")
     with service.state_file.transaction():
         service.state_file.put_meta("shape", ["other"])
     service.close()
     with pytest.raises(ConfigError, match="other features"):
-        service_at(small_world, tmp_path / "state.db")
+        service_at(small_simulation, tmp_path / "state.db")
 
 
 def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    service = service_at(small_world, tmp_path / "state.db")
+    service = service_at(small_simulation, tmp_path / "state.db")
     serve(service, events[:64])
     with pytest.raises(ConfigError, match="another process"):
-        service_at(small_world, tmp_path / "state.db")
+        service_at(small_simulation, tmp_path / "state.db")
     words = [sys.executable, "-m", "fraud_detection.cli", "run", "--plain", "--source", "-"]
-    words += ["--bundle", str(small_world.bundle), "--state", str(tmp_path / "state.db")]
+    words += ["--bundle", str(small_simulation.bundle), "--state", str(tmp_path / "state.db")]
     second = subprocess.run(words, input=b"\n".join(events), capture_output=True, check=False)  # noqa: S603 - ours
     assert second.returncode == 2
     assert b"another process" in second.stderr
@@ -204,40 +205,40 @@ def test_a_second_process_on_one_state_file_is_refused_and_does_no_harm(
     decided = service.tally.decided
     service.close()
     assert len(decisions(tmp_path / "state.db")) == decided
-    service_at(small_world, tmp_path / "state.db").close()
+    service_at(small_simulation, tmp_path / "state.db").close()
 
 
-def test_a_file_that_is_no_state_file_is_refused(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_file_that_is_no_state_file_is_refused(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("hello, I am not a database" * 100)
     with pytest.raises(ConfigError, match=r"state\.db"):
-        service_at(small_world, tmp_path / "state.db")
+        service_at(small_simulation, tmp_path / "state.db")
 
 
-def command(world: SmallWorld, source: Path, state: Path) -> list[str]:
+def command(simulation: SmallSimulation, source: Path, state: Path) -> list[str]:
     words = ["run", "--plain", "--source", str(source)]
-    return [*words, "--bundle", str(world.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
+    return [*words, "--bundle", str(simulation.bundle), "--state", str(state), "--out", f"{state}.jsonl"]
 
 
-def start(world: SmallWorld, source: Path, state: Path) -> subprocess.Popen[bytes]:
+def start(simulation: SmallSimulation, source: Path, state: Path) -> subprocess.Popen[bytes]:
     made(state)
-    words = [sys.executable, "-m", "fraud_detection.cli", *command(world, source, state)]
+    words = [sys.executable, "-m", "fraud_detection.cli", *command(simulation, source, state)]
     return subprocess.Popen(words, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("payments", "most"), [(8_000, 2), pytest.param(30_000, 4, marks=pytest.mark.long)])
 def test_a_process_killed_at_any_moment_loses_nothing_and_decides_nothing_twice(
-    small_world: SmallWorld, tmp_path: Path, payments: int, most: int
+    small_simulation: SmallSimulation, tmp_path: Path, payments: int, most: int
 ) -> None:
     source, state = tmp_path / "events.jsonl", tmp_path / "killed.db"
-    events = small_world.live(payments, repeat_share=0.03, malformed_share=0.02)
+    events = small_simulation.live(payments, repeat_share=0.03, malformed_share=0.02)
     source.write_bytes(b"\n".join(events) + b"\n")
     made(tmp_path / "steady.db")
-    assert main(command(small_world, source, tmp_path / "steady.db")) == 0
+    assert main(command(small_simulation, source, tmp_path / "steady.db")) == 0
     chance, kills = random.Random(5), 0
     while True:
         before = progress_of(state)
-        process = start(small_world, source, state)
+        process = start(small_simulation, source, state)
         wait_for_progress(process, state, before)
         time.sleep(chance.uniform(0, 0.15))
         if process.poll() is not None or kills == most:

@@ -16,22 +16,25 @@ from fraud_detection.core.outcomes import Decided
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.history.load import read_history
 from fraud_detection.serving.embedded.stream_runner import preload_history
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service
 
 
 @pytest.fixture(scope="module")
-def latest(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def latest(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the latest 2,000 payments of the history."""
-    path, table = tmp_path_factory.mktemp("latest") / "history.parquet", pq.read_table(small_world.history)
+    path, table = (
+        tmp_path_factory.mktemp("latest") / "history.parquet",
+        pq.read_table(small_simulation.history),
+    )
     pq.write_table(table.slice(table.num_rows - 2_000), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def with_far_ahead(small_world: SmallWorld) -> tuple[list[bytes], list[bytes]]:
+def with_far_ahead(small_simulation: SmallSimulation) -> tuple[list[bytes], list[bytes]]:
     """Return a stream, and the same with payments of 2099 of its own cards and merchants among it."""
-    events = small_world.live(400, labels="none", malformed_share=0)
+    events = small_simulation.live(400, labels="none", malformed_share=0)
     mixed = []
     for number, event in enumerate(events):
         if number % 40 == 20:
@@ -42,20 +45,23 @@ def with_far_ahead(small_world: SmallWorld) -> tuple[list[bytes], list[bytes]]:
     return events, mixed
 
 
-def test_the_shipped_world_has_the_usual_bound() -> None:
+def test_the_simulated_project_has_the_usual_bound() -> None:
     ahead = demo_project().schema.event_time.ahead
     assert ahead is not None
     assert ahead.ms == 86_400_000
 
 
 def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead(
-    small_world: SmallWorld, latest: Path, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+    small_simulation: SmallSimulation,
+    latest: Path,
+    with_far_ahead: tuple[list[bytes], list[bytes]],
+    tmp_path: Path,
 ) -> None:
     answers = []
     for number, events in enumerate(with_far_ahead):
         source, out = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.out.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
-        words = ["score", str(source), f"--bundle={small_world.bundle}", f"--out={out}", "--plain"]
+        words = ["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={out}", "--plain"]
         assert main([*words, f"--history={latest}"]) == 0
         told = [json.loads(line) for line in out.read_bytes().splitlines()]
         # Rows behind a payment that was put in have another number, and nothing else.
@@ -65,11 +71,14 @@ def test_scores_of_a_file_are_the_same_with_and_without_payments_dated_far_ahead
 
 
 def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_ahead(
-    small_world: SmallWorld, latest: Path, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+    small_simulation: SmallSimulation,
+    latest: Path,
+    with_far_ahead: tuple[list[bytes], list[bytes]],
+    tmp_path: Path,
 ) -> None:
     found = []
     for number, events in enumerate(with_far_ahead):
-        engine, service = open_service(small_world.bundle, tmp_path / f"{number}.db")
+        engine, service = open_service(small_simulation.bundle, tmp_path / f"{number}.db")
         preload_history(service, engine.project, latest, lambda *_: None)
         due = len(service.pipeline.pending_labels)
         outcomes = [one for event in events for one in service.take(Batch([event], None, 0), "requests")]
@@ -89,11 +98,11 @@ def test_decisions_of_a_stream_are_the_same_with_and_without_payments_dated_far_
 
 
 def test_history_leaves_a_payment_dated_far_ahead_out(
-    small_world: SmallWorld, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
+    small_simulation: SmallSimulation, with_far_ahead: tuple[list[bytes], list[bytes]], tmp_path: Path
 ) -> None:
     kept = []
     for number, events in enumerate(with_far_ahead):
         source = tmp_path / f"{number}.jsonl"
         source.write_bytes(b"\n".join(events) + b"\n")
-        kept.append(read_history(small_world.project, source, lambda *_: None).payments)
+        kept.append(read_history(small_simulation.project, source, lambda *_: None).payments)
     assert kept[0] == kept[1]

@@ -20,7 +20,7 @@ import pytest
 from fraud_detection.cli.main import main
 from fraud_detection.history.load import read_history
 from fraud_detection.project.checks import open_project
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.serving.test_identity import PAID, config
 from tests.functional.workers.test_workers import until
 from tests.states import made, opened
@@ -53,9 +53,9 @@ def write(path: Path, amounts: Sequence[float]) -> Path:
 class Runs:
     """`fraud run` over one state, and how many decisions each run adds to it."""
 
-    def __init__(self, world: SmallWorld, config: Path, folder: Path) -> None:
+    def __init__(self, simulation: SmallSimulation, config: Path, folder: Path) -> None:
         self.state = folder / "s.db"
-        self.words = [f"--bundle={world.bundle}", f"--config={config}", "--plain"]
+        self.words = [f"--bundle={simulation.bundle}", f"--config={config}", "--plain"]
         self.figures: dict[str, Any] = {}
 
     def __call__(self, source: Path) -> int:
@@ -75,9 +75,13 @@ class Runs:
 
 @kinds("jsonl", "csv", "parquet")
 def test_each_row_of_each_file_is_decided_once_whatever_the_file_is_called(
-    small_world: SmallWorld, config: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation,
+    config: Path,
+    tmp_path: Path,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = Runs(small_world, config, tmp_path)
+    run = Runs(small_simulation, config, tmp_path)
     one, other, copy, renamed = (tmp_path / f"{name}.{kind}" for name in ("one", "other", "copy", "renamed"))
     assert run(write(one, [1, 1, 1, 2])) == 4
     assert run(one) == 0
@@ -100,9 +104,9 @@ def test_each_row_of_each_file_is_decided_once_whatever_the_file_is_called(
 
 @kinds("jsonl", "csv")
 def test_a_file_that_is_renamed_after_a_kill_is_read_on(
-    small_world: SmallWorld, config: Path, tmp_path: Path, kind: str
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path, kind: str
 ) -> None:
-    run = Runs(small_world, config, tmp_path)
+    run = Runs(small_simulation, config, tmp_path)
     source = write(tmp_path / f"payments.{kind}", [1, 1, 1, 2] * 1_000)
     words = [f"--source={source}", f"--state={made(run.state)}", f"--out={tmp_path / 'out.jsonl'}"]
     command = [sys.executable, "-m", "fraud_detection.cli", "run", *words, *run.words]
@@ -118,9 +122,9 @@ def test_a_file_that_is_renamed_after_a_kill_is_read_on(
 
 @kinds("csv", "jsonl", "parquet")
 def test_the_rows_of_history_are_known_in_a_file_that_has_grown_since(
-    small_world: SmallWorld, config: Path, tmp_path: Path, kind: str
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path, kind: str
 ) -> None:
-    run = Runs(small_world, config, tmp_path)
+    run = Runs(small_simulation, config, tmp_path)
     past = write(tmp_path / f"past.{kind}", [1, 1, 2])
     grown = write(tmp_path / f"grown.{kind}", [1, 1, 2, 2, 2])
     main(["state", "create", str(run.state), f"--history={past}", *run.words])

@@ -24,7 +24,7 @@ from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.serving.http.api_keys import Access
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.routes import Api
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import made, open_service, standard_input
 
@@ -39,20 +39,22 @@ OTHER = json.dumps(PAID | {"amount": 9500.0}).encode()
 
 
 @pytest.fixture(scope="module")
-def config(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project file whose payments have no id."""
-    schema = msgspec.structs.replace(small_world.project.schema, transaction_id=IdSource())
-    project = msgspec.structs.replace(small_world.project, schema=schema)
+    schema = msgspec.structs.replace(small_simulation.project.schema, transaction_id=IdSource())
+    project = msgspec.structs.replace(small_simulation.project, schema=schema)
     path = tmp_path_factory.mktemp("without-ids") / "params.yaml"
     path.write_text(json.dumps(to_plain(project)))
     return path
 
 
-def ask(world: SmallWorld, config: Path, state: Path, *asks: tuple[str, bytes, bytes | None]) -> list[Any]:
+def ask(
+    simulation: SmallSimulation, config: Path, state: Path, *asks: tuple[str, bytes, bytes | None]
+) -> list[Any]:
     """Return status and body of each request: its path, its body and its Idempotency-Key."""
 
     async def asked() -> list[Any]:
-        requests = RequestBatcher(open_service(world.bundle, state, project=open_project(config))[1])
+        requests = RequestBatcher(open_service(simulation.bundle, state, project=open_project(config))[1])
         api, found = Api(requests, Access(None), b""), list[Any]()
         for path, body, key in asks:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -69,12 +71,12 @@ DECIDE = "/v1/decisions"
 
 
 def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
-    small_world: SmallWorld, config: Path, tmp_path: Path
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     listed = b"[" + b",".join([EVENT] * 3) + b"]"
     plain = [(DECIDE, EVENT, None)] * 3
     keyed = [(DECIDE, EVENT, b"k1"), (DECIDE, EVENT, b"k1"), (DECIDE, OTHER, b"k1"), (DECIDE, listed, b"k1")]
-    found = ask(small_world, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
+    found = ask(small_simulation, config, tmp_path / "s.db", *plain, *keyed, (DECIDE, listed, None))
     ids = [body["transaction_id"] for status, body in found[:3] if status == 200]
     assert len(set(ids)) == 3
     (_, first), (_, again), (status, conflict) = found[3:6]
@@ -87,46 +89,46 @@ def test_over_http_each_request_is_its_own_unless_its_key_says_otherwise(
 
 
 def test_a_key_is_known_after_a_restart_and_belongs_to_its_caller(
-    small_world: SmallWorld, config: Path, tmp_path: Path
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
     listed = b"[" + EVENT + b"," + EVENT + b"]"
-    first = ask(small_world, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
-    again = ask(small_world, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
+    first = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
+    again = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, listed, b"a"))[0][1]
     assert again == [one | {"duplicate": True} for one in first]
-    refused = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
+    refused = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b"two words"))
     assert refused[0][0] == 400
-    assert ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
+    assert ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, b""))[0][0] == 400
 
 
 def test_a_label_names_a_payment_by_the_id_that_its_answer_gave(
-    small_world: SmallWorld, config: Path, tmp_path: Path
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path
 ) -> None:
-    (_, decided), *_ = ask(small_world, config, tmp_path / "s.db", (DECIDE, EVENT, None))
+    (_, decided), *_ = ask(small_simulation, config, tmp_path / "s.db", (DECIDE, EVENT, None))
     one = decided["transaction_id"]
     label = {"transaction_id": one, "is_fraud": 1, "label_known_at": "2026-03-09T10:00:00Z"}
-    told = ask(small_world, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None))
+    told = ask(small_simulation, config, tmp_path / "s.db", ("/v1/labels", json.dumps(label).encode(), None))
     assert told[0][1] | {"type": "label", "transaction_id": one, "label": "fraud"} == told[0][1]
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     assert [past.ids[0] for past in service.state_file.since(0) if past.event is None] == ["c1"]
 
 
 def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its_content(
-    small_world: SmallWorld, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, out, source = made(tmp_path / "s.db"), tmp_path / "out.jsonl", tmp_path / "payments.jsonl"
     listed = b"[" + EVENT + b"," + EVENT + b"]"
     found = ask(
-        small_world, config, state, (DECIDE, EVENT, None), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
+        small_simulation, config, state, (DECIDE, EVENT, None), (DECIDE, EVENT, b"k"), (DECIDE, listed, b"l")
     )
     told = [one["transaction_id"] for one in (found[0][1], found[1][1], *found[2][1])]
     source.write_bytes((EVENT + b"\n") * 2)
-    words = [f"--state={state}", f"--bundle={small_world.bundle}", f"--config={config}", "--plain"]
+    words = [f"--state={state}", f"--bundle={small_simulation.bundle}", f"--config={config}", "--plain"]
     assert main(["run", f"--source={source}", f"--out={out}", *words]) == 0
     told += [json.loads(line)["transaction_id"] for line in out.read_text().splitlines()]
     read, write = os.pipe()
     os.write(write, EVENT + b"\n")
     os.close(write)
-    service = open_service(small_world.bundle, state, project=open_project(config))[1]
+    service = open_service(small_simulation.bundle, state, project=open_project(config))[1]
     piped = next(Pipe(read).batches(0, 1))
     service.take(Batch([*piped.events, b'{"amount": 1'], [*(piped.identities or []), None], 1), "-")
     service.close()
@@ -135,20 +137,24 @@ def test_explain_finds_a_payment_by_the_id_that_was_told_and_by_no_digest_of_its
     assert len(set(told)) == 7
     capsys.readouterr()
     for one in told:
-        assert main(["explain", one, f"--state={state}", f"--bundle={small_world.bundle}", "--plain"]) == 0
+        assert (
+            main(["explain", one, f"--state={state}", f"--bundle={small_simulation.bundle}", "--plain"]) == 0
+        )
         assert f"Payment {one} of" in capsys.readouterr().out
     digest = hashlib.blake2b(b'{"amount": 1', digest_size=12).hexdigest()
-    unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_world.bundle}", "--plain"])
+    unknown = main(["explain", digest, f"--state={state}", f"--bundle={small_simulation.bundle}", "--plain"])
     assert unknown != 0
 
 
-def test_records_of_a_stream_are_known_by_shard_and_number(small_world: SmallWorld, config: Path) -> None:
-    cloud = Cloud(small_world)
+def test_records_of_a_stream_are_known_by_shard_and_number(
+    small_simulation: SmallSimulation, config: Path
+) -> None:
+    cloud = Cloud(small_simulation)
     records = [ShardEvent(str(FIRST + place), EVENT, 1.0) for place in range(3)]
     for turn in range(2):
         processor = cloud.processor()
         processor.engine = make_engine(
-            read_bundle(small_world.bundle), processor.scorer, open_project(config)
+            read_bundle(small_simulation.bundle), processor.scorer, open_project(config)
         )
         assert processor.handle("shardId-000000000001", records) == []
         batch = cloud.told("batch")[-1]
@@ -158,12 +164,12 @@ def test_records_of_a_stream_are_known_by_shard_and_number(small_world: SmallWor
 
 @pytest.mark.parametrize("command", ["score", "run"])
 def test_equal_lines_of_a_pipe_are_several(
-    small_world: SmallWorld, config: Path, tmp_path: Path, command: str
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path, command: str
 ) -> None:
     words = [command]
     words += ["-"] if command == "score" else ["--source=-", f"--state={made(tmp_path / 's.db')}"]
     words += [
-        f"--bundle={small_world.bundle}",
+        f"--bundle={small_simulation.bundle}",
         f"--config={config}",
         f"--out={tmp_path / 'out'}",
         "--plain",
@@ -183,11 +189,11 @@ def test_equal_lines_of_a_pipe_are_several(
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_equal_rows_of_a_file_are_several(
-    small_world: SmallWorld, config: Path, tmp_path: Path, suffix: str
+    small_simulation: SmallSimulation, config: Path, tmp_path: Path, suffix: str
 ) -> None:
     path, out = tmp_path / f"payments.{suffix}", tmp_path / "out.jsonl"
     path.write_text("\n".join([*([",".join(PAID)] if suffix == "csv" else []), *[text(suffix)] * 3]) + "\n")
-    words = [f"--bundle={small_world.bundle}", f"--config={config}", f"--out={out}", "--plain"]
+    words = [f"--bundle={small_simulation.bundle}", f"--config={config}", f"--out={out}", "--plain"]
     assert main(["score", str(path), *words]) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len({line["transaction_id"] for line in lines if line["type"] == "decision"}) == 3

@@ -24,7 +24,7 @@ from fraud_detection.training.stages import make_features
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import read_dataset
 from fraud_detection.training.workflow import evaluate, train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import served
 from tests.smaller import few_features
 from tests.states import open_service
@@ -46,9 +46,9 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-def decided(world: SmallWorld, state: Path, count: int) -> list[dict[str, Any]]:
-    events = world.live(count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    service = open_service(world.bundle, state)[1]
+def decided(simulation: SmallSimulation, state: Path, count: int) -> list[dict[str, Any]]:
+    events = simulation.live(count, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    service = open_service(simulation.bundle, state)[1]
     service.take(Batch(events, None, 0), "test")
     service.close()
     return [json.loads(event) for event in events]
@@ -79,10 +79,10 @@ def imported(tmp_path: Path, *arguments: str) -> dict[str, int]:
 
 
 def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    first, second, third = decided(small_world, state, 3)
+    first, second, third = decided(small_simulation, state, 3)
     rows = [
         told(first, 5, fraud=1, source="customer"),
         told(first, 9, fraud=1, source="chargeback"),
@@ -91,7 +91,7 @@ def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
         {**told(third, 3, fraud=1), "transaction_id": "still to come"},
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
-    arguments = (str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    arguments = (str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
     expected = {"learned": 4, "redundant": 1, "duplicates": 0, "refused": 0, "waiting": 1}
     assert imported(tmp_path, *arguments) == expected
     assert imported(tmp_path, *arguments) == {
@@ -112,10 +112,10 @@ def test_nothing_that_was_told_is_overwritten_and_nothing_counts_twice(
 
 
 def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_learned(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state.db"
-    first, second = decided(small_world, state, 2)
+    first, second = decided(small_simulation, state, 2)
     rows = [
         told(first, 5, fraud=1),
         {**told(second, 5, fraud=1), "is_fraud": "perhaps"},
@@ -123,7 +123,7 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
         {**told(second, 5, fraud=1), "source": "x" * 41},
     ]
     file = write_csv(tmp_path / "labels.csv", rows)
-    found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+    found = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
     assert (found["learned"], found["refused"]) == (1, 3)
     said = capsys.readouterr()
     text = said.out + said.err
@@ -135,19 +135,23 @@ def test_a_row_that_is_no_label_is_refused_with_its_reason_and_the_others_are_le
 
 @pytest.mark.parametrize("to_a_server", [False, True])
 def test_a_file_of_which_every_row_is_refused_is_no_success(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, to_a_server: bool
+    small_simulation: SmallSimulation,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    to_a_server: bool,
 ) -> None:
     state = tmp_path / "state.db"
-    payments = decided(small_world, state, 3)
+    payments = decided(small_simulation, state, 3)
     rows = [{**told(one, 5, fraud=1), "is_fraud": "perhaps"} for one in payments]
     command = ["label", "import", str(write_csv(tmp_path / "labels.csv", rows)), "--plain"]
     command.append(f"--json={tmp_path / 'figures.json'}")
     if to_a_server:
-        with served(small_world, state) as server:
+        with served(small_simulation, state) as server:
             assert main([*command, f"--to=http://127.0.0.1:{server.port}"]) == 2
             server.stop()
     else:
-        assert main([*command, f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+        assert main([*command, f"--bundle={small_simulation.bundle}", f"--state={state}"]) == 2
     said = capsys.readouterr().err
     assert "none of its 3 rows was taken; row 1: a label needs a verdict" in said
     assert "at `$.is_fraud`" in said
@@ -158,26 +162,26 @@ def test_a_file_of_which_every_row_is_refused_is_no_success(
 
 
 def test_a_file_that_comes_again_is_a_success_though_nothing_is_new(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    (payment,) = decided(small_world, state, 1)
+    (payment,) = decided(small_simulation, state, 1)
     rows = [told(payment, 5, fraud=1), {**told(payment, 5, fraud=1), "is_fraud": "perhaps"}]
     file = write_csv(tmp_path / "labels.csv", rows)
     for learned in (1, 0):
-        found = imported(tmp_path, str(file), f"--bundle={small_world.bundle}", f"--state={state}")
+        found = imported(tmp_path, str(file), f"--bundle={small_simulation.bundle}", f"--state={state}")
         assert (found["learned"], found["duplicates"], found["refused"]) == (learned, 1 - learned, 1)
 
 
 def test_a_running_server_learns_the_labels_of_a_file(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state.db"
-    payments = decided(small_world, state, 4)
+    payments = decided(small_simulation, state, 4)
     file = write_csv(tmp_path / "labels.csv", [told(one, 4, fraud=1) for one in payments])
-    with served(small_world, state) as server:
+    with served(small_simulation, state) as server:
         # The state is the server's: whoever wants to write beside it is told so.
-        command = ["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]
+        command = ["label", "import", str(file), f"--bundle={small_simulation.bundle}", f"--state={state}"]
         assert main(command) == 2
         assert "another process" in capsys.readouterr().err
         found = imported(tmp_path, str(file), f"--to=http://127.0.0.1:{server.port}/")
@@ -191,9 +195,9 @@ def test_a_running_server_learns_the_labels_of_a_file(
 
 
 def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    project, history = small_world.project, small_world.history
+    project, history = small_simulation.project, small_simulation.history
     whole = read_history(project, history, lambda *_: None)
     times = [past.payment.event_time for past in whole.payments]
     as_of = times[len(times) // 2]
@@ -226,11 +230,11 @@ def test_a_table_as_of_a_moment_is_that_of_a_file_which_ended_there(
 
 
 def test_a_file_of_labels_that_cannot_be_read_at_all_is_refused_with_the_first_reason(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     wrong = write_csv(tmp_path / "wrong.csv", [{"id": "t1", "verdict": 1}, {"id": "t2", "verdict": 0}])
     with pytest.raises(ConfigError, match=r"wrong\.csv: none of 2 labels can be read; the first: .*`\$"):
-        read_history(small_world.project, small_world.history, lambda *_: None, [wrong])
+        read_history(small_simulation.project, small_simulation.history, lambda *_: None, [wrong])
 
 
 def labelled_in_days(project: Project) -> Project:
@@ -241,20 +245,20 @@ def labelled_in_days(project: Project) -> Project:
 
 
 def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    project = labelled_in_days(few_features(small_world.project))
-    whole = read_history(project, small_world.history, lambda *_: None)
+    project = labelled_in_days(few_features(small_simulation.project))
+    whole = read_history(project, small_simulation.history, lambda *_: None)
     times = [past.payment.event_time for past in whole.payments]
     as_of = times[9 * len(times) // 10]
     table = tmp_path / "features.parquet"
-    make_features(project, small_world.history, table, lambda *_: None, (), as_of)
+    make_features(project, small_simulation.history, table, lambda *_: None, (), as_of)
     dataset = read_dataset(table)
     assert dataset.info.as_of == as_of
     assert int(dataset.event_time.max()) <= as_of
     assert (dataset.known_at[dataset.label != UNKNOWN] <= as_of).all()
     # A leak, planted: the same cut with every later label told beforehand must change the features.
-    cut = read_history(project, small_world.history, lambda *_: None, (), as_of)
+    cut = read_history(project, small_simulation.history, lambda *_: None, (), as_of)
     honest = feature_table(project, cut, lambda *_: None)[0]
     assert np.array_equal(honest.features, dataset.features, equal_nan=True)
     leaky = [past for past in whole.payments if past.payment.event_time <= as_of]
@@ -266,9 +270,9 @@ def test_a_table_that_was_cut_tells_no_label_and_no_payment_of_later(
 
 
 def test_what_is_immature_is_counted_and_left_out_of_every_figure(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    project, history = labelled_in_days(few_features(small_world.project)), small_world.history
+    project, history = labelled_in_days(few_features(small_simulation.project)), small_simulation.history
     times = [past.payment.event_time for past in read_history(project, history, lambda *_: None).payments]
     table, bundle = tmp_path / "features.parquet", tmp_path / "bundle"
     as_of = times[9 * len(times) // 10]
@@ -285,10 +289,12 @@ def test_what_is_immature_is_counted_and_left_out_of_every_figure(
 
 
 def test_a_state_file_that_is_not_there_is_refused_and_not_made(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv(tmp_path / "labels.csv", [{"transaction_id": "t1", "is_fraud": 1}])
     state = tmp_path / "typo.db"
-    assert main(["label", "import", str(file), f"--bundle={small_world.bundle}", f"--state={state}"]) == 2
+    assert (
+        main(["label", "import", str(file), f"--bundle={small_simulation.bundle}", f"--state={state}"]) == 2
+    )
     assert f"{state}: no such state file; put it back if there was one" in capsys.readouterr().err
     assert not state.exists()

@@ -27,7 +27,7 @@ from fraud_detection.engine.decision_engine import DecisionStrategy
 from fraud_detection.engine.pipeline import Pipeline
 from fraud_detection.serving.embedded.service import EmbeddedService, store_replayed_history
 from tests.states import opened
-from tests.unit.core.features.worlds import DAY, PROJECT, START, payment
+from tests.unit.core.features.sample_payments import DAY, PROJECT, START, payment
 
 
 def open_service(state: Path) -> EmbeddedService:

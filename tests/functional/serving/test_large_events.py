@@ -14,7 +14,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.cli.main import main
 from fraud_detection.demo.demo import demo_project
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.functional.serving.test_conflicts import SMALL, raw, told_by
 from tests.states import made, open_service
@@ -39,11 +39,17 @@ def quarantined(state: Path) -> list[tuple[str, str, bytes]]:
 
 
 def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
-    small_world: SmallWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     source.write_bytes(b"\n".join([WIDE, LINE, raw(SMALL), b""]))
-    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = [
+        "run",
+        "--plain",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+        f"--source={source}",
+    ]
     assert main([*words, "--out=-"]) == 0
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     wide = reason(WIDE, " from byte 0 of the file on")
@@ -61,15 +67,17 @@ def test_a_long_line_of_a_file_is_counted_and_what_comes_after_it_is_decided(
     assert len(quarantined(state)) == 2
 
 
-def test_over_http_it_is_answered_422_and_kept_in_part(small_world: SmallWorld, tmp_path: Path) -> None:
-    told, _ = told_by(small_world, tmp_path, WIDE, raw(SMALL))
+def test_over_http_it_is_answered_422_and_kept_in_part(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
+    told, _ = told_by(small_simulation, tmp_path, WIDE, raw(SMALL))
     assert [status for status, _ in told] == [422, 200]
     assert told[0][1]["record"]["reason"] == reason(WIDE)
     assert quarantined(tmp_path / "state.db") == [(reason(WIDE), "$", WIDE[:KEPT])]
 
 
-def test_on_a_stream_the_bucket_holds_its_beginning(small_world: SmallWorld) -> None:
-    cloud = Cloud(small_world)
+def test_on_a_stream_the_bucket_holds_its_beginning(small_simulation: SmallSimulation) -> None:
+    cloud = Cloud(small_simulation)
     assert (
         cloud.processor().handle(
             "s", [ShardEvent.at(str(FIRST), WIDE), ShardEvent.at(str(FIRST + 1), raw(SMALL))]
@@ -85,7 +93,7 @@ def test_on_a_stream_the_bucket_holds_its_beginning(small_world: SmallWorld) -> 
 def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_is_not_kept(
     field: str,
     is_kept: bool,  # noqa: FBT001 - a parameter of the test
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     tmp_path: Path,
 ) -> None:
     declared = demo_project().schema.categories
@@ -93,10 +101,13 @@ def test_the_largest_event_is_decided_and_explained_and_what_nobody_reads_of_it_
     event = raw(SMALL | {field: ""})
     largest = raw(SMALL | {field: "x" * (256 * 1024 - len(event))})
     assert len(largest) == 256 * 1024
-    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     service.take(Batch([largest, largest], None, 0), "test")
     assert (service.tally.decided, service.tally.duplicates) == (1, 1)
     service.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         assert db.execute("SELECT event FROM decisions").fetchall() == [(largest if is_kept else raw(SMALL),)]
-    assert main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_world.bundle}"]) == 0
+    assert (
+        main(["explain", "A1", f"--state={tmp_path / 'state.db'}", f"--bundle={small_simulation.bundle}"])
+        == 0
+    )

@@ -13,7 +13,7 @@ from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.serving.http.batcher import RequestBatcher
 from fraud_detection.serving.http.prometheus import BOUNDS_S, exposition
 from fraud_detection.serving.http.stream_input import STREAM, SideSource
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.exposition import Family, families
 from tests.functional.http.test_service import Served, served
 from tests.functional.serving.test_broken_state import limit_files
@@ -26,8 +26,8 @@ WITHIN = 1.02
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def scraped(one: Served) -> dict[str, Family]:
@@ -37,9 +37,9 @@ def scraped(one: Served) -> dict[str, Family]:
 
 
 def test_metrics_of_workers_add_up_to_what_was_asked_and_tell_how_far_behind_each_is(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    with served(small_world, tmp_path / "state.db", TWO) as one:
+    with served(small_simulation, tmp_path / "state.db", TWO) as one:
         took = []
         for event in events[:200]:
             one._line.close()  # another connection, and so another worker
@@ -79,11 +79,11 @@ def test_metrics_of_workers_add_up_to_what_was_asked_and_tell_how_far_behind_eac
 
 
 def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events) + b"\n")
-    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     requests = RequestBatcher(service)
     beside = SideSource(requests, str(source))
 
@@ -107,15 +107,15 @@ def test_a_source_that_waits_for_the_state_is_behind_and_catches_up(
 
 
 def test_unsaved_events_are_those_that_a_restart_remembers(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    _, dying = open_service(small_world.bundle, state)
+    _, dying = open_service(small_simulation.bundle, state)
     dying.take(Batch(events[:50], None, 0), "test")
     found = families(exposition(RequestBatcher(dying), {}))
     unsaved = found["fraud_unsaved_events"].total("fraud_unsaved_events")
     dying.state_file.close()
-    _, service = open_service(small_world.bundle, state)
+    _, service = open_service(small_simulation.bundle, state)
     assert service.recovered == unsaved == 50
     service.close()
 

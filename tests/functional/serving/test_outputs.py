@@ -9,17 +9,17 @@ import pytest
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.output_file import OutputFile
 from fraud_detection.engine.decision_json import encode_logged, outcome_line
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service
 
 
 @pytest.mark.parametrize("lost", ["nothing", "lines", "half a line", "the file"])
 def test_what_was_committed_but_not_written_is_written_at_the_next_start(
-    small_world: SmallWorld, tmp_path: Path, lost: str
+    small_simulation: SmallSimulation, tmp_path: Path, lost: str
 ) -> None:
-    events = small_world.live(400, repeat_share=0, malformed_share=0.05)
+    events = small_simulation.live(400, repeat_share=0, malformed_share=0.05)
     out = tmp_path / "decisions.jsonl"
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     file = OutputFile(service.state_file, str(out), encode_logged)
     expected: list[bytes] = []
     lines: list[bytes] = []
@@ -37,7 +37,7 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
             half.write(b"".join(lines)[:1000])
     if lost == "the file":
         out.unlink()
-    again = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    again = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     file = OutputFile(again.state_file, str(out), encode_logged)
     found = out.read_bytes().splitlines(keepends=True)
     assert found == (expected[200:] if lost == "the file" else expected)
@@ -48,13 +48,13 @@ def test_what_was_committed_but_not_written_is_written_at_the_next_start(
     again.close()
 
 
-def test_the_places_of_several_sources_are_kept(small_world: SmallWorld, tmp_path: Path) -> None:
-    events = small_world.live(30, repeat_share=0, malformed_share=0)
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+def test_the_places_of_several_sources_are_kept(small_simulation: SmallSimulation, tmp_path: Path) -> None:
+    events = small_simulation.live(30, repeat_share=0, malformed_share=0)
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     for number, source in enumerate(["a", "b", "a", "c"]):
         service.take(Batch(events[number : number + 1], None, 10 + number, f"m{number}"), source)
     for state_file in (service.state_file, None):
-        opened = state_file or open_service(small_world.bundle, tmp_path / "s.db")[1].state_file
+        opened = state_file or open_service(small_simulation.bundle, tmp_path / "s.db")[1].state_file
         found = {one.name: (one.length, one.fingerprint, one.offset) for one in opened.sources("")}
         assert found == {"a": (12, "m2", 12), "b": (11, "m1", 11), "c": (13, "m3", 13)}
         opened.close()

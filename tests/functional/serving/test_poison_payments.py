@@ -21,7 +21,7 @@ from fraud_detection.core.events import Action, Decision, Transaction, Verdict
 from fraud_detection.engine.decision_engine import Canary
 from fraud_detection.serving.aws_lambda.batch import ShardEvent
 from fraud_detection.testing.dynamodb_fake import FakeDynamo
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_handler import FIRST, Cloud
 from tests.states import open_service
 
@@ -77,8 +77,8 @@ POISON_MS = 1_772_500_000_123
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    plain = [one for one in small_world.live(200) if b'"card_id"' in one and b'"label"' not in one]
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    plain = [one for one in small_simulation.live(200) if b'"card_id"' in one and b'"label"' not in one]
     found = [json.loads(one) for one in plain if b'"is_fraud"' not in one][:MANY]
     found = [one | {"transaction_id": f"t{place}"} for place, one in enumerate(found)]
     found[MANY // 2] |= {"transaction_id": POISON, "amount": AMOUNT, "event_time": POISON_MS}
@@ -86,10 +86,10 @@ def events(small_world: SmallWorld) -> list[bytes]:
 
 
 def decide(
-    world: SmallWorld, events: list[bytes], state: Path, break_it: Callable[[Any], None]
+    simulation: SmallSimulation, events: list[bytes], state: Path, break_it: Callable[[Any], None]
 ) -> tuple[dict[str, Decision], Any]:
     """Decide the events at the embedded service, in one batch; return the decisions, and the service."""
-    _, service = open_service(world.bundle, state)
+    _, service = open_service(simulation.bundle, state)
     break_it(service)
     outcomes = service.take(Batch(events, None, len(events), ""), "-")
     return {
@@ -128,17 +128,17 @@ def break_decline_cap(service: Any) -> None:  # noqa: ANN401 - a service
 
 @pytest.mark.parametrize("break_it", [break_rules, break_scorer, break_decline_cap])
 def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_the_bug(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     events: list[bytes],
     tmp_path: Path,
     break_it: Callable[[Any], None],
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    well, service = decide(small_world, events, tmp_path / "well.db", lambda _: None)
+    well, service = decide(small_simulation, events, tmp_path / "well.db", lambda _: None)
     service.close()
     with caplog.at_level(logging.ERROR):
-        found, service = decide(small_world, events, tmp_path / "state.db", break_it)
+        found, service = decide(small_simulation, events, tmp_path / "state.db", break_it)
     assert found[POISON].action is Action.REVIEW
     assert [reason.code for reason in found[POISON].reasons] == ["internal_error"]
     assert len(found) == MANY
@@ -148,7 +148,7 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
     assert "BugError" in caplog.text
     service.close()
     # It is decided for good: the next start meets nothing, and the payment is known.
-    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     assert service.state_file.seq == MANY
     service.close()
     with sqlite3.connect(tmp_path / "state.db") as file:
@@ -157,16 +157,16 @@ def test_only_the_payment_that_raises_goes_to_review_and_the_others_as_without_t
         ).fetchone()
     assert "internal_error" in reasons
     # Whoever looks back is told so, and that nothing was changed.
-    words = ["--plain", f"--bundle={small_world.bundle}", f"--state={tmp_path / 'state.db'}"]
+    words = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 'state.db'}"]
     assert main(["explain", POISON, *words]) == 0
     assert "the program met an error with it" in capsys.readouterr().out
     assert main(["audit", "verify", words[0], words[2]]) == 0
 
 
 def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    _, service = open_service(small_world.bundle, tmp_path / "state.db")
+    _, service = open_service(small_simulation.bundle, tmp_path / "state.db")
     decision_engine, at = service.pipeline.decision_engine, MANY // 2
     parsed = [service.pipeline.parser.parse(one) for one in events]
     payments = [one for one in parsed if isinstance(one, Transaction)]
@@ -185,12 +185,12 @@ def test_a_card_that_the_canary_cannot_place_sends_its_payment_alone_to_review(
 
 
 def test_the_function_goes_on_behind_a_payment_that_raises(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
     records = [ShardEvent(str(FIRST + place), one, 1.0) for place, one in enumerate(events)]
-    well = Cloud(small_world)
+    well = Cloud(small_simulation)
     assert well.processor().handle(SHARD, records) == []
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     processor = cloud.processor()
     strategy = processor.engine.strategy
     broken = msgspec.structs.replace(strategy, rules=BrokenRules(strategy.rules))
@@ -216,9 +216,9 @@ def damage_profile(dynamo: FakeDynamo, card: str) -> None:
 
 
 def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_others(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     card = json.loads(events[3])["card_id"]
     mine = {one["transaction_id"] for one in map(json.loads, events) if one["card_id"] == card}
     damage_profile(cloud.dynamo, card)
@@ -238,9 +238,9 @@ def test_a_profile_that_cannot_be_read_sends_its_own_payments_to_review_and_no_o
 
 
 def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profile_cannot_be_read(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     assert cloud.processor().handle(SHARD, [ShardEvent(str(FIRST), events[0], 1.0)]) == []
     first = json.loads(events[0])
     other = first | {"amount": 9_500.0, "card_id": "broken"}
@@ -258,9 +258,9 @@ def test_an_id_that_comes_again_with_other_content_is_a_conflict_where_its_profi
 
 
 def test_a_decision_that_cannot_be_read_sets_its_copies_aside_and_decides_all_others(
-    small_world: SmallWorld, events: list[bytes]
+    small_simulation: SmallSimulation, events: list[bytes]
 ) -> None:
-    cloud = Cloud(small_world)
+    cloud = Cloud(small_simulation)
     one = json.loads(events[5])["transaction_id"]
     cloud.dynamo.tables["decisions"] = {one: {"id": {"S": one}, "d": {"B": b"no"}}}
     records = [ShardEvent(str(FIRST + place), event, 1.0) for place, event in enumerate(events)]

@@ -26,7 +26,7 @@ from fraud_detection.serving.http.prometheus import exposition
 from fraud_detection.serving.http.request_identity import request_identities
 from fraud_detection.serving.http.routes import Api
 from fraud_detection.serving.workers.ownership import Ownership
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.serving.test_conflicts import LARGE, SMALL, raw
 from tests.states import made, open_service, opened
 
@@ -66,11 +66,13 @@ def now_ms() -> int:
     return int(1000 * time.time())
 
 
-def statuses_of(world: SmallWorld, state: Path, asks: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+def statuses_of(
+    simulation: SmallSimulation, state: Path, asks: Sequence[tuple[bytes, bytes | None]]
+) -> list[int]:
     """Ask one process, each body with its key; return the statuses, and check that each arrival counts."""
 
     async def ask() -> list[int]:
-        requests = RequestBatcher(open_service(world.bundle, state)[1])
+        requests = RequestBatcher(open_service(simulation.bundle, state)[1])
         api, found = Api(requests, Access(None), b""), []
         for body, key in asks:
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -84,45 +86,51 @@ def statuses_of(world: SmallWorld, state: Path, asks: Sequence[tuple[bytes, byte
 
 
 def test_the_same_key_is_one_event_and_requests_without_a_key_are_counted(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state, began = tmp_path / "state.db", now_ms()
     keyed = [(BAD, b"k1")] * 10 + [(GARBAGE, b"k1")]
-    assert statuses_of(small_world, state, keyed) == [422] * 11
+    assert statuses_of(small_simulation, state, keyed) == [422] * 11
     assert counts_of(state) == [(BAD, 1), (GARBAGE, 1)]
     first, between = rows_of(state)[0], now_ms()
     assert began <= first.first_at == first.last_at <= between
     # Another process, other places.
     time.sleep(0.002)
-    assert statuses_of(small_world, state, [(BAD, None)] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
+    assert (
+        statuses_of(small_simulation, state, [(BAD, None)] * 9 + [(BAD, b"k1"), (BAD, b"k2")]) == [422] * 11
+    )
     assert counts_of(state) == [(BAD, 11), (GARBAGE, 1)]
     last = rows_of(state)[0]
     assert (last.reason, last.path, last.first_at) == (first.reason, first.path, first.first_at)
     assert between <= last.last_at <= now_ms()
 
 
-def test_who_deletes_rows_to_make_room_stops_nothing(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_who_deletes_rows_to_make_room_stops_nothing(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     state = tmp_path / "state.db"
     # The last link of the chain must stay.
-    assert statuses_of(small_world, state, [(BAD, b"k1"), (raw(SMALL), None)]) == [422, 200]
+    assert statuses_of(small_simulation, state, [(BAD, b"k1"), (raw(SMALL), None)]) == [422, 200]
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("DELETE FROM quarantine")
-    assert statuses_of(small_world, state, [(BAD, b"k1"), (BAD, b"k2")]) == [422, 422]
+    assert statuses_of(small_simulation, state, [(BAD, b"k1"), (BAD, b"k2")]) == [422, 422]
     assert counts_of(state) == [(BAD, 2)]
 
 
-def test_in_a_list_the_index_is_part_of_the_place(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_in_a_list_the_index_is_part_of_the_place(small_simulation: SmallSimulation, tmp_path: Path) -> None:
     state = tmp_path / "state.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     for _ in range(2):
         service.take(Batch([BAD] * 3, request_identities("till", b"k1", 3, many=True), 0), "test")
     service.close()
     assert counts_of(state) == [(BAD, 3)]
 
 
-def test_a_conflict_is_merged_with_the_same_conflict_alone(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_conflict_is_merged_with_the_same_conflict_alone(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     state = tmp_path / "state.db"
-    statuses = statuses_of(small_world, state, [(raw(SMALL), None), *[(raw(LARGE), None)] * 3])
+    statuses = statuses_of(small_simulation, state, [(raw(SMALL), None), *[(raw(LARGE), None)] * 3])
     assert statuses == [200, 409, 409, 409]
     assert counts_of(state) == [(raw(LARGE), 3)]
 
@@ -147,12 +155,18 @@ def test_equal_bytes_that_are_refused_for_another_kind_of_reason_are_rows_of_the
 
 
 def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
     one, other = LARGE_LINES
     source.write_bytes(b"\n".join([one, other, one, raw(SMALL), one, b""]))
-    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = [
+        "run",
+        "--plain",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+        f"--source={source}",
+    ]
     assert main(words) == 0
     found = rows_of(state)
     assert [row.count for row in found] == [3, 1]
@@ -161,13 +175,21 @@ def test_of_large_events_the_whole_is_compared_and_not_where_they_stand(
     ]
     assert found[0].event == found[1].event == one[:KEPT]
     # Over HTTP the same bytes have no place in a file.
-    assert statuses_of(small_world, state, [(other, None), (one, b"k")]) == [422, 422]
+    assert statuses_of(small_simulation, state, [(other, None), (one, b"k")]) == [422, 422]
     assert [row.count for row in rows_of(state)] == [4, 2]
 
 
-def test_a_file_of_decisions_has_a_line_for_each_row(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_file_of_decisions_has_a_line_for_each_row(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     source, state, out = tmp_path / "events.jsonl", made(tmp_path / "state.db"), tmp_path / "out.jsonl"
-    words = ["run", "--plain", f"--bundle={small_world.bundle}", f"--state={state}", f"--source={source}"]
+    words = [
+        "run",
+        "--plain",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+        f"--source={source}",
+    ]
     words.append(f"--out={out}")
     source.write_bytes(b"\n".join([BAD, GARBAGE, BAD, raw(SMALL), BAD, GARBAGE, b""]))
     assert main(words) == 0
@@ -185,10 +207,10 @@ def test_a_file_of_decisions_has_a_line_for_each_row(small_world: SmallWorld, tm
 
 
 def test_explain_and_audit_know_how_often_it_came(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     for settles in (True, False, False):
         service.take(Batch([BAD, BAD], None, 0), "test")
         if settles:
@@ -201,8 +223,8 @@ def test_explain_and_audit_know_how_often_it_came(
     assert "1 refused event" in capsys.readouterr().out
 
 
-def test_equal_events_without_card_or_id_have_one_owner(small_world: SmallWorld) -> None:
-    ownership = Ownership(small_world.project.schema, 4)
+def test_equal_events_without_card_or_id_have_one_owner(small_simulation: SmallSimulation) -> None:
+    ownership = Ownership(small_simulation.project.schema, 4)
     for event in (GARBAGE, b'{"amount":1}', b'{"type":"label"}', BAD):
         drawn = [request_identities("", None, 1, many=False)[0] for _ in range(30)]
         assert len({ownership.route(event, one).owner for one in drawn}) == 1
@@ -211,13 +233,13 @@ def test_equal_events_without_card_or_id_have_one_owner(small_world: SmallWorld)
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
-    small_world: SmallWorld, tmp_path: Path, seed: int
+    small_simulation: SmallSimulation, tmp_path: Path, seed: int
 ) -> None:
     chance, state = Random(seed), tmp_path / "state.db"
     fine = [raw(SMALL | {"transaction_id": f"t{n}"}) for n in range(20)]
     conflict = raw(LARGE | {"transaction_id": "t0"})
     pool = [BAD, GARBAGE, GARBAGE + b" ", b"[1]", *LARGE_LINES, conflict, *fine]
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     service.take(Batch([fine[0]], None, 0), "test")
     places, times = dict[bytes, set[str | None]](), dict[bytes, list[int]]()
     for _ in range(40):
@@ -233,7 +255,7 @@ def test_in_any_cutting_with_kills_the_counts_are_those_of_the_places(
             service.run_deferred_work()
         if chance.random() < 0.2:
             service.state_file.close()  # as if it were killed
-            service = open_service(small_world.bundle, state)[1]
+            service = open_service(small_simulation.bundle, state)[1]
     service.close()
     rows = rows_of(state)
     assert [row.count for row in rows] == [len(found) for found in places.values()]

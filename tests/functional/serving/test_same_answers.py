@@ -14,7 +14,7 @@ import pytest
 
 from fraud_detection.training.stages import make_features
 from fraud_detection.training.workflow import train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.made_once import made_once
 from tests.optional_settings import TABLE, Setting, amount_free
 from tests.process_ways_of_serving import PROCESSES, in_order
@@ -38,21 +38,23 @@ ONLY_LONG = {"lambda, 1 shards"}
 
 
 @pytest.fixture(scope="session")
-def without_amount(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
-    """Return the same world, but nobody knows amounts."""
-    project = amount_free(small_world.project)
+def without_amount(
+    small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory
+) -> SmallSimulation:
+    """Return the same simulation without amounts."""
+    project = amount_free(small_simulation.project)
 
     def make(folder: Path) -> None:
-        make_features(project, small_world.history, folder / "features.parquet", lambda *_: None)
+        make_features(project, small_simulation.history, folder / "features.parquet", lambda *_: None)
         train(project, folder / "features.parquet", folder / "bundle")
 
-    folder = made_once("world_without_amount", make, tmp_path_factory.mktemp("without-amount"))
-    return msgspec.structs.replace(small_world, project=project, bundle=folder / "bundle")
+    folder = made_once("simulation_without_amount", make, tmp_path_factory.mktemp("without-amount"))
+    return msgspec.structs.replace(small_simulation, project=project, bundle=folder / "bundle")
 
 
 @pytest.fixture(scope="module")
-def live(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(
+def live(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(
         PAYMENTS, late_share=0.05, repeat_share=0.03, malformed_share=0.03, labels="fraud"
     )
 
@@ -65,14 +67,16 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 
 @pytest.fixture(scope="module")
 def case(
-    setting: Setting, live: list[bytes], small_world: SmallWorld, request: pytest.FixtureRequest
+    setting: Setting, live: list[bytes], small_simulation: SmallSimulation, request: pytest.FixtureRequest
 ) -> Case:
-    world = small_world
+    simulation = small_simulation
     if setting.without_amount:
-        world = request.getfixturevalue("without_amount")
+        simulation = request.getfixturevalue("without_amount")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAUD_CONTROL_GROUP_KEY", KEY)
-        return Case.of(world, setting.project(world.project), world.bundle, setting.stream(live))
+        return Case.of(
+            simulation, setting.project(simulation.project), simulation.bundle, setting.stream(live)
+        )
 
 
 @pytest.fixture(scope="module")

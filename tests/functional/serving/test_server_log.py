@@ -20,7 +20,7 @@ from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.releases import lifecycle
 from fraud_detection.releases.registry import ReleaseRegistry
 from fraud_detection.serving.http.api_keys import add_key
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, replace, served
 from tests.functional.releases.test_releases import ANN, EVERYTHING, with_rules
 from tests.functional.workers.test_workers import TWO, metrics, until
@@ -54,15 +54,15 @@ def events_of(lines: list[dict[str, Any]], worker: int | None = None) -> list[tu
 
 
 @pytest.fixture
-def registry(small_world: SmallWorld, tmp_path: Path) -> ReleaseRegistry:
+def registry(small_simulation: SmallSimulation, tmp_path: Path) -> ReleaseRegistry:
     made_here = ReleaseRegistry(tmp_path / "live")
-    lifecycle.start(made_here, read_bundle(small_world.bundle), small_world.project, ANN)
+    lifecycle.start(made_here, read_bundle(small_simulation.bundle), small_simulation.project, ANN)
     return made_here
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
-    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, workers: int
+    small_simulation: SmallSimulation, registry: ReleaseRegistry, tmp_path: Path, workers: int
 ) -> None:
     keys = tmp_path / "keys.yaml"
     headers = {"Authorization": f"Bearer {add_key(keys, 'kept', ('decide', 'operate'), None)}"}
@@ -72,8 +72,8 @@ def test_start_end_each_release_and_each_change_of_the_keys_are_lines(
         return {value for name, value in found.items() if name.partition("{")[0] == "fraud_release"}
 
     words = [f"--registry={registry.path}", f"--keys={keys}", JSON, *([TWO] if workers == 2 else [])]
-    with served(small_world, tmp_path / "state.db", *words) as one:
-        lifecycle.publish(registry, lambda _: with_rules(small_world, EVERYTHING), ANN)
+    with served(small_simulation, tmp_path / "state.db", *words) as one:
+        lifecycle.publish(registry, lambda _: with_rules(small_simulation, EVERYTHING), ANN)
         until(lambda: taken(one) == {2.0})
         lifecycle.roll_back(registry, ANN)
         until(lambda: taken(one) == {3.0})
@@ -104,12 +104,15 @@ def own_log() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_log")
 def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
-    small_world: SmallWorld, registry: ReleaseRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation,
+    registry: ReleaseRegistry,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source, state = tmp_path / "events.jsonl", made(tmp_path / "state.db")
-    events = small_world.live(50, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(50, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     source.write_bytes(b"\n".join(events) + b'\n{"cut')
-    lifecycle.set_shadows(registry, [(read_bundle(small_world.other), small_world.project)], ANN)
+    lifecycle.set_shadows(registry, [(read_bundle(small_simulation.other), small_simulation.project)], ANN)
     common = [f"--registry={registry.path}", f"--state={state}", JSON]
     capsys.readouterr()
     assert main(["shadow", *common, "--exit-when-idle"]) == 0
@@ -127,7 +130,8 @@ def test_a_run_a_shadow_and_a_scored_file_write_the_same_lines(
     ]
     assert (run[-1]["decided"], run[-1]["quarantined"]) == (50, 0)
     assert (
-        main(["score", str(source), f"--bundle={small_world.bundle}", f"--out={tmp_path / 'o'}", JSON]) == 0
+        main(["score", str(source), f"--bundle={small_simulation.bundle}", f"--out={tmp_path / 'o'}", JSON])
+        == 0
     )
     scored = parsed(capsys.readouterr().err)
     assert [line["event"] for line in scored] == ["no_history", "started", "stopped", "quarantined"]

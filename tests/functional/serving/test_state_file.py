@@ -31,7 +31,7 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.embedded import stream_runner as stream
 from fraud_detection.serving.embedded.service import EmbeddedService
 from fraud_detection.serving.workers.ownership import shard_path
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import TIMEOUT_S, served
 from tests.functional.workers.test_workers import TWO, until
 from tests.states import made, open_service, short_history
@@ -40,12 +40,12 @@ FILES = ("", "-wal", SUFFIX)
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
-def service_at(world: SmallWorld, state: Path) -> EmbeddedService:
-    return stream.open_service(world.bundle, state)[1]
+def service_at(simulation: SmallSimulation, state: Path) -> EmbeddedService:
+    return stream.open_service(simulation.bundle, state)[1]
 
 
 def take(service: EmbeddedService, events: list[bytes]) -> None:
@@ -73,10 +73,10 @@ def copied(state: Path, to: Path) -> Path:
 
 
 def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has_it(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "s.db"
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
         (tmp_path / "alias.db").symlink_to(state)
         (tmp_path / "folder").symlink_to(tmp_path)
@@ -86,26 +86,29 @@ def test_a_second_process_is_refused_whatever_it_calls_the_file_and_told_who_has
         names = [state, tmp_path / "alias.db", tmp_path / "hard.db", tmp_path / "folder/s.db", Path("s.db")]
         for name in names:
             with pytest.raises(ConfigError, match=rf"another process \({one.process.pid}\b"):
-                service_at(small_world, name)
+                service_at(small_simulation, name)
         assert [path.name for path in tmp_path.glob("hard.db*")] == ["hard.db"]
         (tmp_path / "hard.db").unlink()
         assert (
-            main(["run", "--plain", "--source=-", f"--bundle={small_world.bundle}", "--state=alias.db"]) == 2
+            main(["run", "--plain", "--source=-", f"--bundle={small_simulation.bundle}", "--state=alias.db"])
+            == 2
         )
         # Who only reads is not in the way.
         assert main(["audit", "verify", f"--state={state}", "--plain"]) == 0
         assert main(["audit", "verify", "--state=alias.db", "--plain"]) == 0
         assert [one.decide(event)[0] for event in events[1:9]] == [200] * 8
         assert seq_of(state) == 9
-    service_at(small_world, tmp_path / "alias.db").close()
+    service_at(small_simulation, tmp_path / "alias.db").close()
 
 
-def test_a_file_under_another_mount_is_the_same_file(small_world: SmallWorld, tmp_path: Path) -> None:
+def test_a_file_under_another_mount_is_the_same_file(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
     state, there = tmp_path / "s.db", tmp_path / "there"
     there.mkdir()
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     script = f"mount --bind {tmp_path} {there} && exec {sys.executable} -m fraud_detection.cli run --plain "
-    script += f"--source - --bundle {small_world.bundle} --state {there}/s.db"
+    script += f"--source - --bundle {small_simulation.bundle} --state {there}/s.db"
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
     if shutil.which("unshare") is None:
         pytest.skip("no `unshare` here")
@@ -157,10 +160,10 @@ def is_taken(state: Path) -> bool:
 
 @pytest.mark.parametrize("at_once", [1, 200], ids=["journal", "tables"])
 def test_a_process_that_no_longer_owns_the_file_commits_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, at_once: int
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, at_once: int
 ) -> None:
     state = tmp_path / "s.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     take(service, events[:10])
     with closing(sqlite3.connect(state)) as db, db:
         db.execute("UPDATE owner SET epoch = epoch + 1, pid = 4711")
@@ -174,9 +177,9 @@ def test_a_process_that_no_longer_owns_the_file_commits_nothing(
 
 
 def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     take(service, events[:200])
     chance, refused = random.Random(3), 0
     for number in range(12):
@@ -189,7 +192,7 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
             file.write(damage)
         before = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
         try:
-            again = service_at(small_world, state)
+            again = service_at(small_simulation, state)
         except ConfigError as error:
             refused += 1
             said = str(error)
@@ -210,16 +213,22 @@ def test_damage_to_the_log_is_told_with_what_is_missing_and_needs_a_flag(
 
 
 def test_a_loss_that_is_accepted_stays_written_in_the_file(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     take(service, events[:20])
     state = copied(tmp_path / "s.db", tmp_path / "copy")
     service.close()
     Path(f"{state}-wal").unlink()
     source = tmp_path / "events.jsonl"
     source.write_bytes(b"\n".join(events[:5]) + b"\n")
-    words = ["run", f"--source={source}", "--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = [
+        "run",
+        f"--source={source}",
+        "--plain",
+        f"--bundle={small_simulation.bundle}",
+        f"--state={state}",
+    ]
     assert main(words) == 2
     assert main([*words, "--accept-loss"]) == 0
     assert "20 answered events are gone, numbers 1 to 20" in capsys.readouterr().err
@@ -229,20 +238,20 @@ def test_a_loss_that_is_accepted_stays_written_in_the_file(
 
 
 def test_an_older_copy_another_marker_or_none_is_told(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, backup = made(tmp_path / "s.db"), tmp_path / "backup"
-    service = service_at(small_world, state)
+    service = service_at(small_simulation, state)
     take(service, events[:10])
     service.close()
     backup.mkdir()
     for suffix in ("", SUFFIX):
         shutil.copy(f"{state}{suffix}", backup / f"s.db{suffix}")
-    service = service_at(small_world, state)
+    service = service_at(small_simulation, state)
     take(service, events[10:30])
     service.close()
     # File and marker of one moment are a backup.
-    service = service_at(small_world, backup / "s.db")
+    service = service_at(small_simulation, backup / "s.db")
     assert service.state_file.seq == 10
     take(service, events[30:60])
     service.close()
@@ -250,22 +259,22 @@ def test_an_older_copy_another_marker_or_none_is_told(
     newer = marker_path(state).read_bytes()
     shutil.copy(backup / "s.db", state)
     with pytest.raises(ConfigError, match="event 30 is not the one that was answered: another copy"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
     made(tmp_path / "other.db")
     shutil.copy(marker_path(tmp_path / "other.db"), marker_path(state))
     with pytest.raises(ConfigError, match="is that of another state file"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
     marker_path(state).unlink()
     with pytest.raises(ConfigError, match=r"its commit marker \(s.db.marker\) is missing: nobody knows"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
     assert newer != marker_path(backup / "s.db").read_bytes()
 
 
 def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     take(service, events[:20])
     older = marker_path(state).read_bytes()
     take(service, events[20:21])
@@ -278,20 +287,20 @@ def test_a_kill_between_commit_and_marker_or_amid_the_marker_costs_nothing(
     slots[1][place + 20] ^= 0xFF
     marker_path(torn).write_bytes(slots[1])
     for copy in (between, torn):
-        again = service_at(small_world, copy)
+        again = service_at(small_simulation, copy)
         assert again.state_file.seq == 21
         again.close()
 
 
 def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         assert [one.decide(event)[0] for event in events[:30]] == [200] * 30
         one.stop(signal.SIGKILL)
     Path(f"{state}-wal").unlink()
-    words = ["--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = ["--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
     assert main(["serve", "--port=0", *words]) == 2
     assert "30 answered events are gone, numbers 1 to 30" in capsys.readouterr().err
     source, figures = tmp_path / "events.jsonl", tmp_path / "run.json"
@@ -305,10 +314,10 @@ def test_answers_of_a_killed_server_whose_log_is_removed_are_missed(
 
 
 def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answered(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, away = tmp_path / "s.db", tmp_path / "away.db"
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
         state.rename(away)
         until(lambda: one.ask("GET", "/readyz")[0] == 503)
@@ -329,16 +338,16 @@ def test_a_file_that_is_taken_away_while_serving_is_noticed_and_nothing_is_answe
     assert "put back a copy" in said
     assert not state.exists()
     with pytest.raises(ConfigError, match="make a new one"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
 
 
 @pytest.mark.parametrize("what", ["", "-wal"], ids=["file", "log"])
 @pytest.mark.parametrize("how", ["removed", "cut"])
 def test_a_commit_into_a_file_that_is_gone_is_not_answered(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, what: str, how: str
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, what: str, how: str
 ) -> None:
     state = tmp_path / "s.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     for event in events[:3]:
         time.sleep(2 * LOOK_EVERY_S)
         take(service, [event])
@@ -359,24 +368,24 @@ def test_a_commit_into_a_file_that_is_gone_is_not_answered(
 
 
 def test_a_marker_that_is_removed_while_serving_is_made_again(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     take(service, events[:3])
     marker_path(state).unlink()
     assert not service.state_file.look()
     service.close()
-    again = service_at(small_world, state)
+    again = service_at(small_simulation, state)
     assert again.state_file.seq == 3
     again.close()
 
 
 def test_a_file_that_is_cut_short_or_empty_is_refused_with_why(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     take(service, events[:50])
     service.close()
     for size in (state.stat().st_size // 2, 60, 0):
@@ -385,18 +394,18 @@ def test_a_file_that_is_cut_short_or_empty_is_refused_with_why(
             ConfigError,
             match=r"was cut short, at least [\d,]+ bytes are gone. It and its log \(-wal\) are as",
         ):
-            service_at(small_world, state)
+            service_at(small_simulation, state)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.1, 0.5, 0.9])
 def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     events: list[bytes],
     tmp_path: Path,
     kept: float,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     take(service, events[:60])
     whole = copied(tmp_path / "s.db", tmp_path / "whole")
     state = copied(tmp_path / "s.db", tmp_path / "cut")
@@ -404,7 +413,7 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
     size = state.stat().st_size
     os.truncate(state, int(size * kept))
     files = {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES}
-    words = ["run", "--source=-", "--plain", f"--bundle={small_world.bundle}", f"--state={state}"]
+    words = ["run", "--source=-", "--plain", f"--bundle={small_simulation.bundle}", f"--state={state}"]
     for command in (words, [*words, "--accept-loss"], ["audit", "verify", f"--state={state}", "--plain"]):
         if kept and command[0] == "audit":
             continue
@@ -413,16 +422,16 @@ def test_a_refused_start_leaves_the_log_of_a_file_that_is_cut_short_as_it_was(
         assert {suffix: Path(f"{state}{suffix}").read_bytes() for suffix in FILES} == files
     # With what was cut off put back, nothing is missing.
     shutil.copy(whole, state)
-    again = service_at(small_world, state)
+    again = service_at(small_simulation, state)
     assert again.state_file.seq == 60
     again.close()
 
 
 def test_pages_that_only_the_log_has_are_not_missed(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     """A kill amid a checkpoint leaves a file whose header is ahead of its length."""
-    service = open_service(small_world.bundle, tmp_path / "s.db")[1]
+    service = open_service(small_simulation.bundle, tmp_path / "s.db")[1]
     take(service, events[:60])
     with closing(sqlite3.connect(tmp_path / "s.db")) as db:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -437,28 +446,28 @@ def test_pages_that_only_the_log_has_are_not_missed(
     for kept in range(last, pages):
         cut = copied(state, tmp_path / f"cut{kept}")
         os.truncate(cut, kept * 4096)
-        again = service_at(small_world, cut)
+        again = service_at(small_simulation, cut)
         assert again.state_file.seq == 60
         again.close()
 
 
 @pytest.mark.parametrize("content", [b"transaction_id,amount\n1,2\n" * 9, b"SQLite format 2" * 9])
 def test_what_is_no_database_is_refused_as_that(
-    small_world: SmallWorld, tmp_path: Path, content: bytes
+    small_simulation: SmallSimulation, tmp_path: Path, content: bytes
 ) -> None:
     state = tmp_path / "s.db"
     state.write_bytes(content)
     with pytest.raises(ConfigError, match="is no state file, and no database at all; name another"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
     assert state.read_bytes() == content
 
 
 def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_next_start(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "s.db"
-    past = short_history(small_world, tmp_path / "history.parquet")
-    with served(small_world, state, f"--history={past}") as one:
+    past = short_history(small_simulation, tmp_path / "history.parquet")
+    with served(small_simulation, state, f"--history={past}") as one:
         assert one.decide(events[0])[0] == 200
         os.truncate(state, 8192)
         try:
@@ -468,12 +477,12 @@ def test_a_server_whose_file_is_cut_under_it_ends_or_says_so_and_so_does_the_nex
         said = one.stop()
     assert "was cut short" in said or "Bus error" in said
     with pytest.raises(ConfigError, match=r"cut short|damaged"):
-        service_at(small_world, state)
+        service_at(small_simulation, state)
 
 
 @pytest.mark.parametrize("command", ["run", "serve", "label"])
 def test_what_serves_makes_no_state_file(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     (tmp_path / "e.jsonl").write_bytes(b"")
     words = {
@@ -482,20 +491,20 @@ def test_what_serves_makes_no_state_file(
         "label": ["label", "import", str(tmp_path / "e.jsonl")],
     }[command]
     state = tmp_path / "none.db"
-    assert main([*words, f"--bundle={small_world.bundle}", f"--state={state}", "--plain"]) == 2
+    assert main([*words, f"--bundle={small_simulation.bundle}", f"--state={state}", "--plain"]) == 2
     assert f"make a new one with `fraud state create {state}" in capsys.readouterr().err
     assert not list(tmp_path.glob("none.db*"))
 
 
 def test_a_state_file_is_made_once_whole_or_not_at_all(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["state", "create", str(state), "--plain", f"--bundle={small_world.bundle}"]
-    command = [sys.executable, "-m", "fraud_detection.cli", *words, f"--history={small_world.history}"]
+    words = ["state", "create", str(state), "--plain", f"--bundle={small_simulation.bundle}"]
+    command = [sys.executable, "-m", "fraud_detection.cli", *words, f"--history={small_simulation.history}"]
     making = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     until(lambda: Path(f"{state}.unfinished-wal").exists() or making.poll() is not None)
     assert main(words) == 2
@@ -503,10 +512,10 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
     making.kill()
     making.wait()
     assert not state.exists()
-    past = short_history(small_world, tmp_path_factory.mktemp("past") / "history.parquet")
+    past = short_history(small_simulation, tmp_path_factory.mktemp("past") / "history.parquet")
     assert main([*words, f"--history={past}"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db.marker"]
-    service = service_at(small_world, state)
+    service = service_at(small_simulation, state)
     assert service.state_file.meta("history", 0) > 100
     service.close()
     assert main(words) == 2
@@ -514,10 +523,10 @@ def test_a_state_file_is_made_once_whole_or_not_at_all(
 
 
 def test_the_files_of_all_workers_are_made_together(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "s.db"
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={state}", "--port=0", TWO, "--plain"]
+    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={state}", "--port=0", TWO, "--plain"]
     assert main(words) == 2
     assert f"`fraud state create {state} --workers 2" in capsys.readouterr().err
     new_state(state, 2)
@@ -552,10 +561,10 @@ def fill(path: Path) -> None:
 
 
 def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
-    small_world: SmallWorld, events: list[bytes], small_disk: Path
+    small_simulation: SmallSimulation, events: list[bytes], small_disk: Path
 ) -> None:
     state = small_disk / "s.db"
-    with served(small_world, state) as one:
+    with served(small_simulation, state) as one:
         assert one.decide(events[0])[0] == 200
         fill(small_disk / "filler")
         answers = [one.decide(event)[0] for event in events[1:300]]
@@ -573,9 +582,9 @@ def test_a_disk_that_is_full_is_waited_for_and_nothing_is_answered_meanwhile(
 
 
 def test_a_clock_that_jumps_moves_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steady, jumping = (open_service(small_world.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
+    steady, jumping = (open_service(small_simulation.bundle, tmp_path / name)[1] for name in ("a.db", "b.db"))
     take(steady, events[:120])
     clock = time.time
     for start, ahead in ((0, 0.0), (40, 10 * 365 * 86_400.0), (80, -10 * 365 * 86_400.0)):
@@ -604,24 +613,24 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "e.jsonl").write_bytes(b"\n".join([*events[:5], b"{}"]) + b"\n")
     out = tmp_path / "new" / "folder"
-    common = ["--plain", f"--bundle={small_world.bundle}"]
+    common = ["--plain", f"--bundle={small_simulation.bundle}"]
     before = os.umask(0)
     try:
         assert main(["state", "create", str(out / "s.db"), *common]) == 0
         assert main(["api-key", "till", f"--keys={out / 'keys' / 'keys.yaml'}"]) == 0
         given = [f"--source={tmp_path / 'e.jsonl'}", f"--out={out / 'told' / 'out.jsonl'}"]
         assert main(["run", f"--state={out / 's.db'}", *given, *common]) == 0
-        live = [f"--registry={out / 'live'}", f"--bundle={small_world.bundle}", "--reason=first"]
+        live = [f"--registry={out / 'live'}", f"--bundle={small_simulation.bundle}", "--reason=first"]
         assert main(["release", "start", *live, "--plain"]) == 0
         audit = ["audit", "verify", f"--state={out / 's.db'}", f"--anchor={out / 'notes'}", "--plain"]
         assert main(audit) == 0
         scored = [str(tmp_path / "e.jsonl"), f"--out={out / 'scored' / 'out.jsonl'}"]
         assert main(["score", *scored, *common]) == 0
-        service = service_at(small_world, out / "s.db")
+        service = service_at(small_simulation, out / "s.db")
         found = modes(tmp_path / "new") | {"": stat.filemode((tmp_path / "new").stat().st_mode)[1:]}
         service.close()
     finally:
@@ -633,10 +642,10 @@ def test_whatever_holds_payments_or_keys_is_for_its_owner_alone(
 
 
 def test_a_file_that_is_there_keeps_the_rights_that_somebody_gave_it(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state = made(tmp_path / "s.db")
     state.chmod(0o640)
-    service = service_at(small_world, state)
+    service = service_at(small_simulation, state)
     assert {mode for name, mode in modes(tmp_path).items() if "marker" not in name} == {"rw-r-----"}
     service.close()

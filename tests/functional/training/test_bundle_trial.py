@@ -21,7 +21,7 @@ from fraud_detection.core.score.archive import read_bundle, write_bundle
 from fraud_detection.core.score.bundle import Bundle, assemble
 from fraud_detection.serving.sagemaker.container import Endpoint
 from fraud_detection.training.workflow import train
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 
 def with_model(bundle: Bundle, model: bytes) -> Bundle:
@@ -62,16 +62,16 @@ def passed(cache: Path) -> list[Path]:
 )
 def test_a_model_that_ends_its_process_is_refused_where_it_enters(
     command: tuple[str, ...],
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Were the model loaded here, the tests would end with it."""
     monkeypatch.chdir(tmp_path)
-    write_bundle(hostile(read_bundle(small_world.bundle)), tmp_path / "bundle")
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_world.live(3)))
-    shutil.copy(small_world.features, tmp_path / "features.parquet")
+    write_bundle(hostile(read_bundle(small_simulation.bundle)), tmp_path / "bundle")
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(small_simulation.live(3)))
+    shutil.copy(small_simulation.features, tmp_path / "features.parquet")
     (tmp_path / "params.yaml").write_text(files("fraud_detection").joinpath("simulated.yaml").read_text())
     assert main([*command, "--bundle", "bundle"]) == 2
     said = capsys.readouterr().err
@@ -81,13 +81,15 @@ def test_a_model_that_ends_its_process_is_refused_where_it_enters(
 
 
 @pytest.mark.usefixtures("cache")
-def test_the_container_refuses_a_model_that_would_end_it(small_world: SmallWorld) -> None:
+def test_the_container_refuses_a_model_that_would_end_it(small_simulation: SmallSimulation) -> None:
     with pytest.raises(ConfigError, match="in a process of its own"):
-        Endpoint(hostile(read_bundle(small_world.bundle)))
+        Endpoint(hostile(read_bundle(small_simulation.bundle)))
 
 
-def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(small_world: SmallWorld, cache: Path) -> None:
-    bundle = read_bundle(small_world.bundle)
+def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(
+    small_simulation: SmallSimulation, cache: Path
+) -> None:
+    bundle = read_bundle(small_simulation.bundle)
     try_bundle(bundle)
     (kept,) = passed(cache)
     when = kept.stat().st_mtime_ns
@@ -100,13 +102,13 @@ def test_a_verdict_is_remembered_by_the_digest_of_the_bundle(small_world: SmallW
 
 
 def test_a_bundle_that_was_trained_here_needs_no_trial(
-    small_world: SmallWorld, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tried(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    project = msgspec.structs.replace(small_world.project, model=Model(rounds=5, max_depth=2, threads=1))
-    train(project, small_world.features, tmp_path / "bundle")
+    project = msgspec.structs.replace(small_simulation.project, model=Model(rounds=5, max_depth=2, threads=1))
+    train(project, small_simulation.features, tmp_path / "bundle")
     monkeypatch.setattr(subprocess, "run", tried)
     bundle = read_bundle(tmp_path / "bundle")
     try_bundle(bundle)
@@ -117,8 +119,8 @@ def test_a_bundle_that_was_trained_here_needs_no_trial(
 
 
 @pytest.mark.usefixtures("cache")
-def test_scores_that_differ_are_refused_in_the_words_of_the_check(small_world: SmallWorld) -> None:
-    bundle = read_bundle(small_world.bundle)
+def test_scores_that_differ_are_refused_in_the_words_of_the_check(small_simulation: SmallSimulation) -> None:
+    bundle = read_bundle(small_simulation.bundle)
     vectors = msgspec.structs.replace(
         bundle.contents.vectors, expected=(0.5,) * len(bundle.contents.vectors.rows)
     )
@@ -130,9 +132,9 @@ def test_scores_that_differ_are_refused_in_the_words_of_the_check(small_world: S
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("cache")
-def test_no_mutation_of_a_model_ends_this_process(small_world: SmallWorld) -> None:
+def test_no_mutation_of_a_model_ends_this_process(small_simulation: SmallSimulation) -> None:
     """Those that pass the trial are loaded here, too."""
-    bundle, chance, refused = read_bundle(small_world.bundle), random.Random(5), 0
+    bundle, chance, refused = read_bundle(small_simulation.bundle), random.Random(5), 0
     for _ in range(120):
         model = bytearray(bundle.contents.model)
         for _ in range(chance.choice((1, 1, 4, 40))):

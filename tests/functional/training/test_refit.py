@@ -13,16 +13,16 @@ from fraud_detection.cli.train.quality import quality_lines, quality_warnings
 from fraud_detection.core.decoding import to_plain
 from fraud_detection.core.project_schema import Costs, Project
 from fraud_detection.core.score.archive import read_bundle
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
-def refitted(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def refitted(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which `fraud train --refit` has run."""
     folder = tmp_path_factory.mktemp("refitted")
-    plain = to_plain(small_world.project)
+    plain = to_plain(small_simulation.project)
     (folder / "params.yaml").write_bytes(msgspec.yaml.encode(plain))
     (folder / "lower.yaml").write_text(
         "name: lower\nowner: ann\nreason: a trial\npolicy: {review_at: 0.01, decline_at: 0.9}\n"
@@ -30,7 +30,7 @@ def refitted(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         code = main(
-            ["train", "--refit", "--no-tracking", "--data", str(small_world.history), "--json", "t.json"]
+            ["train", "--refit", "--no-tracking", "--data", str(small_simulation.history), "--json", "t.json"]
         )
     assert code == 0
     return folder
@@ -51,13 +51,13 @@ def test_evaluate_takes_the_bundle_that_was_judged_and_says_so(
 
 
 def test_a_backtest_takes_the_bundle_that_was_judged_on_its_test_slice_and_says_so(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     refitted: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(refitted)
-    data = ["--data", str(small_world.history)]
+    data = ["--data", str(small_simulation.history)]
     assert main(["backtest", "--change", "lower.yaml", *data, "--json", "b.json"]) == 0
     report = json.loads((refitted / "b.json").read_bytes())
     evaluated = read_bundle(refitted / "build/bundle").manifest.evaluated_as
@@ -88,14 +88,14 @@ def test_training_ends_with_what_is_stopped_and_what_that_catches(refitted: Path
     assert "e+0" not in text
 
 
-def test_a_model_that_ranks_worse_than_the_amount_is_a_warning(small_world: SmallWorld) -> None:
-    project = msgspec.structs.replace(small_world.project, costs=Costs(review=4.0))
+def test_a_model_that_ranks_worse_than_the_amount_is_a_warning(small_simulation: SmallSimulation) -> None:
+    project = msgspec.structs.replace(small_simulation.project, costs=Costs(review=4.0))
     worse = metrics(average_precision=0.16, amount_only_average_precision=0.33)
     (warning,) = quality_warnings(worse, project)
     assert "the amount alone ranks frauds better than the model (average precision 0.330 against" in warning
     assert not list(quality_warnings(metrics(), project))
 
 
-def test_costs_that_nobody_gave_are_a_warning(small_world: SmallWorld) -> None:
-    project: Project = msgspec.structs.replace(small_world.project, costs=Costs())
+def test_costs_that_nobody_gave_are_a_warning(small_simulation: SmallSimulation) -> None:
+    project: Project = msgspec.structs.replace(small_simulation.project, costs=Costs())
     assert ["costs that nobody has given" in one for one in quality_warnings(metrics(), project)] == [True]

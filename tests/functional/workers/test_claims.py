@@ -21,7 +21,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.claims import Claims
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import (
     TWO,
@@ -40,16 +40,16 @@ RACES = 60
 
 
 @pytest.fixture(scope="module")
-def cards(small_world: SmallWorld) -> list[str]:
+def cards(small_simulation: SmallSimulation) -> list[str]:
     """Return a card of each worker."""
-    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
     of = {ownership.of_id(f"c{number}"): f"c{number}" for number in range(20)}
     return [of[worker] for worker in range(WORKERS)]
 
 
 @pytest.fixture(scope="module")
-def server(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(small_world, tmp_path_factory.mktemp("claims") / "state.db", TWO) as one:
+def server(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(small_simulation, tmp_path_factory.mktemp("claims") / "state.db", TWO) as one:
         yield one
 
 
@@ -125,15 +125,15 @@ def test_of_those_that_race_one_is_decided_also_when_a_worker_was_killed(
 
 @pytest.mark.long
 def test_when_all_are_killed_and_start_again_each_id_stands_in_one_file(
-    small_world: SmallWorld, cards: list[str], tmp_path: Path
+    small_simulation: SmallSimulation, cards: list[str], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    with served(small_world, state, TWO) as one:
+    with served(small_simulation, state, TWO) as one:
         statuses = race(one, cards)
         workers = children(one.process.pid)
         one.stop(signal.SIGKILL)
         until(lambda: not any(alive(worker) for worker in workers))
-    with served(small_world, state, TWO) as again:
+    with served(small_simulation, state, TWO) as again:
         assert_refused(again, statuses, cards)
         assert again.decide(payment("new", cards[0]))[0] == 200
         again.stop()
@@ -168,12 +168,12 @@ def assert_refused(one: Served, statuses: dict[tuple[str, int], int], cards: lis
 
 
 def test_before_all_ids_of_a_file_are_seen_the_file_is_looked_into(
-    small_world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_simulation: SmallSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, state = load_engine(small_world.bundle), tmp_path / "state.db"
+    engine, state = load_engine(small_simulation.bundle), tmp_path / "state.db"
     new_state(state, WORKERS)
     paths = [shard_path(state, worker, WORKERS) for worker in range(WORKERS)]
-    events = small_world.live(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    events = small_simulation.live(60, labels="none", late_share=0, repeat_share=0, malformed_share=0)
     before = WorkerService(engine, 1, StateFile(paths[1]), {})
     before.take(Batch(events, None, 0), "test")
     before.close()

@@ -27,7 +27,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.decline_cap import WorkerDeclineCap
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.aws_lambda.test_decline_cap import MAX_DECLINES, PAYMENTS, project_of, stream_of
 from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import askers, children, until
@@ -39,13 +39,13 @@ HOUR = DeclineCapSettings(share=0.1, count=15, min_payments=50)
 
 
 @pytest.fixture(scope="module")
-def engine(small_world: SmallWorld) -> Engine:
-    return load_engine(small_world.bundle, project_of(small_world))
+def engine(small_simulation: SmallSimulation) -> Engine:
+    return load_engine(small_simulation.bundle, project_of(small_simulation))
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return stream_of(small_world, PAYMENTS)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return stream_of(small_simulation, PAYMENTS)
 
 
 @given(
@@ -131,12 +131,12 @@ def test_workers_that_take_turns_decline_no_more_than_one_through_restarts_of_on
 
 @pytest.mark.long
 def test_real_workers_decline_together_what_one_may_and_a_killed_one_forgets_nothing(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     project = tmp_path / "params.yaml"
-    project.write_bytes(msgspec.json.encode(to_plain(project_of(small_world))))
+    project.write_bytes(msgspec.json.encode(to_plain(project_of(small_simulation))))
     declined = 0
-    with served(small_world, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
+    with served(small_simulation, tmp_path / "state.db", "--workers=2", f"--config={project}") as one:
         for first in (0, 150):
             with askers(one.port, 6) as asked:
                 for place, event in enumerate(events[first : first + 150]):

@@ -21,7 +21,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership
 from fraud_detection.serving.workers.supervisor import HANGS_AFTER_S
 from tests.busy_clock import BusyClock
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served, served
 from tests.functional.workers.test_workers import (
     TWO,
@@ -66,15 +66,15 @@ def _not_found(one: Served, **headers: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(300, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 def test_a_worker_that_hangs_is_told_of_ended_and_started_again(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
-    with served(small_world, tmp_path / "state.db", TWO) as one, askers_by_worker(one) as asked:
+    ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
+    with served(small_simulation, tmp_path / "state.db", TWO) as one, askers_by_worker(one) as asked:
         victim = children(one.process.pid)[0]
         hangs = number_of(victim)
         theirs = [event for event in events if ownership.route(event).owner == hangs]
@@ -125,12 +125,12 @@ class Keyed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def keyed(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+def keyed(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.yaml"
     asked_by = bearer(add_key(keys, "till", ("decide",), RATE))
     free = bearer(add_key(keys, "office", ("operate",), None))
-    with served(small_world, folder / "state.db", TWO, f"--keys={keys}") as one:
+    with served(small_simulation, folder / "state.db", TWO, f"--keys={keys}") as one:
         yield Keyed(one, asked_by, free)
         one.stop()
     assert one.process.returncode == 0
@@ -149,10 +149,10 @@ def test_a_pause_of_the_process_that_starts_workers_costs_none_of_them_its_life(
 
 
 def test_a_rate_whose_keeper_is_away_is_counted_by_shares(
-    small_world: SmallWorld, events: list[bytes], keyed: Keyed
+    small_simulation: SmallSimulation, events: list[bytes], keyed: Keyed
 ) -> None:
     one, asked_by, free = keyed.one, keyed.asked_by, keyed.free
-    ownership = Ownership(load_engine(small_world.bundle).project.schema, WORKERS)
+    ownership = Ownership(load_engine(small_simulation.bundle).project.schema, WORKERS)
     home = ownership.of_id("till")
     own = [event for event in events if ownership.route(event).owner != home]
     (keeper,) = [pid for pid in children(one.process.pid) if number_of(pid) == home]

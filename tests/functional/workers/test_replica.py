@@ -30,7 +30,7 @@ from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.reapply import reapply_event
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
 from fraud_detection.serving.workers.replica import WorkerService, shared_profiles
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service, opened, short_history
 
 WORKERS = 2
@@ -38,18 +38,18 @@ Past = Sequence[HistoricalPayment]
 
 
 @pytest.fixture(scope="module")
-def engine(small_world: SmallWorld) -> Engine:
-    return load_engine(small_world.bundle)
+def engine(small_simulation: SmallSimulation) -> Engine:
+    return load_engine(small_simulation.bundle)
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return stream(small_world, 100)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return stream(small_simulation, 100)
 
 
-def stream(world: SmallWorld, payments: int) -> list[bytes]:
+def stream(simulation: SmallSimulation, payments: int) -> list[bytes]:
     """Return payments and labels, without those that come twice: each is told once to its owner."""
-    return world.live(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
+    return simulation.live(payments, late_share=0.05, repeat_share=0, malformed_share=0.01)
 
 
 def open_workers(
@@ -96,9 +96,11 @@ def _ids(index: int, one: str) -> tuple[str | None, ...]:
     return (*[None] * index, one, *[None] * (3 - index))
 
 
-def alone(world: SmallWorld, events: list[bytes], state: Path, past: Past = ()) -> list[dict[str, object]]:
+def alone(
+    simulation: SmallSimulation, events: list[bytes], state: Path, past: Past = ()
+) -> list[dict[str, object]]:
     """Return the profiles of one process that took all of it."""
-    _, service = open_service(world.bundle, state)
+    _, service = open_service(simulation.bundle, state)
     if past:
         service.preload_history(past, lambda: None)
     for event in events:
@@ -148,7 +150,7 @@ def recounted(engine: Engine, service: WorkerService) -> int:
     ],
 )
 def test_shared_profiles_become_those_of_one_process(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     engine: Engine,
     tmp_path: Path,
     *,
@@ -156,7 +158,7 @@ def test_shared_profiles_become_those_of_one_process(
     dies: float,
     often: int,
 ) -> None:
-    events = stream(small_world, payments)
+    events = stream(small_simulation, payments)
     new_state(tmp_path / "state.db", WORKERS)
     services = open_workers(engine, tmp_path / "state.db")
     ownership, chance, deaths = Ownership(engine.project.schema, WORKERS), random.Random(5), 0
@@ -173,7 +175,7 @@ def test_shared_profiles_become_those_of_one_process(
             services, deaths = open_workers(engine, tmp_path / "state.db"), deaths + 1
     replicate_all(services)
     assert deaths > often if dies else deaths == 0
-    assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db"))
+    assert_as_alone(services, alone(small_simulation, events, tmp_path / "alone.db"))
     assert sum(recounted(engine, service) for service in services) > 0.75 * payments
     assert (
         sum(service.state_file.rows("SELECT COUNT(*) FROM replication_log")[0][0] for service in services)
@@ -230,11 +232,11 @@ def test_a_part_that_cannot_be_put_down_is_taken_in_later(
 
 
 def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
-    small_world: SmallWorld, engine: Engine, tmp_path: Path
+    small_simulation: SmallSimulation, engine: Engine, tmp_path: Path
 ) -> None:
-    events = small_world.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
-    history = short_history(small_world, tmp_path / "history.parquet")
-    past = read_history(small_world.project, history, lambda *_: None).payments
+    events = small_simulation.live(600, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+    history = short_history(small_simulation, tmp_path / "history.parquet")
+    past = read_history(small_simulation.project, history, lambda *_: None).payments
     new_state(tmp_path / "state.db", WORKERS)
     services, ownership = (
         open_workers(engine, tmp_path / "state.db"),
@@ -251,6 +253,6 @@ def test_history_and_its_labels_to_come_move_shared_profiles_as_in_one_process(
             replicate_all(services)
     replicate_all(services)
     assert sum(len(service.pipeline.pending_labels) for service in services) < due
-    assert_as_alone(services, alone(small_world, events, tmp_path / "alone.db", past))
+    assert_as_alone(services, alone(small_simulation, events, tmp_path / "alone.db", past))
     for service in services:
         service.close()

@@ -24,7 +24,7 @@ from fraud_detection.serving.create_state import new_state
 from fraud_detection.serving.http.api_keys import add_key
 from fraud_detection.serving.load_engine import load_engine
 from fraud_detection.serving.workers.ownership import Ownership, shard_path
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Reply, Served, served
 from tests.functional.workers.test_replica import contents, open_workers, replicate_all
 from tests.states import made, open_service, short_history
@@ -114,8 +114,8 @@ def kept(state: Path) -> dict[str, tuple[int, bytes, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(400, labels="none", late_share=0, repeat_share=0, malformed_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(small_world: SmallWorld, files: Path) -> Iterator[Served]:
-    with served(small_world, files, TWO) as one:
+def server(small_simulation: SmallSimulation, files: Path) -> Iterator[Served]:
+    with served(small_simulation, files, TWO) as one:
         yield one
 
 
@@ -250,9 +250,9 @@ def test_a_payment_and_its_label_may_come_in_one_list(server: Served, events: li
     assert answers[1] == wanted | {"schema_version": 2}
 
 
-def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes]:
+def alone(simulation: SmallSimulation, events: Sequence[bytes], state: Path) -> list[bytes]:
     """Return the features of payments that one process takes one by one."""
-    _, service = open_service(world.bundle, state)
+    _, service = open_service(simulation.bundle, state)
     found = []
     for event in events:
         (outcome,) = service.take(Batch([event], None, 0), "test")
@@ -263,10 +263,10 @@ def alone(world: SmallWorld, events: Sequence[bytes], state: Path) -> list[bytes
 
 
 def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    with served(small_world, state, TWO) as one, askers(one.port, 6) as asked:
+    with served(small_simulation, state, TWO) as one, askers(one.port, 6) as asked:
         for place, event in enumerate(events[:200]):
             assert asked[place % 6].decide(event)[0] == 200
         # After a pause everybody knows everything.
@@ -274,9 +274,9 @@ def test_features_of_a_card_are_those_of_one_process_and_shared_ones_become_so(
             until_followed(one, 200 + place)
             assert asked[place % 6].decide(event)[0] == 200
         one.stop()
-    wanted = alone(small_world, events[:220], tmp_path / "alone.db")
+    wanted = alone(small_simulation, events[:220], tmp_path / "alone.db")
     found = kept(state)
-    names = [one.name for one in load_engine(small_world.bundle).extractor.definitions]
+    names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
     of_card = [place for place, name in enumerate(names) if name.startswith("card_")]
     assert len(of_card) > 20
     differ = 0
@@ -326,13 +326,13 @@ def bare(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
     state, events = (
         tmp_path / "state.db",
-        small_world.live(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
+        small_simulation.live(700, labels="none", late_share=0, repeat_share=0, malformed_share=0),
     )
-    one = Served(small_world, state, TWO)
+    one = Served(small_simulation, state, TWO)
     one.wait()
     parts = [Load(one.port, events[place:600:4]) for place in range(4)]
     for part in parts:
@@ -352,7 +352,7 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
     until(lambda: not any(alive(pid) for pid in workers))
     assert not any(folder.exists() for folder in folders)
     answers = {name: bare(answer) for part in parts for name, answer in part.answers.items()}
-    with served(small_world, state, TWO) as again:
+    with served(small_simulation, state, TWO) as again:
         for name, answer in answers.items():
             assert again.ask("GET", f"/v1/decisions/{name}")[:2] == (200, answer)
         for event in events[600:]:
@@ -360,13 +360,13 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
         again.stop()
     found = kept(state)
     assert answers.keys() <= found.keys()
-    engine = load_engine(small_world.bundle)
+    engine = load_engine(small_simulation.bundle)
     ownership = Ownership(engine.project.schema, WORKERS)
     assert all(ownership.route(event).owner == worker for worker, event, _ in found.values())
     services = open_workers(engine, state)
     replicate_all(services)
     profiles = [contents(service.pipeline.memory) for service in services]
-    _, single = open_service(small_world.bundle, tmp_path / "alone.db")
+    _, single = open_service(small_simulation.bundle, tmp_path / "alone.db")
     for _, event, _ in found.values():
         single.take(Batch([event], None, 0), "test")
     wanted = contents(single.pipeline.memory)
@@ -377,9 +377,9 @@ def test_kills_lose_no_answer_decide_nothing_twice_and_count_nothing_twice(
 
 
 def test_a_stop_answers_what_was_taken_and_leaves_nothing_behind(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    one = Served(small_world, tmp_path / "state.db", TWO)
+    one = Served(small_simulation, tmp_path / "state.db", TWO)
     one.wait()
     workers = children(one.process.pid)
     parts = [Load(one.port, events[place::4], gives_up=True) for place in range(4)]
@@ -410,11 +410,11 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def limited(small_world: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+def limited(small_simulation: SmallSimulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     folder = tmp_path_factory.mktemp("limited")
     keys = folder / "keys.yaml"
     of_till, of_office = (add_key(keys, name, ("decide",), rate) for name, rate in RATES.items())
-    with served(small_world, folder / "state.db", TWO, "--max-queue=8", f"--keys={keys}") as one:
+    with served(small_simulation, folder / "state.db", TWO, "--max-queue=8", f"--keys={keys}") as one:
         yield Limited(one, of_till, of_office)
 
 
@@ -446,8 +446,8 @@ def test_a_rate_holds_for_all_workers_together(limited: Limited, events: list[by
         assert set(statuses) == {200, 429}
 
 
-def serving(world: SmallWorld, state: Path) -> list[str]:
-    return ["serve", f"--bundle={world.bundle}", f"--state={state}", "--port=0", "--plain"]
+def serving(simulation: SmallSimulation, state: Path) -> list[str]:
+    return ["serve", f"--bundle={simulation.bundle}", f"--state={state}", "--port=0", "--plain"]
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def serving(world: SmallWorld, state: Path) -> list[str]:
     ],
 )
 def test_another_number_of_workers_over_the_same_state_is_refused(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     first: int,
@@ -467,16 +467,16 @@ def test_another_number_of_workers_over_the_same_state_is_refused(
     words: str,
 ) -> None:
     state = made(tmp_path / "state.db", first)
-    assert main([*serving(small_world, state), f"--workers={then}"]) == 2
+    assert main([*serving(small_simulation, state), f"--workers={then}"]) == 2
     assert words in capsys.readouterr().err
 
 
 def test_a_state_file_that_is_missing_is_refused(
-    small_world: SmallWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_simulation: SmallSimulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = made(tmp_path / "state.db", WORKERS)
     shard_path(state, 1, WORKERS).unlink()
-    assert main([*serving(small_world, state), TWO]) == 2
+    assert main([*serving(small_simulation, state), TWO]) == 2
     assert f"{shard_path(state, 1, WORKERS)}: is missing" in capsys.readouterr().err
     assert not shard_path(state, 1, WORKERS).exists()
 
@@ -492,8 +492,10 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason(
     assert str(tmp_path / "none") in said
 
 
-def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tmp_path: Path) -> None:
-    one = Served(small_world, tmp_path / "state.db", TWO)
+def test_a_worker_that_dies_again_and_again_ends_all(
+    small_simulation: SmallSimulation, tmp_path: Path
+) -> None:
+    one = Served(small_simulation, tmp_path / "state.db", TWO)
     one.wait()
     steady = children(one.process.pid)[1]
     killed = set[int]()
@@ -515,25 +517,27 @@ def test_a_worker_that_dies_again_and_again_ends_all(small_world: SmallWorld, tm
     assert not alive(steady)
 
 
-def test_two_cannot_serve_at_one_port(small_world: SmallWorld, tmp_path: Path, server: Served) -> None:
-    words = ["serve", f"--bundle={small_world.bundle}", f"--state={tmp_path / 's.db'}", TWO]
+def test_two_cannot_serve_at_one_port(
+    small_simulation: SmallSimulation, tmp_path: Path, server: Served
+) -> None:
+    words = ["serve", f"--bundle={small_simulation.bundle}", f"--state={tmp_path / 's.db'}", TWO]
     assert main([*words, f"--port={server.port}", "--plain"]) == 2
 
 
 def test_history_is_split_among_the_workers(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
-    state, past = tmp_path / "state.db", short_history(small_world, tmp_path / "history.parquet")
-    with served(small_world, state, TWO, f"--history={past}") as one:
+    state, past = tmp_path / "state.db", short_history(small_simulation, tmp_path / "history.parquet")
+    with served(small_simulation, state, TWO, f"--history={past}") as one:
         assert all(one.decide(event)[0] == 200 for event in events[:30])
         one.stop()
     found = kept(state)
-    new_state(tmp_path / "alone.db", 1, load_engine(small_world.bundle), past)
-    alone(small_world, events[:30], tmp_path / "alone.db")
+    new_state(tmp_path / "alone.db", 1, load_engine(small_simulation.bundle), past)
+    alone(small_simulation, events[:30], tmp_path / "alone.db")
     with closing(sqlite3.connect(tmp_path / "alone.db")) as db:
         wanted = dict(db.execute("SELECT transaction_id, features FROM decisions"))
         past_ids = {one for (one,) in db.execute("SELECT transaction_id FROM history")}
-    names = [one.name for one in load_engine(small_world.bundle).extractor.definitions]
+    names = [one.name for one in load_engine(small_simulation.bundle).extractor.definitions]
     for name, (_, _, features) in found.items():
         same = [a == b for a, b in zip(_columns(features), _columns(wanted[name]), strict=True)]
         assert all(one for one, column in zip(same, names, strict=True) if column.startswith("card_"))

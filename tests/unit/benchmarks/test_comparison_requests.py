@@ -18,7 +18,7 @@ from benchmarks.suite.comparison.kind import Kind, Model, Place
 from benchmarks.suite.comparison.roster import KINDS, work_of
 from benchmarks.suite.comparison.server_process import evenly
 from fraud_detection.core.score.archive import read_bundle
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.root import ROOT
 
 Named = list[tuple[str, float | None]]
@@ -93,9 +93,9 @@ def test_a_comparison_server_listens_on_this_machine_alone_with_one_worker(
 
 
 def test_the_comparison_servers_are_given_the_scores_of_the_model_before_calibration(
-    small_world: SmallWorld,
+    small_simulation: SmallSimulation,
 ) -> None:
-    bundle = read_bundle(small_world.bundle)
+    bundle = read_bundle(small_simulation.bundle)
     vectors = bundle.contents.vectors
     work = work_of(bundle)
     assert work.model.ubj == bundle.contents.model

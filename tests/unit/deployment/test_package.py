@@ -16,7 +16,7 @@ from fraud_detection.core.errors import ConfigError
 from fraud_detection.core.score.archive import read_bundle
 from fraud_detection.deployment.package import check_same_machine, modules, package
 from fraud_detection.deployment.settings import Function
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 
 HERE = Function(runtime=f"python3.{sys.version_info.minor}")  # type: ignore[arg-type]  # a runtime of today
 LIGHT_MODULES = 450  # 407 by Python 3.11, in some 0.2 s of CPU
@@ -24,12 +24,12 @@ MAX_BYTES = 5 << 20
 
 
 @pytest.fixture(scope="module")
-def made(small_world: SmallWorld) -> bytes:
-    return package(read_bundle(small_world.bundle), HERE)
+def made(small_simulation: SmallSimulation) -> bytes:
+    return package(read_bundle(small_simulation.bundle), HERE)
 
 
-def test_a_package_made_again_has_the_same_bytes(small_world: SmallWorld, made: bytes) -> None:
-    assert package(read_bundle(small_world.bundle), HERE) == made
+def test_a_package_made_again_has_the_same_bytes(small_simulation: SmallSimulation, made: bytes) -> None:
+    assert package(read_bundle(small_simulation.bundle), HERE) == made
 
 
 def test_a_package_is_small_and_holds_no_training(made: bytes) -> None:

@@ -31,7 +31,7 @@ SPAN = (START, START + 80 * DAY)
 BASE = history(5000)
 
 
-def world(seed: int, payments: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def simulation(seed: int, payments: int = 5000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the truth, a score, and whether an older policy, which sees something else too, stops it."""
     rng = np.random.default_rng(seed)
     risk = rng.beta(0.4, 6.0, payments)
@@ -42,8 +42,8 @@ def world(seed: int, payments: int = 5000) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def seen(seed: int) -> tuple[Scored, Scored]:
-    """Return what can be seen of a world, with weights and, as if there were none, without."""
-    fraud, score, stopped = world(seed)
+    """Return what can be seen of a sample, with weights and, as if there were none, without."""
+    fraud, score, stopped = simulation(seed)
     through = np.random.default_rng(10_000 + seed).random(fraud.size) < SHARE
     label = np.where(stopped & ~through, UNKNOWN, fraud).astype(np.int8)
     weight = np.where(stopped, np.where(through, 1 / SHARE, 0.0), 1.0)
@@ -53,19 +53,19 @@ def seen(seed: int) -> tuple[Scored, Scored]:
 
 
 def truth() -> dict[str, float]:
-    """Return what the figures are of a world so large that chance is nothing, with everything seen."""
-    fraud, score, _ = world(seed=77, payments=2_000_000)
+    """Return what the figures are of a sample so large that chance is nothing, with everything seen."""
+    fraud, score, _ = simulation(seed=77, payments=2_000_000)
     return {**answers(score >= NEW.review_at, fraud), "fraud_share": float(fraud.mean())}
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(120, marks=pytest.mark.long)])
 def test_precision_and_recall_lie_in_their_intervals_where_the_naive_ones_do_not(count: int) -> None:
-    # 95 % of the worlds, give or take three standard deviations; a mean of fewer worlds is less exact.
+    # 95 % of the samples, give or take three standard deviations; a mean of fewer samples is less exact.
     least, near = 0.95 - 3 * math.sqrt(0.95 * 0.05 / count), 0.03 * math.sqrt(120 / count)
     expected = truth()
-    worlds = [seen(seed) for seed in range(count)]
-    weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in worlds]
-    naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in worlds[: count // 3]]
+    samples = [seen(seed) for seed in range(count)]
+    weighted = [evaluate_slice(one, NEW, COSTS, seed=1) for one, _ in samples]
+    naive = [evaluate_slice(one, NEW, COSTS, seed=1) for _, one in samples[: count // 3]]
     for name in ("precision", "recall"):
         inside = [one[f"{name}_low"] <= expected[name] <= one[f"{name}_high"] for one in weighted]
         assert np.mean(inside) >= least, name
@@ -171,7 +171,7 @@ def test_the_model_learns_how_frequent_fraud_is_among_all_and_not_among_those_th
 
 
 def test_cutoffs_are_those_of_the_payments_that_the_seen_ones_stand_for() -> None:
-    fraud, score, stopped = world(seed=5, payments=40_000)
+    fraud, score, stopped = simulation(seed=5, payments=40_000)
     amount = np.random.default_rng(5).lognormal(3, 1, fraud.size)
     policy = project(policy={}).policy
     whole = choose(score, fraud.astype(int), amount, COSTS, policy, days=10)

@@ -1,4 +1,4 @@
-"""Small worlds, made once."""
+"""Small simulations, made once."""
 
 from __future__ import annotations
 

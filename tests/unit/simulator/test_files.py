@@ -176,8 +176,9 @@ def test_standard_output_holds_events_and_nothing_else() -> None:
         "from fraud_detection.simulator.live import LiveOptions\n"
         "from fraud_detection.simulator.settings import SimulatorSettings\n"
         "from fraud_detection.simulator.run import generate_live\n"
-        "world = SimulatorSettings(cards=50, merchants=60, days=1)\n"
-        "generate_live(world, '-', LiveOptions(rate=1000, payments=20, labels='none', malformed_share=0))\n"
+        "settings = SimulatorSettings(cards=50, merchants=60, days=1)\n"
+        "options = LiveOptions(rate=1000, payments=20, labels='none', malformed_share=0)\n"
+        "generate_live(settings, '-', options)\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - ours
     assert [list(json.loads(line))[:2] for line in run.stdout.splitlines()] == [

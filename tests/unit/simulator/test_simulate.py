@@ -37,7 +37,7 @@ def test_equal_settings_make_equal_payments() -> None:
     assert same(first_days(SMALL, 6), first_days(SMALL, 6))
 
 
-def test_another_seed_makes_another_world() -> None:
+def test_another_seed_makes_other_payments() -> None:
     one, other = first_days(SMALL, 2), first_days(msgspec.structs.replace(SMALL, seed=8), 2)
     assert not set(one.code.tolist()) & set(other.code.tolist())
     assert sorted(one.payments.amount.tolist()) != sorted(other.payments.amount.tolist())
@@ -50,7 +50,7 @@ def test_the_first_days_do_not_depend_on_how_many_are_asked_for() -> None:
 
 @effort(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), cards=st.integers(20, 150), merchants=st.integers(60, 120))
-def test_every_world_makes_sound_payments(seed: int, cards: int, merchants: int) -> None:
+def test_every_simulation_makes_sound_payments(seed: int, cards: int, merchants: int) -> None:
     settings = SimulatorSettings(seed=seed, cards=cards, merchants=merchants, fraud_share=0.1)
     block = first_days(settings, 4)
     payments = block.payments

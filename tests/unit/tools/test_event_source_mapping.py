@@ -64,7 +64,7 @@ class Function:
         self.closed = True
 
 
-class World:
+class MappingHarness:
     """A stream, a function a shard, and what was told about records that were given up."""
 
     def __init__(
@@ -110,12 +110,12 @@ class World:
 
 
 def test_an_event_has_the_shape_that_aws_documents() -> None:
-    world = World()
-    world.kinesis.clock = lambda: 1545084650.987
-    world.put(7, key="card-1")
-    world.run()
-    ((record,),) = [event["Records"] for event in world.events]
-    number = world.kinesis.records("shardId-000000000000")[0]["SequenceNumber"]
+    harness = MappingHarness()
+    harness.kinesis.clock = lambda: 1545084650.987
+    harness.put(7, key="card-1")
+    harness.run()
+    ((record,),) = [event["Records"] for event in harness.events]
+    number = harness.kinesis.records("shardId-000000000000")[0]["SequenceNumber"]
     assert record == {
         "kinesis": {
             "kinesisSchemaVersion": "1.0",
@@ -135,12 +135,12 @@ def test_an_event_has_the_shape_that_aws_documents() -> None:
 
 
 def test_what_was_given_up_is_told_in_the_shape_that_aws_documents() -> None:
-    world = World(lambda _: "ValueError", maximum_retry_attempts=1)
-    world.kinesis.clock = lambda: 1573691884.835
-    world.put(1, 2)
-    world.run()
-    (message,) = world.told
-    first, last = world.kinesis.records("shardId-000000000000")
+    harness = MappingHarness(lambda _: "ValueError", maximum_retry_attempts=1)
+    harness.kinesis.clock = lambda: 1573691884.835
+    harness.put(1, 2)
+    harness.run()
+    (message,) = harness.told
+    first, last = harness.kinesis.records("shardId-000000000000")
     assert message.pop("timestamp").endswith("Z")
     assert message == {
         "requestContext": {
@@ -158,7 +158,7 @@ def test_what_was_given_up_is_told_in_the_shape_that_aws_documents() -> None:
             "approximateArrivalOfFirstRecord": "2019-11-14T00:38:04.835Z",
             "approximateArrivalOfLastRecord": "2019-11-14T00:38:04.835Z",
             "batchSize": 2,
-            "streamArn": world.kinesis.arn,
+            "streamArn": harness.kinesis.arn,
         },
     }
 
@@ -188,18 +188,18 @@ def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order
         if kind == "throttled":
             raise refusal("ProvisionedThroughputExceededException", operation)
         if kind == "expired":
-            world.kinesis.expire_iterators()
+            harness.kinesis.expire_iterators()
 
-    world = World(answer, 3, bisect_on_error=bisect, maximum_retry_attempts=2, batch_size=20)
+    harness = MappingHarness(answer, 3, bisect_on_error=bisect, maximum_retry_attempts=2, batch_size=20)
     for n in range(400):
-        world.put(n, key=f"card-{n % 20}")
-    with world.mapping() as mapping:
-        world.kinesis.before = trouble
+        harness.put(n, key=f"card-{n % 20}")
+    with harness.mapping() as mapping:
+        harness.kinesis.before = trouble
         assert mapping.drained(TIMEOUT_S)
     given_up = {
         json.loads(record["Data"])["n"]
-        for told in (one["KinesisBatchInfo"] for one in world.told)
-        for record in world.kinesis.records(told["shardId"])
+        for told in (one["KinesisBatchInfo"] for one in harness.told)
+        for record in harness.kinesis.records(told["shardId"])
         if int(told["startSequenceNumber"]) <= int(record["SequenceNumber"]) <= int(told["endSequenceNumber"])
     }
     reported = [n for noted in done.values() for n in noted]
@@ -213,34 +213,34 @@ def test_whatever_fails_every_record_is_done_or_told_and_each_key_stays_in_order
 
 
 def test_batches_are_cut_by_count() -> None:
-    world = World(batch_size=4)
-    world.put(*range(10))
-    world.run()
-    assert [values(event) for event in world.events] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    harness = MappingHarness(batch_size=4)
+    harness.put(*range(10))
+    harness.run()
+    assert [values(event) for event in harness.events] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_batches_are_cut_where_the_event_would_be_larger_than_lambda_takes() -> None:
-    world = World(batch_size=100)
+    harness = MappingHarness(batch_size=100)
     large = json.dumps({"n": 1, "x": "x" * 700_000}).encode()
     for _ in range(2):
-        world.kinesis.put_records(Records=[{"PartitionKey": "k", "Data": large}] * 10)
-    world.run()
-    (function,) = world.functions.values()
+        harness.kinesis.put_records(Records=[{"PartitionKey": "k", "Data": large}] * 10)
+    harness.run()
+    (function,) = harness.functions.values()
     # A read holds ten MiB: fourteen of them, then six.
     assert [len(event["Records"]) for event in function.events] == [6, 6, 2, 6]
     assert MAX_EVENT_BYTES - 950_000 < max(function.sizes) <= MAX_EVENT_BYTES
 
 
 def test_a_window_gathers_what_comes_within_it() -> None:
-    world = World(window_s=0.3, batch_size=100)
+    harness = MappingHarness(window_s=0.3, batch_size=100)
     read = threading.Event()
-    with world.mapping() as mapping:
-        world.put(1)
-        world.kinesis.before = lambda operation: read.set() if operation == "GetRecords" else None
+    with harness.mapping() as mapping:
+        harness.put(1)
+        harness.kinesis.before = lambda operation: read.set() if operation == "GetRecords" else None
         assert read.wait(TIMEOUT_S)
-        world.put(2)
+        harness.put(2)
         assert mapping.drained(TIMEOUT_S)
-    assert [values(event) for event in world.events] == [[1, 2]]
+    assert [values(event) for event in harness.events] == [[1, 2]]
 
 
 def test_a_full_batch_does_not_wait_for_its_window() -> None:
@@ -250,22 +250,22 @@ def test_a_full_batch_does_not_wait_for_its_window() -> None:
         came.set()
         return GOOD
 
-    world = World(answer, window_s=300, batch_size=2)
-    world.put(1, 2)
-    with world.mapping():
+    harness = MappingHarness(answer, window_s=300, batch_size=2)
+    harness.put(1, 2)
+    with harness.mapping():
         assert came.wait(TIMEOUT_S)
-    assert [values(event) for event in world.events] == [[1, 2]]
+    assert [values(event) for event in harness.events] == [[1, 2]]
 
 
 def test_records_that_became_too_old_are_told_without_an_invocation() -> None:
-    world = World(maximum_record_age_s=60, batch_size=10)
-    now, world.kinesis.clock = world.kinesis.clock, lambda: 1000.0
-    world.put(1, 2)
-    world.kinesis.clock = now
-    world.put(3)
-    mapping = world.run()
-    assert [values(event) for event in world.events] == [[3]]
-    (message,) = world.told
+    harness = MappingHarness(maximum_record_age_s=60, batch_size=10)
+    now, harness.kinesis.clock = harness.kinesis.clock, lambda: 1000.0
+    harness.put(1, 2)
+    harness.kinesis.clock = now
+    harness.put(3)
+    mapping = harness.run()
+    assert [values(event) for event in harness.events] == [[3]]
+    (message,) = harness.told
     assert message["requestContext"]["condition"] == "RecordAgeExceeded"
     assert message["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in message
@@ -274,18 +274,20 @@ def test_records_that_became_too_old_are_told_without_an_invocation() -> None:
 
 
 def test_without_a_bound_a_shard_waits_for_its_batch_and_the_others_do_not() -> None:
-    world = World(lambda event: "ValueError" if -1 in values(event) else GOOD, shards=2, batch_size=1)
+    harness = MappingHarness(
+        lambda event: "ValueError" if -1 in values(event) else GOOD, shards=2, batch_size=1
+    )
     for n in range(40):
-        world.put(n, key=f"card-{n}")
-    world.put(-1, key="card-0")
-    world.put(99, key="card-0")
-    with world.mapping() as mapping:
+        harness.put(n, key=f"card-{n}")
+    harness.put(-1, key="card-0")
+    harness.put(99, key="card-0")
+    with harness.mapping() as mapping:
         assert not mapping.drained(0.2)
         stuck = next(one for one in mapping.progress.values() if one.retries)
     assert stuck.retries > 3
-    assert {n for event in world.events for n in values(event) if n >= 0} >= set(range(40))
+    assert {n for event in harness.events for n in values(event) if n >= 0} >= set(range(40))
     assert sum(one.records for one in mapping.progress.values()) == 40
-    assert world.told == []
+    assert harness.told == []
 
 
 def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
@@ -296,15 +298,15 @@ def test_a_stopped_mapping_goes_on_behind_its_checkpoints() -> None:
             stop.set()
         return GOOD
 
-    world = World(answer, batch_size=10)
-    world.put(*range(100))
-    with world.mapping() as mapping:
+    harness = MappingHarness(answer, batch_size=10)
+    harness.put(*range(100))
+    with harness.mapping() as mapping:
         assert stop.wait(TIMEOUT_S)
-    seen = [n for event in world.events for n in values(event)]
-    assert all(function.closed for function in world.functions.values())
-    with world.mapping(mapping.checkpoints) as resumed:
+    seen = [n for event in harness.events for n in values(event)]
+    assert all(function.closed for function in harness.functions.values())
+    with harness.mapping(mapping.checkpoints) as resumed:
         assert resumed.drained(TIMEOUT_S)
-    assert seen + [n for event in world.events for n in values(event)] == list(range(100))
+    assert seen + [n for event in harness.events for n in values(event)] == list(range(100))
 
 
 def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done() -> None:
@@ -316,13 +318,13 @@ def test_a_mapping_stopped_within_a_batch_goes_on_behind_the_part_that_is_done()
         stuck.set()
         return "ValueError"
 
-    world = World(answer, batch_size=10)
-    world.put(*range(10))
-    with world.mapping() as mapping:
+    harness = MappingHarness(answer, batch_size=10)
+    harness.put(*range(10))
+    with harness.mapping() as mapping:
         assert stuck.wait(TIMEOUT_S)
-    third = world.kinesis.records("shardId-000000000000")[2]
+    third = harness.kinesis.records("shardId-000000000000")[2]
     assert mapping.checkpoints == {"shardId-000000000000": third["SequenceNumber"]}
-    assert {tuple(values(event)) for event in world.events} == {tuple(range(10)), tuple(range(3, 10))}
+    assert {tuple(values(event)) for event in harness.events} == {tuple(range(10)), tuple(range(3, 10))}
 
 
 def test_what_cannot_be_told_yet_is_not_passed_over() -> None:
@@ -332,28 +334,28 @@ def test_what_cannot_be_told_yet_is_not_passed_over() -> None:
         failures[0] -= 1
         if failures[0] >= 0:
             raise RetryError("the queue is away")
-        world.told.append(json.loads(message))
+        harness.told.append(json.loads(message))
 
-    world = World(
+    harness = MappingHarness(
         lambda event: "ValueError" if 1 in values(event) else GOOD, batch_size=1, maximum_retry_attempts=0
     )
-    world.tell = tell
-    world.put(1, 2)
-    world.run()
-    assert len(world.told) == 1
-    assert [values(event) for event in world.events] == [[1], [2]]
+    harness.tell = tell
+    harness.put(1, 2)
+    harness.run()
+    assert len(harness.told) == 1
+    assert [values(event) for event in harness.events] == [[1], [2]]
 
 
 def test_latest_delivers_what_comes_after_the_first_read() -> None:
-    world = World(starting_position="LATEST")
-    world.put(1)
-    with world.mapping() as mapping:
+    harness = MappingHarness(starting_position="LATEST")
+    harness.put(1)
+    with harness.mapping() as mapping:
         assert mapping.drained(TIMEOUT_S)
         # An iterator that expires before anything was read must not pass over what came meanwhile.
-        world.kinesis.expire_iterators()
-        world.put(2)
+        harness.kinesis.expire_iterators()
+        harness.put(2)
         assert mapping.drained(TIMEOUT_S)
-    assert [values(event) for event in world.events] == [[2]]
+    assert [values(event) for event in harness.events] == [[2]]
 
 
 def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> None:
@@ -363,13 +365,13 @@ def test_a_closed_shard_is_read_to_its_end_before_those_it_was_split_into() -> N
         seen.extend(values(event))
         return GOOD
 
-    world = World(answer, batch_size=7, starting_position="LATEST")
-    with world.mapping() as mapping:
+    harness = MappingHarness(answer, batch_size=7, starting_position="LATEST")
+    with harness.mapping() as mapping:
         assert mapping.drained(TIMEOUT_S)
         for n in range(30):
-            world.put(n)
+            harness.put(n)
             if n == 20:
-                world.kinesis.split("shardId-000000000000")
+                harness.kinesis.split("shardId-000000000000")
         assert mapping.drained(TIMEOUT_S)
         assert len(mapping.progress) == 3
     assert seen == list(range(30))
@@ -383,14 +385,14 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
     def answer(event: Event) -> bytes:
         assert started.wait(TIMEOUT_S)
         seen.extend(values(event))
-        begun.append(len(world.functions))
+        begun.append(len(harness.functions))
         return GOOD
 
-    world = World(answer, batch_size=2)
-    world.put(*range(30))
-    world.kinesis.split("shardId-000000000000")
-    world.put(*range(30, 60))
-    with world.mapping() as mapping:
+    harness = MappingHarness(answer, batch_size=2)
+    harness.put(*range(30))
+    harness.kinesis.split("shardId-000000000000")
+    harness.put(*range(30, 60))
+    with harness.mapping() as mapping:
         started.set()
         assert mapping.drained(TIMEOUT_S)
     assert seen == list(range(60))
@@ -399,14 +401,14 @@ def test_a_shard_that_was_split_before_is_read_to_its_end_first_too() -> None:
 
 
 def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
-    world = World()
+    harness = MappingHarness()
 
     def absent(operation: str) -> None:
         if operation == "GetRecords":
             raise refusal("ResourceNotFoundException", operation)
 
-    world.kinesis.before = absent
-    mapping = world.mapping()
+    harness.kinesis.before = absent
+    mapping = harness.mapping()
     mapping.start()
     with pytest.raises(ConfigError, match="ResourceNotFound"):
         mapping.drained(TIMEOUT_S)
@@ -415,10 +417,10 @@ def test_a_mistake_in_the_set_up_is_told_to_who_waits() -> None:
 
 
 def test_a_stream_that_is_read_once_a_second_says_so_in_its_latencies() -> None:
-    world = World()
-    with world.mapping(intervals=PollIntervals(poll_s=0.2)) as mapping:
+    harness = MappingHarness()
+    with harness.mapping(intervals=PollIntervals(poll_s=0.2)) as mapping:
         assert mapping.drained(TIMEOUT_S)
-        world.put(1)
+        harness.put(1)
         assert mapping.drained(TIMEOUT_S)
         (progress,) = mapping.progress.values()
     assert progress.since_put.count == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fraud_detection.training.calibrate import MIN_SLOPE, fit_calibration
 
 
-def world(slope: float, intercept: float, payments: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def simulation(slope: float, intercept: float, payments: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Raw scores, and labels drawn with probability sigmoid(slope * raw + intercept)."""
     rng = np.random.default_rng(seed)
     raw = rng.normal(-4, 2, payments)
@@ -17,7 +17,7 @@ def world(slope: float, intercept: float, payments: int, seed: int = 1) -> tuple
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.6, -0.5), (1.4, 1.0)])
 def test_with_many_payments_it_finds_the_truth(slope: float, intercept: float) -> None:
-    fitted = fit_calibration(*world(slope, intercept, 200_000))
+    fitted = fit_calibration(*simulation(slope, intercept, 200_000))
     assert fitted.slope == pytest.approx(slope, rel=0.07)
     assert fitted.intercept == pytest.approx(intercept, abs=0.2)
 
@@ -34,12 +34,12 @@ def test_one_lucky_fraud_does_not_make_it_sure_of_itself() -> None:
 
 
 def test_a_model_that_ranks_backwards_is_flattened_and_never_turned() -> None:
-    raw, label = world(-1.0, -6.0, 20_000)
+    raw, label = simulation(-1.0, -6.0, 20_000)
     assert fit_calibration(raw, label).slope == MIN_SLOPE
 
 
 def test_the_mean_probability_is_the_share_of_frauds() -> None:
-    raw, label = world(0.7, 0.3, 50_000)
+    raw, label = simulation(0.7, 0.3, 50_000)
     fitted = fit_calibration(raw, label)
     mean = np.mean([fitted.probability(value) for value in raw])
     assert mean == pytest.approx(label.mean(), rel=0.01)

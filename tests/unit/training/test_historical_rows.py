@@ -20,7 +20,7 @@ from fraud_detection.training.stages import keep_table
 from fraud_detection.training.tables.build import feature_table
 from fraud_detection.training.tables.dataset import METADATA_KEY, Correction, read_dataset
 from fraud_detection.training.tables.historical_rows import DECLARED, HistoricalTable, current_labels
-from tests.unit.core.features.worlds import DAY, PROJECT, START
+from tests.unit.core.features.sample_payments import DAY, PROJECT, START
 
 WITH_NUMBER: Project = msgspec.structs.replace(
     PROJECT, schema=msgspec.structs.replace(PROJECT.schema, numbers={"age": FieldSource(field="age")})

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
     from fraud_detection.core.score.bundle import Bundle
     from fraud_detection.training.evaluate import Scored
-    from tests.conftest import SmallWorld
+    from tests.conftest import SmallSimulation
 
 NAMES = ("precision_recall", "calibration", "money", "importance", "score_by_class")
 
 
 @pytest.fixture(scope="module")
-def bundle(small_world: SmallWorld) -> Bundle:
-    return read_bundle(small_world.bundle)
+def bundle(small_simulation: SmallSimulation) -> Bundle:
+    return read_bundle(small_simulation.bundle)
 
 
 @pytest.fixture(scope="module")
-def scored(small_world: SmallWorld, bundle: Bundle) -> Scored:
-    dataset = read_dataset(small_world.features)
+def scored(small_simulation: SmallSimulation, bundle: Bundle) -> Scored:
+    dataset = read_dataset(small_simulation.features)
     return score_test(dataset, bundle, checked_scorer(bundle, dataset.info.fingerprint))
 
 

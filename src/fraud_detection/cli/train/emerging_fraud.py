@@ -57,7 +57,7 @@ def emerging_fraud(
 
     screen = output.screen
     settings = EmergingFraudSettings(
-        world=simulation(simulated),
+        simulation=simulation(simulated),
         kind=kind,
         from_day=from_day,
         weight=weight,

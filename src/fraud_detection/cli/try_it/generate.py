@@ -33,13 +33,13 @@ def history(output: Output, *, out: Path, truth: Path | None, simulated: options
 
     from fraud_detection.simulator.run import generate_history
 
-    screen, world = output.screen, simulation(simulated)
+    screen, settings = output.screen, simulation(simulated)
 
     def progress(day: int, payments: int) -> None:
-        screen.progress(f"simulating: day {day}, {payments:,} payments", day / world.days)
+        screen.progress(f"simulating: day {day}, {payments:,} payments", day / settings.days)
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    summary = generate_history(world, out, truth, progress)
+    summary = generate_history(settings, out, truth, progress)
     screen.finish()
     screen.say(
         f"{summary.payments:,} payments of {summary.days} days in {out}, {summary.frauds:,} frauds "

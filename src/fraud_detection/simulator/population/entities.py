@@ -1,4 +1,4 @@
-"""Who lives in the world: cities, merchants with terminals, customers with homes, cards.
+"""The entities of a simulation: cities, merchants with terminals, customers with homes, cards.
 
 All of it is drawn once, from the settings.  What people do is in `habits`; how ids
 are written is in `naming`.

@@ -9,15 +9,15 @@ from pathlib import Path
 from fraud_detection.adapters.files.event_sources import Batch
 from fraud_detection.adapters.sqlite.dedup_index import SqliteDedupIndex
 from fraud_detection.core.ports import FirstDelivery
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service
 
 
 def test_ids_are_found_while_they_are_learned_and_new_ones_need_no_look_into_the_file_after_that(
-    small_world: SmallWorld, tmp_path: Path
+    small_simulation: SmallSimulation, tmp_path: Path
 ) -> None:
-    service = open_service(small_world.bundle, tmp_path / "state.db")[1]
-    service.take(Batch(small_world.live(120), None, 0), "test")
+    service = open_service(small_simulation.bundle, tmp_path / "state.db")[1]
+    service.take(Batch(small_simulation.live(120), None, 0), "test")
     service.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as db:
         db.execute(

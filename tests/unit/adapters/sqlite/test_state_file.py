@@ -16,7 +16,7 @@ from fraud_detection.adapters.sqlite.state_file import StateFile
 from fraud_detection.core.errors import RetryError
 from fraud_detection.core.outcomes import Decided, Duplicate
 from fraud_detection.serving.embedded.service import EmbeddedService
-from tests.conftest import SmallWorld
+from tests.conftest import SmallSimulation
 from tests.states import open_service, opened
 
 
@@ -42,25 +42,25 @@ def held(state: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def events(small_world: SmallWorld) -> list[bytes]:
-    return small_world.live(300, late_share=0.05, repeat_share=0.05, malformed_share=0.05)
+def events(small_simulation: SmallSimulation) -> list[bytes]:
+    return small_simulation.live(300, late_share=0.05, repeat_share=0.05, malformed_share=0.05)
 
 
-def impatient(world: SmallWorld, state: Path) -> EmbeddedService:
-    engine = open_service(world.bundle, state)
+def impatient(simulation: SmallSimulation, state: Path) -> EmbeddedService:
+    engine = open_service(simulation.bundle, state)
     engine[1].state_file.close()
     state_file = opened(state, wait_s=0.01)
     return EmbeddedService(engine[0].pipeline(state_file, state_file.dedup_index), state_file)
 
 
 def test_the_tables_are_the_same_by_the_journal_and_without_it(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     singly, at_once = tmp_path / "singly.db", tmp_path / "at_once.db"
-    service = open_service(small_world.bundle, singly)[1]
+    service = open_service(small_simulation.bundle, singly)[1]
     one_by_one(service, events, run_deferred_work=True)
     service.close()
-    service = open_service(small_world.bundle, at_once)[1]
+    service = open_service(small_simulation.bundle, at_once)[1]
     service.take(Batch(events, None, 0), "test")
     service.close()
     assert in_tables(singly) == in_tables(at_once)
@@ -68,10 +68,10 @@ def test_the_tables_are_the_same_by_the_journal_and_without_it(
 
 
 def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    service = open_service(small_world.bundle, state)[1]
+    service = open_service(small_simulation.bundle, state)[1]
     one_by_one(service, events[:100])
     # A label settles what is before it, so that it finds its payment.
     one_by_one(service, [event for event in events[100:130] if b"is_fraud" not in event])
@@ -86,7 +86,7 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
     assert known < len({one for _, one, _, _ in seen})
     decided = service.tally.decided
     service.state_file.close()  # as a kill would leave it: nothing is settled, no profile saved
-    again = open_service(small_world.bundle, state)[1]
+    again = open_service(small_simulation.bundle, state)[1]
     assert len(in_tables(state)) == decided
     outcomes = again.take(Batch(events[:130], None, 0), "test")
     assert decided > known
@@ -96,11 +96,11 @@ def test_what_is_in_the_journal_alone_survives_a_kill_and_is_shown_to_readers(
 
 @pytest.mark.parametrize("taken", [*range(15, 35), 100])
 def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
-    taken: int, small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    taken: int, small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state, at_once = tmp_path / "state.db", tmp_path / "at_once.db"
     for start in (0, taken):
-        service = open_service(small_world.bundle, state)[1]
+        service = open_service(small_simulation.bundle, state)[1]
         one_by_one(service, events[start : start + taken], run_deferred_work=True)
         one_by_one(service, events[start + taken : start + taken + 3])
         reader = StateFile(state, reading=True)
@@ -110,7 +110,7 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
         flushed = opened(state)
         assert list(flushed.since(0)) == seen
         flushed.close()
-    service = open_service(small_world.bundle, at_once)[1]
+    service = open_service(small_simulation.bundle, at_once)[1]
     service.take(Batch(events[: taken + 3], None, 0), "test")
     service.take(Batch(events[taken : 2 * taken + 3], None, 0), "test")
     service.close()
@@ -119,10 +119,10 @@ def test_a_slot_that_was_used_before_tells_nothing_twice_and_hides_nothing(
 
 
 def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked_again(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    service = impatient(small_world, state)
+    service = impatient(small_simulation, state)
     one_by_one(service, events[:10])
     payment = next(event for event in events[10:] if b"label" not in event and b"card_id" in event)
     with held(state):
@@ -136,7 +136,7 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
     one_by_one(service, events[10:])
     service.close()
     undisturbed = tmp_path / "undisturbed.db"
-    service = open_service(small_world.bundle, undisturbed)[1]
+    service = open_service(small_simulation.bundle, undisturbed)[1]
     one_by_one(service, [*events[:10], payment, *events[10:]])
     service.close()
     # Numbers, and with them the links of the chain, are others.
@@ -145,10 +145,10 @@ def test_a_payment_whose_commit_failed_is_decided_once_and_told_when_it_is_asked
 
 
 def test_profiles_that_could_not_be_saved_are_saved_later(
-    small_world: SmallWorld, events: list[bytes], tmp_path: Path
+    small_simulation: SmallSimulation, events: list[bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "state.db"
-    service = impatient(small_world, state)
+    service = impatient(small_simulation, state)
     service.save_after_events = 0
     one_by_one(service, events[:60])
     before = service.pipeline.memory.oldest_unsaved_seq()

@@ -19,7 +19,7 @@ from fraud_detection.core.features.geography import distance_km
 from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.ports import StateStore
 from fraud_detection.core.project_schema import FieldSource
-from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment, streams
+from tests.unit.core.features.sample_payments import DAY, HOUR, PROJECT, START, payment, streams
 
 CATEGORY_ENCODING = {"channel": {"web": 0.75, "shop": 0.25}}
 ROOMY = msgspec.structs.replace(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fraud_detection.core.features.extract import Extractor
 from fraud_detection.core.features.profile_cache import ProfileCache
 from fraud_detection.core.features.replay import HistoricalPayment, Replay
-from tests.unit.core.features.worlds import DAY, HOUR, PROJECT, START, payment
+from tests.unit.core.features.sample_payments import DAY, HOUR, PROJECT, START, payment
 
 Drawn = list[tuple[int, int, bool | None, str]]
 drawn = st.lists(

@@ -1,7 +1,8 @@
-"""The simulated world that is measured: its bundle, its state, its payments, and copies of it side by side.
+"""The simulation that is measured: its bundle, its state, its payments, and copies of it side by side.
 
-A copy is the same world with other ids: its profiles are those of the first one, and so are its features and
-decisions.  With a hundred copies there are a hundred times as many cards, each with a past like any other.
+A copy is the same simulation with other ids: its profiles are those of the first one, and so are its
+features and decisions.  With a hundred copies there are a hundred times as many cards,
+each with a past like any other.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ MAX_ENTITIES = 8
 IDS = re.compile(rb'("(?:transaction_id|card_id|merchant_id)":"[^"]*)')
 
 
-class World(msgspec.Struct, frozen=True):
-    """A trained world in a folder."""
+class BenchmarkSimulation(msgspec.Struct, frozen=True):
+    """A simulation and a model trained on it, in a folder."""
 
     folder: Path
     settings: SimulatorSettings
@@ -67,12 +68,12 @@ class World(msgspec.Struct, frozen=True):
         return [event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk]
 
     def service(self, state: Path, source: Path | None = None) -> EmbeddedService:
-        """Return a service over a new state file, which is a copy of `source` or of the world's own."""
+        """Return a service over a new state file, which is a copy of `source` or of the simulation's own."""
         copy_state(source or self.state, state)
         return open_service(self.bundle, state)[1]
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        """Return a folder for one measurement, on the disk where the world is."""
+        """Return a folder for one measurement, on the disk of the simulation."""
         return tempfile.TemporaryDirectory(prefix="run-", dir=self.folder)
 
     def copies_of_entities(self, entities: int) -> int:
@@ -89,7 +90,7 @@ class World(msgspec.Struct, frozen=True):
     def _at_most(self, copies: int) -> int:
         if copies > MAX_COPIES:
             raise ConfigError(
-                f"{copies:,} copies of this world are wanted, and {MAX_COPIES:,} is the most: that is "
+                f"{copies:,} copies of this simulation are wanted, and {MAX_COPIES:,} is the most: that is "
                 f"{MAX_COPIES * self.settings.cards:,} cards; ask for fewer"
             )
         return copies
@@ -109,27 +110,27 @@ class World(msgspec.Struct, frozen=True):
         return path
 
 
-def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> World:
-    """Return the world of a folder, made there first unless that was done before from the same settings."""
+def prepared(folder: Path, progress: Progress, *, quick: bool = False) -> BenchmarkSimulation:
+    """Return the simulation of a folder, made first unless it was made by these settings."""
     project = load_project(Path(str(files("benchmarks.suite") / "params.yaml")))
     settings = QUICK if quick else WHOLE
     if quick:
         project = msgspec.structs.replace(project, model=QUICK_MODEL)
-    world, stamp = World(folder, settings, project), folder / "made-from.txt"
+    simulation, stamp = BenchmarkSimulation(folder, settings, project), folder / "made-from.txt"
     wanted = f"{settings!r}\n{project!r}\n"
-    if not stamp.exists() or stamp.read_text() != wanted or not _fits(world):
+    if not stamp.exists() or stamp.read_text() != wanted or not _fits(simulation):
         for old in folder.glob("state*"):
             old.unlink()
         prepare(DemoSettings(0, 0, settings, folder), project, progress)
         stamp.write_text(wanted)
-    return world
+    return simulation
 
 
-def _fits(world: World) -> bool:
+def _fits(simulation: BenchmarkSimulation) -> bool:
     """Say whether the code of today takes the bundle and the state; other features would be refused."""
-    with world.scratch() as folder:
+    with simulation.scratch() as folder:
         try:
-            world.service(Path(folder) / "state.db").close()
+            simulation.service(Path(folder) / "state.db").close()
         except ConfigError:
             return False
     return True
@@ -145,7 +146,7 @@ def with_holes(event: bytes) -> bytes:
 
 
 def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) -> None:
-    """Add the profiles of copies to a state file; the first copy is the world itself."""
+    """Add the profiles of copies to a state file; the first copy is the simulation itself."""
     names = [name.decode() for name in copy_names(copies)[1:]]
     extractor, state_file = load_engine(bundle).extractor, StateFile(state)
     kept = [
@@ -172,7 +173,7 @@ def copy_profiles(bundle: Path, state: Path, copies: int, progress: Progress) ->
                     }
                     state_file.save(copies_of)
             done += len(group)
-            progress(f"copying the world: {copies} times {total:,} profiles", done / total)
+            progress(f"copying the simulation: {copies} times {total:,} profiles", done / total)
     state_file.close()
 
 
@@ -188,7 +189,7 @@ def _copy(profile: Profile, renamed: Sequence[dict[int, int]]) -> bytes:
 
 
 def _renamed(ids: Sequence[str], names: Sequence[str]) -> list[dict[int, int]]:
-    """Return for each copy the checksum of an id by that of the id in the world itself."""
+    """Return for each copy the checksum of an id by that of the id in the simulation itself."""
     return [{zlib.crc32(one.encode()): zlib.crc32((one + name).encode()) for one in ids} for name in names]
 
 
