@@ -221,7 +221,7 @@ class TestText:
 
 
 class TestWhateverIsInAFile:
-    @given(st.sampled_from(["p.csv", "p.jsonl", "p.parquet"]), st.binary(max_size=200))
+    @given(st.sampled_from([f"p{suffix}" for suffix in KINDS]), st.binary(max_size=200))
     def test_it_is_read_or_refused_with_a_sentence(self, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ConfigError):
             path = Path(folder) / name

@@ -1,8 +1,4 @@
-"""Read Parquet files of payments, and keep the project's own columns in Parquet.
-
-Times become integer milliseconds since 1970 (one without a zone is taken as UTC), dates
-'YYYY-MM-DD', decimals and times of day text, NaN None.
-"""
+"""Read Parquet files of payments, and keep the project's own columns in Parquet."""
 
 from __future__ import annotations
 
@@ -13,9 +9,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fraud_detection.adapters.files.arrow_values import (
+    DAMAGE,
+    brief,
+    check_usable,
+    is_numeric,
+    plain,
+    rows_of,
+    time_columns,
+)
 from fraud_detection.adapters.files.text_tables import known
 from fraud_detection.core.errors import ConfigError
 
@@ -23,8 +27,6 @@ Columns = dict[str, "np.ndarray | list[object]"]
 
 _SAMPLED_GROUPS = 32
 _ROWS_A_GROUP = 1 << 20
-_QUOTED = 200
-"""So many characters of a message of Arrow are said."""
 
 
 class ParquetTable:
@@ -38,13 +40,9 @@ class ParquetTable:
         with _opened(path) as file:
             schema = file.schema_arrow
             self.names: tuple[str, ...] = tuple(schema.names)
-            self.times = frozenset(field.name for field in schema if _is_time(field.type))
+            self.times = time_columns(schema)
             self.rows: int = file.metadata.num_rows
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise ConfigError(f"{path}: two columns are named {name!r}; rename one of them")
-        if self.rows == 0:
-            raise ConfigError(f"{path}: has names of columns but no rows; it needs at least one payment")
+        check_usable(path, self.names, self.rows)
 
     def sample(self, size: int) -> dict[str, list[object]]:
         """Return at most `size` rows by column, in file order, from at most 32 row groups."""
@@ -55,8 +53,8 @@ class ParquetTable:
             taken = list(_take(file.iter_batches(65_536, row_groups=groups), chosen))
             table = pa.Table.from_batches(taken, schema=file.schema_arrow)
             return {
-                name: [value for chunk in table.column(place).chunks for value in self._plain(chunk, name)]
-                for place, name in enumerate(self.names)
+                name: [value for chunk in column.chunks for value in plain(chunk, name, self.path)]
+                for name, column in zip(self.names, table.columns, strict=True)
             }
 
     def records(
@@ -66,31 +64,7 @@ class ParquetTable:
         names = known(columns if columns is not None else self.names, self.names, self.path)
         with _opened(self.path) as file:
             for batch in file.iter_batches(batch_rows, columns=list(names)):
-                values = [self._plain(batch.column(name), name) for name in names]
-                yield [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-
-    def _plain(self, column: Any, name: str) -> list[object]:  # noqa: ANN401 - pyarrow ships no types
-        try:
-            return plain(column)
-        except pa.ArrowException as error:
-            raise ConfigError(
-                f"{self.path}: column {name!r}, {column.type}, cannot be read ({error}); write it as text"
-            ) from None
-
-
-def plain(column: Any) -> list[object]:  # noqa: ANN401 - pyarrow ships no types
-    """Return the values of an Arrow array as plain Python values.
-
-    >>> plain(pa.array([1.5, float("nan"), None]))
-    [1.5, None, None]
-    >>> plain(pa.array([1_000_000_000], pa.timestamp("ns")))
-    [1000]
-    """
-    column = _simplified(column)
-    if column.null_count == 0 and _is_numeric(column.type):
-        values: list[object] = column.to_numpy(zero_copy_only=False).tolist()  # several times faster
-        return values
-    return list(column.to_pylist())
+                yield rows_of(batch, names, self.path)
 
 
 def write_columns(
@@ -156,13 +130,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
-        # What is read of a damaged page is found out while it is read.
-        raise ConfigError(f"{path}: is not a Parquet file, is cut off or damaged ({_brief(error)})") from None
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:_QUOTED]
+    except DAMAGE as error:
+        raise ConfigError(f"{path}: is not a Parquet file, is cut off or damaged ({brief(error)})") from None
 
 
 def _spread(count: int) -> list[int]:
@@ -180,40 +149,9 @@ def _take(batches: Iterable[Any], chosen: np.ndarray) -> Iterator[Any]:
         start = end
 
 
-def _is_time(kind: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
-    return bool(pa.types.is_timestamp(kind.value_type if pa.types.is_dictionary(kind) else kind))
-
-
-def _is_numeric(kind: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
-
-
-def _simplified(column: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    """Return the array in a type whose values are plain."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _simplified(column.dictionary_decode())
-    if pa.types.is_floating(kind):
-        return _without_nan(column)
-    if pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
-    if pa.types.is_date(kind):
-        return column.cast(pa.date32()).cast(pa.string())
-    if pa.types.is_duration(kind):
-        return column.cast(pa.int64())
-    textual = (pa.types.is_decimal, pa.types.is_time, pa.types.is_binary, pa.types.is_large_binary)
-    return column.cast(pa.string()) if any(is_kind(kind) for is_kind in textual) else column
-
-
-def _without_nan(column: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    numbers = column.cast(pa.float64()) if pa.types.is_float16(column.type) else column
-    missing = pc.is_nan(numbers)
-    return pc.if_else(missing, None, numbers) if pc.any(missing).as_py() else numbers
-
-
 def _array_or_list(column: Any) -> np.ndarray | list[object]:  # noqa: ANN401 - pyarrow ships no types
     is_float = pa.types.is_floating(column.type)
-    if is_float or (column.null_count == 0 and _is_numeric(column.type)):
+    if is_float or (column.null_count == 0 and is_numeric(column.type)):
         array: np.ndarray = column.to_numpy(zero_copy_only=False)
         return array
     return list(column.to_pylist())

@@ -92,11 +92,11 @@ def open_table(path: Path) -> Table:
     """Open a file by its suffix; raise ConfigError with what to change if it cannot be used.
 
     >>> from pathlib import Path
-    >>> open_table(Path("payments.xlsx"))
+    >>> open_table(Path("payments.xlsx"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     fraud_detection.core.errors.ConfigError: payments.xlsx: cannot read files that end in '.xlsx'; \
-write it as .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson or .json
+write it as .csv, .tsv, ...
     """
     _check_is_file(path)
     kind = KINDS.get(path.suffix.lower())
