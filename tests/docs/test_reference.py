@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from fraud_detection.cli.main import fraud
 from fraud_detection.core import decision_settings, project_schema
-from fraud_detection.core.decoding import Settings
+from fraud_detection.core.decoding import Duration, Settings
+from fraud_detection.core.features.names import window_feature
+from fraud_detection.core.project_schema import Statistic
 from fraud_detection.project.checks import open_project
 from tests.root import ROOT
 
@@ -27,6 +30,13 @@ def test_every_key_of_the_project_file_is_in_its_reference(kind: type[msgspec.St
     text = (ROOT / "docs/params.md").read_text()
     missing = [f.encode_name for f in msgspec.structs.fields(kind) if f"`{f.encode_name}`" not in text]
     assert not missing
+
+
+def test_every_statistic_is_in_the_reference_with_the_name_of_its_feature() -> None:
+    text = (ROOT / "docs/params.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `(card_\w+_1d)` \|", text, re.MULTILINE)
+    window = Duration.parse("1d")
+    assert rows == [(one, window_feature("card", one, window).name) for one in get_args(Statistic)]
 
 
 @pytest.mark.parametrize("name", fraud.commands)

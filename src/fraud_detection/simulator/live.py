@@ -114,3 +114,11 @@ def _chunks(
         order = np.argsort(np.concatenate([places[here] * 2, numbers * 2 + 1]), kind="stable")
         both = labels + payments
         yield [both[number] for number in order.tolist()]
+
+
+def simulated_events(seed: int, events: int) -> Iterator[bytes]:
+    """Yield a live stream with many late, repeated and malformed events, without waiting for its schedule."""
+    faults = LiveOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
+    stream = LiveStream(SimulatorSettings(seed=seed, days=1), faults)
+    flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
+    yield from itertools.islice((event for event in flat if event.strip()), events)

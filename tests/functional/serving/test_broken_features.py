@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fraud_detection.cli.look_back.parity import _events
 from fraud_detection.core.decoding import to_plain
+from fraud_detection.simulator.live import simulated_events
 from fraud_detection.training.tables.historical_rows import HistoricalTable
 from tests.conftest import SmallSimulation
 from tests.functional.http.test_service import Served
@@ -79,7 +79,7 @@ def test_a_server_reviews_it_decides_all_others_and_knows_it_after_a_kill(
 
 
 def test_what_is_served_and_what_is_replayed_are_the_same(tmp_path: Path) -> None:
-    one = next(json.loads(event)["transaction_id"] for event in _events(11, 50))
+    one = next(json.loads(event)["transaction_id"] for event in simulated_events(11, 50))
     figures = tmp_path / "parity.json"
     fraud(one, "parity", "--events=500", "--seed=11", f"--json={figures}")
     report = json.loads(figures.read_bytes())

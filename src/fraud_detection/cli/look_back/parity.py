@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -28,13 +26,14 @@ def parity(output: Output, *, events: int, seed: int) -> None:
 
     from fraud_detection.audit.parity import check_parity
     from fraud_detection.demo.demo import beyond_the_clock, demo_project
+    from fraud_detection.simulator.live import simulated_events
 
     if events < 1:
         raise ConfigError("--events: expected at least 1")
     screen = output.screen
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "parity.db"
-        stream = _events(seed, events)
+        stream = simulated_events(seed, events)
         report = check_parity(
             beyond_the_clock(demo_project()), CATEGORY_ENCODING, stream, events, state, screen.progress
         )
@@ -51,14 +50,3 @@ def parity(output: Output, *, events: int, seed: int) -> None:
             f"{report.values_different:,} values differ, and {missing:,} rows are missing: "
             "the features that are served are not those that a model is trained on"
         )
-
-
-def _events(seed: int, events: int) -> Iterator[bytes]:
-    """Yield the live stream of a simulation without waiting for its schedule."""
-    from fraud_detection.simulator.live import LiveOptions, LiveStream
-    from fraud_detection.simulator.settings import SimulatorSettings
-
-    faults = LiveOptions(late_share=0.05, repeat_share=0.02, malformed_share=0.005)
-    stream = LiveStream(SimulatorSettings(seed=seed, days=1), faults)
-    flat = (event.data.rstrip(b"\n") for chunk in stream.chunks(0) for event in chunk)
-    yield from itertools.islice((event for event in flat if event.strip()), events)
