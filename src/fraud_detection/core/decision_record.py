@@ -190,7 +190,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line of fraud decisions",
-        "oneOf": [{"$ref": f"#/$defs/{one.__name__}"} for one in RECORDS],
+        "oneOf": [{"$ref": f"#/$defs/{record.__name__}"} for record in RECORDS],
         "$defs": schemas("#/$defs/{name}"),
     }
 
@@ -213,7 +213,7 @@ def _date(days: int) -> str:
 
 
 def _reasons(reasons: Sequence[Verdict]) -> tuple[Reason, ...]:
-    return tuple([Reason(one.code, one.message) for one in reasons])
+    return tuple([Reason(reason.code, reason.message) for reason in reasons])
 
 
 def _control_group(let: ControlGroupAssignment) -> ControlGroupRecord:

@@ -52,9 +52,9 @@ class Failure:
     without values of the event, so that it may be logged.  trace: all of it.
     """
 
-    def __init__(self, one: str, raw: bytes, error: Exception) -> None:
+    def __init__(self, transaction_id: str, raw: bytes, error: Exception) -> None:
         """Take the payment's id, empty where it is not known."""
-        self.transaction_id: str = one
+        self.transaction_id: str = transaction_id
         self.raw: bytes = raw
         steps = traceback.extract_tb(error.__traceback__)
         names = " > ".join([f"{step.filename.rpartition('/')[2]}:{step.lineno}" for step in steps[-5:]])

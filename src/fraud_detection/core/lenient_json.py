@@ -76,7 +76,7 @@ def read_object(raw: bytes) -> dict[str, object]:
         raise RejectError(f"not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise RejectError(f"expected a JSON object, got {type(value).__name__}")
-    return {_name(key): _usable(one) for key, one in value.items()}
+    return {_name(key): _usable(item) for key, item in value.items()}
 
 
 def items(body: bytes) -> list[bytes] | None:
@@ -88,28 +88,28 @@ def items(body: bytes) -> list[bytes] | None:
     text = body.removeprefix(BOM).strip()
     if not (text.startswith(b"[") and text.endswith(b"]")):
         return None
-    found = list(_cut(text))
-    if not found or found[-1] != len(text) - 1:
+    commas = list(_cut(text))
+    if not commas or commas[-1] != len(text) - 1:
         return None
-    starts = [0, *found[:-1]]
-    parts = [text[start + 1 : end].strip() for start, end in zip(starts, found, strict=True)]
+    starts = [0, *commas[:-1]]
+    parts = [text[start + 1 : end].strip() for start, end in zip(starts, commas, strict=True)]
     return [] if parts == [b""] else parts
 
 
 def _cut(text: bytes) -> Iterator[int]:
     """Yield the places of the commas of a list, and of its end."""
     depth = 0
-    for found in _PART.finditer(text):
-        mark = text[found.start()]
+    for match in _PART.finditer(text):
+        mark = text[match.start()]
         if mark in b"[{":
             depth += 1
         elif mark in b"]}":
             depth -= 1
             if depth == 0:
-                yield found.start()
+                yield match.start()
                 return
         elif mark == b","[0] and depth == 1:
-            yield found.start()
+            yield match.start()
 
 
 def _shallow(text: str) -> str:
@@ -119,20 +119,20 @@ def _shallow(text: str) -> str:
     """
     pieces: list[list[str]] = [[]]
     depth = start = 0
-    for found in _TOKEN.finditer(text):
-        mark = text[found.start()]
+    for token in _TOKEN.finditer(text):
+        mark = text[token.start()]
         if mark in "[{":
             depth += 1
             if depth % LEVELS == 0:
-                pieces[-1].append(text[start : found.start()])
+                pieces[-1].append(text[start : token.start()])
                 pieces.append([])
-                start = found.start()
+                start = token.start()
         elif mark in "]}":
             if depth % LEVELS == 0 and len(pieces) > 1:
-                pieces[-1].append(text[start : found.end()])
+                pieces[-1].append(text[start : token.end()])
                 _DECODER.decode("".join(pieces.pop()))
                 pieces[-1].append("null")
-                start = found.end()
+                start = token.end()
             depth -= 1
     if len(pieces) > 1:
         message = "a list or an object has no end"

@@ -73,13 +73,13 @@ class BatchState(msgspec.Struct):
 
     def has_label(self, label: Label) -> bool:
         """Tell whether the same label came before."""
-        told = (*self.labels.get(label.transaction_id, ()), *self.redundant.get(label.transaction_id, ()))
-        return any(label.is_same_as(one) for one in told)
+        labels = (*self.labels.get(label.transaction_id, ()), *self.redundant.get(label.transaction_id, ()))
+        return any(label.is_same_as(known) for known in labels)
 
     def current_label(self, transaction_id: str) -> Label | None:
         """Return the current label of a payment."""
-        told = self.labels.get(transaction_id)
-        return told[-1] if told else None
+        labels = self.labels.get(transaction_id)
+        return labels[-1] if labels else None
 
     def labels_up_to(self, transaction_id: str, sequence: int) -> list[tuple[Label, int | None]]:
         """Return the labels up to an event, each with the known_at of the one that it supersedes.
@@ -96,8 +96,8 @@ class BatchState(msgspec.Struct):
         known = self.labels.get(transaction_id)
         if known is None:
             return []
-        told = [one for one in known if one.sequence <= sequence]
-        return list(zip(told, [None, *(one.known_at for one in told)], strict=False))
+        labels = [label for label in known if label.sequence <= sequence]
+        return list(zip(labels, [None, *(label.known_at for label in labels)], strict=False))
 
 
 class DedupIndex(Protocol):

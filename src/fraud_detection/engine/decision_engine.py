@@ -105,7 +105,7 @@ class DecisionEngine:
             self._limit(payments, decisions, redelivered)
             self._complete(self.champion, payments, rows, decisions)
             return decisions
-        found: dict[int, Decision] = {}
+        by_position: dict[int, Decision] = {}
         places: dict[bool, list[int]] = {True: [], False: []}
         for place, payment in enumerate(payments):
             try:
@@ -113,14 +113,14 @@ class DecisionEngine:
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
-                found[place] = self._isolated(self.champion, payment, error)
+                by_position[place] = self._isolated(self.champion, payment, error)
         sides = [(canary.strategy, places[True]), (self.champion, places[False])]
         for strategy, own in sides:
             proposed = self._propose(strategy, [payments[at] for at in own], [rows[at] for at in own])
-            found.update(zip(own, proposed, strict=True))
+            by_position.update(zip(own, proposed, strict=True))
         # The decline cap sees the order of the stream, so that no cutting into batches changes what it
         # admits.
-        decisions = [found[place] for place in range(len(payments))]
+        decisions = [by_position[place] for place in range(len(payments))]
         self._limit(payments, decisions, redelivered)
         for strategy, own in sides:
             part = [decisions[at] for at in own]
@@ -142,21 +142,21 @@ class DecisionEngine:
                 return [self._isolated(strategy, payments[0], error)]
         failed = len(self.failures)
         half = len(payments) // 2
-        found = self._propose(strategy, payments[:half], rows[:half])
-        found += self._propose(strategy, payments[half:], rows[half:])
-        broken = {one.transaction_id for one in self.failures[failed:]}
+        proposed = self._propose(strategy, payments[:half], rows[:half])
+        proposed += self._propose(strategy, payments[half:], rows[half:])
+        broken = {failure.transaction_id for failure in self.failures[failed:]}
         good = [place for place, payment in enumerate(payments) if payment.transaction_id not in broken]
         if len(payments) > len(good) > 0:
             # Once more together: the scorer keeps what it was asked last, for reasons and counts.
             again = self._propose(strategy, [payments[at] for at in good], [rows[at] for at in good])
             for at, decision in zip(good, again, strict=True):
-                found[at] = decision
-        return found
+                proposed[at] = decision
+        return proposed
 
     def _isolated(self, strategy: DecisionStrategy, payment: Transaction, error: Exception) -> Decision:
-        one = payment.transaction_id
-        self.failures.append(Failure(one, b"", error))
-        return unforeseen(one, strategy.policy.name, strategy.bundle, strategy.config_id)
+        transaction_id = payment.transaction_id
+        self.failures.append(Failure(transaction_id, b"", error))
+        return unforeseen(transaction_id, strategy.policy.name, strategy.bundle, strategy.config_id)
 
     def _proposed(
         self, strategy: DecisionStrategy, payments: Sequence[Transaction], rows: Sequence[array[float]]
@@ -187,16 +187,18 @@ class DecisionEngine:
             decision = decisions[place]
             wanted = decision.action is Action.DECLINE
             try:
-                given = wanted and decline_cap.allows(payment.event_time)
-                decline_cap.add(payment.event_time, declined=given)
+                declined = wanted and decline_cap.allows(payment.event_time)
+                decline_cap.add(payment.event_time, declined=declined)
             except NOT_OF_ONE_EVENT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and ends at one payment
-                one = payment.transaction_id
-                self.failures.append(Failure(one, b"", error))
-                decisions[place] = unforeseen(one, decision.policy, decision.bundle, decision.config_id)
+                transaction_id = payment.transaction_id
+                self.failures.append(Failure(transaction_id, b"", error))
+                decisions[place] = unforeseen(
+                    transaction_id, decision.policy, decision.bundle, decision.config_id
+                )
                 continue
-            if given is not wanted:
+            if declined is not wanted:
                 decisions[place] = capped(decision, decline_cap.message)
         while earlier:
             decline_cap.add(earlier[-1].event_time, declined=earlier.pop().declined)
@@ -235,8 +237,8 @@ class DecisionEngine:
     ) -> None:
         doubtful = [
             place
-            for place, one in enumerate(decisions)
-            if one.reasons and one.action is not Action.APPROVE and not one.is_failure
+            for place, decision in enumerate(decisions)
+            if decision.reasons and decision.action is not Action.APPROVE and not decision.is_failure
         ]
         self.stages.lap(DECIDE)
         _explain(strategy, rows, decisions, doubtful)

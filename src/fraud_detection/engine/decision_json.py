@@ -30,14 +30,14 @@ def outcome_line(outcome: Outcome, row: int | None = None) -> bytes:
     return encode(_record(outcome if isinstance(outcome, Quarantined) else outcome.label, delivery)) + b"\n"
 
 
-def encode_logged(told: tuple[Decision, int] | Label | Quarantined) -> bytes:
+def encode_logged(item: tuple[Decision, int] | Label | Quarantined) -> bytes:
     """Return the line of a decision (with the event's time in ms), of a label, or of a refusal."""
-    return encode(_record(told)) + b"\n"
+    return encode(_record(item)) + b"\n"
 
 
-def _record(told: tuple[Decision, int] | Label | Quarantined, delivery: Delivery | None = None) -> Record:
-    if isinstance(told, Conflict):
-        return conflict_record(told, delivery)
-    if isinstance(told, Quarantined):
-        return quarantine_record(told, delivery)
-    return label_record(told, delivery) if isinstance(told, Label) else decision_record(*told, delivery)
+def _record(item: tuple[Decision, int] | Label | Quarantined, delivery: Delivery | None = None) -> Record:
+    if isinstance(item, Conflict):
+        return conflict_record(item, delivery)
+    if isinstance(item, Quarantined):
+        return quarantine_record(item, delivery)
+    return label_record(item, delivery) if isinstance(item, Label) else decision_record(*item, delivery)

@@ -118,8 +118,8 @@ def _strategy(
     review_at = cutoffs.review_at if settings.review_at is None else settings.review_at
     decline_at = cutoffs.decline_at if settings.decline_at is None else settings.decline_at
     typical = [
-        math.nan if one.typical_value is None else one.typical_value
-        for one in bundle.contents.reference.features
+        math.nan if feature.typical_value is None else feature.typical_value
+        for feature in bundle.contents.reference.features
     ]
     values = {f"{name}_code": list(shares) for name, shares in features.category_encoding.items()}
     return DecisionStrategy(

@@ -96,14 +96,20 @@ class Pipeline:
         self._redelivered, self._decided = [], 0
         result = self._update_profiles(events, allowed(parsed, senders), sequences)
         self.stages.lap(FEATURES)
-        decided = [one for one in result.outcomes if isinstance(one, Decided) and one.decision is _UNDECIDED]
+        decided = [
+            outcome
+            for outcome in result.outcomes
+            if isinstance(outcome, Decided) and outcome.decision is _UNDECIDED
+        ]
         decisions = self.decision_engine.decide(
-            [one.payment for one in decided], [one.values for one in decided], self._redelivered
+            [outcome.payment for outcome in decided],
+            [outcome.values for outcome in decided],
+            self._redelivered,
         )
         self.failures += self.decision_engine.failures
         self.counted_through = max(self.counted_through, self.memory.sequence)
-        for one, decision in zip(decided, decisions, strict=True):
-            one.decision = self.notes.on(one.payment, decision)
+        for outcome, decision in zip(decided, decisions, strict=True):
+            outcome.decision = self.notes.on(outcome.payment, decision)
         name_senders(result.outcomes, senders)
         return result
 
@@ -158,10 +164,10 @@ class Pipeline:
     def _load_state(self, parsed: Sequence[Parsed]) -> BatchState:
         """Load deduplication state and profiles for the whole batch, with one call each."""
         payments = [item for item in parsed if isinstance(item, Transaction)]
-        told = [item for item in parsed if isinstance(item, Label)]
-        told += self._matured_by(max([payment.event_time for payment in payments], default=-1))
+        labels = [item for item in parsed if isinstance(item, Label)]
+        labels += self._matured_by(max([payment.event_time for payment in payments], default=-1))
         known = self.dedup_index.batch_state(
-            [payment.transaction_id for payment in payments], [label.transaction_id for label in told]
+            [payment.transaction_id for payment in payments], [label.transaction_id for label in labels]
         )
         self.memory.prefetch([payment.entities for payment in payments] + list(known.entities.values()))
         return known
@@ -215,10 +221,10 @@ class Pipeline:
         if not isinstance(item, Transaction):
             outcome: Outcome = self._unreadable(raw, error)
             return outcome, self.failures[-1]
-        one, conflict = item.transaction_id, None
+        transaction_id, conflict = item.transaction_id, None
         try:
-            known = self.dedup_index.batch_state([one], [])
-            if one in known.already_processed:
+            known = self.dedup_index.batch_state([transaction_id], [])
+            if transaction_id in known.already_processed:
                 conflict = self._conflict(raw, item, known, [])
         except NOT_OF_ONE_EVENT:
             raise
@@ -236,27 +242,29 @@ class Pipeline:
             raise error
         if not isinstance(item, Transaction):
             return self._unreadable(raw, error)
-        one = item.transaction_id
-        self.failures.append(Failure(one, raw, error))
-        if one in known.already_processed:
-            return Duplicate(one)
-        known.already_processed[one] = 0
-        known.entities[one] = item.entities
+        transaction_id = item.transaction_id
+        self.failures.append(Failure(transaction_id, raw, error))
+        if transaction_id in known.already_processed:
+            return Duplicate(transaction_id)
+        known.already_processed[transaction_id] = 0
+        known.entities[transaction_id] = item.entities
         # The decline cap counts it where it stands, like every payment that is not declined.
         self._redelivered.append(Redelivered(self._decided, item.event_time, declined=False))
         values = array("d", [math.nan]) * len(self.memory.extractor.definitions)
         by = self.decision_engine.champion
-        return Decided(raw, item, values, unforeseen(one, by.policy.name, by.bundle, by.config_id))
+        return Decided(raw, item, values, unforeseen(transaction_id, by.policy.name, by.bundle, by.config_id))
 
     def _conflict(
         self, raw: bytes, payment: Transaction, known: BatchState, outcomes: list[Outcome]
     ) -> Conflict | None:
         """Compare a payment with the first one under its id; rare, so nothing is cached for it."""
-        one, fields = payment.transaction_id, None
-        first = known.first.get(one)
+        transaction_id, fields = payment.transaction_id, None
+        first = known.first.get(transaction_id)
         if first is None:
             of_batch = (past for past in outcomes if isinstance(past, Decided))
-            before = next((past.payment for past in of_batch if past.payment.transaction_id == one), payment)
+            before = next(
+                (past.payment for past in of_batch if past.payment.transaction_id == transaction_id), payment
+            )
             fields = differing_fields(self.parser.schema, before, payment)
         elif first.event == raw or (not first.event and first.digest in (b"", content_digest(payment))):
             return None
@@ -267,7 +275,7 @@ class Pipeline:
         reason = "conflict: transaction_id already decided with other content"
         if fields:
             reason += f": {', '.join(fields)} differ"
-        return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), one)
+        return Conflict(raw, reason, f"$.{self.parser.id_reader.field}".rstrip("."), transaction_id)
 
     def _differing(self, event: bytes, payment: Transaction) -> tuple[str, ...] | None:
         """Return the fields that differ from an event of before; None where it can no longer be read."""
@@ -295,19 +303,19 @@ class Pipeline:
             )
 
     def _apply_label(self, label: Label, known: BatchState) -> AppliedLabel | RedundantLabel | Duplicate:
-        one, sequence = label.transaction_id, self.memory.sequence
-        ids, current = known.entities.get(one), known.current_label(one)
-        for told, supersedes_known_at in known.labels_up_to(one, sequence):
-            if told.sequence == sequence and ids is not None:
+        transaction_id, sequence = label.transaction_id, self.memory.sequence
+        ids, current = known.entities.get(transaction_id), known.current_label(transaction_id)
+        for earlier, supersedes_known_at in known.labels_up_to(transaction_id, sequence):
+            if earlier.sequence == sequence and ids is not None:
                 self.memory.reapply_label(
-                    ids, told.known_at, fraud=told.fraud, supersedes_known_at=supersedes_known_at
+                    ids, earlier.known_at, fraud=earlier.fraud, supersedes_known_at=supersedes_known_at
                 )
         if not label.supersedes(current):
             if known.has_label(label):
-                return Duplicate(one, is_label=True)
-            known.redundant.setdefault(one, []).append(label)
+                return Duplicate(transaction_id, is_label=True)
+            known.redundant.setdefault(transaction_id, []).append(label)
             return RedundantLabel(label)
-        known.labels.setdefault(one, []).append(label)
+        known.labels.setdefault(transaction_id, []).append(label)
         supersedes_known_at = None if current is None else current.known_at
         if ids is not None:
             self.memory.apply_label(

@@ -82,9 +82,9 @@ def _read_labels(reader: HistoryReader, path: Path) -> None:
     for raw in label_events(path):
         reader.take(raw, None)
         rows += 1
-    found = reader.history.refused[refused:]
-    if found and len(found) == rows:
-        place, reason = found[0]
+    errors = reader.history.refused[refused:]
+    if errors and len(errors) == rows:
+        place, reason = errors[0]
         raise ConfigError(
             f"{path}: none of {rows:,} labels can be read; the first: {reason} - at `{place}`; name the "
             "columns as `schema.transaction_id` and `schema.label` of the project file do"

@@ -64,7 +64,7 @@ def eligibility_of(content: bytes, name: str) -> ControlGroupEligibility | None:
     if project.control_group is None:
         return None
     decimals = DECIMALS if project.schema.amount is None else project.schema.amount.decimals
-    deny_lists = frozenset(one.name for one in project.lists if one.kind == "deny")
+    deny_lists = frozenset(value_list.name for value_list in project.lists if value_list.kind == "deny")
     return ControlGroupEligibility(round(project.control_group.max_amount * 10**decimals), deny_lists)
 
 
@@ -73,13 +73,13 @@ def state_files(named: Sequence[Path]) -> list[Path]:
 
     Raises ConfigError for a name that has neither.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in named:
         shards = sorted(path.parent.glob(f"{path.stem}.worker-*-of-*{path.suffix}"))
         if not path.exists() and not shards:
             raise ConfigError(f"{path}: no such state file; name one of `fraud run` or `fraud serve`")
-        found += [path] if path.exists() else shards
-    return list(dict.fromkeys(found))
+        files += [path] if path.exists() else shards
+    return list(dict.fromkeys(files))
 
 
 class DecisionHistory:

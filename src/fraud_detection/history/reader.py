@@ -102,24 +102,24 @@ class HistoryReader:
         self, decision: LoggedDecision, eligibility: ControlGroupEligibility | None
     ) -> None:
         """Take a payment that was decided; what its own row says of its label nobody was told."""
-        one = decision.transaction_id
+        transaction_id = decision.transaction_id
         try:
-            payment = self.parser.record(self.parser.decode(decision.event), one)
+            payment = self.parser.record(self.parser.decode(decision.event), transaction_id)
         except RejectError as error:
             self.history.refused.append((error.path, error.reason))
             return
         self.history.decided += 1
         weight = weight_of(decision, payment.amount, eligibility)
         if weight != 1:
-            self.history.weights[one] = weight
+            self.history.weights[transaction_id] = weight
         if self._is_repeated(payment):
             return
         self.history.payments.append(HistoricalPayment(payment, None, payment.event_time))
 
     def _is_repeated(self, payment: Transaction) -> bool:
         """Tell whether the id came before, and note it where it did not."""
-        one, payments = payment.transaction_id, self.history.payments
-        place = self.seen.setdefault(one, len(payments))
+        transaction_id, payments = payment.transaction_id, self.history.payments
+        place = self.seen.setdefault(transaction_id, len(payments))
         if place == len(payments):
             return False
         self.history.repeated += 1
@@ -147,8 +147,8 @@ class HistoryReader:
         return history
 
     def _known_until(self) -> int | None:
-        joined = [told for one, told in self.labels.items() if one in self.seen]
-        apart = (label.available_from for told in joined for label in told)
+        joined = [labels for transaction_id, labels in self.labels.items() if transaction_id in self.seen]
+        apart = (label.available_from for labels in joined for label in labels)
         latest = max((past.payment.event_time for past in self.history.payments), default=None)
         return None if latest is None else max([latest, self.known_until_in_rows, *apart])
 

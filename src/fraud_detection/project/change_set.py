@@ -126,13 +126,13 @@ def described(project: Project, change: Change) -> Iterator[str]:
 
 
 def _described_names(project: Project, change: Change) -> Iterator[str]:
-    rules, lists = ({one.name for one in block} for block in (project.rules, project.lists))
+    rules, lists = ({settings.name for settings in block} for block in (project.rules, project.lists))
     for rule in change.rules:
         kind = "rule" if rule.name in rules else "new rule"
         yield f"{kind} {rule.name}: {rule.action} when {' '.join(rule.when.split())}"
-    for one in change.lists:
-        kind = "list" if one.name in lists else "new list"
-        yield f"{kind} {one.name}: {one.kind} {len(one.entries):,} values of {one.of}"
+    for settings in change.lists:
+        kind = "list" if settings.name in lists else "new list"
+        yield f"{kind} {settings.name}: {settings.kind} {len(settings.entries):,} values of {settings.of}"
     for name, entries in change.entries.items():
         yield f"onto the list {name}: {', '.join(entry.value for entry in entries)}"
     for name, values in change.without_entries.items():
@@ -160,11 +160,11 @@ class _Block(msgspec.Struct, frozen=True):
     key: Literal["name", "value"]
 
     def keys(self, settings: Sequence[object]) -> list[str]:
-        return [str(getattr(one, self.key)) for one in settings]
+        return [str(getattr(setting, self.key)) for setting in settings]
 
 
-def _replaced(current: S, given: Mapping[str, object]) -> S:
-    return msgspec.structs.replace(current, **_given(given))
+def _replaced(current: S, new: Mapping[str, object]) -> S:
+    return msgspec.structs.replace(current, **_given(new))
 
 
 def _given(fields: Mapping[str, object]) -> dict[str, object]:
@@ -173,42 +173,42 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _with_entries(lists: Sequence[ListSettings], change: Change) -> tuple[ListSettings, ...]:
     """Put entries onto lists and take others off."""
-    names = {one.name for one in lists}
+    names = {value_list.name for value_list in lists}
     for block, wanted in (("entries", change.entries), ("without_entries", change.without_entries)):
         for name in wanted:
             if name not in names:
                 there = ", ".join(sorted(names)) or "none"
                 raise ConfigError(f"there is no list `{name}` (there are: {there}) - at `$.{block}.{name}`")
-    return tuple(_with_own_entries(one, change) for one in lists)
+    return tuple(_with_own_entries(value_list, change) for value_list in lists)
 
 
-def _with_own_entries(one: ListSettings, change: Change) -> ListSettings:
-    block = _Block(f"entries.{one.name}", "value")
-    given, without = change.entries.get(one.name, ()), change.without_entries.get(one.name, ())
-    return msgspec.structs.replace(one, entries=_merged(one.entries, given, without, block))
+def _with_own_entries(value_list: ListSettings, change: Change) -> ListSettings:
+    block = _Block(f"entries.{value_list.name}", "value")
+    new, without = change.entries.get(value_list.name, ()), change.without_entries.get(value_list.name, ())
+    return msgspec.structs.replace(value_list, entries=_merged(value_list.entries, new, without, block))
 
 
 def _merged(
-    current: tuple[T, ...], given: Sequence[T], without: Sequence[str], block: _Block
+    current: tuple[T, ...], new_settings: Sequence[T], without: Sequence[str], block: _Block
 ) -> tuple[T, ...]:
     """Lay settings over others: equal keys in place, new ones behind, unwanted ones away."""
-    there, own = block.keys(current), block.keys(given)
+    there, own = block.keys(current), block.keys(new_settings)
     for problem in _problems(there, own, without, block.path):
         raise ConfigError(problem)
-    new = dict(zip(own, given, strict=True))
-    kept = [new.pop(key, one) for key, one in zip(there, current, strict=True) if key not in without]
-    return (*kept, *new.values())
+    new = dict(zip(own, new_settings, strict=True))
+    merged = [
+        new.pop(key, setting) for key, setting in zip(there, current, strict=True) if key not in without
+    ]
+    return (*merged, *new.values())
 
 
-def _problems(
-    current: Sequence[str], given: Sequence[str], without: Sequence[str], path: str
-) -> Iterator[str]:
+def _problems(current: Sequence[str], new: Sequence[str], without: Sequence[str], path: str) -> Iterator[str]:
     for key in without:
         if key not in current:
             there = ", ".join(current) or "none"
             yield f"there is no `{key}` to take away (there are: {there}) - at `$.without_{path}`"
-        if key in given:
+        if key in new:
             yield f"`{key}` is given and taken away at once - at `$.without_{path}`"
-    for position, key in enumerate(given):
-        if key in given[:position]:
+    for position, key in enumerate(new):
+        if key in new[:position]:
             yield f"`{key}` stands twice - at `$.{path}[{position}]`"

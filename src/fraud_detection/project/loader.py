@@ -74,9 +74,9 @@ def _label(schema: Schema) -> Iterator[tuple[str, str]]:
         yield "no value means fraud", "$.schema.label.positive"
     if both := sorted(positive & negative):
         yield f"{', '.join(both)} cannot mean fraud and legitimate at once", "$.schema.label"
-    told = {label.field, label.known_at}
+    outcome_fields = {label.field, label.known_at}
     for place, source in _sources(schema):
-        for field in told & {source.field, *source.aliases}:
+        for field in outcome_fields & {source.field, *source.aliases}:
             yield f"the field `{field}` tells the outcome, so nothing may be decided by it", place
 
 
@@ -106,8 +106,8 @@ def _memory(project: Project, name: str, entity: EntityFeatures) -> Iterator[str
     known = ", ".join(schema.entities) or "none"
     if name not in schema.entities:
         yield f"no entity `{name}` in the schema (there are: {known})"
-    for other in {*entity.distinct, *entity.first_seen} - (schema.entities.keys() - {name}):
-        yield f"`{other}` is not another entity (there are: {known})"
+    for related in {*entity.distinct, *entity.first_seen} - (schema.entities.keys() - {name}):
+        yield f"`{related}` is not another entity (there are: {known})"
     if entity.speed and schema.place is None:
         yield "speed needs `schema.place`"
     if entity.risk and schema.label is None:

@@ -99,12 +99,12 @@ class _SettingsLoader(Composer, yaml.CSafeLoader):
 
     def _size(self, node: yaml.Node) -> int:
         """Return how many values a node stands for, those that its aliases repeat among them."""
-        found = self._sizes.get(id(node))
-        if found is None:
+        size = self._sizes.get(id(node))
+        if size is None:
             children = [] if isinstance(node, yaml.ScalarNode) else node.value
-            flat = [one for child in children for one in (child if isinstance(child, tuple) else (child,))]
-            found = self._sizes[id(node)] = 1 + sum(self._size(child) for child in flat)
-        return found
+            flat = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+            size = self._sizes[id(node)] = 1 + sum(self._size(child) for child in flat)
+        return size
 
 
 def _refusal(problem: str, mark: Any) -> yaml.constructor.ConstructorError:  # noqa: ANN401 - two kinds of marks

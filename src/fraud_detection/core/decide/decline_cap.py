@@ -47,13 +47,13 @@ def merged(counts: Iterable[DeclineCounts], part_ms: int) -> Parts:
     >>> merged([one, other], 120)
     {2: (11, 3), 3: (4, 0)}
     """
-    found: Parts = {}
-    for one in counts:
-        for part, (payments, declines) in one.parts.items():
-            at = part if one.part_ms == part_ms else ((part + 1) * one.part_ms - 1) // part_ms
-            before = found.get(at, (0, 0))
-            found[at] = (before[0] + payments, before[1] + declines)
-    return found
+    total: Parts = {}
+    for counted in counts:
+        for part, (payments, declines) in counted.parts.items():
+            at = part if counted.part_ms == part_ms else ((part + 1) * counted.part_ms - 1) // part_ms
+            before = total.get(at, (0, 0))
+            total[at] = (before[0] + payments, before[1] + declines)
+    return total
 
 
 class DeclineCap:

@@ -23,7 +23,7 @@ Span = tuple[int, int]
 """From when, and until when something holds, in ms of event time."""
 
 
-def span(kept: Kept, within: Span = ALWAYS) -> Span:
+def span(expiring: Kept, within: Span = ALWAYS) -> Span:
     """Return when something that people put live speaks, as a part of a longer span.
 
     >>> from fraud_detection.core.decision_settings import ListEntry
@@ -32,10 +32,10 @@ def span(kept: Kept, within: Span = ALWAYS) -> Span:
     (3, 9)
     """
     since, until = within
-    if kept.snoozed_until is not None:
-        since = max(since, kept.snoozed_until.ms)
-    if kept.expires is not None:
-        until = min(until, kept.expires.ms)
+    if expiring.snoozed_until is not None:
+        since = max(since, expiring.snoozed_until.ms)
+    if expiring.expires is not None:
+        until = min(until, expiring.expires.ms)
     return since, until
 
 
@@ -59,30 +59,32 @@ class ValueList:
         value = self._read(payment, ())
         if value is None:
             return None
-        found = self._values.get(value)
-        if found is None:
+        listed = self._values.get(value)
+        if listed is None:
             return None
-        since, until, verdict = found
+        since, until, verdict = listed
         return verdict if since <= payment.event_time < until else None
 
 
-def compile_list(one: ListSettings, texts: Mapping[str, ReadText], path: str) -> ValueList:
+def compile_list(settings: ListSettings, texts: Mapping[str, ReadText], path: str) -> ValueList:
     """Compile a list; raise ConfigError where it is of no text field, or names a value twice."""
-    if one.of not in texts:
+    if settings.of not in texts:
         raise ConfigError(
-            f"the list `{one.name}` is of `{one.of}`, which is no entity or category; there are: "
+            f"the list `{settings.name}` is of `{settings.of}`, which is no entity or category; there are: "
             f"{', '.join(texts)} - at `{path}.of`"
         )
     values: dict[str, tuple[Span, str]] = {}
-    for place, entry in enumerate(one.entries):
+    for place, entry in enumerate(settings.entries):
         # As an event's value is read: "12.0" is the 12 of a payment.
         value = whole(entry.value.strip())
         if value in values:
-            raise ConfigError(f"`{entry.value}` stands twice on `{one.name}` - at `{path}.entries[{place}]`")
-        values[value] = (span(entry, span(one)), _words(one, entry))
-    return ValueList(one.name, texts[one.of], ACTIONS[one.kind], values)
+            raise ConfigError(
+                f"`{entry.value}` stands twice on `{settings.name}` - at `{path}.entries[{place}]`"
+            )
+        values[value] = (span(entry, span(settings)), _words(settings, entry))
+    return ValueList(settings.name, texts[settings.of], ACTIONS[settings.kind], values)
 
 
-def _words(one: ListSettings, entry: ListEntry) -> str:
-    why = entry.reason or one.reason
-    return f"{one.of} is on the list `{one.name}`" + (f": {why}" if why else "")
+def _words(settings: ListSettings, entry: ListEntry) -> str:
+    why = entry.reason or settings.reason
+    return f"{settings.of} is on the list `{settings.name}`" + (f": {why}" if why else "")

@@ -49,4 +49,4 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     ),
 }
 
-SIGNATURES: Final = ", ".join(f"{name}({', '.join(one.takes)})" for name, one in FUNCTIONS.items())
+SIGNATURES: Final = ", ".join(f"{name}({', '.join(function.takes)})" for name, function in FUNCTIONS.items())

@@ -181,8 +181,8 @@ class _Compiler:
                 return rule_terms.sameness(c, d, wanted=isinstance(op, ast.Eq))
             case Text(), Text():
                 raise self.refusal(f"{self.said(left)} and {self.said(right)} are text, which has no order")
-            case one, other:
-                kinds = f"{self.said(left)} is {one.kind} and {self.said(right)} is {other.kind}"
+            case first, second:
+                kinds = f"{self.said(left)} is {first.kind} and {self.said(right)} is {second.kind}"
                 raise self.refusal(f"{kinds}; they cannot be compared")
 
     def membership(self, left: ast.expr, right: ast.expr, *, wanted: bool) -> Condition:

@@ -44,7 +44,7 @@ class RuleSet:
         """Take conditions, each with the verdict to give when it holds, and lists; see `compile_rules`."""
         self._rules = tuple(rules)
         self._lists = tuple(lists)
-        self._final = frozenset(one.name for one in lists if one.denies)
+        self._final = frozenset(value_list.name for value_list in lists if value_list.denies)
 
     def fired(self, payment: Transaction, values: Sequence[float]) -> list[Verdict]:
         """Return the verdict of every list and rule that holds, in the order of declaration.
@@ -52,17 +52,19 @@ class RuleSet:
         Where a list denies, no list approves.
         """
         time_ms = payment.event_time
-        found = [
+        by_rules = [
             verdict
             for holds, verdict, (since, until) in self._rules
             if since <= time_ms < until and holds(payment, values)
         ]
         if not self._lists:
-            return found
-        told = [verdict for one in self._lists if (verdict := one.verdict(payment)) is not None]
-        if any(verdict.action is Action.DECLINE for verdict in told):
-            told = [verdict for verdict in told if verdict.action is not Action.APPROVE]
-        return told + found
+            return by_rules
+        by_lists = [
+            verdict for value_list in self._lists if (verdict := value_list.verdict(payment)) is not None
+        ]
+        if any(verdict.action is Action.DECLINE for verdict in by_lists):
+            by_lists = [verdict for verdict in by_lists if verdict.action is not Action.APPROVE]
+        return by_lists + by_rules
 
     def conditions(self, payment: Transaction, values: Sequence[float]) -> list[bool | None]:
         """Return what each rule's condition says, in order, also of rules that are not in force.
@@ -97,14 +99,16 @@ def compile_rules(
     """
     fields = _fields(schema, feature_names)
     names = [(rule.name, f"$.rules[{place}]") for place, rule in enumerate(rules)]
-    _check_not_reserved([*names, *((one.name, f"$.lists[{place}]") for place, one in enumerate(lists))])
+    _check_not_reserved(
+        [*names, *((settings.name, f"$.lists[{place}]") for place, settings in enumerate(lists))]
+    )
     texts = {name: field.read for name, field in fields.items() if isinstance(field, Text)}
     return RuleSet(
         [
             (compile_condition(rule.when, fields, f"$.rules[{place}].when"), _verdict(rule), span(rule))
             for place, rule in enumerate(rules)
         ],
-        [compile_list(one, texts, f"$.lists[{place}]") for place, one in enumerate(lists)],
+        [compile_list(settings, texts, f"$.lists[{place}]") for place, settings in enumerate(lists)],
     )
 
 
@@ -113,12 +117,12 @@ def _verdict(rule: RuleSettings) -> Verdict:
 
 
 def _check_not_reserved(names: Sequence[tuple[str, str]]) -> None:
-    taken = dict.fromkeys(RESERVED, "a reason of the policy")
+    used = dict.fromkeys(RESERVED, "a reason of the policy")
     for name, place in names:
-        if name in taken:
-            message = f"the name `{name}` is taken by {taken[name]}; choose another - at `{place}.name`"
+        if name in used:
+            message = f"the name `{name}` is taken by {used[name]}; choose another - at `{place}.name`"
             raise ConfigError(message)
-        taken[name] = "another list" if place.startswith("$.lists") else "another rule"
+        used[name] = "another list" if place.startswith("$.lists") else "another rule"
 
 
 def _fields(schema: Schema, feature_names: Sequence[str]) -> dict[str, Field]:

@@ -21,17 +21,17 @@ class DistinctIds:
         self.limit: int = limit
         self.last_seen: dict[int, int] = {}
 
-    def add(self, time_ms: int, other: int) -> None:
-        """Record that `other` was seen at `time_ms`."""
+    def add(self, time_ms: int, key: int) -> None:
+        """Record that the id `key` was seen at `time_ms`."""
         last_seen = self.last_seen
-        if last_seen.get(other, -1) < time_ms:
-            last_seen[other] = time_ms
+        if last_seen.get(key, -1) < time_ms:
+            last_seen[key] = time_ms
             if len(last_seen) > self.limit:
                 self._forget_oldest()
 
-    def knows(self, other: int) -> bool:
-        """Return whether `other` is among the kept ids."""
-        return other in self.last_seen
+    def knows(self, key: int) -> bool:
+        """Return whether `key` is among the kept ids."""
+        return key in self.last_seen
 
     def since(self, time_ms: int) -> int:
         """Return how many of the kept ids were seen after `time_ms`."""
@@ -52,9 +52,9 @@ class DistinctIds:
         for seen in self.last_seen.values():
             latest = max(latest, seen)
         flat = [latest]
-        for other in sorted(self.last_seen):
-            flat.append(other)
-            flat.append(latest - self.last_seen[other])
+        for key in sorted(self.last_seen):
+            flat.append(key)
+            flat.append(latest - self.last_seen[key])
         return flat
 
     def load_list(self, flat: list[int]) -> None:
@@ -64,7 +64,7 @@ class DistinctIds:
 
     def _forget_oldest(self) -> None:
         oldest, oldest_time = -1, -1
-        for other, seen in self.last_seen.items():
-            if oldest < 0 or seen < oldest_time or (seen == oldest_time and other < oldest):
-                oldest, oldest_time = other, seen
+        for key, seen in self.last_seen.items():
+            if oldest < 0 or seen < oldest_time or (seen == oldest_time and key < oldest):
+                oldest, oldest_time = key, seen
         del self.last_seen[oldest]

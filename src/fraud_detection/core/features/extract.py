@@ -53,11 +53,11 @@ class EntityExtractor:
         related = sorted({*settings.distinct, *settings.first_seen}, key=positions.index)
         self.name: str = name
         self.index: int = positions.index(name)
-        self.others: list[int] = [positions.index(other) for other in related]
+        self.others: list[int] = [positions.index(entity) for entity in related]
         self.distinct: list[list[int]] = [
-            [w.ms for w in settings.distinct.get(other, ())] for other in related
+            [w.ms for w in settings.distinct.get(entity, ())] for entity in related
         ]
-        self.first_seen: list[bool] = [other in settings.first_seen for other in related]
+        self.first_seen: list[bool] = [entity in settings.first_seen for entity in related]
         self.statistics: list[int] = _statistics(settings, has_amount=project.schema.amount is not None)
         self.time_since_last: bool = settings.time_since_last
         self.speed: bool = settings.speed
@@ -113,9 +113,9 @@ class EntityExtractor:
         if self.speed and payment.place is not None:
             place: tuple[float, float] = payment.place
             profile.add_place(time_ms, place[0], place[1])
-        for slot, other in enumerate(self.others):
-            if keys[other] >= 0:
-                profile.distinct_ids[slot].add(time_ms, keys[other])
+        for slot, index in enumerate(self.others):
+            if keys[index] >= 0:
+                profile.distinct_ids[slot].add(time_ms, keys[index])
 
     def _read_window(self, aggregate: Aggregate, value: float, row: list[float]) -> None:
         for statistic in self.statistics:
@@ -129,16 +129,16 @@ class EntityExtractor:
                 row.append(window_statistic(statistic, aggregate, value, self.scale))
 
     def _read_distinct_ids(self, profile: Profile, keys: list[int], now: int, row: list[float]) -> None:
-        for slot, other in enumerate(self.others):
+        for slot, index in enumerate(self.others):
             distinct_ids = profile.distinct_ids[slot]
             if len(self.distinct[slot]) > 0:
                 for count in distinct_ids.since_each(self._begins(slot, now)):
                     row.append(float(count))
             if self.first_seen[slot]:
-                if keys[other] < 0:
+                if keys[index] < 0:
                     row.append(NAN)
                 else:
-                    row.append(0.0 if distinct_ids.knows(keys[other]) else 1.0)
+                    row.append(0.0 if distinct_ids.knows(keys[index]) else 1.0)
 
     def _begins(self, slot: int, now: int) -> list[int]:
         """Return the last ms before each of the windows in which distinct ids are counted."""
@@ -271,8 +271,8 @@ def entity_keys(payment: Transaction) -> list[int]:
     """Return a 32-bit checksum of each entity's id, the same in every process; -1 where there is none."""
     keys: list[int] = []
     ids: tuple[str | None, ...] = payment.entities
-    for one in ids:
-        keys.append(-1 if one is None else zlib.crc32(one.encode()))
+    for entity_id in ids:
+        keys.append(-1 if entity_id is None else zlib.crc32(entity_id.encode()))
     return keys
 
 
@@ -298,22 +298,22 @@ def window_statistic(statistic: int, aggregate: Aggregate, value: float, scale: 
     """
     count = aggregate.count
     total = aggregate.total / scale
-    found = NAN
+    result = NAN
     if statistic == MEAN:
-        found = total / count
+        result = total / count
     elif statistic == MIN:
-        found = aggregate.low / scale
+        result = aggregate.low / scale
     elif statistic == MAX:
-        found = aggregate.high / scale
+        result = aggregate.high / scale
     elif statistic == STD:
-        found = deviation(aggregate) / scale
+        result = deviation(aggregate) / scale
     elif statistic == ZSCORE:
         spread = deviation(aggregate) / scale
         if spread > 0.0:
-            found = (value - total / count) / spread
+            result = (value - total / count) / spread
     elif statistic == RATIO and total > 0.0:
-        found = value * count / total
-    return found
+        result = value * count / total
+    return result
 
 
 def _statistics(settings: EntityFeatures, *, has_amount: bool) -> list[int]:

@@ -23,16 +23,16 @@ def monotonic_constraints(monotone: Mapping[str, str], names: Sequence[str]) -> 
     >>> monotonic_constraints({"terminal_fraud_rate_*": "up"}, ["amount", "terminal_fraud_rate_7d"])
     [0, 1]
     """
-    found = [0] * len(names)
+    constraints = [0] * len(names)
     for pattern, way in monotone.items():
         places = [place for place, name in enumerate(names) if fnmatchcase(name, pattern)]
         if not places:
             raise ConfigError(f"`model.monotone`: no feature is called `{pattern}`{_near(pattern, names)}")
         for place in places:
-            if found[place] == -SIGNS[way]:
+            if constraints[place] == -SIGNS[way]:
                 raise ConfigError(f"`model.monotone`: `{names[place]}` would have to go up and down")
-            found[place] = SIGNS[way]
-    return found
+            constraints[place] = SIGNS[way]
+    return constraints
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:

@@ -78,20 +78,22 @@ def window_feature(entity: str, statistic: str, window: Duration) -> FeatureDefi
     return FeatureDefinition(name.format(**facts), template.format(**facts), unit)
 
 
-def distinct_feature(entity: str, other: str, window: Duration) -> FeatureDefinition:
-    """Describe the count of different `other`s seen with `entity`.
+def distinct_feature(entity: str, related: str, window: Duration) -> FeatureDefinition:
+    """Describe the count of different `related` ids seen with `entity`.
 
     >>> distinct_feature("card", "merchant", Duration.parse("7d")).name
     'card_merchant_distinct_7d'
     """
-    template = f"{{value}} different {other}s on this {entity} in {span(window)}, usually {{typical}}"
-    return FeatureDefinition(f"{entity}_{other}_distinct_{window}", template, "count")
+    template = f"{{value}} different {related}s on this {entity} in {span(window)}, usually {{typical}}"
+    return FeatureDefinition(f"{entity}_{related}_distinct_{window}", template, "count")
 
 
-def first_seen_feature(entity: str, other: str) -> FeatureDefinition:
+def first_seen_feature(entity: str, related: str) -> FeatureDefinition:
     """Describe whether the pair is seen for the first time."""
     return FeatureDefinition(
-        f"{entity}_{other}_first_seen", f"first payment of this {entity} with this {other}: {{value}}", "flag"
+        f"{entity}_{related}_first_seen",
+        f"first payment of this {entity} with this {related}: {{value}}",
+        "flag",
     )
 
 
@@ -147,12 +149,12 @@ def number_feature(name: str) -> FeatureDefinition:
 
 def category_features(name: str) -> list[FeatureDefinition]:
     """Describe a category's code and how frequent its value is."""
-    said = name.replace("_", " ")
+    words = name.replace("_", " ")
     return [
-        FeatureDefinition(f"{name}_code", f"unusual {said}", "code"),
+        FeatureDefinition(f"{name}_code", f"unusual {words}", "code"),
         FeatureDefinition(
             f"{name}_frequency",
-            f"this {said} makes up {{value}} of payments, usually {{typical}}",
+            f"this {words} makes up {{value}} of payments, usually {{typical}}",
             "share",
         ),
     ]
@@ -169,10 +171,12 @@ def entity_features(
         made.append(time_since_last_feature(name))
     if settings.speed:
         made.append(speed_feature(name))
-    for other in related:
-        made += [distinct_feature(name, other, window) for window in settings.distinct.get(other, ())]
-        if other in settings.first_seen:
-            made.append(first_seen_feature(name, other))
+    for related_name in related:
+        made += [
+            distinct_feature(name, related_name, window) for window in settings.distinct.get(related_name, ())
+        ]
+        if related_name in settings.first_seen:
+            made.append(first_seen_feature(name, related_name))
     for window in settings.risk:
         made += risk_features(name, window)
     return made

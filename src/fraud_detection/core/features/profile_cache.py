@@ -62,14 +62,14 @@ class ProfileCache:
                     absent[(index, entity_id)] = slot
         if not absent:
             return
-        found = store.load(list(absent))
+        contents = store.load(list(absent))
         for key, slot in absent.items():
             profile = Profile(self.extractor.entities[slot].plan)
-            content = found.get(key)
+            content = contents.get(key)
             if content is not None:
-                kept = msgspec.msgpack.decode(content)
-                profile.saved_at = int(kept[0])
-                profile.load_list(kept[1])
+                stored = msgspec.msgpack.decode(content)
+                profile.saved_at = int(stored[0])
+                profile.load_list(stored[1])
             self._enter(slot, key[1], profile)
 
     def extract_and_update(self, payment: Transaction) -> list[float]:
@@ -228,7 +228,9 @@ class ProfileCache:
         surplus = self.size() - self.capacity
         if surplus <= 0:
             return
-        by_size: list[tuple[int, int]] = sorted([(-len(one), slot) for slot, one in enumerate(self.cached)])
+        by_size: list[tuple[int, int]] = sorted(
+            [(-len(cached), slot) for slot, cached in enumerate(self.cached)]
+        )
         for _, slot in by_size:
             surplus -= self._drop(slot, surplus)
 

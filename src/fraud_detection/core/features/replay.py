@@ -34,18 +34,18 @@ class HistoricalPayment(msgspec.Struct, frozen=True):
         """Return what was known of the payment, in the order in which it became known."""
         if self.fraud is None:
             return []
-        one, told = self.payment.transaction_id, [(self.fraud, self.known_at), *self.corrections]
+        transaction_id, labels = self.payment.transaction_id, [(self.fraud, self.known_at), *self.corrections]
         if not self.dated:
-            return [Label(one, fraud, known_at, HISTORY) for fraud, known_at in told]
+            return [Label(transaction_id, fraud, known_at, HISTORY) for fraud, known_at in labels]
         return [
-            Label(one, fraud, dated, HISTORY, ingested_at=known_at - 1)
-            for (fraud, known_at), dated in zip(told, self.dated, strict=True)
+            Label(transaction_id, fraud, dated, HISTORY, ingested_at=known_at - 1)
+            for (fraud, known_at), dated in zip(labels, self.dated, strict=True)
         ]
 
-    def with_labels(self, told: Sequence[Label]) -> HistoricalPayment:
+    def with_labels(self, separate: Sequence[Label]) -> HistoricalPayment:
         """Return the payment with labels that came apart from it, as a stream would have learned them."""
         current: list[Label] = []
-        for label in sorted([*self.labels(), *told], key=lambda label: label.available_from):
+        for label in sorted([*self.labels(), *separate], key=lambda label: label.available_from):
             if label.supersedes(current[-1] if current else None):
                 current.append(label)
         if not current:
@@ -59,7 +59,7 @@ class HistoricalPayment(msgspec.Struct, frozen=True):
         """Return the payment as somebody knew it at a moment in ms: without what became known later."""
         if self.fraud is None or self.known_at > as_of:
             return HistoricalPayment(self.payment, None, self.known_at)
-        later = tuple(one for one in self.corrections if one[1] <= as_of)
+        later = tuple(correction for correction in self.corrections if correction[1] <= as_of)
         return HistoricalPayment(self.payment, self.fraud, self.known_at, later, self.dated[: 1 + len(later)])
 
     def current_label(self) -> tuple[bool | None, int]:
@@ -90,8 +90,14 @@ def pending_labels(past: HistoricalPayment, number: int) -> list[PendingLabel]:
     due: list[PendingLabel] = []
     for label in past.labels():
         supersedes_known_at = due[-1].known_at if due else None
-        told = (label.transaction_id, past.payment.entities, label.fraud, label.known_at, supersedes_known_at)
-        due.append(PendingLabel(label.available_from, number + len(due), *told))
+        fields = (
+            label.transaction_id,
+            past.payment.entities,
+            label.fraud,
+            label.known_at,
+            supersedes_known_at,
+        )
+        due.append(PendingLabel(label.available_from, number + len(due), *fields))
     return due
 
 

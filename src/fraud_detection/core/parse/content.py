@@ -27,23 +27,23 @@ def content_digest(payment: Transaction) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(_content(payment)), digest_size=DIGEST_BYTES).digest()
 
 
-def differing_fields(schema: Schema, one: Transaction, other: Transaction) -> tuple[str, ...]:
+def differing_fields(schema: Schema, first: Transaction, second: Transaction) -> tuple[str, ...]:
     """Return the declared fields in which two payments differ, by their names in an event."""
-    if _content(one) == _content(other):
+    if _content(first) == _content(second):
         return ()
-    pairs = zip(_values(schema, one), _values(schema, other), strict=True)
+    pairs = zip(_values(schema, first), _values(schema, second), strict=True)
     return tuple(name for (name, mine), (_, yours) in pairs if mine != yours)
 
 
 def _content(payment: Transaction) -> tuple[object, ...]:
-    numbers = tuple(_number(one) for one in payment.numbers)
+    numbers = tuple(_number(number) for number in payment.numbers)
     return (
         payment.event_time,
         payment.amount,
         payment.entities,
         numbers,
         payment.categories,
-        payment.place and tuple(_number(one) for one in payment.place),
+        payment.place and tuple(_number(number) for number in payment.place),
     )
 
 
@@ -59,9 +59,11 @@ def _values(schema: Schema, payment: Transaction) -> Iterator[tuple[str, object]
         (payment.event_time),
     )
     yield schema.amount.field if schema.amount else "amount", payment.amount
-    yield from zip([one.field for one in schema.entities.values()], payment.entities, strict=True)
-    yield from zip([one.field for one in schema.numbers.values()], map(_number, payment.numbers), strict=True)
-    yield from zip([one.field for one in schema.categories.values()], payment.categories, strict=True)
+    yield from zip([source.field for source in schema.entities.values()], payment.entities, strict=True)
+    yield from zip(
+        [source.field for source in schema.numbers.values()], map(_number, payment.numbers), strict=True
+    )
+    yield from zip([source.field for source in schema.categories.values()], payment.categories, strict=True)
     if schema.place is not None:
         latitude, longitude = payment.place or (None, None)
         yield schema.place.latitude, latitude

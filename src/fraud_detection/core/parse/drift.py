@@ -96,12 +96,12 @@ class SchemaDrift:
 
     def take_changes(self) -> list[Kept]:
         """Return the tallies that changed since this was last asked, for a store."""
-        kept: list[Kept] = []
+        rows: list[Kept] = []
         for kind, field in self._changed:
             tally = self._tallies[kind, field]
-            kept.append((kind, field, tally.count, tally.first_time, tally.last_time, tally.example))
+            rows.append((kind, field, tally.count, tally.first_time, tally.last_time, tally.example))
         self._changed.clear()
-        return kept
+        return rows
 
     def restore(self, events: int, labels: int, tallies: list[Kept]) -> None:
         """Take back what a store has kept."""

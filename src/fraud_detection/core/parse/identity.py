@@ -56,10 +56,10 @@ def redriven_from(key: str, number: str) -> tuple[str, str, str] | None:
 
     number: that it has now.  Only a place before it counts: nobody can claim one that is still to come.
     """
-    found = _REDRIVEN.fullmatch(key)
-    if found is None or int(found[3]) >= int(number):
+    match = _REDRIVEN.fullmatch(key)
+    if match is None or int(match[3]) >= int(number):
         return None
-    return found[1], found[2], found[4]
+    return match[1], match[2], match[4]
 
 
 def key_identity(caller: str, key: bytes, index: int | None = None) -> str:

@@ -50,8 +50,8 @@ class LabelReader:
 
     def known_at(self, event: dict[str, object], event_time: int) -> int:
         """Return when the label of a row of history became known, in ms: never before its payment."""
-        told = self.stated_known_at(event) if self.in_rows else None
-        return event_time + self.delay_ms if told is None else max(told, event_time)
+        stated = self.stated_known_at(event) if self.in_rows else None
+        return event_time + self.delay_ms if stated is None else max(stated, event_time)
 
     def source(self, event: dict[str, object]) -> str:
         """Return who says so; raise RejectError for what is no short text."""

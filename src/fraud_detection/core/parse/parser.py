@@ -142,13 +142,13 @@ class Parser:
         """
         if len(raw) <= MAX_RAW_BYTES_KEPT:
             return raw
-        kept = {
+        declared = {
             name: value
             for name, value in object_of(raw).items()
             if name in self.declared and isinstance(value, (str, int, float))
         }
         # Unlike the quicker encoder it writes whatever was read, NaN and halves of emoji too.
-        return json.dumps(kept).encode()
+        return json.dumps(declared).encode()
 
     def record(self, event: dict[str, object], identity: str | None = None) -> Transaction:
         """Read a payment from named values."""

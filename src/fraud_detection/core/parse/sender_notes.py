@@ -46,7 +46,9 @@ class Notes:
         if len(payment.unknown) > MAX_UNKNOWN_FIELDS:
             notes.append("more fields are unknown")
         notes += [
-            message for message, one in zip(self._missing, payment.entities, strict=True) if one is None
+            message
+            for message, entity_id in zip(self._missing, payment.entities, strict=True)
+            if entity_id is None
         ]
         return msgspec.structs.replace(decision, notes=tuple(notes))
 

@@ -160,19 +160,19 @@ def _unusual(text: str, zone: dt.timezone) -> int | None:
 
     None where the text is no such time.
     """
-    found = _CLOCK.fullmatch(text)
-    if found is None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
         return None
-    date, hour, minute, second, fraction, utc, offset = found.groups()
+    date, hour, minute, second, fraction, utc, offset = match.groups()
     seconds, rest = int(second or 0), (fraction or "").strip(".,0")
     past_midnight = int(hour) == _DAY_HOURS and int(minute) == seconds == 0 and not rest
     leap = seconds == _MINUTE
     if int(hour) >= _DAY_HOURS and not past_midnight:
         return None
-    kept = f"{date}T{'00' if past_midnight else hour}:{minute}:{'59' if leap else f'{seconds:02}'}"
-    kept += f"{fraction or ''}{'+00:00' if utc else offset or ''}"
+    iso = f"{date}T{'00' if past_midnight else hour}:{minute}:{'59' if leap else f'{seconds:02}'}"
+    iso += f"{fraction or ''}{'+00:00' if utc else offset or ''}"
     try:
-        moment = _with_zone(dt.datetime.fromisoformat(kept), zone)
+        moment = _with_zone(dt.datetime.fromisoformat(iso), zone)
         if leap:
             moment = moment.replace(microsecond=0) + dt.timedelta(seconds=1)
         return _to_ms(moment + dt.timedelta(days=past_midnight))

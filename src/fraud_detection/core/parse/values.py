@@ -30,14 +30,14 @@ class Missing:
         self.has_numbers: bool = len(self.numbers) > 0
         begins = {word[0] for word in known if word}
         # With what a value begins that may be one: nearly all are told by it alone, millions of times.
-        self.begins: set[str] = {*begins, *[one.upper() for one in begins], *BLANKS}
+        self.begins: set[str] = {*begins, *[begin.upper() for begin in begins], *BLANKS}
         if self.has_numbers:
             self.begins.update("0123456789.+-")
 
     def but(self, keep: Iterable[str]) -> Missing:
         """Return the words without those that are values somewhere."""
-        kept = {word.strip().lower() for word in keep}
-        return Missing([word for word in self.words if word not in kept])
+        excluded = {word.strip().lower() for word in keep}
+        return Missing([word for word in self.words if word not in excluded])
 
     def says(self, value: object) -> bool:
         """Tell whether a value that is there means that there is none."""

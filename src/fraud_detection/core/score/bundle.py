@@ -156,12 +156,12 @@ class Bundle(Part, frozen=True):
     def check_vectors(self, scorer: Scorer) -> None:
         """Raise ConfigError unless `scorer` finds the expected score for every test vector."""
         vectors = self.contents.vectors
-        found = scorer.score(vectors.matrix())
-        if len(found) != len(vectors.expected):
+        scores = scorer.score(vectors.matrix())
+        if len(scores) != len(vectors.expected):
             raise ConfigError(
-                f"bundle {self.name}: the scorer gave {len(found)} scores for {len(vectors.rows)} vectors"
+                f"bundle {self.name}: the scorer gave {len(scores)} scores for {len(vectors.rows)} vectors"
             )
-        for number, (score, expected) in enumerate(zip(found, vectors.expected, strict=True)):
+        for number, (score, expected) in enumerate(zip(scores, vectors.expected, strict=True)):
             # Written so that NaN fails too.
             if not abs(score - expected) <= vectors.tolerance:
                 raise ConfigError(
@@ -201,9 +201,11 @@ def encode(part: object) -> bytes:
 
 def _manifest(data: bytes, origin: str) -> Manifest:
     plain = _json(data, f"{origin}: {MANIFEST}")
-    found = plain.get("format") if isinstance(plain, dict) else None
-    if found != FORMAT:
-        raise ConfigError(f"{origin}: {MANIFEST}: format {found!r}, this version reads {FORMAT}; train again")
+    version = plain.get("format") if isinstance(plain, dict) else None
+    if version != FORMAT:
+        raise ConfigError(
+            f"{origin}: {MANIFEST}: format {version!r}, this version reads {FORMAT}; train again"
+        )
     manifest = decode(plain, Manifest, f"{origin}: {MANIFEST}")
     if manifest.name != _name(manifest):
         raise ConfigError(

@@ -117,12 +117,19 @@ def write_answer(answer: Answered, accept: str) -> tuple[bytes, str]:
     [b'score,probability,error', b'0.0,0.5,', b',,no']
     """
     if JSON_LINES in accept:
-        return b"".join([msgspec.json.encode(one) + b"\n" for one in answer.predictions]), JSON_LINES
+        return b"".join(
+            [msgspec.json.encode(prediction) + b"\n" for prediction in answer.predictions]
+        ), JSON_LINES
     if CSV in accept:
         out = io.StringIO()
         writer = csv.writer(out)
         writer.writerow(["score", "probability", "error"])
-        writer.writerows([[one.score, one.probability, one.error] for one in answer.predictions])
+        writer.writerows(
+            [
+                [prediction.score, prediction.probability, prediction.error]
+                for prediction in answer.predictions
+            ]
+        )
         return out.getvalue().encode(), CSV
     return msgspec.json.encode(answer), JSON
 

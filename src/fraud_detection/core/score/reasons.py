@@ -66,7 +66,7 @@ class Reasons:
         """Return the n features that speak most for fraud, the strongest first, as reasons for `action`."""
         rows = zip(contributions, self._said, values, strict=True)
         against = sorted((row for row in rows if row[0] > 0), key=lambda row: -row[0])
-        return [Verdict(action, said.name, said.message(value)) for _, said, value in against[:n]]
+        return [Verdict(action, feature.name, feature.message(value)) for _, feature, value in against[:n]]
 
     def sentences(self, values: Sequence[float]) -> list[str]:
         """Return what every feature says of a payment, in their order.
@@ -75,7 +75,7 @@ class Reasons:
         >>> Reasons([age], typical_value=[7200.0]).sentences([90.0])
         ['90 seconds since the last payment, usually 2 hours']
         """
-        return [said.message(value) for said, value in zip(self._said, values, strict=True)]
+        return [feature.message(value) for feature, value in zip(self._said, values, strict=True)]
 
 
 def title(definition: FeatureDefinition) -> str:
@@ -100,9 +100,9 @@ class _Said:
         self.format = _formatter(definition, categories)
         # A median of codes says nothing: they are numbered by how frequent they are.
         known = not (math.isnan(typical_value) or definition.unit == "code")
-        said = self.format(typical_value) if known else None
-        self.present = _with_typical_value(definition.template, said)
-        self.absent = _with_typical_value(_without_value(definition.template), said)
+        typical_text = self.format(typical_value) if known else None
+        self.present = _with_typical_value(definition.template, typical_text)
+        self.absent = _with_typical_value(_without_value(definition.template), typical_text)
 
     def message(self, value: float) -> str:
         return self.absent if math.isnan(value) else self.present.replace("{value}", self.format(value))
@@ -112,8 +112,8 @@ def _with_typical_value(template: str, typical_value: str | None) -> str:
     """Fill in {typical}; where it is unknown, leave out the clause that is about nothing else."""
     if typical_value is not None:
         return template.replace("{typical}", typical_value)
-    kept = [clause for clause in template.split(", ") if "{typical}" not in clause or "{value}" in clause]
-    return ", ".join(kept).replace("{typical}", NOT_KNOWN)
+    clauses = [clause for clause in template.split(", ") if "{typical}" not in clause or "{value}" in clause]
+    return ", ".join(clauses).replace("{typical}", NOT_KNOWN)
 
 
 def _without_value(template: str) -> str:
@@ -169,8 +169,8 @@ def _seconds(value: float) -> str:
     for length, unit in SPANS:
         if abs(value) >= 2 * length:
             return f"{value / length:z,.0f} {unit}"
-    said = f"{value:z.0f}"
-    return f"{said} second" if said == "1" else f"{said} seconds"
+    count = f"{value:z.0f}"
+    return f"{count} second" if count == "1" else f"{count} seconds"
 
 
 def _number(value: float) -> str:
