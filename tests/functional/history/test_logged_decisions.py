@@ -114,9 +114,9 @@ def dataset(small_simulation: SmallSimulation, before: Path, state: Path) -> Dat
 def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path, project: Project) -> None:
     (denied,) = project.lists[0].entries
     kinds: dict[str, int] = {}
-    taken = decisions(state)
+    logged = decisions(state)
     weights = dict(zip(dataset.transaction_id, dataset.weight, strict=True))
-    for one, (action, reasons, counterfactual, rate, event, _) in taken.items():
+    for transaction_id, (action, reasons, counterfactual, rate, event, _) in logged.items():
         payment = json.loads(event)
         if counterfactual is not None:
             kind, expected = "control group", 1 / SHARE
@@ -130,11 +130,11 @@ def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path,
             kind, expected = "too large for the control group", 1.0
         else:
             kind, expected = "stopped", 0.0
-        assert weights[one] == pytest.approx(expected), kind
+        assert weights[transaction_id] == pytest.approx(expected), kind
         kinds[kind] = kinds.get(kind, 0) + 1
     assert min(kinds.values()) >= 5
     assert set(kinds) == {"control group", "approved", "denied", "too large for the control group", "stopped"}
-    of_history = [weights[one] for one in weights.keys() - taken.keys()]
+    of_history = [weights[transaction_id] for transaction_id in weights.keys() - logged.keys()]
     assert len(of_history) > 1_000
     assert set(of_history) == {1.0}
     # The control group stands for all that would have been stopped and was eligible for it.
@@ -143,14 +143,14 @@ def test_each_payment_weighs_what_its_answer_says(dataset: Dataset, state: Path,
 
 
 def test_features_of_decided_payments_are_those_that_were_served(dataset: Dataset, state: Path) -> None:
-    taken = decisions(state)
+    logged = decisions(state)
     compared = 0
-    for one, row in zip(dataset.transaction_id, dataset.features, strict=True):
-        if one in taken:
-            served = np.frombuffer(taken[one][5]).astype(np.float32)
-            assert np.array_equal(row, served, equal_nan=True), one
+    for transaction_id, row in zip(dataset.transaction_id, dataset.features, strict=True):
+        if transaction_id in logged:
+            served = np.frombuffer(logged[transaction_id][5]).astype(np.float32)
+            assert np.array_equal(row, served, equal_nan=True), transaction_id
             compared += 1
-    assert compared == len(taken) > 3_000
+    assert compared == len(logged) > 3_000
 
 
 def test_labels_are_those_that_were_told_by_the_last_payment(
@@ -160,20 +160,24 @@ def test_labels_are_those_that_were_told_by_the_last_payment(
     assert dataset.info.as_of == last + 1
     with sqlite3.connect(state) as db:
         query = "SELECT transaction_id, fraud, known_at FROM labels WHERE known_at <= ? ORDER BY seq"
-        told = db.execute(query, (last,)).fetchall()
+        labels = db.execute(query, (last,)).fetchall()
     live = set(decisions(state))
-    heard = {one: fraud for one, fraud, _ in told if one in live}
+    heard = {transaction_id: fraud for transaction_id, fraud, _ in labels if transaction_id in live}
     assert len(heard) > 50
-    for row, one in enumerate(dataset.transaction_id):
-        if one in live:
-            assert dataset.label[row] == heard.get(one, UNKNOWN), one
+    for row, transaction_id in enumerate(dataset.transaction_id):
+        if transaction_id in live:
+            assert dataset.label[row] == heard.get(transaction_id, UNKNOWN), transaction_id
     known = dataset.label != UNKNOWN
     assert (dataset.known_at[known] <= last).all()
     # Labels of history that the stream told are the same news, not more of it.
     alone = read_history(small_simulation.project, before, lambda *_: None, (), last)
     expected = {past.payment.transaction_id: past.fraud for past in alone.payments}
-    found = dict(zip(dataset.transaction_id, dataset.label, strict=True))
-    differ = [one for one, fraud in expected.items() if (UNKNOWN if fraud is None else fraud) != found[one]]
+    in_table = dict(zip(dataset.transaction_id, dataset.label, strict=True))
+    differ = [
+        transaction_id
+        for transaction_id, fraud in expected.items()
+        if (UNKNOWN if fraud is None else fraud) != in_table[transaction_id]
+    ]
     assert differ == []
     assert not any(Correction.read(text) for text in dataset.corrections)
 
@@ -187,7 +191,7 @@ def test_a_payment_of_both_counts_once_with_the_weight_of_its_answer(
         read_history(small_simulation.project, path, lambda *_: None, (), None, [state])
         for path in (again, None)
     ]
-    both, alone = ([past.payment.transaction_id for past in one.payments] for one in files)
+    both, alone = ([past.payment.transaction_id for past in history.payments] for history in files)
     assert both == alone
     assert len(set(both)) == len(both) == files[0].repeated == files[0].decided
     assert files[0].weights == files[1].weights != {}
@@ -201,8 +205,8 @@ def test_nothing_that_was_told_later_is_in_a_table_of_an_earlier_moment(
     as_of = (began + int(times[-1])) // 2
     early = read_history(small_simulation.project, before, lambda *_: None, (), as_of, [state])
     assert max(past.payment.event_time for past in early.payments) <= as_of
-    told = [label for past in early.payments for label in past.labels()]
-    assert max(label.known_at for label in told) <= as_of
+    labels = [label for past in early.payments for label in past.labels()]
+    assert max(label.known_at for label in labels) <= as_of
     assert sum(past.payment.event_time >= began for past in early.payments) > 1_000
 
 
@@ -218,7 +222,7 @@ def late_labels(events: list[bytes], by: int) -> list[bytes]:
         labels += is_label(event)
         is_late = is_label(event) and labels % 2 == 0
         keyed.append((place + by if is_late else place, event))
-    return [event for _, event in sorted(keyed, key=lambda one: one[0])]
+    return [event for _, event in sorted(keyed, key=lambda pair: pair[0])]
 
 
 def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
@@ -239,27 +243,27 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     heard: dict[str, int] = {}
     reached = -1
     for event in stream:
-        told = json.loads(event)
+        content = json.loads(event)
         if is_label(event):
-            heard.setdefault(told["transaction_id"], reached)
+            heard.setdefault(content["transaction_id"], reached)
         else:
-            reached = max(reached, ms(told["event_time"]))
+            reached = max(reached, ms(content["event_time"]))
     files = (before, lambda *_: None, (), None, [tmp_path / "state.db"])
     history = read_history(small_simulation.project, *files)
     category_encoding = read_bundle(small_simulation.bundle).contents.features.category_encoding
     table = feature_table(
         small_simulation.project, history, lambda *_: None, category_encoding=category_encoding
     )[0]
-    taken, late = decisions(tmp_path / "state.db"), 0
+    logged, late = decisions(tmp_path / "state.db"), 0
     with sqlite3.connect(tmp_path / "state.db") as db:
         dates = dict(db.execute("SELECT transaction_id, known_at FROM labels"))
-    for row, one in enumerate(table.transaction_id):
-        if one in taken:
-            served = np.frombuffer(taken[one][5]).astype(np.float32)
-            assert np.array_equal(table.features[row], served, equal_nan=True), one
+    for row, transaction_id in enumerate(table.transaction_id):
+        if transaction_id in logged:
+            served = np.frombuffer(logged[transaction_id][5]).astype(np.float32)
+            assert np.array_equal(table.features[row], served, equal_nan=True), transaction_id
             if table.label[row] != UNKNOWN:
-                assert table.known_at[row] > heard[one]
-                late += int(dates[one] < table.known_at[row])
+                assert table.known_at[row] > heard[transaction_id]
+                late += int(dates[transaction_id] < table.known_at[row])
     assert late > 20
     # Somebody who goes by the dates alone sees other features than those that were served: a leak.
     naive = msgspec.structs.replace(history, payments=[_by_date(past) for past in history.payments])
@@ -269,9 +273,9 @@ def test_a_label_that_came_late_was_not_known_before_whatever_date_it_bears(
     assert not np.array_equal(leaky.features, table.features, equal_nan=True)
     # As of a moment between its date and its coming, a label is not there.
     of_date = {past.payment.transaction_id: past.dated[0] for past in history.payments if past.dated}
-    one, date = next(iter(of_date.items()))
+    transaction_id, date = next(iter(of_date.items()))
     early = read_history(small_simulation.project, *files[:3], date, *files[4:])
-    assert [past.fraud for past in early.payments if past.payment.transaction_id == one] == [None]
+    assert [past.fraud for past in early.payments if past.payment.transaction_id == transaction_id] == [None]
 
 
 def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for_long(
@@ -288,10 +292,10 @@ def test_payments_that_come_late_turn_no_clock_back_and_one_ahead_turns_none_for
     # The newer ones first, one far ahead among them, then three hundred that are older, then the label.
     serve(service, [json.dumps(ahead).encode(), *payments[300:], *payments[:300], json.dumps(early).encode()])
     service.close()
-    (told,) = LoggedDecisionReader(tmp_path / "state.db").labels
-    assert max(times) - told.ingested_at < 0.1 * (max(times) - min(times))
-    assert told.ingested_at <= max(times)
-    assert told.available_from > told.known_at
+    (logged,) = LoggedDecisionReader(tmp_path / "state.db").labels
+    assert max(times) - logged.ingested_at < 0.1 * (max(times) - min(times))
+    assert logged.ingested_at <= max(times)
+    assert logged.available_from > logged.known_at
 
 
 def _by_date(past: HistoricalPayment) -> HistoricalPayment:
@@ -306,9 +310,9 @@ def test_a_service_at_work_is_read_up_to_its_latest_answer(
     # Neither settled nor closed: the last batches stand in the journal alone.
     for start in range(0, 300, 10):
         service.take(Batch(events[start : start + 10], None, 0), "test")
-    found = read_history(small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
+    history = read_history(small_simulation.project, None, lambda *_: None, (), None, [tmp_path / "state.db"])
     payments = [json.loads(event)["transaction_id"] for event in events[:300] if not is_label(event)]
-    assert sorted(past.payment.transaction_id for past in found.payments) == sorted(payments)
+    assert sorted(past.payment.transaction_id for past in history.payments) == sorted(payments)
     service.take(Batch(events[300:350], None, 0), "test")
     service.close()
 
@@ -348,14 +352,14 @@ def test_the_command_trains_on_files_and_state_together(
     small = msgspec.structs.replace(small_simulation.project, history=str(tmp_path / "absent.parquet"))
     config.write_bytes(msgspec.json.encode(msgspec.to_builtins(small, enc_hook=str)))
     out = tmp_path / "features.parquet"
-    given = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--plain"]
-    assert main(["features", f"--data={before}", *given]) == 0
-    told = json.loads(figures.read_text())
-    found = read_dataset(out)
-    assert told["decided"] == len(decisions(state))
-    assert told["control_group"] == (found.weight > 1).sum() > 0
-    assert told["left_out"] == (found.weight == 0).sum() > 0
+    options = [f"--config={config}", f"--state={state}", f"--out={out}", f"--json={figures}", "--plain"]
+    assert main(["features", f"--data={before}", *options]) == 0
+    counts = json.loads(figures.read_text())
+    table = read_dataset(out)
+    assert counts["decided"] == len(decisions(state))
+    assert counts["control_group"] == (table.weight > 1).sum() > 0
+    assert counts["left_out"] == (table.weight == 0).sum() > 0
     assert "as control group, which stand for" in capsys.readouterr().err
     # Without a file of past payments the state tells all; with a wrong name it is missed.
-    assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *given]) == 2
+    assert main(["features", f"--data={tmp_path / 'absent.parquet'}", *options]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -67,8 +67,10 @@ class Bench:
             writer = csv.DictWriter(file, names, extrasaction="ignore")
             writer.writeheader()
             for row in rows:
-                told = row["label_known_at"].isoformat() if dates is not None and dates(row) else ""
-                writer.writerow(row | {"event_time": row["event_time"].isoformat(), "label_known_at": told})
+                known_at = row["label_known_at"].isoformat() if dates is not None and dates(row) else ""
+                writer.writerow(
+                    row | {"event_time": row["event_time"].isoformat(), "label_known_at": known_at}
+                )
         plain: dict[str, Any] = to_plain(simulation.project)
         if dates is None:
             plain["schema"]["label"]["known_at"] = None
@@ -77,15 +79,15 @@ class Bench:
 
     def asked(self, command: str, *more: str) -> Any:  # noqa: ANN401 - JSON
         figures = self.folder / "figures.json"
-        given = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--plain"]
-        assert main([command, *given, *more]) == 0
+        options = [f"--config={self.config}", f"--data={self.data}", f"--json={figures}", "--plain"]
+        assert main([command, *options, *more]) == 0
         return json.loads(figures.read_bytes())
 
     def backtest(self, *more: str) -> Any:  # noqa: ANN401 - JSON
         table, change = self.folder / "f.parquet", self.folder / "change.yaml"
         bundle, out = self.simulation.bundle, self.folder / "out"
-        given = [f"--change={change}", f"--bundle={bundle}", f"--features={table}", f"--out={out}"]
-        return self.asked("backtest", *given, "--from=2026-01-05", *more)
+        options = [f"--change={change}", f"--bundle={bundle}", f"--features={table}", f"--out={out}"]
+        return self.asked("backtest", *options, "--from=2026-01-05", *more)
 
 
 def moment_of(report: Mapping[str, Any]) -> dt.datetime:
@@ -94,17 +96,17 @@ def moment_of(report: Mapping[str, Any]) -> dt.datetime:
 
 def assert_weeks(report: Mapping[str, Any], rows: list[Row], moment: dt.datetime) -> None:
     """Require that weeks with a payment younger than the delay are immature, and nothing is judged there."""
-    found = report["variants"][0]["comparison"]
+    comparison = report["variants"][0]["comparison"]
     times = [row["event_time"] for row in rows]
-    for week in found["weeks"]:
+    for week in comparison["weeks"]:
         since, until = (dt.datetime.fromisoformat(week[name]) for name in ("since", "until"))
         is_in = max(time for time in times if since <= time < until) + DELAY <= moment
         assert week["mature"] is is_in, week["name"]
         for arm in (week["first"], week["second"]):
             assert (arm["outcomes"] is not None) is is_in
         assert (week["frauds"] is not None) is is_in
-    assert {week["mature"] for week in found["weeks"]} == {True, False}
-    assert dt.datetime.fromisoformat(found["total"]["until"]) + DELAY <= moment
+    assert {week["mature"] for week in comparison["weeks"]} == {True, False}
+    assert dt.datetime.fromisoformat(comparison["total"]["until"]) + DELAY <= moment
 
 
 def seconds(moment: dt.datetime) -> dt.datetime:
@@ -121,9 +123,9 @@ def test_a_file_without_dates_of_labels_is_judged_as_of_its_last_payment(
     report = bench.backtest()
     assert moment_of(report) == seconds(last)
     assert_weeks(report, rows, last)
-    said = capsys.readouterr().out
-    assert f"note: Evaluated as of {seconds(last):%Y-%m-%dT%H:%M:%SZ}, the last payment" in said
-    assert "name it with --as-of" in said
+    out = capsys.readouterr().out
+    assert f"note: Evaluated as of {seconds(last):%Y-%m-%dT%H:%M:%SZ}, the last payment" in out
+    assert "name it with --as-of" in out
     # Somebody who waited, and says so, has all labels.
     later = bench.backtest(f"--as-of={(last + DELAY).isoformat()}")
     assert all(week["mature"] for week in later["variants"][0]["comparison"]["weeks"])
@@ -148,10 +150,10 @@ def test_of_a_mixed_file_only_labels_that_say_when_they_became_known_are_news(
     rows = rows_of(small_simulation)
     last = max(row["event_time"] for row in rows)
     moment = last + 3 * DAY
-    told = exported(rows, moment)
-    bench = Bench(small_simulation, tmp_path, told, dates=lambda row: bool(row["is_fraud"]))
+    dated = exported(rows, moment)
+    bench = Bench(small_simulation, tmp_path, dated, dates=lambda row: bool(row["is_fraud"]))
     report = bench.backtest()
-    latest = max(row["label_known_at"] for row in told if row["is_fraud"])
+    latest = max(row["label_known_at"] for row in dated if row["is_fraud"])
     assert last < latest <= moment
     assert moment_of(report) == seconds(latest)
     assert_weeks(report, rows, latest)
@@ -163,9 +165,9 @@ def test_labels_that_stand_apart_say_when_they_became_known(
     rows = rows_of(small_simulation)
     bench = Bench(small_simulation, tmp_path, rows, dates=None)
     apart, known = tmp_path / "labels.csv", seconds(bench.last + 5 * DAY)
-    one = next(row for row in rows if not row["is_fraud"])["transaction_id"]
+    transaction_id = next(row for row in rows if not row["is_fraud"])["transaction_id"]
     text = "transaction_id,is_fraud,label_known_at\n{},1,{}\n"
-    apart.write_text(text.format(one, known.isoformat()))
+    apart.write_text(text.format(transaction_id, known.isoformat()))
     assert moment_of(bench.backtest(f"--labels={apart}")) == known
     # A label of a payment that is not there says nothing of those that are.
     apart.write_text(text.format("nobody", known.isoformat()))
@@ -185,9 +187,9 @@ def test_no_slice_of_training_reaches_into_weeks_whose_labels_are_not_in(
     young = sum(row["event_time"] > last - 5 * DAY for row in rows)
     outcomes = bench.asked("train", bundle, "--no-tracking")
     assert outcomes["immature_count"] == young > 0
-    said = capsys.readouterr().err
-    assert f"the labels of {young:,} payments are immature at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in said
-    assert "say of when with --as-of" in said
+    err = capsys.readouterr().err
+    assert f"the labels of {young:,} payments are immature at {seconds(last):%Y-%m-%dT%H:%M:%SZ}" in err
+    assert "say of when with --as-of" in err
     waited = bench.asked("train", bundle, "--no-tracking", f"--as-of={(last + 5 * DAY).isoformat()}")
     assert waited["immature_count"] == 0
     assert "are immature at" not in capsys.readouterr().err
@@ -201,10 +203,10 @@ def test_a_table_that_was_made_for_a_backtest_is_evaluated_as_far_as_labels_are_
     bench = Bench(small_simulation, tmp_path, rows, dates=None)
     bench.backtest()
     table = tmp_path / "f.parquet"
-    given = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--plain"]
+    options = [f"--config={bench.config}", f"--features={table}", "--no-tracking", "--plain"]
     bundle = f"--bundle={tmp_path / 'bundle'}"
-    assert main(["train", *given, bundle]) == 0
-    assert main(["evaluate", *given, bundle, f"--out={tmp_path / 'evaluation'}"]) == 2
+    assert main(["train", *options, bundle]) == 0
+    assert main(["evaluate", *options, bundle, f"--out={tmp_path / 'evaluation'}"]) == 2
     short = [f"--config={bench.config}", f"--data={bench.data}", "--no-tracking", "--plain"]
     assert main(["train", *short, bundle]) == 2
 
@@ -221,9 +223,9 @@ def test_a_table_of_an_older_version_is_judged_as_of_its_last_payment_and_made_a
     write_columns(old, columns, {METADATA_KEY: json.dumps(info)})
     bench.data.unlink()
     figures, out = tmp_path / "figures.json", tmp_path / "out"
-    given = [f"--config={bench.config}", f"--change={tmp_path / 'change.yaml'}", f"--features={old}"]
-    asked = [f"--bundle={small_simulation.bundle}", f"--out={out}", f"--json={figures}", "--plain"]
-    assert main(["backtest", *given, *asked, "--from=2026-01-05"]) == 0
+    inputs = [f"--config={bench.config}", f"--change={tmp_path / 'change.yaml'}", f"--features={old}"]
+    outputs = [f"--bundle={small_simulation.bundle}", f"--out={out}", f"--json={figures}", "--plain"]
+    assert main(["backtest", *inputs, *outputs, "--from=2026-01-05"]) == 0
     report = json.loads(figures.read_bytes())
     assert moment_of(report) == seconds(bench.last)
     assert "Make it anew with `fraud features`" in report["notes"][0]

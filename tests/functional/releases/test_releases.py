@@ -62,9 +62,9 @@ def with_rules(
     return msgspec.structs.replace(simulation.project, rules=rules, decline_cap=decline_cap)
 
 
-def wait_for(told: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     until = time.monotonic() + seconds
-    while not told():
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
 
@@ -92,8 +92,14 @@ def test_every_step_is_a_release_with_who_and_why(
     canary = lifecycle.set_canary(registry, challenger, small_simulation.project, 0.1, ANN)
     shadow = lifecycle.set_shadows(registry, [(challenger, small_simulation.project)], ANN)
     promoted = lifecycle.promote(registry, challenger, small_simulation.project, ANN)
-    assert [one.kind for one in registry.releases()] == ["start", "change", "canary", "shadow", "promote"]
-    assert [one.number for one in registry.releases()] == [1, 2, 3, 4, 5]
+    assert [release.kind for release in registry.releases()] == [
+        "start",
+        "change",
+        "canary",
+        "shadow",
+        "promote",
+    ]
+    assert [release.number for release in registry.releases()] == [1, 2, 3, 4, 5]
     assert changed.champion not in {first.champion, promoted.champion}
     assert canary.canary == promoted.champion == shadow.shadows[0]
     assert (promoted.canary, promoted.shadows) == ("", ())
@@ -196,9 +202,9 @@ def test_a_setup_of_an_earlier_version_keeps_its_name_and_a_changed_one_is_refus
     follower.close()
     with closing(StateFile(tmp_path / "state.db", reading=True)) as state_file:
         assert state_file.rows("SELECT DISTINCT config_id FROM decisions") == [(name,)]
-    (kept,) = registry.path.glob(f"configurations/{name}*")
-    kept.write_bytes(content.replace(b'"review_at": null', b'"review_at": 0.99'))
-    assert kept.read_bytes() != content
+    (stored,) = registry.path.glob(f"configurations/{name}*")
+    stored.write_bytes(content.replace(b'"review_at": null', b'"review_at": 0.99'))
+    assert stored.read_bytes() != content
     with pytest.raises(ConfigError, match="was changed: its name is not the hash of its content"):
         lifecycle.engine_of(registry, name)
 
@@ -291,7 +297,7 @@ def test_what_changes_nothing_is_refused(
     rule = RuleSettings(name="typo", when="amuont > 3", action="review")
     with pytest.raises(ConfigError, match="nearest: `amount`"):
         lifecycle.publish(registry, lambda _: with_rules(small_simulation, rule), ANN)
-    assert [one.kind for one in registry.releases()] == ["start"]
+    assert [release.kind for release in registry.releases()] == ["start"]
 
 
 def test_a_release_that_was_not_wholly_written_is_none(
@@ -357,18 +363,18 @@ def test_evidence_that_was_changed_or_is_gone_is_told_and_hinders_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     project = small_simulation.project
-    kept = registry.store_evidence("gate", b'{"passed":true}')
-    assert registry.store_evidence("gate", b'{"passed":false}') != kept
-    promoted = lifecycle.promote(registry, challenger, project, ANN, kept)
+    stored = registry.store_evidence("gate", b'{"passed":true}')
+    assert registry.store_evidence("gate", b'{"passed":false}') != stored
+    promoted = lifecycle.promote(registry, challenger, project, ANN, stored)
     show = ["release", "show", f"--registry={registry.path}", "--plain"]
     assert main(show) == 0
     assert not registry.evidence_problem(promoted)
-    evidence = registry.path / kept
+    evidence = registry.path / stored
     evidence.write_bytes(b'{"passed":True}')
     assert main(show) == 2
-    said = capsys.readouterr()
-    assert f"{evidence}: is not the evidence that release 2 refers to" in said.err
-    assert "release 2, " in said.out
+    captured = capsys.readouterr()
+    assert f"{evidence}: is not the evidence that release 2 refers to" in captured.err
+    assert "release 2, " in captured.out
     evidence.unlink()
     assert main(show) == 2
     assert "the evidence of release 2 cannot be read" in capsys.readouterr().err
@@ -433,14 +439,14 @@ def test_a_release_that_cannot_be_read_for_a_moment_is_taken_later(
 ) -> None:
     _, service, follower = open_released_service(registry, tmp_path / "state.db")
     promoted = lifecycle.promote(registry, challenger, small_simulation.project, ANN)
-    (kept,) = registry.path.glob(f"configurations/{promoted.champion}*")
-    content = kept.read_bytes()
+    (stored,) = registry.path.glob(f"configurations/{promoted.champion}*")
+    content = stored.read_bytes()
     # A disk that fails for a moment: reading what is a folder fails as an error of the system.
-    kept.unlink()
-    kept.mkdir()
+    stored.unlink()
+    stored.mkdir()
     wait_for(lambda: reached(follower, 1) and bool(follower.problem))
-    kept.rmdir()
-    kept.write_bytes(content)
+    stored.rmdir()
+    stored.write_bytes(content)
     wait_for(lambda: reached(follower, promoted.number))
     assert not follower.problem
     service.close()
@@ -458,7 +464,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
     try:
         served.wait()
         statuses: list[int] = []
-        told: list[str] = []
+        config_ids_seen: list[str] = []
         stop = threading.Event()
 
         def send() -> None:
@@ -467,7 +473,7 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
                     return
                 status, body, _ = served.decide(event)
                 statuses.append(status)
-                told.append(body["config_id"])
+                config_ids_seen.append(body["config_id"])
 
         sender = threading.Thread(target=send)
         sender.start()
@@ -481,17 +487,21 @@ def test_promotion_and_rollback_under_traffic_drop_nothing(
             released = step()
             champions.append(released.champion)
             wait_for(partial(answered_by, registry, released))
-            before = len(told)
-            wait_for(lambda: len(told) > before + 20)  # noqa: B023 - asked at once
+            before = len(config_ids_seen)
+            wait_for(lambda: len(config_ids_seen) > before + 20)  # noqa: B023 - asked at once
         stop.set()
         sender.join()
         assert set(statuses) == {200}
-        changes = [one for place, one in enumerate(told) if place == 0 or told[place - 1] != one]
+        changes = [
+            config_id
+            for place, config_id in enumerate(config_ids_seen)
+            if place == 0 or config_ids_seen[place - 1] != config_id
+        ]
         assert changes == champions
         assert served.ask("GET", "/readyz")[1]["release"] == 4
     finally:
         served.stop(signal.SIGTERM)
-    assert [row[1] for row in config_ids(tmp_path / "state.db")] == told
+    assert [row[1] for row in config_ids(tmp_path / "state.db")] == config_ids_seen
 
 
 def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
@@ -524,11 +534,11 @@ def test_a_bad_rule_is_held_by_the_decline_cap_and_taken_back_by_one_command(
         assert counted("fraud_decline_cap_total") == during.count("review") >= 160
         why = ["--author=ben", "--reason=it declines everything", "--plain"]
         assert main(["rollback", f"--registry={registry.path}", *why]) == 0
-        told = capsys.readouterr()
-        assert "1 service of this machine answers by it" in told.err + told.out
+        captured = capsys.readouterr()
+        assert "1 service of this machine answers by it" in captured.err + captured.out
         after = send(events[400:600])
         assert after.count("approve") > 60
     finally:
-        said = served.stop(signal.SIGTERM)
-    assert "decline cap: " in said
+        summary = served.stop(signal.SIGTERM)
+    assert "decline cap: " in summary
     assert json.loads((registry.path / LOG).read_bytes().splitlines()[-1])["by"] == "ben"

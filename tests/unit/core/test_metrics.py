@@ -23,19 +23,19 @@ durations = st.lists(st.floats(0, 1e5, allow_nan=False), min_size=1, max_size=40
 
 def counted(seconds: list[float]) -> LatencyHistogram:
     histogram = LatencyHistogram()
-    for one in seconds:
-        histogram.add(one)
+    for latency in seconds:
+        histogram.add(latency)
     return histogram
 
 
 @given(durations)
 def test_no_percentile_is_above_the_longest_and_none_is_above_a_higher_one(seconds: list[float]) -> None:
     histogram = counted(seconds)
-    told = [histogram.percentile_ms(percent) for percent in (1, 50, 90, 99, 99.9, 100)]
-    assert told == sorted(told)
-    assert told[-1] <= 1000 * max(seconds)
-    found = latencies(histogram)
-    assert found.p50_ms <= found.p99_ms <= found.p99_9_ms <= found.max_ms
+    percentiles = [histogram.percentile_ms(percent) for percent in (1, 50, 90, 99, 99.9, 100)]
+    assert percentiles == sorted(percentiles)
+    assert percentiles[-1] <= 1000 * max(seconds)
+    summary = latencies(histogram)
+    assert summary.p50_ms <= summary.p99_ms <= summary.p99_9_ms <= summary.max_ms
     assert micros(histogram).p99_9_us <= micros(histogram).max_us
 
 

@@ -70,10 +70,10 @@ def test_rules_replace_those_of_their_name_where_they_stand_and_new_ones_come_la
     change = Change(
         name="c", rules=tuple(rule(n, "amount > 2") for n in given_), without_rules=tuple(without)
     )
-    found = [(one.name, one.when) for one in apply_change(project, change).rules]
-    kept = [n for n in current if n not in without]
-    assert [name for name, _ in found] == [*kept, *(n for n in given_ if n not in current)]
-    assert all((when == "amount > 2") is (name in given_) for name, when in found)
+    merged = [(merged_rule.name, merged_rule.when) for merged_rule in apply_change(project, change).rules]
+    remaining = [n for n in current if n not in without]
+    assert [name for name, _ in merged] == [*remaining, *(n for n in given_ if n not in current)]
+    assert all((when == "amount > 2") is (name in given_) for name, when in merged)
 
 
 def test_an_empty_change_changes_nothing() -> None:
@@ -127,9 +127,9 @@ def test_an_entry_comes_onto_a_list_and_another_goes_without_saying_the_list_aga
     project = msgspec.structs.replace(PROJECT, lists=(stolen,))
     new = ListEntry(value="c3", owner="ann")
     change = Change(name="c", entries={"stolen": (new,)}, without_entries={"stolen": ("c1",)})
-    (found,) = apply_change(project, change).lists
-    assert found.entries == (ListEntry(value="c2"), new)
-    assert (found.kind, found.of) == ("deny", "card")
+    (changed_list,) = apply_change(project, change).lists
+    assert changed_list.entries == (ListEntry(value="c2"), new)
+    assert (changed_list.kind, changed_list.of) == ("deny", "card")
     assert list(described(project, change)) == ["onto the list stolen: c3", "off the list stolen: c1"]
 
 

@@ -34,37 +34,37 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_settings_need_is_refused_in_a_sentence_with_its_line(name: str, tmp_path: Path) -> None:
-    text, said = REFUSED[name]
+    text, message = REFUSED[name]
     file = tmp_path / "params.yaml"
     file.write_text(text)
     began = time.process_time()
     with pytest.raises(ConfigError, match=r"params\.yaml: is not valid YAML") as refused:
         read_yaml(file)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert time.process_time() - began < 3
 
 
 @given(st.text(alphabet="ab:-[]{}&*!?|>'\"#%@,\n \t01.~<=", max_size=60))
 def test_any_text_is_values_or_one_sentence(text: str) -> None:
-    found = said = None
+    values = message = None
     try:
-        found = parse_yaml(text, "params.yaml")
+        values = parse_yaml(text, "params.yaml")
     except ConfigError as refusal:
-        said = str(refusal)
-    if said is None:
-        assert found == yaml.load(text, yaml.CSafeLoader)
+        message = str(refusal)
+    if message is None:
+        assert values == yaml.load(text, yaml.CSafeLoader)
     else:
-        assert said.startswith("params.yaml: is not valid YAML: ")
+        assert message.startswith("params.yaml: is not valid YAML: ")
 
 
 def test_a_list_of_many_entries_is_read_in_bounded_time(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("entries:\n" + "".join(f"- {{value: c{number}}}\n" for number in range(20_000)))
     began = time.process_time()
-    found = read_yaml(file)
+    values = read_yaml(file)
     assert time.process_time() - began < 2
-    assert found == {"entries": [{"value": f"c{number}"} for number in range(20_000)]}
+    assert values == {"entries": [{"value": f"c{number}"} for number in range(20_000)]}
 
 
 def test_anchors_and_merges_are_read_as_yaml_means_them(tmp_path: Path) -> None:

@@ -13,19 +13,19 @@ from fraud_detection.core.events import Transaction
 
 def chosen(share: float, key: bytes, many: int = 20_000) -> set[int]:
     sampler = ControlGroupSampler(share, 10_000, key)
-    return {one for one in range(many) if sampler.selects(Transaction(f"t{one}", 0, 500))}
+    return {number for number in range(many) if sampler.selects(Transaction(f"t{number}", 0, 500))}
 
 
 def test_the_share_is_the_declared_one() -> None:
     for share in (0.01, 0.1, 0.5):
-        found, many = len(chosen(share, b"key")), 20_000
-        assert abs(found - share * many) < 4 * math.sqrt(many * share * (1 - share))
+        size, many = len(chosen(share, b"key")), 20_000
+        assert abs(size - share * many) < 4 * math.sqrt(many * share * (1 - share))
 
 
 def test_another_key_chooses_others_and_the_same_key_the_same() -> None:
-    one, other = chosen(0.1, b"key"), chosen(0.1, b"other")
-    assert one == chosen(0.1, b"key")
-    assert len(one & other) < 0.2 * len(one)
+    first, second = chosen(0.1, b"key"), chosen(0.1, b"other")
+    assert first == chosen(0.1, b"key")
+    assert len(first & second) < 0.2 * len(first)
 
 
 def test_a_smaller_share_chooses_among_those_of_a_larger() -> None:
@@ -33,8 +33,10 @@ def test_a_smaller_share_chooses_among_those_of_a_larger() -> None:
 
 
 @given(st.integers(-5, 20_000) | st.none(), st.text(min_size=1, max_size=8))
-def test_no_payment_above_the_cap_or_without_an_amount_is_chosen(amount: int | None, one: str) -> None:
-    payment = Transaction(one, 0, amount)
+def test_no_payment_above_the_cap_or_without_an_amount_is_chosen(
+    amount: int | None, transaction_id: str
+) -> None:
+    payment = Transaction(transaction_id, 0, amount)
     if ControlGroupSampler(0.5, 10_000, b"key").selects(payment):
         assert amount is not None
         assert amount <= 10_000

@@ -28,12 +28,12 @@ def settings(share: float = 0.2, count: int | None = None, min_payments: int = 1
     st.integers(1, 50),
 )
 def test_it_admits_what_a_recount_of_the_hour_before_each_payment_would(
-    told: list[tuple[int, bool]], share: float, count: int | None, min_payments: int
+    proposals: list[tuple[int, bool]], share: float, count: int | None, min_payments: int
 ) -> None:
     decline_cap = DeclineCap(settings(share, count, min_payments))
-    kept: list[tuple[int, bool]] = []
-    for minute, wanted in told:
-        recent = [declined for at, declined in kept if minute - PARTS < at <= minute]
+    decided: list[tuple[int, bool]] = []
+    for minute, wanted in proposals:
+        recent = [declined for at, declined in decided if minute - PARTS < at <= minute]
         declines = sum(recent)
         expected = declines + 1 <= share * max(len(recent) + 1, min_payments) and (
             count is None or declines < count
@@ -41,7 +41,7 @@ def test_it_admits_what_a_recount_of_the_hour_before_each_payment_would(
         assert decline_cap.allows(minute * MINUTE) == expected
         declined = wanted and expected
         decline_cap.add(minute * MINUTE, declined=declined)
-        kept.append((minute, declined))
+        decided.append((minute, declined))
 
 
 @given(st.integers(1, 2_000), st.sampled_from([0.05, 0.2, 0.5]))
@@ -114,15 +114,15 @@ def test_a_backlog_or_clocks_ahead_in_each_minute_of_hours_free_nobody(step: int
 
 def test_days_of_payments_are_counted_as_exactly_as_hours() -> None:
     decline_cap = DeclineCap(settings(0.05, min_payments=100))
-    kept: list[tuple[int, bool]] = []
+    decided: list[tuple[int, bool]] = []
     chance, minute = random.Random(5), 0
     for _ in range(6_000):
         minute += chance.choice([0, 0, 0, 1, 1, 4]) if chance.random() > 0.001 else 300
-        recent = [declined for at, declined in kept[-400:] if minute - PARTS < at <= minute]
+        recent = [declined for at, declined in decided[-400:] if minute - PARTS < at <= minute]
         assert decline_cap.counted(minute * MINUTE) == (len(recent), sum(recent))
         declined = chance.random() < 0.04
         decline_cap.add(minute * MINUTE, declined=declined)
-        kept.append((minute, declined))
+        decided.append((minute, declined))
     assert minute > 3 * MAX_PARTS
 
 

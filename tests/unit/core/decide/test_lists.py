@@ -34,8 +34,8 @@ def listed(kind: str, value: str = "c1", of: str = "card", **more: object) -> Li
     return ListSettings(name=f"{kind}_{of}s", kind=kind, of=of, entries=(entry,), **more)  # type: ignore[arg-type]
 
 
-def answer(rules: RuleSet, one: Transaction, score: float | None) -> tuple[Action, list[str]]:
-    decision = POLICY.decide(one.transaction_id, score, rules.fired(one, ()))
+def answer(rules: RuleSet, transaction: Transaction, score: float | None) -> tuple[Action, list[str]]:
+    decision = POLICY.decide(transaction.transaction_id, score, rules.fired(transaction, ()))
     return decision.action, [reason.code for reason in decision.reasons]
 
 
@@ -57,8 +57,8 @@ def test_a_list_answers_for_its_values_and_for_no_other(
     assert action is expected
     assert f"{kind}_cards" in codes
     without = POLICY.decide("t1", score).action
-    for other in (payment(card="c2"), payment(card=None)):
-        assert answer(rules, other, score)[0] is without
+    for unlisted in (payment(card="c2"), payment(card=None)):
+        assert answer(rules, unlisted, score)[0] is without
 
 
 def test_whoever_is_denied_is_not_allowed_by_another_list_or_milder_by_a_rule() -> None:
@@ -98,11 +98,13 @@ def test_rules_and_lists_hold_from_the_end_of_their_snooze_until_they_expire(
 
     until, since = moment(expires), moment(snoozed)
     entry = ListEntry(value="c1", expires=moment(entry_expires), snoozed_until=moment(entry_snoozed))
-    one = ListSettings(
+    deny_list = ListSettings(
         name="deny", kind="deny", of="card", entries=(entry,), expires=until, snoozed_until=since
     )
     rule = RuleSettings(name="rule", when="amount > 1", action="review", expires=until, snoozed_until=since)
-    codes = {verdict.code for verdict in compile_rules([rule], SCHEMA, (), [one]).fired(payment(time_ms), ())}
+    codes = {
+        verdict.code for verdict in compile_rules([rule], SCHEMA, (), [deny_list]).fired(payment(time_ms), ())
+    }
     assert ("rule" in codes) == holds(expires, snoozed)
     assert ("deny" in codes) == (holds(expires, snoozed) and holds(entry_expires, entry_snoozed))
 

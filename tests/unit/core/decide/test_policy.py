@@ -29,9 +29,9 @@ def codes(decision: Decision) -> list[str]:
 
 @given(policies, shares, shares, fired_rules)
 def test_a_higher_score_is_never_milder(
-    policy: Policy, one: float, other: float, fired: list[Verdict]
+    policy: Policy, first: float, second: float, fired: list[Verdict]
 ) -> None:
-    low, high = sorted([one, other])
+    low, high = sorted([first, second])
     assert policy.decide("t", low, fired).action <= policy.decide("t", high, fired).action
     assert policy.decide("t", 1.0, fired).action is Action.DECLINE
 

@@ -265,10 +265,10 @@ def test_a_refusal_says_what_is_wrong(text: str, problem: str) -> None:
     "text", ["(" * 500 + "1" + ")" * 500, "not " * 20_000 + "True", "-" * 200_000 + "1 > 0"]
 )
 def test_a_text_that_is_too_deep_for_the_parser_is_refused(text: str) -> None:
-    said = refusal(text)
-    assert said.startswith(f"`{text[:240]}...`: ")
-    assert "too" in said[240:]
-    assert len(said) < 600
+    message = refusal(text)
+    assert message.startswith(f"`{text[:240]}...`: ")
+    assert "too" in message[240:]
+    assert len(message) < 600
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_names() -> None:

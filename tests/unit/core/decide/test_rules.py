@@ -120,7 +120,7 @@ def test_a_wrong_rule_is_named_by_its_path() -> None:
     [("good", "another rule"), ("score", "a reason of the policy"), ("no_score", "a reason of the policy")],
 )
 def test_a_reason_code_means_one_thing(name: str, owner: str) -> None:
-    rules = [RuleSettings(name=said, when="age > 5", action="review") for said in ("good", name)]
+    rules = [RuleSettings(name=rule_name, when="age > 5", action="review") for rule_name in ("good", name)]
     with pytest.raises(ConfigError) as refused:
         compile_rules(rules, SCHEMA, [])
     assert str(refused.value) == (

@@ -41,10 +41,10 @@ def same(left: list[float], right: list[float]) -> bool:
     return list(map(repr, left)) == list(map(repr, right))
 
 
-def in_window(earlier: list[Transaction], entity: int, one: Transaction, length: int) -> list[int]:
+def in_window(earlier: list[Transaction], entity: int, transaction: Transaction, length: int) -> list[int]:
     """Recount by the documented rule: what is up to a day later counts, and what is forgotten does not."""
-    own = [p for p in earlier if p.entities[entity] == one.entities[entity]]
-    bucket, now = length // 24, one.event_time
+    own = [p for p in earlier if p.entities[entity] == transaction.entities[entity]]
+    bucket, now = length // 24, transaction.event_time
     settled = sorted(p.event_time for p in own)[-4] if len(own) >= 4 else 0
     first = max(now, settled) // bucket - 24
     return [p.amount or 0 for p in own if first < p.event_time // bucket <= (now + DAY) // bucket]
@@ -54,32 +54,35 @@ def in_window(earlier: list[Transaction], entity: int, one: Transaction, length:
 @given(streams())
 def test_every_window_feature_equals_a_naive_recount(stream: list[Transaction]) -> None:
     engine = memory()
-    for position, one in enumerate(stream):
-        row = named(engine.extract_and_update(one))
+    for position, transaction in enumerate(stream):
+        row = named(engine.extract_and_update(transaction))
         for name, length in WINDOWS.items():
-            check_card_window(row, name, in_window(stream[:position], 0, one, length), one)
+            check_card_window(row, name, in_window(stream[:position], 0, transaction, length), transaction)
 
 
 @settings(deadline=None)
 @given(streams())
 def test_others_are_counted_over_the_same_payments_as_the_window(stream: list[Transaction]) -> None:
     engine = ProfileCache(Extractor(ROOMY, CATEGORY_ENCODING))
-    for position, one in enumerate(stream):
-        row = named(engine.extract_and_update(one))
-        if one.entities[0] is None:
+    for position, transaction in enumerate(stream):
+        row = named(engine.extract_and_update(transaction))
+        if transaction.entities[0] is None:
             continue
         for name, length in (("1d", DAY), ("30d", 30 * DAY)):
             bucket = length // 24
             others = {
                 p.entities[1]
                 for p in stream[:position]
-                if p.entities[0] == one.entities[0] and p.event_time // bucket > one.event_time // bucket - 24
+                if p.entities[0] == transaction.entities[0]
+                and p.event_time // bucket > transaction.event_time // bucket - 24
             }
             assert row[f"card_merchant_distinct_{name}"] == len(others - {None})
 
 
-def check_card_window(row: dict[str, float], window: str, expected: list[int], one: Transaction) -> None:
-    if one.entities[0] is None:
+def check_card_window(
+    row: dict[str, float], window: str, expected: list[int], transaction: Transaction
+) -> None:
+    if transaction.entities[0] is None:
         assert math.isnan(row[f"card_count_{window}"])
         return
     assert row[f"card_count_{window}"] == len(expected)
@@ -105,8 +108,8 @@ def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
     rows = []
     for order in (stream, shuffled):
         engine = memory()
-        for one in order:
-            engine.extract_and_update(one)
+        for transaction in order:
+            engine.extract_and_update(transaction)
         probe = payment(999, START + 41 * DAY, 100, "a", "m")
         rows.append(engine.extract_and_update(probe))
     assert same(*rows)
@@ -119,19 +122,19 @@ def test_a_state_that_is_saved_dropped_and_loaded_gives_the_same_rows(
 ) -> None:
     steady, store = memory(), MemoryStore()
     restless = memory(store=store)
-    for number, one in enumerate(stream):
+    for number, transaction in enumerate(stream):
         if number % every == 0:
             restless.save_all()
             restless = memory(store=store)
-        assert same(restless.extract_and_update(one), steady.extract_and_update(one))
+        assert same(restless.extract_and_update(transaction), steady.extract_and_update(transaction))
 
 
 @settings(deadline=None)
 @given(streams())
 def test_a_memory_without_room_gives_the_same_rows(stream: list[Transaction]) -> None:
     steady, cramped = memory(), memory(store=MemoryStore(), capacity=0)
-    for one in stream:
-        assert same(cramped.extract_and_update(one), steady.extract_and_update(one))
+    for transaction in stream:
+        assert same(cramped.extract_and_update(transaction), steady.extract_and_update(transaction))
         cramped.save_all()
         assert cramped.size() == 0
 
@@ -228,11 +231,11 @@ def test_a_few_payments_and_labels_from_the_far_future_blind_nobody(ahead: int) 
         engine.extract_and_update(payment(900 + number, future, 100_000))
         engine.apply_label(("c", "m"), future, fraud=True)
     for number in range(8):
-        one = payment(number, START + number * 60_000, 100)
-        told = START + number * 60_000
+        probe = payment(number, START + number * 60_000, 100)
+        known_at = START + number * 60_000
         for each in (engine, clean):
-            each.apply_label(("c", "m"), told, fraud=number % 2 == 0)
-        row, expected = engine.extract_and_update(one), clean.extract_and_update(one)
+            each.apply_label(("c", "m"), known_at, fraud=number % 2 == 0)
+        row, expected = engine.extract_and_update(probe), clean.extract_and_update(probe)
         names = [name for name in named(row) if "merchant" not in name or "fraud" in name]
         assert same([named(row)[name] for name in names], [named(expected)[name] for name in names])
 

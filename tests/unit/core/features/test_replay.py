@@ -30,7 +30,7 @@ def history(rows: Drawn) -> list[HistoricalPayment]:
         HistoricalPayment(payment(n, START + hour * HOUR, 100, card), fraud, START + (hour + later) * HOUR)
         for n, (hour, later, fraud, card) in enumerate(rows)
     ]
-    return sorted(past, key=lambda one: one.payment.event_time)
+    return sorted(past, key=lambda historical: historical.payment.event_time)
 
 
 def bucket(time_ms: int) -> int:
@@ -44,18 +44,18 @@ def test_a_label_counts_only_from_the_moment_it_was_known(rows: Drawn) -> None:
     replay = Replay(ProfileCache(Extractor(PROJECT, {})))
     names = [feature.name for feature in replay.memory.extractor.definitions]
     for position, values in enumerate(replay.rows(past)):
-        row, one = dict(zip(names, values, strict=True)), past[position].payment
-        told = [
-            other.fraud
-            for other in past[:position]
-            if other.fraud is not None
-            and other.known_at <= one.event_time
-            and other.payment.entities[0] == one.entities[0]
-            and bucket(other.known_at) > bucket(one.event_time) - 24
+        row, current = dict(zip(names, values, strict=True)), past[position].payment
+        verdicts = [
+            earlier.fraud
+            for earlier in past[:position]
+            if earlier.fraud is not None
+            and earlier.known_at <= current.event_time
+            and earlier.payment.entities[0] == current.entities[0]
+            and bucket(earlier.known_at) > bucket(current.event_time) - 24
         ]
-        assert row["card_fraud_count_30d"] == sum(told)
+        assert row["card_fraud_count_30d"] == sum(verdicts)
         rate = row["card_fraud_rate_30d"]
-        assert math.isnan(rate) if not told else rate == sum(told) / len(told)
+        assert math.isnan(rate) if not verdicts else rate == sum(verdicts) / len(verdicts)
 
 
 @given(drawn)
@@ -65,9 +65,11 @@ def test_what_was_not_known_by_the_end_is_still_due(rows: Drawn) -> None:
     list(replay.rows(past))
     end = past[-1].payment.event_time if past else 0
     known_before = {
-        one.payment.transaction_id for one in past[:-1] if one.fraud is not None and one.known_at <= end
+        historical.payment.transaction_id
+        for historical in past[:-1]
+        if historical.fraud is not None and historical.known_at <= end
     }
-    labelled = {one.payment.transaction_id for one in past if one.fraud is not None}
+    labelled = {historical.payment.transaction_id for historical in past if historical.fraud is not None}
     due = replay.still_pending()
     assert {label.transaction_id for label in due} == labelled - known_before
     assert [label.known_at for label in due] == sorted((label.known_at for label in due), reverse=True)

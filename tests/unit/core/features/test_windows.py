@@ -126,22 +126,22 @@ def test_a_restored_window_goes_on_as_if_nothing_had_happened(
 ) -> None:
     window, restored = window_of(added), Window(LENGTH, BUCKETS)
     restored.load_list(window.to_list())
-    for one in (window, restored):
-        one.add(time, 7)
+    for either in (window, restored):
+        either.add(time, 7)
     assert restored.to_list() == window.to_list()
     assert (restored.count, restored.total, restored.squares) == (window.count, window.total, window.squares)
 
 
 @given(st.lists(values, min_size=1, max_size=30))
 def test_the_deviation_is_that_of_exact_arithmetic(added: list[int]) -> None:
-    found = deviation(window_of([(0, value) for value in added]).at(0))
+    measured = deviation(window_of([(0, value) for value in added]).at(0))
     expected = math.sqrt(statistics.pvariance([Fraction(value) for value in added]))
-    assert math.isclose(found, expected, rel_tol=1e-12)
+    assert math.isclose(measured, expected, rel_tol=1e-12)
 
 
 def test_deviations_survive_large_amounts_that_differ_little() -> None:
-    found = deviation(window_of([(0, 10**15), (0, 10**15 + 2)]).at(0))
-    assert found == 1.0
+    measured = deviation(window_of([(0, 10**15), (0, 10**15 + 2)]).at(0))
+    assert measured == 1.0
 
 
 @given(
@@ -153,14 +153,14 @@ def test_neighbours_keep_the_latest_ones_in_any_order(
     seen: list[tuple[int, int]], random: Random, since: int
 ) -> None:
     limit = 4
-    latest = {other: max(time for time, one in seen if one == other) for _, other in seen}
-    kept = sorted(latest.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
+    latest = {key: max(time for time, seen_key in seen if seen_key == key) for _, key in seen}
+    expected = sorted(latest.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
     random.shuffle(seen)
     distinct_ids = DistinctIds(limit)
-    for time, other in seen:
-        distinct_ids.add(time, other)
-    assert distinct_ids.last_seen == dict(kept)
-    assert distinct_ids.since(since) == sum(time > since for _, time in kept)
+    for time, key in seen:
+        distinct_ids.add(time, key)
+    assert distinct_ids.last_seen == dict(expected)
+    assert distinct_ids.since(since) == sum(time > since for _, time in expected)
 
 
 @given(st.lists(st.tuples(times, values, st.booleans()), max_size=60), times)

@@ -48,8 +48,8 @@ class SumScorer:
         self.error, self.answers = error, answers
 
     def score(self, rows: Sequence[Sequence[float]], explained: Collection[int] = ()) -> list[float]:  # noqa: ARG002 - the port
-        found = [sum(value for value in row if not math.isnan(value)) + self.error for row in rows]
-        return found[: self.answers]
+        scores = [sum(value for value in row if not math.isnan(value)) + self.error for row in rows]
+        return scores[: self.answers]
 
     def contributions(self, rows: Sequence[Sequence[float]]) -> np.ndarray:
         return np.array(rows)
@@ -113,8 +113,8 @@ def test_the_order_of_the_entities_survives_because_the_first_one_orders_the_str
 
 
 def test_equal_bundles_are_equal_bytes(tmp_path: Path) -> None:
-    one, other = (write_bundle(example(), tmp_path / name).read_bytes() for name in ("one", "other"))
-    assert one == other
+    first, second = (write_bundle(example(), tmp_path / name).read_bytes() for name in ("one", "other"))
+    assert first == second
     assert from_files(example().files(), "here").files() == example().files()
 
 
@@ -232,12 +232,12 @@ def test_a_damaged_archive_is_refused_or_still_holds_the_same(data: st.DataObjec
     damaged = bytearray(pack(example().files()))
     place = data.draw(st.integers(0, len(damaged) - 1))
     damaged[place] ^= data.draw(st.integers(1, 255))
-    kept = bytes(damaged[: data.draw(st.integers(place, len(damaged)))])
+    truncated = bytes(damaged[: data.draw(st.integers(place, len(damaged)))])
     # A gzip header holds bytes without a meaning, such as the name of an operating system.
-    found = None
+    bundle = None
     with contextlib.suppress(ConfigError):
-        found = from_files(unpack(kept, "here"), "here")
-    assert found is None or found == example()
+        bundle = from_files(unpack(truncated, "here"), "here")
+    assert bundle is None or bundle == example()
 
 
 def test_a_model_card_that_is_no_text_is_refused_by_name() -> None:

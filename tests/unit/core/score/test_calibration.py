@@ -17,10 +17,10 @@ margins = st.floats(-6.0, 6.0, width=32)
 
 @given(slopes, intercepts, margins, margins)
 def test_a_higher_raw_score_is_a_higher_probability(
-    slope: float, intercept: float, one: float, other: float
+    slope: float, intercept: float, first: float, second: float
 ) -> None:
     calibration = Calibration(slope, intercept)
-    low, high = sorted((one, other))
+    low, high = sorted((first, second))
     if high - low > 1e-6:
         assert calibration.probability(low) < calibration.probability(high)
 
